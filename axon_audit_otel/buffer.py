@@ -1,0 +1,180 @@
+"""The newest events in memory, found by user, session, operation, status or entry."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+__all__ = ["INDEXED", "Buffer"]
+
+#: Fields with an index of their own; `entry_ids` has another.
+INDEXED = ("operation", "status", "user_id", "session_id", "subject_id")
+
+_Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
+
+
+class _Keys(msgspec.Struct):
+    """What the index needs of an encoded event; the rest is skipped unread."""
+
+    operation: str
+    status: str
+    entry_ids: list[str]
+    user_id: str | None = None
+    session_id: str | None = None
+    subject_id: str | None = None
+
+
+_keys_of = msgspec.json.Decoder(_Keys).decode
+
+
+class Buffer:
+    """A ring of encoded events addressed by sequence number, with an index.
+
+    Not thread-safe: its trail holds a lock around every call.
+
+    Args:
+        capacity: How many events it holds; `append` pushes out the oldest beyond that.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.reset(1)
+
+    def reset(self, following: int) -> None:
+        """Forget every event; the next one is number *following*."""
+        self.first = self.next = following  # oldest held, and next to come
+        self._lines: list[bytes] = []
+        self._times = array("q")  # microseconds, parallel to _lines
+        self._ordered = True  # times never went back: they can be bisected
+        self._last_time = -(2**63)
+        self._postings: dict[str, dict[str, array[int]]] = {name: {} for name in INDEXED}
+        # By hash: a quarter of the memory of the text; whoever reads checks the event.
+        self._entries: dict[int, int | array[int]] = {}
+
+    def __len__(self) -> int:
+        return self.next - self.first
+
+    def append(self, line: bytes, time_us: int, fields: Mapping[str, Any]) -> None:
+        """Add an event as number `next`; *fields* are its decoded fields."""
+        if len(self) == self.capacity:
+            self._evict()
+        sequence = self.next
+        slot = sequence % self.capacity
+        if len(self._lines) < self.capacity:
+            if not self._lines:  # the ring need not begin at slot 0
+                self._lines.extend([b""] * slot)
+                self._times.extend([0] * slot)
+            self._lines.append(line)
+            self._times.append(time_us)
+        else:
+            self._lines[slot] = line
+            self._times[slot] = time_us
+        self._ordered = self._ordered and time_us >= self._last_time
+        self._last_time = time_us
+        self.next = sequence + 1
+        for name, postings in self._postings.items():
+            key = fields.get(name)
+            if key is not None:
+                found = postings.get(key)
+                if found is None:
+                    postings[key] = array("Q", (sequence,))
+                else:
+                    found.append(sequence)
+        for entry_id in fields["entry_ids"]:
+            self._add_entry(hash(entry_id), sequence)
+
+    def _add_entry(self, key: int, sequence: int) -> None:
+        found = self._entries.get(key)
+        if found is None:
+            self._entries[key] = sequence
+        elif isinstance(found, int):
+            if found != sequence:
+                self._entries[key] = array("Q", (found, sequence))
+        elif found[-1] != sequence:
+            found.append(sequence)
+
+    def _evict(self) -> None:
+        """Let the oldest event go."""
+        sequence = self.first
+        slot = sequence % self.capacity
+        keys = _keys_of(self._lines[slot])
+        self._lines[slot] = b""
+        self.first = sequence + 1
+        for name, postings in self._postings.items():
+            key = getattr(keys, name)
+            found = postings.get(key)
+            if found is not None and _spent(found, sequence):
+                del postings[key]
+        for entry_id in keys.entry_ids:
+            hashed = hash(entry_id)
+            entry = self._entries.get(hashed)
+            if isinstance(entry, int):
+                if entry == sequence:
+                    del self._entries[hashed]
+            elif entry is not None and _spent(entry, sequence):
+                del self._entries[hashed]
+
+    def lines(self, numbers: Iterable[int]) -> list[bytes]:
+        """The events with those numbers, as far as they are still held."""
+        return [
+            self._lines[number % self.capacity]
+            for number in numbers
+            if self.first <= number < self.next
+        ]
+
+    def candidates(
+        self,
+        keys: Mapping[str, str],
+        entry_ids: Iterable[str] | None,
+        start_us: int | None,
+        end_us: int | None,
+    ) -> Iterator[int]:
+        """Numbers of the events that can match, newest first, from the shortest list."""
+        low, high = self._bounds(start_us, end_us)
+        chosen: _Numbers = range(low, high)
+        for name, key in keys.items():
+            chosen = _shorter(chosen, self._postings[name].get(key, ()), low, high)
+        if entry_ids is not None:
+            chosen = _shorter(chosen, self._touching(entry_ids), low, high)
+        return reversed(chosen)
+
+    def _touching(self, entry_ids: Iterable[str]) -> list[int]:
+        numbers: set[int] = set()
+        for entry_id in entry_ids:
+            found = self._entries.get(hash(entry_id), ())
+            numbers.update((found,) if isinstance(found, int) else found)
+        return sorted(numbers)
+
+    def _bounds(self, start_us: int | None, end_us: int | None) -> tuple[int, int]:
+        """The range of numbers that can lie in a time range (both ends included)."""
+        held = range(self.first, self.next)
+        low, high = 0, len(held)
+        if self._ordered:
+            if start_us is not None:
+                low = bisect_left(held, start_us, key=self._time)
+            if end_us is not None:
+                high = bisect_right(held, end_us, key=self._time)
+        return self.first + low, self.first + max(low, high)
+
+    def _time(self, sequence: int) -> int:
+        return self._times[sequence % self.capacity]
+
+
+def _spent(postings: array[int], sequence: int) -> bool:
+    """Whether nothing after *sequence* is left; drops what is before, by halves."""
+    if postings[-1] <= sequence:
+        return True
+    middle = len(postings) >> 1
+    if postings[middle] <= sequence:
+        del postings[: middle + 1]
+    return False
+
+
+def _shorter(chosen: _Numbers, found: _Numbers, low: int, high: int) -> _Numbers:
+    """Whichever of the two has fewer numbers from *low* to below *high*."""
+    part = found[bisect_left(found, low) : bisect_left(found, high)]
+    return part if len(part) < len(chosen) else chosen

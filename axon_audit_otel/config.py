@@ -1,0 +1,159 @@
+"""Settings: constructor argument, else ``AXON_AUDIT_*`` variable, else default."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from . import semconv
+from .errors import AuditConfigError
+
+__all__ = ["Settings"]
+
+_CONTENT = {
+    "true": (True, True),
+    "1": (True, True),
+    "span_and_event": (True, True),
+    "span_only": (True, False),
+    "event_only": (False, True),
+    "no_content": (False, False),
+    "false": (False, False),
+    "0": (False, False),
+    "": (False, False),
+}
+
+
+@dataclass(frozen=True)
+class ContentCapture:
+    """Where the content of memories, queries and exception messages is recorded."""
+
+    on_spans: bool
+    on_events: bool
+
+
+# --- parsers: a value as given (or text from the environment) to a setting -----------------
+
+
+def _positive(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in ("1", "true", "yes", "on"):
+            return True
+        if text in ("0", "false", "no", "off"):
+            return False
+    elif isinstance(value, bool):
+        return value
+    raise ValueError("must be true or false")
+
+
+def _content(value: Any) -> ContentCapture:
+    if isinstance(value, ContentCapture):
+        return value
+    known = _CONTENT.get(str(value).strip().lower())
+    if known is None or not isinstance(value, (str, bool)):
+        raise ValueError("must be true, false, NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT")
+    return ContentCapture(*known)
+
+
+def _path(value: Any) -> Path | None:
+    if isinstance(value, (str, os.PathLike)):
+        if not str(value):
+            return None
+        return Path(value).expanduser()
+    raise ValueError("must be a path")
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        return value
+    raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit")
+
+
+def _hook(value: Any) -> Callable[[str], str]:
+    if not callable(value):
+        raise ValueError("must be a function from text to text")
+    function: Callable[[str], str] = value
+    return function
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str, env: bool = True) -> Any:
+    return field(default=default, metadata={"parse": parse, "doc": doc, "env": env})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set for a trail, checked once.
+
+    Raises:
+        AuditConfigError: If a value cannot work; the message shows it and its source.
+    """
+
+    name: str = _setting("default", _name, "name of the trail: the `trail` label of its metrics")
+    max_events: int = _setting(10_000, _positive, "events kept in memory; the oldest leave first")
+    auto_export_path: Path | None = _setting(
+        None, _path, "directory of the archive: a journal, sealed every `max_events` events"
+    )
+    enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
+    capture_content: ContentCapture = _setting(
+        ContentCapture(False, False),
+        _content,
+        "record texts, queries and exception messages: `true`, `SPAN_ONLY`, `EVENT_ONLY`",
+    )
+    redact_pii: bool = _setting(
+        True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
+    )
+    redact: Callable[[str], str] | None = _setting(
+        None, _hook, "function applied to every free text before it is recorded", env=False
+    )
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from *given* (None means not given), then *environ*, then defaults."""
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            value, source = given.get(setting.name), f"{setting.name}="
+            if value is None and setting.metadata["env"]:
+                variable = cls.variable(setting.name)
+                value, source = environ.get(variable), f"{variable}="
+                if value is None and setting.name == "capture_content":
+                    variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
+                    value, source = environ.get(variable), f"{variable}="
+            if value is None:
+                continue
+            try:
+                values[setting.name] = setting.metadata["parse"](value)
+            except ValueError as exc:
+                reason = "must be a whole number" if "invalid literal" in str(exc) else exc
+                msg = f"{source}{value!r}: {reason}"
+                raise AuditConfigError(msg) from None
+        return cls(**values)
+
+    @staticmethod
+    def variable(setting: str) -> str:
+        """The environment variable of *setting*."""
+        return semconv.ENV_PREFIX + setting.upper()
+
+    @classmethod
+    def table(cls) -> str:
+        """Every setting as a Markdown table (the README's)."""
+        rows = ["| argument | environment | default | meaning |", "| --- | --- | --- | --- |"]
+        for setting in fields(cls):
+            variable = f"`{cls.variable(setting.name)}`" if setting.metadata["env"] else ""
+            default = setting.default
+            if isinstance(default, ContentCapture):
+                default = default.on_events
+            rows.append(
+                f"| `{setting.name}` | {variable} | `{default}` | {setting.metadata['doc']} |"
+            )
+        return "\n".join(rows) + "\n"

@@ -1,0 +1,291 @@
+"""The audit event: its fields, its one encoding, and its way back.
+
+An event is encoded once, to one line of UTF-8 JSON without spaces, its keys in the order
+of `AuditEvent`. Those bytes are what the buffer holds, what the chain hashes and what
+files contain; `encode` of a decoded event gives the same bytes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from .errors import InvalidEventError
+
+__all__ = ["AuditEvent", "EventStatus", "OperationType"]
+
+
+class _UpperCase(str, Enum):
+    """A string enum that takes any case, and members of other string enums."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _UpperCase | None:
+        if isinstance(value, Enum):  # the SDK's own enums are lower case
+            value = value.value
+        if isinstance(value, str):
+            return cls.__members__.get(value.upper())
+        return None
+
+    @classmethod
+    def parse(cls, value: object) -> Any:
+        """The member that *value* names.
+
+        Raises:
+            InvalidEventError: If no member has that name.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            names = ", ".join(cls.__members__)
+            msg = f"unknown {cls.__name__} {value!r}: use one of {names}"
+            raise InvalidEventError(msg) from None
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class OperationType(_UpperCase):
+    """What was done to the memory. Any case is accepted, upper case comes out."""
+
+    STORE = "STORE"
+    RECALL = "RECALL"
+    FORGET = "FORGET"
+    COMPACT = "COMPACT"
+    EXPORT = "EXPORT"
+    IMPORT = "IMPORT"
+    SYNC = "SYNC"
+    TRANSACTION = "TRANSACTION"
+    BULK_STORE = "BULK_STORE"
+    REINDEX = "REINDEX"
+    #: A record from another source that names no operation of ours.
+    OTHER = "OTHER"
+
+
+class EventStatus(_UpperCase):
+    """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    PARTIAL = "PARTIAL"
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One recorded operation.
+
+    Attributes:
+        event_id: ``evt_`` and a UUIDv7 (RFC 9562) as 32 hex digits: sorts by time.
+        timestamp: When it ended; UTC, microseconds.
+        operation: What was done.
+        user_id: Who did it (or whose data it was, where only that is known).
+        session_id: In which session.
+        entry_ids: The memory entries it touched.
+        metadata: Operation-specific facts; JSON types only.
+        status: How it ended.
+        duration_ms: How long it took, in milliseconds.
+        error_message: What went wrong, in words; only with content capture, or as passed
+            to `AuditLogger.log_event`.
+        error_type: The exception's qualified name.
+        subject_id: Whose data it was, where the actor is known as well.
+        trace_id: W3C trace id, 32 hex digits.
+        span_id: W3C span id, 16 hex digits.
+        sequence: Its place in the trail, from 1, without gaps.
+        previous_hash: SHA-256 (hex) of the encoding of the event before; None on the first.
+    """
+
+    event_id: str
+    timestamp: datetime
+    operation: OperationType
+    user_id: str | None
+    session_id: str | None
+    entry_ids: list[str]
+    metadata: dict[str, Any]
+    status: EventStatus
+    duration_ms: float | None
+    error_message: str | None = None
+    error_type: str | None = None
+    subject_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    sequence: int = 0
+    previous_hash: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as JSON types (as the SDK's event gives them)."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["timestamp"] = format_time(_microseconds(self.timestamp))
+        fields["operation"] = self.operation.value
+        fields["status"] = self.status.value
+        return fields
+
+    def to_json(self) -> bytes:
+        """The event's one encoding, as it stands in buffer, hash and files."""
+        return encode(self)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the encoding: what the next event's `previous_hash` is."""
+        return hashlib.sha256(encode(self)).hexdigest()
+
+
+class Draft(dict[str, Any]):
+    """An event on its way through OpenTelemetry: the body of its log record.
+
+    It stays a plain mapping for whoever else reads the record. The trail it is meant for
+    and, once captured, the final bytes ride along.
+    """
+
+    __slots__ = ("encoded", "entries", "sampled", "time_us", "trail")
+
+    encoded: bytes | None
+    entries: int
+    sampled: bool
+    time_us: int
+    trail: object | None
+
+
+# Written in this order; the trail appends sequence and previous_hash.
+_OPTIONAL = ("error_message", "error_type", "subject_id", "trace_id", "span_id")
+
+
+def draft(
+    operation: str,
+    status: str,
+    *,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    entry_ids: list[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    duration_ms: float | None = None,
+    event_id: str | None = None,
+    time_ns: int | None = None,
+    entries: int | None = None,
+    trail: object | None = None,
+    **optional: str | None,
+) -> Draft:
+    """An event without its place in a trail; values must be JSON types already."""
+    now = time_ns or time.time_ns()
+    ids = entry_ids or []
+    event = Draft(
+        event_id=event_id or new_event_id(now),
+        timestamp=format_time(now // 1000),
+        operation=operation,
+        user_id=user_id,
+        session_id=session_id,
+        entry_ids=ids,
+        metadata=metadata or {},
+        status=status,
+        duration_ms=duration_ms,
+    )
+    for name in _OPTIONAL:
+        value = optional.get(name)
+        if value is not None:
+            event[name] = value
+    event.encoded = None
+    event.sampled = False
+    event.entries = len(ids) if entries is None else entries
+    event.time_us = now // 1000
+    event.trail = trail
+    return event
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AuditEvent)
+
+
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """Canonical JSON of a draft.
+
+    Raises:
+        Exception: If a value is no JSON type (the caller cleans it and tries again).
+    """
+    return _encoder.encode(fields)
+
+
+def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
+    """*payload* with its place in a trail: the final bytes of an event."""
+    if previous_hash is None:
+        return b'%b,"sequence":%d}' % (payload[:-1], sequence)
+    return b'%b,"sequence":%d,"previous_hash":"%b"}' % (
+        payload[:-1],
+        sequence,
+        previous_hash.encode(),
+    )
+
+
+def encode(event: AuditEvent) -> bytes:
+    """The canonical bytes of *event*: the same as when it was recorded."""
+    fields = msgspec.structs.asdict(event)
+    fields["timestamp"] = format_time(_microseconds(event.timestamp))
+    for name in _OPTIONAL:
+        if fields[name] is None:
+            del fields[name]
+    if event.previous_hash is None:
+        del fields["previous_hash"]
+    if not event.sequence:
+        del fields["sequence"]
+    return _encoder.encode(fields)
+
+
+def decode(line: bytes) -> AuditEvent:
+    """The event in *line*.
+
+    Raises:
+        InvalidEventError: If it is not the JSON of an event.
+    """
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        msg = f"not an audit event: {exc} in {line[:80]!r}"
+        raise InvalidEventError(msg) from exc
+
+
+# --- time --------------------------------------------------------------------------------
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_second: tuple[int, str] = (-1, "")
+
+
+def format_time(microseconds: int) -> str:
+    """Unix time in microseconds as ``2025-01-15T10:30:45.123456Z``."""
+    global _second
+    second, fraction = divmod(microseconds, 1_000_000)
+    known, text = _second  # one tuple: threads see a pair that belongs together
+    if known != second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = (second, text)
+    return f"{text}.{fraction:06d}Z"
+
+
+def _microseconds(moment: datetime) -> int:
+    """Unix time of an aware datetime, in microseconds, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_microseconds(moment: datetime, naive: timezone | None = None) -> int:
+    """Unix time of *moment*; a naive one is taken in *naive*, else as local time."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=naive) if naive else moment.astimezone()
+    return _microseconds(moment)
+
+
+# --- identity ------------------------------------------------------------------------------
+# A generator of our own: random.seed(0) in an application must not make ids repeat.
+_random = random.Random(os.urandom(32))  # noqa: S311 - unique, not secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+
+
+def new_event_id(time_ns: int) -> str:
+    """``evt_`` and a UUIDv7 with a sub-millisecond fraction (RFC 9562, method 3)."""
+    ms, rest = divmod(time_ns, 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    tail = 0x8000000000000000 | _random.getrandbits(62)
+    return f"evt_{ms:012x}7{fraction:03x}{tail:016x}"

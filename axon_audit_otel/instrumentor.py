@@ -1,0 +1,369 @@
+"""`AxonInstrumentor`: wraps the SDK's methods; see `sdk` for what is known of each.
+
+Usage::
+
+    from axon_audit_otel import AxonInstrumentor
+
+    AxonInstrumentor().instrument()
+
+or no code at all: ``opentelemetry-instrument python app.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, ref
+
+import wrapt
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from . import logger as _logger_module
+from . import sdk, semconv, supplied
+from .adapters import AdapterSeam
+from .logger import AuditLogger
+from .operation import Kind, Operation, Signals, current
+from .version import __version__
+
+__all__ = ["AxonInstrumentor"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+#: Only pre-releases of the SDK exist: a plain ">= 1.0" would match none of them.
+INSTRUMENTS = ("axon-sdk >= 1.0.0b1, < 2",)
+
+_IDENTITY = ("user_id", "session_id")
+
+
+class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Records every memory operation of the Axon SDK.
+
+    `instrument` takes, all optional and by name: ``audit_logger`` (an `AuditLogger` for the
+    systems that have none of their own; default: one made from the environment),
+    ``tracer_provider``, ``meter_provider``, ``logger_provider`` (default: the global ones).
+
+    A `MemorySystem` that was given an `AuditLogger` is recorded there, with `instrument` or
+    without. `uninstrument` puts everything back; methods taken earlier only pass on.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """What must be installed for `instrument` to do anything."""
+        return INSTRUMENTS
+
+    @property
+    def audit_logger(self) -> AuditLogger | None:
+        """Where operations go whose `MemorySystem` has no `AuditLogger`; None before
+        `instrument`."""
+        return _recorder.default
+
+    def _instrument(self, **kwargs: Any) -> None:
+        known = {"audit_logger", "tracer_provider", "meter_provider", "logger_provider"}
+        if unknown := kwargs.keys() - known:
+            _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
+        logger_provider = kwargs.get("logger_provider")
+        audit_logger = kwargs.get("audit_logger")
+        if audit_logger is None:
+            audit_logger = AuditLogger(logger_provider=logger_provider)
+        elif logger_provider is not None:
+            audit_logger.use(logger_provider)
+        _recorder.default = audit_logger
+        _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        _recorder.patch()
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        _recorder.unpatch()
+        _recorder.default = None
+        _recorder.signals = None
+
+
+def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
+    meter = metrics.get_meter(semconv.SCOPE_NAME, __version__, meter_provider)
+    return Signals(
+        tracer=trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
+        duration=meter.create_histogram(
+            semconv.GEN_AI_CLIENT_OPERATION_DURATION,
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=semconv.GEN_AI_DURATION_BUCKETS,
+        ),
+    )
+
+
+class _Recorder:
+    """Which trail a call belongs to, and the patches that ask it."""
+
+    def __init__(self) -> None:
+        self.default: AuditLogger | None = None  # set while instrumented
+        self.signals: Signals | None = None
+        self._patch: _Patch | None = None
+        self._systems: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
+        self._loggers: WeakSet[AuditLogger] = WeakSet()
+
+    def begin(
+        self,
+        kind: Kind,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        identity: tuple[Any, Any] = (None, None),
+    ) -> Operation | None:
+        """An operation for this call; None where an enclosing one records it, or nobody."""
+        audit: AuditLogger | None = None
+        try:
+            audit = self._trail_of(target)
+            if audit is None:
+                return None
+            outer = current()
+            if outer is not None and outer.trail is audit.trail:
+                return None
+            if self.signals is None:
+                self.signals = _signals()
+            return Operation(kind, audit, self.signals, args, kwargs, *identity)
+        except Exception as exc:
+            if audit is not None:
+                audit.trail.fault("record", exc)
+            return None
+
+    def _trail_of(self, target: Any) -> AuditLogger | None:
+        """The system's own audit logger, if it is one of ours, else the default."""
+        system = target
+        if not hasattr(target, "audit_logger"):
+            known = self._systems.get(target)
+            system = None if known is None else known()
+        own = getattr(system, "audit_logger", None)
+        if isinstance(own, AuditLogger):
+            return own
+        if self.default is None and system is None and len(self._loggers) == 1:
+            return next(iter(self._loggers))  # an adapter that no system has used yet
+        return self.default
+
+    def owns(self, part: Any, system: Any) -> None:
+        """Remember that *part* (a router, a registry, an adapter) belongs to *system*."""
+        with suppress(TypeError):  # no weak references: direct calls go to the default trail
+            self._systems[part] = ref(system)
+
+    def owner(self, part: Any) -> Any:
+        """The system that *part* belongs to, if that is known."""
+        known = self._systems.get(part)
+        return None if known is None else known()
+
+    def met(self, audit: AuditLogger) -> None:
+        """A new `AuditLogger`: whatever system it is given must be recorded."""
+        self._loggers.add(audit)
+        if self._patch is None:
+            wrapt.when_imported("axon.core.memory_system")(lambda module: self.patch())
+
+    def patch(self) -> None:
+        """Wrap the SDK, once."""
+        if self._patch is None:
+            self._patch = _Patch(self)
+
+    def unpatch(self) -> None:
+        """Put the SDK back as it was."""
+        if self._patch is not None:
+            self._patch.undo()
+            self._patch = None
+
+
+class _Patch:
+    """The wrapped SDK, and the way back."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        from axon.adapters.base import StorageAdapter
+        from axon.core.adapter_registry import AdapterRegistry
+        from axon.core.memory_system import MemorySystem
+        from axon.core.router import Router
+
+        self._recorder = recorder
+        self._originals: list[tuple[type, str, Any]] = []
+        self._active = True
+        self._seam = AdapterSeam(recorder.begin)
+        self._seam.watch_subclasses(StorageAdapter)
+        for name, kind in sdk.METHODS.items():
+            self._wrap(MemorySystem, name, self._audited(kind, getattr(MemorySystem, name)))
+        self._supply(MemorySystem, "forget", supplied.forget, sdk.FORGET)
+        self._supply(MemorySystem, "import_data", supplied.import_data, sdk.IMPORT)
+        self._wrap(MemorySystem, "transaction", self._transaction)
+        self._wrap(MemorySystem, "__init__", self._created)
+        self._wrap(Router, "route_forget", self._audited(sdk.ROUTE_FORGET, Router.route_forget))
+        self._wrap(AdapterRegistry, "_initialize_adapter", self._initialized)
+        self._wrap(AdapterRegistry, "register", self._registered)
+
+    # --- wrapping ------------------------------------------------------------------------------
+
+    def _wrap(self, cls: type, name: str, wrapper: Callable[..., Any]) -> None:
+        self._originals.append((cls, name, cls.__dict__[name]))
+        wrapt.wrap_function_wrapper(cls, name, wrapper)
+
+    def _supply(self, cls: type, name: str, function: Callable[..., Any], kind: Kind) -> None:
+        """Give *cls* a method that it lacks; one that it has is only audited."""
+        existing = cls.__dict__.get(name)
+        if existing is None:
+            self._originals.append((cls, name, None))
+            setattr(cls, name, function)
+            wrapt.wrap_function_wrapper(cls, name, self._audited(kind, function))
+        else:
+            self._wrap(cls, name, self._audited(kind, existing))
+
+    def undo(self) -> None:
+        self._active = False
+        self._seam.unwatch()
+        for cls, name, original in reversed(self._originals):
+            wrapped = cls.__dict__.get(name)
+            if original is None:
+                if isinstance(wrapped, wrapt.FunctionWrapper):
+                    delattr(cls, name)
+            elif getattr(wrapped, "__wrapped__", None) is original:
+                setattr(cls, name, original)
+        self._originals.clear()
+
+    def _audited(self, kind: Kind, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A wrapper that records an awaited call and supplies the identity arguments."""
+        lacking = [name for name in _IDENTITY if name not in inspect.signature(original).parameters]
+        begin = self._recorder.begin
+
+        async def audited(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            if not self._active:
+                return await wrapped(*args, **kwargs)
+            identity = (kwargs.get("user_id"), kwargs.get("session_id"))
+            for name in lacking:
+                kwargs.pop(name, None)
+            operation = begin(kind, instance, args, kwargs, identity)
+            if kind is sdk.STORE and lacking and identity != (None, None):
+                args, kwargs = _owned_by(identity, args, kwargs)
+            if operation is None:
+                return await wrapped(*args, **kwargs)
+            try:
+                result = await wrapped(*args, **kwargs)
+                if kind.verify is not None:
+                    await _verify(operation, instance, result)
+            except BaseException as exc:
+                operation.fail(exc)
+                raise
+            operation.succeed(result)
+            return result
+
+        return audited
+
+    # --- the other wrappers ----------------------------------------------------------------------
+
+    def _transaction(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        identity = (kwargs.pop("user_id", None), kwargs.pop("session_id", None))
+        manager = wrapped(*args, **kwargs)
+        if not self._active:
+            return manager
+
+        def begin() -> Operation | None:
+            return self._recorder.begin(sdk.TRANSACTION, instance, args, kwargs, identity)
+
+        return _AuditedTransaction(manager, begin)
+
+    def _created(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        result = wrapped(*args, **kwargs)
+        if self._active:
+            for part in (instance.router, instance.registry):
+                self._recorder.owns(part, instance)
+            for adapter in getattr(instance.registry, "_adapters", {}).values():
+                self._adopt(adapter, instance)
+        return result
+
+    async def _initialized(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        result = await wrapped(*args, **kwargs)
+        if self._active:
+            system = self._recorder.owner(instance)
+            for adapter in getattr(instance, "_adapters", {}).values():
+                self._adopt(adapter, system)
+        return result
+
+    def _registered(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        result = wrapped(*args, **kwargs)
+        if self._active:
+            system = self._recorder.owner(instance)
+            for adapter in getattr(instance, "_adapters", {}).values():
+                self._adopt(adapter, system)
+        return result
+
+    def _adopt(self, adapter: Any, system: Any) -> None:
+        """See what is done to *adapter*, and know whose it is."""
+        if adapter is None:
+            return
+        try:
+            self._seam.watch(type(adapter))
+            if system is not None:
+                self._recorder.owns(adapter, system)
+        except Exception:
+            _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
+
+
+def _owned_by(
+    identity: tuple[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`store(..., user_id=)`: the entry belongs to that user, unless its metadata says whose."""
+    metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        return args, kwargs
+    owner = {name: str(value) for name, value in zip(_IDENTITY, identity) if value is not None}
+    owned = {**owner, **(metadata or {})}
+    if len(args) > 1:
+        return (args[0], owned, *args[2:]), kwargs
+    return args, {**kwargs, "metadata": owned}
+
+
+async def _verify(operation: Operation, instance: Any, result: Any) -> None:
+    try:
+        assert operation.kind.verify is not None
+        await operation.kind.verify(operation, instance, operation.arguments, result)
+    except Exception as exc:
+        operation.trail.fault("record", exc)
+
+
+class _AuditedTransaction(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+    """The SDK's transaction; recorded from its ``async with`` to the end of that block.
+
+    What the block itself does are operations of their own.
+    """
+
+    def __init__(self, manager: Any, begin: Callable[[], Operation | None]) -> None:
+        super().__init__(manager)
+        self._self_begin = begin
+        self._self_operation: Operation | None = None
+
+    async def __aenter__(self) -> Any:
+        operation = self._self_operation = self._self_begin()
+        if operation is None:
+            return await self.__wrapped__.__aenter__()
+        try:
+            entered = await self.__wrapped__.__aenter__()
+        except BaseException as exc:
+            operation.fail(exc)
+            raise
+        operation.leave()
+        operation.note(transaction_id=entered if isinstance(entered, str) else None)
+        return entered
+
+    async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> Any:
+        operation = self._self_operation
+        if operation is None:
+            return await self.__wrapped__.__aexit__(kind, exc, tb)
+        operation.enter()
+        try:
+            result = await self.__wrapped__.__aexit__(kind, exc, tb)
+        except BaseException as raised:
+            operation.note(outcome="rolled_back")
+            operation.fail(raised)
+            raise
+        if exc is not None:  # passed on to the caller by Python
+            operation.note(outcome="rolled_back")
+            operation.fail(exc)
+        else:
+            operation.note(outcome="committed")
+            operation.succeed(None)
+        return result
+
+
+_recorder = _Recorder()
+_logger_module.created.append(_recorder.met)

@@ -1,0 +1,545 @@
+"""`AuditLogger`: the face of a trail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from numbers import Real
+from pathlib import Path
+from time import time_ns
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary, finalize
+
+import msgspec
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.trace import get_current_span
+from prometheus_client import CollectorRegistry
+
+from . import event as _event
+from . import semconv
+from .archive import write_events, write_file
+from .config import Settings
+from .context import baggage_identity, current_identity, running
+from .errors import AuditUnavailableError, InvalidEventError
+from .event import AuditEvent, Draft, EventStatus, OperationType
+from .privacy import identifier
+from .processor import AuditLogRecordProcessor
+from .query import Query, activity
+from .trail import Trail
+from .version import __version__
+
+__all__ = ["AuditLogger"]
+
+_SEVERITY = {
+    "SUCCESS": (SeverityNumber.INFO, "INFO"),
+    "PARTIAL": (SeverityNumber.WARN, "WARN"),
+    "FAILURE": (SeverityNumber.ERROR, "ERROR"),
+}
+# The draft knows success, failure and unknown; PARTIAL is neither of the first two.
+_OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
+
+_trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
+
+#: Called with every new `AuditLogger`; the instrumentor supplies itself here, since a
+#: `MemorySystem` that is given one needs it (`user_id=`, `forget`).
+created: list[Callable[[AuditLogger], None]] = []
+
+
+def _free_name(name: str) -> str:
+    """*name*, or *name*-2, ...: two trails of one process never share their series."""
+    taken, number = name, 1
+    while taken in _trails:
+        number += 1
+        taken = f"{name}-{number}"
+    return taken
+
+
+class AuditLogger:
+    """Records audit events, and answers what was recorded.
+
+    Pass it to `axon.MemorySystem(config, audit_logger=...)` or to
+    `AxonInstrumentor().instrument(audit_logger=...)`. It also has the methods of the SDK's
+    own audit logger. Arguments that are not given come from ``AXON_AUDIT_*`` variables.
+
+    Args:
+        max_events: Events kept in memory; the oldest leave first. Default 10,000.
+        auto_export_path: Directory of the archive. Every event is in its journal before
+            the call that caused it returns; every *max_events* events the journal becomes
+            a sealed file ``audit_2025_01_15_103045.json``. Default: no archive.
+        enable_rotation: Whether a full journal is sealed. Default True.
+        name: Name of the trail. Default "default".
+        capture_content: Record texts, queries and exception messages: True, or
+            ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
+        redact: A function from text to text for every free text that is recorded.
+        redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        logger_provider: The OpenTelemetry provider that its records go through. Default:
+            the global one if it is set (now or later), else a private one.
+        registry: The Prometheus registry of its metrics. Default: the default registry.
+
+    Raises:
+        AuditConfigError: If an argument or variable cannot work.
+        ArchiveError: If *auto_export_path* cannot be used.
+    """
+
+    def __init__(
+        self,
+        max_events: int | None = None,
+        auto_export_path: Path | str | None = None,
+        enable_rotation: bool | None = None,
+        *,
+        name: str | None = None,
+        capture_content: bool | str | None = None,
+        redact: Callable[[str], str] | None = None,
+        redact_pii: bool | None = None,
+        logger_provider: Any = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.settings = Settings.resolve(
+            {
+                "max_events": max_events,
+                "auto_export_path": auto_export_path,
+                "enable_rotation": enable_rotation,
+                "name": name,
+                "capture_content": capture_content,
+                "redact": redact,
+                "redact_pii": redact_pii,
+            }
+        )
+        self.trail = Trail(self.settings, _free_name(self.settings.name), registry)
+        _trails[self.trail.name] = self.trail
+        self._processor = AuditLogRecordProcessor(self)
+        self._given_provider = logger_provider
+        self._provider: Any = None  # the one given or global, as last seen
+        self._leave: finalize[..., Any] | None = None
+        self._finalizer = finalize(self, self.trail.seal)
+        self._bind(logger_provider or get_logger_provider())
+        for tell in created:
+            tell(self)
+
+    def __repr__(self) -> str:
+        return f"AuditLogger(name={self.name!r}, events={self.event_count})"
+
+    def __bool__(self) -> bool:
+        """False while an audited operation of this trail runs, else True.
+
+        ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
+        that were saved, and what it would log is in the operation's event already.
+        """
+        operation = running.get()
+        return operation is None or not (operation.active and operation.trail is self.trail)
+
+    @property
+    def name(self) -> str:
+        """The trail's name: the value of the metrics' label ``trail``."""
+        return self.trail.name
+
+    def use(self, logger_provider: Any) -> None:
+        """Send the records through *logger_provider* from now on."""
+        self._given_provider = logger_provider
+        self._bind(logger_provider)
+
+    # --- recording ---------------------------------------------------------------------------
+
+    async def log_event(
+        self,
+        operation: OperationType | str,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        status: EventStatus | str = EventStatus.SUCCESS,
+        error_message: str | None = None,
+        duration_ms: float | None = None,
+        *,
+        error_type: str | None = None,
+        subject_id: str | None = None,
+    ) -> AuditEvent:
+        """Record an event by hand.
+
+        Args:
+            operation: What was done: an `OperationType` or its name in any case.
+            user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
+            session_id: In which session. Default: likewise.
+            entry_ids: The memory entries it touched.
+            metadata: Any facts; what JSON cannot carry is replaced by a marker.
+            status: How it ended: an `EventStatus` or its name in any case.
+            error_message: What went wrong, in words.
+            duration_ms: How long it took, in milliseconds.
+            error_type: The error's class.
+            subject_id: Whose data it was, if that is not *user_id*.
+
+        Returns:
+            The event as recorded.
+
+        Raises:
+            InvalidEventError: If *operation* or *status* is unknown, *duration_ms* is
+                negative, infinite or no number, or an id is no text.
+        """
+        kind = OperationType.parse(operation).value
+        outcome = EventStatus.parse(status).value
+        actor, session = _identity(user_id, session_id)
+        span = get_current_span().get_span_context()
+        draft = _event.draft(
+            kind,
+            outcome,
+            user_id=actor,
+            session_id=session,
+            entry_ids=[] if entry_ids is None else _checked_ids("entry_ids", entry_ids),
+            metadata=self._manual_metadata(metadata),
+            duration_ms=_checked_duration(duration_ms),
+            trail=self.trail,
+            error_message=self._manual_message(error_message, metadata),
+            error_type=None if error_type is None else identifier(error_type),
+            subject_id=None if subject_id is None else identifier(subject_id),
+            trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
+            span_id=f"{span.span_id:016x}" if span.is_valid else None,
+        )
+        draft.sampled = span.is_valid and span.trace_flags.sampled
+        return _event.decode(self.emit(draft))
+
+    def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
+        if not metadata:
+            return {}
+        cleaned = self.trail.privacy.metadata(metadata)
+        if not self.settings.capture_content.on_events:
+            cleaned.pop("query", None)  # the SDK passes the raw query of a recall here
+        return cleaned
+
+    def _manual_message(self, message: Any, metadata: Any) -> str | None:
+        if message is None:
+            return None
+        # The SDK passes str(exception) together with its type: content, unlike your words.
+        of_the_sdk = isinstance(metadata, dict) and "error_type" in metadata
+        if of_the_sdk and not self.settings.capture_content.on_events:
+            return None
+        return self.trail.privacy.text(str(message))
+
+    def emit(self, draft: Draft, context: Context | None = None) -> bytes:
+        """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
+
+        Whatever becomes of the record on that way (no SDK, a disabled one, a processor
+        that raises), the trail has the event when this returns. Used by the instrumentor.
+
+        Raises:
+            AuditUnavailableError: If the trail could not take it; that is counted as well.
+        """
+        try:
+            provider = self._given_provider or get_logger_provider()
+            if provider is not self._provider:
+                self._bind(provider)
+            number, text = _SEVERITY[draft["status"]]
+            now = time_ns()
+            self._otel_logger.emit(
+                LogRecord(
+                    timestamp=min(draft.time_us * 1000, now),
+                    observed_timestamp=now,
+                    context=context,
+                    severity_number=number,
+                    severity_text=text,
+                    body=draft,
+                    attributes=self._attributes(draft) if self._shared else None,
+                    event_name=semconv.EVENT_NAME,
+                )
+            )
+        except Exception as exc:
+            self.trail.fault("emit", exc)
+        if draft.encoded is None:
+            try:
+                self._processor.capture(draft)
+            except Exception as exc:
+                self.trail.fault("record", exc)
+        if draft.encoded is None:
+            msg = f"the {draft['operation']} could not be recorded in trail {self.name!r}"
+            raise AuditUnavailableError(msg)
+        return draft.encoded
+
+    def _attributes(self, draft: Draft) -> dict[str, Any]:
+        """What other consumers of the record route and filter by; its body has it all."""
+        status, operation = draft["status"], draft["operation"]
+        attributes: dict[str, Any] = {
+            semconv.LOG_RECORD_UID: draft["event_id"],
+            semconv.AXON_AUDIT_TRAIL: self.trail.name,
+            semconv.AXON_OPERATION: operation,
+            semconv.AXON_STATUS: status,
+            semconv.AUDIT_RECORD_ID: draft["event_id"],
+            semconv.AUDIT_ACTION: operation,
+            semconv.AUDIT_OUTCOME: _OUTCOME[status],
+            semconv.AUDIT_ACTOR_TYPE: "user" if draft["user_id"] else "system",
+        }
+        if draft["user_id"] is not None:
+            attributes[semconv.USER_ID] = draft["user_id"]
+            attributes[semconv.AUDIT_ACTOR_ID] = draft["user_id"]
+        if draft["session_id"] is not None:
+            attributes[semconv.SESSION_ID] = draft["session_id"]
+        if "subject_id" in draft:
+            attributes[semconv.AXON_SUBJECT_ID] = draft["subject_id"]
+        if "error_type" in draft:
+            attributes[semconv.ERROR_TYPE] = draft["error_type"]
+        if len(draft["entry_ids"]) == 1:
+            attributes[semconv.AUDIT_TARGET_ID] = draft["entry_ids"][0]
+        return attributes
+
+    def _bind(self, provider: Any) -> None:
+        """Use *provider* if it is an SDK's, else a private one."""
+        if self._leave is not None:
+            self._leave()
+        self._provider = provider
+        self._shared = hasattr(provider, "add_log_record_processor")
+        used = provider if self._shared else LoggerProvider(shutdown_on_exit=False)
+        _join(used, self._processor)
+        # The provider outlives this object; its processor must not keep the trail.
+        self._leave = finalize(self, _part, used, self._processor)
+        self._leave.atexit = False
+        self._otel_logger = used.get_logger(semconv.SCOPE_NAME, __version__)
+
+    # --- queries ---------------------------------------------------------------------------
+
+    def query_events(
+        self,
+        user_id: str | None = None,
+        operation: OperationType | str | None = None,
+        status: EventStatus | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | str | None = None,
+        limit: int | None = None,
+        *,
+        subject_id: str | None = None,
+    ) -> list[AuditEvent]:
+        """The events in memory that pass every given filter, newest first.
+
+        Args:
+            user_id: Who acted.
+            operation: An `OperationType` or its name in any case.
+            status: An `EventStatus` or its name in any case.
+            start_time: The earliest time, included; naive is local time.
+            end_time: The latest time, included; naive is local time.
+            session_id: The session.
+            entry_ids: Events that touch any of these entries.
+            limit: At most so many.
+            subject_id: Whose data it was, where the actor was known as well.
+
+        Raises:
+            InvalidEventError: If a filter cannot be meant.
+        """
+        query = Query.of(
+            operation=operation,
+            status=status,
+            user_id=user_id,
+            session_id=session_id,
+            subject_id=subject_id,
+            entry_ids=entry_ids,
+            start_time=start_time,
+            end_time=end_time,
+            limit=limit,
+        )
+        return list(self.trail.search(query))
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Counts and latencies since this logger began, from its Prometheus metrics.
+
+        Returns:
+            ``total_events``; ``success_rate`` (0 to 1; 1 without events);
+            ``avg_duration_ms``; ``by_operation`` and ``by_status`` (every name, also those
+            at 0); ``latency_ms`` (per operation: ``count``, ``avg``, ``p50``, ``p95``,
+            ``p99``); ``events_in_memory``, ``max_events``, ``evicted_events`` (left memory
+            without being in a file), ``exported_events`` and ``failures`` (of our own, by
+            stage).
+        """
+        return self.trail.statistics()
+
+    def get_user_statistics(self, user_id: str) -> dict[str, Any]:
+        """What one user did, from the events in memory.
+
+        Returns:
+            ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,
+            ``success_rate``, ``avg_duration_ms``, ``first_activity``, ``last_activity``
+            (aware datetimes, or None) and ``most_common_operation`` (a name, or None).
+        """
+        found = self.trail.search(Query.of(user_id=user_id))
+        return {"user_id": user_id, **activity(found)}
+
+    # --- files -----------------------------------------------------------------------------
+
+    def export_to_file(self, path: Path | str) -> int:
+        """Write the events in memory to *path*, oldest first; returns how many.
+
+        The file replaces one of the same name; it appears whole or not at all.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+        """
+        return write_events(self.trail.lines(), Path(path))
+
+    def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:
+        """Write *events* to *path* in the same format, in their order; returns how many.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+            InvalidEventError: If one of them is no `AuditEvent`.
+        """
+        return write_events(map(_as_line, events), Path(path))
+
+    def seal(self) -> Path | None:
+        """Seal the journal now; returns the file, None if there was nothing to seal."""
+        return self.trail.seal()
+
+    def close(self) -> None:
+        """Seal the journal. Events can still be logged: they begin a new one."""
+        self.trail.seal()
+
+    def __enter__(self) -> AuditLogger:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # --- the surface of the SDK's audit logger -------------------------------------------------
+
+    async def get_events(
+        self,
+        operation: OperationType | str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        status: EventStatus | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[AuditEvent]:
+        """`query_events` as the SDK calls it: naive times are UTC.
+
+        Raises:
+            InvalidEventError: If a filter cannot be meant.
+        """
+        query = Query.of(
+            operation=operation,
+            status=status,
+            user_id=user_id,
+            session_id=session_id,
+            start_time=start_time,
+            end_time=end_time,
+            limit=limit,
+            naive=timezone.utc,
+        )
+        return list(self.trail.search(query))
+
+    async def export_to_json(
+        self,
+        file_path: Path | str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+    ) -> int:
+        """Write events as a bare JSON list, as the SDK does; returns how many.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+        """
+        events = await self.get_events(start_time=start_time, end_time=end_time)
+        path = Path(file_path)
+        text = msgspec.json.format(msgspec.json.encode([e.to_dict() for e in events]))
+        write_file([text, b"\n"], path)
+        return len(events)
+
+    async def clear(self) -> None:
+        """Let go of the events in memory. Files, numbering and statistics go on."""
+        self.trail.clear()
+
+    @property
+    def event_count(self) -> int:
+        """Number of events in memory."""
+        return len(self.trail)
+
+    @property
+    def total_events_logged(self) -> int:
+        """Number of events recorded since this logger began."""
+        return self.trail.last_sequence
+
+    def get_stats(self) -> dict[str, Any]:
+        """What the SDK's logger says of itself; `get_statistics` says more."""
+        return {
+            "events_in_memory": self.event_count,
+            "total_events_logged": self.total_events_logged,
+            "max_events": self.settings.max_events,
+            "rotation_enabled": self.settings.enable_rotation,
+            "auto_export_enabled": self.settings.auto_export_path is not None,
+        }
+
+
+def _join(provider: Any, processor: AuditLogRecordProcessor) -> None:
+    """Add *processor*, in front of the others where the SDK lets us: trail first, then copies."""
+    provider.add_log_record_processor(processor)
+    _reorder(provider, lambda others: (processor, *others), processor)
+
+
+def _part(provider: Any, processor: AuditLogRecordProcessor) -> None:
+    _reorder(provider, lambda others: others, processor)
+
+
+def _reorder(
+    provider: Any,
+    order: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    processor: AuditLogRecordProcessor,
+) -> None:
+    # OpenTelemetry has no way to remove or to insert a processor.
+    multi = getattr(provider, "_multi_log_record_processor", None)
+    known = getattr(multi, "_log_record_processors", None)
+    if multi is not None and isinstance(known, tuple):
+        multi._log_record_processors = order(tuple(p for p in known if p is not processor))
+
+
+def _as_line(event: AuditEvent) -> bytes:
+    if not isinstance(event, AuditEvent):
+        msg = f"{event!r} is no AuditEvent: pass what query_events returns"
+        raise InvalidEventError(msg)
+    return event.to_json()
+
+
+def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
+    here = current_identity()
+    user = here.user_id if user_id is None else _checked_ids("user_id", user_id)[0]
+    session = here.session_id if session_id is None else _checked_ids("session_id", session_id)[0]
+    if user is None or session is None:
+        carried = baggage_identity()
+        user, session = user or carried.user_id, session or carried.session_id
+    return user, session
+
+
+_ID_TYPES = (str, int, UUID)
+
+
+def _checked_ids(name: str, values: Any) -> list[str]:
+    """Ids as text.
+
+    Raises:
+        InvalidEventError: If one of them is no text, number or UUID.
+    """
+    items = [values] if isinstance(values, _ID_TYPES) else values
+    if not isinstance(items, Iterable) or isinstance(items, (bytes, Mapping)):
+        msg = f"{name}={values!r:.80}: must be ids as text"
+        raise InvalidEventError(msg)
+    result = []
+    for item in items:
+        if not isinstance(item, _ID_TYPES) or isinstance(item, bool):
+            msg = f"{name}: {item!r:.80} is no id: must be text, a number or a UUID"
+            raise InvalidEventError(msg)
+        result.append(identifier(item))
+    return result
+
+
+def _checked_duration(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            duration = float(value)
+        except OverflowError:
+            duration = math.inf
+        if math.isfinite(duration) and duration >= 0:
+            return duration
+    msg = f"duration_ms={value!r:.80}: must be milliseconds, 0 or more"
+    raise InvalidEventError(msg)

@@ -1,0 +1,263 @@
+"""The Prometheus metrics of the trails, and the statistics computed from them.
+
+User, session and entry ids are never labels: the series of a trail are a closed set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from . import semconv
+from .event import Draft, EventStatus, OperationType
+
+__all__ = ["TrailMetrics"]
+
+#: Seconds. From an in-memory store (70 us) to a compaction that asks a language model.
+DURATION_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+#: Where something of ours can fail: the values of the label ``stage``.
+STAGES = ("record", "emit", "encode", "journal", "seal", "redact", "metrics")
+
+
+class _Metrics:
+    """One set of metrics a registry, shared by all its trails."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        trail, operation = semconv.LABEL_TRAIL, semconv.LABEL_OPERATION
+        self.operations = Counter(
+            semconv.METRIC_OPERATIONS,
+            "Memory operations recorded, by outcome.",
+            (trail, operation, semconv.LABEL_STATUS),
+            registry=registry,
+        )
+        self.duration = Histogram(
+            semconv.METRIC_DURATION,
+            "Duration of memory operations in seconds.",
+            (trail, operation),
+            registry=registry,
+            buckets=DURATION_BUCKETS,
+        )
+        self.in_progress = Gauge(
+            semconv.METRIC_IN_PROGRESS,
+            "Memory operations running now.",
+            (trail, operation),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.entries = Counter(
+            semconv.METRIC_ENTRIES,
+            "Memory entries stored, returned, deleted, exported, ...",
+            (trail, operation),
+            registry=registry,
+        )
+        self.buffer_events = Gauge(
+            semconv.METRIC_BUFFER_EVENTS,
+            "Audit events held in memory.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.buffer_capacity = Gauge(
+            semconv.METRIC_BUFFER_CAPACITY,
+            "Audit events that memory can hold.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.evicted = Counter(
+            semconv.METRIC_EVICTED,
+            "Audit events that left memory without being in a file.",
+            (trail,),
+            registry=registry,
+        )
+        self.exported = Counter(
+            semconv.METRIC_EXPORTED,
+            "Audit events written to sealed files.",
+            (trail,),
+            registry=registry,
+        )
+        self.failures = Counter(
+            semconv.METRIC_FAILURES,
+            "Failures of the audit trail itself, by stage.",
+            (trail, semconv.LABEL_STAGE),
+            registry=registry,
+        )
+        self.last_seal = Gauge(
+            semconv.METRIC_LAST_SEAL,
+            "Unix time of the last sealed file.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+
+
+_by_registry: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
+
+
+def _metrics(registry: CollectorRegistry) -> _Metrics:
+    found = _by_registry.get(registry)
+    if found is None:
+        found = _by_registry[registry] = _Metrics(registry)
+    return found
+
+
+class TrailMetrics:
+    """The series of one trail.
+
+    Args:
+        trail: The value of the label ``trail``.
+        registry: Where the metrics live; None is prometheus_client's default registry.
+    """
+
+    def __init__(self, trail: str, registry: CollectorRegistry | None = None) -> None:
+        self.trail = trail
+        self._all = metrics = _metrics(registry or REGISTRY)
+        self._operations: dict[tuple[str, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._entries: dict[str, Counter] = {}
+        self._in_progress: dict[str, Gauge] = {}
+        self.buffer_events = metrics.buffer_events.labels(trail)
+        self.buffer_capacity = metrics.buffer_capacity.labels(trail)
+        self.evicted = metrics.evicted.labels(trail)
+        self.exported = metrics.exported.labels(trail)
+        self.last_seal = metrics.last_seal.labels(trail)
+        self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
+        # A name used before in this process: its counters go on, statistics start anew.
+        self._before = dict(self._samples())
+
+    def observe(self, event: Draft) -> None:
+        """Count one event; the exemplar names its trace when that was sampled."""
+        operation, status = event["operation"], event["status"]
+        try:
+            counter = self._operations[operation, status]
+        except KeyError:
+            counter = self._all.operations.labels(self.trail, operation, status)
+            self._operations[operation, status] = counter
+        counter.inc()
+        milliseconds = event["duration_ms"]
+        if milliseconds is not None:
+            try:
+                histogram = self._durations[operation]
+            except KeyError:
+                histogram = self._all.duration.labels(self.trail, operation)
+                self._durations[operation] = histogram
+            exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
+            histogram.observe(milliseconds / 1000, exemplar)
+        if event.entries:
+            try:
+                entries = self._entries[operation]
+            except KeyError:
+                entries = self._all.entries.labels(self.trail, operation)
+                self._entries[operation] = entries
+            entries.inc(event.entries)
+
+    def in_progress(self, operation: str) -> Gauge:
+        """The gauge of operations that run now."""
+        try:
+            return self._in_progress[operation]
+        except KeyError:
+            gauge = self._all.in_progress.labels(self.trail, operation)
+            self._in_progress[operation] = gauge
+            return gauge
+
+    def failure(self, stage: str) -> None:
+        """Count a failure of our own."""
+        self._failures[stage].inc()
+
+    def _samples(self) -> Iterator[tuple[tuple[str, frozenset[tuple[str, str]]], float]]:
+        """Every sample of this trail's counters and histograms."""
+        metrics = self._all
+        for metric in (
+            metrics.operations,
+            metrics.duration,
+            metrics.evicted,
+            metrics.exported,
+            metrics.failures,
+        ):
+            for family in metric.collect():
+                for sample in family.samples:
+                    if sample.labels.get(semconv.LABEL_TRAIL) == self.trail:
+                        yield (sample.name, frozenset(sample.labels.items())), sample.value
+
+    def _since(self) -> Iterator[tuple[tuple[str, dict[str, str]], float]]:
+        """The same as growth since this trail began."""
+        for (name, labels), value in self._samples():
+            grown = value - self._before.get((name, labels), 0.0)
+            yield (name, dict(labels)), grown
+
+    def statistics(self) -> dict[str, Any]:
+        """What the metrics say of this trail; see `AuditLogger.get_statistics`."""
+        operations = dict.fromkeys((op.value for op in OperationType), 0)
+        statuses = dict.fromkeys((status.value for status in EventStatus), 0)
+        latency: dict[str, _Latency] = {}
+        trail = {"evicted_events": 0, "exported_events": 0}
+        failures: dict[str, int] = {}
+        for (name, labels), value in self._since():
+            operation = labels.get(semconv.LABEL_OPERATION, "")
+            if name == f"{semconv.METRIC_OPERATIONS}_total":
+                operations[operation] += int(value)
+                statuses[labels[semconv.LABEL_STATUS]] += int(value)
+            elif name.startswith(semconv.METRIC_DURATION):
+                latency.setdefault(operation, _Latency()).add(name, labels, value)
+            elif name == f"{semconv.METRIC_EVICTED}_total":
+                trail["evicted_events"] = int(value)
+            elif name == f"{semconv.METRIC_EXPORTED}_total":
+                trail["exported_events"] = int(value)
+            elif name == f"{semconv.METRIC_FAILURES}_total" and value:
+                failures[labels[semconv.LABEL_STAGE]] = int(value)
+        total = sum(operations.values())
+        timed = sum(one.count for one in latency.values())
+        seconds = sum(one.seconds for one in latency.values())
+        return {
+            "total_events": total,
+            "success_rate": statuses["SUCCESS"] / total if total else 1.0,
+            "avg_duration_ms": 1000 * seconds / timed if timed else 0.0,
+            "by_operation": operations,
+            "by_status": statuses,
+            "latency_ms": {op: one.summary() for op, one in latency.items() if one.count},
+            **trail,
+            "failures": failures,
+        }
+
+
+class _Latency:
+    """The histogram of one operation."""
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self.seconds = 0.0
+        self._buckets: list[tuple[float, float]] = []  # upper bound, cumulative count
+
+    def add(self, name: str, labels: dict[str, str], value: float) -> None:
+        if name.endswith("_bucket"):
+            self._buckets.append((float(labels["le"]), value))
+        elif name.endswith("_count"):
+            self.count = value
+        elif name.endswith("_sum"):
+            self.seconds = value
+
+    def summary(self) -> dict[str, float]:
+        return {
+            "count": int(self.count),
+            "avg": 1000 * self.seconds / self.count,
+            "p50": 1000 * self.quantile(0.50),
+            "p95": 1000 * self.quantile(0.95),
+            "p99": 1000 * self.quantile(0.99),
+        }
+
+    def quantile(self, q: float) -> float:
+        """As PromQL's ``histogram_quantile``: linear within a bucket."""
+        rank, below, lower = q * self.count, 0.0, 0.0
+        for bound, count in sorted(self._buckets):
+            if count >= rank and count > below:
+                if bound == float("inf"):
+                    return lower
+                return lower + (bound - lower) * (rank - below) / (count - below)
+            below, lower = count, bound
+        return lower

@@ -1,0 +1,342 @@
+"""One audited call: from its first moment to its span, its observation and its event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import Status, StatusCode
+
+from . import event as _event
+from . import semconv
+from .context import baggage_identity, current_identity, running
+from .event import EventStatus, OperationType
+from .privacy import identifier, identifiers
+
+if TYPE_CHECKING:
+    from .logger import AuditLogger
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of every call of one SDK method.
+
+    Args:
+        operation: Its name in events and metrics.
+        span: Its span's name.
+        gen_ai: Its ``gen_ai.operation.name``; None where the conventions have none.
+        parameters: Its positional parameters after self, in order.
+        before: Notes facts from the arguments.
+        after: Notes facts from the result.
+        verify: Like *after*, for what must be looked up.
+    """
+
+    operation: OperationType
+    span: str
+    gen_ai: str | None = None
+    parameters: tuple[str, ...] = ()
+    before: Callable[[Operation, Arguments], None] = lambda op, args: None
+    after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
+    verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
+
+
+@dataclass
+class Seen:
+    """What reached the storage adapters while an operation ran; dicts are ordered sets."""
+
+    saved: dict[str, Any] = field(default_factory=dict)  # id -> entry
+    deleted: dict[str, None] = field(default_factory=dict)
+    found: dict[tuple[int, str], Any] = field(default_factory=dict)  # by get: adapter, id
+    missing: dict[str, None] = field(default_factory=dict)  # by get
+    queried: dict[str, Any] = field(default_factory=dict)  # by query: id -> entry
+    listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
+    failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+
+
+class Operation:
+    """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        audit: AuditLogger,
+        signals: Signals,
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        user_id: Any = None,
+        session_id: Any = None,
+    ) -> None:
+        self.kind = kind
+        self.active = True
+        self.audit = audit
+        self.trail = audit.trail
+        self.seen = Seen()
+        self.metadata: dict[str, Any] = {}
+        self.span_attributes: dict[str, Any] = {}
+        self.entry_ids: list[Any] | None = None  # None: those that were saved or deleted
+        self.entries: int | None = None  # how many the operation handled; None: len(entry_ids)
+        self.attempted: int | None = None  # record count of the span; None: the same
+        self.problems = 0  # failures that the SDK did not raise
+        self.failed = False  # nothing of it worked, although nothing was raised
+        self.error_type: str | None = None
+        self.gen_ai = kind.gen_ai
+        self._signals = signals
+        self._subject: tuple[str | None, str | None] = (None, None)
+        self.arguments: Arguments = {}
+        try:
+            self.arguments = {**dict(zip(kind.parameters, args)), **kwargs}
+            kind.before(self, self.arguments)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+        self._identify(user_id, session_id)
+        self._gauge = self.trail.metrics.in_progress(kind.operation.value)
+        self._gauge.inc()
+        self._start_span()
+        self._token = running.set(self)
+        self._started = perf_counter_ns()
+
+    # --- facts, noted by the kinds ---------------------------------------------------------
+
+    def concerns(self, user_id: Any, session_id: Any) -> None:
+        """Whose data it is, as the call's metadata or filter says."""
+        self._subject = (
+            None if user_id is None else identifier(user_id),
+            None if session_id is None else identifier(session_id),
+        )
+
+    def note(self, **facts: Any) -> None:
+        """Facts for the event's metadata; None is left out."""
+        for name, value in facts.items():
+            if value is not None:
+                self.metadata[name] = value
+
+    @property
+    def capture(self) -> Any:
+        """Where content may be recorded."""
+        return self.audit.settings.capture_content
+
+    # --- beginning ---------------------------------------------------------------------------
+
+    def _identify(self, user_id: Any, session_id: Any) -> None:
+        here = current_identity()
+        actor = here.user_id if user_id is None else identifier(user_id)
+        session = here.session_id if session_id is None else identifier(session_id)
+        subject, its_session = self._subject
+        self.subject_id = subject if actor is not None else None
+        self.user_id = actor if actor is not None else subject
+        self.session_id = session if session is not None else its_session
+        if self.user_id is None or self.session_id is None:
+            carried = baggage_identity()
+            if self.user_id is None:
+                self.user_id = carried.user_id
+            if self.session_id is None:
+                self.session_id = carried.session_id
+
+    def _start_span(self) -> None:
+        self._attached: Any = None
+        self._span = trace.get_current_span()
+        self._context: Any = None
+        self._own_span = False
+        try:
+            if not is_instrumentation_enabled():
+                return  # suppresses telemetry; the audit event is no telemetry
+            attributes: dict[str, Any] = {semconv.AXON_OPERATION: self.kind.operation.value}
+            if self.gen_ai is not None:
+                attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
+            if self.user_id is not None:
+                attributes[semconv.USER_ID] = self.user_id
+            if self.session_id is not None:
+                attributes[semconv.SESSION_ID] = self.session_id
+            name = self.gen_ai or self.kind.span
+            self._span = self._signals.tracer.start_span(name, attributes=attributes)
+            self._own_span = True
+            self._context = trace.set_span_in_context(self._span)
+            self._attached = otel_context.attach(self._context)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+
+    def leave(self) -> None:
+        """Stop being the current operation and span of this task, and go on."""
+        with suppress(ValueError):  # ended in another context than begun
+            running.reset(self._token)
+        if self._attached is not None:
+            with suppress(Exception):
+                otel_context.detach(self._attached)
+            self._attached = None
+
+    def enter(self) -> None:
+        """Be the current operation again (a transaction, at its end)."""
+        self._token = running.set(self)
+
+    # --- ending ------------------------------------------------------------------------------
+
+    def succeed(self, result: Any) -> None:
+        """The call returned *result*."""
+        try:
+            self.kind.after(self, self.arguments, result)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+        status = EventStatus.SUCCESS
+        if self.failed:
+            status = EventStatus.FAILURE
+        elif self.problems or self.seen.failed:
+            status = EventStatus.PARTIAL
+        self._end(status, None)
+
+    def fail(self, exc: BaseException) -> None:
+        """The call raised *exc*."""
+        status = EventStatus.FAILURE
+        changed = self.seen.saved or self.seen.deleted
+        if changed and not isinstance(exc, asyncio.CancelledError):
+            status = EventStatus.PARTIAL  # memory is not what it was
+        self._end(status, exc)
+
+    def _end(self, status: EventStatus, exc: BaseException | None) -> None:
+        if not self.active:
+            return
+        elapsed_ns = perf_counter_ns() - self._started
+        self.active = False
+        self.leave()
+        if exc is not None:
+            self.error_type = error_type(exc)
+        elif self.seen.failed and self.error_type is None:
+            self.error_type = error_type(next(iter(self.seen.failed.values())))
+        try:
+            self._gauge.dec()
+            draft = self._draft(status, exc, elapsed_ns)
+        except Exception as fault:  # hostile facts: keep what is certain
+            self.trail.fault("record", fault)
+            draft = _event.draft(
+                self.kind.operation.value,
+                status.value,
+                user_id=self.user_id,
+                session_id=self.session_id,
+                metadata={"dropped": "[details that could not be recorded]"},
+                duration_ms=elapsed_ns / 1e6,
+                trail=self.trail,
+                error_type=self.error_type,
+            )
+        try:
+            self._end_span(draft, exc, elapsed_ns / 1e9)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+        try:
+            self.audit.emit(draft, self._context)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+
+    def _draft(
+        self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
+    ) -> _event.Draft:
+        if self.entry_ids is None:
+            self.entry_ids = list({**self.seen.deleted, **self.seen.saved})
+        message = None
+        if exc is not None and self.capture.on_events:
+            message = self.trail.privacy.text(str(exc)) or None
+        span = self._span.get_span_context()
+        traced = span.is_valid
+        draft = _event.draft(
+            self.kind.operation.value,
+            status.value,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            entry_ids=identifiers(self.entry_ids),
+            metadata=self.trail.privacy.metadata(self.metadata),
+            duration_ms=elapsed_ns // 1000 / 1000,
+            time_ns=time_ns(),
+            entries=self.entries,
+            trail=self.trail,
+            error_message=message,
+            error_type=self.error_type,
+            subject_id=self.subject_id,
+            trace_id=f"{span.trace_id:032x}" if traced else None,
+            span_id=f"{span.span_id:016x}" if traced else None,
+        )
+        draft.sampled = traced and span.trace_flags.sampled
+        return draft
+
+    def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
+        failed = exc is not None or draft["status"] == "FAILURE"
+        error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
+        if self.gen_ai is not None:
+            name = {semconv.GEN_AI_OPERATION_NAME: self.gen_ai}
+            self._signals.duration.record(seconds, {**name, **error})
+        if not self._own_span:
+            return
+        span = self._span
+        if span.is_recording():
+            span.set_attributes({**self._final_attributes(draft), **error})
+            if failed:
+                message = None
+                if exc is not None and self.capture.on_spans:
+                    message = self.trail.privacy.text(str(exc))
+                span.set_status(Status(StatusCode.ERROR, message))
+        span.end()
+
+    def _final_attributes(self, draft: _event.Draft) -> dict[str, Any]:
+        attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
+        ids = draft["entry_ids"]
+        if self.gen_ai is not None:
+            if len(ids) == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
+                attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
+            count = draft.entries if self.attempted is None else self.attempted
+            attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
+        names = semconv.SPAN_ATTRIBUTES[self.kind.operation.value]
+        for key, name in names.items():
+            value = draft["metadata"].get(key)
+            texts = isinstance(value, list) and all(type(item) is str for item in value)
+            if texts or isinstance(value, (str, bool, int, float)):
+                attributes[name] = value
+        attributes.update(self.span_attributes)
+        return attributes
+
+    def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
+        """Content of the operation, recorded where that is switched on."""
+        clean = self.trail.privacy.text
+        if self.capture.on_events:
+            if query is not None:
+                self.metadata["query"] = query
+            if texts is not None:
+                self.metadata["content"] = list(texts.values())
+        if self.capture.on_spans:
+            if query is not None:
+                self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
+            if texts is not None:
+                records = [{"id": key, "content": clean(text)} for key, text in texts.items()]
+                encoded = msgspec.json.encode(records).decode()
+                self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
+
+
+@dataclass
+class Signals:
+    """The OpenTelemetry instruments that operations use."""
+
+    tracer: trace.Tracer
+    duration: Any
+
+
+def error_type(exc: BaseException) -> str:
+    """The class of *exc* as ``error.type``: qualified, built-in names bare."""
+    kind = type(exc)
+    module = kind.__module__
+    if module == "builtins":
+        return kind.__qualname__
+    if module == "asyncio.exceptions":
+        module = "asyncio"
+    return f"{module}.{kind.__qualname__}"
+
+
+def current() -> Operation | None:
+    """The operation that runs in this task."""
+    operation: Operation | None = running.get()
+    return operation if operation is not None and operation.active else None

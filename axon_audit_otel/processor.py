@@ -1,0 +1,197 @@
+"""From a log record to an event of the trail: the only writer of a trail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+
+from . import semconv
+from .event import Draft, EventStatus, OperationType, draft
+from .privacy import identifier, identifiers
+from .trail import Trail
+
+__all__ = ["AuditLogRecordProcessor"]
+
+
+class _HasTrail(Protocol):
+    @property
+    def trail(self) -> Trail: ...
+
+
+class AuditLogRecordProcessor(LogRecordProcessor):
+    """Captures every log record named ``axon.memory.audit`` into an audit trail.
+
+    A record that was meant for another trail is left alone, and one that names none is
+    captured by every trail that sees it. After the capture the record's body is the event's
+    canonical JSON, and its attributes say its place in the chain, so that the processors
+    after this one ship what was recorded.
+
+    An `AuditLogger` adds its own processor to the logger provider it uses. Add one by hand
+    only to a provider that it does not use.
+
+    Args:
+        audit_logger: The `AuditLogger` whose trail it writes.
+    """
+
+    def __init__(self, audit_logger: _HasTrail) -> None:
+        self.trail = audit_logger.trail
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Capture the record, if it is one of ours. Never raises."""
+        record = log_record.log_record
+        if record.event_name != semconv.EVENT_NAME:
+            return
+        try:
+            body = record.body
+            if isinstance(body, Draft):
+                if body.trail is self.trail and body.encoded is None:
+                    self.capture(body)
+                    self._enrich(record, body)
+            elif self._takes(record):
+                event = _from_record(record, self.trail)
+                self.capture(event)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+
+    def capture(self, event: Draft) -> None:
+        """Write *event* to the trail and count it.
+
+        `AuditLogger` calls this itself where OpenTelemetry did not deliver the record.
+        """
+        event.encoded = self.trail.append(event)
+        try:
+            self.trail.metrics.observe(event)
+        except Exception as exc:
+            self.trail.fault("metrics", exc)
+
+    def _takes(self, record: LogRecord) -> bool:
+        """Whether a record from another source is for this trail, and new to it."""
+        attributes = record.attributes or {}
+        if attributes.get(semconv.AXON_AUDIT_TRAIL, self.trail.name) != self.trail.name:
+            return False
+        seen: set[int] = record.__dict__.setdefault("_axon_audit_seen", set())
+        if id(self.trail) in seen:
+            return False
+        seen.add(id(self.trail))
+        return True
+
+    def _enrich(self, record: LogRecord, event: Draft) -> None:
+        """Let the processors after this one see what was recorded."""
+        assert event.encoded is not None
+        if record.attributes:
+            place = _place_of(event.encoded)
+            attributes: Any = record.attributes
+            attributes[semconv.AUDIT_SEQUENCE_NUMBER] = place.sequence
+            if place.previous_hash is not None:
+                attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = place.previous_hash
+            record.body = event.encoded.decode()
+
+    def shutdown(self) -> None:
+        """Seal what is in the journal; later records are still captured."""
+        self.trail.seal()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """True: every captured event is where its durability says already."""
+        return True
+
+
+class _Place(msgspec.Struct):
+    sequence: int
+    previous_hash: str | None = None
+
+
+_place_of = msgspec.json.Decoder(_Place).decode
+
+_BY_GEN_AI_NAME = {
+    semconv.CREATE_MEMORY: OperationType.STORE,
+    semconv.UPDATE_MEMORY: OperationType.STORE,
+    semconv.UPSERT_MEMORY: OperationType.STORE,
+    semconv.SEARCH_MEMORY: OperationType.RECALL,
+    semconv.DELETE_MEMORY: OperationType.FORGET,
+}
+_BY_OUTCOME = {"success": EventStatus.SUCCESS, "failure": EventStatus.FAILURE}
+
+
+def _from_record(record: LogRecord, trail: Trail) -> Draft:
+    """An event from a record of another source: its body's fields, else its attributes."""
+    body = record.body
+    if isinstance(body, (str, bytes)):
+        try:
+            body = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            body = {"body": trail.privacy.text(str(body))} if isinstance(body, str) else {}
+    fields: dict[str, Any] = dict(body) if isinstance(body, Mapping) else {}
+    attributes: dict[str, Any] = dict(record.attributes or {})
+
+    def first(field: str, *names: str) -> Any:
+        values = (fields.get(field), *(attributes.get(name) for name in names))
+        return next((value for value in values if value is not None), None)
+
+    def text(field: str, *names: str) -> str | None:
+        value = first(field, *names)
+        return None if value is None else identifier(value)
+
+    metadata = fields.get("metadata")
+    if metadata is None:
+        metadata = {"body": fields["body"]} if "body" in fields else {}
+        metadata.update((k, v) for k, v in attributes.items() if k not in _MAPPED)
+    message = first("error_message")
+    duration = first("duration_ms")
+    event = draft(
+        _operation(first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION), attributes),
+        _status(first("status", semconv.AXON_STATUS), attributes),
+        user_id=text("user_id", semconv.USER_ID, semconv.AUDIT_ACTOR_ID),
+        session_id=text("session_id", semconv.SESSION_ID),
+        entry_ids=identifiers(first("entry_ids", semconv.AUDIT_TARGET_ID)),
+        metadata=trail.privacy.metadata(metadata),
+        duration_ms=duration_or_none(duration),
+        event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
+        time_ns=record.timestamp or record.observed_timestamp,
+        trail=trail,
+        error_message=None if message is None else trail.privacy.text(str(message)),
+        error_type=text("error_type", semconv.ERROR_TYPE),
+        subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
+        trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
+        span_id=f"{record.span_id:016x}" if record.span_id else None,
+    )
+    event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
+    return event
+
+
+def duration_or_none(value: Any) -> float | None:
+    """A duration in milliseconds, or None where *value* cannot be one."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15:
+        return float(value)
+    return None
+
+
+def _operation(named: Any, attributes: Mapping[str, Any]) -> str:
+    try:
+        return OperationType(named).value
+    except ValueError:
+        name = attributes.get(semconv.GEN_AI_OPERATION_NAME)
+        known = _BY_GEN_AI_NAME.get(name) if isinstance(name, str) else None
+        return (known or OperationType.OTHER).value
+
+
+def _status(named: Any, attributes: Mapping[str, Any]) -> str:
+    try:
+        return EventStatus(named).value
+    except ValueError:
+        if semconv.ERROR_TYPE in attributes:
+            return EventStatus.FAILURE.value
+        outcome = attributes.get(semconv.AUDIT_OUTCOME, "success")
+        return _BY_OUTCOME.get(outcome, EventStatus.PARTIAL).value
+
+
+#: Attributes that have a field of the event; all others become its metadata.
+_MAPPED = frozenset(
+    value
+    for name, value in vars(semconv).items()
+    if name.startswith(("AUDIT_", "AXON_"))
+    or value in (semconv.USER_ID, semconv.SESSION_ID, semconv.ERROR_TYPE, semconv.LOG_RECORD_UID)
+)

@@ -1,0 +1,154 @@
+"""What a query asks for, checked once, and whether an event answers it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from .errors import InvalidEventError
+from .event import AuditEvent, EventStatus, OperationType, to_microseconds
+from .privacy import identifier, identifiers
+
+__all__ = ["Query"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Filters that an event must all pass; None lets every event pass."""
+
+    operation: OperationType | None = None
+    status: EventStatus | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    subject_id: str | None = None
+    entry_ids: frozenset[str] | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    limit: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        operation: Any = None,
+        status: Any = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        subject_id: str | None = None,
+        entry_ids: Iterable[str] | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        limit: int | None = None,
+        naive: timezone | None = None,
+    ) -> Query:
+        """A query from the arguments of `AuditLogger.query_events`.
+
+        Raises:
+            InvalidEventError: If an argument cannot be meant: an unknown operation or
+                status, no datetime, *start_time* after *end_time*, a negative *limit*.
+        """
+        start_us, end_us = (
+            _moment("start_time", start_time, naive),
+            _moment("end_time", end_time, naive),
+        )
+        if start_us is not None and end_us is not None and start_us > end_us:
+            msg = f"start_time {start_time} is after end_time {end_time}: swap them"
+            raise InvalidEventError(msg)
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, int) or limit < 0
+        ):
+            msg = f"limit={limit!r}: must be a whole number of at least 0"
+            raise InvalidEventError(msg)
+        return cls(
+            operation=None if operation is None else OperationType.parse(operation),
+            status=None if status is None else EventStatus.parse(status),
+            user_id=None if user_id is None else identifier(user_id),
+            session_id=None if session_id is None else identifier(session_id),
+            subject_id=None if subject_id is None else identifier(subject_id),
+            entry_ids=None if entry_ids is None else frozenset(identifiers(entry_ids)),
+            start_us=start_us,
+            end_us=end_us,
+            limit=limit,
+        )
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The exact values that indexed fields must have."""
+        wanted = {
+            "operation": self.operation,
+            "status": self.status,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "subject_id": self.subject_id,
+        }
+        return {name: str(value) for name, value in wanted.items() if value is not None}
+
+    def matches(self, event: AuditEvent) -> bool:
+        """Whether *event* passes every filter (times include both ends)."""
+        if any(str(getattr(event, name)) != value for name, value in self.keys.items()):
+            return False
+        if self.entry_ids is not None and self.entry_ids.isdisjoint(event.entry_ids):
+            return False
+        if self.start_us is None and self.end_us is None:
+            return True
+        moment = to_microseconds(event.timestamp)
+        return (self.start_us is None or self.start_us <= moment) and (
+            self.end_us is None or moment <= self.end_us
+        )
+
+    def select(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
+        """Those of *events* that match, in their order, up to `limit`."""
+        left = self.limit
+        if left == 0:
+            return
+        for event in events:
+            if self.matches(event):
+                yield event
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+
+
+def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        msg = f"{name}={value!r}: must be a datetime"
+        raise InvalidEventError(msg)
+    return to_microseconds(value, naive)
+
+
+def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
+    """What a set of events amounts to: counts, success rate, average, first and last.
+
+    Returns:
+        ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; 1
+        without events), ``avg_duration_ms``, ``first_activity``, ``last_activity``
+        (aware datetimes or None) and ``most_common_operation`` (a name or None).
+    """
+    operations: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    duration, timed = 0.0, 0
+    times: list[datetime] = []
+    for event in events:
+        operations[event.operation.value] += 1
+        statuses[event.status.value] += 1
+        times.append(event.timestamp)
+        if event.duration_ms is not None:
+            duration += event.duration_ms
+            timed += 1
+    total = len(times)
+    return {
+        "total_operations": total,
+        "by_operation": dict(operations.most_common()),
+        "by_status": dict(statuses.most_common()),
+        "success_rate": statuses["SUCCESS"] / total if total else 1.0,
+        "avg_duration_ms": duration / timed if timed else 0.0,
+        "first_activity": min(times, default=None),
+        "last_activity": max(times, default=None),
+        "most_common_operation": operations.most_common(1)[0][0] if total else None,
+    }

@@ -1,0 +1,342 @@
+"""What this package knows of the Axon SDK: its methods, and the facts of each call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import semconv
+from .event import OperationType
+from .operation import Arguments, Kind, Operation
+from .supplied import conclude_forget, present_in
+
+
+def _of_filter(op: Operation, args: Arguments) -> None:
+    """Whose data it is, by the filter of the call."""
+    chosen = args.get("filter")
+    op.concerns(getattr(chosen, "user_id", None), getattr(chosen, "session_id", None))
+    op.note(has_filter=chosen is not None)
+
+
+def _name(value: Any) -> str | None:
+    """A tier's, strategy's or level's name."""
+    value = getattr(value, "value", value)
+    return value if isinstance(value, str) else None
+
+
+# --- store ----------------------------------------------------------------------------
+
+
+def _before_store(op: Operation, args: Arguments) -> None:
+    metadata = args.get("metadata")
+    if isinstance(metadata, Mapping):
+        op.concerns(metadata.get("user_id"), metadata.get("session_id"))
+    op.note(
+        importance=args.get("importance"),
+        tags=args.get("tags") or None,
+        tier=_name(args.get("tier")),
+    )
+    op.attempted = 1
+    content = args.get("content")
+    if isinstance(content, str):
+        op.content(texts={"": content})
+
+
+def _after_store(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [result]
+    for entry in op.seen.saved.values():
+        metadata = entry.metadata
+        op.note(
+            importance=metadata.importance,
+            tags=metadata.tags or None,
+            privacy_level=_name(metadata.privacy_level),
+            has_embedding=bool(entry.embedding is not None),
+        )
+        detected = getattr(metadata, "pii_detection", None)
+        if isinstance(detected, Mapping) and detected.get("has_pii"):
+            op.note(pii_detected=True, pii_types=sorted(detected.get("detected_types", ())))
+
+
+# --- recall ---------------------------------------------------------------------------
+
+
+def _before_recall(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    op.note(
+        k=args.get("k", 5),
+        tiers=args.get("tiers") or ["all"],
+        min_importance=args.get("min_importance"),
+    )
+    _of_filter(op, args)
+    query = args.get("query")
+    if isinstance(query, str):
+        op.content(query=query)
+
+
+def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [entry.id for entry in result]
+    # Entries that the recall moved to another tier left the one they were in.
+    op.entry_ids += [key for key in op.seen.deleted if key not in op.entry_ids]
+    op.entries = len(result)
+    op.note(result_count=len(result))
+    if op.capture.on_spans or op.capture.on_events:
+        op.content(texts={entry.id: entry.text for entry in result})
+
+
+# --- export, import -------------------------------------------------------------------
+
+
+def _before_export(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    op.note(
+        tier=_name(args.get("tier")) or "all",
+        include_embeddings=args.get("include_embeddings", True),
+    )
+    _of_filter(op, args)
+
+
+def _after_export(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [entry["id"] for entry in result["entries"]]
+    op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
+
+
+def _before_import(op: Operation, args: Arguments) -> None:
+    overwrite = bool(args.get("overwrite", False))
+    op.gen_ai = semconv.UPSERT_MEMORY if overwrite else semconv.CREATE_MEMORY
+    op.note(overwrite=overwrite, tier_mapping=args.get("tier_mapping"))
+    data = args.get("data")
+    entries = data.get("entries") if isinstance(data, Mapping) else None
+    if isinstance(entries, list):
+        op.attempted = len(entries)
+        op.note(total_entries=len(entries))
+
+
+def _after_import(op: Operation, args: Arguments, result: Any) -> None:
+    seen = op.seen
+    # "Skipped" should mean "was there already"; an adapter that answers None for "not
+    # there" (Redis) makes the SDK skip entries that it does not have.
+    lost = len(seen.missing.keys() - seen.saved.keys()) - result["errors"]
+    op.problems = result["errors"] + max(0, lost)
+    op.note(
+        imported=result["imported"],
+        skipped=result["skipped"],
+        errors=result["errors"],
+        by_tier=result["by_tier"] or None,
+        not_imported=lost if lost > 0 else None,
+    )
+
+
+# --- sync -----------------------------------------------------------------------------
+
+
+def _before_sync(op: Operation, args: Arguments) -> None:
+    op.note(
+        source_tier=_name(args.get("source_tier")),
+        target_tier=_name(args.get("target_tier")),
+        delete_source=bool(args.get("delete_source", False)),
+        conflict_resolution=_name(args.get("conflict_resolution", "newer")),
+    )
+    _of_filter(op, args)
+
+
+def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
+    seen = op.seen
+    source = {**seen.queried, **{k: e for (a, k), e in seen.found.items() if a in seen.listed}}
+    target = {k: e for (a, k), e in seen.found.items() if a not in seen.listed}
+    kept = [key for key in target if key not in seen.saved and ("save", key) not in seen.failed]
+    newer = args.get("conflict_resolution", "newer") == "newer"
+    # The SDK counts an entry whose dates cannot be compared (one naive, one aware) as skipped.
+    uncompared = sum(newer and not _comparable(source.get(key), target[key]) for key in kept)
+    op.problems = max(0, result["skipped"] - len(kept) + uncompared)
+    op.entries = result["synced"]
+    op.note(
+        synced=result["synced"],
+        skipped=result["skipped"],
+        conflicts=result["conflicts"],
+        deleted=len(seen.deleted),
+        errors=op.problems or None,
+    )
+
+
+def _comparable(source: Any, target: Any) -> bool:
+    if source is None:
+        return True
+    try:
+        one, other = (
+            e.metadata.last_accessed_at or e.metadata.created_at for e in (source, target)
+        )
+        one > other  # noqa: B015
+    except TypeError:
+        return False
+    return True
+
+
+# --- compact --------------------------------------------------------------------------
+
+
+def _before_compact(op: Operation, args: Arguments) -> None:
+    strategy = args.get("strategy", "count")
+    op.note(
+        tier=_name(args.get("tier")) or "all",
+        strategy=_name(strategy) or _name(getattr(strategy, "name", None)),
+        threshold=args.get("threshold"),
+        dry_run=bool(args.get("dry_run", False)),
+    )
+
+
+_COMPACTED = ("entries_before", "entries_after", "summaries_created", "groups_compacted", "reason")
+
+
+def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
+    op.note(**{name: result.get(name) for name in _COMPACTED})
+    failed = result.get("groups_compacted", 0) - result.get("summaries_created", 0)
+    op.problems = 0 if result.get("dry_run") else max(0, failed)
+    op.entries = len(op.seen.deleted)
+    if op.problems:
+        op.note(failed_groups=op.problems)
+    if op.seen.deleted:
+        op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
+
+
+# --- forget ---------------------------------------------------------------------------
+
+
+def _before_forget(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    op.note(tier=_name(args.get("tier")))
+    _of_filter(op, args)
+    if args.get("entry_id") is not None:
+        op.entry_ids = [args["entry_id"]]
+
+
+async def _verify_route_forget(op: Operation, router: Any, args: Arguments, result: Any) -> None:
+    """Look whether what `Router.route_forget` was to delete is gone: it tells nobody."""
+    tier = args.get("tier")
+    tiers = [tier] if tier is not None else list(router.config.tiers)
+    requested, remaining = await present_in(router.registry, tiers, args)
+    if not remaining:  # its own calls of the adapters may fail, and yet all be gone
+        op.seen.failed.clear()
+    conclude_forget(op, requested, remaining)
+
+
+# --- transaction ----------------------------------------------------------------------
+
+
+def _before_transaction(op: Operation, args: Arguments) -> None:
+    op.note(isolation_level=_name(args.get("isolation_level", "read_committed")))
+
+
+# --- adapters, outside of any operation -----------------------------------------------
+
+
+def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
+    key = args.get("id", args.get("entry_id"))
+    op.entry_ids = [key] if key is not None else list(op.seen.deleted)
+    op.attempted, op.entries = len(op.entry_ids), len(op.seen.deleted)
+    op.note(deleted=len(op.seen.deleted), source="adapter")
+
+
+def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
+    op.note(deleted=len(op.seen.deleted), cleared=True, source="adapter")
+
+
+def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
+    op.note(total_entries=len(op.seen.saved), source="adapter")
+
+
+# --- the table ------------------------------------------------------------------------
+
+STORE = Kind(
+    OperationType.STORE,
+    semconv.CREATE_MEMORY,
+    semconv.CREATE_MEMORY,
+    ("content", "metadata", "importance", "tags", "tier"),
+    _before_store,
+    _after_store,
+)
+RECALL = Kind(
+    OperationType.RECALL,
+    semconv.SEARCH_MEMORY,
+    semconv.SEARCH_MEMORY,
+    ("query", "k", "filter", "tiers", "min_importance"),
+    _before_recall,
+    _after_recall,
+)
+EXPORT = Kind(
+    OperationType.EXPORT,
+    "axon.export",
+    None,
+    ("tier", "filter", "include_embeddings"),
+    _before_export,
+    _after_export,
+)
+IMPORT = Kind(
+    OperationType.IMPORT,
+    semconv.CREATE_MEMORY,
+    semconv.CREATE_MEMORY,
+    ("data", "overwrite", "tier_mapping"),
+    _before_import,
+    _after_import,
+)
+SYNC = Kind(
+    OperationType.SYNC,
+    "axon.sync",
+    None,
+    ("source_tier", "target_tier", "filter", "delete_source", "conflict_resolution"),
+    _before_sync,
+    _after_sync,
+)
+COMPACT = Kind(
+    OperationType.COMPACT,
+    "axon.compact",
+    None,
+    ("tier", "strategy", "threshold", "dry_run", "summarizer", "embedder"),
+    _before_compact,
+    _after_compact,
+)
+FORGET = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("entry_id", "filter", "tier"),
+    _before_forget,
+)
+ROUTE_FORGET = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("entry_id", "filter", "tier"),
+    _before_forget,
+    verify=_verify_route_forget,
+)
+TRANSACTION = Kind(
+    OperationType.TRANSACTION,
+    "axon.transaction",
+    None,
+    ("isolation_level",),
+    _before_transaction,
+)
+DELETE = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("id",),
+    after=_after_delete,
+)
+CLEAR = Kind(
+    OperationType.FORGET, semconv.DELETE_MEMORY, semconv.DELETE_MEMORY, (), after=_after_clear
+)
+BULK_SAVE = Kind(
+    OperationType.BULK_STORE, "axon.bulk_store", None, ("entries",), after=_after_bulk_save
+)
+REINDEX = Kind(OperationType.REINDEX, "axon.reindex", None)
+
+#: The audited methods of `MemorySystem` (all are coroutine functions).
+METHODS = {
+    "store": STORE,
+    "recall": RECALL,
+    "export": EXPORT,
+    "import_from": IMPORT,
+    "sync": SYNC,
+    "compact": COMPACT,
+}

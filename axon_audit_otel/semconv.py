@@ -1,0 +1,131 @@
+"""Every name that leaves this package: spans, attributes, events, metrics, environment.
+
+GenAI memory names: OpenTelemetry semantic-conventions-genai, ``docs/gen-ai/gen-ai-spans.md``
+section Memory (development; no Python package carries them yet).
+``audit.*``: the OpenTelemetry audit-logging draft, ``specification/audit/data-model.md``.
+"""
+
+SCOPE_NAME = "axon_audit_otel"
+EVENT_NAME = "axon.memory.audit"
+
+# --- GenAI memory conventions ------------------------------------------------------
+GEN_AI_OPERATION_NAME = "gen_ai.operation.name"
+GEN_AI_MEMORY_RECORD_ID = "gen_ai.memory.record.id"
+GEN_AI_MEMORY_RECORD_COUNT = "gen_ai.memory.record.count"
+GEN_AI_MEMORY_QUERY_TEXT = "gen_ai.memory.query.text"
+GEN_AI_MEMORY_RECORDS = "gen_ai.memory.records"
+
+CREATE_MEMORY = "create_memory"
+UPSERT_MEMORY = "upsert_memory"
+UPDATE_MEMORY = "update_memory"
+SEARCH_MEMORY = "search_memory"
+DELETE_MEMORY = "delete_memory"
+
+GEN_AI_CLIENT_OPERATION_DURATION = "gen_ai.client.operation.duration"
+GEN_AI_DURATION_BUCKETS = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64),
+    *(1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+)
+
+# --- OpenTelemetry registry ----------------------------------------------------------
+ERROR_TYPE = "error.type"
+LOG_RECORD_UID = "log.record.uid"
+USER_ID = "user.id"
+SESSION_ID = "session.id"
+
+# --- OpenTelemetry audit-logging draft -------------------------------------------------
+AUDIT_RECORD_ID = "audit.record.id"
+AUDIT_ACTOR_ID = "audit.actor.id"
+AUDIT_ACTOR_TYPE = "audit.actor.type"
+AUDIT_ACTION = "audit.action"
+AUDIT_OUTCOME = "audit.outcome"
+AUDIT_TARGET_ID = "audit.target.id"
+AUDIT_SEQUENCE_NUMBER = "audit.sequence.number"
+AUDIT_SEQUENCE_PREVIOUS_HASH = "audit.sequence.previous_hash"
+
+# --- ours ------------------------------------------------------------------------------
+AXON_OPERATION = "axon.operation"
+AXON_STATUS = "axon.status"
+AXON_SUBJECT_ID = "axon.subject.id"
+AXON_AUDIT_TRAIL = "axon.audit.trail"
+
+# --- Prometheus ------------------------------------------------------------------------
+METRIC_OPERATIONS = "axon_memory_operations"
+METRIC_DURATION = "axon_memory_operation_duration_seconds"
+METRIC_IN_PROGRESS = "axon_memory_operations_in_progress"
+METRIC_ENTRIES = "axon_memory_entries"
+METRIC_BUFFER_EVENTS = "axon_audit_buffer_events"
+METRIC_BUFFER_CAPACITY = "axon_audit_buffer_capacity"
+METRIC_EVICTED = "axon_audit_evicted_events"
+METRIC_EXPORTED = "axon_audit_exported_events"
+METRIC_FAILURES = "axon_audit_failures"
+METRIC_LAST_SEAL = "axon_audit_last_seal_timestamp_seconds"
+LABEL_TRAIL = "trail"
+LABEL_OPERATION = "operation"
+LABEL_STATUS = "status"
+LABEL_STAGE = "stage"
+
+# --- environment -----------------------------------------------------------------------
+ENV_PREFIX = "AXON_AUDIT_"
+ENV_CAPTURE_MESSAGE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+#: Facts of an event's metadata that its span carries too, by operation.
+SPAN_ATTRIBUTES: dict[str, dict[str, str]] = {
+    "STORE": {
+        "tier": "axon.tier",
+        "importance": "axon.entry.importance",
+        "privacy_level": "axon.entry.privacy_level",
+        "pii_detected": "axon.pii.detected",
+        "pii_types": "axon.pii.types",
+    },
+    "RECALL": {
+        "k": "axon.recall.k",
+        "tiers": "axon.tiers",
+        "min_importance": "axon.recall.min_importance",
+        "has_filter": "axon.filter.present",
+    },
+    "FORGET": {
+        "tier": "axon.tier",
+        "has_filter": "axon.filter.present",
+        "deleted": "axon.forget.deleted",
+        "remaining": "axon.forget.remaining",
+    },
+    "COMPACT": {
+        "tier": "axon.tier",
+        "strategy": "axon.compact.strategy",
+        "dry_run": "axon.compact.dry_run",
+        "entries_before": "axon.compact.entries_before",
+        "entries_after": "axon.compact.entries_after",
+        "summaries_created": "axon.compact.summaries_created",
+        "groups_compacted": "axon.compact.groups",
+    },
+    "EXPORT": {
+        "tier": "axon.tier",
+        "total_entries": "axon.export.entries",
+        "include_embeddings": "axon.export.include_embeddings",
+        "has_filter": "axon.filter.present",
+    },
+    "IMPORT": {
+        "imported": "axon.import.imported",
+        "skipped": "axon.import.skipped",
+        "errors": "axon.import.errors",
+        "overwrite": "axon.import.overwrite",
+    },
+    "SYNC": {
+        "source_tier": "axon.sync.source_tier",
+        "target_tier": "axon.sync.target_tier",
+        "conflict_resolution": "axon.sync.conflict_resolution",
+        "delete_source": "axon.sync.delete_source",
+        "synced": "axon.sync.synced",
+        "skipped": "axon.sync.skipped",
+        "deleted": "axon.sync.deleted",
+        "conflicts": "axon.sync.conflicts",
+    },
+    "TRANSACTION": {
+        "transaction_id": "axon.transaction.id",
+        "isolation_level": "axon.transaction.isolation_level",
+        "outcome": "axon.transaction.outcome",
+    },
+    "BULK_STORE": {},
+    "REINDEX": {},
+}

@@ -1,0 +1,206 @@
+"""What the specification shows and the SDK lacks: `forget` and `import_data`."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from .event import OperationType
+from .operation import Arguments, Operation, current
+
+#: ``error.type`` of a FORGET after which the entry is still there.
+STILL_PRESENT = "entry_still_present"
+
+
+async def exists(adapter: Any, entry_id: str) -> bool:
+    try:
+        return await adapter.get(entry_id) is not None
+    except KeyError:
+        return False
+
+
+async def matching(adapter: Any, chosen: Any) -> list[str]:
+    """Ids of an adapter's entries that *chosen* selects, asked for as the SDK does."""
+    lister = getattr(adapter, "list_ids_async", None) or getattr(adapter, "list_ids", None)
+    if lister is None:
+        entries = await adapter.query([0.0] * 384, k=100_000, filter=chosen)
+        return [entry.id for entry in entries]
+    ids = lister()
+    if inspect.isawaitable(ids):
+        ids = await ids
+    result = []
+    for entry_id in ids:
+        try:
+            entry = await adapter.get(entry_id)
+        except KeyError:
+            continue
+        if entry is not None and chosen.matches(entry):
+            result.append(entry_id)
+    return result
+
+
+async def present_in(
+    registry: Any, tiers: list[str], args: Arguments
+) -> tuple[list[str], list[str]]:
+    """What was asked for, and what of it is (still) there."""
+    present: list[str] = []
+    entry_id = args.get("entry_id")
+    for tier in tiers:
+        adapter = await registry.get_adapter(tier)
+        if entry_id is None:
+            present += await matching(adapter, args.get("filter"))
+        elif await exists(adapter, entry_id):
+            present.append(entry_id)
+    requested = present if entry_id is None else [entry_id]
+    return list(dict.fromkeys(requested)), list(dict.fromkeys(present))
+
+
+def conclude_forget(op: Operation, requested: list[str], remaining: list[str]) -> None:
+    deleted = [key for key in op.seen.deleted if key not in remaining]
+    op.entry_ids = list(dict.fromkeys([*requested, *op.seen.deleted]))
+    op.entries, op.attempted = len(deleted), len(op.entry_ids)
+    op.note(deleted=len(deleted), remaining=len(remaining))
+    op.problems = len(remaining)
+    if remaining:
+        op.failed = not deleted
+        op.error_type = STILL_PRESENT
+        if deleted:
+            op.note(remaining_ids=remaining)
+
+
+async def forget(
+    self: Any,
+    entry_id: str | None = None,
+    *,
+    filter: Any = None,
+    tier: str | None = None,
+) -> int:
+    """Delete an entry, or all that *filter* selects, and look whether they are gone.
+
+    Args:
+        entry_id: The entry to delete.
+        filter: An `axon.Filter`, in place of *entry_id*.
+        tier: Look in this tier only. Default: in all.
+        user_id: Who acts (any audited method takes it).
+        session_id: In which session.
+
+    Returns:
+        How many entries were there and are gone. What could not be deleted is in the
+        audit event, whose status is then FAILURE or PARTIAL.
+
+    Raises:
+        ValueError: If neither or both of *entry_id* and *filter* are given, or *tier* is
+            unknown.
+        Exception: What the storage adapter raised, after every tier was tried.
+    """
+    if (entry_id is None) == (filter is None):
+        raise ValueError("forget needs an entry_id or a filter (one of them)")
+    if tier is not None and tier not in self.config.tiers:
+        raise ValueError(f"Invalid tier '{tier}'. Valid tiers: {list(self.config.tiers)}")
+    erasure = _Erasure(self, entry_id, filter)
+    for name in [tier] if tier is not None else list(self.config.tiers):
+        await erasure.erase(name)
+    return erasure.conclude()
+
+
+class _Erasure:
+    """One `forget` over the tiers of a system."""
+
+    def __init__(self, system: Any, entry_id: str | None, chosen: Any) -> None:
+        self._system = system
+        self._entry_id = entry_id
+        self._filter = chosen
+        self._requested: dict[str, None] = {} if entry_id is None else {entry_id: None}
+        self._gone: dict[str, None] = {}
+        self._remaining: dict[str, None] = {}
+        self._errors: list[Exception] = []
+
+    async def erase(self, tier: str) -> None:
+        """Delete from one tier; an error waits until every tier was tried."""
+        try:
+            adapter = await self._system.registry.get_adapter(tier)
+            ids: Iterable[str]
+            if self._entry_id is None:
+                ids = await matching(adapter, self._filter)
+            else:
+                ids = [self._entry_id] if await exists(adapter, self._entry_id) else []
+        except Exception as exc:
+            self._errors.append(exc)
+            return
+        for key in ids:
+            self._requested[key] = None
+            try:
+                await adapter.delete(key)
+                there = await exists(adapter, key)
+            except Exception as exc:
+                self._errors.append(exc)
+                there = True  # as far as anybody knows
+            (self._remaining if there else self._gone)[key] = None
+            if not there:
+                self._system.router.get_tier_stats(tier)["forgets"] += 1
+
+    def conclude(self) -> int:
+        """Tell the operation, raise what went wrong, or say how many are gone."""
+        op = current()
+        if op is not None and op.kind.operation is OperationType.FORGET:
+            conclude_forget(op, list(self._requested), list(self._remaining))
+        if self._errors:
+            raise self._errors[0]
+        return len([key for key in self._gone if key not in self._remaining])
+
+
+async def import_data(
+    self: Any,
+    data: Any,
+    overwrite: bool = False,
+    tier_mapping: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Import many memories in one operation: `import_from` for plain texts as well.
+
+    Args:
+        data: What `export` returned, or a list of texts, of `MemoryEntry` objects or of
+            entries as in an export.
+        overwrite: Replace entries that exist.
+        tier_mapping: Tiers to change on the way.
+        user_id: Who acts, and whose memories plain texts are.
+        session_id: In which session.
+
+    Returns:
+        What `import_from` returns: ``imported``, ``skipped``, ``errors``, ``by_tier``.
+    """
+    if isinstance(data, Mapping):
+        imported: dict[str, Any] = await self.import_from(data, overwrite, tier_mapping)
+        return imported
+    items = list(data)
+    entries = [await _as_entry(self, item) for item in items]
+    # Fresh ids are nowhere; asking for them is lost on adapters that answer None.
+    overwrite = overwrite or all(isinstance(item, str) for item in items)
+    wrapped = {"version": "1.0", "entries": entries}
+    imported = await self.import_from(wrapped, overwrite, tier_mapping)
+    return dict(imported)
+
+
+async def _as_entry(system: Any, item: Any) -> Any:
+    """One entry as `export` writes it."""
+    if hasattr(item, "model_dump"):
+        item = item.model_dump(mode="json")
+        return {"tier": system.config.default_tier, **item}
+    if not isinstance(item, str):
+        return item
+    operation = current()
+    entry: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "text": item,
+        "metadata": {
+            "created_at": datetime.now(timezone.utc).isoformat(),
+            "user_id": getattr(operation, "user_id", None),
+            "session_id": getattr(operation, "session_id", None),
+        },
+        "tier": system.config.default_tier,
+    }
+    if system.embedder is not None:
+        entry["embedding"] = await system.embedder.embed(item)
+    return entry

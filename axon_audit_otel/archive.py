@@ -222,10 +222,11 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as exc:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         msg = f"cannot write {str(path)!r}: {exc.strerror or exc}"
         raise ArchiveError(msg) from exc
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def files_of(path: Path) -> list[Path]:

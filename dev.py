@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Set everything up and run it: ``python3 dev.py demo`` or ``python3 dev.py test``.
+
+Needs Python 3.10 or newer and nothing else. Makes a virtual environment in ``.venv`` (again
+when ``pyproject.toml`` changed) and runs one command in it:
+
+    demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
+    test [OPTIONS]   the tests that need no server, under two minutes (pytest --help)
+    check            ruff and mypy
+    all              every test, also the slow ones and those with real servers
+    run COMMAND ...  anything else, in the environment
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = Path(os.environ.get("AXON_AUDIT_VENV", ROOT / ".venv"))
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+
+
+def main(arguments: list) -> int:
+    """Run one of the commands; returns its exit code."""
+    if sys.version_info < (3, 10):
+        sys.exit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
+    command, options = (arguments[0], arguments[1:]) if arguments else ("", [])
+    commands = {
+        "demo": [["axon-audit", "demo", *options]],
+        "test": [["pytest", *options]],
+        "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+        "all": [["pytest", "-m", "", *options]],
+        "run": [options],
+    }
+    if command not in commands or commands[command] == [[]]:
+        print(__doc__)
+        return 2
+    set_up()
+    for program, *rest in commands[command]:
+        code = subprocess.call([str(BIN / program), *rest], env=environment())
+        if code:
+            return code
+    return 0
+
+
+def environment() -> dict:
+    """The environment variables of the virtual environment."""
+    path = str(BIN) + os.pathsep + os.environ.get("PATH", "")
+    return {**os.environ, "VIRTUAL_ENV": str(VENV), "PATH": path}
+
+
+def set_up() -> None:
+    """Make the virtual environment, unless it is there and up to date."""
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = VENV / "axon-audit-stamp"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    print(f"Setting up {VENV} (once, about a minute) ...", file=sys.stderr, flush=True)
+    uv = shutil.which("uv")
+    if uv:
+        run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(VENV)])
+        run([uv, "pip", "install", "--quiet", "--python", str(BIN / "python"), "-e", ".[dev]"])
+    else:
+        try:
+            run([sys.executable, "-m", "venv", str(VENV)])
+        except subprocess.CalledProcessError:
+            sys.exit("Python's venv module is missing; on Debian: apt install python3-venv")
+        pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        run([*pip, "install", "-e", ".[dev]"])
+    stamp.write_text(wanted)
+
+
+def run(command: list) -> None:
+    """Run *command* in the project's directory; an error ends us."""
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

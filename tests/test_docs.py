@@ -1,0 +1,65 @@
+"""Every Python block of the documentation runs, and prints what the page says it prints."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(page: Path) -> list[tuple[str, str, int]]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        (match[1], match[2], text[: match.start()].count("\n") + 2)
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def _run(source: str, line: int, page: Path, namespace: dict[str, Any]) -> str:
+    """Run one block, as in a notebook: ``await`` is allowed at its top level."""
+    code = compile(
+        "\n" * (line - 1) + source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    )
+    printed = io.StringIO()
+
+    async def run() -> None:
+        result = eval(code, namespace)
+        if result is not None:
+            await result
+
+    with contextlib.redirect_stdout(printed):
+        asyncio.run(run())
+    return printed.getvalue()
+
+
+def _pattern(expected: str) -> str:
+    """``...`` in the page stands for anything."""
+    return re.escape(expected.strip()).replace(r"\.\.\.", ".*?")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/specification.md"])
+def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run in order, in one namespace and an empty directory, and a
+    ``text`` block is what the ``python`` block before it prints."""
+    page = ROOT / name
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "__docs__"}
+    printed, ran = "", 0
+    for language, source, line in _blocks(page):
+        if language == "python":
+            printed = _run(source, line, page, namespace)
+            ran += 1
+        elif language == "text":
+            assert re.fullmatch(_pattern(source), printed.strip(), re.DOTALL), (
+                f"{name}:{line} says\n{source}\nbut the block prints\n{printed}"
+            )
+    assert ran

@@ -1,0 +1,88 @@
+"""Imports inside the package go down only, and its public names are the promised ones."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import axon_audit_otel
+
+PACKAGE = Path(axon_audit_otel.__file__).parent
+
+#: From the bottom up. A module may import those of the lines above its own, and no others.
+LAYERS = [
+    {"semconv", "errors", "version"},
+    {"config", "event", "privacy"},
+    {"context", "buffer", "query", "metrics", "archive"},
+    {"trail"},
+    {"processor"},
+    {"logger"},
+    {"operation"},
+    {"supplied"},
+    {"sdk"},
+    {"adapters"},
+    {"instrumentor", "pipeline"},
+    {"__init__"},
+    {"demo"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of the package that *path* imports at run time."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            typing_only.update(ast.walk(node))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node not in typing_only:
+            found.update([node.module] if node.module else [name.name for name in node.names])
+    return found - {"data"}
+
+
+def test_imports_go_down_only() -> None:
+    """No module imports one of its own layer or of a higher one."""
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    wrong = [
+        f"{path.stem} imports {name}"
+        for path in sorted(PACKAGE.glob("*.py"))
+        for name in _imports(path)
+        if level[name] >= level[path.stem]
+    ]
+    assert wrong == []
+
+
+def test_instrumentor_and_processor_do_not_know_each_other() -> None:
+    """Between what observes the SDK and what writes the trail lies OpenTelemetry."""
+    observing = {"instrumentor", "operation", "sdk", "adapters", "supplied"}
+    for name in observing:
+        assert "processor" not in _imports(PACKAGE / f"{name}.py")
+        assert "trail" not in _imports(PACKAGE / f"{name}.py")
+    assert not observing & _imports(PACKAGE / "processor.py")
+
+
+def test_public_names() -> None:
+    """The package's public names are these, and every one of them exists."""
+    assert axon_audit_otel.__all__ == sorted(axon_audit_otel.__all__)
+    assert set(axon_audit_otel.__all__) == {
+        "ArchiveError",
+        "AuditConfigError",
+        "AuditEvent",
+        "AuditLogRecordProcessor",
+        "AuditLogger",
+        "AuditUnavailableError",
+        "AxonAuditError",
+        "AxonInstrumentor",
+        "EventStatus",
+        "InvalidEventError",
+        "OperationType",
+        "__version__",
+        "audit_context",
+        "configure",
+        "serve_metrics",
+    }
+    for name in axon_audit_otel.__all__:
+        assert getattr(axon_audit_otel, name) is not None

@@ -1,0 +1,104 @@
+"""The tables of the README, made from the code: ``python tools/tables.py`` rewrites them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+
+from axon_audit_otel import sdk
+from axon_audit_otel.config import Settings
+from axon_audit_otel.metrics import TrailMetrics
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+#: Public methods of the SDK that are not audited, and why.
+NOT_AUDITED = {
+    "MemorySystem": {
+        "close": "closes connections; touches no entry",
+        "get_provenance_chain": "lineage for debugging; reads through the adapters only",
+        "find_derived_entries": "likewise",
+        "export_audit_log": "reads the audit trail, not the memory",
+        "get_statistics": "counters",
+        "get_trace_events": "the SDK's own debug list",
+        "clear_trace_events": "likewise",
+        "enable_tracing": "a switch of that list",
+    },
+    "Router": {
+        "route_store": "called by `store`, which is audited",
+        "route_recall": "called by `recall`, which is audited",
+        "select_tier": "chooses, touches nothing",
+        "get_tier_stats": "counters",
+        "reset_stats": "counters",
+    },
+    "StorageAdapter": {
+        "save": "seen inside operations (ids, failures); alone it is below the memory's API",
+        "get": "likewise",
+        "query": "likewise",
+        "save_sync, get_sync, query_sync": "wrappers of these",
+        "delete_sync, bulk_save_sync, reindex_sync": "wrappers: recorded by what they wrap",
+        "supports_transactions": "a question",
+        "prepare_transaction, commit_transaction, abort_transaction": "no adapter has them yet",
+        "(expiry in the backend)": "a TTL that runs out in Redis never reaches the SDK",
+    },
+}
+_ADAPTER = {
+    "delete": sdk.DELETE,
+    "clear, clear_async": sdk.CLEAR,
+    "bulk_save": sdk.BULK_SAVE,
+    "reindex": sdk.REINDEX,
+}
+
+
+def coverage() -> str:
+    """Which methods of the SDK are audited, and which are not, and why."""
+    rows = ["| SDK method | event | span |", "| --- | --- | --- |"]
+    systems = {**sdk.METHODS, "transaction": sdk.TRANSACTION}
+    supplied = {"forget": sdk.FORGET, "import_data": sdk.IMPORT}
+    audited = [
+        *((f"`MemorySystem.{name}`", kind, "") for name, kind in systems.items()),
+        *((f"`MemorySystem.{name}`", kind, " (supplied)") for name, kind in supplied.items()),
+        ("`Router.route_forget`", sdk.ROUTE_FORGET, ""),
+        *(
+            (f"`StorageAdapter.{name}`", kind, " (outside of an operation)")
+            for name, kind in _ADAPTER.items()
+        ),
+    ]
+    for method, kind, remark in audited:
+        rows.append(f"| {method}{remark} | {kind.operation.value} | `{kind.span}` |")
+    for owner, methods in NOT_AUDITED.items():
+        for name, why in methods.items():
+            named = name if name.startswith("(") else f"`{owner}.{name}`"
+            rows.append(f"| {named} | not audited: {why} | |")
+    return "\n".join(rows) + "\n"
+
+
+def metrics() -> str:
+    """Every Prometheus metric with its type, labels and meaning."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    trail = TrailMetrics("example", CollectorRegistry())
+    for metric in vars(trail._all).values():
+        family: Metric = next(iter(metric.collect()))
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows) + "\n"
+
+
+def rendered(text: str) -> str:
+    """*text* with every generated table as the code has it now."""
+    tables = {"coverage": coverage, "metrics": metrics, "settings": Settings.table}
+    for name, make in tables.items():
+        marks = re.compile(rf"(<!-- {name}: made by tools/tables.py -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not marks.search(text):
+            sys.exit(f"README.md has no place for the table {name!r}")
+        table = make()
+        text = marks.sub(lambda m, t=table: m[1] + t + m[2], text)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -27,6 +27,7 @@ from . import sdk, semconv, supplied
 from .adapters import AdapterSeam
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
+from .privacy import identifier
 from .version import __version__
 
 __all__ = ["AxonInstrumentor"]
@@ -122,8 +123,8 @@ class _Recorder:
                 return None
             if self.signals is None:
                 self.signals = _signals()
-            return Operation(kind, audit, self.signals, args, kwargs, *identity)
-        except Exception as exc:
+            return Operation(kind, audit, self.signals, args, kwargs, identity)
+        except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
             if audit is not None:
                 audit.trail.fault("record", exc)
             return None
@@ -233,7 +234,7 @@ class _Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, instance, args, kwargs, identity)
-            if kind is sdk.STORE and lacking and identity != (None, None):
+            if kind is sdk.STORE and lacking:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await wrapped(*args, **kwargs)
@@ -303,10 +304,10 @@ def _owned_by(
     identity: tuple[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """`store(..., user_id=)`: the entry belongs to that user, unless its metadata says whose."""
+    owner = {n: identifier(value) for n, value in zip(_IDENTITY, identity) if value is not None}
     metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
-    if metadata is not None and not isinstance(metadata, dict):
+    if not owner or not (metadata is None or isinstance(metadata, dict)):
         return args, kwargs
-    owner = {name: str(value) for name, value in zip(_IDENTITY, identity) if value is not None}
     owned = {**owner, **(metadata or {})}
     if len(args) > 1:
         return (args[0], owned, *args[2:]), kwargs

@@ -188,17 +188,22 @@ class AuditLogger:
             outcome,
             user_id=actor,
             session_id=session,
-            entry_ids=[] if entry_ids is None else _checked_ids("entry_ids", entry_ids),
+            entry_ids=_checked_ids("entry_ids", entry_ids),
             metadata=self._manual_metadata(metadata),
             duration_ms=_checked_duration(duration_ms),
             trail=self.trail,
             error_message=self._manual_message(error_message, metadata),
-            error_type=None if error_type is None else identifier(error_type),
-            subject_id=None if subject_id is None else identifier(subject_id),
+            error_type=None if error_type is None else _checked_id("error_type", error_type),
+            subject_id=None if subject_id is None else _checked_id("subject_id", subject_id),
             trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
             span_id=f"{span.span_id:016x}" if span.is_valid else None,
         )
         draft.sampled = span.is_valid and span.trace_flags.sampled
+        running_now = running.get()
+        if not self and running_now.kind.operation.value == kind:
+            # The SDK speaks of the operation that runs: one operation, one event.
+            running_now.merge(draft["entry_ids"], draft["metadata"])
+            return _event.decode(_event.encode_fields(draft))
         return _event.decode(self.emit(draft))
 
     def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
@@ -501,8 +506,8 @@ def _as_line(event: AuditEvent) -> bytes:
 
 def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
     here = current_identity()
-    user = here.user_id if user_id is None else _checked_ids("user_id", user_id)[0]
-    session = here.session_id if session_id is None else _checked_ids("session_id", session_id)[0]
+    user = here.user_id if user_id is None else _checked_id("user_id", user_id)
+    session = here.session_id if session_id is None else _checked_id("session_id", session_id)
     if user is None or session is None:
         carried = baggage_identity()
         user, session = user or carried.user_id, session or carried.session_id
@@ -512,23 +517,28 @@ def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
 _ID_TYPES = (str, int, UUID)
 
 
-def _checked_ids(name: str, values: Any) -> list[str]:
-    """Ids as text.
+def _checked_id(name: str, value: Any) -> str:
+    """An id as text.
 
     Raises:
-        InvalidEventError: If one of them is no text, number or UUID.
+        InvalidEventError: If it is no text, number or UUID.
     """
-    items = [values] if isinstance(values, _ID_TYPES) else values
-    if not isinstance(items, Iterable) or isinstance(items, (bytes, Mapping)):
+    if type(value) is str or (isinstance(value, _ID_TYPES) and not isinstance(value, bool)):
+        return identifier(value)
+    msg = f"{name}: {value!r:.80} is no id: must be text, a number or a UUID"
+    raise InvalidEventError(msg)
+
+
+def _checked_ids(name: str, values: Any) -> list[str]:
+    """Ids as a list of text; one id alone is a list of one."""
+    if values is None:
+        return []
+    if isinstance(values, _ID_TYPES):
+        return [_checked_id(name, values)]
+    if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
         msg = f"{name}={values!r:.80}: must be ids as text"
         raise InvalidEventError(msg)
-    result = []
-    for item in items:
-        if not isinstance(item, _ID_TYPES) or isinstance(item, bool):
-            msg = f"{name}: {item!r:.80} is no id: must be text, a number or a UUID"
-            raise InvalidEventError(msg)
-        result.append(identifier(item))
-    return result
+    return [_checked_id(name, item) for item in values]
 
 
 def _checked_duration(value: Any) -> float | None:

@@ -73,8 +73,7 @@ class Operation:
         signals: Signals,
         args: tuple[Any, ...],
         kwargs: Arguments,
-        user_id: Any = None,
-        session_id: Any = None,
+        identity: tuple[Any, Any] = (None, None),
     ) -> None:
         self.kind = kind
         self.active = True
@@ -98,7 +97,7 @@ class Operation:
             kind.before(self, self.arguments)
         except Exception as exc:
             self.trail.fault("record", exc)
-        self._identify(user_id, session_id)
+        self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.operation.value)
         self._gauge.inc()
         self._start_span()
@@ -177,6 +176,12 @@ class Operation:
     def enter(self) -> None:
         """Be the current operation again (a transaction, at its end)."""
         self._token = running.set(self)
+
+    def merge(self, entry_ids: list[str], metadata: Mapping[str, Any]) -> None:
+        """What the SDK tells the audit logger of this very operation; ours goes first."""
+        self.metadata = {**metadata, **self.metadata}
+        if not self.entry_ids and not self.seen.saved:
+            self.entry_ids = list(entry_ids)
 
     # --- ending ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -113,8 +114,8 @@ def redact_pii(text: str) -> str:
 
 def plain_text(value: str, limit: int) -> str:
     """*value* as an exact `str` that UTF-8 can carry, cut at *limit* characters."""
-    size = len(value)
-    text = str.__str__(value[:limit])
+    size = str.__len__(value)
+    text = str.__getitem__(value, slice(limit))  # exact, whatever a subclass overrides
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
     return text if size <= limit else f"{text}[truncated: {size} characters]"
@@ -124,15 +125,13 @@ def identifier(value: object) -> str:
     """An id as text: strings, numbers and UUIDs are taken, other types are marked."""
     if type(value) is str and len(value) <= MAX_ID and value.isascii():
         return value
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return plain_text(value, MAX_ID)
-    if isinstance(value, (int, UUID)) and not isinstance(value, bool):
-        try:
+    with suppress(Exception):  # a hostile subclass; an int of too many digits to print
+        if isinstance(value, Enum):
+            value = value.value
+        if isinstance(value, str):
+            return plain_text(value, MAX_ID)
+        if isinstance(value, (int, UUID)) and not isinstance(value, bool):
             return str(value)[:MAX_ID]
-        except ValueError:  # an int of more digits than Python prints
-            pass
     return f"[{type(value).__name__}]"
 
 

@@ -7,7 +7,6 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from .errors import InvalidEventError
+from .merkle import leaf_hash
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
 
@@ -97,7 +97,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         trace_id: W3C trace id, 32 hex digits.
         span_id: W3C span id, 16 hex digits.
         sequence: Its place in the trail, from 1, without gaps.
-        previous_hash: SHA-256 (hex) of the encoding of the event before; None on the first.
+        previous_hash: The `hash` of the event before; None on the first.
     """
 
     event_id: str
@@ -131,8 +131,9 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the encoding: what the next event's `previous_hash` is."""
-        return hashlib.sha256(encode(self)).hexdigest()
+        """What the next event's `previous_hash` is: the encoding's RFC 6962 leaf hash, that
+        is SHA-256 over a 0x00 byte and the encoding, in hex."""
+        return leaf_hash(encode(self)).hex()
 
 
 class Draft(dict[str, Any]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -20,6 +19,7 @@ from .archive import Archive
 from .buffer import Buffer
 from .config import Settings
 from .event import AuditEvent, Draft
+from .merkle import leaf_hash
 from .metrics import TrailMetrics
 from .privacy import Privacy
 from .query import Query
@@ -88,7 +88,7 @@ class Trail:
             if len(buffer) == buffer.capacity and buffer.first > self._archived:
                 self.metrics.evicted.inc()
             buffer.append(line, draft.time_us, draft)
-            self._head = hashlib.sha256(line).hexdigest()
+            self._head = leaf_hash(line).hex()
             if self._archive is not None:
                 self._write()
             self.metrics.buffer_events.set(len(buffer))

@@ -11,8 +11,8 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version"},
-    {"config", "event", "privacy"},
+    {"semconv", "errors", "version", "merkle"},
+    {"config", "event", "privacy", "checkpoint"},
     {"context", "buffer", "query", "metrics", "archive"},
     {"trail"},
     {"processor"},

@@ -1,0 +1,86 @@
+"""Merkle trees as RFC 6962 (section 2.1) defines them, over SHA-256.
+
+A leaf is hashed with a 0x00 byte in front, an inner node with 0x01, so that neither can be
+passed off as the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["Tree", "inclusion_path", "leaf_hash", "root_from_path", "root_hash"]
+
+_sha256 = hashlib.sha256
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """The hash of an entry (32 bytes)."""
+    return _sha256(b"\x00" + data).digest()
+
+
+def _node_hash(left: bytes, right: bytes) -> bytes:
+    return _sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """The root of a growing tree, in memory that grows with the logarithm of its size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []  # roots of the full subtrees, the largest first
+
+    def add(self, leaf: bytes) -> None:
+        """Append the hash of an entry."""
+        size = self.size
+        while size & 1:  # a full subtree of that size stands at the end: join them
+            leaf = _node_hash(self._peaks.pop(), leaf)
+            size >>= 1
+        self._peaks.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The tree's root now (32 bytes)."""
+        if not self._peaks:
+            return _sha256(b"").digest()
+        root = self._peaks[-1]
+        for peak in reversed(self._peaks[:-1]):
+            root = _node_hash(peak, root)
+        return root
+
+
+def root_hash(leaves: Iterable[bytes]) -> bytes:
+    """The root over the hashes of entries."""
+    tree = Tree()
+    for leaf in leaves:
+        tree.add(leaf)
+    return tree.root()
+
+
+def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """The hashes that lead from leaf *index* to the root, from the bottom up."""
+    size = len(leaves)
+    if size <= 1:
+        return []
+    split = 1 << (size - 1).bit_length() - 1  # the largest power of two below the size
+    if index < split:
+        return [*inclusion_path(leaves[:split], index), root_hash(leaves[split:])]
+    return [*inclusion_path(leaves[split:], index - split), root_hash(leaves[:split])]
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root that *path* claims (RFC 9162, section 2.1.3.2); None if it cannot be one."""
+    if not 0 <= index < size:
+        return None
+    last, node = size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return None
+        if index & 1 or index == last:
+            node = _node_hash(sibling, node)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            node = _node_hash(node, sibling)
+        index, last = index >> 1, last >> 1
+    return node if last == 0 else None

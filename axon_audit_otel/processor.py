@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
 from . import semconv
+from .errors import AuditConfigError
 from .event import Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
 from .trail import Trail
 
 __all__ = ["AuditLogRecordProcessor"]
-
-
-class _HasTrail(Protocol):
-    @property
-    def trail(self) -> Trail: ...
 
 
 class AuditLogRecordProcessor(LogRecordProcessor):
@@ -35,10 +31,16 @@ class AuditLogRecordProcessor(LogRecordProcessor):
 
     Args:
         audit_logger: The `AuditLogger` whose trail it writes.
+
+    Raises:
+        AuditConfigError: If it is none.
     """
 
-    def __init__(self, audit_logger: _HasTrail) -> None:
-        self.trail = audit_logger.trail
+    def __init__(self, audit_logger: Any) -> None:
+        self.trail: Trail = getattr(audit_logger, "trail", audit_logger)
+        if not isinstance(self.trail, Trail):
+            msg = f"AuditLogRecordProcessor needs an AuditLogger, got {audit_logger!r:.80}"
+            raise AuditConfigError(msg)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Capture the record, if it is one of ours. Never raises."""

@@ -16,6 +16,7 @@ LAYERS = [
     {"context", "buffer", "query", "metrics", "archive"},
     {"trail"},
     {"processor"},
+    {"emitter"},
     {"logger"},
     {"operation"},
     {"supplied"},

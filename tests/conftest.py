@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axon import MemorySystem
+from axon import Filter, MemoryEntry, MemorySystem
+from axon.adapters.base import StorageAdapter
+from axon.adapters.memory import InMemoryAdapter
+from axon.core.adapter_registry import AdapterRegistry
 from axon.core.config import MemoryConfig
 from axon.core.policies.ephemeral import EphemeralPolicy
 from axon.core.policies.persistent import PersistentPolicy
@@ -18,7 +25,79 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import AuditLogger, AxonInstrumentor
+from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+
+
+class ListingAdapter(InMemoryAdapter):
+    """Answers any vector with all it holds, as a server without vector search does.
+
+    (The SDK's own in-memory adapter raises at the zero vector that `sync` and `compact` use.)
+    """
+
+    async def query(
+        self, vector: list[float] | str, k: int = 5, filter: Filter | None = None
+    ) -> list[MemoryEntry]:
+        if isinstance(vector, str):
+            return await super().query(vector, k, filter)
+        chosen = [e for e in self._storage.values() if filter is None or filter.matches(e)]
+        return chosen[:k]
+
+
+class FaultyAdapter(ListingAdapter):
+    """Fails on purpose: `faults` maps a method to what it raises, `only` limits the entries."""
+
+    def __init__(self, **faults: BaseException) -> None:
+        super().__init__()
+        self.faults = faults
+        self.only: set[str] | None = None  # ids; None: all
+
+    def _fault(self, method: str, entry_id: str | None = None) -> None:
+        if method in self.faults and (self.only is None or entry_id in self.only):
+            raise self.faults[method]
+
+    async def save(self, entry: MemoryEntry) -> str:
+        self._fault("save", entry.id)
+        return await super().save(entry)
+
+    async def query(
+        self, vector: list[float] | str, k: int = 5, filter: Filter | None = None
+    ) -> list[MemoryEntry]:
+        self._fault("query")
+        return await super().query(vector, k, filter)
+
+    async def get(self, id: str) -> MemoryEntry:
+        self._fault("get", id)
+        return await super().get(id)
+
+    async def delete(self, id: str) -> bool:
+        self._fault("delete", id)
+        return await super().delete(id)
+
+    def list_ids(self) -> list[str]:
+        self._fault("list_ids")
+        return super().list_ids()
+
+    async def initialize(self) -> None:
+        self._fault("initialize")
+
+
+def history(audit: AuditLogger, **filters: Any) -> list[AuditEvent]:
+    """The events in memory, oldest first."""
+    return audit.query_events(**filters)[::-1]
+
+
+def only_event(audit: AuditLogger, **filters: Any) -> AuditEvent:
+    """The one event that there must be."""
+    events = audit.query_events(**filters)
+    assert len(events) == 1, events
+    return events[0]
+
+
+def assert_chained(events: list[AuditEvent]) -> None:
+    """Each of *events* (oldest first, from number 1) follows on the one before."""
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    hashes = [None, *(event.hash for event in events)]
+    assert [event.previous_hash for event in events] == hashes[:-1]
 
 
 @pytest.fixture(name="config")
@@ -43,6 +122,31 @@ def _tiered_config() -> MemoryConfig:
         ),
         default_tier="persistent",
     )
+
+
+_POLICIES = {
+    "ephemeral": EphemeralPolicy(adapter_type="memory", ttl_seconds=60),
+    "session": SessionPolicy(adapter_type="memory", ttl_seconds=600),
+    "persistent": PersistentPolicy(
+        adapter_type="memory", compaction_threshold=10_000, compaction_strategy="count"
+    ),
+}
+
+
+@pytest.fixture(name="make_system")
+def _make_system() -> Callable[..., MemorySystem]:
+    """Makes systems on adapter instances given by tier (default: a `ListingAdapter`)."""
+
+    def make(*, audit_logger: Any = None, embedder: Any = None, **tiers: Any) -> MemorySystem:
+        adapters: dict[str, StorageAdapter] = {"persistent": ListingAdapter(), **tiers}
+        registry = AdapterRegistry()
+        for tier, adapter in adapters.items():
+            registry.register(tier, "memory", adapter_instance=adapter)
+        policies: dict[str, Any] = {tier: _POLICIES[tier] for tier in adapters}
+        config = MemoryConfig(**policies, default_tier="persistent")
+        return MemorySystem(config, registry=registry, embedder=embedder, audit_logger=audit_logger)
+
+    return make
 
 
 @pytest.fixture(name="registry")
@@ -123,3 +227,36 @@ def _leave_no_patch() -> Iterator[None]:
 def _memory(config: MemoryConfig, instrumented: AxonInstrumentor) -> MemorySystem:
     """A real system on its in-memory adapter, instrumented from outside."""
     return MemorySystem(config)
+
+
+_FOREIGN = ("AXON_AUDIT_", "OTEL_", "PROMETHEUS_")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is set on this machine does not reach the tests."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(name="run_script")
+def _run_script() -> Callable[..., str]:
+    """Runs source text in a Python of its own, for what is global in a process.
+
+    Returns what it printed; keyword arguments are environment variables. A script that
+    fails, or ends with another exit code than *code*, fails the test.
+    """
+
+    def run(source: str, *arguments: object, code: int = 0, **environment: object) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
+            env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+            capture_output=True,
+            text=True,
+            timeout=120,  # only so that a hang does not stop the whole run
+            check=False,
+        )
+        assert done.returncode == code, done.stderr or done.stdout
+        return done.stdout
+
+    return run

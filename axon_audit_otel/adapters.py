@@ -49,6 +49,7 @@ def _note_get(op: Operation, adapter: Any, key: Any, result: Any) -> None:
 
 def _note_query(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
     op.seen.listed.add(id(adapter))
+    op.seen.queries += 1
     if op.kind is sdk.SYNC:
         op.seen.queried.update((entry.id, entry) for entry in result)
 
@@ -121,6 +122,8 @@ class AdapterSeam:
             try:
                 subject = _argument(args, kwargs, "id", "entry_id", "entry", "entries")
                 note(op, adapter, subject, result)
+                if op.seen.failed:  # it failed before and was tried again
+                    op.seen.failed.pop(_failure(name, adapter, subject), None)
             except Exception as exc:
                 op.trail.fault("record", exc)
             return result
@@ -130,8 +133,7 @@ class AdapterSeam:
             if name == "get" and isinstance(exc, KeyError):
                 op.seen.missing[subject] = None
                 return
-            key = str(id(adapter)) if name == "query" else getattr(subject, "id", subject)
-            op.seen.failed[name, str(key)] = exc
+            op.seen.failed[_failure(name, adapter, subject)] = exc
 
         async def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
             op = current()
@@ -182,6 +184,13 @@ class AdapterSeam:
             return result
 
         return observed if is_async else observed_sync
+
+
+def _failure(name: str, adapter: Any, subject: Any) -> tuple[str, str]:
+    """What identifies a failed call: its method, and the entry or else the adapter."""
+    if name == "query":
+        return name, str(id(adapter))
+    return name, str(getattr(subject, "id", subject))
 
 
 def _is_abstract(function: Any) -> bool:

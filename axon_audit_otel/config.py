@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from . import semconv
-from .errors import AuditConfigError
+from .errors import AuditConfigError, shown
 
 __all__ = ["Settings"]
 
@@ -70,7 +71,10 @@ def _path(value: Any) -> Path | None:
     if isinstance(value, (str, os.PathLike)):
         if not str(value):
             return None
-        return Path(value).expanduser()
+        with suppress(RuntimeError):  # no such user
+            path = Path(value).expanduser()
+            if "\0" not in str(path):
+                return path
     raise ValueError("must be a path")
 
 
@@ -135,7 +139,7 @@ class Settings:
                 values[setting.name] = setting.metadata["parse"](value)
             except ValueError as exc:
                 reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-                msg = f"{source}{value!r}: {reason}"
+                msg = f"{source}{shown(value)}: {reason}"
                 raise AuditConfigError(msg) from None
         return cls(**values)
 

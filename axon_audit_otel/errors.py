@@ -18,6 +18,15 @@ __all__ = [
 ]
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """*value* as an error message shows it: short, and whatever its class does."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 class AxonAuditError(Exception):
     """Base of every error that this package raises."""
 

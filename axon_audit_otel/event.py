@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from .errors import InvalidEventError
+from .errors import InvalidEventError, shown
 from .merkle import leaf_hash
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
@@ -45,7 +45,7 @@ class _UpperCase(str, Enum):
             return cls(value)
         except ValueError:
             names = ", ".join(cls.__members__)
-            msg = f"unknown {cls.__name__} {value!r}: use one of {names}"
+            msg = f"unknown {cls.__name__} {shown(value)}: use one of {names}"
             raise InvalidEventError(msg) from None
 
     def __str__(self) -> str:
@@ -273,7 +273,10 @@ def _microseconds(moment: datetime) -> int:
 def to_microseconds(moment: datetime, naive: timezone | None = None) -> int:
     """Unix time of *moment*; a naive one is taken in *naive*, else as local time."""
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=naive) if naive else moment.astimezone()
+        try:
+            moment = moment.replace(tzinfo=naive) if naive else moment.astimezone()
+        except (ValueError, OverflowError, OSError):  # the first or last day of the calendar
+            moment = moment.replace(tzinfo=timezone.utc)
     return _microseconds(moment)
 
 

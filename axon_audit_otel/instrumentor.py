@@ -11,6 +11,7 @@ or no code at all: ``opentelemetry-instrument python app.py``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Collection
@@ -123,7 +124,7 @@ class _Recorder:
                 return None
             if self.signals is None:
                 self.signals = _signals()
-            return Operation(kind, audit, self.signals, args, kwargs, identity)
+            return Operation(kind, target, audit, self.signals, args, kwargs, identity)
         except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
             if audit is not None:
                 audit.trail.fault("record", exc)
@@ -322,7 +323,7 @@ async def _verify(operation: Operation, instance: Any, result: Any) -> None:
         operation.trail.fault("record", exc)
 
 
-class _AuditedTransaction(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """The SDK's transaction; recorded from its ``async with`` to the end of that block.
 
     What the block itself does are operations of their own.
@@ -332,6 +333,16 @@ class _AuditedTransaction(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unus
         super().__init__(manager)
         self._self_begin = begin
         self._self_operation: Operation | None = None
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """As a decorator: every call of *function* is a transaction."""
+
+        @functools.wraps(function)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            async with type(self)(self.__wrapped__._recreate_cm(), self._self_begin):
+                return await function(*args, **kwargs)
+
+        return inner
 
     async def __aenter__(self) -> Any:
         operation = self._self_operation = self._self_begin()

@@ -21,7 +21,7 @@ from .archive import write_events, write_file
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter
-from .errors import InvalidEventError
+from .errors import InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .privacy import identifier
 from .query import Query, activity
@@ -266,8 +266,8 @@ class AuditLogger:
         """
         return self.trail.statistics()
 
-    def get_user_statistics(self, user_id: str) -> dict[str, Any]:
-        """What one user did, from the events in memory.
+    def get_user_statistics(self, user_id: str | None) -> dict[str, Any]:
+        """What one user did, from the events in memory; None: what nobody known did.
 
         Returns:
             ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,
@@ -275,6 +275,8 @@ class AuditLogger:
             (aware datetimes, or None) and ``most_common_operation`` (a name, or None).
         """
         found = self.trail.search(Query.of(user_id=user_id))
+        if user_id is None:
+            found = (event for event in found if event.user_id is None)
         return {"user_id": user_id, **activity(found)}
 
     # --- files -----------------------------------------------------------------------------
@@ -385,7 +387,7 @@ class AuditLogger:
 
 def _as_line(event: AuditEvent) -> bytes:
     if not isinstance(event, AuditEvent):
-        msg = f"{event!r} is no AuditEvent: pass what query_events returns"
+        msg = f"{shown(event)} is no AuditEvent: pass what query_events returns"
         raise InvalidEventError(msg)
     return event.to_json()
 
@@ -411,7 +413,7 @@ def _checked_id(name: str, value: Any) -> str:
     """
     if type(value) is str or (isinstance(value, _ID_TYPES) and not isinstance(value, bool)):
         return identifier(value)
-    msg = f"{name}: {value!r:.80} is no id: must be text, a number or a UUID"
+    msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
     raise InvalidEventError(msg)
 
 
@@ -422,7 +424,7 @@ def _checked_ids(name: str, values: Any) -> list[str]:
     if isinstance(values, _ID_TYPES):
         return [_checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"{name}={values!r:.80}: must be ids as text"
+        msg = f"{name}={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
     return [_checked_id(name, item) for item in values]
 
@@ -437,5 +439,5 @@ def _checked_duration(value: Any) -> float | None:
             duration = math.inf
         if math.isfinite(duration) and duration >= 0:
             return duration
-    msg = f"duration_ms={value!r:.80}: must be milliseconds, 0 or more"
+    msg = f"duration_ms={shown(value)}: must be milliseconds, 0 or more"
     raise InvalidEventError(msg)

@@ -59,6 +59,7 @@ class Seen:
     found: dict[tuple[int, str], Any] = field(default_factory=dict)  # by get: adapter, id
     missing: dict[str, None] = field(default_factory=dict)  # by get
     queried: dict[str, Any] = field(default_factory=dict)  # by query: id -> entry
+    queries: int = 0  # that were answered
     listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ class Operation:
     def __init__(
         self,
         kind: Kind,
+        target: Any,
         audit: AuditLogger,
         signals: Signals,
         args: tuple[Any, ...],
@@ -76,6 +78,7 @@ class Operation:
         identity: tuple[Any, Any] = (None, None),
     ) -> None:
         self.kind = kind
+        self.target = target
         self.active = True
         self.audit = audit
         self.trail = audit.trail
@@ -243,8 +246,10 @@ class Operation:
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
     ) -> _event.Draft:
-        if self.entry_ids is None:
-            self.entry_ids = list({**self.seen.deleted, **self.seen.saved})
+        ids = list(self.seen.saved) if self.entry_ids is None else self.entry_ids
+        # Nothing is deleted unseen, whatever the operation.
+        deleted = [key for key in self.seen.deleted if key not in ids]
+        handled = len(ids) if self.entry_ids is not None else None
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
@@ -255,11 +260,11 @@ class Operation:
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
-            entry_ids=identifiers(self.entry_ids),
+            entry_ids=identifiers([*deleted, *ids]),
             metadata=self.trail.privacy.metadata(self.metadata),
             duration_ms=elapsed_ns // 1000 / 1000,
             time_ns=time_ns(),
-            entries=self.entries,
+            entries=handled if self.entries is None else self.entries,
             trail=self.trail,
             error_message=message,
             error_type=self.error_type,

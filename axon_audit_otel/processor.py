@@ -10,7 +10,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
 from . import semconv
-from .errors import AuditConfigError
+from .errors import AuditConfigError, shown
 from .event import Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
 from .trail import Trail
@@ -39,7 +39,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     def __init__(self, audit_logger: Any) -> None:
         self.trail: Trail = getattr(audit_logger, "trail", audit_logger)
         if not isinstance(self.trail, Trail):
-            msg = f"AuditLogRecordProcessor needs an AuditLogger, got {audit_logger!r:.80}"
+            msg = f"AuditLogRecordProcessor needs an AuditLogger, got {shown(audit_logger)}"
             raise AuditConfigError(msg)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:

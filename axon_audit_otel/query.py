@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
-from .errors import InvalidEventError
+from .errors import InvalidEventError, shown
 from .event import AuditEvent, EventStatus, OperationType, to_microseconds
 from .privacy import identifier, identifiers
 
@@ -60,7 +60,7 @@ class Query:
         if limit is not None and (
             isinstance(limit, bool) or not isinstance(limit, int) or limit < 0
         ):
-            msg = f"limit={limit!r}: must be a whole number of at least 0"
+            msg = f"limit={shown(limit)}: must be a whole number of at least 0"
             raise InvalidEventError(msg)
         return cls(
             operation=None if operation is None else OperationType.parse(operation),
@@ -117,7 +117,7 @@ def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | 
     if value is None:
         return None
     if not isinstance(value, datetime):
-        msg = f"{name}={value!r}: must be a datetime"
+        msg = f"{name}={shown(value)}: must be a datetime"
         raise InvalidEventError(msg)
     return to_microseconds(value, naive)
 

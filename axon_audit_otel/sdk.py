@@ -75,10 +75,10 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
-    # Entries that the recall moved to another tier left the one they were in.
-    op.entry_ids += [key for key in op.seen.deleted if key not in op.entry_ids]
-    op.entries = len(result)
-    op.note(result_count=len(result))
+    # A tier whose storage cannot even be opened is passed over in silence.
+    tiers = args.get("tiers") or op.target.config.tiers
+    op.problems = max(0, len(tiers) - op.seen.queries)
+    op.note(result_count=len(result), failed_tiers=op.problems or None)
     if op.capture.on_spans or op.capture.on_events:
         op.content(texts={entry.id: entry.text for entry in result})
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .event import OperationType
 from .operation import Arguments, Operation, current
+from .privacy import identifier
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
@@ -157,6 +158,8 @@ async def import_data(
     data: Any,
     overwrite: bool = False,
     tier_mapping: dict[str, str] | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
 ) -> dict[str, Any]:
     """Import many memories in one operation: `import_from` for plain texts as well.
 
@@ -175,7 +178,8 @@ async def import_data(
         imported: dict[str, Any] = await self.import_from(data, overwrite, tier_mapping)
         return imported
     items = list(data)
-    entries = [await _as_entry(self, item) for item in items]
+    owner = {"user_id": user_id, "session_id": session_id}
+    entries = [await _as_entry(self, item, owner) for item in items]
     # Fresh ids are nowhere; asking for them is lost on adapters that answer None.
     overwrite = overwrite or all(isinstance(item, str) for item in items)
     wrapped = {"version": "1.0", "entries": entries}
@@ -183,21 +187,20 @@ async def import_data(
     return dict(imported)
 
 
-async def _as_entry(system: Any, item: Any) -> Any:
+async def _as_entry(system: Any, item: Any, owner: Mapping[str, Any]) -> Any:
     """One entry as `export` writes it."""
     if hasattr(item, "model_dump"):
         item = item.model_dump(mode="json")
         return {"tier": system.config.default_tier, **item}
     if not isinstance(item, str):
         return item
-    operation = current()
+    known = {name: identifier(value) for name, value in owner.items() if value is not None}
     entry: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "text": item,
         "metadata": {
             "created_at": datetime.now(timezone.utc).isoformat(),
-            "user_id": getattr(operation, "user_id", None),
-            "session_id": getattr(operation, "session_id", None),
+            **known,
         },
         "tier": system.config.default_tier,
     }

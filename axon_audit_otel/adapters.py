@@ -8,7 +8,9 @@ becomes an operation of its own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import wrapt
@@ -19,79 +21,167 @@ from .operation import Kind, Operation, current
 #: Starts an operation for a call on an adapter, or None if no trail wants it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
 
-
-def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], *names: str) -> Any:
-    if args:
-        return args[0]
-    return next((kwargs[name] for name in names if name in kwargs), None)
+#: Whether a call of an adapter runs in this task: what it calls in turn (its base class,
+#: another adapter) is its own business, except deletes.
+_inside: ContextVar[bool] = ContextVar("axon_audit_inside_adapter", default=False)
 
 
-def _note_save(op: Operation, adapter: Any, entry: Any, result: Any) -> None:
+# --- what a call that returned tells an operation -------------------------------------------
+
+
+def _saved(op: Operation, adapter: Any, entry: Any, result: Any) -> None:
     op.seen.saved[entry.id] = entry
 
 
-def _note_bulk(op: Operation, adapter: Any, entries: Any, result: Any) -> None:
+def _bulk_saved(op: Operation, adapter: Any, entries: Any, result: Any) -> None:
     for entry in entries or ():
         op.seen.saved[entry.id] = entry
 
 
-def _note_delete(op: Operation, adapter: Any, key: Any, result: Any) -> None:
-    if result is None or result:  # False: there was nothing to delete
+def _deleted(op: Operation, adapter: Any, key: Any, result: Any) -> None:
+    if key is not None and (result is None or result):  # False: there was nothing to delete
         op.seen.deleted[key] = None
 
 
-def _note_get(op: Operation, adapter: Any, key: Any, result: Any) -> None:
+def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:
     if result is None:
         op.seen.missing[key] = None
     else:
         op.seen.found[id(adapter), key] = result
 
 
-def _note_query(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
+def _queried(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
     op.seen.listed.add(id(adapter))
     op.seen.queries += 1
     if op.kind is sdk.SYNC:
         op.seen.queried.update((entry.id, entry) for entry in result)
 
 
-def _note_list(op: Operation, adapter: Any, _: Any, result: Any) -> None:
+def _listed(op: Operation, adapter: Any, _: Any, result: Any) -> None:
     # The SDK asks for a list where a query failed: nothing was lost then.
     op.seen.listed.add(id(adapter))
     op.seen.failed.pop(("query", str(id(adapter))), None)
 
 
-def _note_nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
+def _nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
     pass
 
 
-_NOTES = {
-    "save": (_note_save, None),
-    "bulk_save": (_note_bulk, sdk.BULK_SAVE),
-    "delete": (_note_delete, sdk.DELETE),
-    "get": (_note_get, None),
-    "query": (_note_query, None),
-    "list_ids": (_note_list, None),
-    "list_ids_async": (_note_list, None),
-    "clear": (_note_nothing, sdk.CLEAR),
-    "clear_async": (_note_nothing, sdk.CLEAR),
-    "reindex": (_note_nothing, sdk.REINDEX),
+#: Method -> what its return tells, and the operation that it is outside of any.
+_METHODS: dict[str, tuple[Callable[[Operation, Any, Any, Any], None], Kind | None]] = {
+    "save": (_saved, None),
+    "bulk_save": (_bulk_saved, sdk.BULK_SAVE),
+    "delete": (_deleted, sdk.DELETE),
+    "get": (_got, None),
+    "query": (_queried, None),
+    "list_ids": (_listed, None),
+    "list_ids_async": (_listed, None),
+    "clear": (_nothing, sdk.CLEAR),
+    "clear_async": (_nothing, sdk.CLEAR),
+    "reindex": (_nothing, sdk.REINDEX),
 }
+#: Those that an adapter may have as plain functions; the others are awaited by the SDK.
+_SYNCHRONOUS = {"list_ids", "clear"}
+
+
+class _Call:
+    """One call of an adapter's method, as a context manager around it."""
+
+    __slots__ = ("_adapter", "_name", "_nested", "_own", "_token", "op", "subject")
+
+    def __init__(
+        self, name: str, adapter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], begin: Begin
+    ) -> None:
+        self._name = name
+        self._adapter = adapter
+        self._own: Operation | None = None
+        self.subject = args[0] if args else _named(kwargs)
+        op = current()
+        if op is None:
+            kind = _METHODS[name][1]
+            assert kind is not None
+            op = self._own = begin(kind, adapter, args, kwargs)
+        self.op = op
+        self._nested = _inside.get() and self._own is None
+
+    def __enter__(self) -> _Call:
+        self._token = _inside.set(True)
+        return self
+
+    def returned(self, result: Any) -> Any:
+        """Note a result, and pass it on."""
+        op = self.op
+        if op is not None and (not self._nested or self._name == "delete"):
+            try:
+                _METHODS[self._name][0](op, self._adapter, self.subject, result)
+                if op.seen.failed:  # it failed before, and was tried again
+                    op.seen.failed.pop(self._failure, None)
+            except Exception as exc:
+                op.trail.fault("record", exc)
+        if self._own is not None:
+            self._own.succeed(result)
+        return result
+
+    def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
+        with suppress(ValueError):  # ended in another context than begun
+            _inside.reset(self._token)
+        if exc is None or self.op is None:
+            return
+        if self._name == "get" and isinstance(exc, KeyError):
+            self.op.seen.missing[self.subject] = None
+        elif not self._nested:
+            self.op.seen.failed[self._failure] = exc
+        if self._own is not None:
+            self._own.fail(exc)
+
+    @property
+    def _failure(self) -> tuple[str, str]:
+        """What identifies a failed call: its method, and the entry or else the adapter."""
+        if self._name == "query":
+            return self._name, str(id(self._adapter))
+        return self._name, str(getattr(self.subject, "id", self.subject))
+
+    @property
+    def clears(self) -> bool:
+        """Whether it is about to delete everything."""
+        return self._own is not None and self._own.kind is sdk.CLEAR
+
+
+def _named(kwargs: dict[str, Any]) -> Any:
+    for name in ("id", "entry_id", "entry", "entries"):
+        if name in kwargs:
+            return kwargs[name]
+    return None
 
 
 class AdapterSeam:
     """Wraps adapter classes, each once, and can take it all back."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, base: type[Any], begin: Begin) -> None:
+        self._base = base
         self._begin = begin
         self._wrapped: list[tuple[type, str, Any]] = []
         self._known: set[type] = set()
         self.active = True
+        self._watch_subclasses(base)
+        self._watch_future_subclasses()
 
-    def watch_subclasses(self, base: type[Any]) -> None:
-        """Watch every class that derives from *base*, as far as they exist."""
+    def _watch_subclasses(self, base: type[Any]) -> None:
         self.watch(base)
         for child in base.__subclasses__():
-            self.watch_subclasses(child)
+            self._watch_subclasses(child)
+
+    def _watch_future_subclasses(self) -> None:
+        original = self._base.__init_subclass__
+
+        def watch_new(cls: type[Any], /, **kwargs: Any) -> None:
+            original(**kwargs)
+            if self.active:
+                self.watch(cls)
+
+        self._own_hook = "__init_subclass__" not in vars(self._base)
+        if self._own_hook:
+            self._base.__init_subclass__ = classmethod(watch_new)  # type: ignore[assignment]
 
     def watch(self, adapter_class: type) -> None:
         """Wrap the methods that *adapter_class* and its bases define."""
@@ -99,124 +189,63 @@ class AdapterSeam:
             if cls in self._known or cls is object:
                 continue
             self._known.add(cls)
-            for name in _NOTES:
+            for name in _METHODS:
                 original = cls.__dict__.get(name)
-                if inspect.isfunction(original) and not _is_abstract(original):
-                    wrapper = self._wrapper(name, inspect.iscoroutinefunction(original))
+                if inspect.isfunction(original) and not hasattr(original, "__isabstractmethod__"):
+                    plain = name in _SYNCHRONOUS and not inspect.iscoroutinefunction(original)
+                    wrapper = self._synchronous(name) if plain else self._awaited(name)
                     wrapt.wrap_function_wrapper(cls, name, wrapper)
                     self._wrapped.append((cls, name, original))
 
     def unwatch(self) -> None:
         """Put every method back; references taken earlier only pass on."""
         self.active = False
+        if self._own_hook:
+            del self._base.__init_subclass__
         for cls, name, original in self._wrapped:
             if getattr(cls.__dict__.get(name), "__wrapped__", None) is original:
                 setattr(cls, name, original)
         self._wrapped.clear()
         self._known.clear()
 
-    def _wrapper(self, name: str, is_async: bool) -> Callable[..., Any]:
-        note, own = _NOTES[name]
+    def _passes(self, name: str) -> bool:
+        """Whether a call now is nothing to us."""
+        return not self.active or (current() is None and _METHODS[name][1] is None)
 
-        def noted(op: Operation, adapter: Any, args: Any, kwargs: Any, result: Any) -> Any:
-            try:
-                subject = _argument(args, kwargs, "id", "entry_id", "entry", "entries")
-                note(op, adapter, subject, result)
-                if op.seen.failed:  # it failed before and was tried again
-                    op.seen.failed.pop(_failure(name, adapter, subject), None)
-            except Exception as exc:
-                op.trail.fault("record", exc)
-            return result
-
-        def failed(op: Operation, adapter: Any, args: Any, kwargs: Any, exc: BaseException) -> None:
-            subject = _argument(args, kwargs, "id", "entry_id", "entry")
-            if name == "get" and isinstance(exc, KeyError):
-                op.seen.missing[subject] = None
-                return
-            op.seen.failed[_failure(name, adapter, subject)] = exc
-
+    def _awaited(self, name: str) -> Callable[..., Any]:
         async def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-            op = current()
-            if not self.active or (op is None and own is None):
+            if self._passes(name):
                 return await wrapped(*args, **kwargs)
-            outermost = None
-            if op is None and own is not None:
-                op = outermost = self._begin(own, adapter, args, kwargs)
-                if op is None:
-                    return await wrapped(*args, **kwargs)
-                if own is sdk.CLEAR:
-                    await _note_all(op, adapter)
-            assert op is not None
-            try:
-                result = noted(op, adapter, args, kwargs, await wrapped(*args, **kwargs))
-            except BaseException as exc:
-                failed(op, adapter, args, kwargs, exc)
-                if outermost is not None:
-                    _forget_deletes(op, own)
-                    outermost.fail(exc)
-                raise
-            if outermost is not None:
-                outermost.succeed(result)
-            return result
+            with _Call(name, adapter, args, kwargs, self._begin) as call:
+                if call.clears:
+                    await _note_all(call.op, adapter)
+                return call.returned(await wrapped(*args, **kwargs))
 
-        def observed_sync(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-            op = current()
-            if not self.active or (op is None and own is None):
+        return observed
+
+    def _synchronous(self, name: str) -> Callable[..., Any]:
+        def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
+            if self._passes(name):
                 return wrapped(*args, **kwargs)
-            outermost = None
-            if op is None and own is not None:
-                op = outermost = self._begin(own, adapter, args, kwargs)
-                if op is None:
-                    return wrapped(*args, **kwargs)
-                if own is sdk.CLEAR:
-                    _note_all_now(op, adapter)
-            assert op is not None
-            try:
-                result = noted(op, adapter, args, kwargs, wrapped(*args, **kwargs))
-            except BaseException as exc:
-                failed(op, adapter, args, kwargs, exc)
-                if outermost is not None:
-                    _forget_deletes(op, own)
-                    outermost.fail(exc)
-                raise
-            if outermost is not None:
-                outermost.succeed(result)
-            return result
+            with _Call(name, adapter, args, kwargs, self._begin) as call:
+                if call.clears:
+                    _note_all_now(call.op, adapter)
+                return call.returned(wrapped(*args, **kwargs))
 
-        return observed if is_async else observed_sync
+        return observed
 
 
-def _failure(name: str, adapter: Any, subject: Any) -> tuple[str, str]:
-    """What identifies a failed call: its method, and the entry or else the adapter."""
-    if name == "query":
-        return name, str(id(adapter))
-    return name, str(getattr(subject, "id", subject))
-
-
-def _is_abstract(function: Any) -> bool:
-    return bool(getattr(function, "__isabstractmethod__", False))
-
-
-def _forget_deletes(op: Operation, own: Kind | None) -> None:
-    """A `clear` that failed deleted nothing that is known."""
-    if own is sdk.CLEAR:
-        op.entry_ids = list(op.seen.deleted)
-        op.seen.deleted.clear()
-
-
-def _note_all_now(op: Operation, adapter: Any) -> None:
+def _note_all_now(op: Any, adapter: Any) -> None:
     """All entries, as what a `clear` is about to delete."""
     try:
         ids = adapter.list_ids()
-        if isinstance(ids, (list, tuple)):
-            op.seen.deleted.update(dict.fromkeys(ids))
+        op.entry_ids = list(ids) if isinstance(ids, (list, tuple)) else []
     except Exception:
         op.note(entry_ids_unknown=True)
 
 
-async def _note_all(op: Operation, adapter: Any) -> None:
+async def _note_all(op: Any, adapter: Any) -> None:
     try:
-        ids = await adapter.list_ids_async()
-        op.seen.deleted.update(dict.fromkeys(ids))
+        op.entry_ids = list(await adapter.list_ids_async())
     except Exception:
         op.note(entry_ids_unknown=True)

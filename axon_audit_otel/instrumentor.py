@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakSet, ref
 
 import wrapt
 from opentelemetry import metrics, trace
@@ -102,7 +102,8 @@ class _Recorder:
         self.default: AuditLogger | None = None  # set while instrumented
         self.signals: Signals | None = None
         self._patch: _Patch | None = None
-        self._systems: WeakKeyDictionary[Any, ref[Any]] = WeakKeyDictionary()
+        # By id, since an adapter need not be hashable; an entry goes with its part.
+        self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
     def begin(
@@ -134,8 +135,7 @@ class _Recorder:
         """The system's own audit logger, if it is one of ours, else the default."""
         system = target
         if not hasattr(target, "audit_logger"):
-            known = self._systems.get(target)
-            system = None if known is None else known()
+            system = self.owner(target)
         own = getattr(system, "audit_logger", None)
         if isinstance(own, AuditLogger):
             return own
@@ -146,12 +146,14 @@ class _Recorder:
     def owns(self, part: Any, system: Any) -> None:
         """Remember that *part* (a router, a registry, an adapter) belongs to *system*."""
         with suppress(TypeError):  # no weak references: direct calls go to the default trail
-            self._systems[part] = ref(system)
+            key = id(part)
+            gone = ref(part, lambda _: self._systems.pop(key, None))
+            self._systems[key] = gone, ref(system)
 
     def owner(self, part: Any) -> Any:
         """The system that *part* belongs to, if that is known."""
-        known = self._systems.get(part)
-        return None if known is None else known()
+        known = self._systems.get(id(part))
+        return known[1]() if known is not None and known[0]() is part else None
 
     def met(self, audit: AuditLogger) -> None:
         """A new `AuditLogger`: whatever system it is given must be recorded."""
@@ -183,8 +185,7 @@ class _Patch:
         self._recorder = recorder
         self._originals: list[tuple[type, str, Any]] = []
         self._active = True
-        self._seam = AdapterSeam(recorder.begin)
-        self._seam.watch_subclasses(StorageAdapter)
+        self._seam = AdapterSeam(StorageAdapter, recorder.begin)
         for name, kind in sdk.METHODS.items():
             self._wrap(MemorySystem, name, self._audited(kind, getattr(MemorySystem, name)))
         self._supply(MemorySystem, "forget", supplied.forget, sdk.FORGET)

@@ -297,9 +297,9 @@ class Operation:
         attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
         ids = draft["entry_ids"]
         if self.gen_ai is not None:
-            if len(ids) == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
-                attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             count = draft.entries if self.attempted is None else self.attempted
+            if len(ids) == count == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
+                attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
         names = semconv.SPAN_ATTRIBUTES[self.kind.operation.value]
         for key, name in names.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import semconv
 from .event import OperationType
-from .operation import Arguments, Kind, Operation
+from .operation import Arguments, Kind, Operation, error_type
 from .supplied import conclude_forget, present_in
 
 
@@ -213,10 +213,18 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     """Look whether what `Router.route_forget` was to delete is gone: it tells nobody."""
     tier = args.get("tier")
     tiers = [tier] if tier is not None else list(router.config.tiers)
-    requested, remaining = await present_in(router.registry, tiers, args)
-    if not remaining:  # its own calls of the adapters may fail, and yet all be gone
-        op.seen.failed.clear()
-    conclude_forget(op, requested, remaining)
+    try:
+        requested, remaining = await present_in(router.registry, tiers, args)
+    except Exception as exc:  # nobody can say that it is gone
+        op.failed, op.error_type = not op.seen.deleted, error_type(exc)
+        op.problems += 1
+        return
+    op.seen.failed.clear()  # its own calls of the adapters may fail, and yet all be gone
+    gone = [key for key in op.seen.deleted if key not in remaining]
+    conclude_forget(op, requested, gone, remaining)
+    if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
+        op.entries = result
+        op.note(deleted=result)
 
 
 # --- transaction ----------------------------------------------------------------------
@@ -229,14 +237,19 @@ def _before_transaction(op: Operation, args: Arguments) -> None:
 # --- adapters, outside of any operation -----------------------------------------------
 
 
-def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
+def _before_delete(op: Operation, args: Arguments) -> None:
     key = args.get("id", args.get("entry_id"))
-    op.entry_ids = [key] if key is not None else list(op.seen.deleted)
-    op.attempted, op.entries = len(op.entry_ids), len(op.seen.deleted)
+    op.entry_ids = [] if key is None else [key]
+    op.attempted = len(op.entry_ids)
+
+
+def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
+    op.entries = len(op.seen.deleted)
     op.note(deleted=len(op.seen.deleted), source="adapter")
 
 
 def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
+    op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
     op.note(deleted=len(op.seen.deleted), cleared=True, source="adapter")
 
 
@@ -321,7 +334,8 @@ DELETE = Kind(
     semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
     ("id",),
-    after=_after_delete,
+    _before_delete,
+    _after_delete,
 )
 CLEAR = Kind(
     OperationType.FORGET, semconv.DELETE_MEMORY, semconv.DELETE_MEMORY, (), after=_after_clear

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,23 +25,43 @@ async def exists(adapter: Any, entry_id: str) -> bool:
 
 
 async def matching(adapter: Any, chosen: Any) -> list[str]:
-    """Ids of an adapter's entries that *chosen* selects, asked for as the SDK does."""
+    """Ids of an adapter's entries that *chosen* selects.
+
+    Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
+    ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
+    refuses it). Raises what the query raised if neither is answered.
+    """
+    found: dict[str, Any] = {}
+    listed = await _listed_entries(adapter)
+    try:
+        queried = await adapter.query([0.0] * 384, k=100_000, filter=chosen)
+    except Exception:
+        if listed is None:
+            raise
+        queried = []
+    for entry in [*(listed or ()), *queried]:
+        found[entry.id] = entry
+    return [key for key, entry in found.items() if chosen.matches(entry)]
+
+
+async def _listed_entries(adapter: Any) -> list[Any] | None:
+    """The entries of an adapter that can list its ids, else None."""
     lister = getattr(adapter, "list_ids_async", None) or getattr(adapter, "list_ids", None)
     if lister is None:
-        entries = await adapter.query([0.0] * 384, k=100_000, filter=chosen)
-        return [entry.id for entry in entries]
-    ids = lister()
-    if inspect.isawaitable(ids):
-        ids = await ids
-    result = []
+        return None
+    try:
+        ids = lister()
+        if inspect.isawaitable(ids):
+            ids = await ids
+    except Exception:
+        return None
+    entries = []
     for entry_id in ids:
-        try:
+        with suppress(KeyError):
             entry = await adapter.get(entry_id)
-        except KeyError:
-            continue
-        if entry is not None and chosen.matches(entry):
-            result.append(entry_id)
-    return result
+            if entry is not None:
+                entries.append(entry)
+    return entries
 
 
 async def present_in(
@@ -59,16 +80,20 @@ async def present_in(
     return list(dict.fromkeys(requested)), list(dict.fromkeys(present))
 
 
-def conclude_forget(op: Operation, requested: list[str], remaining: list[str]) -> None:
-    deleted = [key for key in op.seen.deleted if key not in remaining]
-    op.entry_ids = list(dict.fromkeys([*requested, *op.seen.deleted]))
-    op.entries, op.attempted = len(deleted), len(op.entry_ids)
-    op.note(deleted=len(deleted), remaining=len(remaining))
+def conclude_forget(
+    op: Operation, requested: list[str], gone: list[str], remaining: list[str]
+) -> None:
+    """What was to go, what is gone, what is still there: the truth about a deletion."""
+    op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
+    op.seen.failed.clear()  # what failed is in `remaining`, or raised
+    op.entry_ids = list(dict.fromkeys([*requested, *gone]))
+    op.entries, op.attempted = len(gone), len(op.entry_ids)
+    op.note(deleted=len(gone), remaining=len(remaining))
     op.problems = len(remaining)
     if remaining:
-        op.failed = not deleted
+        op.failed = not gone
         op.error_type = STILL_PRESENT
-        if deleted:
+        if gone:
             op.note(remaining_ids=remaining)
 
 
@@ -133,24 +158,35 @@ class _Erasure:
             return
         for key in ids:
             self._requested[key] = None
-            try:
-                await adapter.delete(key)
-                there = await exists(adapter, key)
-            except Exception as exc:
-                self._errors.append(exc)
-                there = True  # as far as anybody knows
-            (self._remaining if there else self._gone)[key] = None
-            if not there:
+            if await self._delete(adapter, key):
+                self._gone[key] = None
                 self._system.router.get_tier_stats(tier)["forgets"] += 1
+            else:
+                self._remaining[key] = None
+
+    async def _delete(self, adapter: Any, key: str) -> bool:
+        """Delete one entry; True if it is gone, whatever `delete` answered or raised."""
+        try:
+            await adapter.delete(key)
+        except Exception as exc:
+            self._errors.append(exc)
+        try:
+            return not await exists(adapter, key)
+        except Exception as exc:
+            self._errors.append(exc)
+            return False
 
     def conclude(self) -> int:
         """Tell the operation, raise what went wrong, or say how many are gone."""
+        gone = [key for key in self._gone if key not in self._remaining]
         op = current()
         if op is not None and op.kind.operation is OperationType.FORGET:
-            conclude_forget(op, list(self._requested), list(self._remaining))
+            conclude_forget(op, list(self._requested), gone, list(self._remaining))
+            if self._gone.keys() - set(gone):  # gone from one tier, and still in another
+                op.seen.deleted = self._gone
         if self._errors:
             raise self._errors[0]
-        return len([key for key in self._gone if key not in self._remaining])
+        return len(gone)
 
 
 async def import_data(

@@ -1,0 +1,208 @@
+"""Events and statistics as text for a terminal, in 80 columns or more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.cells import set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .event import AuditEvent
+
+__all__ = ["EventLines", "details", "milliseconds", "plain", "statistics", "user_table"]
+
+_COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
+_USERS = 10  # shown of many
+
+
+def plain(value: object) -> str:
+    """*value* as text that cannot steer a terminal: ids come from strangers."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration in about three digits."""
+    if value is None:
+        return "-"
+    if value < 10:
+        return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def local(moment: datetime | None) -> str:
+    """A time as the reader's clock shows it."""
+    return "-" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+class EventLines:
+    """Events as lines of fixed columns, so that they can be printed as they come."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        # A wide terminal has room for the session and the year; the rest is for the details.
+        self._wide = console.width >= 100
+        self._columns = [("operation", 11), ("status", 7), ("user", 15)]
+        if self._wide:
+            self._columns.append(("session", 18))
+        self._time = 19 if self._wide else 16
+        used = self._time + sum(width + 1 for _, width in self._columns) + 9
+        self._rest = max(10, console.width - used)
+
+    def header(self) -> None:
+        """Print the names of the columns."""
+        zone = datetime.now().astimezone().tzname() or "local"
+        names = [set_cell_size(name, width) for name, width in self._columns]
+        line = " ".join([set_cell_size(f"time ({zone})", self._time), *names, f"{'ms':>7}", "what"])
+        self._console.print(Text(line, style="bold"), no_wrap=True, overflow="crop")
+
+    def print(self, events: Iterable[AuditEvent]) -> None:
+        """Print *events*, each on one line."""
+        if self._console.color_system is None:  # a pipe, a file: rich would take its time
+            for event in events:
+                self._console.file.write(f"{self._line(event).plain.rstrip()}\n")
+            self._console.file.flush()
+            return
+        for event in events:
+            self._console.print(self._line(event), no_wrap=True, overflow="crop")
+
+    def _line(self, event: AuditEvent) -> Text:
+        line = Text(self._moment(event.timestamp))
+        for name, width in self._columns:
+            value, style = self._cell(name, event)
+            line.append(" ").append(_fit(value, width), style=style)
+        line.append(f" {milliseconds(event.duration_ms):>7} ")
+        style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
+        return line.append(_fit(details(event), self._rest).rstrip(), style=style)
+
+    def _moment(self, moment: datetime) -> str:
+        """The year where it is another than this one; seconds where there is room."""
+        if self._wide:
+            return local(moment)
+        this_year = moment.astimezone().year == datetime.now().year
+        return f"{local(moment)[5:]:16}" if this_year else local(moment)[:16]
+
+    @staticmethod
+    def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
+        if name == "operation":
+            return event.operation.value, "bold"
+        if name == "status":
+            return event.status.value, _COLOURS[event.status.value]
+        value = event.user_id if name == "user" else event.session_id
+        return ("-", "dim") if value is None else (plain(value), "")
+
+
+def _fit(text: str, width: int) -> str:
+    """*text* in exactly *width* cells of a terminal."""
+    fitted = set_cell_size(text, width)
+    if fitted.rstrip() != text.rstrip():
+        fitted = set_cell_size(text, width - 1) + "…"
+    return fitted
+
+
+#: The fact of an operation's metadata that says most, and the words around it.
+_FACTS = {
+    "STORE": "importance {importance}",
+    "RECALL": "{result_count} found",
+    "FORGET": "{deleted} deleted",
+    "EXPORT": "{total_entries} entries",
+    "IMPORT": "{imported} of {total_entries} imported",
+    "SYNC": "{synced} synced",
+    "COMPACT": "{entries_before} to {entries_after} entries",
+    "TRANSACTION": "{outcome}",
+    "BULK_STORE": "{total_entries} entries",
+}
+
+
+def details(event: AuditEvent) -> str:
+    """What an event says beside its columns, in a few words."""
+    facts, words = event.metadata, []
+    if event.error_type:
+        words.append(event.error_type.rpartition(".")[2])
+    if event.status != "FAILURE":
+        try:
+            words.append(_FACTS[event.operation.value].format(**facts))
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError):
+            if len(event.entry_ids) > 1:
+                words.append(f"{len(event.entry_ids)} entries")
+    if facts.get("pii_detected") is True:
+        words.append("personal data")
+    said = ", ".join(words)
+    if event.subject_id is not None and event.subject_id != event.user_id:
+        said = f"{event.subject_id}: {said}"
+    return plain(said)
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def _table(*columns: str, numbers: int) -> Table:
+    """A table whose columns are text but for *numbers* of them, from the second on."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if 1 <= number <= numbers else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=None if number else 30,
+        )
+    return table
+
+
+def _some(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+def _rate(value: float) -> Text:
+    colour = "green" if value == 1 else "yellow" if value >= 0.9 else "red"
+    return Text(f"{100 * value:.1f} %", style=colour)
+
+
+def statistics(summary: dict[str, Any]) -> Table:
+    """What `report.summarise` counted, by operation; latencies in milliseconds."""
+    names = ("count", "success", "partial", "failed", "p50 ms", "p95 ms", "p99 ms")
+    table = _table("operation", *names, numbers=len(names))
+    for name, operation in summary["operations"].items():
+        latency = operation["latency_ms"] or {}
+        table.add_row(
+            Text(name, style="bold"),
+            *_counts(operation["count"], operation),
+            *(milliseconds(latency.get(key)) for key in ("p50", "p95", "p99")),
+        )
+    table.add_section()
+    table.add_row("all", *_counts(summary["total_operations"], summary))
+    return table
+
+
+def _counts(total: int, of: dict[str, Any]) -> tuple[str, Text, str, str]:
+    partial, failed = (of["by_status"].get(status, 0) for status in ("PARTIAL", "FAILURE"))
+    return f"{total:,}", _rate(of["success_rate"]), _some(partial), _some(failed)
+
+
+def user_table(summary: dict[str, Any]) -> Table:
+    """What `report.summarise` counted, by user; the busiest only, where there are many."""
+    table = _table("user", "count", "success", "mostly", "last activity", numbers=2)
+    for user in summary["users"][:_USERS]:
+        name = "(no user)" if user["user_id"] is None else plain(user["user_id"])
+        table.add_row(
+            Text(name, style="bold"),
+            f"{user['total_operations']:,}",
+            _rate(user["success_rate"]),
+            user["most_common_operation"],
+            local(user["last_activity"]),
+        )
+    more = len(summary["users"]) - _USERS
+    if more > 0:
+        table.add_row(Text(f"and {more:,} more", style="dim"))
+    return table

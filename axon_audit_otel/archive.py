@@ -1,298 +1,347 @@
-"""Audit events on disk: the journal, the sealed files it becomes, and reading either.
+"""The archive of a trail: its journal, the sealed files it becomes, and their manifest.
 
-Both are the specification's export format, one event a line, so that a sealed file is
-the journal with its last line added, and one reader serves all::
+Any number of trails and processes share a directory; each writer holds the lock of a name::
 
-    {"events":[
-     {"event_id": ...}
-    ,{"event_id": ...}
-    ],"total_events":2,"exported_at":"2025-01-15T11:00:00.000000Z"}
+    .default.lock                  held by its writer; not empty while that runs
+    default.journal                the events since the last seal, as they happen
+    default.manifest               one line a sealed (or deleted) file, chained
+    audit_2025_01_15_103045.json   sealed
+    default-2.journal ...          of a second process or a forked child
 
-A journal is handed to the kernel event by event (it survives a killed process) and locked
-while its writer lives; one without a lock was left behind, and is sealed by whoever opens
-the directory next.
+Sealing adds a last line to the journal and renames it. An event is handed to the kernel
+before `write` returns.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from .errors import ArchiveError, InvalidEventError
-from .event import AuditEvent, decode, format_time
+from .errors import ArchiveError
+from .event import format_time
+from .files import HEAD, JOURNAL, publish, tail
+from .manifest import MANIFEST, Manifest, SealRecord
+from .merkle import Tree, leaf_hash
 
 try:
     import fcntl
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Archive", "read_events", "write_events"]
+__all__ = ["Archive", "Recovery"]
 
-_HEAD = b'{"events":[\n'
-_SUFFIX = ".journal"
-_numbers = itertools.count(1)
+_LOCK = ".lock"
+_MAX_WRITERS = 4096
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
-def _tail(count: int) -> bytes:
-    now = format_time(time.time_ns() // 1000)
-    return b'],"total_events":%d,"exported_at":"%b"}\n' % (count, now.encode())
+class Recovery(msgspec.Struct, frozen=True):
+    """What a writer left behind that did not end well.
+
+    Attributes:
+        writer: Its name.
+        events: Events that it had not sealed; they are sealed now.
+        torn_bytes: Bytes of a last line that was cut off in the middle, now cut away.
+    """
+
+    writer: str
+    events: int
+    torn_bytes: int
+
+
+class _Place(msgspec.Struct):
+    """What a journal's line tells its seal."""
+
+    sequence: int
+    timestamp: str
+
+
+_place_of = msgspec.json.Decoder(_Place).decode
+
+
+class _Journal:
+    """An open journal, and what its seal will say."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self.file = file
+        self.end = 0  # its size without a torn write
+        self.count = 0
+        self.first = self.last = 0  # sequence numbers
+        self.first_time = self.last_time = ""
+        self.head = ""
+        self.digest = hashlib.sha256()
+        self.tree = Tree()
+
+    def put(self, data: bytes) -> None:
+        """Append *data*, whole or not at all."""
+        try:
+            if os.write(self.file, data) != len(data):
+                raise OSError(28, "no space left for the whole event")
+        except OSError:
+            os.ftruncate(self.file, self.end)
+            raise
+        self.digest.update(data)
+        self.end += len(data)
+
+    def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
+        """Count an event that was put."""
+        if not self.count:
+            self.first = sequence
+            self.first_time = self.last_time = timestamp
+        elif timestamp < self.first_time:
+            self.first_time = timestamp
+        elif timestamp > self.last_time:
+            self.last_time = timestamp
+        self.count += 1
+        self.last = sequence
+        self.head = leaf.hex()
+        self.tree.add(leaf)
 
 
 class Archive:
-    """The directory of one trail's files. Not thread-safe: the trail holds a lock.
+    """The one writer of one name in a directory. Not thread-safe: the trail holds a lock.
 
     Args:
         directory: Created, with its parents, if it is missing.
-        trail: Name of the trail; part of the journal's name.
+        trail: Name of the trail. The writer's name is that, or with a number if another
+            writer has it.
+        fresh: Take a name without a past.
 
     Raises:
-        ArchiveError: If *directory* cannot be used.
+        ArchiveError: If the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, trail: str) -> None:
+    def __init__(self, directory: Path, trail: str, fresh: bool = False) -> None:
         self.directory = directory
-        self._trail = trail
-        self._journal: Path | None = None
-        self._file = -1
-        self._end = 0  # size of the journal without a torn write
-        self.count = 0  # events in the journal
+        self._journal: _Journal | None = None
+        self._running = False
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            if not os.access(directory, os.W_OK | os.X_OK):
-                raise PermissionError("not writable")
-        except OSError as exc:
-            msg = f"cannot archive to {str(directory)!r}: {exc.strerror or exc}"
+            self.writer, self._lock = _claim(directory, trail, fresh)
+            self._manifest = Manifest(self._named(MANIFEST))
+            self.recoveries = [found for found in [self._recover()] if found is not None]
+        except (OSError, msgspec.DecodeError) as exc:
+            msg = f"cannot archive to {str(directory)!r}: {getattr(exc, 'strerror', 0) or exc}"
             raise ArchiveError(msg) from exc
 
-    def write(self, line: bytes) -> None:
-        """Append one event. When this returns, the event survives a killed process.
+    def _named(self, suffix: str) -> Path:
+        return self.directory / f"{self.writer}{suffix}"
+
+    # --- what was there before -----------------------------------------------------------
+
+    @property
+    def last_sequence(self) -> int:
+        """The number of the newest sealed event; 0 before the first."""
+        last = self._manifest.last
+        return 0 if last is None else last.last_sequence
+
+    @property
+    def head(self) -> str | None:
+        """The hash of that event."""
+        last = self._manifest.last
+        return None if last is None else last.head
+
+    def _recover(self) -> Recovery | None:
+        """Seal what the writer before left in its journal."""
+        ended_well = os.fstat(self._lock).st_size == 0
+        path = self._named(JOURNAL)
+        if not path.is_file():
+            return None if ended_well else Recovery(self.writer, 0, 0)
+        size = path.stat().st_size
+        journal, closed = _load(path)
+        torn = size - journal.end
+        if not journal.count:
+            os.close(journal.file)
+            path.unlink()
+            return Recovery(self.writer, 0, torn if journal.end else 0)
+        self._journal = journal
+        if closed:  # it died between the last line and the new name
+            self._finish(journal)
+        else:
+            self.seal()
+        os.ftruncate(self._lock, 0)
+        return Recovery(self.writer, journal.count, torn)
+
+    def recover_others(self) -> None:
+        """Seal what other writers left here that live no more (forked children, mostly)."""
+        for path in sorted(self.directory.glob(f"*{JOURNAL}")):
+            lock = path.with_name(f".{path.stem}{_LOCK}")
+            if path.stem == self.writer or not lock.exists():
+                continue
+            with contextlib.suppress(OSError):
+                other = Archive(self.directory, path.stem)
+                if other.writer == path.stem:
+                    self.recoveries += other.recoveries
+                other.close()
+
+    # --- writing --------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Events in the journal."""
+        return 0 if self._journal is None else self._journal.count
+
+    def write(self, line: bytes, leaf: bytes, sequence: int, timestamp: str) -> None:
+        """Append one event. When this returns, it survives a killed process.
 
         Raises:
             OSError: If it could not be written; the journal is as before.
         """
-        if self._file < 0:
-            self._open()
-        separator = b"," if self.count else b" "
-        self._append(b"%b%b\n" % (separator, line))
-        self.count += 1
+        journal = self._journal
+        if journal is not None and os.fstat(journal.file).st_nlink == 0:
+            self._close_journal()  # somebody removed it: what it held is gone
+            journal = None
+        if journal is None:
+            journal = self._open()
+        journal.put(b"%b%b\n" % (b"," if journal.count else b" ", line))
+        journal.took(leaf, sequence, timestamp)
 
-    def _open(self) -> None:
-        name = f"{self._trail}-{os.getpid()}-{next(_numbers)}-{time.time_ns():x}{_SUFFIX}"
+    def _open(self) -> _Journal:
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / name
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._file = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
-        self._journal, self.count, self._end = path, 0, 0
+        if not self._running:
+            os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+            self._running = True
+        path = self._named(JOURNAL)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _CLOEXEC
+        journal = _Journal(path, os.open(path, flags, 0o600))
         try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._append(_HEAD)
+            journal.put(HEAD)
         except OSError:
-            self.abandon()
+            os.close(journal.file)
             path.unlink(missing_ok=True)
             raise
-
-    def _append(self, data: bytes) -> None:
-        try:
-            written = os.write(self._file, data)
-            if written != len(data):
-                raise OSError(28, "short write: no space left")  # ENOSPC
-            if os.fstat(self._file).st_nlink == 0:
-                raise FileNotFoundError(2, "the journal was removed", str(self._journal))
-        except FileNotFoundError:
-            self.abandon()
-            raise
-        except OSError:
-            os.ftruncate(self._file, self._end)
-            raise
-        self._end += len(data)
+        self._journal = journal
+        return journal
 
     def seal(self) -> Path | None:
-        """Close the journal as a sealed file and return its path (None when empty).
+        """Make the journal a sealed file; returns its path, None if it held nothing.
 
         Raises:
-            OSError: If that failed; the journal is still there.
+            OSError: If that failed; the journal goes on.
         """
-        if self._file < 0 or self._journal is None:
+        journal = self._journal
+        if journal is None or not journal.count:
             return None
-        if not self.count:
-            self._journal.unlink(missing_ok=True)
-            self.abandon()
-            return None
-        self._append(_tail(self.count))
-        os.fsync(self._file)
-        sealed = _publish(self._journal)
+        if os.fstat(journal.file).st_nlink == 0:
+            self._close_journal()
+            raise FileNotFoundError(2, "the journal was removed", str(journal.path))
+        closing = tail(
+            journal.count,
+            trail=self.writer,
+            first_sequence=journal.first,
+            last_sequence=journal.last,
+            root=journal.tree.root().hex(),
+            previous_seal=self._manifest.last_hash,
+        )
+        journal.put(closing)
+        try:
+            return self._finish(journal)
+        except OSError:
+            # Not renamed: take the last line back, so that events can follow.
+            if journal.path.exists() and self._journal is journal:
+                self._reload(journal, len(closing))
+            raise
+
+    def _reload(self, journal: _Journal, closing: int) -> None:
+        os.ftruncate(journal.file, journal.end - closing)
+        os.close(journal.file)
+        self._journal, _ = _load(journal.path)
+
+    def _finish(self, journal: _Journal) -> Path:
+        """A journal with its last line gets its name, and its line in the manifest."""
+        path = publish(journal.path)
+        self._close_journal()
+        self._manifest.add(
+            SealRecord(
+                file=path.name,
+                trail=self.writer,
+                first_sequence=journal.first,
+                last_sequence=journal.last,
+                events=journal.count,
+                first_time=journal.first_time,
+                last_time=journal.last_time,
+                head=journal.head,
+                root=journal.tree.root().hex(),
+                sealed_at=format_time(time.time_ns() // 1000),
+                bytes=journal.end,
+                sha256=journal.digest.hexdigest(),
+            )
+        )
+        return path
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._journal.file)
+        self._journal = None
+
+    def ended(self) -> None:
+        """Say that all is well: what is not sealed now was never written.
+
+        Raises:
+            OSError: If that could not be said.
+        """
+        if self._lock >= 0 and self._running and not self.count:
+            os.ftruncate(self._lock, 0)
+            self._running = False
+
+    def close(self) -> None:
+        """Say that the writer ended well, and let its name go."""
+        with contextlib.suppress(OSError):
+            self.ended()
         self.abandon()
-        return sealed
 
     def abandon(self) -> None:
-        """Let go of the journal and leave it as it is (a child process, after fork)."""
-        if self._file >= 0:
+        """Let go of everything and leave it as it is (a forked child; a failure)."""
+        self._close_journal()
+        if self._lock >= 0:
             with contextlib.suppress(OSError):
-                os.close(self._file)
-        self._file, self._journal, self.count, self._end = -1, None, 0, 0
-
-    def recover(self) -> int:
-        """Seal the journals that dead writers left here; returns their number of events."""
-        recovered = 0
-        for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
-            with contextlib.suppress(OSError):
-                recovered += _recover(path)
-        return recovered
+                os.close(self._lock)
+        self._lock = -1
 
 
-def _recover(path: Path) -> int:
-    """Cut a torn last line off a journal without a writer, and seal it."""
-    file = os.open(path, os.O_RDWR)
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its writer lives
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        lines = whole.splitlines()
-        closed = bool(lines) and lines[-1].startswith(b"],")
-        count = len(lines) - 1 - closed
-        if count < 1:
-            path.unlink()
-            return 0
-        os.ftruncate(file, len(whole))
-        if not closed:
-            os.lseek(file, 0, os.SEEK_END)
-            os.write(file, _tail(count))
-        os.fsync(file)
-        _publish(path)
-        return count
-    finally:
-        os.close(file)
-
-
-def _publish(path: Path) -> Path:
-    """Give *path* its final name, ``audit_2025_01_15_103045.json``, overwriting nothing."""
-    stem = time.strftime("audit_%Y_%m_%d_%H%M%S", time.gmtime())
-    for number in itertools.count(1):
-        name = f"{stem}.json" if number == 1 else f"{stem}_{number}.json"
-        target = path.with_name(name)
+def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
+    """The first name for *trail* that no other writer has, and the lock on it."""
+    for number in range(1, _MAX_WRITERS):
+        writer = trail if number == 1 else f"{trail}-{number}"
+        flags = os.O_RDWR | os.O_CREAT | _CLOEXEC
+        lock = os.open(directory / f".{writer}{_LOCK}", flags, 0o600)
         try:
-            os.link(path, target)  # fails where the name is taken; a rename would not
-        except FileExistsError:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
             continue
-        path.unlink()
-        return target
-    raise AssertionError("unreachable")
+        used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
+        if fresh and any(path.exists() for path in used):
+            os.close(lock)
+            continue
+        return writer, lock
+    raise OSError(16, f"{_MAX_WRITERS} writers are at work in it")
 
 
-def write_events(lines: Iterable[bytes], path: Path) -> int:
-    """Write encoded events to *path* in the export format; returns how many.
-
-    Raises:
-        ArchiveError: If it cannot be written.
-    """
-    count = 0
-
-    def content() -> Iterator[bytes]:
-        nonlocal count
-        yield _HEAD
-        for line in lines:
-            yield (b"," if count else b" ") + line + b"\n"
-            count += 1
-        yield _tail(count)
-
-    write_file(content(), path)
-    return count
-
-
-def write_file(content: Iterable[bytes], path: Path) -> None:
-    """Write *path* so that it appears whole or not at all, readable by its owner only.
-
-    Raises:
-        ArchiveError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as exc:
-        msg = f"cannot write {str(path)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def files_of(path: Path) -> list[Path]:
-    """The audit files at *path*: itself, or those in it, in the order of their names.
-
-    Raises:
-        ArchiveError: If there is nothing at *path*, or nothing of ours.
-    """
-    if not path.is_dir():
-        if not path.exists():
-            msg = f"no such file or directory: {str(path)!r}"
-            raise ArchiveError(msg)
-        return [path]
-    found = sorted({*path.glob("audit_*.json"), *path.glob(f"*{_SUFFIX}")}, key=_by_age)
-    if not found:
-        msg = f"no audit files (audit_*.json) in {str(path)!r}"
-        raise ArchiveError(msg)
-    return found
-
-
-def _by_age(path: Path) -> tuple[bool, str, int]:
-    """Journals last; ``..._2.json`` after the file without a number."""
-    stem, number = path.stem, 1
-    head, _, last = stem.rpartition("_")
-    if stem.count("_") == 5 and last.isdigit():
-        stem, number = head, int(last)
-    return path.suffix == _SUFFIX, stem, number
-
-
-def read_events(path: Path) -> Iterator[AuditEvent]:
-    """The events of a file or of a directory's files, oldest first, one line at a time.
-
-    A journal's torn last line is passed over. JSON that is not laid out one event a line
-    (somebody's pretty-printer) is read whole.
-
-    Raises:
-        ArchiveError: If a file cannot be read or holds no audit events.
-    """
-    for file in files_of(path):
-        try:
-            yield from _read_file(file)
-        except (OSError, InvalidEventError) as exc:
-            if isinstance(exc, ArchiveError):
-                raise
-            msg = f"cannot read {str(file)!r}: {exc}"
-            raise ArchiveError(msg) from exc
-
-
-def _read_file(path: Path) -> Iterator[AuditEvent]:
+def _load(path: Path) -> tuple[_Journal, bool]:
+    """A journal that was left behind, without a torn last line; and whether it is closed."""
+    journal = _Journal(path, os.open(path, os.O_RDWR | os.O_APPEND | _CLOEXEC))
+    closed = False
     with path.open("rb") as file:
-        if file.readline() == _HEAD:
-            for line in file:
-                if line.startswith(b"],"):
-                    return
-                if not line.endswith(b"\n"):
-                    return  # the writer died in the middle of this line
-                yield decode(line[1:-1])
-            return
-    yield from _read_whole(path)
-
-
-def _read_whole(path: Path) -> Iterator[AuditEvent]:
-    try:
-        content = msgspec.json.decode(path.read_bytes())
-        events = content["events"] if isinstance(content, dict) else content
-        yield from msgspec.convert(events, list[AuditEvent])
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError) as exc:
-        msg = f"no audit events: {exc}"
-        raise InvalidEventError(msg) from exc
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            if line.startswith(b"],"):
+                closed = True
+            elif line != HEAD:
+                place = _place_of(line[1:-1])
+                journal.took(leaf_hash(line[1:-1]), place.sequence, place.timestamp)
+            journal.digest.update(line)
+            journal.end += len(line)
+            if closed:
+                break
+    os.ftruncate(journal.file, journal.end)
+    return journal, closed

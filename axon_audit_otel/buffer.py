@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from .event import format_time
+
 __all__ = ["INDEXED", "Buffer"]
 
 #: Fields with an index of their own; `entry_ids` has another.
@@ -42,6 +44,7 @@ class Buffer:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.total = 0  # events ever appended
         self.reset(1)
 
     def reset(self, following: int) -> None:
@@ -76,6 +79,7 @@ class Buffer:
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
+        self.total += 1
         for name, postings in self._postings.items():
             key = fields.get(name)
             if key is not None:
@@ -159,6 +163,10 @@ class Buffer:
             if end_us is not None:
                 high = bisect_right(held, end_us, key=self._time)
         return self.first + low, self.first + max(low, high)
+
+    def time_text(self, sequence: int) -> str:
+        """The timestamp of an event that is held."""
+        return format_time(self._time(sequence))
 
     def _time(self, sequence: int) -> int:
         return self._times[sequence % self.capacity]

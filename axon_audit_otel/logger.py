@@ -17,12 +17,12 @@ from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry
 
 from . import event as _event
-from .archive import write_events, write_file
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter
-from .errors import InvalidEventError, shown
+from .errors import ArchiveError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
+from .files import write_events, write_file
 from .privacy import identifier
 from .query import Query, activity
 from .trail import Trail
@@ -99,7 +99,7 @@ class AuditLogger:
         self.trail = Trail(self.settings, _free_name(self.settings.name), registry)
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
-        finalize(self, self.trail.seal)
+        finalize(self, self.trail.end)
         for tell in created:
             tell(self)
 
@@ -301,12 +301,23 @@ class AuditLogger:
         return write_events(map(_as_line, events), Path(path))
 
     def seal(self) -> Path | None:
-        """Seal the journal now; returns the file, None if there was nothing to seal."""
-        return self.trail.seal()
+        """Seal the journal now; returns the file, None if there was nothing to seal.
+
+        Raises:
+            ArchiveError: If that failed; the events are still in the journal.
+        """
+        try:
+            return self.trail.seal()
+        except OSError as exc:
+            msg = f"cannot seal in {str(self.settings.auto_export_path)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
 
     def close(self) -> None:
-        """Seal the journal. Events can still be logged: they begin a new one."""
-        self.trail.seal()
+        """Seal the journal. Events can still be logged: they begin a new one.
+
+        A failure is logged and counted; the events are then still in the journal.
+        """
+        self.trail.end()
 
     def __enter__(self) -> AuditLogger:
         return self
@@ -372,7 +383,7 @@ class AuditLogger:
     @property
     def total_events_logged(self) -> int:
         """Number of events recorded since this logger began."""
-        return self.trail.last_sequence
+        return self.trail.recorded
 
     def get_stats(self) -> dict[str, Any]:
         """What the SDK's logger says of itself; `get_statistics` says more."""

@@ -128,7 +128,10 @@ class TrailMetrics:
         self.exported = metrics.exported.labels(trail)
         self.last_seal = metrics.last_seal.labels(trail)
         self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
-        # A name used before in this process: its counters go on, statistics start anew.
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the statistics anew; the counters of a name used before go on."""
         self._before = dict(self._samples())
 
     def observe(self, event: Draft) -> None:

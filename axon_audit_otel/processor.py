@@ -94,7 +94,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
 
     def shutdown(self) -> None:
         """Seal what is in the journal; later records are still captured."""
-        self.trail.seal()
+        self.trail.end()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """True: every captured event is where its durability says already."""

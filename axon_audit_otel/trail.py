@@ -63,14 +63,24 @@ class Trail:
         self._archive: Archive | None = None
         self._archived = 0  # newest sequence that is in a file
         self._retry_at = 0.0
+        self._forked = False  # a child that has not opened an archive of its own yet
         if settings.auto_export_path is not None:
-            self._archive = Archive(settings.auto_export_path, name)
-            self._archive.recover()
+            self._open_archive(settings.auto_export_path)
+            assert self._archive is not None
+            self._archive.recover_others()
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())
+
+    def _open_archive(self, directory: Path, fresh: bool = False) -> None:
+        """Open the archive, and go on where its last writer ended."""
+        self._archive = archive = Archive(directory, self.name, fresh)
+        if not len(self._buffer):
+            self._archived = archive.last_sequence
+            self._buffer.reset(archive.last_sequence + 1)
+            self._head = archive.head
 
     # --- writing: called by the processor only --------------------------------------------
 
@@ -84,13 +94,15 @@ class Trail:
         payload = self._encode(draft)
         with self._lock:
             buffer = self._buffer
+            if self._forked:
+                self._reopen()
             line = _event.place(payload, buffer.next, self._head)
             if len(buffer) == buffer.capacity and buffer.first > self._archived:
                 self.metrics.evicted.inc()
             buffer.append(line, draft.time_us, draft)
             self._head = leaf_hash(line).hex()
             if self._archive is not None:
-                self._write()
+                self._write(self._archive)
             self.metrics.buffer_events.set(len(buffer))
         return line
 
@@ -104,10 +116,8 @@ class Trail:
             draft.update(clean)
             return _event.encode_fields(draft)
 
-    def _write(self) -> None:
+    def _write(self, archive: Archive) -> None:
         """Bring the journal up to the newest event; seal it when it is full."""
-        archive = self._archive
-        assert archive is not None
         if self._retry_at and time.monotonic() < self._retry_at:
             return
         newest = self._buffer.next - 1
@@ -115,19 +125,17 @@ class Trail:
         stage = "journal"
         try:
             for number, line in zip(behind, self._buffer.lines(behind)):
-                archive.write(line)
+                archive.write(line, leaf_hash(line), number, self._buffer.time_text(number))
                 self._archived = number
             stage = "seal"
             if self.settings.enable_rotation and archive.count >= self.settings.max_events:
-                self._seal()
+                self._seal(archive)
             self._retry_at = 0.0
         except OSError as exc:
             self._retry_at = time.monotonic() + _RETRY_S
             self.fault(stage, exc)
 
-    def _seal(self) -> Path | None:
-        archive = self._archive
-        assert archive is not None
+    def _seal(self, archive: Archive) -> Path | None:
         count = archive.count
         sealed = archive.seal()
         if sealed is not None:
@@ -136,17 +144,41 @@ class Trail:
         return sealed
 
     def seal(self) -> Path | None:
-        """Seal what the journal holds; returns the file (None without one)."""
+        """Seal what the journal holds; returns the file (None without one).
+
+        Raises:
+            OSError: If that failed; the journal goes on.
+        """
         with self._lock:
-            if self._archive is None:
+            archive = self._archive
+            if archive is None:
                 return None
             self._retry_at = 0.0
-            self._write()
-            try:
-                return self._seal()
-            except OSError as exc:
-                self.fault("seal", exc)
-                return None
+            self._write(archive)
+            return self._seal(archive)
+
+    def end(self) -> None:
+        """Seal the journal and say that all is well. Never raises; events may still come."""
+        try:
+            self.seal()
+            with self._lock:
+                if self._archive is not None:
+                    self._archive.ended()
+        except OSError as exc:
+            self.fault("seal", exc)
+
+    def _reopen(self) -> None:
+        """In a forked child: an archive of its own, under another name."""
+        directory = self.settings.auto_export_path
+        if directory is None or (self._retry_at and time.monotonic() < self._retry_at):
+            return
+        try:
+            # Numbers that were given without an archive must not be there already.
+            self._open_archive(directory, fresh=len(self._buffer) > 0)
+            self._forked = False
+        except OSError as exc:
+            self._retry_at = time.monotonic() + _RETRY_S
+            self.fault("journal", exc)
 
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
@@ -178,8 +210,10 @@ class Trail:
         self._lock = threading.Lock()
         self._buffer.reset(1)
         self._head, self._archived, self._retry_at = None, 0, 0.0
+        self.metrics.begin()
         if self._archive is not None:
             self._archive.abandon()
+            self._archive, self._forked = None, True
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -187,9 +221,9 @@ class Trail:
         return len(self._buffer)
 
     @property
-    def last_sequence(self) -> int:
-        """The number of the newest event; 0 before the first."""
-        return self._buffer.next - 1
+    def recorded(self) -> int:
+        """How many events were recorded since this trail began."""
+        return self._buffer.total
 
     def statistics(self) -> dict[str, Any]:
         """See `AuditLogger.get_statistics`."""

@@ -1,0 +1,208 @@
+"""Audit events in files: the format, the names, reading and exporting.
+
+Journals, sealed files and exports are the specification's export format, one event a line, so
+that a sealed file is its journal with one more line, and one reader serves all::
+
+    {"events":[
+     {"event_id": ...}
+    ,{"event_id": ...}
+    ],"total_events":2,"exported_at":"2025-01-15T11:00:00.000000Z"}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .errors import ArchiveError, InvalidEventError
+from .event import AuditEvent, decode, format_time
+from .manifest import MANIFEST, SealRecord, read_manifest
+
+__all__ = ["files_of", "publish", "read_events", "write_events", "write_file"]
+
+HEAD = b'{"events":[\n'
+JOURNAL = ".journal"
+_numbers = itertools.count(1)
+
+
+def tail(count: int, **proof: Any) -> bytes:
+    """The last line of a file of *count* events; *proof* goes after the specification's keys."""
+    now = format_time(time.time_ns() // 1000)
+    fields = {"total_events": count, "exported_at": now, **proof}
+    return b"]," + msgspec.json.encode(fields)[1:] + b"\n"
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def publish(path: Path) -> Path:
+    """Give *path* its final name, ``audit_2025_01_15_103045.json``, overwriting nothing.
+
+    Raises:
+        OSError: If that failed; *path* is then still there.
+    """
+    stem = time.strftime("audit_%Y_%m_%d_%H%M%S", time.gmtime())
+    for number in itertools.count(1):
+        name = f"{stem}.json" if number == 1 else f"{stem}_{number}.json"
+        target = path.with_name(name)
+        try:
+            os.link(path, target)  # fails where the name is taken; a rename would not
+        except FileExistsError:
+            continue
+        path.unlink()
+        return target
+    raise AssertionError("unreachable")
+
+
+def write_events(lines: Iterable[bytes], path: Path) -> int:
+    """Write encoded events to *path* in the export format; returns how many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+
+    def content() -> Iterator[bytes]:
+        nonlocal count
+        yield HEAD
+        for line in lines:
+            yield (b"," if count else b" ") + line + b"\n"
+            count += 1
+        yield tail(count)
+
+    write_file(content(), path)
+    return count
+
+
+def write_file(content: Iterable[bytes], path: Path) -> None:
+    """Write *path* so that it appears whole or not at all, readable by its owner only.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except InvalidEventError:
+        raise
+    except (OSError, ValueError) as exc:  # ValueError: no file can have that name
+        msg = f"cannot write {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
+        raise ArchiveError(msg) from exc
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError, ValueError):
+                temporary.unlink()
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def files_of(path: Path) -> list[Path]:
+    """The audit files at *path*: itself, or those in it, in the order of their names.
+
+    Raises:
+        ArchiveError: If there is nothing at *path*, or nothing of ours.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            msg = f"no such file or directory: {str(path)!r}"
+            raise ArchiveError(msg)
+        return [path]
+    found = sorted({*path.glob("audit_*.json"), *path.glob(f"*{JOURNAL}")}, key=_by_age)
+    if not found:
+        msg = f"no audit files (audit_*.json) in {str(path)!r}"
+        raise ArchiveError(msg)
+    return found
+
+
+def _by_age(path: Path) -> tuple[bool, str, int]:
+    """Journals last; ``..._2.json`` after the file without a number."""
+    stem, number = path.stem, 1
+    head, _, last = stem.rpartition("_")
+    if stem.count("_") == 5 and last.isdigit():
+        stem, number = head, int(last)
+    return path.suffix == JOURNAL, stem, number
+
+
+def read_events(path: Path) -> Iterator[AuditEvent]:
+    """The events of a file or of a directory's files, oldest first, one line at a time.
+
+    Trails that share a directory are merged by time. A journal's torn last line is passed
+    over. JSON that is not laid out one event a line (somebody's pretty-printer) is read whole.
+
+    Raises:
+        ArchiveError: If a file cannot be read or holds no audit events.
+    """
+    files = files_of(path)
+    if len(files) == 1:
+        return _read_all(files)
+    trails: defaultdict[str, list[Path]] = defaultdict(list)
+    writers = _writers(path)
+    for file in files:
+        trails[writers.get(file.name, file.stem if file.suffix == JOURNAL else "")].append(file)
+    return heapq.merge(*map(_read_all, trails.values()), key=_time_of)
+
+
+def _time_of(event: AuditEvent) -> datetime:
+    return event.timestamp
+
+
+def _writers(directory: Path) -> dict[str, str]:
+    """Which trail wrote which sealed file, as the manifests say."""
+    result: dict[str, str] = {}
+    for manifest in directory.glob(f"*{MANIFEST}"):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            for _, record in read_manifest(manifest):
+                if isinstance(record, SealRecord):
+                    result[record.file] = manifest.stem
+    return result
+
+
+def _read_all(files: Iterable[Path]) -> Iterator[AuditEvent]:
+    for file in files:
+        try:
+            yield from _read_file(file)
+        except (OSError, InvalidEventError) as exc:
+            if isinstance(exc, ArchiveError):
+                raise
+            msg = f"cannot read {str(file)!r}: {exc}"
+            raise ArchiveError(msg) from exc
+
+
+def _read_file(path: Path) -> Iterator[AuditEvent]:
+    with path.open("rb") as file:
+        if file.readline() == HEAD:
+            for line in file:
+                if line.startswith(b"],"):
+                    return
+                if not line.endswith(b"\n"):
+                    return  # the writer died in the middle of this line
+                yield decode(line[1:-1])
+            return
+    yield from _read_whole(path)
+
+
+def _read_whole(path: Path) -> Iterator[AuditEvent]:
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+        events = content["events"] if isinstance(content, dict) else content
+        yield from msgspec.convert(events, list[AuditEvent])
+    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError) as exc:
+        msg = f"no audit events: {exc}"
+        raise InvalidEventError(msg) from exc

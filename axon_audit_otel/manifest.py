@@ -1,0 +1,160 @@
+"""The manifest: one line a sealed or deleted file, each with the hash of the line before.
+
+Its lines are the leaves of the Merkle tree that checkpoints sign, so that a signed root
+proves every file's digest, and a file's root every event in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from .merkle import Tree, leaf_hash
+
+__all__ = ["DeleteRecord", "Manifest", "SealRecord", "read_manifest"]
+
+MANIFEST = ".manifest"
+
+
+class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
+    """A sealed file.
+
+    Attributes:
+        file: Its name, without the ``.zst`` of a compressed one.
+        trail: Name of the trail.
+        first_sequence: Number of its first event.
+        last_sequence: Number of its last event.
+        events: How many it holds.
+        first_time: The earliest of its events' timestamps.
+        last_time: The latest of them.
+        head: Hash of its last event, hex.
+        root: Merkle root over its events (RFC 6962), hex.
+        sealed_at: When it was sealed.
+        bytes: Its size, uncompressed.
+        sha256: Digest of its content, uncompressed.
+        previous: Hash of the manifest's line before, hex; None on the first.
+    """
+
+    file: str
+    trail: str
+    first_sequence: int
+    last_sequence: int
+    events: int
+    first_time: str
+    last_time: str
+    head: str
+    root: str
+    sealed_at: str
+    bytes: int
+    sha256: str
+    previous: str | None = None
+
+
+class DeleteRecord(msgspec.Struct, kw_only=True, tag="delete", tag_field="kind"):
+    """A sealed file that retention deleted; its `SealRecord` stays.
+
+    Attributes:
+        file: Its name.
+        sha256: The digest it had.
+        reason: The rule that deleted it.
+        deleted_at: When.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    file: str
+    sha256: str
+    reason: str
+    deleted_at: str
+    previous: str | None = None
+
+
+Record = SealRecord | DeleteRecord
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class Manifest:
+    """The manifest of one directory, for its writer.
+
+    Args:
+        path: The file; it need not exist.
+
+    Raises:
+        OSError: If it cannot be read.
+        msgspec.DecodeError: If a line of it is none of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.tree = Tree()
+        self.last_hash: str | None = None  # of the newest line
+        self.seals: dict[str, SealRecord] = {}  # files that are there
+        self.last: SealRecord | None = None
+        size = 0
+        for line, record in read_manifest(path):
+            self._count(line, record)
+            size += len(line) + 1
+        if path.exists() and path.stat().st_size > size:
+            os.truncate(path, size)  # a line that was cut off in the middle
+
+    def _count(self, line: bytes, record: Record) -> None:
+        leaf = leaf_hash(line)
+        self.tree.add(leaf)
+        self.last_hash = leaf.hex()
+        if isinstance(record, SealRecord):
+            self.seals[record.file] = self.last = record
+        else:
+            self.seals.pop(record.file, None)
+
+    def add(self, record: Record, sync: bool = False) -> None:
+        """Append a line.
+
+        Raises:
+            OSError: If it could not be written.
+        """
+        record.previous = self.last_hash
+        line = _encode(record)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        file = os.open(self._path, flags, 0o600)
+        try:
+            size = os.fstat(file).st_size
+            if os.write(file, line + b"\n") != len(line) + 1:
+                os.ftruncate(file, size)
+                raise OSError(28, "no space left for the manifest")
+            if sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        self._count(line, record)
+
+
+def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
+    """The lines of a manifest (without their newline) and what they say.
+
+    A last line that was cut off in the middle is passed over.
+
+    Raises:
+        OSError: If it cannot be read.
+        msgspec.DecodeError: If a line is none of ours.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1], _decode(line)
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file."""
+    size, sha256 = 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            size += len(block)
+    return size, sha256.hexdigest()

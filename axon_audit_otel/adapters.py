@@ -21,9 +21,9 @@ from .operation import Kind, Operation, current
 #: Starts an operation for a call on an adapter, or None if no trail wants it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
 
-#: Whether a call of an adapter runs in this task: what it calls in turn (its base class,
-#: another adapter) is its own business, except deletes.
-_inside: ContextVar[bool] = ContextVar("axon_audit_inside_adapter", default=False)
+#: The call of an adapter that runs in this task. What that calls in turn (its base class,
+#: another adapter) is its own business, but for what it changes.
+_running: ContextVar[_Call | None] = ContextVar("axon_audit_adapter_call", default=None)
 
 
 # --- what a call that returned tells an operation -------------------------------------------
@@ -80,6 +80,8 @@ _METHODS: dict[str, tuple[Callable[[Operation, Any, Any, Any], None], Kind | Non
     "clear_async": (_nothing, sdk.CLEAR),
     "reindex": (_nothing, sdk.REINDEX),
 }
+#: Those that change memory, also where another call makes them.
+_ALWAYS = {"save", "bulk_save", "delete"}
 #: Those that an adapter may have as plain functions; the others are awaited by the SDK.
 _SYNCHRONOUS = {"list_ids", "clear"}
 
@@ -87,44 +89,50 @@ _SYNCHRONOUS = {"list_ids", "clear"}
 class _Call:
     """One call of an adapter's method, as a context manager around it."""
 
-    __slots__ = ("_adapter", "_name", "_nested", "_own", "_token", "op", "subject")
-
     def __init__(
         self, name: str, adapter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], begin: Begin
     ) -> None:
+        self._note, self._kind = _METHODS[name]
         self._name = name
         self._adapter = adapter
-        self._own: Operation | None = None
+        self._begin = lambda kind: begin(kind, adapter, args, kwargs)
+        self.active = True
         self.subject = args[0] if args else _named(kwargs)
+        self._own: Operation | None = None
         op = current()
-        if op is None:
-            kind = _METHODS[name][1]
-            assert kind is not None
-            op = self._own = begin(kind, adapter, args, kwargs)
+        if op is None and self._kind is not None:
+            op = self._own = self._begin(self._kind)
         self.op = op
-        self._nested = _inside.get() and self._own is None
+        outer = _running.get()
+        self._nested = outer is not None and outer.active and outer.op is op
 
     def __enter__(self) -> _Call:
-        self._token = _inside.set(True)
+        self._token = _running.set(self)
         return self
 
     def returned(self, result: Any) -> Any:
         """Note a result, and pass it on."""
         op = self.op
-        if op is not None and (not self._nested or self._name == "delete"):
-            try:
-                _METHODS[self._name][0](op, self._adapter, self.subject, result)
-                if op.seen.failed:  # it failed before, and was tried again
-                    op.seen.failed.pop(self._failure, None)
-            except Exception as exc:
-                op.trail.fault("record", exc)
+        if op is not None and not op.active and self._kind is not None:
+            # A task of the operation that outlived it: what it did is not unseen.
+            op = self.op = self._own = self._begin(self._kind)
+        if op is None:
+            return result
+        try:
+            if not self._nested or self._name in _ALWAYS:
+                self._note(op, self._adapter, self.subject, result)
+            if op.seen.failed and not self._nested:  # it failed before, and was tried again
+                op.seen.failed.pop(self._failure, None)
+        except Exception as exc:
+            op.trail.fault("record", exc)
         if self._own is not None:
             self._own.succeed(result)
         return result
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
+        self.active = False
         with suppress(ValueError):  # ended in another context than begun
-            _inside.reset(self._token)
+            _running.reset(self._token)
         if exc is None or self.op is None:
             return
         if self._name == "get" and isinstance(exc, KeyError):

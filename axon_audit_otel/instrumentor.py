@@ -26,6 +26,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from . import logger as _logger_module
 from . import sdk, semconv, supplied
 from .adapters import AdapterSeam
+from .errors import AuditConfigError, shown
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
@@ -70,6 +71,9 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         audit_logger = kwargs.get("audit_logger")
         if audit_logger is None:
             audit_logger = AuditLogger(logger_provider=logger_provider)
+        elif not isinstance(audit_logger, AuditLogger):
+            msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
+            raise AuditConfigError(msg)
         elif logger_provider is not None:
             audit_logger.use(logger_provider)
         _recorder.default = audit_logger
@@ -114,18 +118,18 @@ class _Recorder:
         kwargs: dict[str, Any],
         identity: tuple[Any, Any] = (None, None),
     ) -> Operation | None:
-        """An operation for this call; None where an enclosing one records it, or nobody."""
+        """An operation for this call; None where no trail wants it."""
         audit: AuditLogger | None = None
         try:
             audit = self._trail_of(target)
             if audit is None:
                 return None
             outer = current()
-            if outer is not None and outer.trail is audit.trail:
-                return None
+            if outer is not None and outer.trail is not audit.trail:
+                outer = None
             if self.signals is None:
                 self.signals = _signals()
-            return Operation(kind, target, audit, self.signals, args, kwargs, identity)
+            return Operation(kind, target, audit, self.signals, args, kwargs, identity, outer)
         except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
             if audit is not None:
                 audit.trail.fault("record", exc)

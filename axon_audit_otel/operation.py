@@ -63,6 +63,18 @@ class Seen:
     listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
 
+    def take(self, other: Seen, failures: bool) -> None:
+        """What an operation inside this one saw; its *failures* if it did not raise them."""
+        self.saved.update(other.saved)
+        self.deleted.update(other.deleted)
+        self.found.update(other.found)
+        self.missing.update(other.missing)
+        self.queried.update(other.queried)
+        self.listed.update(other.listed)
+        self.queries += other.queries
+        if failures:
+            self.failed.update(other.failed)
+
 
 class Operation:
     """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises."""
@@ -76,7 +88,9 @@ class Operation:
         args: tuple[Any, ...],
         kwargs: Arguments,
         identity: tuple[Any, Any] = (None, None),
+        outer: Operation | None = None,
     ) -> None:
+        self._outer = outer  # records this one, unless it ends before
         self.kind = kind
         self.target = target
         self.active = True
@@ -102,7 +116,8 @@ class Operation:
             self.trail.fault("record", exc)
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.operation.value)
-        self._gauge.inc()
+        if outer is None:
+            self._gauge.inc()
         self._start_span()
         self._token = running.set(self)
         self._started = perf_counter_ns()
@@ -150,8 +165,8 @@ class Operation:
         self._context: Any = None
         self._own_span = False
         try:
-            if not is_instrumentation_enabled():
-                return  # suppresses telemetry; the audit event is no telemetry
+            if self._outer is not None or not is_instrumentation_enabled():
+                return  # suppressed is telemetry; the audit event is none
             attributes: dict[str, Any] = {semconv.AXON_OPERATION: self.kind.operation.value}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
@@ -172,7 +187,8 @@ class Operation:
         with suppress(ValueError):  # ended in another context than begun
             running.reset(self._token)
         if self._attached is not None:
-            with suppress(Exception):
+            # Elsewhere (a task that is destroyed) OpenTelemetry would log an error.
+            if otel_context.get_current() is self._context:
                 otel_context.detach(self._attached)
             self._attached = None
 
@@ -215,6 +231,11 @@ class Operation:
         elapsed_ns = perf_counter_ns() - self._started
         self.active = False
         self.leave()
+        if self._outer is not None:
+            if self._outer.active:
+                self._outer.seen.take(self.seen, failures=exc is None)
+                return
+            self._gauge.inc()
         if exc is not None:
             self.error_type = error_type(exc)
         elif self.seen.failed and self.error_type is None:

@@ -8,7 +8,7 @@ becomes an operation of its own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -52,7 +52,6 @@ def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:
 
 def _queried(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
     op.seen.listed.add(id(adapter))
-    op.seen.queries += 1
     if op.kind is sdk.SYNC:
         op.seen.queried.update((entry.id, entry) for entry in result)
 
@@ -82,8 +81,6 @@ _METHODS: dict[str, tuple[Callable[[Operation, Any, Any, Any], None], Kind | Non
 }
 #: Those that change memory, also where another call makes them.
 _ALWAYS = {"save", "bulk_save", "delete"}
-#: Those that an adapter may have as plain functions; the others are awaited by the SDK.
-_SYNCHRONOUS = {"list_ids", "clear"}
 
 
 class _Call:
@@ -95,8 +92,9 @@ class _Call:
         self._note, self._kind = _METHODS[name]
         self._name = name
         self._adapter = adapter
+        self._begin: Callable[[Kind], Operation | None]
         self._begin = lambda kind: begin(kind, adapter, args, kwargs)
-        self.active = True
+        self.active = False
         self.subject = args[0] if args else _named(kwargs)
         self._own: Operation | None = None
         op = current()
@@ -107,8 +105,22 @@ class _Call:
         self._nested = outer is not None and outer.active and outer.op is op
 
     def __enter__(self) -> _Call:
+        self.active = True
         self._token = _running.set(self)
         return self
+
+    def awaited(self, result: Awaitable[Any]) -> Awaitable[Any]:
+        """The same call, of a plain function that returned something to await."""
+        if self._own is not None:
+            self._own.leave()
+
+        async def finish() -> Any:
+            if self._own is not None:
+                self._own.enter()
+            with self:
+                return self.returned(await result)
+
+        return finish()
 
     def returned(self, result: Any) -> Any:
         """Note a result, and pass it on."""
@@ -180,10 +192,10 @@ class AdapterSeam:
             self._watch_subclasses(child)
 
     def _watch_future_subclasses(self) -> None:
-        original = self._base.__init_subclass__
+        base = self._base
 
         def watch_new(cls: type[Any], /, **kwargs: Any) -> None:
-            original(**kwargs)
+            super(base, cls).__init_subclass__(**kwargs)
             if self.active:
                 self.watch(cls)
 
@@ -200,8 +212,8 @@ class AdapterSeam:
             for name in _METHODS:
                 original = cls.__dict__.get(name)
                 if inspect.isfunction(original) and not hasattr(original, "__isabstractmethod__"):
-                    plain = name in _SYNCHRONOUS and not inspect.iscoroutinefunction(original)
-                    wrapper = self._synchronous(name) if plain else self._awaited(name)
+                    coroutine = inspect.iscoroutinefunction(original)
+                    wrapper = self._coroutine(name) if coroutine else self._function(name)
                     wrapt.wrap_function_wrapper(cls, name, wrapper)
                     self._wrapped.append((cls, name, original))
 
@@ -220,7 +232,7 @@ class AdapterSeam:
         """Whether a call now is nothing to us."""
         return not self.active or (current() is None and _METHODS[name][1] is None)
 
-    def _awaited(self, name: str) -> Callable[..., Any]:
+    def _coroutine(self, name: str) -> Callable[..., Any]:
         async def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
             if self._passes(name):
                 return await wrapped(*args, **kwargs)
@@ -231,14 +243,17 @@ class AdapterSeam:
 
         return observed
 
-    def _synchronous(self, name: str) -> Callable[..., Any]:
+    def _function(self, name: str) -> Callable[..., Any]:
         def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
             if self._passes(name):
                 return wrapped(*args, **kwargs)
             with _Call(name, adapter, args, kwargs, self._begin) as call:
                 if call.clears:
                     _note_all_now(call.op, adapter)
-                return call.returned(wrapped(*args, **kwargs))
+                result = wrapped(*args, **kwargs)
+                if not inspect.isawaitable(result):
+                    return call.returned(result)
+            return call.awaited(result)
 
         return observed
 

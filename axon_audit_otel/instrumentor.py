@@ -279,7 +279,13 @@ class _Patch:
         return result
 
     async def _initialized(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        result = await wrapped(*args, **kwargs)
+        try:
+            result = await wrapped(*args, **kwargs)
+        except Exception as exc:
+            operation = current()
+            if operation is not None:  # the router passes over such a tier in silence
+                operation.seen.failed["open", str(args[0] if args else "")] = exc
+            raise
         if self._active:
             system = self._recorder.owner(instance)
             for adapter in getattr(instance, "_adapters", {}).values():

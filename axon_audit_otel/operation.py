@@ -59,7 +59,6 @@ class Seen:
     found: dict[tuple[int, str], Any] = field(default_factory=dict)  # by get: adapter, id
     missing: dict[str, None] = field(default_factory=dict)  # by get
     queried: dict[str, Any] = field(default_factory=dict)  # by query: id -> entry
-    queries: int = 0  # that were answered
     listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
 
@@ -71,7 +70,6 @@ class Seen:
         self.missing.update(other.missing)
         self.queried.update(other.queried)
         self.listed.update(other.listed)
-        self.queries += other.queries
         if failures:
             self.failed.update(other.failed)
 

@@ -75,10 +75,7 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
-    # A tier whose storage cannot even be opened is passed over in silence.
-    tiers = args.get("tiers") or op.target.config.tiers
-    op.problems = max(0, len(tiers) - op.seen.queries)
-    op.note(result_count=len(result), failed_tiers=op.problems or None)
+    op.note(result_count=len(result))
     if op.capture.on_spans or op.capture.on_events:
         op.content(texts={entry.id: entry.text for entry in result})
 

@@ -29,14 +29,14 @@ async def matching(adapter: Any, chosen: Any) -> list[str]:
 
     Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
     ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
-    refuses it). Raises what the query raised if neither is answered.
+    refuses it). Raises what the query raised if the list has nothing either.
     """
     found: dict[str, Any] = {}
     listed = await _listed_entries(adapter)
     try:
         queried = await adapter.query([0.0] * 384, k=100_000, filter=chosen)
     except Exception:
-        if listed is None:
+        if not listed:  # nothing, or nobody knows
             raise
         queried = []
     for entry in [*(listed or ()), *queried]:

@@ -6,6 +6,7 @@ says so.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,67 +29,93 @@ MAX_ID = 512  # characters of an identifier
 _INT64 = 2**63
 
 # --- personal data -----------------------------------------------------------------------
+# Every repetition is bounded and no match can begin within a word: the effort grows with the
+# text, whatever it is.
 
 
-def _luhn(match: re.Match[str]) -> bool:
-    """Payment card numbers carry a check digit (ISO/IEC 7812-1)."""
-    digits = [int(c) for c in match.group() if c.isdigit()]
+def _card(number: str) -> bool:
+    """Payment cards begin as their issuers do and carry a check digit (ISO/IEC 7812-1)."""
+    digits = [int(c) for c in number if c.isdigit()]
+    if digits[0] == 2 and not 2221 <= int("".join(map(str, digits[:4]))) <= 2720:
+        return False
     doubled = [sum(divmod(2 * d, 10)) for d in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
-def _octets(match: re.Match[str]) -> bool:
-    return all(int(part) < 256 for part in match.group().split("."))
+def _ipv4(address: str) -> bool:
+    return all(int(part) < 256 for part in address.split("."))
 
 
-_Check = Callable[[re.Match[str]], bool]
-# Secrets first (they contain the shapes of others), then the longest numbers.
-_PATTERNS: tuple[tuple[str, re.Pattern[str], _Check | None], ...] = (
+def _ipv6(address: str) -> bool:
+    """An address of at least three groups: ``dead::beef`` and ``a::b`` are rather words."""
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return len(re.findall(r"[0-9A-Fa-f]+", address)) > 2 and any(map(str.isdigit, address))
+
+
+def _national(number: str) -> bool:
+    """Ten or eleven digits: fewer are rather a date or an id."""
+    return 10 <= sum(map(str.isdigit, number)) <= 11
+
+
+_NAMES = (
+    r"password|passwd|pwd|passphrase|(?:client[_-]?)?secret|api[_-]?key|(?:access|auth)[_-]?token"
+)
+_SECRET = (
+    r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?"
+    r"(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)"
+    r"|(?<![\w-])eyJ[\w-]{8,2048}\.[\w-]{8,4096}\.[\w-]{0,2048}"  # JSON Web Token
+    r"|(?<![\w-])(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)"  # AWS
+    r"|(?<![\w-])AIza[\w-]{35}(?![\w-])"  # Google
+    r"|(?<!\w)(?:gh[pousr]_\w{36,255}|github_pat_\w{22,255}|glpat-[\w-]{20,64})"
+    r"|(?<![\w-])xox[abeoprs]-[\w-]{10,255}"  # Slack
+    # OpenAI, Anthropic, Stripe: with digits, unlike names such as sk-learn-pipeline
+    r"|(?<![\w-])(?:sk|rk|pk)[-_](?=(?:[A-Za-z_-]{0,40}\d){2})[\w-]{16,255}"
+    r"|(?<!\w)(?:hf_[A-Za-z]{20,64}|npm_\w{36}|pypi-[\w-]{50,255})"
+    r"|(?<=://)[^/\s:@]{1,255}:[^/\s@]{1,255}(?=@)"  # user:password in a URL
+    r"|(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
+    rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES}))[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"']?[^\s\"',;}}]{{1,255}}"
+    rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES})\s{{1,3}}is\s{{1,3}})"
+    r"[\"']?(?=[^\s\"',;]{0,64}[\d!#$%^&*])[^\s\"',;]{1,255}"
+)
+
+_PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...] = (
+    ("secret", re.compile(_SECRET), None),
     (
-        "secret",
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*-----|\Z)"
-            r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON Web Token
-            r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS access key id
-            r"|\bAIza[\w-]{35}"  # Google API key
-            r"|\bgh[pousr]_\w{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
-            r"|\bxox[abeoprs]-[\w-]{10,}"  # Slack
-            r"|\b(?:sk|rk|pk)[-_](?:[a-z]+[-_])*[\w-]{16,}"  # OpenAI, Anthropic, Stripe
-            r"|\bhf_[A-Za-z]{20,}|\bnpm_\w{36}|\bpypi-[\w-]{50,}"
-            r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user:password in a URL
-            r"|(?i:\bbearer\s+)[\w.~+/-]{16,}=*"
-            r"|(?i:\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?token)"
-            r"\b\s*(?:is|=|:)\s*)[\"']?[^\s\"',;]+"
-        ),
+        "email",
+        re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w-])"),
         None,
     ),
-    ("email", re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"), None),
-    ("card", re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])"), _luhn),
-    ("ssn", re.compile(r"(?<![\w-])(?!000|666|9)\d{3}[- ]\d{2}[- ]\d{4}(?![\w-])"), None),
-    ("ip", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)"), _octets),
+    ("card", re.compile(r"(?<![\w.+-])[2-6]\d(?:[ -]?\d){11,17}(?![\w-])"), _card),
     (
-        "ip",
+        "ssn",
+        re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-])"),
+        None,
+    ),
+    ("ip", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"), _ipv4),
+    ("ip", re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?<!:)(?![\w:])"), _ipv6),
+    (
+        "phone",
         re.compile(
-            r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"
-            r"|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){1,6}(?::[0-9A-Fa-f]{1,4}){1,6}(?![\w:])"
+            r"(?<![\w.+])\+\d(?:[ .()-]{0,2}\d){7,14}(?![\w-])"
+            r"|(?<![\w.-])(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
+            r"|(?<![\w.-])\(\d{2,4}\)[ .-]?\d{4,5}[ .-]\d{4}(?![\w-])"
         ),
         None,
     ),
     (
         "phone",
-        re.compile(
-            r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}"
-            r"|\(\d{2,4}\)[ .-]?\d{3,4}[ .-]?\d{3,4}"
-            r"|\d{3}[ .-]\d{3}[ .-]\d{4})(?![\w-])"
-        ),
-        None,
+        re.compile(r"(?<![\w.,-])0\d{1,4}([ .-])\d{2,8}(?:\1\d{2,8}){0,3}(?![\w-]|[.,]\d)"),
+        _national,
     ),
 )
 
 # Whatever a pattern above matches has one of these; most strings have none.
 _SUSPECT = re.compile(
-    r"[@:]|\d[\d .()-]{6,}|eyJ|A[KSI][IZ]|_\w{20}|[-_][\w-]{16}"
-    r"|(?i:BEGIN|bearer|passw|pwd|secret|api.?key|token)"
+    r"[@:]|\d[\d .()-]{6}|eyJ|AKIA|ASIA|AIza|[srp]k[-_]|gh\w_|github_pat_|glpat-|xox|hf_"
+    r"|npm_|pypi-|BEGIN|(?i:bearer|passw|pwd|passphrase|secret|api.?key|token)"
 )
 
 
@@ -103,7 +130,7 @@ def redact_pii(text: str) -> str:
             text = pattern.sub(marker, text)
         else:
             text = pattern.sub(
-                lambda m, c=check, r=marker: r if c(m) else m.group(),  # type: ignore[misc]
+                lambda m, c=check, r=marker: r if c(m.group()) else m.group(),  # type: ignore[misc]
                 text,
             )
     return text
@@ -167,14 +194,24 @@ class Privacy:
 
     def text(self, value: str) -> str:
         """Free text, redacted."""
-        text = plain_text(value, MAX_TEXT)
+        # Redacted before it is cut: half an address is no address any more.
+        text = plain_text(value, MAX_TEXT + 512)
         if self._redact is not None:
             try:
-                text = plain_text(str(self._redact(text)), MAX_TEXT)
+                text = plain_text(str(self._redact(text)), MAX_TEXT + 512)
             except Exception as exc:
                 self._on_fault(exc)
                 return "[REDACTED:error]"
-        return redact_pii(text) if self._pii else text
+        if self._pii:
+            text = redact_pii(text)
+        if len(text) <= MAX_TEXT:
+            return text
+        return f"{text[:MAX_TEXT]}[truncated: {str.__len__(value)} characters]"
+
+    def key(self, value: str) -> str:
+        """The name of a fact, redacted as far as it is personal data."""
+        name = plain_text(value, MAX_ID)
+        return redact_pii(name) if self._pii else name
 
     def metadata(self, values: object) -> dict[str, Any]:
         """Metadata as JSON types, its texts redacted."""
@@ -182,7 +219,7 @@ class Privacy:
             simple = self._simple(values)
             if simple is not None:
                 return simple
-        cleaned = _Cleaner(self.text).clean(values)
+        cleaned = _Cleaner(self).clean(values)
         return cleaned if isinstance(cleaned, dict) else {"value": cleaned}
 
     def _simple(self, values: dict[Any, Any]) -> dict[str, Any] | None:
@@ -190,6 +227,8 @@ class Privacy:
         result: dict[str, Any] = {}
         for key, value in values.items():
             if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
+                return None
+            if _SUSPECT.search(key) is not None:
                 return None
             kind = type(value)
             if kind is str:
@@ -213,8 +252,9 @@ class Privacy:
 class _Cleaner:
     """One walk over hostile data."""
 
-    def __init__(self, text: Callable[[str], str]) -> None:
-        self._text = text
+    def __init__(self, privacy: Privacy) -> None:
+        self._text = privacy.text
+        self._key = privacy.key
         self._path: set[int] = set()
         self._nodes = 0
 
@@ -269,9 +309,8 @@ class _Cleaner:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in _first(value.items()):
-            # A key is free text as well.
-            name = self._text(key) if isinstance(key, str) else identifier(key)
-            result[name[: MAX_ID + 64]] = self.clean(item, depth + 1)
+            name = self._key(key) if isinstance(key, str) else identifier(key)
+            result[name] = self.clean(item, depth + 1)
         if len(value) > MAX_ITEMS:
             result["[dropped]"] = f"{len(value) - MAX_ITEMS} more"
         return result

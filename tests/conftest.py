@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from axon.core.config import MemoryConfig
 from axon.core.policies.ephemeral import EphemeralPolicy
 from axon.core.policies.persistent import PersistentPolicy
 from axon.core.policies.session import SessionPolicy
+from click.testing import CliRunner, Result
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
@@ -258,5 +260,32 @@ def _run_script() -> Callable[..., str]:
         )
         assert done.returncode == code, done.stderr or done.stdout
         return done.stdout
+
+    return run
+
+
+@pytest.fixture(name="cli", scope="session")
+def _cli() -> Callable[..., Result]:
+    """Runs the installed command ``axon-audit``, its output 80 columns wide and no terminal.
+
+    A run that ends with another exit code than *code*, or with an exception that the user
+    would see as a traceback, fails the test.
+    """
+    (command,) = entry_points(group="console_scripts", name="axon-audit")
+    try:
+        runner = CliRunner(mix_stderr=False)  # click before 8.2
+    except TypeError:
+        runner = CliRunner()
+    plain = {"COLUMNS": "80", "FORCE_COLOR": None, "NO_COLOR": None, "TTY_COMPATIBLE": None}
+
+    def run(*arguments: object, code: int = 0, stdin: str | None = None) -> Result:
+        foreign = {name: None for name in os.environ if name.startswith(_FOREIGN)}
+        result = runner.invoke(
+            command.load(), [str(item) for item in arguments], stdin, {**plain, **foreign}
+        )
+        if not isinstance(result.exception, SystemExit | None):
+            raise result.exception
+        assert result.exit_code == code, result.output + result.stderr
+        return result
 
     return run

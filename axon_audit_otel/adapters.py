@@ -8,7 +8,7 @@ becomes an operation of its own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -17,6 +17,7 @@ import wrapt
 
 from . import sdk
 from .operation import Kind, Operation, current
+from .privacy import identifier
 
 #: Starts an operation for a call on an adapter, or None if no trail wants it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -39,7 +40,9 @@ def _bulk_saved(op: Operation, adapter: Any, entries: Any, result: Any) -> None:
 
 
 def _deleted(op: Operation, adapter: Any, key: Any, result: Any) -> None:
-    if key is not None and (result is None or result):  # False: there was nothing to delete
+    if (
+        isinstance(key, Hashable) and key is not None and (result is None or result)
+    ):  # False: there was nothing to delete
         op.seen.deleted[key] = None
 
 
@@ -147,10 +150,13 @@ class _Call:
             _running.reset(self._token)
         if exc is None or self.op is None:
             return
-        if self._name == "get" and isinstance(exc, KeyError):
-            self.op.seen.missing[self.subject] = None
-        elif not self._nested:
-            self.op.seen.failed[self._failure] = exc
+        try:
+            if self._name == "get" and isinstance(exc, KeyError):
+                self.op.seen.missing[self.subject] = None
+            elif not self._nested:
+                self.op.seen.failed[self._failure] = exc
+        except Exception as fault:
+            self.op.trail.fault("record", fault)
         if self._own is not None:
             self._own.fail(exc)
 
@@ -159,12 +165,20 @@ class _Call:
         """What identifies a failed call: its method, and the entry or else the adapter."""
         if self._name == "query":
             return self._name, str(id(self._adapter))
-        return self._name, str(getattr(self.subject, "id", self.subject))
+        subject = self.subject
+        return self._name, identifier(subject if isinstance(subject, str) else _id_of(subject))
 
     @property
     def clears(self) -> bool:
         """Whether it is about to delete everything."""
         return self._own is not None and self._own.kind is sdk.CLEAR
+
+
+def _id_of(subject: Any) -> Any:
+    try:
+        return getattr(subject, "id", subject)
+    except Exception:
+        return None
 
 
 def _named(kwargs: dict[str, Any]) -> Any:

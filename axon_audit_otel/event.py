@@ -43,7 +43,7 @@ class _UpperCase(str, Enum):
         """
         try:
             return cls(value)
-        except ValueError:
+        except Exception:  # also what raises when one compares it
             names = ", ".join(cls.__members__)
             msg = f"unknown {cls.__name__} {shown(value)}: use one of {names}"
             raise InvalidEventError(msg) from None
@@ -192,7 +192,7 @@ def draft(
     event.encoded = None
     event.sampled = False
     event.entries = len(ids) if entries is None else entries
-    event.time_us = now // 1000
+    event.time_us = min(max(now // 1000, _FIRST), _LAST)
     event.trail = trail
     return event
 
@@ -251,16 +251,20 @@ def decode(line: bytes) -> AuditEvent:
 # --- time --------------------------------------------------------------------------------
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+# The years 1 to 9999: what a datetime, and so a reader, can hold.
+_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _second: tuple[int, str] = (-1, "")
 
 
 def format_time(microseconds: int) -> str:
     """Unix time in microseconds as ``2025-01-15T10:30:45.123456Z``."""
     global _second
+    microseconds = min(max(microseconds, _FIRST), _LAST)
     second, fraction = divmod(microseconds, 1_000_000)
     known, text = _second  # one tuple: threads see a pair that belongs together
     if known != second:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        year, month, day, hour, minute, left = time.gmtime(second)[:6]
+        text = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{left:02}"
         _second = (second, text)
     return f"{text}.{fraction:06d}Z"
 
@@ -287,9 +291,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 
+_MAX_NS = (1 << 48) * 1_000_000 - 1  # what 48 bits of milliseconds hold
+
+
 def new_event_id(time_ns: int) -> str:
     """``evt_`` and a UUIDv7 with a sub-millisecond fraction (RFC 9562, method 3)."""
-    ms, rest = divmod(time_ns, 1_000_000)
+    ms, rest = divmod(min(max(time_ns, 0), _MAX_NS), 1_000_000)
     fraction = rest * 4096 // 1_000_000
     tail = 0x8000000000000000 | _random.getrandbits(62)
     return f"evt_{ms:012x}7{fraction:03x}{tail:016x}"

@@ -165,6 +165,45 @@ class AuditLogger:
             InvalidEventError: If *operation* or *status* is unknown, *duration_ms* is
                 negative, infinite or no number, or an id is no text.
         """
+        try:
+            draft = self._by_hand(
+                operation,
+                status,
+                user_id,
+                session_id,
+                entry_ids,
+                metadata,
+                error_message,
+                duration_ms,
+                error_type,
+                subject_id,
+            )
+        except InvalidEventError:
+            raise
+        except Exception as exc:  # an argument that raises when one looks at it
+            msg = f"an argument cannot be read: {type(exc).__name__}"
+            raise InvalidEventError(msg) from exc
+        kind = draft["operation"]
+        running_now = running.get()
+        if not self and running_now.kind.operation.value == kind:
+            # The SDK speaks of the operation that runs: one operation, one event.
+            running_now.merge(draft["entry_ids"], draft["metadata"])
+            return _event.decode(_event.encode_fields(draft))
+        return _event.decode(self.emit(draft))
+
+    def _by_hand(
+        self,
+        operation: Any,
+        status: Any,
+        user_id: Any,
+        session_id: Any,
+        entry_ids: Any,
+        metadata: Any,
+        error_message: Any,
+        duration_ms: Any,
+        error_type: Any,
+        subject_id: Any,
+    ) -> Draft:
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
         actor, session = _identity(user_id, session_id)
@@ -185,15 +224,10 @@ class AuditLogger:
             span_id=f"{span.span_id:016x}" if span.is_valid else None,
         )
         draft.sampled = span.is_valid and span.trace_flags.sampled
-        running_now = running.get()
-        if not self and running_now.kind.operation.value == kind:
-            # The SDK speaks of the operation that runs: one operation, one event.
-            running_now.merge(draft["entry_ids"], draft["metadata"])
-            return _event.decode(_event.encode_fields(draft))
-        return _event.decode(self.emit(draft))
+        return draft
 
     def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
-        if not metadata:
+        if metadata is None:
             return {}
         cleaned = self.trail.privacy.metadata(metadata)
         if not self.settings.capture_content.on_events:
@@ -409,7 +443,8 @@ def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
     session = here.session_id if session_id is None else _checked_id("session_id", session_id)
     if user is None or session is None:
         carried = baggage_identity()
-        user, session = user or carried.user_id, session or carried.session_id
+        user = carried.user_id if user is None else user
+        session = carried.session_id if session is None else session
     return user, session
 
 

@@ -24,6 +24,7 @@ MAX_TEXT = 8_192  # characters of one string
 MAX_DEPTH = 16
 MAX_ITEMS = 1_000  # of one collection
 MAX_NODES = 10_000  # of one event's metadata
+MAX_TOTAL = 262_144  # characters of all its texts
 MAX_ID = 512  # characters of an identifier
 
 _INT64 = 2**63
@@ -225,6 +226,7 @@ class Privacy:
     def _simple(self, values: dict[Any, Any]) -> dict[str, Any] | None:
         """The fast way for a flat mapping, or None where it is not one."""
         result: dict[str, Any] = {}
+        size = 0
         for key, value in values.items():
             if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
                 return None
@@ -233,6 +235,7 @@ class Privacy:
             kind = type(value)
             if kind is str:
                 value = self.text(value)
+                size += len(value)
             elif kind is float:
                 if not math.isfinite(value):
                     return None
@@ -243,18 +246,19 @@ class Privacy:
                 if not all(type(item) is str for item in value):
                     return None
                 value = [self.text(item) for item in value]
+                size += sum(map(len, value))
             elif value is not None and kind is not bool:
                 return None
             result[key] = value
-        return result
+        return result if size <= MAX_TOTAL else None
 
 
 class _Cleaner:
     """One walk over hostile data."""
 
     def __init__(self, privacy: Privacy) -> None:
-        self._text = privacy.text
-        self._key = privacy.key
+        self._privacy = privacy
+        self._size = 0
         self._path: set[int] = set()
         self._nodes = 0
 
@@ -263,6 +267,11 @@ class _Cleaner:
             return self._clean(value, depth)
         except Exception:  # a hostile object: a property, an iterator, a __str__
             return f"[unreadable: {type(value).__name__}]"
+
+    def _text(self, value: str) -> str:
+        text = self._privacy.text(value)
+        self._size += len(text)
+        return text if self._size <= MAX_TOTAL else "[dropped: too much text]"
 
     def _clean(self, value: Any, depth: int) -> Any:
         self._nodes += 1
@@ -309,7 +318,9 @@ class _Cleaner:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in _first(value.items()):
-            name = self._key(key) if isinstance(key, str) else identifier(key)
+            name = self._privacy.key(key) if isinstance(key, str) else identifier(key)
+            if name in result:  # the same only since it is text, redacted or cut
+                name = f"{name} ({len(result) + 1})"
             result[name] = self.clean(item, depth + 1)
         if len(value) > MAX_ITEMS:
             result["[dropped]"] = f"{len(value) - MAX_ITEMS} more"

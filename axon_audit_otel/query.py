@@ -50,6 +50,11 @@ class Query:
             InvalidEventError: If an argument cannot be meant: an unknown operation or
                 status, no datetime, *start_time* after *end_time*, a negative *limit*.
         """
+        try:
+            ids = None if entry_ids is None else frozenset(identifiers(entry_ids))
+        except Exception as exc:  # an argument that raises when one looks at it
+            msg = f"entry_ids={shown(entry_ids)}: cannot be read"
+            raise InvalidEventError(msg) from exc
         start_us, end_us = (
             _moment("start_time", start_time, naive),
             _moment("end_time", end_time, naive),
@@ -68,7 +73,7 @@ class Query:
             user_id=None if user_id is None else identifier(user_id),
             session_id=None if session_id is None else identifier(session_id),
             subject_id=None if subject_id is None else identifier(subject_id),
-            entry_ids=None if entry_ids is None else frozenset(identifiers(entry_ids)),
+            entry_ids=ids,
             start_us=start_us,
             end_us=end_us,
             limit=limit,

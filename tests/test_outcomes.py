@@ -225,6 +225,20 @@ class TestRecall:
         assert [entry.id for entry in await memory.recall("tea")] == [entry_id]
         assert only_event(audit, operation="RECALL").status is PARTIAL
 
+    async def test_promotion_that_the_sdk_botches(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """A recall that was to move an entry copies it, and leaves it where it was: PARTIAL."""
+        memory = make_system(session=ListingAdapter())
+        entry_id = await memory.store("tea", importance=1.0, tier="session")
+        for _ in range(2):  # the SDK promotes what is often read
+            await memory.recall("tea", tiers=["session"])
+        tiers = [await memory.registry.get_adapter(tier) for tier in ("session", "persistent")]
+        assert [adapter.list_ids() for adapter in tiers] == [[entry_id], [entry_id]]
+        event = audit.query_events(operation="RECALL")[0]
+        assert (event.status, event.error_type) == (PARTIAL, "TypeError")
+        assert event.entry_ids == [entry_id]
+
     async def test_router_that_stops_early(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:

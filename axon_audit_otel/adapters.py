@@ -8,7 +8,7 @@ becomes an operation of its own.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -40,10 +40,9 @@ def _bulk_saved(op: Operation, adapter: Any, entries: Any, result: Any) -> None:
 
 
 def _deleted(op: Operation, adapter: Any, key: Any, result: Any) -> None:
-    if (
-        isinstance(key, Hashable) and key is not None and (result is None or result)
-    ):  # False: there was nothing to delete
-        op.seen.deleted[key] = None
+    # False: there was nothing to delete.
+    if key is not None and (result is None or result):
+        op.seen.deleted[key if isinstance(key, str) else identifier(key)] = None
 
 
 def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:

@@ -33,11 +33,15 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Archive", "Recovery"]
+__all__ = ["Archive", "JournalRemovedError", "Recovery"]
 
 _LOCK = ".lock"
 _MAX_WRITERS = 4096
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
+
+class JournalRemovedError(FileNotFoundError):
+    """Somebody deleted the journal: what it held is in no file any more."""
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -119,6 +123,8 @@ class Archive:
 
     def __init__(self, directory: Path, trail: str, fresh: bool = False) -> None:
         self.directory = directory
+        self.sealed_through = 0  # number of the newest event in a sealed file
+        self._trail = trail
         self._journal: _Journal | None = None
         self._running = False
         try:
@@ -126,6 +132,7 @@ class Archive:
             self.writer, self._lock = _claim(directory, trail, fresh)
             self._manifest = Manifest(self._named(MANIFEST))
             self.recoveries = [found for found in [self._recover()] if found is not None]
+            self.sealed_through = self.last_sequence
         except (OSError, msgspec.DecodeError) as exc:
             msg = f"cannot archive to {str(directory)!r}: {getattr(exc, 'strerror', 0) or exc}"
             raise ArchiveError(msg) from exc
@@ -161,7 +168,7 @@ class Archive:
             path.unlink()
             return Recovery(self.writer, 0, torn if journal.end else 0)
         self._journal = journal
-        if closed:  # it died between the last line and the new name
+        if closed:  # it died between the last line and the end of the renaming
             self._finish(journal)
         else:
             self.seal()
@@ -194,16 +201,16 @@ class Archive:
             OSError: If it could not be written; the journal is as before.
         """
         journal = self._journal
-        if journal is not None and os.fstat(journal.file).st_nlink == 0:
-            self._close_journal()  # somebody removed it: what it held is gone
-            journal = None
         if journal is None:
             journal = self._open()
+        elif os.fstat(journal.file).st_nlink == 0:
+            self._close_journal()
+            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
         journal.put(b"%b%b\n" % (b"," if journal.count else b" ", line))
         journal.took(leaf, sequence, timestamp)
 
     def _open(self) -> _Journal:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self._reclaim()
         if not self._running:
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
             self._running = True
@@ -219,6 +226,21 @@ class Archive:
         self._journal = journal
         return journal
 
+    def _reclaim(self) -> None:
+        """Make the directory again, with our name in it, if it is gone or was moved."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = self._named_lock()
+        if lock.exists() and os.path.samestat(lock.stat(), os.fstat(self._lock)):
+            return
+        os.close(self._lock)
+        self._lock = -1
+        self.writer, self._lock = _claim(self.directory, self._trail, fresh=True)
+        self._manifest = Manifest(self._named(MANIFEST))
+        self._running = False
+
+    def _named_lock(self) -> Path:
+        return self.directory / f".{self.writer}{_LOCK}"
+
     def seal(self) -> Path | None:
         """Make the journal a sealed file; returns its path, None if it held nothing.
 
@@ -228,9 +250,13 @@ class Archive:
         journal = self._journal
         if journal is None or not journal.count:
             return None
-        if os.fstat(journal.file).st_nlink == 0:
+        status = os.fstat(journal.file)
+        if status.st_nlink == 0:
             self._close_journal()
-            raise FileNotFoundError(2, "the journal was removed", str(journal.path))
+            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
+        if not journal.path.exists() or not os.path.samestat(journal.path.stat(), status):
+            self._close_journal()  # it is whole where it is now, and is sealed from there
+            raise FileNotFoundError(2, "the journal was moved away from", str(journal.path))
         closing = tail(
             journal.count,
             trail=self.writer,
@@ -257,6 +283,7 @@ class Archive:
         """A journal with its last line gets its name, and its line in the manifest."""
         path = publish(journal.path)
         self._close_journal()
+        self.sealed_through = journal.last
         self._manifest.add(
             SealRecord(
                 file=path.name,

@@ -15,7 +15,7 @@ from weakref import WeakMethod
 from prometheus_client import CollectorRegistry
 
 from . import event as _event
-from .archive import Archive
+from .archive import Archive, JournalRemovedError
 from .buffer import Buffer
 from .config import Settings
 from .event import AuditEvent, Draft
@@ -132,8 +132,17 @@ class Trail:
                 self._seal(archive)
             self._retry_at = 0.0
         except OSError as exc:
-            self._retry_at = time.monotonic() + _RETRY_S
-            self.fault(stage, exc)
+            self._failed(stage, exc)
+
+    def _failed(self, stage: str, exc: OSError) -> None:
+        """The archive failed: leave it alone for a moment, then write what is missing."""
+        self._retry_at = time.monotonic() + _RETRY_S
+        if isinstance(exc, JournalRemovedError) and self._archive is not None:
+            # Memory writes it again; what has left memory as well is lost.
+            kept = min(self._archived + 1, self._buffer.first)
+            self.metrics.evicted.inc(max(0, kept - self._archive.sealed_through - 1))
+            self._archived = self._archive.sealed_through
+        self.fault(stage, exc)
 
     def _seal(self, archive: Archive) -> Path | None:
         count = archive.count
@@ -155,7 +164,11 @@ class Trail:
                 return None
             self._retry_at = 0.0
             self._write(archive)
-            return self._seal(archive)
+            try:
+                return self._seal(archive)
+            except OSError as exc:
+                self._failed("seal", exc)
+                raise
 
     def end(self) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come."""
@@ -164,8 +177,8 @@ class Trail:
             with self._lock:
                 if self._archive is not None:
                     self._archive.ended()
-        except OSError as exc:
-            self.fault("seal", exc)
+        except OSError:
+            return  # counted and logged
 
     def _reopen(self) -> None:
         """In a forked child: an archive of its own, under another name."""
@@ -208,7 +221,7 @@ class Trail:
     def _after_fork(self) -> None:
         """A child begins a trail of its own: what is in memory is its parent's."""
         self._lock = threading.Lock()
-        self._buffer.reset(1)
+        self._buffer = Buffer(self.settings.max_events)
         self._head, self._archived, self._retry_at = None, 0, 0.0
         self.metrics.begin()
         if self._archive is not None:

@@ -17,10 +17,10 @@ import click
 import msgspec
 from rich.console import Console
 
-from .archive import files_of, read_events
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
 from .export import FORMATS, export_events
+from .files import files_of, read_events
 from .follow import Follower, age, newest
 from .query import Query
 from .render import EventLines, local, statistics, user_table

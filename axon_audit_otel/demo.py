@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,8 +25,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from .archive import files_of, read_events
 from .errors import ArchiveError, AuditConfigError
+from .files import files_of, read_events
 from .logger import AuditLogger
 from .pipeline import configure, serve_metrics
 from .render import EventLines, statistics, user_table
@@ -37,7 +38,7 @@ __all__ = ["run_demo"]
 _SHOWN = 15  # events of the trail
 _SHOW_S = 1.0  # how long the day takes on a terminal: long enough to be seen
 _LOAD_S = 0.2  # between two operations of the load
-_SHIP_S = 3.0  # how long a collector may hold up the end
+_SHIP_S = 2.0  # how long a collector may hold up the end
 
 
 def run_demo(
@@ -105,7 +106,8 @@ class _Demo:
         self._print(
             "A real axon MemorySystem, its three tiers in this process: no server is needed."
         )
-        self._print(f"{len(self._users)} users; what they say: {text}\n")
+        users = len(self._users)
+        self._print(f"{users} user{'s' if users > 1 else ''}; what they say: {text}\n")
         await self._live()
         self._audit.seal()
         files = self._files()
@@ -222,11 +224,14 @@ class _Demo:
 
     def _show_next(self, url: str | None) -> None:
         program, where = _program(), shlex.quote(_short(self._output))
-        subject = shlex.quote(self._users[-1])
+        subject = self._day.subject
         self._title("What to look at next")
         hints = [
             ("what failed, and why", f"query {where} --status FAILURE"),
-            (f"who touched the data of {self._users[-1]}", f"query {where} --subject {subject}"),
+            (
+                f"who touched the data of {subject}",
+                f"query {where} --subject {shlex.quote(subject)}",
+            ),
             ("one user's day", f"stats {where} --user {shlex.quote(self._users[0])}"),
             ("for a spreadsheet", f"export {where} audit.csv"),
         ]
@@ -306,13 +311,16 @@ class _Shipping(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the first complaint of an exporter, instead of all with their tracebacks."""
         if self._problem is None:
-            self._problem = record.getMessage().splitlines()[0]
+            said = record.getMessage().partition("\n")[0]
+            cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", said)
+            self._problem = cause[1] if cause else said.partition(", retrying")[0][:100]
 
     def finish(self) -> None:
         """Send the rest; whatever the collector does, this returns soon."""
         sender = threading.Thread(target=self._providers.shutdown, daemon=True)
-        sender.start()
-        sender.join(_SHIP_S)
+        with self._console.status(f"shipping to {self._endpoint}"):
+            sender.start()
+            sender.join(_SHIP_S)
         if sender.is_alive():
             made = self._providers
             waiting: list[Any] = [made.tracer_provider, made.meter_provider, made.logger_provider]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from .archive import write_events, write_file
 from .event import AuditEvent
+from .files import write_events, write_file
 
 __all__ = ["FORMATS", "export_events"]
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .archive import _HEAD, files_of, read_events
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode
+from .files import HEAD, files_of, read_events
 
 __all__ = ["Follower", "age", "newest"]
 
@@ -112,7 +112,7 @@ class _Growing:
         while (line := self._line()) is not None:
             if not self._begun:
                 self._begun = True
-                if line != _HEAD:  # not one event a line: nobody appends to it
+                if line != HEAD:  # not one event a line: nobody appends to it
                     self.close()
                     yield from read_events(self._path)
                     return
@@ -128,7 +128,7 @@ class _Growing:
         line = self._file.readline()
         if line.endswith(b"\n"):
             return line
-        if line and not self._begun and not _HEAD.startswith(line):
+        if line and not self._begun and not HEAD.startswith(line):
             return line
         self._file.seek(start)
         return None

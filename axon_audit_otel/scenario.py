@@ -163,10 +163,13 @@ class Day:
         self._users = users
         self._lines = lines
         self._stored: list[tuple[str, str]] = []  # user, entry id
+        speakers = {line.user for line in lines}
+        #: Whose memories are deleted at the end.
+        self.subject = next(user for user in reversed(users) if user in speakers)
 
     def phases(self) -> list[Phase]:
         """The day, in order."""
-        first, last = self._users[0], self._users[-1]
+        first = self._users[0]
         morning = [*self._lines, personal(first)]
         return [
             Phase(
@@ -190,9 +193,9 @@ class Day:
                 "Night: the right to be forgotten",
                 [
                     self._forget_one,
-                    partial(self._read_of, last, first),
-                    partial(self._erase, last),
-                    partial(self._read_of, last, first),
+                    partial(self._read_of, first),
+                    self._erase,
+                    partial(self._read_of, first),
                 ],
             ),
         ]
@@ -308,20 +311,20 @@ class Day:
         user, entry_id = self._stored[-1]
         await self._memory.forget(entry_id, user_id=user, session_id=f"{user}-night")
 
-    async def _read_of(self, subject: str, user: str) -> None:
-        """One user looks for what another one said."""
-        line = next((line for line in reversed(self._lines) if line.user == subject), None)
+    async def _read_of(self, user: str) -> None:
+        """*user* looks for what somebody else said."""
+        line = next(line for line in reversed(self._lines) if line.user == self.subject)
         await self._memory.recall(
-            "tea" if line is None else _telling_word(line),
-            filter=Filter(user_id=subject),
+            _telling_word(line),
+            filter=Filter(user_id=self.subject),
             user_id=user,
             session_id=f"{user}-night",
         )
 
-    async def _erase(self, subject: str) -> None:
+    async def _erase(self) -> None:
         """Everything of one user is deleted, by somebody else."""
         await self._memory.forget(
-            filter=Filter(user_id=subject), user_id="privacy-officer", session_id="request-17"
+            filter=Filter(user_id=self.subject), user_id="privacy-officer", session_id="request-17"
         )
 
     # --- and so on -------------------------------------------------------------------------

@@ -51,11 +51,13 @@ class Recovery(msgspec.Struct, frozen=True):
         writer: Its name.
         events: Events that it had not sealed; they are sealed now.
         torn_bytes: Bytes of a last line that was cut off in the middle, now cut away.
+        damaged: Lines that are no events, now in a file of their own (``.damaged``).
     """
 
     writer: str
     events: int
     torn_bytes: int
+    damaged: int = 0
 
 
 class _Place(msgspec.Struct):
@@ -160,20 +162,21 @@ class Archive:
         path = self._named(JOURNAL)
         if not path.is_file():
             return None if ended_well else Recovery(self.writer, 0, 0)
+        damaged = _set_damage_aside(path)
         size = path.stat().st_size
         journal, closed = _load(path)
         torn = size - journal.end
         if not journal.count:
             os.close(journal.file)
             path.unlink()
-            return Recovery(self.writer, 0, torn if journal.end else 0)
+            return Recovery(self.writer, 0, torn if journal.end else 0, damaged)
         self._journal = journal
         if closed:  # it died between the last line and the end of the renaming
             self._finish(journal)
         else:
             self.seal()
         os.ftruncate(self._lock, 0)
-        return Recovery(self.writer, journal.count, torn)
+        return Recovery(self.writer, journal.count, torn, damaged)
 
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
@@ -351,6 +354,33 @@ def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
             continue
         return writer, lock
     raise OSError(16, f"{_MAX_WRITERS} writers are at work in it")
+
+
+def _set_damage_aside(path: Path) -> int:
+    """Move the lines of a journal that can no longer be read into a file beside it."""
+    with path.open("rb") as file:
+        damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
+        if not damaged:
+            return 0
+        file.seek(0)
+        repaired = path.with_suffix(".repaired")
+        with open(os.open(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as whole:
+            whole.writelines(line for line in file if _is_readable(line))
+    aside = path.with_suffix(".damaged")
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as rest:
+        rest.writelines(damaged)
+    os.replace(repaired, path)
+    return len(damaged)
+
+
+def _is_readable(line: bytes) -> bool:
+    if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
+        return True
+    try:
+        _place_of(line[1:-1])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _load(path: Path) -> tuple[_Journal, bool]:

@@ -63,6 +63,7 @@ class Emitter:
             provider = self._given or get_logger_provider()
             if provider is not self._provider:
                 self._bind(provider)
+            draft.shared = self._shared
             number, text = _SEVERITY[draft["status"]]
             now = time_ns()
             self._otel_logger.emit(

@@ -143,11 +143,12 @@ class Draft(dict[str, Any]):
     and, once captured, the final bytes ride along.
     """
 
-    __slots__ = ("encoded", "entries", "sampled", "time_us", "trail")
+    __slots__ = ("encoded", "entries", "sampled", "shared", "time_us", "trail")
 
     encoded: bytes | None
     entries: int
     sampled: bool
+    shared: bool  # whether others read its record as well
     time_us: int
     trail: object | None
 
@@ -190,7 +191,7 @@ def draft(
         if value is not None:
             event[name] = value
     event.encoded = None
-    event.sampled = False
+    event.sampled = event.shared = False
     event.entries = len(ids) if entries is None else entries
     event.time_us = min(max(now // 1000, _FIRST), _LAST)
     event.trail = trail

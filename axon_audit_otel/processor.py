@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
 from . import semconv
 from .errors import AuditConfigError, shown
-from .event import Draft, EventStatus, OperationType, draft
+from .event import AuditEvent, Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
 from .trail import Trail
 
@@ -52,7 +53,8 @@ class AuditLogRecordProcessor(LogRecordProcessor):
             if isinstance(body, Draft):
                 if body.trail is self.trail and body.encoded is None:
                     self.capture(body)
-                    self._enrich(record, body)
+                    if body.shared:
+                        _enrich(record, body.encoded)
             elif self._takes(record):
                 event = _from_record(record, self.trail)
                 self.capture(event)
@@ -75,22 +77,11 @@ class AuditLogRecordProcessor(LogRecordProcessor):
         attributes = record.attributes or {}
         if attributes.get(semconv.AXON_AUDIT_TRAIL, self.trail.name) != self.trail.name:
             return False
-        seen: set[int] = record.__dict__.setdefault("_axon_audit_seen", set())
-        if id(self.trail) in seen:
+        seen: set[int] = record.__dict__.setdefault(_SEEN, set())
+        if id(self.trail) in seen or _OURS in seen:
             return False
         seen.add(id(self.trail))
         return True
-
-    def _enrich(self, record: LogRecord, event: Draft) -> None:
-        """Let the processors after this one see what was recorded."""
-        assert event.encoded is not None
-        if record.attributes:
-            place = _place_of(event.encoded)
-            attributes: Any = record.attributes
-            attributes[semconv.AUDIT_SEQUENCE_NUMBER] = place.sequence
-            if place.previous_hash is not None:
-                attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = place.previous_hash
-            record.body = event.encoded.decode()
 
     def shutdown(self) -> None:
         """Seal what is in the journal; later records are still captured."""
@@ -99,6 +90,22 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """True: every captured event is where its durability says already."""
         return True
+
+
+_SEEN = "_axon_audit_seen"  # which trails have captured a record
+_OURS = 0  # one that `AuditLogger` emitted: captured by its trail, and by no other
+
+
+def _enrich(record: Any, line: bytes | None) -> None:
+    """Let the processors after this one see what was recorded."""
+    assert line is not None
+    record.__dict__[_SEEN] = {_OURS}
+    record.body = line.decode()
+    if record.attributes is not None:
+        place = _place_of(line)
+        record.attributes[semconv.AUDIT_SEQUENCE_NUMBER] = place.sequence
+        if place.previous_hash is not None:
+            record.attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = place.previous_hash
 
 
 class _Place(msgspec.Struct):
@@ -120,13 +127,7 @@ _BY_OUTCOME = {"success": EventStatus.SUCCESS, "failure": EventStatus.FAILURE}
 
 def _from_record(record: LogRecord, trail: Trail) -> Draft:
     """An event from a record of another source: its body's fields, else its attributes."""
-    body = record.body
-    if isinstance(body, (str, bytes)):
-        try:
-            body = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            body = {"body": trail.privacy.text(str(body))} if isinstance(body, str) else {}
-    fields: dict[str, Any] = dict(body) if isinstance(body, Mapping) else {}
+    fields = _fields(record.body)
     attributes: dict[str, Any] = dict(record.attributes or {})
 
     def first(field: str, *names: str) -> Any:
@@ -137,10 +138,6 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         value = first(field, *names)
         return None if value is None else identifier(value)
 
-    metadata = fields.get("metadata")
-    if metadata is None:
-        metadata = {"body": fields["body"]} if "body" in fields else {}
-        metadata.update((k, v) for k, v in attributes.items() if k not in _MAPPED)
     message = first("error_message")
     duration = first("duration_ms")
     event = draft(
@@ -149,7 +146,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         user_id=text("user_id", semconv.USER_ID, semconv.AUDIT_ACTOR_ID),
         session_id=text("session_id", semconv.SESSION_ID),
         entry_ids=identifiers(first("entry_ids", semconv.AUDIT_TARGET_ID)),
-        metadata=trail.privacy.metadata(metadata),
+        metadata=trail.privacy.metadata(_metadata(fields, attributes)),
         duration_ms=duration_or_none(duration),
         event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
         time_ns=record.timestamp or record.observed_timestamp,
@@ -162,6 +159,29 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     )
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
+
+
+def _fields(body: Any) -> dict[str, Any]:
+    """The fields that a record's body has: of a mapping, or of its JSON."""
+    if isinstance(body, (str, bytes)):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            decoded = msgspec.json.decode(body)
+            body = decoded if isinstance(decoded, dict) else body
+    if isinstance(body, Mapping):
+        return dict(body)
+    return {} if body is None else {"body": body}
+
+
+def _metadata(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says beyond the fields of an event."""
+    given = fields.get("metadata")
+    metadata = dict(given) if isinstance(given, Mapping) else {}
+    if given is not None and not isinstance(given, Mapping):
+        metadata["metadata"] = given
+    known = AuditEvent.__struct_fields__
+    metadata.update((name, value) for name, value in fields.items() if name not in known)
+    metadata.update((name, value) for name, value in attributes.items() if name not in _MAPPED)
+    return metadata
 
 
 def duration_or_none(value: Any) -> float | None:

@@ -7,6 +7,7 @@ becomes an operation of its own.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -94,27 +95,41 @@ class _Call:
         self._note, self._kind = _METHODS[name]
         self._name = name
         self._adapter = adapter
-        self._begin: Callable[[Kind], Operation | None]
+        self._begin: Callable[[Kind], Operation | None] | None
         self._begin = lambda kind: begin(kind, adapter, args, kwargs)
-        self.active = False
         self.subject = args[0] if args else _named(kwargs)
+        self.active = self._paused = False
+        self.recorded = False  # by a call inside this one
         self._own: Operation | None = None
-        op = current()
-        if op is None and self._kind is not None:
-            op = self._own = self._begin(self._kind)
-        self.op = op
         outer = _running.get()
-        self._nested = outer is not None and outer.active and outer.op is op
+        self._outer = outer if outer is not None and outer.active else None
+        self.op = current()
+        self._nested = self._outer is not None and self._outer.op is self.op
+        if self.op is None:
+            self._begin_own()
+
+    def _begin_own(self) -> None:
+        """Be an operation: outside of any, or since the one it belonged to has ended."""
+        if self._kind is None or self._begin is None or self.recorded:
+            self.op = None
+            return
+        self.op = self._own = self._begin(self._kind)
+        self._nested = False
+        if self._outer is not None:
+            self._outer.recorded = True
 
     def __enter__(self) -> _Call:
         self.active = True
         self._token = _running.set(self)
         return self
 
-    def awaited(self, result: Awaitable[Any]) -> Awaitable[Any]:
+    def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
         """The same call, of a plain function that returned something to await."""
         if self._own is not None:
             self._own.leave()
+        if isinstance(result, asyncio.Future):  # a task: it runs by itself, and is its caller's
+            result.add_done_callback(self._done)
+            return result
 
         async def finish() -> Any:
             if self._own is not None:
@@ -124,12 +139,18 @@ class _Call:
 
         return finish()
 
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        try:
+            with self:
+                self.returned(future.result())
+        except (Exception, asyncio.CancelledError):
+            return  # its caller's to handle; it is recorded
+
     def returned(self, result: Any) -> Any:
         """Note a result, and pass it on."""
+        if self.op is not None and not self.op.active:
+            self._begin_own()
         op = self.op
-        if op is not None and not op.active and self._kind is not None:
-            # A task of the operation that outlived it: what it did is not unseen.
-            op = self.op = self._own = self._begin(self._kind)
         if op is None:
             return result
         try:
@@ -147,7 +168,21 @@ class _Call:
         self.active = False
         with suppress(ValueError):  # ended in another context than begun
             _running.reset(self._token)
-        if exc is None or self.op is None:
+        if exc is not None:
+            self._raised(exc)
+        if not self._paused:
+            # The context of a task that was begun inside may live long: keep nothing alive.
+            self._adapter = self.subject = self._begin = self._outer = None
+        self._paused = False
+
+    def pause(self) -> None:
+        """It goes on after the ``with`` block."""
+        self._paused = True
+
+    def _raised(self, exc: BaseException) -> None:
+        if self.op is not None and not self.op.active:
+            self._begin_own()
+        if self.op is None:
             return
         try:
             if self._name == "get" and isinstance(exc, KeyError):
@@ -266,7 +301,8 @@ class AdapterSeam:
                 result = wrapped(*args, **kwargs)
                 if not inspect.isawaitable(result):
                     return call.returned(result)
-            return call.awaited(result)
+                call.pause()
+            return call.later(result)
 
         return observed
 
@@ -282,6 +318,10 @@ def _note_all_now(op: Any, adapter: Any) -> None:
 
 async def _note_all(op: Any, adapter: Any) -> None:
     try:
-        op.entry_ids = list(await adapter.list_ids_async())
+        try:  # Redis lists ids cut at a colon, and finds them whole
+            entries = await adapter.query([0.0] * 384, k=100_000)
+            op.entry_ids = [entry.id for entry in entries]
+        except Exception:
+            op.entry_ids = list(await adapter.list_ids_async())
     except Exception:
         op.note(entry_ids_unknown=True)

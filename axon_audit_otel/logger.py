@@ -185,8 +185,9 @@ class AuditLogger:
             raise InvalidEventError(msg) from exc
         kind = draft["operation"]
         running_now = running.get()
-        if not self and running_now.kind.operation.value == kind:
-            # The SDK speaks of the operation that runs: one operation, one event.
+        by_the_sdk = type(operation).__module__.startswith("axon.")
+        if not self and by_the_sdk and running_now.kind.operation.value == kind:
+            # It speaks of the operation that runs: one operation, one event.
             running_now.merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         return _event.decode(self.emit(draft))

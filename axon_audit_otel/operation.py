@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -182,13 +181,13 @@ class Operation:
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
-        with suppress(ValueError):  # ended in another context than begun
+        attached, self._attached = self._attached, None
+        try:
             running.reset(self._token)
-        if self._attached is not None:
-            # Elsewhere (a task that is destroyed) OpenTelemetry would log an error.
-            if otel_context.get_current() is self._context:
-                otel_context.detach(self._attached)
-            self._attached = None
+        except ValueError:  # ended in another context than begun: nothing to undo there
+            return
+        if attached is not None:
+            otel_context.detach(attached)
 
     def enter(self) -> None:
         """Be the current operation again (a transaction, at its end)."""
@@ -232,6 +231,7 @@ class Operation:
         if self._outer is not None:
             if self._outer.active:
                 self._outer.seen.take(self.seen, failures=exc is None)
+                self.seen, self.arguments, self.target = Seen(), {}, None
                 return
             self._gauge.inc()
         if exc is not None:
@@ -261,6 +261,8 @@ class Operation:
             self.audit.emit(draft, self._context)
         except Exception as fault:
             self.trail.fault("record", fault)
+        # The context of a task that was begun inside may live long: keep no memories alive.
+        self.seen, self.arguments, self.target = Seen(), {}, None
 
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
@@ -297,7 +299,7 @@ class Operation:
     def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or draft["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
-        if self.gen_ai is not None:
+        if self.gen_ai is not None and is_instrumentation_enabled():
             name = {semconv.GEN_AI_OPERATION_NAME: self.gen_ai}
             self._signals.duration.record(seconds, {**name, **error})
         if not self._own_span:

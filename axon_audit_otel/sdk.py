@@ -112,14 +112,14 @@ def _after_import(op: Operation, args: Arguments, result: Any) -> None:
     seen = op.seen
     # "Skipped" should mean "was there already"; an adapter that answers None for "not
     # there" (Redis) makes the SDK skip entries that it does not have.
-    lost = len(seen.missing.keys() - seen.saved.keys()) - result["errors"]
-    op.problems = result["errors"] + max(0, lost)
+    lost = 0 if args.get("overwrite") else max(0, result["skipped"] - len(seen.found))
+    op.problems = result["errors"] + lost
     op.note(
         imported=result["imported"],
         skipped=result["skipped"],
         errors=result["errors"],
         by_tier=result["by_tier"] or None,
-        not_imported=lost if lost > 0 else None,
+        not_imported=lost or None,
     )
 
 

@@ -223,11 +223,19 @@ async def import_data(
     return dict(imported)
 
 
+def _dumped(item: Any) -> dict[str, Any]:
+    """A `MemoryEntry` as `export` writes one."""
+    entry: dict[str, Any] = item.model_dump(mode="json")
+    for name in ("created_at", "last_accessed_at"):  # Python 3.10 reads no dates with a Z
+        moment = getattr(item.metadata, name)
+        entry["metadata"][name] = moment and moment.isoformat()
+    return entry
+
+
 async def _as_entry(system: Any, item: Any, owner: Mapping[str, Any]) -> Any:
     """One entry as `export` writes it."""
     if hasattr(item, "model_dump"):
-        item = item.model_dump(mode="json")
-        return {"tier": system.config.default_tier, **item}
+        return {"tier": system.config.default_tier, **_dumped(item)}
     if not isinstance(item, str):
         return item
     known = {name: identifier(value) for name, value in owner.items() if value is not None}

@@ -622,7 +622,6 @@ class TestLeavesAdaptersAsTheyAre:
             ("FORGET", [entry_id]),
         ]
 
-    @pytest.mark.xfail(strict=True, reason="a coroutine takes the place of the task")
     async def test_task(self, make_system: MakeSystem, audit: AuditLogger) -> None:
         """A method that returns a task returns that task; what it does is seen when it is done."""
         tasks: list[asyncio.Task[bool]] = []

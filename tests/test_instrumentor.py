@@ -513,9 +513,7 @@ class TestNesting:
         "chained",
         [
             False,
-            pytest.param(
-                True, marks=pytest.mark.xfail(strict=True, reason="recorded by each in the chain")
-            ),
+            True,
         ],
     )
     async def test_background_delete_that_outlives_it(
@@ -549,7 +547,6 @@ class TestNesting:
             ("FORGET", [first]),
         ]
 
-    @pytest.mark.xfail(strict=True, reason="the ended span stays the current one")
     async def test_context_that_somebody_left_behind(
         self, make_system: MakeSystem, span_exporter: InMemorySpanExporter
     ) -> None:
@@ -569,10 +566,7 @@ class TestNesting:
         "kind",
         [
             "REINDEX",
-            pytest.param(
-                "STORE",
-                marks=pytest.mark.xfail(strict=True, reason="taken for what the SDK itself logs"),
-            ),
+            "STORE",
         ],
     )
     async def test_logged_by_hand_inside(
@@ -606,7 +600,6 @@ class TestNesting:
         assert event.entry_ids == [entry_id]
         assert (event.metadata["shard"], event.metadata["importance"]) == (3, 0.8)
 
-    @pytest.mark.xfail(strict=True, reason="its operation is over, and takes no failure")
     async def test_background_delete_that_fails_later(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
@@ -632,7 +625,6 @@ class TestNesting:
         event = only_event(audit, operation="FORGET")
         assert (event.status, event.entry_ids) == (EventStatus.FAILURE, ["old"])
 
-    @pytest.mark.xfail(strict=True, reason="the task's context keeps what the operation saw")
     async def test_holds_no_memories(self, make_system: MakeSystem) -> None:
         """An operation that is over keeps no entry alive, even while a task that it began runs."""
         tasks: list[asyncio.Task[None]] = []

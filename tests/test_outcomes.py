@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -407,9 +406,6 @@ class TestImportData:
         owners = {(await adapter.get(key)).metadata.user_id for key in event.entry_ids}
         assert owners == {"ada"}
 
-    @pytest.mark.xfail(
-        sys.version_info < (3, 11), strict=True, reason="Python 3.10 reads no dates with a Z"
-    )
     async def test_what_export_gave(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """An export's data, and `MemoryEntry` objects, are taken as well."""
         await memory.import_data(exported("a"))

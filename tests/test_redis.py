@@ -195,7 +195,6 @@ async def test_import_that_imports_nothing(memory: Any, audit: AuditLogger) -> N
     assert event.metadata["not_imported"] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="errors without a look into Redis hide lost entries")
 async def test_import_lost_and_bad(memory: Any, audit: AuditLogger) -> None:
     """Entries that were lost and entries that were bad are both counted."""
     data = exported("a")
@@ -276,7 +275,6 @@ async def test_deletes_past_the_system(memory: Any, audit: AuditLogger) -> None:
     assert [event.metadata.get("deleted") for event in events] == [None, 1, 0, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="taken from the list of ids, which cuts at colons")
 async def test_clear_names_ids_with_colons(memory: Any, audit: AuditLogger) -> None:
     """The ids in the event of a `clear` are the entries' own."""
     await memory.import_from(exported("user:1"), overwrite=True)

@@ -38,7 +38,7 @@ def main(arguments: list) -> int:
     if command not in commands or commands[command] == [[]]:
         print(__doc__)
         return 2
-    set_up()
+    set_up("dev,components" if command == "all" else "dev")
     for program, *rest in commands[command]:
         code = subprocess.call([str(BIN / program), *rest], env=environment())
         if code:
@@ -52,25 +52,25 @@ def environment() -> dict:
     return {**os.environ, "VIRTUAL_ENV": str(VENV), "PATH": path}
 
 
-def set_up() -> None:
+def set_up(extras: str) -> None:
     """Make the virtual environment, unless it is there and up to date."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     stamp = VENV / "axon-audit-stamp"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file() and stamp.read_text().startswith(f"{project} {extras}"):
         return
     print(f"Setting up {VENV} (once, about a minute) ...", file=sys.stderr, flush=True)
     uv = shutil.which("uv")
     if uv:
         run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(VENV)])
-        run([uv, "pip", "install", "--quiet", "--python", str(BIN / "python"), "-e", ".[dev]"])
+        run([uv, "pip", "install", "--quiet", "--python", str(BIN / "python"), "-e", f".[{extras}]"])
     else:
         try:
             run([sys.executable, "-m", "venv", str(VENV)])
         except subprocess.CalledProcessError:
             sys.exit("Python's venv module is missing; on Debian: apt install python3-venv")
         pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        run([*pip, "install", "-e", ".[dev]"])
-    stamp.write_text(wanted)
+        run([*pip, "install", "-e", f".[{extras}]"])
+    stamp.write_text(f"{project} {extras}")
 
 
 def run(command: list) -> None:

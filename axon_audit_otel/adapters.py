@@ -47,9 +47,7 @@ def _deleted(op: Operation, adapter: Any, key: Any, result: Any) -> None:
 
 
 def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:
-    if result is None:
-        op.seen.missing[key] = None
-    else:
+    if result is not None:
         op.seen.found[id(adapter), key] = result
 
 
@@ -185,9 +183,8 @@ class _Call:
         if self.op is None:
             return
         try:
-            if self._name == "get" and isinstance(exc, KeyError):
-                self.op.seen.missing[self.subject] = None
-            elif not self._nested:
+            not_there = self._name == "get" and isinstance(exc, KeyError)
+            if not self._nested and not not_there:
                 self.op.seen.failed[self._failure] = exc
         except Exception as fault:
             self.op.trail.fault("record", fault)

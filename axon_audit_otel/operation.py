@@ -56,7 +56,6 @@ class Seen:
     saved: dict[str, Any] = field(default_factory=dict)  # id -> entry
     deleted: dict[str, None] = field(default_factory=dict)
     found: dict[tuple[int, str], Any] = field(default_factory=dict)  # by get: adapter, id
-    missing: dict[str, None] = field(default_factory=dict)  # by get
     queried: dict[str, Any] = field(default_factory=dict)  # by query: id -> entry
     listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
@@ -66,7 +65,6 @@ class Seen:
         self.saved.update(other.saved)
         self.deleted.update(other.deleted)
         self.found.update(other.found)
-        self.missing.update(other.missing)
         self.queried.update(other.queried)
         self.listed.update(other.listed)
         if failures:

@@ -1,0 +1,214 @@
+"""Settings: the argument, else the environment, else the default; checked once, with messages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger, AxonAuditError
+
+#: Setting, its default, text in the environment and what that means, an argument.
+SETTINGS = [
+    ("name", "default", "from-env", "from-env", "given"),
+    ("max_events", 10_000, " 7 ", 7, 3),
+    ("enable_rotation", True, "false", False, True),
+    ("redact_pii", True, "No", False, True),
+]
+GENAI = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+Make = Callable[..., AuditLogger]
+
+
+def _captured(audit: AuditLogger) -> tuple[bool, bool]:
+    content = audit.settings.capture_content
+    return content.on_spans, content.on_events
+
+
+class TestPrecedence:
+    @pytest.mark.parametrize(("name", "default", "text", "meant", "given"), SETTINGS)
+    def test_argument_then_environment_then_default(
+        self,
+        make_audit: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        default: Any,
+        text: str,
+        meant: Any,
+        given: Any,
+    ) -> None:
+        """An argument goes before the variable, and the variable before the default."""
+        assert getattr(make_audit().settings, name) == default
+        monkeypatch.setenv(f"AXON_AUDIT_{name.upper()}", text)
+        assert getattr(make_audit().settings, name) == meant
+        assert getattr(make_audit(**{name: given}).settings, name) == given
+
+    def test_archive_directory(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The archive's directory comes from the variable too; an empty one means none."""
+        monkeypatch.setenv("AXON_AUDIT_AUTO_EXPORT_PATH", str(tmp_path / "env"))
+        assert make_audit().settings.auto_export_path == tmp_path / "env"
+        given = make_audit(auto_export_path=str(tmp_path / "given"))
+        assert given.settings.auto_export_path == tmp_path / "given"
+        monkeypatch.setenv("AXON_AUDIT_AUTO_EXPORT_PATH", "")
+        assert make_audit().settings.auto_export_path is None
+
+    def test_home_directory_is_expanded(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A path may begin with ``~``: variables in service files are not seen by a shell."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert make_audit(auto_export_path="~/logs").settings.auto_export_path == tmp_path / "logs"
+
+    @pytest.mark.parametrize(
+        ("value", "on_spans", "on_events"),
+        [
+            ("true", True, True),
+            ("True", True, True),
+            ("false", False, False),
+            ("SPAN_ONLY", True, False),
+            ("span_only", True, False),
+            ("EVENT_ONLY", False, True),
+            ("SPAN_AND_EVENT", True, True),
+            ("NO_CONTENT", False, False),
+            ("", False, False),
+        ],
+    )
+    @pytest.mark.parametrize("variable", [GENAI, "AXON_AUDIT_CAPTURE_CONTENT"])
+    def test_capture_content_in_both_dialects(
+        self,
+        make_audit: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        variable: str,
+        value: str,
+        on_spans: bool,
+        on_events: bool,
+    ) -> None:
+        """Both variables understand true/false and the four modes, in any case."""
+        monkeypatch.setenv(variable, value)
+        assert _captured(make_audit()) == (on_spans, on_events)
+
+    def test_capture_content_precedence(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OpenTelemetry's variable is the last to be asked; False is an argument like any."""
+        assert _captured(make_audit()) == (False, False)
+        monkeypatch.setenv(GENAI, "true")
+        monkeypatch.setenv("AXON_AUDIT_CAPTURE_CONTENT", "EVENT_ONLY")
+        assert _captured(make_audit()) == (False, True)
+        assert _captured(make_audit(capture_content=True)) == (True, True)
+        assert _captured(make_audit(capture_content=False)) == (False, False)
+        assert _captured(make_audit(capture_content="SPAN_ONLY")) == (True, False)
+
+
+#: Setting, a value that cannot work, what the message must show of it.
+BAD = [
+    ("max_events", 0, "0"),
+    ("max_events", -1, "-1"),
+    ("max_events", True, "True"),
+    ("max_events", 2.0, "2.0"),
+    ("max_events", "x", "'x'"),
+    ("max_events", [], "[]"),
+    ("name", "", "''"),
+    ("name", "two words", "'two words'"),
+    ("name", "../escape", "'../escape'"),
+    ("name", "x" * 65, "x" * 65),
+    ("name", "schlüssel", "'schlüssel'"),
+    ("name", 5, "5"),
+    ("enable_rotation", "maybe", "'maybe'"),
+    ("enable_rotation", 1, "1"),
+    ("redact_pii", "", "''"),
+    ("redact_pii", None.__class__, "NoneType"),
+    ("redact", "upper", "'upper'"),
+    ("capture_content", "SOMETIMES", "'SOMETIMES'"),
+    ("capture_content", 1, "1"),
+    ("auto_export_path", 5, "5"),
+    ("auto_export_path", b"logs", "b'logs'"),
+]
+
+
+class TestBadValues:
+    @pytest.mark.parametrize(("name", "value", "shown"), BAD)
+    def test_argument(self, make_audit: Make, name: str, value: Any, shown: str) -> None:
+        """A bad argument is an error that names the argument and shows the value."""
+        with pytest.raises(AuditConfigError) as caught:
+            make_audit(**{name: value})
+        assert f"{name}=" in str(caught.value)
+        assert shown in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("max_events", "0"),
+            ("max_events", "-5"),
+            ("max_events", "1e3"),
+            ("max_events", "many"),
+            ("name", "a/b"),
+            ("enable_rotation", "2"),
+            ("redact_pii", "perhaps"),
+            ("capture_content", "SOMETIMES"),
+        ],
+    )
+    def test_variable(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        """A bad variable is an error that names the variable and shows its value."""
+        variable = f"AXON_AUDIT_{name.upper()}"
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(AuditConfigError) as caught:
+            make_audit()
+        assert f"{variable}=" in str(caught.value)
+        assert repr(value) in str(caught.value)
+
+    def test_standard_variable(self, make_audit: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """OpenTelemetry's own variable is named in the message when it is the bad one."""
+        monkeypatch.setenv(GENAI, "whatever")
+        with pytest.raises(AuditConfigError, match=rf"{GENAI}='whatever'.*SPAN_ONLY"):
+            make_audit()
+
+    def test_bad_variable_does_not_matter_under_an_argument(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is not used is not checked: an argument makes a bad variable harmless."""
+        monkeypatch.setenv("AXON_AUDIT_MAX_EVENTS", "many")
+        assert make_audit(max_events=4).settings.max_events == 4
+
+    def test_kind_of_error(self, make_audit: Make) -> None:
+        """The error is a `ValueError` too, for those who do not know ours."""
+        with pytest.raises(AxonAuditError) as caught:
+            make_audit(max_events=0)
+        assert isinstance(caught.value, ValueError)
+
+    @pytest.mark.parametrize("path", ["~no-such-user-here/logs", "a\0b"])
+    def test_impossible_directory(self, make_audit: Make, path: str) -> None:
+        """A directory that no file system can have is an error of ours, which shows it."""
+        with pytest.raises((AuditConfigError, ArchiveError)) as caught:
+            make_audit(auto_export_path=path)
+        assert repr(path)[1:-1] in str(caught.value)
+
+    def test_value_without_a_repr(self, make_audit: Make) -> None:
+        """A value that cannot even be shown is still an error of ours."""
+
+        class Hostile:
+            def __repr__(self) -> str:
+                raise RuntimeError("no repr")
+
+        with pytest.raises(AuditConfigError):
+            make_audit(max_events=Hostile())
+
+
+def test_frozen(audit: AuditLogger) -> None:
+    """Settings cannot be changed once they were checked."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        audit.settings.max_events = 5  # type: ignore[misc]
+
+
+def test_nothing_is_left_of_a_logger_that_could_not_be(make_audit: Make) -> None:
+    """A refused setting takes no name: the next logger gets the one it asks for."""
+    with pytest.raises(AuditConfigError):
+        make_audit(name="refused", max_events=0)
+    assert make_audit(name="refused").name == "refused"

@@ -1,0 +1,486 @@
+"""Prometheus metrics, by a real scrape: names, labels, exemplars, cardinality, processes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import http.client
+import urllib.request
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import ListingAdapter
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
+from prometheus_client.samples import Sample
+
+from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
+
+Make = Callable[..., AuditLogger]
+Run = Callable[..., str]
+
+#: Every metric of ours: its type and labels.
+METRICS = {
+    "axon_memory_operations": ("counter", {"trail", "operation", "status"}),
+    "axon_memory_operation_duration_seconds": ("histogram", {"trail", "operation"}),
+    "axon_memory_operations_in_progress": ("gauge", {"trail", "operation"}),
+    "axon_memory_entries": ("counter", {"trail", "operation"}),
+    "axon_audit_buffer_events": ("gauge", {"trail"}),
+    "axon_audit_buffer_capacity": ("gauge", {"trail"}),
+    "axon_audit_evicted_events": ("counter", {"trail"}),
+    "axon_audit_exported_events": ("counter", {"trail"}),
+    "axon_audit_failures": ("counter", {"trail", "stage"}),
+    "axon_audit_last_seal_timestamp_seconds": ("gauge", {"trail"}),
+}
+
+
+class Scrape:
+    """What Prometheus gets, parsed by prometheus_client's own strict parser."""
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        with serve_metrics(0, registry=registry) as server, _get(server.url) as response:
+            self.content_type = response.headers["Content-Type"]
+            self.text = response.read().decode()
+        self.families: dict[str, Metric] = {
+            family.name: family for family in text_string_to_metric_families(self.text)
+        }
+
+    def samples(self, name: str, **labels: str) -> list[Sample]:
+        return [
+            sample
+            for family in self.families.values()
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+
+    def value(self, name: str, **labels: str) -> float:
+        """The value of the one series that there must be."""
+        (sample,) = self.samples(name, **labels)
+        return sample.value
+
+    def total(self, name: str, **labels: str) -> float:
+        return sum(sample.value for sample in self.samples(name, **labels))
+
+
+def _get(url: str, **headers: str) -> Any:
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers))
+
+
+async def one_of_each(audit: AuditLogger, **fields: Any) -> None:
+    for operation in OperationType:
+        for status in ("SUCCESS", "FAILURE", "PARTIAL"):
+            await audit.log_event(
+                operation, status=status, duration_ms=5, entry_ids=["a", "b"], **fields
+            )
+
+
+class TestScrape:
+    async def test_names_types_and_labels(
+        self, make_audit: Make, registry: CollectorRegistry, make_system: Any, tmp_path: Any
+    ) -> None:
+        """Every metric of the design is there under its exact name, with its type, help and
+        exactly its labels; and no other of ours is."""
+        audit = make_audit(max_events=20, auto_export_path=tmp_path)
+        await make_system(audit_logger=audit).store("tea")  # its gauge begins here
+        await one_of_each(audit)
+        scrape = Scrape(registry)
+        ours = {name: f for name, f in scrape.families.items() if name.startswith("axon_")}
+        assert ours.keys() == METRICS.keys()
+        for name, (kind, labels) in METRICS.items():
+            family = ours[name]
+            assert (name, family.type) == (name, kind)
+            assert family.documentation
+            found = {frozenset(s.labels) - {"le"} for s in family.samples}
+            assert found == {frozenset(labels)}
+
+    async def test_openmetrics(self, audit: AuditLogger, registry: CollectorRegistry) -> None:
+        """Whoever asks for nothing special gets OpenMetrics, with its end mark."""
+        await audit.log_event("STORE")
+        scrape = Scrape(registry)
+        assert scrape.content_type.startswith("application/openmetrics-text")
+        assert scrape.text.endswith("# EOF\n")
+
+    async def test_plain_text(self, audit: AuditLogger, registry: CollectorRegistry) -> None:
+        """Who asks for the plain format gets that; Prometheus, which prefers OpenMetrics but
+        accepts both, gets OpenMetrics."""
+        await audit.log_event("STORE")
+        prometheus = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5"
+        with serve_metrics(0, registry=registry) as server:
+            with _get(server.url, Accept="text/plain") as response:
+                assert response.headers["Content-Type"].startswith("text/plain")
+                plain = {family.name for family in parse_plain_text(response.read().decode())}
+            with _get(server.url, Accept=prometheus) as response:
+                assert response.read().endswith(b"# EOF\n")
+            with _get(server.url, Accept="*/*") as response:
+                assert response.read().endswith(b"# EOF\n")
+        assert "axon_memory_operations" in {name.removesuffix("_total") for name in plain}
+
+    async def test_values(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Any
+    ) -> None:
+        """The values are what happened."""
+        audit = make_audit(max_events=4, auto_export_path=tmp_path)
+        for duration in (1, 2, 3):
+            await audit.log_event("STORE", entry_ids=["a", "b"], duration_ms=duration)
+        await audit.log_event("STORE", status="FAILURE", duration_ms=5000)
+        await audit.log_event("RECALL", entry_ids=["a"])
+        scrape = Scrape(registry)
+        trail = {"trail": audit.name}
+        operations = "axon_memory_operations_total"
+        assert scrape.value(operations, operation="STORE", status="SUCCESS", **trail) == 3
+        assert scrape.value(operations, operation="STORE", status="FAILURE", **trail) == 1
+        assert scrape.value(operations, operation="RECALL", status="SUCCESS", **trail) == 1
+        duration_name = "axon_memory_operation_duration_seconds"
+        store = {"operation": "STORE", **trail}
+        assert scrape.value(f"{duration_name}_count", **store) == 4
+        assert scrape.value(f"{duration_name}_sum", **store) == pytest.approx(5.006)
+        assert scrape.value(f"{duration_name}_bucket", le="0.0025", **store) == 2
+        assert scrape.value(f"{duration_name}_bucket", le="5.0", **store) == 4
+        assert scrape.value(f"{duration_name}_bucket", le="+Inf", **store) == 4
+        assert scrape.samples(f"{duration_name}_count", operation="RECALL") == []
+        assert scrape.value("axon_memory_entries_total", **store) == 6
+        assert scrape.value("axon_memory_entries_total", operation="RECALL", **trail) == 1
+        assert scrape.value("axon_audit_buffer_events", **trail) == 4
+        assert scrape.value("axon_audit_buffer_capacity", **trail) == 4
+        assert scrape.value("axon_audit_exported_events_total", **trail) == 4
+        assert scrape.value("axon_audit_evicted_events_total", **trail) == 0
+        assert scrape.value("axon_audit_last_seal_timestamp_seconds", **trail) > 1.7e9
+        assert scrape.total("axon_audit_failures_total", **trail) == 0
+
+    async def test_failures(self, make_audit: Make, registry: CollectorRegistry) -> None:
+        """A failure of our own is counted by where it was; every place has a series from
+        the beginning, so that an alert sees the first one."""
+        audit = make_audit(redact=lambda text: text[99])
+        before = Scrape(registry)
+        assert before.value("axon_audit_failures_total", stage="redact", trail=audit.name) == 0
+        await audit.log_event("STORE", metadata={"k": "v"})
+        after = Scrape(registry)
+        assert after.value("axon_audit_failures_total", stage="redact", trail=audit.name) == 1
+        assert after.total("axon_audit_failures_total") == 1
+
+    async def test_in_progress(
+        self, audit: AuditLogger, registry: CollectorRegistry, make_system: Any
+    ) -> None:
+        """An operation that runs is counted while it runs, also when it fails or is
+        cancelled."""
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        class Slow(ListingAdapter):
+            async def save(self, entry: Any) -> str:
+                started.set()
+                await go_on.wait()
+                raise RuntimeError("in vain")
+
+        memory = make_system(audit_logger=audit, persistent=Slow())
+        running = {"operation": "STORE", "trail": audit.name}
+        name = "axon_memory_operations_in_progress"
+        for ending in ("cancel", "fail"):
+            started.clear()
+            task = asyncio.create_task(memory.store("tea"))
+            await started.wait()
+            assert Scrape(registry).value(name, **running) == 1
+            if ending == "cancel":
+                task.cancel()
+            else:
+                go_on.set()
+            with pytest.raises((asyncio.CancelledError, RuntimeError)):
+                await task
+            assert Scrape(registry).value(name, **running) == 0
+
+    async def test_operations_of_a_system(
+        self, audit: AuditLogger, registry: CollectorRegistry, make_system: Any
+    ) -> None:
+        """Operations of a real system are counted with the entries that they handled."""
+        memory = make_system(audit_logger=audit)
+        ids = [await memory.store(f"tea {number}") for number in range(3)]
+        await memory.recall("tea")
+        await memory.export()
+        await memory.forget(ids[0])
+        scrape = Scrape(registry)
+        entries = {
+            sample.labels["operation"]: sample.value
+            for sample in scrape.samples("axon_memory_entries_total", trail=audit.name)
+        }
+        assert entries == {"STORE": 3, "RECALL": 3, "EXPORT": 3, "FORGET": 1}
+        name = "axon_memory_operation_duration_seconds_count"
+        assert scrape.value(name, operation="STORE", trail=audit.name) == 3
+
+
+class TestExemplars:
+    async def test_of_sampled_spans(
+        self,
+        audit: AuditLogger,
+        registry: CollectorRegistry,
+        tracer_provider: TracerProvider,
+        make_system: Any,
+    ) -> None:
+        """The duration's bucket names the trace of its newest operation."""
+        AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+        await make_system().store("tea")
+        (event,) = audit.query_events()
+        name = "axon_memory_operation_duration_seconds_bucket"
+        exemplars = [s.exemplar for s in Scrape(registry).samples(name) if s.exemplar]
+        assert [exemplar.labels for exemplar in exemplars] == [{"trace_id": event.trace_id}]
+        assert event.duration_ms is not None
+        assert exemplars[0].value == pytest.approx(event.duration_ms / 1000)
+
+    @pytest.mark.parametrize("sampled", [True, False])
+    async def test_of_log_event(
+        self, audit: AuditLogger, registry: CollectorRegistry, sampled: bool
+    ) -> None:
+        """An exemplar leads to a trace that exists: unsampled spans give none."""
+        sampler = None if sampled else ALWAYS_OFF
+        tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
+        with tracer.start_as_current_span("work"):
+            event = await audit.log_event("STORE", duration_ms=5)
+        await audit.log_event("RECALL", duration_ms=5)  # no span at all
+        name = "axon_memory_operation_duration_seconds_bucket"
+        found = [s.exemplar.labels for s in Scrape(registry).samples(name) if s.exemplar]
+        assert found == ([{"trace_id": event.trace_id}] if sampled else [])
+
+
+class TestCardinality:
+    async def test_users_make_no_series(
+        self, audit: AuditLogger, registry: CollectorRegistry
+    ) -> None:
+        """Users, sessions, entries and errors without end make no series beyond the first."""
+
+        async def series(name: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+            await one_of_each(audit, user_id=name, session_id=name, error_type=name)
+            scrape = Scrape(registry)
+            return {
+                (sample.name, frozenset(sample.labels.items()))
+                for family in scrape.families.values()
+                for sample in family.samples
+                if not sample.name.endswith("_created")
+            }
+
+        first = await series("user0")
+        for number in range(1, 50):
+            await audit.log_event("STORE", f"user{number}", f"s{number}", [f"e{number}"])
+        assert await series("another") == first
+        text = Scrape(registry).text
+        assert not any(word in text for word in ("user0", "another", "user7"))
+
+    def test_labels_of_foreign_records_are_closed(
+        self, audit: AuditLogger, registry: CollectorRegistry, logger_provider: LoggerProvider
+    ) -> None:
+        """A record of another source cannot make a label value of its own."""
+        for number in range(20):
+            body = {"operation": f"OP{number}", "status": f"ST{number}"}
+            record = LogRecord(event_name="axon.memory.audit", body=body)
+            logger_provider.get_logger("theirs").emit(record)
+        samples = Scrape(registry).samples("axon_memory_operations_total")
+        assert {sample.labels["operation"] for sample in samples} == {"OTHER"}
+        assert sum(sample.value for sample in samples) == 20
+
+
+class TestStatistics:
+    async def test_equal_the_scrape(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Any
+    ) -> None:
+        """`get_statistics` says what the dashboards say."""
+        audit = make_audit(max_events=7, auto_export_path=tmp_path, redact=lambda text: text[99])
+        await one_of_each(audit)
+        await audit.log_event("STORE", metadata={"k": "v"}, duration_ms=700)
+        stats, scrape = audit.get_statistics(), Scrape(registry)
+        name = "axon_memory_operations_total"
+        assert stats["total_events"] == scrape.total(name)
+        for operation, count in stats["by_operation"].items():
+            assert count == scrape.total(name, operation=operation)
+        for status, count in stats["by_status"].items():
+            assert count == scrape.total(name, status=status)
+        success = scrape.total(name, status="SUCCESS") / scrape.total(name)
+        assert stats["success_rate"] == pytest.approx(success)
+        duration = "axon_memory_operation_duration_seconds"
+        average = scrape.total(f"{duration}_sum") / scrape.total(f"{duration}_count")
+        assert stats["avg_duration_ms"] == pytest.approx(1000 * average)
+        assert stats["latency_ms"].keys() == {
+            sample.labels["operation"] for sample in scrape.samples(f"{duration}_count")
+        }
+        for operation, latency in stats["latency_ms"].items():
+            assert latency["count"] == scrape.value(f"{duration}_count", operation=operation)
+        assert stats["evicted_events"] == scrape.total("axon_audit_evicted_events_total")
+        assert stats["exported_events"] == scrape.total("axon_audit_exported_events_total")
+        assert stats["events_in_memory"] == scrape.total("axon_audit_buffer_events")
+        assert stats["max_events"] == scrape.total("axon_audit_buffer_capacity")
+        assert stats["failures"] == {"redact": 1}
+        assert scrape.total("axon_audit_failures_total") == 1
+
+    async def test_two_trails(self, make_audit: Make, registry: CollectorRegistry) -> None:
+        """Two trails on one registry each have their own series and statistics."""
+        one, two = make_audit(name="one", max_events=5), make_audit(name="two", max_events=6)
+        await one.log_event("STORE", duration_ms=1)
+        await two.log_event("STORE", duration_ms=2)
+        await two.log_event("STORE", status="FAILURE", duration_ms=2)
+        assert one.get_statistics()["total_events"] == 1
+        assert two.get_statistics()["by_status"]["FAILURE"] == 1
+        assert one.get_statistics()["success_rate"] == 1.0
+        scrape = Scrape(registry)
+        assert scrape.total("axon_memory_operations_total", trail="one") == 1
+        assert scrape.total("axon_memory_operations_total", trail="two") == 2
+        assert scrape.value("axon_audit_buffer_capacity", trail="one") == 5
+
+    async def test_created_again(self, make_audit: Make, registry: CollectorRegistry) -> None:
+        """A logger created again under the same name begins its statistics at 0; the
+        counters go on, as counters must."""
+        audit = make_audit(name="again")
+        await audit.log_event("STORE", duration_ms=5, status="FAILURE")
+        del audit
+        gc.collect()
+        audit = make_audit(name="again")
+        assert audit.name == "again"
+        assert audit.get_statistics()["total_events"] == 0
+        assert audit.get_statistics()["latency_ms"] == {}
+        assert audit.get_statistics()["success_rate"] == 1.0
+        await audit.log_event("STORE", duration_ms=7)
+        stats = audit.get_statistics()
+        assert stats["total_events"] == stats["by_status"]["SUCCESS"] == 1
+        assert stats["avg_duration_ms"] == pytest.approx(7)
+        assert stats["latency_ms"]["STORE"]["count"] == 1
+        scrape = Scrape(registry)
+        assert scrape.total("axon_memory_operations_total", trail="again") == 2
+        assert scrape.value("axon_audit_buffer_events", trail="again") == 1
+
+    def test_registries_are_let_go(self) -> None:
+        """A registry, its metrics and its logger are freed when nobody holds them."""
+        registry = CollectorRegistry()
+        audit = AuditLogger(registry=registry)
+        gone = weakref.ref(registry)
+        del registry, audit
+        gc.collect()
+        assert gone() is None
+
+
+class TestServer:
+    def test_free_port(self, registry: CollectorRegistry) -> None:
+        """Port 0 takes a free one and says which; on this machine only, by default."""
+        with serve_metrics(0, registry=registry) as one, serve_metrics(0, registry=registry) as two:
+            assert one.port != two.port
+            assert one.url == f"http://127.0.0.1:{one.port}/metrics"
+            for server in (one, two):
+                with _get(server.url) as response:
+                    assert response.status == 200
+
+    def test_port_that_is_taken(self, registry: CollectorRegistry) -> None:
+        """A port that is taken is an `OSError` at once."""
+        with (
+            serve_metrics(0, registry=registry) as server,
+            pytest.raises(OSError, match="in use"),
+        ):
+            serve_metrics(server.port, registry=registry)
+
+    def test_close(self, registry: CollectorRegistry) -> None:
+        """After `close` nobody listens, and the port is free."""
+        server = serve_metrics(0, registry=registry)
+        server.close()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        with pytest.raises(ConnectionRefusedError):
+            connection.connect()
+        serve_metrics(server.port, registry=registry).close()
+
+    def test_quiet(self, registry: CollectorRegistry, capfd: pytest.CaptureFixture[str]) -> None:
+        """A scrape writes nothing on the console."""
+        with serve_metrics(0, registry=registry) as server, _get(server.url):
+            pass
+        assert capfd.readouterr() == ("", "")
+
+    def test_default_registry(self, run_script: Run) -> None:
+        """Without a registry, prometheus_client's own is served: the application's other
+        metrics are there too."""
+        printed = run_script(
+            """
+            import asyncio, urllib.request
+            from axon_audit_otel import AuditLogger, serve_metrics
+            asyncio.run(AuditLogger().log_event("STORE"))
+            with serve_metrics(0) as server:
+                text = urllib.request.urlopen(server.url).read().decode()
+            print("python_info" in text, 'axon_memory_operations_total{' in text)
+            """
+        )
+        assert printed.split() == ["True", "True"]
+
+
+_WORKER = """
+    import asyncio, os, sys, urllib.request
+    from axon_audit_otel import AuditLogger, serve_metrics
+    audit = AuditLogger(max_events=5, name="shared")
+    async def work():
+        for number in range(int(sys.argv[1])):
+            await audit.log_event("STORE", entry_ids=["e"], duration_ms=5)
+        await audit.log_event("RECALL", status="FAILURE", duration_ms=3000)
+    asyncio.run(work())
+    stats = audit.get_statistics()
+    latency = stats["latency_ms"]["STORE"]
+    print(stats["total_events"], stats["by_operation"]["STORE"], latency["count"])
+    if len(sys.argv) > 2:
+        with serve_metrics(0) as server:
+            print(urllib.request.urlopen(server.url).read().decode())
+"""
+
+
+@pytest.fixture(name="multiprocess")
+def _multiprocess(tmp_path: Any) -> Iterator[dict[str, str]]:
+    directory = tmp_path / "prometheus"
+    directory.mkdir()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+
+
+class TestProcesses:
+    def test_summed(self, run_script: Run, multiprocess: dict[str, str]) -> None:
+        """With ``PROMETHEUS_MULTIPROC_DIR`` a scrape of one process sums all of them, and
+        each one's statistics stay its own."""
+        first = run_script(_WORKER, 3, **multiprocess)
+        assert first.split() == ["4", "3", "3"]
+        second, _, text = run_script(_WORKER, 5, "serve", **multiprocess).partition("\n")
+        assert second.split() == ["6", "5", "5"]
+        families = text_string_to_metric_families(text.strip() + "\n")
+        values = {
+            (s.name, s.labels.get("operation"), s.labels.get("le")): s.value
+            for family in families
+            for s in family.samples
+            if s.labels.get("trail") == "shared"
+        }
+        assert values["axon_memory_operations_total", "STORE", None] == 8
+        assert values["axon_memory_operations_total", "RECALL", None] == 2
+        assert values["axon_memory_entries_total", "STORE", None] == 8
+        name = "axon_memory_operation_duration_seconds"
+        assert values[f"{name}_count", "STORE", None] == 8
+        assert values[f"{name}_bucket", "RECALL", "2.5"] == 0
+        assert values[f"{name}_bucket", "RECALL", "+Inf"] == 2
+        assert values["axon_audit_evicted_events_total", None, None] == 1
+        assert values["axon_audit_buffer_events", None, None] >= 5  # of those that live
+
+    def test_forked_workers(self, run_script: Run, multiprocess: dict[str, str]) -> None:
+        """Forked workers (pre-fork servers) each count their own, and the sum is right."""
+        printed = run_script(
+            """
+            import asyncio, os, urllib.request
+            from axon_audit_otel import AuditLogger, serve_metrics
+            audit = AuditLogger(name="shared")
+            asyncio.run(audit.log_event("STORE", duration_ms=5))
+            children = []
+            for _ in range(2):
+                pid = os.fork()
+                if not pid:
+                    for _ in range(3): asyncio.run(audit.log_event("STORE", duration_ms=5))
+                    stats = audit.get_statistics()
+                    own = (stats["total_events"], stats["latency_ms"]["STORE"]["count"])
+                    os._exit(0 if own == (3, 3) else 1)
+                children.append(pid)
+            ends = [os.waitpid(pid, 0)[1] for pid in children]
+            print(ends, audit.get_statistics()["total_events"])
+            with serve_metrics(0) as server:
+                for line in urllib.request.urlopen(server.url).read().decode().splitlines():
+                    if line.startswith("axon_memory_operations_total{"): print(line.split()[-1])
+            """,
+            **multiprocess,
+        )
+        assert printed.splitlines() == ["[0, 0] 1", "7.0"]

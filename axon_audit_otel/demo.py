@@ -101,6 +101,7 @@ class _Demo:
         self, url: str | None, shipping: _Shipping | None, report: Callable[[Any], None] | None
     ) -> None:
         """The day, what it left, and the load if there is a *url* to scrape."""
+        stop = None if url is None else _ended()  # before the address is known to anybody
         self._title("A day of an AI agent's memory, recorded")
         text = "your own lines" if self._own_text else "Lewis Carroll, A Mad Tea-Party (1865)"
         self._print(
@@ -128,8 +129,8 @@ class _Demo:
                     "otlp": None if shipping is None else shipping.outcome,
                 }
             )
-        if url is not None:
-            await self._carry_on()
+        if stop is not None:
+            await self._carry_on(stop)
             if shipping is not None:
                 shipping.finish()
 
@@ -160,13 +161,8 @@ class _Demo:
             content: list[str] = event.metadata["content"]
             return content
 
-    async def _carry_on(self) -> None:
+    async def _carry_on(self, stop: asyncio.Event) -> None:
         """A few operations a second, until somebody ends it."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError, ValueError):  # Windows; no main thread
-                loop.add_signal_handler(number, stop.set)
         random = Random(1865)  # noqa: S311 - a load, no secret
         done = 0
         with self._console.status("") as status:
@@ -266,6 +262,16 @@ def _program() -> str:
     if Path(short).is_absolute() and shutil.which(script.name) == str(script):
         return script.name
     return shlex.quote(short)
+
+
+def _ended() -> asyncio.Event:
+    """Set when somebody wants an end: Ctrl-C, or a container runtime."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError):  # Windows; no main thread
+            loop.add_signal_handler(number, ended.set)
+    return ended
 
 
 # --- surroundings ----------------------------------------------------------------------------

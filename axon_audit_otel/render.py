@@ -68,6 +68,8 @@ class EventLines:
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on one line."""
+        if self._console.quiet:
+            return
         if self._console.color_system is None:  # a pipe, a file: rich would take its time
             for event in events:
                 self._console.file.write(f"{self._line(event).plain.rstrip()}\n")

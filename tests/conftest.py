@@ -281,7 +281,11 @@ def _cli() -> Callable[..., Result]:
     def run(*arguments: object, code: int = 0, stdin: str | None = None) -> Result:
         foreign = {name: None for name in os.environ if name.startswith(_FOREIGN)}
         result = runner.invoke(
-            command.load(), [str(item) for item in arguments], stdin, {**plain, **foreign}
+            command.load(),
+            [str(item) for item in arguments],
+            stdin,
+            {**plain, **foreign},
+            prog_name="axon-audit",
         )
         if not isinstance(result.exception, SystemExit | None):
             raise result.exception

@@ -290,7 +290,6 @@ class Archive:
         self._manifest.add(
             SealRecord(
                 file=path.name,
-                trail=self.writer,
                 first_sequence=journal.first,
                 last_sequence=journal.last,
                 events=journal.count,

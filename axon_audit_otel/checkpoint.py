@@ -149,7 +149,7 @@ class Checkpoint:
 
     Attributes:
         origin: Which trail: ``axon-audit/<name>/<id>``.
-        seals: Number of sealed files.
+        size: Number of lines in the manifest.
         root: Merkle root over the manifest's lines (32 bytes).
         events: The number of the newest event; 0 before the first.
         head: The hash of that event, hex; empty before the first.
@@ -157,7 +157,7 @@ class Checkpoint:
     """
 
     origin: str
-    seals: int
+    size: int
     root: bytes
     events: int
     head: str
@@ -166,7 +166,7 @@ class Checkpoint:
     def text(self) -> str:
         """The text that is signed."""
         return (
-            f"{self.origin}\n{self.seals}\n{_b64(self.root)}\n"
+            f"{self.origin}\n{self.size}\n{_b64(self.root)}\n"
             f"events {self.events} {self.head}".rstrip()
             + f"\ntime {self.time}\n"
         )
@@ -188,8 +188,8 @@ class Checkpoint:
         if found is None:
             msg = f"not a checkpoint of an audit trail: {text[:60]!r}"
             raise InvalidEventError(msg)
-        origin, seals, root, events, head, time = found.groups()
-        return cls(origin, int(seals), _unb64(root), int(events), head or "", time)
+        origin, size, root, events, head, time = found.groups()
+        return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 
 
 _TEXT = re.compile(

@@ -65,6 +65,8 @@ class OperationType(_UpperCase):
     TRANSACTION = "TRANSACTION"
     BULK_STORE = "BULK_STORE"
     REINDEX = "REINDEX"
+    #: What the trail says of itself: a gap, an unclean end, an erasure.
+    AUDIT = "AUDIT"
     #: A record from another source that names no operation of ours.
     OTHER = "OTHER"
 

@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from .event import format_time
 from .merkle import Tree, leaf_hash
 
-__all__ = ["DeleteRecord", "Manifest", "SealRecord", "read_manifest"]
+__all__ = ["DeleteRecord", "Manifest", "Record", "SealRecord", "TrailRecord", "read_manifest"]
 
 MANIFEST = ".manifest"
+
+
+class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
+    """The first line: whose manifest this is.
+
+    Attributes:
+        writer: The name that its writer had in this directory.
+        id: 16 random hex digits: no two trails are taken for each other.
+        created_at: When.
+        previous: None.
+    """
+
+    writer: str
+    id: str
+    created_at: str
+    previous: str | None = None
 
 
 class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
@@ -25,7 +44,6 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
 
     Attributes:
         file: Its name, without the ``.zst`` of a compressed one.
-        trail: Name of the trail.
         first_sequence: Number of its first event.
         last_sequence: Number of its last event.
         events: How many it holds.
@@ -40,7 +58,6 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     """
 
     file: str
-    trail: str
     first_sequence: int
     last_sequence: int
     events: int
@@ -72,7 +89,7 @@ class DeleteRecord(msgspec.Struct, kw_only=True, tag="delete", tag_field="kind")
     previous: str | None = None
 
 
-Record = SealRecord | DeleteRecord
+Record = TrailRecord | SealRecord | DeleteRecord
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -95,6 +112,7 @@ class Manifest:
         self.last_hash: str | None = None  # of the newest line
         self.seals: dict[str, SealRecord] = {}  # files that are there
         self.last: SealRecord | None = None
+        self.id: str | None = None
         size = 0
         for line, record in read_manifest(path):
             self._count(line, record)
@@ -106,7 +124,9 @@ class Manifest:
         leaf = leaf_hash(line)
         self.tree.add(leaf)
         self.last_hash = leaf.hex()
-        if isinstance(record, SealRecord):
+        if isinstance(record, TrailRecord):
+            self.id = record.id
+        elif isinstance(record, SealRecord):
             self.seals[record.file] = self.last = record
         else:
             self.seals.pop(record.file, None)
@@ -117,6 +137,10 @@ class Manifest:
         Raises:
             OSError: If it could not be written.
         """
+        if self.id is None and not isinstance(record, TrailRecord):
+            now = format_time(time.time_ns() // 1000)
+            header = TrailRecord(writer=self._path.stem, id=secrets.token_hex(8), created_at=now)
+            self.add(header, sync)
         record.previous = self.last_hash
         line = _encode(record)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)

@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -427,7 +428,7 @@ class TestStats:
 @pytest.fixture(name="following")
 def _following(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts `tail --follow --json` and ends it after the test."""
-    started = []
+    started, guards = [], []
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -437,9 +438,13 @@ def _following(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]
             text=True,
         )
         started.append(process)
+        guards.append(threading.Timer(60, process.kill))  # a lost event must not hang the run
+        guards[-1].start()
         return process
 
     yield start
+    for guard in guards:
+        guard.cancel()
     for process in started:
         with process:
             process.kill()

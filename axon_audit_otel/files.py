@@ -103,8 +103,8 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except InvalidEventError:
-        raise
+    except (ArchiveError, InvalidEventError):
+        raise  # of where the content comes from
     except (OSError, ValueError) as exc:  # ValueError: no file can have that name
         msg = f"cannot write {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc

@@ -138,22 +138,27 @@ def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
     operations: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
     duration, timed = 0.0, 0
-    times: list[datetime] = []
+    total = 0
+    first: datetime | None = None
+    last: datetime | None = None
     for event in events:
         operations[event.operation.value] += 1
         statuses[event.status.value] += 1
-        times.append(event.timestamp)
+        total += 1
+        first = event.timestamp if first is None else min(first, event.timestamp)
+        last = event.timestamp if last is None else max(last, event.timestamp)
         if event.duration_ms is not None:
             duration += event.duration_ms
             timed += 1
-    total = len(times)
     return {
         "total_operations": total,
         "by_operation": dict(operations.most_common()),
         "by_status": dict(statuses.most_common()),
         "success_rate": statuses["SUCCESS"] / total if total else 1.0,
         "avg_duration_ms": duration / timed if timed else 0.0,
-        "first_activity": min(times, default=None),
-        "last_activity": max(times, default=None),
-        "most_common_operation": operations.most_common(1)[0][0] if total else None,
+        "first_activity": first,
+        "last_activity": last,
+        "most_common_operation": min(
+            operations, key=lambda op: (-operations[op], op), default=None
+        ),
     }

@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -810,9 +811,12 @@ async def test_qdrant(make_system: MakeSystem, audit: AuditLogger) -> None:
 
 @pytest.mark.component
 @pytest.mark.filterwarnings("ignore")
-async def test_chroma(make_system: MakeSystem, audit: AuditLogger) -> None:
+async def test_chroma(
+    make_system: MakeSystem, audit: AuditLogger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The SDK's Chroma adapter, on Chroma's ephemeral client."""
     require("chromadb")
+    monkeypatch.chdir(tmp_path)  # where it puts a database
     from axon.adapters.chroma import ChromaAdapter
 
     memory: Any = make_system(persistent=ChromaAdapter(), embedder=OneHot())

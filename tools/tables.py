@@ -92,7 +92,8 @@ def rendered(text: str) -> str:
     """*text* with every generated table as the code has it now."""
     tables = {"coverage": coverage, "metrics": metrics, "settings": Settings.table}
     for name, make in tables.items():
-        marks = re.compile(rf"(<!-- {name}: made by tools/tables.py -->\n).*?(<!-- end -->)", re.DOTALL)
+        opening = rf"(<!-- {name}: made by tools/tables.py -->\n)"
+        marks = re.compile(rf"{opening}.*?(<!-- end -->)", re.DOTALL)
         if not marks.search(text):
             sys.exit(f"README.md has no place for the table {name!r}")
         table = make()

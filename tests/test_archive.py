@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -713,6 +714,27 @@ def _writer() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
+@pytest.fixture(name="_killed", scope="module")
+def _killed_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a killed process left behind: a journal of four events, and its lock."""
+    directory = tmp_path_factory.mktemp("killed")
+    script = textwrap.dedent(_WRITER).replace("sys.stdin.read()", "os._exit(9)")
+    subprocess.run(
+        [sys.executable, "-c", script, str(directory), "4", "100"],
+        env={**os.environ, "AXON_AUDIT_NAME": "left-behind"},
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
+    assert len(journals(directory)) == 1
+    return directory
+
+
+@pytest.fixture(name="left_behind")
+def _left_behind(_killed: Path, tmp_path: Path) -> Path:
+    """A copy of it, for one test."""
+    return shutil.copytree(_killed, tmp_path / "archive")
+
+
 class TestRecovery:
     def test_killed(
         self, writer: Callable[..., subprocess.Popen[str]], make_audit: Make, tmp_path: Path
@@ -747,58 +769,31 @@ class TestRecovery:
         assert len(sealed_files(tmp_path)) == 2
 
     @pytest.mark.parametrize("torn", [1, 10, 60])
-    def test_torn_last_line(
-        self,
-        writer: Callable[..., subprocess.Popen[str]],
-        make_audit: Make,
-        tmp_path: Path,
-        torn: int,
-    ) -> None:
+    def test_torn_last_line(self, left_behind: Path, make_audit: Make, torn: int) -> None:
         """A last line that was cut off (power loss) is cut away; all whole ones are kept."""
-        process = writer(tmp_path, 5)
-        process.kill()
-        process.wait()
-        (journal,) = journals(tmp_path)
+        (journal,) = journals(left_behind)
         os.truncate(journal, journal.stat().st_size - torn)
-        make_audit(auto_export_path=tmp_path)
-        assert sealed_numbers(tmp_path) == [1, 2, 3, 4]
+        make_audit(auto_export_path=left_behind)
+        assert sealed_numbers(left_behind) == [1, 2, 3]
 
     @pytest.mark.parametrize("size", [0, 3, 12])
-    def test_nothing_but_a_beginning(
-        self,
-        writer: Callable[..., subprocess.Popen[str]],
-        make_audit: Make,
-        tmp_path: Path,
-        size: int,
-    ) -> None:
+    def test_nothing_but_a_beginning(self, left_behind: Path, make_audit: Make, size: int) -> None:
         """A journal that holds no event yet makes no file, and goes away."""
-        process = writer(tmp_path, 1)
-        process.kill()
-        process.wait()
-        (journal,) = journals(tmp_path)
+        (journal,) = journals(left_behind)
         os.truncate(journal, size)
-        make_audit(auto_export_path=tmp_path)
-        assert names_in(tmp_path) == []
+        make_audit(auto_export_path=left_behind)
+        assert names_in(left_behind) == []
 
     @pytest.mark.parametrize("torn", [0, 1, 30])
-    def test_killed_while_sealing(
-        self,
-        writer: Callable[..., subprocess.Popen[str]],
-        make_audit: Make,
-        tmp_path: Path,
-        torn: int,
-    ) -> None:
+    def test_killed_while_sealing(self, left_behind: Path, make_audit: Make, torn: int) -> None:
         """A journal whose last line (the end of a sealed file) was written, or half
         written, is sealed as it should have been."""
-        process = writer(tmp_path, 3)
-        process.kill()
-        process.wait()
-        (journal,) = journals(tmp_path)
-        tail = b'],"total_events":3,"exported_at":"2025-01-15T11:00:00.000000Z"}\n'
+        (journal,) = journals(left_behind)
+        tail = b'],"total_events":4,"exported_at":"2025-01-15T11:00:00.000000Z"}\n'
         journal.write_bytes(journal.read_bytes() + tail[: len(tail) - torn])
-        make_audit(auto_export_path=tmp_path)
-        assert journals(tmp_path) == []
-        assert sealed_numbers(tmp_path) == [1, 2, 3]
+        make_audit(auto_export_path=left_behind)
+        assert journals(left_behind) == []
+        assert sealed_numbers(left_behind) == [1, 2, 3, 4]
 
     @pytest.mark.usefixtures("same_name")
     @pytest.mark.parametrize("name", [None, "another"])
@@ -836,24 +831,64 @@ class TestRecovery:
         assert foreign.read_text() == content
         assert names_in(tmp_path) == [foreign.name]
 
+    @pytest.mark.parametrize("name", ["left-behind", "another"])
     @pytest.mark.parametrize("line", [b"garbage", b"\0" * 50, b',{"sequence":7}', b',{"a":'])
-    @pytest.mark.parametrize("name", [None, "another"])
-    @pytest.mark.usefixtures("same_name")
     def test_damaged_journal(
-        self, run_script: Run, make_audit: Make, tmp_path: Path, line: bytes, name: str | None
+        self, left_behind: Path, make_audit: Make, line: bytes, name: str
     ) -> None:
         """A line of a leftover that can no longer be read (a failing disk) stops no
         application, and costs none of the events around it."""
-        run_script(_WRITER.replace("sys.stdin.read()", "os._exit(9)"), tmp_path, 4, 100, code=9)
-        (journal,) = journals(tmp_path)
+        (journal,) = journals(left_behind)
         lines = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join([*lines[:3], line + b"\n", *lines[3:]]))
-        audit = make_audit(auto_export_path=tmp_path, name=name)
+        audit = make_audit(auto_export_path=left_behind, name=name)
         asyncio.run(log(audit, 1, user_id="next"))
         audit.close()
-        everything = b"".join(file.read_bytes() for file in _all_files(tmp_path))
+        everything = b"".join(file.read_bytes() for file in _all_files(left_behind))
         for user in ("w000", "w001", "w002", "w003", "next"):
             assert everything.count(b'"%b"' % user.encode()) == 1
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("same_name")
+    def test_killed_again_and_again(self, make_audit: Make, tmp_path: Path) -> None:
+        """A program that is killed at any moment, again and again, while it writes and seals
+        as fast as it can: every event whose call had returned is in exactly one file, and
+        all of them are one chain."""
+        script = textwrap.dedent(
+            """
+            import asyncio, os, sys
+            from axon_audit_otel import AuditLogger
+            audit = AuditLogger(auto_export_path=sys.argv[1], max_events=3)
+            async def log():
+                for number in range(1_000_000):
+                    name = f"{sys.argv[2]}-{number}"
+                    await audit.log_event("STORE", user_id=name)
+                    os.write(1, f"{name}\\n".encode())
+            asyncio.run(log())
+            """
+        )
+        chance = random.Random(7)
+        returned: set[str] = set()
+        for turn in range(25):
+            command = [sys.executable, "-c", script, str(tmp_path), str(turn)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                for _ in range(chance.randrange(1, 400)):
+                    returned.add(process.stdout.readline().strip())
+                process.kill()
+                returned.update(process.stdout.read().splitlines())
+        make_audit(auto_export_path=tmp_path)
+        recorded = recorded_in(tmp_path)
+        assert len(recorded) == len(set(recorded))
+        assert returned <= set(recorded)
+        assert len(recorded) <= len(returned) + 25  # what was written when the kill came
+        assert sealed_numbers(tmp_path) == list(range(1, len(recorded) + 1))
+        events = [
+            msgspec.json.decode(msgspec.json.encode(event), type=AuditEvent)
+            for file in sealed_files(tmp_path)
+            for event in events_in(file)
+        ]
+        assert_chained(events)
 
     def test_recovery_that_fails(self, make_audit: Make, tmp_path: Path) -> None:
         """A leftover that cannot be read does not stop a new trail."""

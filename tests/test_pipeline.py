@@ -177,6 +177,7 @@ class TestExport:
         assert len(receiver.logs) == len(receiver.spans) == 2
         assert "gen_ai.client.operation.duration" in receiver.metrics
 
+    @pytest.mark.slow
     def test_flush(self, run_script: Run, receiver: Receiver) -> None:
         """`flush` sends what is held back now."""
         run_script(
@@ -211,6 +212,7 @@ class TestExport:
             assert resource["service.name"] == "from-env"
             assert resource["deployment.environment.name"] == "test"
 
+    @pytest.mark.slow
     def test_name_in_resource_attributes(self, run_script: Run, receiver: Receiver) -> None:
         """A service name among the resource attributes goes before the argument as well."""
         run_script(
@@ -220,6 +222,7 @@ class TestExport:
         )
         assert {resource["service.name"] for resource in receiver.resources} == {"listed"}
 
+    @pytest.mark.slow
     def test_one_endpoint_per_signal(self, run_script: Run, receiver: Receiver) -> None:
         """A signal may have its own endpoint, and others none at all."""
         run_script(
@@ -245,6 +248,7 @@ class TestExport:
             "FAILURE",
         ]
 
+    @pytest.mark.slow
     def test_disabled(self, run_script: Run, receiver: Receiver) -> None:
         """`OTEL_SDK_DISABLED=true` exports nothing and records everything."""
         printed = run_script(
@@ -296,6 +300,7 @@ class TestProviders:
         )
         assert printed.splitlines() == ["[True, True, True] set()", "[0]", "True"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
     def test_only_what_is_missing(self, run_script: Run, signal: str) -> None:
         """One provider that exists stays, the other two are made."""
@@ -347,6 +352,7 @@ class TestProviders:
         )
         assert [span.name for span in receiver.spans] == ["one"]
 
+    @pytest.mark.slow
     def test_several_exporters(self, run_script: Run, receiver: Receiver) -> None:
         """Several exporters may be named with commas; blanks do not matter."""
         printed = run_script(
@@ -365,6 +371,7 @@ class TestProviders:
         assert [span.name for span in receiver.spans] == ["one"]
         assert json.loads(printed)["name"] == "one"
 
+    @pytest.mark.slow
     def test_arguments(self, run_script: Run, receiver: Receiver) -> None:
         """The name and more resource attributes may be given as arguments."""
         run_script(
@@ -419,6 +426,7 @@ class TestBadVariables:
         assert "none" in message or "grpc" in message
         assert state == "False False False"
 
+    @pytest.mark.slow
     def test_bad_then_good(self, run_script: Run, receiver: Receiver) -> None:
         """After the error is put right, the same process can be configured."""
         run_script(
@@ -439,6 +447,7 @@ class TestBadVariables:
         )
         assert [span.name for span in receiver.spans] == ["one"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("value", ["", " ", "otlp"])
     def test_empty_is_unset(self, run_script: Run, receiver: Receiver, value: str) -> None:
         """An empty variable counts as unset, as OpenTelemetry specifies."""
@@ -456,6 +465,7 @@ class TestBadVariables:
         )
         assert [span.name for span in receiver.spans] == ["one"]
 
+    @pytest.mark.slow
     def test_grpc(self, run_script: Run) -> None:
         """`grpc` is an installed protocol."""
         printed = run_script(

@@ -42,7 +42,8 @@ class _UpperCase(str, Enum):
             InvalidEventError: If no member has that name.
         """
         try:
-            return cls(value)
+            text: Any = value.value if isinstance(value, Enum) else value
+            return cls.__members__[text.upper()]
         except Exception:  # also what raises when one compares it
             names = ", ".join(cls.__members__)
             msg = f"unknown {cls.__name__} {shown(value)}: use one of {names}"

@@ -192,9 +192,18 @@ class Privacy:
         self._redact = redact
         self._pii = pii
         self._on_fault = on_fault
+        self._harmless: set[str] = set()  # names of facts seen before
 
     def text(self, value: str) -> str:
         """Free text, redacted."""
+        if (
+            type(value) is str
+            and len(value) <= MAX_TEXT
+            and self._redact is None
+            and value.isascii()
+            and (not self._pii or _SUSPECT.search(value) is None)
+        ):
+            return value  # most of them
         # Redacted before it is cut: half an address is no address any more.
         text = plain_text(value, MAX_TEXT + 512)
         if self._redact is not None:
@@ -228,9 +237,7 @@ class Privacy:
         result: dict[str, Any] = {}
         size = 0
         for key, value in values.items():
-            if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
-                return None
-            if _SUSPECT.search(key) is not None:
+            if key not in self._harmless and not self._is_harmless(key):
                 return None
             kind = type(value)
             if kind is str:
@@ -252,6 +259,16 @@ class Privacy:
             result[key] = value
         return result if size <= MAX_TOTAL else None
 
+    def _is_harmless(self, key: Any) -> bool:
+        """Whether *key* can stay as it is; the answer is kept for the next event."""
+        if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
+            return False
+        if _SUSPECT.search(key) is not None:
+            return False
+        if len(self._harmless) < MAX_ITEMS:
+            self._harmless.add(key)
+        return True
+
 
 class _Cleaner:
     """One walk over hostile data."""
@@ -269,9 +286,11 @@ class _Cleaner:
             return f"[unreadable: {type(value).__name__}]"
 
     def _text(self, value: str) -> str:
+        if self._size >= MAX_TOTAL:
+            return "[dropped: too much text]"
         text = self._privacy.text(value)
         self._size += len(text)
-        return text if self._size <= MAX_TOTAL else "[dropped: too much text]"
+        return text
 
     def _clean(self, value: Any, depth: int) -> Any:
         self._nodes += 1

@@ -722,9 +722,6 @@ class TestEffort:
 
         assert await effort(100_000) < 4 * await effort(8_192)
 
-    @pytest.mark.xfail(
-        strict=True, reason="texts beyond the limit of an event are still redacted, then dropped"
-    )
     async def test_of_many_texts(self, audit: AuditLogger) -> None:
         """Once an event has all the text that it may have, the rest costs nothing."""
 

@@ -1,0 +1,27 @@
+"""An application that knows nothing of auditing. Record it without a change:
+
+    AXON_AUDIT_AUTO_EXPORT_PATH=audit_logs opentelemetry-instrument python examples/app.py
+    axon-audit query audit_logs
+
+(`opentelemetry-instrument` comes with `opentelemetry-distro`; without a collector, set
+`OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` to `none`.)
+"""
+
+import asyncio
+
+from axon import Filter, MemorySystem
+from axon.core.config import MemoryConfig
+from axon.core.policies.persistent import PersistentPolicy
+
+
+async def main() -> None:
+    """Remember two things about Alice, and look one of them up."""
+    policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+    memory = MemorySystem(MemoryConfig(persistent=policy, default_tier="persistent"))
+    await memory.store("Alice likes her tea without milk", metadata={"user_id": "alice"})
+    await memory.store("Alice is allergic to nuts", metadata={"user_id": "alice"})
+    for entry in await memory.recall("tea", filter=Filter(user_id="alice")):
+        print(entry.text)
+
+
+asyncio.run(main())

@@ -62,7 +62,8 @@ def set_up(extras: str) -> None:
     uv = shutil.which("uv")
     if uv:
         run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(VENV)])
-        run([uv, "pip", "install", "--quiet", "--python", str(BIN / "python"), "-e", f".[{extras}]"])
+        install = [uv, "pip", "install", "--quiet", "--python", str(BIN / "python")]
+        run([*install, "-e", f".[{extras}]"])
     else:
         try:
             run([sys.executable, "-m", "venv", str(VENV)])

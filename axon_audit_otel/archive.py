@@ -24,7 +24,7 @@ import msgspec
 
 from .errors import ArchiveError
 from .event import format_time
-from .files import HEAD, JOURNAL, publish, tail
+from .files import HEAD, JOURNAL, publish, tail, write_file
 from .manifest import MANIFEST, Manifest, SealRecord
 from .merkle import Tree, leaf_hash
 
@@ -118,15 +118,19 @@ class Archive:
         trail: Name of the trail. The writer's name is that, or with a number if another
             writer has it.
         fresh: Take a name without a past.
+        sync: Force sealed files and the manifest to stable storage.
 
     Raises:
         ArchiveError: If the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, trail: str, fresh: bool = False) -> None:
+    def __init__(
+        self, directory: Path, trail: str, fresh: bool = False, sync: bool = False
+    ) -> None:
         self.directory = directory
         self.sealed_through = 0  # number of the newest event in a sealed file
         self._trail = trail
+        self._sync = sync
         self._journal: _Journal | None = None
         self._running = False
         try:
@@ -177,6 +181,41 @@ class Archive:
             self.seal()
         os.ftruncate(self._lock, 0)
         return Recovery(self.writer, journal.count, torn, damaged)
+
+    @property
+    def newest(self) -> tuple[int, str | None]:
+        """The number and the hash of the newest event, sealed or not."""
+        journal = self._journal
+        if journal is not None and journal.count:
+            return journal.last, journal.head
+        return self.last_sequence, self.head
+
+    # --- checkpoints -----------------------------------------------------------------------
+
+    @property
+    def origin(self) -> str:
+        """Which trail a checkpoint of this one is about."""
+        return f"axon-audit/{self.writer}/{self._manifest.id or 'new'}"
+
+    @property
+    def tree(self) -> tuple[int, bytes]:
+        """Size and root of the tree over the manifest."""
+        return self._manifest.tree.size, self._manifest.tree.root()
+
+    def keep_checkpoint(self, note: str) -> None:
+        """Write a signed statement beside the files that it is about.
+
+        Raises:
+            OSError: If that failed.
+        """
+        write_file([note.encode()], self._named(".checkpoint"))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC
+        with open(os.open(self._named(".checkpoints"), flags, 0o600), "ab") as file:
+            file.write(note.encode())
+
+    def duplicate(self) -> int:
+        """Another descriptor of the journal, -1 where everything is sealed."""
+        return -1 if self._journal is None else os.dup(self._journal.file)
 
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
@@ -284,6 +323,8 @@ class Archive:
 
     def _finish(self, journal: _Journal) -> Path:
         """A journal with its last line gets its name, and its line in the manifest."""
+        if self._sync:
+            os.fsync(journal.file)
         path = publish(journal.path)
         self._close_journal()
         self.sealed_through = journal.last
@@ -300,8 +341,11 @@ class Archive:
                 sealed_at=format_time(time.time_ns() // 1000),
                 bytes=journal.end,
                 sha256=journal.digest.hexdigest(),
-            )
+            ),
+            self._sync,
         )
+        if self._sync:
+            _sync_directory(self.directory)
         return path
 
     def _close_journal(self) -> None:
@@ -353,6 +397,14 @@ def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
             continue
         return writer, lock
     raise OSError(16, f"{_MAX_WRITERS} writers are at work in it")
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _set_damage_aside(path: Path) -> int:

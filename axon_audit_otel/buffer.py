@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .event import format_time
+from .merkle import leaf_hash
 
 __all__ = ["INDEXED", "Buffer"]
 
@@ -164,9 +165,10 @@ class Buffer:
                 high = bisect_right(held, end_us, key=self._time)
         return self.first + low, self.first + max(low, high)
 
-    def time_text(self, sequence: int) -> str:
-        """The timestamp of an event that is held."""
-        return format_time(self._time(sequence))
+    def proof_of(self, sequence: int) -> tuple[bytes, int, str]:
+        """Leaf hash, number and timestamp of an event that is held."""
+        line = self._lines[sequence % self.capacity]
+        return leaf_hash(line), sequence, format_time(self._time(sequence))
 
     def _time(self, sequence: int) -> int:
         return self._times[sequence % self.capacity]

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from . import semconv
+from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
 
 __all__ = ["Settings"]
@@ -78,6 +80,40 @@ def _path(value: Any) -> Path | None:
     raise ValueError("must be a path")
 
 
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value.strip().lower() in names:
+            return value.strip().lower()
+        raise ValueError(f"must be {' or '.join(names)}")
+
+    return parse
+
+
+def _signing_key(value: Any) -> SigningKey:
+    if isinstance(value, SigningKey):
+        return value
+    if isinstance(value, str) and value.startswith("PRIVATE+KEY+"):
+        return SigningKey(value)
+    path = _path(value)
+    try:
+        return SigningKey(path.read_text(encoding="utf-8") if path else "")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
+
+
+def _sink(value: Any) -> Any:
+    return value if callable(value) else _path(value)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    number = float(value) if isinstance(value, (str, int, float)) else 0.0
+    if isinstance(value, bool) or not 0 < number < 1e10:
+        raise ValueError("must be a positive number of seconds, or a timedelta")
+    return number
+
+
 def _name(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         return value
@@ -109,6 +145,26 @@ class Settings:
         None, _path, "directory of the archive: a journal, sealed every `max_events` events"
     )
     enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
+    durability: str = _setting(
+        "process",
+        _one_of("memory", "process", "disk"),
+        "what an event in the archive survives: `process` a killed process, `disk` power loss;"
+        " `memory` writes in batches",
+    )
+    on_failure: str = _setting(
+        "degrade",
+        _one_of("degrade", "block"),
+        "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
+    )
+    signing_key: SigningKey | None = _setting(
+        None, _signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
+    )
+    checkpoint_to: Any = _setting(
+        None, _sink, "a second place for checkpoints: a file, or a function of the note"
+    )
+    checkpoint_interval: float | None = _setting(
+        3600.0, _seconds, "seconds between checkpoints when nothing is sealed"
+    )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),
         _content,

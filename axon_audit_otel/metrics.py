@@ -22,7 +22,10 @@ DURATION_BUCKETS = (
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 #: Where something of ours can fail: the values of the label ``stage``.
-STAGES = ("record", "emit", "encode", "journal", "seal", "redact", "metrics")
+STAGES = (
+    *("record", "emit", "encode", "redact", "metrics"),
+    *("journal", "seal", "commit", "checkpoint", "retention"),
+)
 
 
 class _Metrics:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from weakref import WeakMethod
+from weakref import WeakMethod, ref
 
 from prometheus_client import CollectorRegistry
 
 from . import event as _event
-from .archive import Archive, JournalRemovedError
 from .buffer import Buffer
 from .config import Settings
 from .event import AuditEvent, Draft
+from .keeper import Clock, Keeper
 from .merkle import leaf_hash
 from .metrics import TrailMetrics
 from .privacy import Privacy
@@ -28,7 +27,7 @@ __all__ = ["Trail"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
-_RETRY_S = 1.0  # how long a failed archive is left alone
+_TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _READ_AT_ONCE = 256  # events taken from the buffer under one lock
 
 
@@ -60,27 +59,18 @@ class Trail:
         self._lock = threading.Lock()
         self._head: str | None = None  # hash of the newest event
         self._told: set[str] = set()
-        self._archive: Archive | None = None
-        self._archived = 0  # newest sequence that is in a file
-        self._retry_at = 0.0
-        self._forked = False  # a child that has not opened an archive of its own yet
+        self._clock: Clock | None = None
+        self._keeper: Keeper | None = None
         if settings.auto_export_path is not None:
-            self._open_archive(settings.auto_export_path)
-            assert self._archive is not None
-            self._archive.recover_others()
+            report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
+            self._keeper = Keeper(settings, name, self.metrics, report)
+            self._head = self._keeper.open(self._buffer, self._lock)
+            self._tell_recoveries()
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())
-
-    def _open_archive(self, directory: Path, fresh: bool = False) -> None:
-        """Open the archive, and go on where its last writer ended."""
-        self._archive = archive = Archive(directory, self.name, fresh)
-        if not len(self._buffer):
-            self._archived = archive.last_sequence
-            self._buffer.reset(archive.last_sequence + 1)
-            self._head = archive.head
 
     # --- writing: called by the processor only --------------------------------------------
 
@@ -93,18 +83,55 @@ class Trail:
         """
         payload = self._encode(draft)
         with self._lock:
-            buffer = self._buffer
-            if self._forked:
-                self._reopen()
-            line = _event.place(payload, buffer.next, self._head)
-            if len(buffer) == buffer.capacity and buffer.first > self._archived:
-                self.metrics.evicted.inc()
-            buffer.append(line, draft.time_us, draft)
-            self._head = leaf_hash(line).hex()
-            if self._archive is not None:
-                self._write(self._archive)
-            self.metrics.buffer_events.set(len(buffer))
+            line = self._append(draft, payload)
+            if self._keeper is not None and self._keeper.lost:
+                self._tell_losses(self._keeper)
+        if self._clock is None and self._keeper is not None:
+            self._clock = Clock(ref(self), _TICK_S)
         return line
+
+    def _append(self, draft: Draft, payload: bytes) -> bytes:
+        buffer, keeper = self._buffer, self._keeper
+        if keeper is not None and keeper.archive is None:
+            self._reopen(keeper)
+        line = _event.place(payload, buffer.next, self._head)
+        if len(buffer) == buffer.capacity and (keeper is None or buffer.first > keeper.archived):
+            self.metrics.evicted.inc()
+        buffer.append(line, draft.time_us, draft)
+        leaf = leaf_hash(line)
+        self._head = leaf.hex()
+        if keeper is not None:
+            keeper.wrote(buffer, line, leaf, draft["timestamp"])
+        self.metrics.buffer_events.set(len(buffer))
+        return line
+
+    def _own(self, status: str, **facts: Any) -> None:
+        """An event about the trail itself."""
+        draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
+        draft.encoded = self._append(draft, _event.encode_fields(draft))
+
+    def _tell_losses(self, keeper: Keeper) -> None:
+        lost, keeper.lost = keeper.lost, []
+        for first, last, why in lost:
+            events = last - first + 1
+            self._own("FAILURE", record="gap", first=first, last=last, events=events, reason=why)
+
+    def _tell_recoveries(self) -> None:
+        assert self._keeper is not None
+        with self._lock:
+            for found in self._keeper.recoveries:
+                facts = {name: getattr(found, name) for name in found.__struct_fields__}
+                self._own("PARTIAL", record="unclean_end", **facts)
+
+    def _reopen(self, keeper: Keeper) -> None:
+        """In a forked child: an archive of its own, under another name."""
+        if keeper.waits:
+            return
+        try:
+            head = keeper.open(self._buffer, self._lock)
+            self._head = self._head if len(self._buffer) else head
+        except OSError as exc:
+            keeper.failed("journal", exc, self._buffer)
 
     def _encode(self, draft: Draft) -> bytes:
         try:
@@ -116,42 +143,6 @@ class Trail:
             draft.update(clean)
             return _event.encode_fields(draft)
 
-    def _write(self, archive: Archive) -> None:
-        """Bring the journal up to the newest event; seal it when it is full."""
-        if self._retry_at and time.monotonic() < self._retry_at:
-            return
-        newest = self._buffer.next - 1
-        behind = range(max(self._archived + 1, self._buffer.first), newest + 1)
-        stage = "journal"
-        try:
-            for number, line in zip(behind, self._buffer.lines(behind)):
-                archive.write(line, leaf_hash(line), number, self._buffer.time_text(number))
-                self._archived = number
-            stage = "seal"
-            if self.settings.enable_rotation and archive.count >= self.settings.max_events:
-                self._seal(archive)
-            self._retry_at = 0.0
-        except OSError as exc:
-            self._failed(stage, exc)
-
-    def _failed(self, stage: str, exc: OSError) -> None:
-        """The archive failed: leave it alone for a moment, then write what is missing."""
-        self._retry_at = time.monotonic() + _RETRY_S
-        if isinstance(exc, JournalRemovedError) and self._archive is not None:
-            # Memory writes it again; what has left memory as well is lost.
-            kept = min(self._archived + 1, self._buffer.first)
-            self.metrics.evicted.inc(max(0, kept - self._archive.sealed_through - 1))
-            self._archived = self._archive.sealed_through
-        self.fault(stage, exc)
-
-    def _seal(self, archive: Archive) -> Path | None:
-        count = archive.count
-        sealed = archive.seal()
-        if sealed is not None:
-            self.metrics.exported.inc(count)
-            self.metrics.last_seal.set_to_current_time()
-        return sealed
-
     def seal(self) -> Path | None:
         """Seal what the journal holds; returns the file (None without one).
 
@@ -159,44 +150,57 @@ class Trail:
             OSError: If that failed; the journal goes on.
         """
         with self._lock:
-            archive = self._archive
-            if archive is None:
-                return None
-            self._retry_at = 0.0
-            self._write(archive)
-            try:
-                return self._seal(archive)
-            except OSError as exc:
-                self._failed("seal", exc)
-                raise
+            return None if self._keeper is None else self._keeper.seal(self._buffer)
 
     def end(self) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come."""
-        try:
-            self.seal()
-            with self._lock:
-                if self._archive is not None:
-                    self._archive.ended()
-        except OSError:
-            return  # counted and logged
-
-    def _reopen(self) -> None:
-        """In a forked child: an archive of its own, under another name."""
-        directory = self.settings.auto_export_path
-        if directory is None or (self._retry_at and time.monotonic() < self._retry_at):
+        if self._keeper is None:
             return
         try:
-            # Numbers that were given without an archive must not be there already.
-            self._open_archive(directory, fresh=len(self._buffer) > 0)
-            self._forked = False
-        except OSError as exc:
-            self._retry_at = time.monotonic() + _RETRY_S
+            with self._lock:
+                self._keeper.end(self._buffer)
+        except OSError:
+            return  # counted and logged
+        self._keeper.send()
+
+    def tick(self) -> None:
+        """What is due although nothing happens: the backlog, a checkpoint, its sending."""
+        keeper = self._keeper
+        if keeper is None:
+            return
+        try:
+            with self._lock:
+                if keeper.archive is not None:
+                    keeper.catch_up(self._buffer)
+                    if keeper.checkpoint_due():
+                        keeper.make_checkpoint()
+            keeper.send()
+        except Exception as exc:
             self.fault("journal", exc)
+
+    async def settle(self) -> None:
+        """Wait until everything appended so far is as durable as promised.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        if self._keeper is not None and self._keeper.commit is not None:
+            await self._keeper.commit.wait_async(self._buffer.next - 1)
+
+    def settle_now(self) -> None:
+        """The same for callers without an event loop.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        if self._keeper is not None and self._keeper.commit is not None:
+            self._keeper.commit.wait(self._buffer.next - 1)
 
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._lock:
-            lost = self._buffer.next - max(self._buffer.first, self._archived + 1)
+            archived = 0 if self._keeper is None else self._keeper.archived
+            lost = self._buffer.next - max(self._buffer.first, archived + 1)
             self.metrics.evicted.inc(lost)
             self._buffer.reset(self._buffer.next)
             self.metrics.buffer_events.set(0)
@@ -222,11 +226,10 @@ class Trail:
         """A child begins a trail of its own: what is in memory is its parent's."""
         self._lock = threading.Lock()
         self._buffer = Buffer(self.settings.max_events)
-        self._head, self._archived, self._retry_at = None, 0, 0.0
+        self._head, self._clock = None, None
         self.metrics.begin()
-        if self._archive is not None:
-            self._archive.abandon()
-            self._archive, self._forked = None, True
+        if self._keeper is not None:
+            self._keeper.after_fork(self._lock)
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -12,10 +12,13 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle"},
-    {"config", "event", "privacy", "checkpoint"},
+    {"event", "privacy", "checkpoint"},
+    {"config"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files"},
     {"archive", "follow", "export"},
+    {"commit"},
+    {"keeper"},
     {"trail"},
     {"processor"},
     {"emitter"},

@@ -1,0 +1,113 @@
+"""Group commit: one fdatasync for all who wait (``durability="disk"``)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+
+__all__ = ["GroupCommit"]
+
+
+class GroupCommit:
+    """Forces what was written to stable storage, once for everybody who waits.
+
+    While one sync runs, whoever comes waits for the next: the more callers, the fewer syncs
+    each of them costs.
+
+    Args:
+        written: Gives the number of the newest event written, and a new descriptor of the
+            file that holds it (to be closed here), or -1 where that is sealed and synced.
+    """
+
+    def __init__(self, written: Callable[[], tuple[int, int]]) -> None:
+        self._written = written
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, without a thread and waiters (a forked child)."""
+        self._condition = threading.Condition()
+        self._wanted = 0
+        self._synced = 0
+        self._error: OSError | None = None
+        self._futures: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._thread: threading.Thread | None = None
+
+    def _want(self, number: int) -> bool:
+        """Ask for *number*, under the condition; False where it is there already."""
+        if number <= self._synced:
+            return False
+        self._wanted = max(self._wanted, number)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="axon-audit-commit", daemon=True)
+            self._thread.start()
+        self._condition.notify_all()
+        return True
+
+    def wait(self, number: int) -> None:
+        """Return when event *number* is on stable storage.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        with self._condition:
+            if self._want(number):
+                self._condition.wait_for(lambda: self._synced >= number or self._error)
+            if self._synced < number and self._error is not None:
+                raise self._error
+
+    async def wait_async(self, number: int) -> None:
+        """The same without blocking the event loop.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        loop = asyncio.get_running_loop()
+        with self._condition:
+            if not self._want(number):
+                return
+            future: asyncio.Future[None] = loop.create_future()
+            self._futures.append((number, loop, future))
+        await future
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._wanted > self._synced)
+                self._error = None
+            try:
+                number, file = self._written()
+                if file >= 0:
+                    try:
+                        os.fdatasync(file)
+                    finally:
+                        os.close(file)
+            except OSError as exc:
+                self._finish(self._wanted, exc)
+            else:
+                self._finish(number, None)
+
+    def _finish(self, number: int, error: OSError | None) -> None:
+        with self._condition:
+            self._error = error
+            if error is None:
+                self._synced = max(self._synced, number)
+            else:
+                self._wanted = self._synced  # who waits is told; the next one asks again
+            done = [waiter for waiter in self._futures if waiter[0] <= number]
+            self._futures = [waiter for waiter in self._futures if waiter[0] > number]
+            self._condition.notify_all()
+        for _, loop, future in done:
+            try:
+                loop.call_soon_threadsafe(_settle, future, error)
+            except RuntimeError:  # its loop has ended: nobody waits any more
+                continue
+
+
+def _settle(future: asyncio.Future[None], error: OSError | None) -> None:
+    if not future.done():
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,290 @@
+"""Keeps a trail's events in its archive: writes them, tries again, seals, commits, signs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from weakref import ReferenceType
+
+from .archive import Archive, JournalRemovedError, Recovery
+from .buffer import Buffer
+from .checkpoint import Checkpoint
+from .commit import GroupCommit
+from .config import Settings
+from .event import format_time
+from .metrics import TrailMetrics
+
+__all__ = ["Keeper"]
+
+_RETRY_S = 1.0  # how long a failed archive is left alone
+_BATCH = 512  # events that durability="memory" holds back at most
+
+
+class Keeper:
+    """The archive of one trail. Its trail calls it under its lock, but for `settle*`.
+
+    Args:
+        settings: See `Settings`; `auto_export_path` is set.
+        name: Name of the trail.
+        metrics: The trail's.
+        fault: Reports a failure by its stage.
+
+    Raises:
+        ArchiveError: If the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        metrics: TrailMetrics,
+        fault: Callable[[str, BaseException], None],
+    ) -> None:
+        assert settings.auto_export_path is not None
+        self._settings = settings
+        self._directory: Path = settings.auto_export_path
+        self._name = name
+        self._metrics = metrics
+        self._fault = fault
+        self._retry_at = 0.0
+        self._why = ""  # the newest failure, in words
+        self._checkpoint_at = 0.0
+        self._outbox: list[str] = []  # checkpoints that are not sent yet
+        self.lost: list[tuple[int, int, str]] = []  # first, last, why: not yet in a gap record
+        self.recoveries: list[Recovery] = []
+        self.archive: Archive | None = None
+        self.archived = 0  # number of the newest event that is in a file
+        self.commit = GroupCommit(self._written) if settings.durability == "disk" else None
+        self._lock: threading.Lock | None = None
+
+    def open(self, buffer: Buffer, lock: threading.Lock) -> str | None:
+        """Open the archive and go on where its last writer ended; returns its newest hash.
+
+        Raises:
+            ArchiveError: If the directory cannot be used.
+        """
+        self._lock = lock
+        # Numbers that were given without an archive must not be there already.
+        disk = self._settings.durability == "disk"
+        archive = Archive(self._directory, self._name, fresh=len(buffer) > 0, sync=disk)
+        self.archive = archive
+        if len(buffer):
+            return None
+        archive.recover_others()
+        self.recoveries, archive.recoveries = archive.recoveries, []
+        self.archived = archive.last_sequence
+        buffer.reset(archive.last_sequence + 1)
+        return archive.head
+
+    # --- writing ---------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether the archive failed a moment ago and is left alone."""
+        return bool(self._retry_at) and time.monotonic() < self._retry_at
+
+    def wrote(self, buffer: Buffer, line: bytes, leaf: bytes, timestamp: str) -> None:
+        """An event was appended to *buffer*: bring the journal up to it. Never raises."""
+        number = buffer.next - 1
+        if self._settings.durability == "memory" and number - self.archived < _BATCH:
+            return
+        if self._retry_at or self.archived != number - 1 or self.archive is None:
+            self.catch_up(buffer)
+            return
+        stage = "journal"
+        try:
+            self.archive.write(line, leaf, number, timestamp)
+            self.archived = number
+            stage = "seal"
+            self._seal_if_full()
+        except OSError as exc:
+            self.failed(stage, exc, buffer)
+
+    def catch_up(self, buffer: Buffer) -> None:
+        """Write what memory has and no file; leave a failed archive alone for a moment."""
+        if self.waits:
+            return
+        stage = "journal"
+        try:
+            archive = self._opened(buffer)
+            behind = range(max(self.archived + 1, buffer.first), buffer.next)
+            if behind.start > self.archived + 1:
+                self.lost.append((self.archived + 1, behind.start - 1, self._why or "evicted"))
+            for number, line in zip(behind, buffer.lines(behind)):
+                archive.write(line, *buffer.proof_of(number))
+                self.archived = number
+            stage = "seal"
+            self._seal_if_full()
+            self._retry_at = 0.0
+        except OSError as exc:
+            self.failed(stage, exc, buffer)
+
+    def _opened(self, buffer: Buffer) -> Archive:
+        if self.archive is None:
+            assert self._lock is not None
+            self.open(buffer, self._lock)
+        assert self.archive is not None
+        return self.archive
+
+    def _seal_if_full(self) -> None:
+        archive = self.archive
+        if (
+            archive is not None
+            and self._settings.enable_rotation
+            and archive.count >= self._settings.max_events
+        ):
+            self._seal(archive)
+
+    def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
+        """The archive failed: leave it alone for a moment, then write what is missing."""
+        self._retry_at = time.monotonic() + _RETRY_S
+        self._why = f"{stage}: {exc.strerror or exc}"
+        if isinstance(exc, JournalRemovedError) and self.archive is not None:
+            # Memory writes it again; what has left memory as well is lost.
+            kept = min(self.archived + 1, buffer.first)
+            self._metrics.evicted.inc(max(0, kept - self.archive.sealed_through - 1))
+            self.archived = self.archive.sealed_through
+        self._fault(stage, exc)
+
+    def seal(self, buffer: Buffer) -> Path | None:
+        """Seal what the journal holds; returns the file, None if it held nothing.
+
+        Raises:
+            OSError: If that failed; the journal goes on.
+        """
+        self._retry_at = 0.0
+        self.catch_up(buffer)
+        if self.archive is None:
+            return None
+        try:
+            return self._seal(self.archive)
+        except OSError as exc:
+            self.failed("seal", exc, buffer)
+            raise
+
+    def _seal(self, archive: Archive) -> Path | None:
+        count = archive.count
+        sealed = archive.seal()
+        if sealed is not None:
+            self._metrics.exported.inc(count)
+            self._metrics.last_seal.set_to_current_time()
+            self.make_checkpoint()
+        return sealed
+
+    def end(self, buffer: Buffer) -> None:
+        """Seal, and say that all is well.
+
+        Raises:
+            OSError: If that failed.
+        """
+        self.seal(buffer)
+        if self.archive is not None:
+            self.archive.ended()
+
+    def after_fork(self, lock: threading.Lock) -> None:
+        """A child opens an archive of its own, under another name, when it has an event."""
+        self._lock = lock
+        self._retry_at, self.archived = 0.0, 0
+        self.lost, self._outbox, self.recoveries = [], [], []
+        if self.archive is not None:
+            self.archive.abandon()
+            self.archive = None
+        if self.commit is not None:
+            self.commit.reset()
+
+    # --- stable storage --------------------------------------------------------------------
+
+    def _written(self) -> tuple[int, int]:
+        """For the group commit: the newest event in a file, and that file."""
+        assert self._lock is not None
+        with self._lock:
+            archive = self.archive
+            if archive is None:
+                raise OSError(5, self._why or "the archive is not open")
+            if self.waits:
+                raise OSError(5, self._why)
+            return self.archived, archive.duplicate()
+
+    # --- checkpoints ---------------------------------------------------------------------------
+
+    def make_checkpoint(self) -> str | None:
+        """State, signed if there is a key, how far the trail is; None without an archive."""
+        archive, settings = self.archive, self._settings
+        if archive is None or not (settings.signing_key or settings.checkpoint_to):
+            return None
+        try:
+            note = self._note(archive)
+            archive.keep_checkpoint(note)
+            self._checkpoint_at = time.monotonic()
+            if settings.checkpoint_to is not None:
+                self._outbox.append(note)
+            return note
+        except OSError as exc:
+            self._fault("checkpoint", exc)
+            return None
+
+    def _note(self, archive: Archive) -> str:
+        size, root = archive.tree
+        number, head = archive.newest
+        text = Checkpoint(
+            origin=archive.origin,
+            size=size,
+            root=root,
+            events=number,
+            head=head or "",
+            time=format_time(time.time_ns() // 1000),
+        ).text()
+        key = self._settings.signing_key
+        return key.sign(text) if key is not None else text + "\n"
+
+    def checkpoint_due(self) -> bool:
+        """Whether one should be made although nothing was sealed."""
+        interval = self._settings.checkpoint_interval
+        if interval is None or not (self._settings.signing_key or self._settings.checkpoint_to):
+            return False
+        return time.monotonic() - self._checkpoint_at >= interval
+
+    def send(self) -> None:
+        """Send the checkpoints on; called without the lock, since it may take long."""
+        to: Any = self._settings.checkpoint_to
+        while self._outbox and to is not None:
+            note = self._outbox[0]
+            try:
+                if callable(to):
+                    to(note)
+                else:
+                    with open(
+                        os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a"
+                    ) as file:
+                        file.write(note)
+            except Exception as exc:
+                self._fault("checkpoint", exc)
+                return  # tried again
+            self._outbox.pop(0)
+
+
+class Clock:
+    """A daemon thread that calls ``tick`` of an object every so often, while that lives."""
+
+    def __init__(self, target: ReferenceType[Any], seconds: float) -> None:
+        self._target = target
+        self._seconds = seconds
+        self._wake = threading.Event()
+        thread = threading.Thread(target=self._run, name="axon-audit-keeper", daemon=True)
+        thread.start()
+
+    def _run(self) -> None:
+        while not self._wake.wait(self._seconds):
+            target = self._target()
+            if target is None:
+                return
+            target.tick()
+            del target
+
+    def stop(self) -> None:
+        """End it."""
+        self._wake.set()

@@ -286,7 +286,7 @@ class TestMetadata:
         value, _ = VALUES[name]
         text = (await audit.log_event("STORE", metadata={"k": value})).to_json().decode()
         if value is not None:
-            assert "[" in text.partition('"metadata":')[2]
+            assert '"[' in text.partition('"metadata":')[2]
         assert "0x" not in text
 
     @pytest.mark.parametrize("name", KEYS)
@@ -350,6 +350,19 @@ class TestMetadata:
         event = await audit.log_event("STORE", user_id="u", metadata=Growing(a=1))
         assert event.user_id == "u"
         readable(audit)
+
+    async def test_cycle_and_depth(self, audit: AuditLogger) -> None:
+        """A cycle is cut where it closes, and deep nesting where it gets too deep; what is
+        above is kept."""
+        event = await audit.log_event("STORE", metadata={"c": _cycle(), "d": _deep(100)})
+        assert event.metadata["c"]["name"] == "cycle"
+        again = event.metadata["c"]["self"]
+        assert again == ["[dropped: cycle]", {"again": "[dropped: cycle]"}]
+        value, levels = event.metadata["d"], 0
+        while not isinstance(value, str):
+            value, levels = value[0] if isinstance(value, list) else value["down"], levels + 1
+        assert value == "[dropped: nested too deeply]"
+        assert 10 <= levels < 100
 
     async def test_shared_is_no_cycle(self, audit: AuditLogger) -> None:
         """The same object in two places is recorded twice."""

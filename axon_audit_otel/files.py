@@ -7,11 +7,14 @@ that a sealed file is its journal with one more line, and one reader serves all:
      {"event_id": ...}
     ,{"event_id": ...}
     ],"total_events":2,"exported_at":"2025-01-15T11:00:00.000000Z"}
+
+A sealed file may be compressed: ``.zst`` is then added to its name, and to nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import heapq
 import itertools
 import os
@@ -20,18 +23,30 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
+from . import zstd
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode, format_time
 from .manifest import MANIFEST, SealRecord, read_manifest
 
-__all__ = ["files_of", "publish", "read_events", "write_events", "write_file"]
+__all__ = [
+    "compress",
+    "digest",
+    "files_of",
+    "open_events_file",
+    "publish",
+    "read_events",
+    "sealed_name",
+    "write_events",
+    "write_file",
+]
 
 HEAD = b'{"events":[\n'
 JOURNAL = ".journal"
+ZST = ".zst"
 _numbers = itertools.count(1)
 
 
@@ -59,6 +74,8 @@ def publish(path: Path) -> Path:
     for number in itertools.count(1):
         name = f"{stem}.json" if number == 1 else f"{stem}_{number}.json"
         target = path.with_name(name)
+        if target.with_name(name + ZST).exists():
+            continue
         try:
             os.link(path, target)  # fails where the name is taken; a rename would not
         except FileExistsError:
@@ -66,6 +83,35 @@ def publish(path: Path) -> Path:
         path.unlink()
         return target
     raise AssertionError("unreachable")
+
+
+def compress(path: Path, sha256: str) -> Path:
+    """Put a compressed file in the place of a sealed one; returns its path.
+
+    The sealed file goes when the other is whole, and reads back as what was sealed.
+
+    Args:
+        path: The sealed file.
+        sha256: Digest of its content, as the manifest has it.
+
+    Raises:
+        OSError: If that failed, or the content is not what was sealed; *path* is still there.
+    """
+    target = path.with_name(path.name + ZST)
+    temporary = path.with_name(f".{path.name}{ZST}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+    try:
+        with path.open("rb") as source, open(os.open(temporary, flags, 0o600), "wb") as file:
+            zstd.compress(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest(temporary)[1] != sha256:
+            raise OSError(5, "the content is not what was sealed", str(path))
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    path.unlink()
+    return target
 
 
 def write_events(lines: Iterable[bytes], path: Path) -> int:
@@ -117,6 +163,46 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
 # --- reading ---------------------------------------------------------------------------------
 
 
+def open_events_file(path: Path) -> BinaryIO:
+    """The content of an audit file, uncompressed; *path* may lack the ``.zst`` of its name.
+
+    Raises:
+        OSError: If it cannot be read. While reading: if its compression is damaged.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        if path.suffix != ".json":
+            raise
+        file = path.with_name(path.name + ZST).open("rb")
+    try:
+        if file.peek(len(zstd.MAGIC)).startswith(zstd.MAGIC):
+            return zstd.decompressed(file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file's content, uncompressed.
+
+    Raises:
+        OSError: If it cannot be read, or its compression is damaged.
+    """
+    size, sha256 = 0, hashlib.sha256()
+    with open_events_file(path) as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            size += len(block)
+    return size, sha256.hexdigest()
+
+
+def sealed_name(path: Path) -> str:
+    """The name of a sealed file in its manifest: without a ``.zst``."""
+    return path.name.removesuffix(ZST)
+
+
 def files_of(path: Path) -> list[Path]:
     """The audit files at *path*: itself, or those in it, in the order of their names.
 
@@ -128,7 +214,10 @@ def files_of(path: Path) -> list[Path]:
             msg = f"no such file or directory: {str(path)!r}"
             raise ArchiveError(msg)
         return [path]
-    found = sorted({*path.glob("audit_*.json"), *path.glob(f"*{JOURNAL}")}, key=_by_age)
+    sealed = {*path.glob("audit_*.json")}
+    # Both are there while one becomes the other.
+    sealed.update(p for p in path.glob(f"audit_*.json{ZST}") if p.with_suffix("") not in sealed)
+    found = sorted({*sealed, *path.glob(f"*{JOURNAL}")}, key=_by_age)
     if not found:
         msg = f"no audit files (audit_*.json) in {str(path)!r}"
         raise ArchiveError(msg)
@@ -137,7 +226,7 @@ def files_of(path: Path) -> list[Path]:
 
 def _by_age(path: Path) -> tuple[bool, str, int]:
     """Journals last; ``..._2.json`` after the file without a number."""
-    stem, number = path.stem, 1
+    stem, number = sealed_name(path).removesuffix(".json"), 1
     head, _, last = stem.rpartition("_")
     if stem.count("_") == 5 and last.isdigit():
         stem, number = head, int(last)
@@ -159,7 +248,8 @@ def read_events(path: Path) -> Iterator[AuditEvent]:
     trails: defaultdict[str, list[Path]] = defaultdict(list)
     writers = _writers(path)
     for file in files:
-        trails[writers.get(file.name, file.stem if file.suffix == JOURNAL else "")].append(file)
+        writer = file.stem if file.suffix == JOURNAL else writers.get(sealed_name(file), "")
+        trails[writer].append(file)
     return heapq.merge(*map(_read_all, trails.values()), key=_time_of)
 
 
@@ -190,21 +280,24 @@ def _read_all(files: Iterable[Path]) -> Iterator[AuditEvent]:
 
 
 def _read_file(path: Path) -> Iterator[AuditEvent]:
-    with path.open("rb") as file:
+    with open_events_file(path) as file:
         if file.readline() == HEAD:
             for line in file:
                 if line.startswith(b"],"):
                     return
                 if not line.endswith(b"\n"):
-                    return  # the writer died in the middle of this line
+                    break  # the writer died in the middle of this line
                 yield decode(line[1:-1])
+            if path.suffix == ZST:
+                raise InvalidEventError("its end is missing")
             return
     yield from _read_whole(path)
 
 
 def _read_whole(path: Path) -> Iterator[AuditEvent]:
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        with open_events_file(path) as file:
+            content = msgspec.json.decode(file.read())
         events = content["events"] if isinstance(content, dict) else content
         yield from msgspec.convert(events, list[AuditEvent])
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError) as exc:

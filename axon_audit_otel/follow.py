@@ -6,13 +6,14 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode
-from .files import HEAD, files_of, read_events
+from .files import HEAD, ZST, files_of, open_events_file, read_events
 
 __all__ = ["Follower", "age", "newest"]
 
@@ -36,6 +37,7 @@ class Follower:
     """The events of a file, or of a directory's files, each of them once.
 
     Files are known by their inode: a journal that is sealed keeps it and gets another name.
+    One that is compressed becomes another file, and is known by its first event.
 
     Args:
         path: A file or a directory. An empty directory may get files later.
@@ -47,6 +49,7 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[tuple[int, int], _Growing] = {}
+        self._begun: set[bytes] = set()  # the first events of files that were read
         if not path.exists():
             files_of(path)  # says so
 
@@ -56,27 +59,30 @@ class Follower:
         Raises:
             ArchiveError: If a file cannot be read or holds no audit events.
         """
-        here = set()
+        here: dict[tuple[int, int], tuple[Path, int]] = {}
         for path in self._listed():
-            try:
+            with suppress(FileNotFoundError):  # sealed this moment: it has another name
                 status = path.stat()
-                key = status.st_dev, status.st_ino
-                here.add(key)
+                here[status.st_dev, status.st_ino] = path, status.st_size
+        for key in self._files.keys() - here.keys():
+            removed = self._files.pop(key)
+            yield from removed.read()  # what came before it was removed
+            removed.close()
+        for key, (path, size) in here.items():
+            try:
                 known = self._files.get(key)
-                if known is None or known.was_replaced(status.st_size):
-                    known = self._files[key] = _Growing(path)
+                if known is None or known.was_replaced(size):
+                    known = self._files[key] = _Growing(path, self._begun)
+                    if path.suffix == ZST and _first_event(path) in self._begun:
+                        known.close()
                 yield from known.read()
             except FileNotFoundError:
-                continue  # sealed this moment: the next call finds its other name
+                continue  # the next call finds its other name
             except (OSError, InvalidEventError) as exc:
                 if isinstance(exc, ArchiveError):
                     raise
                 msg = f"cannot read {str(path)!r}: {exc}"
                 raise ArchiveError(msg) from exc
-        for key in self._files.keys() - here:
-            removed = self._files.pop(key)
-            yield from removed.read()  # what came before it was removed
-            removed.close()
 
     def close(self) -> None:
         """Let go of the files."""
@@ -93,14 +99,26 @@ class Follower:
             raise
 
 
-class _Growing:
-    """A file that its writer appends to, until its last line closes it."""
+def _first_event(path: Path) -> bytes:
+    with open_events_file(path) as file:
+        file.readline()
+        return file.readline()
 
-    def __init__(self, path: Path) -> None:
+
+class _Growing:
+    """A file that its writer appends to, until its last line closes it.
+
+    Args:
+        path: The file.
+        begun: Where to note its first event, when that has been read.
+    """
+
+    def __init__(self, path: Path, begun: set[bytes]) -> None:
         self._path = path
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = path.open("rb")
-        self._begun = False
+        self._begun = begun
+        self._lines = 0
         self._size = -1
 
     def was_replaced(self, size: int) -> bool:
@@ -110,8 +128,8 @@ class _Growing:
     def read(self) -> Iterator[AuditEvent]:
         """The events of the lines that are complete by now and were not yet read."""
         while (line := self._line()) is not None:
-            if not self._begun:
-                self._begun = True
+            self._lines += 1
+            if self._lines == 1:
                 if line != HEAD:  # not one event a line: nobody appends to it
                     self.close()
                     yield from read_events(self._path)
@@ -119,6 +137,8 @@ class _Growing:
             elif line.startswith(b"],"):
                 self.close()
             else:
+                if self._lines == 2:
+                    self._begun.add(line)
                 yield decode(line[1:-1])
 
     def _line(self) -> bytes | None:
@@ -128,7 +148,7 @@ class _Growing:
         line = self._file.readline()
         if line.endswith(b"\n"):
             return line
-        if line and not self._begun and not HEAD.startswith(line):
+        if line and not self._lines and not HEAD.startswith(line):
             return line
         self._file.seek(start)
         return None

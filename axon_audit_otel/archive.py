@@ -17,8 +17,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,6 +38,11 @@ except ImportError:  # Windows: no advisory locks
 __all__ = ["Archive", "JournalRemovedError", "Recovery"]
 
 _LOCK = ".lock"
+_INTENTS = ".intents"
+_KEPT_INTENTS = 65_536  # bytes of the file that are not worth a truncation
+_RESERVE = ".reserve"
+_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted
+_EVENT_ID = re.compile(rb'^.\{"event_id":"([^"]+)"', re.MULTILINE)
 _MAX_WRITERS = 4096
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
@@ -133,6 +140,7 @@ class Archive:
         self._sync = sync
         self._journal: _Journal | None = None
         self._running = False
+        self._intents = -1
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self.writer, self._lock = _claim(directory, trail, fresh)
@@ -189,6 +197,61 @@ class Archive:
         if journal is not None and journal.count:
             return journal.last, journal.head
         return self.last_sequence, self.head
+
+    # --- intents -------------------------------------------------------------------------
+
+    def intend(self, intent: bytes) -> None:
+        """Write down what is about to be done, and hold space back for its outcome.
+
+        Raises:
+            OSError: If there is no room for either.
+        """
+        self._reclaim()
+        reserve = self._named(_RESERVE)
+        if not reserve.exists():
+            with open(os.open(reserve, os.O_WRONLY | os.O_CREAT | _CLOEXEC, 0o600), "wb") as file:
+                file.write(b"\0" * _RESERVED)
+        if self._intents < 0 or os.fstat(self._intents).st_nlink == 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC
+            self._intents = os.open(self._named(_INTENTS), flags, 0o600)
+        size = os.fstat(self._intents).st_size
+        if os.write(self._intents, intent + b"\n") != len(intent) + 1:
+            os.ftruncate(self._intents, size)
+            raise OSError(28, "no space left for the intent")
+
+    def forget_intents(self) -> None:
+        """Every admitted operation has its outcome."""
+        if self._intents >= 0 and os.fstat(self._intents).st_size > _KEPT_INTENTS:
+            os.ftruncate(self._intents, 0)
+
+    def _give_reserve(self) -> bool:
+        """Free the space that was held back; False if there is none."""
+        try:
+            self._named(_RESERVE).unlink()
+        except OSError:
+            return False
+        return True
+
+    def take_unfinished(self) -> list[dict[str, Any]]:
+        """The intents of a writer that crashed, as far as no event tells their outcome."""
+        path = self._named(_INTENTS)
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        intents = {}
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError):  # cut off in the middle
+                intent = msgspec.json.decode(line, type=dict[str, Any])
+                intents[intent["event_id"]] = intent
+        oldest = min((intent["time"] for intent in intents.values()), default="")
+        for record in reversed(self._manifest.seals.values()):
+            if not intents or record.last_time < oldest:
+                break
+            for found in _EVENT_ID.findall((self.directory / record.file).read_bytes()):
+                intents.pop(found.decode(), None)
+        path.unlink()
+        return list(intents.values())
 
     # --- checkpoints -----------------------------------------------------------------------
 
@@ -248,7 +311,13 @@ class Archive:
         elif os.fstat(journal.file).st_nlink == 0:
             self._close_journal()
             raise JournalRemovedError(2, "the journal was removed", str(journal.path))
-        journal.put(b"%b%b\n" % (b"," if journal.count else b" ", line))
+        data = b"%b%b\n" % (b"," if journal.count else b" ", line)
+        try:
+            journal.put(data)
+        except OSError:
+            if not self._give_reserve():
+                raise
+            journal.put(data)
         journal.took(leaf, sequence, timestamp)
 
     def _open(self) -> _Journal:
@@ -363,6 +432,8 @@ class Archive:
         if self._lock >= 0 and self._running and not self.count:
             os.ftruncate(self._lock, 0)
             self._running = False
+            for suffix in (_INTENTS, _RESERVE):
+                self._named(suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Say that the writer ended well, and let its name go."""
@@ -373,6 +444,9 @@ class Archive:
     def abandon(self) -> None:
         """Let go of everything and leave it as it is (a forked child; a failure)."""
         self._close_journal()
+        if self._intents >= 0:
+            os.close(self._intents)
+            self._intents = -1
         if self._lock >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._lock)

@@ -118,7 +118,11 @@ class _Recorder:
         kwargs: dict[str, Any],
         identity: tuple[Any, Any] = (None, None),
     ) -> Operation | None:
-        """An operation for this call; None where no trail wants it."""
+        """An operation for this call; None where no trail wants it.
+
+        Raises:
+            AuditUnavailableError: If it must not happen, since it cannot be recorded.
+        """
         audit: AuditLogger | None = None
         try:
             audit = self._trail_of(target)
@@ -129,11 +133,14 @@ class _Recorder:
                 outer = None
             if self.signals is None:
                 self.signals = _signals()
-            return Operation(kind, target, audit, self.signals, args, kwargs, identity, outer)
+            operation = Operation(kind, target, audit, self.signals, args, kwargs, identity, outer)
         except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
             if audit is not None:
                 audit.trail.fault("record", exc)
             return None
+        if audit.trail.blocks and outer is None:
+            operation.admit()
+        return operation
 
     def _trail_of(self, target: Any) -> AuditLogger | None:
         """The system's own audit logger, if it is one of ours, else the default."""
@@ -250,8 +257,11 @@ class _Patch:
                     await _verify(operation, instance, result)
             except BaseException as exc:
                 operation.fail(exc)
+                if not isinstance(exc, GeneratorExit):
+                    await operation.settle()
                 raise
             operation.succeed(result)
+            await operation.settle()
             return result
 
         return audited

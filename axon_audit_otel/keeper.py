@@ -51,7 +51,9 @@ class Keeper:
         self._metrics = metrics
         self._fault = fault
         self._retry_at = 0.0
-        self._why = ""  # the newest failure, in words
+        self.why = ""  # the newest failure, in words
+        self._admitted: set[str] = set()  # operations that run
+        self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
         self._checkpoint_at = 0.0
         self._outbox: list[str] = []  # checkpoints that are not sent yet
         self.lost: list[tuple[int, int, str]] = []  # first, last, why: not yet in a gap record
@@ -76,6 +78,7 @@ class Keeper:
             return None
         archive.recover_others()
         self.recoveries, archive.recoveries = archive.recoveries, []
+        self.unfinished = archive.take_unfinished()
         self.archived = archive.last_sequence
         buffer.reset(archive.last_sequence + 1)
         return archive.head
@@ -113,7 +116,7 @@ class Keeper:
             archive = self._opened(buffer)
             behind = range(max(self.archived + 1, buffer.first), buffer.next)
             if behind.start > self.archived + 1:
-                self.lost.append((self.archived + 1, behind.start - 1, self._why or "evicted"))
+                self.lost.append((self.archived + 1, behind.start - 1, self.why or "evicted"))
             for number, line in zip(behind, buffer.lines(behind)):
                 archive.write(line, *buffer.proof_of(number))
                 self.archived = number
@@ -142,7 +145,7 @@ class Keeper:
     def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
         """The archive failed: leave it alone for a moment, then write what is missing."""
         self._retry_at = time.monotonic() + _RETRY_S
-        self._why = f"{stage}: {exc.strerror or exc}"
+        self.why = f"{stage}: {exc.strerror or exc}"
         if isinstance(exc, JournalRemovedError) and self.archive is not None:
             # Memory writes it again; what has left memory as well is lost.
             kept = min(self.archived + 1, buffer.first)
@@ -196,6 +199,28 @@ class Keeper:
         if self.commit is not None:
             self.commit.reset()
 
+    # --- operations that must not happen unrecorded -----------------------------------------
+
+    def admit(self, buffer: Buffer, event_id: str, intent: bytes) -> None:
+        """Journal an intent, if what came before it is recorded and its outcome can be.
+
+        Raises:
+            OSError: If not.
+        """
+        self._retry_at = 0.0
+        self.catch_up(buffer)
+        archive = self.archive
+        if archive is None or self.archived < buffer.next - 1:
+            raise OSError(5, self.why or "the archive is not open")
+        archive.intend(intent)
+        self._admitted.add(event_id)
+
+    def done(self, event_id: str) -> None:
+        """An admitted operation has ended; without any left, the intents are of no use."""
+        self._admitted.discard(event_id)
+        if not self._admitted and self.archive is not None:
+            self.archive.forget_intents()
+
     # --- stable storage --------------------------------------------------------------------
 
     def _written(self) -> tuple[int, int]:
@@ -204,9 +229,9 @@ class Keeper:
         with self._lock:
             archive = self.archive
             if archive is None:
-                raise OSError(5, self._why or "the archive is not open")
+                raise OSError(5, self.why or "the archive is not open")
             if self.waits:
-                raise OSError(5, self._why)
+                raise OSError(5, self.why)
             return self.archived, archive.duplicate()
 
     # --- checkpoints ---------------------------------------------------------------------------

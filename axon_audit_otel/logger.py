@@ -20,7 +20,7 @@ from . import event as _event
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter
-from .errors import ArchiveError, InvalidEventError, shown
+from .errors import ArchiveError, AuditUnavailableError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
 from .privacy import identifier
@@ -63,6 +63,14 @@ class AuditLogger:
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
         redact: A function from text to text for every free text that is recorded.
         redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        durability: What an archived event survives when the call returns: ``"process"``
+            (the default) a killed process, ``"disk"`` power loss; ``"memory"`` neither.
+        on_failure: ``"degrade"`` (the default): an operation that cannot be recorded goes
+            on, and is counted. ``"block"``: it is refused before it touches memory, with
+            `AuditUnavailableError`.
+        signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
+        checkpoint_to: Where checkpoints go besides the archive: a file, or a function.
+        checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later), else a private one.
         registry: The Prometheus registry of its metrics. Default: the default registry.
@@ -82,6 +90,11 @@ class AuditLogger:
         capture_content: bool | str | None = None,
         redact: Callable[[str], str] | None = None,
         redact_pii: bool | None = None,
+        durability: str | None = None,
+        on_failure: str | None = None,
+        signing_key: Any = None,
+        checkpoint_to: Any = None,
+        checkpoint_interval: Any = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -94,6 +107,11 @@ class AuditLogger:
                 "capture_content": capture_content,
                 "redact": redact,
                 "redact_pii": redact_pii,
+                "durability": durability,
+                "on_failure": on_failure,
+                "signing_key": signing_key,
+                "checkpoint_to": checkpoint_to,
+                "checkpoint_interval": checkpoint_interval,
             }
         )
         self.trail = Trail(self.settings, _free_name(self.settings.name), registry)
@@ -164,6 +182,7 @@ class AuditLogger:
         Raises:
             InvalidEventError: If *operation* or *status* is unknown, *duration_ms* is
                 negative, infinite or no number, or an id is no text.
+            AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
         try:
             draft = self._by_hand(
@@ -190,7 +209,26 @@ class AuditLogger:
             # It speaks of the operation that runs: one operation, one event.
             running_now.merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
-        return _event.decode(self.emit(draft))
+        event = _event.decode(self.emit(draft))
+        await self.settle()
+        if self.trail.blocks and not self.trail.is_kept:
+            msg = f"the {kind} is in no file: {self.trail.why}"
+            raise AuditUnavailableError(msg)
+        return event
+
+    async def settle(self) -> None:
+        """Wait until what was recorded is on stable storage (``durability="disk"``).
+
+        Raises:
+            AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
+        """
+        try:
+            await self.trail.settle()
+        except OSError as exc:
+            self.trail.fault("commit", exc)
+            if self.trail.blocks:
+                msg = f"not on stable storage: {exc.strerror or exc}"
+                raise AuditUnavailableError(msg) from exc
 
     def _by_hand(
         self,

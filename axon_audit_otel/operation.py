@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from . import event as _event
 from . import semconv
 from .context import baggage_identity, current_identity, running
+from .errors import AuditUnavailableError
 from .event import EventStatus, OperationType
 from .privacy import identifier, identifiers
 
@@ -86,6 +88,7 @@ class Operation:
         outer: Operation | None = None,
     ) -> None:
         self._outer = outer  # records this one, unless it ends before
+        self._event_id: str | None = None  # given by `admit`
         self.kind = kind
         self.target = target
         self.active = True
@@ -116,6 +119,30 @@ class Operation:
         self._start_span()
         self._token = running.set(self)
         self._started = perf_counter_ns()
+
+    def admit(self) -> None:
+        """Journal the intent (``on_failure="block"``), or refuse the operation.
+
+        Raises:
+            AuditUnavailableError: If it, or its outcome, could not be recorded.
+        """
+        now = time_ns()
+        self._event_id = _event.new_event_id(now)
+        facts = {
+            "event_id": self._event_id,
+            "operation": self.kind.operation.value,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "subject_id": self.subject_id,
+            "time": _event.format_time(now // 1000),
+        }
+        try:
+            self.trail.admit(self._event_id, _event.encode_fields(facts))
+        except OSError as exc:
+            msg = f"{self.kind.operation.value} refused: it cannot be recorded ({exc})"
+            refusal = AuditUnavailableError(msg)
+            self.fail(refusal)
+            raise refusal from exc
 
     # --- facts, noted by the kinds ---------------------------------------------------------
 
@@ -259,6 +286,8 @@ class Operation:
             self.audit.emit(draft, self._context)
         except Exception as fault:
             self.trail.fault("record", fault)
+        if self._event_id is not None:
+            self.trail.done(self._event_id)
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.seen, self.arguments, self.target = Seen(), {}, None
 
@@ -282,6 +311,7 @@ class Operation:
             entry_ids=identifiers([*deleted, *ids]),
             metadata=self.trail.privacy.metadata(self.metadata),
             duration_ms=elapsed_ns // 1000 / 1000,
+            event_id=self._event_id,
             time_ns=time_ns(),
             entries=handled if self.entries is None else self.entries,
             trail=self.trail,
@@ -328,6 +358,11 @@ class Operation:
                 attributes[name] = value
         attributes.update(self.span_attributes)
         return attributes
+
+    async def settle(self) -> None:
+        """Wait until the event is on stable storage, where that is promised."""
+        with suppress(AuditUnavailableError):  # counted; what was done, was done
+            await self.audit.settle()
 
     def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Content of the operation, recorded where that is switched on."""

@@ -122,6 +122,8 @@ class Trail:
             for found in self._keeper.recoveries:
                 facts = {name: getattr(found, name) for name in found.__struct_fields__}
                 self._own("PARTIAL", record="unclean_end", **facts)
+            for intent in self._keeper.unfinished:
+                self._own("FAILURE", record="unfinished", **intent)
 
     def _reopen(self, keeper: Keeper) -> None:
         """In a forked child: an archive of its own, under another name."""
@@ -177,6 +179,41 @@ class Trail:
             keeper.send()
         except Exception as exc:
             self.fault("journal", exc)
+
+    # --- promises -----------------------------------------------------------------------
+
+    @property
+    def blocks(self) -> bool:
+        """Whether what cannot be recorded must not happen."""
+        return self.settings.on_failure == "block"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every event is in a file (or none is asked for)."""
+        return self._keeper is None or self._keeper.archived >= self._buffer.next - 1
+
+    @property
+    def why(self) -> str:
+        """The archive's newest failure, in words."""
+        return "" if self._keeper is None else self._keeper.why
+
+    def admit(self, event_id: str, intent: bytes) -> None:
+        """Journal what is about to be done (``on_failure="block"``).
+
+        Raises:
+            OSError: If that, or what was done before, cannot be recorded.
+        """
+        if self._keeper is not None:
+            with self._lock:
+                if self._keeper.archive is None:
+                    self._reopen(self._keeper)
+                self._keeper.admit(self._buffer, event_id, intent)
+
+    def done(self, event_id: str) -> None:
+        """An admitted operation has ended."""
+        if self._keeper is not None:
+            with self._lock:
+                self._keeper.done(event_id)
 
     async def settle(self) -> None:
         """Wait until everything appended so far is as durable as promised.

@@ -15,6 +15,7 @@ before `write` returns.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -95,7 +96,7 @@ class _Journal:
         """Append *data*, whole or not at all."""
         try:
             if os.write(self.file, data) != len(data):
-                raise OSError(28, "no space left for the whole event")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             os.ftruncate(self.file, self.end)
             raise
@@ -170,6 +171,7 @@ class Archive:
 
     def _recover(self) -> Recovery | None:
         """Seal what the writer before left in its journal."""
+        self._adopt()
         ended_well = os.fstat(self._lock).st_size == 0
         path = self._named(JOURNAL)
         if not path.is_file():
@@ -217,7 +219,7 @@ class Archive:
         size = os.fstat(self._intents).st_size
         if os.write(self._intents, intent + b"\n") != len(intent) + 1:
             os.ftruncate(self._intents, size)
-            raise OSError(28, "no space left for the intent")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def forget_intents(self) -> None:
         """Every admitted operation has its outcome."""
@@ -396,6 +398,11 @@ class Archive:
             os.fsync(journal.file)
         path = publish(journal.path)
         self._close_journal()
+        self._register(journal, path)
+        return path
+
+    def _register(self, journal: _Journal, path: Path) -> None:
+        """The line of a sealed file in the manifest."""
         self.sealed_through = journal.last
         self._manifest.add(
             SealRecord(
@@ -415,7 +422,24 @@ class Archive:
         )
         if self._sync:
             _sync_directory(self.directory)
-        return path
+
+    def _adopt(self) -> None:
+        """Register a file of ours that a killed writer sealed, and could not register."""
+        manifest = self._named(MANIFEST)
+        since = manifest.stat().st_mtime if manifest.exists() else 0.0
+        wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
+        for path in self.directory.glob("audit_*.json"):
+            status = path.stat()
+            if path.name in self._manifest.seals or status.st_mtime < since - 2:
+                continue
+            with path.open("rb") as file:
+                file.seek(max(0, status.st_size - 1024))
+                end = file.read()
+            if wanted.encode() in end[end.rfind(b"\n],") :]:
+                journal, _ = _load(path)
+                os.close(journal.file)
+                self._register(journal, path)
+                return
 
     def _close_journal(self) -> None:
         if self._journal is not None:

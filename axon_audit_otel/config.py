@@ -185,10 +185,11 @@ class Settings:
             value, source = given.get(setting.name), f"{setting.name}="
             if value is None and setting.metadata["env"]:
                 variable = cls.variable(setting.name)
-                value, source = environ.get(variable), f"{variable}="
+                # As everywhere in OpenTelemetry: empty is unset.
+                value, source = environ.get(variable) or None, f"{variable}="
                 if value is None and setting.name == "capture_content":
                     variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
-                    value, source = environ.get(variable), f"{variable}="
+                    value, source = environ.get(variable) or None, f"{variable}="
             if value is None:
                 continue
             try:

@@ -14,6 +14,7 @@ A sealed file may be compressed: ``.zst`` is then added to its name, and to noth
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import heapq
 import itertools
@@ -39,6 +40,7 @@ __all__ = [
     "open_events_file",
     "publish",
     "read_events",
+    "sealed_in",
     "sealed_name",
     "write_events",
     "write_file",
@@ -80,7 +82,15 @@ def publish(path: Path) -> Path:
             os.link(path, target)  # fails where the name is taken; a rename would not
         except FileExistsError:
             continue
-        path.unlink()
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            if not _reserve(target):
+                continue
+            os.replace(path, target)
+            return target
+        with contextlib.suppress(OSError):  # two names: the next start removes this one
+            path.unlink()
         return target
     raise AssertionError("unreachable")
 
@@ -112,6 +122,19 @@ def compress(path: Path, sha256: str) -> Path:
         temporary.unlink(missing_ok=True)
     path.unlink()
     return target
+
+
+#: What file systems without hard links answer (exFAT, some network shares).
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def _reserve(target: Path) -> bool:
+    """Take a name that is free."""
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def write_events(lines: Iterable[bytes], path: Path) -> int:
@@ -214,13 +237,18 @@ def files_of(path: Path) -> list[Path]:
             msg = f"no such file or directory: {str(path)!r}"
             raise ArchiveError(msg)
         return [path]
-    sealed = {*path.glob("audit_*.json")}
-    # Both are there while one becomes the other.
-    sealed.update(p for p in path.glob(f"audit_*.json{ZST}") if p.with_suffix("") not in sealed)
-    found = sorted({*sealed, *path.glob(f"*{JOURNAL}")}, key=_by_age)
+    found = sorted([*sealed_in(path).values(), *path.glob(f"*{JOURNAL}")], key=_by_age)
     if not found:
         msg = f"no audit files (audit_*.json) in {str(path)!r}"
         raise ArchiveError(msg)
+    return found
+
+
+def sealed_in(directory: Path) -> dict[str, Path]:
+    """The sealed files in a directory by the names that they have in a manifest."""
+    found = {sealed_name(path): path for path in directory.glob(f"audit_*.json{ZST}")}
+    # Both are there while one becomes the other.
+    found.update((path.name, path) for path in directory.glob("audit_*.json"))
     return found
 
 

@@ -93,7 +93,8 @@ class Keeper:
     def wrote(self, buffer: Buffer, line: bytes, leaf: bytes, timestamp: str) -> None:
         """An event was appended to *buffer*: bring the journal up to it. Never raises."""
         number = buffer.next - 1
-        if self._settings.durability == "memory" and number - self.archived < _BATCH:
+        held_back = min(_BATCH, buffer.capacity)
+        if self._settings.durability == "memory" and number - self.archived < held_back:
             return
         if self._retry_at or self.archived != number - 1 or self.archive is None:
             self.catch_up(buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from .privacy import identifier, identifiers
 
 if TYPE_CHECKING:
     from .logger import AuditLogger
+
+#: The SDK itself handles at most so many entries in one query.
+MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
 
@@ -296,19 +300,21 @@ class Operation:
     ) -> _event.Draft:
         ids = list(self.seen.saved) if self.entry_ids is None else self.entry_ids
         # Nothing is deleted unseen, whatever the operation.
-        deleted = [key for key in self.seen.deleted if key not in ids]
-        handled = len(ids) if self.entry_ids is not None else None
+        known = set(map(str, ids))
+        deleted = [key for key in self.seen.deleted if key not in known]
+        handled = len(ids) if self.entry_ids is not None else len(ids) + len(deleted)
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
         span = self._span.get_span_context()
         traced = span.is_valid
+        entry_ids = self._bounded(identifiers([*deleted, *ids]))
         draft = _event.draft(
             self.kind.operation.value,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
-            entry_ids=identifiers([*deleted, *ids]),
+            entry_ids=entry_ids,
             metadata=self.trail.privacy.metadata(self.metadata),
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
@@ -323,6 +329,14 @@ class Operation:
         )
         draft.sampled = traced and span.trace_flags.sampled
         return draft
+
+    def _bounded(self, ids: list[str]) -> list[str]:
+        """As many ids as an event may carry; of the others their number and digest."""
+        if len(ids) <= MAX_ENTRY_IDS:
+            return ids
+        digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+        self.metadata.update(entry_ids_total=len(ids), entry_ids_sha256=digest)
+        return ids[:MAX_ENTRY_IDS]
 
     def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or draft["status"] == "FAILURE"

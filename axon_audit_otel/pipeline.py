@@ -215,7 +215,9 @@ def serve_metrics(
             """No line on stderr for every scrape."""
 
     server = make_server(host, port, _metrics_app(registry), Server, handler_class=Quiet)
-    thread = threading.Thread(target=server.serve_forever, name="axon-audit-metrics", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(0.05,), name="axon-audit-metrics", daemon=True
+    )
     thread.start()
     return MetricsServer(server, thread, host)
 

@@ -64,6 +64,8 @@ def _national(number: str) -> bool:
 _NAMES = (
     r"password|passwd|pwd|passphrase|(?:client[_-]?)?secret|api[_-]?key|(?:access|auth)[_-]?token"
 )
+_SECRET_NAME = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES}))")
+_SECRET_VALUE = "[REDACTED:secret]"  # noqa: S105
 _SECRET = (
     r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?"
     r"(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)"
@@ -247,7 +249,7 @@ class Privacy:
                 if not math.isfinite(value):
                     return None
             elif kind is int:
-                if not -_INT64 <= value < _INT64:
+                if not -_INT64 <= value < 10**12:  # larger ones may be card numbers
                     return None
             elif kind is list and len(value) <= 64:
                 if not all(type(item) is str for item in value):
@@ -259,11 +261,15 @@ class Privacy:
             result[key] = value
         return result if size <= MAX_TOTAL else None
 
+    def is_secret(self, key: Any) -> bool:
+        """Whether what has this name is a secret, whatever its shape."""
+        return self._pii and isinstance(key, str) and _SECRET_NAME.fullmatch(key[:64]) is not None
+
     def _is_harmless(self, key: Any) -> bool:
         """Whether *key* can stay as it is; the answer is kept for the next event."""
         if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
             return False
-        if _SUSPECT.search(key) is not None:
+        if _SUSPECT.search(key) is not None or self.is_secret(key):
             return False
         if len(self._harmless) < MAX_ITEMS:
             self._harmless.add(key)
@@ -303,6 +309,8 @@ class _Cleaner:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, int):
+            if 10**12 <= value < 10**19 and self._privacy.text(text := str(int(value))) != text:
+                return self._privacy.text(text)  # a card number
             return int(value) if -_INT64 <= value < _INT64 else identifier(int(value))
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else f"[{float(value)}]"
@@ -338,9 +346,12 @@ class _Cleaner:
         result: dict[str, Any] = {}
         for key, item in _first(value.items()):
             name = self._privacy.key(key) if isinstance(key, str) else identifier(key)
-            if name in result:  # the same only since it is text, redacted or cut
-                name = f"{name} ({len(result) + 1})"
-            result[name] = self.clean(item, depth + 1)
+            number, unique = 1, name
+            while unique in result:  # the same only since it is text, redacted or cut
+                number += 1
+                unique = f"{name} ({number})"
+            secret = self._privacy.is_secret(key)
+            result[unique] = _SECRET_VALUE if secret else self.clean(item, depth + 1)
         if len(value) > MAX_ITEMS:
             result["[dropped]"] = f"{len(value) - MAX_ITEMS} more"
         return result

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,11 +20,12 @@ from rich.console import Console
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
 from .export import FORMATS, export_events
-from .files import files_of, read_events
+from .files import files_of
 from .follow import Follower, age, newest
 from .query import Query
 from .render import EventLines, local, statistics, user_table
 from .report import summarise
+from .search import search
 from .version import __version__
 
 __all__ = ["main"]
@@ -161,12 +162,11 @@ def query(path: Path, as_json: bool, **filters: Any) -> None:
     With --json: one event a line, the bytes as recorded. Times without a zone are local.
     """
     asked = _query(filters)
-    matching = _Counted(replace(asked, limit=None).select(read_events(path)))
-    found = newest(matching, asked.limit)
+    found = _Counted(search(path, asked))
     _print_events(found, as_json)
     if not as_json:
-        shown = f"{len(found):,} of " if asked.limit else ""
-        click.echo(shown + _events(matching.count), err=True)
+        which = "the newest " if found.count == asked.limit else ""
+        click.echo(which + _events(found.count), err=True)
 
 
 @main.command()
@@ -178,7 +178,7 @@ def stats(path: Path, user: str | None, as_json: bool) -> None:
 
     With --json: one object; durations in milliseconds.
     """
-    summary = summarise(Query.of(user_id=user).select(read_events(path)))
+    summary = summarise(search(path, Query.of(user_id=user), oldest_first=True))
     if as_json:
         _print_json(summary if user is None else {"user_id": user, **summary})
         return
@@ -206,7 +206,7 @@ def tail(path: Path, count: int, follow: bool, as_json: bool) -> None:
     With --json: one event a line, the bytes as recorded.
     """
     if not follow:
-        _print_events(reversed(newest(read_events(path), count)), as_json)
+        _print_events(reversed(list(search(path, Query(limit=count)))), as_json)
         return
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         _print_events(reversed(newest(follower.poll(), count)), as_json)
@@ -240,9 +240,9 @@ def export(
     name = form or out.suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
     _check_target(out, path, force)
-    events: Any = replace(asked, limit=None).select(read_events(path))
+    events: Any = search(path, asked, oldest_first=asked.limit is None)
     if asked.limit is not None:
-        events = reversed(newest(events, asked.limit))
+        events = reversed(list(events))
     written = export_events(events, out.resolve(), name)
     if as_json:
         _print_json({"path": str(out), "format": name, "events": written})
@@ -310,7 +310,7 @@ def _check_target(out: Path, path: Path, force: bool) -> None:
     target, name = out.resolve(), repr(str(out))
     if target in {file.resolve() for file in files_of(path)}:
         raise click.ClickException(f"{name} is one of the files to be read")
-    if target.parent == path.resolve() and target.match("audit_*.json"):
+    if target.parent == path.resolve() and target.match("audit_*.json*"):
         raise click.ClickException(f"{name} would become part of {str(path)!r}: use another name")
     if target.exists() and not target.is_file():
         raise click.ClickException(f"{name} is no regular file")
@@ -337,9 +337,11 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
         out.flush()
         return
     lines = EventLines(_console())
+    events = iter(events)
+    first = list(islice(events, 1))  # what cannot be read is said before anything is shown
     if header:
         lines.header()
-    lines.print(events)
+    lines.print(chain(first, events))
 
 
 def _print_json(value: Any) -> None:

@@ -16,13 +16,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import heapq
 import itertools
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +28,6 @@ import msgspec
 from . import zstd
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode, format_time
-from .manifest import MANIFEST, SealRecord, read_manifest
 
 __all__ = [
     "compress",
@@ -262,49 +258,19 @@ def _by_age(path: Path) -> tuple[bool, str, int]:
 
 
 def read_events(path: Path) -> Iterator[AuditEvent]:
-    """The events of a file or of a directory's files, oldest first, one line at a time.
+    """The events of a file in its order, one line at a time.
 
-    Trails that share a directory are merged by time. A journal's torn last line is passed
-    over. JSON that is not laid out one event a line (somebody's pretty-printer) is read whole.
+    A journal's torn last line is passed over. JSON that is not laid out one event a line
+    (somebody's pretty-printer) is read whole.
 
     Raises:
-        ArchiveError: If a file cannot be read or holds no audit events.
+        ArchiveError: If it cannot be read or holds no audit events.
     """
-    files = files_of(path)
-    if len(files) == 1:
-        return _read_all(files)
-    trails: defaultdict[str, list[Path]] = defaultdict(list)
-    writers = _writers(path)
-    for file in files:
-        writer = file.stem if file.suffix == JOURNAL else writers.get(sealed_name(file), "")
-        trails[writer].append(file)
-    return heapq.merge(*map(_read_all, trails.values()), key=_time_of)
-
-
-def _time_of(event: AuditEvent) -> datetime:
-    return event.timestamp
-
-
-def _writers(directory: Path) -> dict[str, str]:
-    """Which trail wrote which sealed file, as the manifests say."""
-    result: dict[str, str] = {}
-    for manifest in directory.glob(f"*{MANIFEST}"):
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            for _, record in read_manifest(manifest):
-                if isinstance(record, SealRecord):
-                    result[record.file] = manifest.stem
-    return result
-
-
-def _read_all(files: Iterable[Path]) -> Iterator[AuditEvent]:
-    for file in files:
-        try:
-            yield from _read_file(file)
-        except (OSError, InvalidEventError) as exc:
-            if isinstance(exc, ArchiveError):
-                raise
-            msg = f"cannot read {str(file)!r}: {exc}"
-            raise ArchiveError(msg) from exc
+    try:
+        yield from _read_file(path)
+    except (OSError, InvalidEventError) as exc:
+        msg = f"cannot read {str(path)!r}: {exc}"
+        raise ArchiveError(msg) from exc
 
 
 def _read_file(path: Path) -> Iterator[AuditEvent]:

@@ -20,7 +20,7 @@ from . import event as _event
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter
-from .errors import ArchiveError, AuditUnavailableError, InvalidEventError, shown
+from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
 from .privacy import identifier
@@ -296,6 +296,7 @@ class AuditLogger:
         limit: int | None = None,
         *,
         subject_id: str | None = None,
+        archived: bool = False,
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
 
@@ -309,9 +310,13 @@ class AuditLogger:
             entry_ids: Events that touch any of these entries.
             limit: At most so many.
             subject_id: Whose data it was, where the actor was known as well.
+            archived: Also those in the files of the archive, of other writers as well. It
+                reads files: in a coroutine, use `asyncio.to_thread`.
 
         Raises:
             InvalidEventError: If a filter cannot be meant.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If a file cannot be read.
         """
         query = Query.of(
             operation=operation,
@@ -324,7 +329,12 @@ class AuditLogger:
             end_time=end_time,
             limit=limit,
         )
-        return list(self.trail.search(query))
+        if not archived:
+            return list(self.trail.search(query))
+        if self.settings.auto_export_path is None:
+            msg = "archived=True: there is no archive (auto_export_path)"
+            raise AuditConfigError(msg)
+        return list(self.trail.search_all(query))
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, from its Prometheus metrics.

@@ -22,6 +22,7 @@ from .merkle import leaf_hash
 from .metrics import TrailMetrics
 from .privacy import Privacy
 from .query import Query
+from .search import search
 
 __all__ = ["Trail"]
 
@@ -293,6 +294,31 @@ class Trail:
                 query.keys, query.entry_ids, query.start_us, query.end_us
             )
         return query.select(map(_event.decode, self._lines(numbers)))
+
+    def search_all(self, query: Query) -> Iterator[AuditEvent]:
+        """The events in memory and in files that answer *query*, newest first.
+
+        Raises:
+            ArchiveError: If a file cannot be read.
+        """
+        directory, keeper = self.settings.auto_export_path, self._keeper
+        if directory is None or keeper is None:
+            return self.search(query)
+        with self._lock:
+            writer = "" if keeper.archive is None else keeper.archive.writer
+            before = self._buffer.first
+            numbers = self._buffer.candidates(
+                query.keys, query.entry_ids, query.start_us, query.end_us
+            )
+        lines: list[bytes] = []
+        while chunk := list(islice(numbers, _READ_AT_ONCE)):
+            with self._lock:
+                lines += self._buffer.lines(chunk)
+                if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
+                    before = self._buffer.first
+                    break
+        recent = filter(query.matches, map(_event.decode, lines))
+        return search(directory, query, recent=recent, writer=writer, before=before)
 
     def lines(self) -> Iterator[bytes]:
         """Every event in memory as its bytes, oldest first."""

@@ -278,13 +278,13 @@ class TestQuery:
             assert _sequences(cli("query", tmp_path, "--json")) == [1]
 
     def test_table(self, cli: Cli, trail: Path) -> None:
-        """A line per event with its facts, and how many there are of how many."""
+        """A line per event with its facts, and how many there are."""
         result = cli("query", trail, "--limit", "3")
         header, newest, _, failed = result.stdout.splitlines()
         assert header.split() == ["time", "(UTC)", "operation", "status", "user", "ms", "what"]
         assert newest.split() == ["2025-01-17", "12:00", "FORGET", "PARTIAL", "alice", "1.50"]
         assert failed.endswith("TimeoutError")
-        assert result.stderr == "3 of 5 events\n"
+        assert result.stderr == "the newest 3 events\n"
 
     def test_ids_of_any_kind_fit(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
         """Long, wide and empty ids leave the columns where they are, within 80 cells."""

@@ -1,0 +1,355 @@
+"""One reader for an archive: the events in its files that answer a query, in their order.
+
+A writer's events are in its sealed files, as its manifest lists them, and then in its journal;
+several writers are merged by time. Only files whose time range can match are opened, and only
+lines that contain what is asked for are decoded: a value stands in a line as the very bytes it
+is encoded to, so that looking for these misses nothing (and what else contains them is sorted
+out after decoding). Memory holds a block of a file, or what is found in a compressed one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from .errors import ArchiveError, InvalidEventError
+from .event import AuditEvent, decode
+from .files import HEAD, JOURNAL, files_of, open_events_file, read_events, sealed_in
+from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+from .merkle import leaf_hash
+from .query import Query
+from .sieve import Sieve
+
+__all__ = ["search"]
+
+_BLOCK = 1 << 18  # larger ones are slower: they leave the cache
+_LAST_LINE = 4096  # more than the last line of a sealed file is long
+
+
+def search(
+    path: Path,
+    query: Query,
+    *,
+    oldest_first: bool = False,
+    recent: Iterable[AuditEvent] | None = None,
+    writer: str = "",
+    before: int | None = None,
+) -> Iterator[AuditEvent]:
+    """The events at *path* that answer *query*, newest first, up to its limit.
+
+    Args:
+        path: A file, or a directory.
+        query: What is asked for.
+        oldest_first: The other way round.
+        recent: Events from memory that answer *query*, newest first: the newest of *writer*.
+            With them, there need not be anything at *path*.
+        writer: Whose events numbered *before* and above are not taken from its files.
+        before: See *writer*.
+
+    Raises:
+        ArchiveError: If nothing is at *path*, or a file cannot be read.
+    """
+    sieve, newest = Sieve(query), not oldest_first
+    with ExitStack() as stack:
+        try:
+            runs = _runs_at(path, sieve, stack)
+            if not runs and recent is None:
+                files_of(path)  # says so, if there is nothing
+        except OSError as exc:
+            raise _unreadable(path, exc) from exc
+        streams: list[Iterator[AuditEvent]] = []
+        for run in runs:
+            own = bool(writer) and run.writer == writer
+            found = run.events(query, sieve, newest, before if own else None)
+            if own and recent is not None:
+                found, recent = chain(recent, found), None
+            streams.append(found)
+        if recent is not None:
+            streams.append(iter(recent))
+        if len(streams) == 1:
+            (merged,) = streams
+        else:
+            merged = _distinct(heapq.merge(*streams, key=_time_of, reverse=newest))
+        yield from islice(merged, query.limit)
+
+
+def _time_of(event: AuditEvent) -> datetime:
+    return event.timestamp
+
+
+def _age(event: AuditEvent) -> tuple[datetime, int]:
+    return event.timestamp, event.sequence
+
+
+def _distinct(events: Iterator[AuditEvent]) -> Iterator[AuditEvent]:
+    """Each event once: an export may lie beside the files that it was made from."""
+    moment: datetime | None = None
+    seen: set[tuple[str, int]] = set()
+    for event in events:
+        if event.timestamp != moment:
+            moment, seen = event.timestamp, set()
+        key = event.event_id, event.sequence
+        if key not in seen:
+            seen.add(key)
+            yield event
+
+
+def _unreadable(path: Path, exc: Exception) -> ArchiveError:
+    if isinstance(exc, ArchiveError):
+        return exc
+    return ArchiveError(f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}")
+
+
+# --- which files ------------------------------------------------------------------------------
+
+
+@dataclass
+class _File:
+    path: Path
+    first: int = 0  # numbers of its first and last event; 0: not known
+    last: int = 0
+    opened: BinaryIO | None = None
+
+
+@dataclass
+class _Run:
+    """Files that follow on each other, oldest first."""
+
+    files: list[_File]
+    writer: str = ""  # whose manifest lists them
+    ordered: bool = True  # in the order of a trail; else to be sorted by time
+
+    def events(
+        self, query: Query, sieve: Sieve, newest: bool, before: int | None
+    ) -> Iterator[AuditEvent]:
+        """Those that answer *query* and are numbered below *before*."""
+        for file in reversed(self.files) if newest else self.files:
+            if before is not None and file.first >= before:
+                continue
+            found = _events(file, query, sieve, newest)
+            if not self.ordered:
+                found = iter(sorted(found, key=_age, reverse=newest))
+            for event in found:
+                if before is None or event.sequence < before:
+                    yield event
+
+
+class _Closing(msgspec.Struct):
+    """What the last line of a sealed file says."""
+
+    exported_at: str = ""
+    trail: str = ""
+    first_sequence: int = 0
+    last_sequence: int = 0
+    previous_seal: str | None = None
+
+
+_closing_in = msgspec.json.Decoder(_Closing).decode
+
+
+def _runs_at(path: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
+    if path.is_dir():
+        return _runs_in(path, sieve, stack)
+    if not path.exists():
+        return []
+    ordered = path.suffix == JOURNAL or bool(_closing_of(path).trail)
+    return [_Run([_File(path)], ordered=ordered)]
+
+
+def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
+    """The runs in a directory, while their writers may be at work.
+
+    Journals are opened first: what is sealed after that is in them as well, and what was
+    sealed before is listed.
+    """
+    journals: dict[str, _File] = {}
+    for path in sorted(directory.glob(f"*{JOURNAL}")):
+        with suppress(FileNotFoundError):
+            file = stack.enter_context(path.open("rb"))
+            journals[path.stem] = _File(path, _first_number(file), opened=file)
+    sealed = sealed_in(directory)
+    runs, heads = {writer: _Run([], writer) for writer in journals}, {}
+    for manifest in sorted(directory.glob(f"*{MANIFEST}")):
+        run = runs.setdefault(manifest.stem, _Run([], manifest.stem))
+        heads[run.writer] = _take_recorded(manifest, sealed, run, sieve)
+    others = _take_others(sealed, runs, heads, journals)
+    for writer, journal in journals.items():
+        run = runs[writer]
+        if journal.first:  # what was sealed meanwhile is left to the journal
+            run.files = [file for file in run.files if file.first < journal.first]
+        run.files.append(journal)
+    return [run for run in [*runs.values(), *others] if run.files]
+
+
+def _take_recorded(manifest: Path, sealed: dict[str, Path], run: _Run, sieve: Sieve) -> str | None:
+    """Take the files that *manifest* lists out of *sealed*, and those that can match to *run*.
+
+    Returns:
+        The hash of its last line.
+    """
+    seals: dict[str, SealRecord | None] = {}
+    last = b""
+    with suppress(OSError, msgspec.DecodeError):  # what it does not list is read all the same
+        for line, record in read_manifest(manifest):
+            last = line
+            if isinstance(record, SealRecord):
+                seals[record.file] = record
+            elif isinstance(record, DeleteRecord):
+                seals[record.file] = None
+    for name, seal in seals.items():
+        path = sealed.pop(name, None)
+        if path and seal and sieve.can_be_within(seal.first_time, seal.last_time):
+            run.files.append(_File(path, seal.first_sequence, seal.last_sequence))
+    return leaf_hash(last).hex() if last else None
+
+
+def _take_others(
+    sealed: dict[str, Path],
+    runs: dict[str, _Run],
+    heads: dict[str, str | None],
+    journals: dict[str, _File],
+) -> list[_Run]:
+    """Runs of files that no manifest lists: copies, exports, what was sealed this moment."""
+    others: list[tuple[str, _Run]] = []
+    # An empty one is a name that was taken this moment.
+    closings = [(_closing_of(path), path) for path in sealed.values() if path.stat().st_size]
+    for closing, path in sorted(closings, key=lambda pair: pair[0].exported_at):
+        writer = closing.trail
+        file = _File(path, closing.first_sequence, closing.last_sequence)
+        if not writer:
+            others.append(("", _Run([file], ordered=False)))
+        elif writer in journals and _is_same(path, journals[writer]):
+            continue  # sealed since that was opened
+        elif writer in runs and closing.previous_seal == heads.get(writer):
+            runs[writer].files.append(file)  # its line in the manifest is yet to come
+        else:
+            fitting = (
+                run for name, run in others if name == writer and run.files[-1].last < file.first
+            )
+            run = next(fitting, None)
+            if run is None:
+                others.append((writer, _Run([file])))
+            else:
+                run.files.append(file)
+    return [run for _, run in others]
+
+
+def _is_same(path: Path, file: _File) -> bool:
+    assert file.opened is not None
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(file.opened.fileno()))
+    return False
+
+
+def _first_number(file: BinaryIO) -> int:
+    """The number of a journal's first event; 0 if it has none yet."""
+    file.readline()
+    line = file.readline()
+    with suppress(InvalidEventError):
+        return decode(line[1:-1]).sequence
+    return 0
+
+
+def _closing_of(path: Path) -> _Closing:
+    """What the last line of a file says; nothing if it is none of ours."""
+    end = b""
+    with suppress(OSError), open_events_file(path) as file:
+        if file.seekable():
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+        while block := file.read(_BLOCK):
+            end = (end + block)[-_LAST_LINE:]
+    line = end.splitlines()[-1] if end else b""
+    if line.startswith(b"],"):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return _closing_in(b"{" + line[2:])
+    return _Closing()
+
+
+# --- what is in them --------------------------------------------------------------------------
+
+
+def _events(file: _File, query: Query, sieve: Sieve, newest: bool) -> Iterator[AuditEvent]:
+    """The events of one file that answer *query*."""
+    try:
+        with file.opened or open_events_file(file.path) as opened:
+            if opened.seekable():
+                opened.seek(0)
+            head = opened.readline()
+            if head == HEAD:
+                for line in _lines(opened, sieve, newest):
+                    event = decode(line)
+                    if query.matches(event):
+                        yield event
+            elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
+                found = filter(query.matches, read_events(file.path))
+                yield from sorted(found, key=_age, reverse=newest)
+    except FileNotFoundError:
+        return  # deleted since it was listed
+    except (OSError, InvalidEventError) as exc:
+        if isinstance(exc, ArchiveError):
+            raise
+        raise _unreadable(file.path, exc) from exc
+
+
+def _lines(file: BinaryIO, sieve: Sieve, newest: bool) -> Iterator[bytes]:
+    """What passes *sieve* of a file whose first line has been read."""
+    if not newest:
+        for block in _blocks(file):
+            yield from sieve.lines(block)
+    elif file.seekable():
+        for block in _blocks_from_the_end(file):
+            yield from reversed(sieve.lines(block))
+    else:
+        found = [sieve.lines(block) for block in _blocks(file)]
+        while found:
+            yield from reversed(found.pop())
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The rest of a file in blocks of whole lines, without a torn last one.
+
+    Raises:
+        InvalidEventError: If it is compressed, and has no last line.
+    """
+    rest = block = b""
+    while data := file.read(_BLOCK):
+        whole, newline, after = data.rpartition(b"\n")
+        if newline:
+            block = rest + whole + newline
+            rest = after
+            yield block
+        else:
+            rest += data
+    last = block[block.rfind(b"\n", 0, -1) + 1 :]
+    if not file.seekable() and (rest or not last.startswith(b"],")):
+        raise InvalidEventError("its end is missing")
+
+
+def _blocks_from_the_end(file: BinaryIO) -> Iterator[bytes]:
+    """The same, the last block first."""
+    end = file.seek(0, os.SEEK_END)
+    rest: bytes | None = None  # the end of a line that begins further ahead
+    while end > len(HEAD):
+        start = max(len(HEAD), end - _BLOCK)
+        file.seek(start)
+        data = file.read(end - start)
+        end = start
+        if rest is None:  # the writer may be in the middle of the last line
+            whole = data.rfind(b"\n") + 1
+            if not whole:
+                continue
+            data, rest = data[:whole], b""
+        data += rest
+        cut = data.find(b"\n") + 1 if start > len(HEAD) else 0
+        rest = data[:cut]
+        if cut < len(data):
+            yield data[cut:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,6 @@ class _Keys(msgspec.Struct):
 
     operation: str
     status: str
-    entry_ids: list[str]
     user_id: str | None = None
     session_id: str | None = None
     subject_id: str | None = None
@@ -56,8 +56,7 @@ class Buffer:
         self._ordered = True  # times never went back: they can be bisected
         self._last_time = -(2**63)
         self._postings: dict[str, dict[str, array[int]]] = {name: {} for name in INDEXED}
-        # By hash: a quarter of the memory of the text; whoever reads checks the event.
-        self._entries: dict[int, int | array[int]] = {}
+        self._entries = _EntryIndex()
 
     def __len__(self) -> int:
         return self.next - self.first
@@ -89,18 +88,9 @@ class Buffer:
                     postings[key] = array("Q", (sequence,))
                 else:
                     found.append(sequence)
-        for entry_id in fields["entry_ids"]:
-            self._add_entry(hash(entry_id), sequence)
-
-    def _add_entry(self, key: int, sequence: int) -> None:
-        found = self._entries.get(key)
-        if found is None:
-            self._entries[key] = sequence
-        elif isinstance(found, int):
-            if found != sequence:
-                self._entries[key] = array("Q", (found, sequence))
-        elif found[-1] != sequence:
-            found.append(sequence)
+        entry_ids = fields["entry_ids"]
+        if entry_ids:
+            self._entries.add(sequence, entry_ids)
 
     def _evict(self) -> None:
         """Let the oldest event go."""
@@ -114,14 +104,7 @@ class Buffer:
             found = postings.get(key)
             if found is not None and _spent(found, sequence):
                 del postings[key]
-        for entry_id in keys.entry_ids:
-            hashed = hash(entry_id)
-            entry = self._entries.get(hashed)
-            if isinstance(entry, int):
-                if entry == sequence:
-                    del self._entries[hashed]
-            elif entry is not None and _spent(entry, sequence):
-                del self._entries[hashed]
+        self._entries.drop_before(self.first)
 
     def lines(self, numbers: Iterable[int]) -> list[bytes]:
         """The events with those numbers, as far as they are still held."""
@@ -144,15 +127,8 @@ class Buffer:
         for name, key in keys.items():
             chosen = _shorter(chosen, self._postings[name].get(key, ()), low, high)
         if entry_ids is not None:
-            chosen = _shorter(chosen, self._touching(entry_ids), low, high)
+            chosen = _shorter(chosen, self._entries.find(entry_ids), low, high)
         return reversed(chosen)
-
-    def _touching(self, entry_ids: Iterable[str]) -> list[int]:
-        numbers: set[int] = set()
-        for entry_id in entry_ids:
-            found = self._entries.get(hash(entry_id), ())
-            numbers.update((found,) if isinstance(found, int) else found)
-        return sorted(numbers)
 
     def _bounds(self, start_us: int | None, end_us: int | None) -> tuple[int, int]:
         """The range of numbers that can lie in a time range (both ends included)."""
@@ -172,6 +148,55 @@ class Buffer:
 
     def _time(self, sequence: int) -> int:
         return self._times[sequence % self.capacity]
+
+
+class _EntryIndex:
+    """Which events touch an entry: eight bytes for each entry of each event.
+
+    Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
+    of the entry (54 bits) and the event's place in the block; whoever reads checks the event.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: deque[tuple[int, array[int]]] = deque()
+        self._number = 0  # of the block that is filled now
+        self._open: list[int] = []
+
+    def add(self, sequence: int, entry_ids: Iterable[str]) -> None:
+        """Event *sequence* touches *entry_ids*."""
+        number = sequence >> _BITS
+        if number != self._number:
+            if self._open:
+                self._blocks.append((self._number, array("Q", sorted(self._open))))
+            self._number, self._open = number, []
+        place = sequence & _PLACE
+        for entry_id in entry_ids:
+            self._open.append((hash(entry_id) << _BITS & _HASH) | place)
+
+    def drop_before(self, sequence: int) -> None:
+        """Forget the blocks whose events have all left."""
+        while self._blocks and self._blocks[0][0] < sequence >> _BITS:
+            self._blocks.popleft()
+
+    def find(self, entry_ids: Iterable[str]) -> list[int]:
+        """The numbers of the events that touch any of *entry_ids*, ascending."""
+        wanted = {hash(entry_id) << _BITS & _HASH for entry_id in entry_ids}
+        found: set[int] = set()
+        for number, block in self._blocks:
+            for key in wanted:
+                index = bisect_left(block, key)
+                while index < len(block) and block[index] & _HASH == key:
+                    found.add(number << _BITS | block[index] & _PLACE)
+                    index += 1
+        for item in self._open:
+            if item & _HASH in wanted:
+                found.add(self._number << _BITS | item & _PLACE)
+        return sorted(found)
+
+
+_BITS = 10
+_PLACE = (1 << _BITS) - 1
+_HASH = (1 << 64) - 1 - _PLACE
 
 
 def _spent(postings: array[int], sequence: int) -> bool:

@@ -146,10 +146,15 @@ class Draft(dict[str, Any]):
     and, once captured, the final bytes ride along.
     """
 
-    __slots__ = ("encoded", "entries", "sampled", "shared", "time_us", "trail")
+    __slots__ = (
+        *("encoded", "entries", "previous_hash", "sampled"),
+        *("sequence", "shared", "time_us", "trail"),
+    )
 
     encoded: bytes | None
     entries: int
+    previous_hash: str | None  # its place, once captured
+    sequence: int
     sampled: bool
     shared: bool  # whether others read its record as well
     time_us: int

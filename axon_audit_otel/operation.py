@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -55,16 +55,18 @@ class Kind:
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
 
 
-@dataclass
 class Seen:
     """What reached the storage adapters while an operation ran; dicts are ordered sets."""
 
-    saved: dict[str, Any] = field(default_factory=dict)  # id -> entry
-    deleted: dict[str, None] = field(default_factory=dict)
-    found: dict[tuple[int, str], Any] = field(default_factory=dict)  # by get: adapter, id
-    queried: dict[str, Any] = field(default_factory=dict)  # by query: id -> entry
-    listed: set[int] = field(default_factory=set)  # adapters asked for all their entries
-    failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+    __slots__ = ("deleted", "failed", "found", "listed", "queried", "saved")
+
+    def __init__(self) -> None:
+        self.saved: dict[str, Any] = {}  # id -> entry
+        self.deleted: dict[str, None] = {}
+        self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
+        self.queried: dict[str, Any] = {}  # by query: id -> entry
+        self.listed: set[int] = set()  # adapters asked for all their entries
+        self.failed: dict[tuple[str, str], BaseException] = {}
 
     def take(self, other: Seen, failures: bool) -> None:
         """What an operation inside this one saw; its *failures* if it did not raise them."""
@@ -189,9 +191,10 @@ class Operation:
         self._attached: Any = None
         self._span = trace.get_current_span()
         self._context: Any = None
-        self._own_span = False
+        self._own_span = self._telemetry = False
         try:
-            if self._outer is not None or not is_instrumentation_enabled():
+            self._telemetry = is_instrumentation_enabled()
+            if self._outer is not None or not self._telemetry:
                 return  # suppressed is telemetry; the audit event is none
             attributes: dict[str, Any] = {semconv.AXON_OPERATION: self.kind.operation.value}
             if self.gen_ai is not None:
@@ -341,7 +344,7 @@ class Operation:
     def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or draft["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
-        if self.gen_ai is not None and is_instrumentation_enabled():
+        if self.gen_ai is not None and self._telemetry:
             name = {semconv.GEN_AI_OPERATION_NAME: self.gen_ai}
             self._signals.duration.record(seconds, {**name, **error})
         if not self._own_span:

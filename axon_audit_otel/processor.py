@@ -54,7 +54,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                 if body.trail is self.trail and body.encoded is None:
                     self.capture(body)
                     if body.shared:
-                        _enrich(record, body.encoded)
+                        _enrich(record, body)
             elif self._takes(record):
                 event = _from_record(record, self.trail)
                 self.capture(event)
@@ -96,24 +96,16 @@ _SEEN = "_axon_audit_seen"  # which trails have captured a record
 _OURS = 0  # one that `AuditLogger` emitted: captured by its trail, and by no other
 
 
-def _enrich(record: Any, line: bytes | None) -> None:
+def _enrich(record: Any, event: Draft) -> None:
     """Let the processors after this one see what was recorded."""
-    assert line is not None
+    assert event.encoded is not None
     record.__dict__[_SEEN] = {_OURS}
-    record.body = line.decode()
+    record.body = event.encoded.decode()
     if record.attributes is not None:
-        place = _place_of(line)
-        record.attributes[semconv.AUDIT_SEQUENCE_NUMBER] = place.sequence
-        if place.previous_hash is not None:
-            record.attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = place.previous_hash
+        record.attributes[semconv.AUDIT_SEQUENCE_NUMBER] = event.sequence
+        if event.previous_hash is not None:
+            record.attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = event.previous_hash
 
-
-class _Place(msgspec.Struct):
-    sequence: int
-    previous_hash: str | None = None
-
-
-_place_of = msgspec.json.Decoder(_Place).decode
 
 _BY_GEN_AI_NAME = {
     semconv.CREATE_MEMORY: OperationType.STORE,

@@ -60,6 +60,7 @@ class Trail:
         self._lock = threading.Lock()
         self._head: str | None = None  # hash of the newest event
         self._told: set[str] = set()
+        self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
         if settings.auto_export_path is not None:
@@ -95,6 +96,7 @@ class Trail:
         buffer, keeper = self._buffer, self._keeper
         if keeper is not None and keeper.archive is None:
             self._reopen(keeper)
+        draft.sequence, draft.previous_hash = buffer.next, self._head
         line = _event.place(payload, buffer.next, self._head)
         if len(buffer) == buffer.capacity and (keeper is None or buffer.first > keeper.archived):
             self.metrics.evicted.inc()
@@ -103,7 +105,9 @@ class Trail:
         self._head = leaf.hex()
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
-        self.metrics.buffer_events.set(len(buffer))
+        if len(buffer) != self._shown:
+            self._shown = len(buffer)
+            self.metrics.buffer_events.set(self._shown)
         return line
 
     def _own(self, status: str, **facts: Any) -> None:
@@ -241,6 +245,7 @@ class Trail:
             lost = self._buffer.next - max(self._buffer.first, archived + 1)
             self.metrics.evicted.inc(lost)
             self._buffer.reset(self._buffer.next)
+            self._shown = 0
             self.metrics.buffer_events.set(0)
 
     def fault(self, stage: str, exc: BaseException) -> None:

@@ -17,6 +17,8 @@ from .instrumentor import AxonInstrumentor
 from .logger import AuditLogger
 from .pipeline import configure, serve_metrics
 from .processor import AuditLogRecordProcessor
+from .verdict import VerifyReport
+from .verify import verify
 from .version import __version__
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "EventStatus",
     "InvalidEventError",
     "OperationType",
+    "VerifyReport",
     "__version__",
     "audit_context",
     "configure",
     "serve_metrics",
+    "verify",
 ]

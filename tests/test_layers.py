@@ -11,15 +11,15 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "zstd"},
-    {"event", "privacy", "checkpoint"},
-    {"config"},
+    {"semconv", "errors", "version", "merkle", "verdict", "zstd"},
+    {"event", "privacy", "chain", "checkpoint"},
+    {"config", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},
-    {"archive", "follow", "export", "search"},
-    {"commit"},
-    {"keeper"},
-    {"trail"},
+    {"archive", "follow", "export", "search", "scan", "ledger"},
+    {"commit", "segments", "proof"},
+    {"keeper", "writer"},
+    {"trail", "verify"},
     {"processor"},
     {"emitter"},
     {"logger"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"__init__"},
     {"scenario", "render"},
     {"report"},
-    {"demo"},
+    {"demo", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]
@@ -87,10 +87,12 @@ def test_public_names() -> None:
         "EventStatus",
         "InvalidEventError",
         "OperationType",
+        "VerifyReport",
         "__version__",
         "audit_context",
         "configure",
         "serve_metrics",
+        "verify",
     }
     for name in axon_audit_otel.__all__:
         assert getattr(axon_audit_otel, name) is not None

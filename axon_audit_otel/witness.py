@@ -1,0 +1,142 @@
+"""The checkpoints that a verification goes by: those beside the archive, and those given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .checkpoint import Checkpoint, VerifyingKey
+from .errors import InvalidEventError
+from .verdict import Findings
+
+__all__ = ["SUFFIXES", "Statement", "Witnesses", "notes_in"]
+
+SUFFIXES = (".checkpoint", ".checkpoints")
+_START = "axon-audit/"
+
+
+class Statement(NamedTuple):
+    """A checkpoint.
+
+    Attributes:
+        checkpoint: What it says.
+        source: Where it was found.
+        outside: Whether the caller gave it.
+        proves: Whether an attacker could not have made it: signed by a given key, or, where
+            no key was given, kept elsewhere.
+    """
+
+    checkpoint: Checkpoint
+    source: str
+    outside: bool
+    proves: bool
+
+    @property
+    def writer(self) -> str:
+        """The writer it speaks of."""
+        return self.checkpoint.origin.split("/")[1]
+
+    @property
+    def id(self) -> str:
+        """The trail it speaks of; "new" before that had a manifest."""
+        return self.checkpoint.origin.split("/")[-1]
+
+
+def notes_in(lines: Iterable[str]) -> Iterator[str]:
+    """The notes in a text; one that was cut off in the middle of a line is passed over."""
+    note: list[str] = []
+    for line in lines:
+        if line.startswith(_START) and note:
+            yield "".join(note)
+            note = []
+        if note or line.strip():
+            note.append(line)
+    if note and note[-1].endswith("\n"):
+        yield "".join(note)
+
+
+class Witnesses:
+    """Collects checkpoints, each state of a trail once.
+
+    Args:
+        keys: If any are given, one of them must have signed every checkpoint.
+        findings: Takes those that are not signed, or cannot be read.
+    """
+
+    def __init__(self, keys: list[VerifyingKey], findings: Findings) -> None:
+        self._keys = keys
+        self._findings = findings
+        self._statements: dict[tuple[object, ...], Statement] = {}
+
+    def given(self, texts: Iterable[str]) -> None:
+        """Take what the caller kept elsewhere.
+
+        Raises:
+            InvalidEventError: If there is no checkpoint in one of *texts*.
+        """
+        for text in texts:
+            ended = text if text.endswith("\n") else f"{text}\n"
+            notes = list(notes_in(ended.splitlines(keepends=True)))
+            for note in notes or [ended]:
+                self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
+
+    def found(self, path: Path) -> None:
+        """Take what lies beside the archive."""
+        try:
+            # A damaged byte is no reason to pass over the other notes.
+            with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+                for note in notes_in(file):
+                    try:
+                        self._take(Checkpoint.parse(note), note, path.name, False)
+                    except InvalidEventError:
+                        words = "a note in it is no checkpoint"
+                        self._findings.add(path.name, None, "unreadable", words)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            words = f"cannot be read: {exc.strerror or exc}"
+            self._findings.add(path.name, None, "unreadable", words)
+
+    def _take(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
+        signed = bool(self._keys) and self._is_signed(note)
+        if self._keys and not signed:
+            names = " or ".join(key.name for key in self._keys)
+            words = f"a checkpoint in it is not signed by {names}"
+            self._findings.add(source, None, "wrong_key", words)
+            return
+        statement = Statement(checkpoint, source, outside, signed or (outside and not self._keys))
+        state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)
+        key = (*state, checkpoint.head)
+        known = self._statements.get(key)
+        if known is None or (statement.proves, checkpoint.time) > (
+            known.proves,
+            known.checkpoint.time,
+        ):
+            self._statements[key] = statement
+
+    def _is_signed(self, note: str) -> bool:
+        try:
+            Checkpoint.parse(note, self._keys)
+        except InvalidEventError:
+            return False
+        return True
+
+    def about(self, writer: str, trail: str | None) -> list[Statement]:
+        """Those of one trail, by the number of their newest event."""
+        found = [
+            statement
+            for statement in self._statements.values()
+            if statement.id == trail
+            or (statement.writer == writer and (trail is None or statement.id == "new"))
+        ]
+        return sorted(found, key=lambda s: (s.checkpoint.events, s.checkpoint.size))
+
+    def others(self, known: Iterable[Statement]) -> list[Statement]:
+        """Those that are none of *known*."""
+        seen = {id(statement) for statement in known}
+        return [s for s in self._statements.values() if id(s) not in seen]
+
+    def sizes(self) -> set[int]:
+        """Of the manifests that they speak of."""
+        return {statement.checkpoint.size for statement in self._statements.values()}

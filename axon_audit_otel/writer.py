@@ -1,0 +1,390 @@
+"""Verifies what one writer left: its sealed files, its journal, its checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from .chain import ANY, Chain, outside
+from .files import JOURNAL, ZST, open_events_file
+from .ledger import Ledger, Line
+from .manifest import SealRecord
+from .scan import Closing, Content, Witnessed, first_number, parse_closing, scan
+from .segments import Segment
+from .verdict import Findings, Kind, WriterReport, numbers
+from .witness import Statement
+
+__all__ = ["WriterCheck"]
+
+#: What a seal says of its file, and the words for it.
+_FIELDS = {
+    "first_sequence": "first number",
+    "last_sequence": "last number",
+    "events": "number of events",
+    "first_time": "earliest time",
+    "last_time": "latest time",
+    "head": "newest hash",
+    "root": "Merkle root",
+    "bytes": "size",
+    "sha256": "digest",
+}
+
+
+class WriterCheck:
+    """The verification of one writer's trail.
+
+    Args:
+        ledger: Its manifest.
+        segments: Its sealed files.
+        statements: The checkpoints about it, by their newest event.
+        findings: Takes the damage.
+        progress: Takes the number of bytes read.
+        asked: Name of the one file to be verified; the others are passed over.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        segments: list[Segment],
+        statements: list[Statement],
+        findings: Findings,
+        progress: Callable[[int], None],
+        asked: str | None,
+    ) -> None:
+        self._ledger = ledger
+        self._segments = segments
+        self._statements = statements
+        self._findings = findings
+        self._progress = progress
+        self._asked = asked
+        self._report = WriterReport(writer=ledger.path.stem, id=ledger.id)
+        self._chain = Chain(findings.add, self._miss)
+        self._witnessed = Witnessed({s.checkpoint.events for s in statements})
+        self._missing: list[tuple[str, int, int, bool]] = []
+        self._unclaimed: list[int] = []  # of a file: events that no other continues
+        # Told only if nothing better is known of the file: which, and a finding.
+        self._doubts: list[tuple[str, str, int | None, str]] = []
+        self._gone: list[SealRecord] = []  # of files that are not there, or not to be read
+        self._newest = ledger.name  # the newest file
+
+    def run(self, journal: BinaryIO | None) -> WriterReport:
+        """Read everything, and say what is wrong with it."""
+        self._confirm_lines()
+        if self._segments and not self._ledger.begins:
+            self._chain.jump(self._segments[0].first - 1, ANY)
+        for segment in self._segments:
+            self._check(segment)
+        if journal is not None and self._asked in (None, self._journal_name):
+            self._check_journal(journal)
+        self._explain()
+        self._attest()
+        self._report.gaps = self._witnessed.gaps
+        self._report.unclean_ends = self._witnessed.unclean_ends
+        return self._report
+
+    @property
+    def _journal_name(self) -> str:
+        return f"{self._report.writer}{JOURNAL}"
+
+    def _confirm_lines(self) -> None:
+        """Lines of the manifest that a checkpoint covers are as they were written."""
+        for statement in self._statements:
+            size = statement.checkpoint.size
+            if self._ledger.roots.get(size) == statement.checkpoint.root:
+                for line in self._ledger.lines[:size]:
+                    line.state = "sound"
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _check(self, segment: Segment) -> None:
+        record, path = segment.record, segment.path
+        if path is None or self._asked not in (None, segment.name):
+            if record is not None:
+                self._pass_over(record, path is None)
+            return
+        if record is None and self._asked is not None:
+            self._chain.jump((segment.first or first_number(path)) - 1, ANY)
+        self._report.files += 1
+        content = Content()
+        try:
+            with open_events_file(path) as file:
+                self._read(file, path.name, content, self._scaled(path, record))
+        except OSError as exc:
+            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
+            self._findings.add(path.name, None, "unreadable", words)
+            self._chain.waiting.clear()
+            if record is not None:
+                self._skip(record)
+            return
+        self._judge(segment, path.name, content)
+
+    def _pass_over(self, record: SealRecord, missing: bool) -> None:
+        ledger, name = self._ledger, record.file
+        if missing and (name in ledger.deleted or ledger.now_lists(name, deleted=True)):
+            self._report.deleted_files += 1
+        elif missing and self._asked is None:
+            which = numbers(record.first_sequence, record.last_sequence)
+            words = f"it is missing, and with it {which}"
+            self._findings.add(name, record.first_sequence, "removed", words)
+        self._skip(record)
+
+    def _skip(self, record: SealRecord) -> None:
+        self._gone.append(record)
+        self._chain.jump(record.last_sequence, record.head)
+
+    def _scaled(self, path: Path, record: SealRecord | None) -> Callable[[int], None]:
+        """Progress in bytes of the file as it lies there."""
+        if path.suffix != ZST or record is None or not record.bytes:
+            return self._progress
+        ratio = path.stat().st_size / record.bytes
+        return lambda size: self._progress(int(size * ratio))
+
+    def _read(
+        self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
+    ) -> None:
+        self._newest = self._witnessed.file = name
+        self._unclaimed = []
+        self._chain.enter(name)
+        scan(file, self._chain, self._witnessed, content, progress)
+        report = self._report
+        report.events += content.events
+        if not content.events:
+            return
+        if report.first_sequence is None:
+            report.first_sequence = content.first_sequence
+            report.first_time = _moment(content.oldest_time)
+        report.last_sequence = content.last_sequence
+        report.last_time = _moment(content.newest_time)
+
+    # --- a sealed file -----------------------------------------------------------------------
+
+    def _judge(self, segment: Segment, name: str, content: Content) -> None:
+        record, chain = segment.record, self._chain
+        trusted = record if segment.trusted else None
+        closing = None if content.closing is None else parse_closing(content.closing)
+        whole = closing is not None and _describes(closing, content)
+        cut = content.closing is None and (trusted is None or content.bytes < trusted.bytes)
+        self._judge_frame(name, content)
+        if cut:
+            of = f" of {trusted.bytes:,}" if trusted is not None else ""
+            self._tell(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
+        elif content.closing is None:
+            self._tell(name, "altered", "its last line can no longer be read")
+            self._set_closing_aside(trusted)
+        elif closing is None:
+            self._tell(name, "altered", "its last line is not as it was written")
+        if whole:
+            chain.leave(content.last_sequence, content.head)
+        elif trusted is not None:
+            chain.leave(trusted.last_sequence, trusted.head, cut)
+        elif closing is not None:
+            chain.leave(closing.last_sequence, ANY, cut)
+        else:
+            chain.leave()
+        self._compare(segment, name, content, closing, whole)
+        sure = segment.line is not None and segment.line.state == "sound"
+        if trusted is not None and (sure or not whole):
+            chain.jump(trusted.last_sequence, trusted.head, name)
+
+    def _judge_frame(self, name: str, content: Content) -> None:
+        if not content.framed:
+            self._tell(name, "altered", "its first line is not as it was written")
+        if content.after:
+            self._tell(name, "inserted", f"{content.after:,} bytes follow its last line")
+        if content.misframed is not None:
+            words = f"the character before event {content.misframed} was changed"
+            self._doubts.append((name, name, content.misframed, words))
+
+    def _set_closing_aside(self, trusted: SealRecord | None) -> None:
+        """What can no longer be read at the end is the last line, unless events are missing."""
+        waiting = self._chain.waiting
+        if waiting and waiting[-1].sequence is None:
+            reached = self._chain.sequence + len(waiting) - 1
+            if trusted is None or reached >= trusted.last_sequence:
+                waiting.pop()
+
+    def _compare(
+        self, segment: Segment, name: str, content: Content, closing: Closing | None, whole: bool
+    ) -> None:
+        """Hold the file against what its last line and its seal say of it."""
+        record, line = segment.record, segment.line
+        if closing is not None and not whole:
+            inside = [n for n in self._unclaimed if n >= content.first_sequence]
+            words = "its events are not those that its last line sums up"
+            if len(inside) == 1:
+                words = f"event {inside[0]} is not the one that was sealed"
+            self._doubts.append((name, name, inside[0] if len(inside) == 1 else None, words))
+        elif closing is not None and closing.trail != self._report.writer:
+            words = f"its last line says that it is of {closing.trail!r}"
+            self._doubts.append((name, name, None, words))
+        if record is None or line is None or not segment.trusted:
+            return
+        wrong = [
+            words
+            for field, words in _FIELDS.items()
+            if getattr(record, field) != getattr(content, field)
+        ]
+        if closing is not None and not wrong:
+            self._compare_links(name, record, line, closing)
+            return
+        seal = f"{line.about()}," if line.state == "unknown" else ""
+        if wrong and set(wrong) <= {"digest", "size"}:
+            words = "its events are those that were sealed, but its last line is not"
+            words += f" (or {self._ledger.name} was altered: {seal} is its newest)" if seal else ""
+            self._doubts.append((name, name, None, words))
+        elif wrong and whole and seal:
+            words = f"{seal} does not fit the file: another {', '.join(wrong)}"
+            self._doubts.append((name, self._ledger.name, None, words))
+        elif wrong:
+            words = f"it is not the file that was sealed: another {', '.join(wrong)}"
+            self._doubts.append((name, name, None, words))
+
+    def _compare_links(self, name: str, record: SealRecord, line: Line, closing: Closing) -> None:
+        # The first seal is prepared before the manifest has its first line.
+        is_first = next(iter(self._ledger.seals)) == record.file
+        if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
+            words = "its last line does not continue the seal before it"
+            self._doubts.append((name, name, None, words))
+        if closing.exported_at > record.sealed_at:
+            words = f"{line.about()}, is older than the file"
+            self._doubts.append((name, self._ledger.name, None, words))
+
+    # --- the journal -------------------------------------------------------------------------
+
+    def _check_journal(self, file: BinaryIO) -> None:
+        status = os.fstat(file.fileno())
+        paths = [segment.path for segment in self._segments if segment.path is not None]
+        if status.st_nlink == 0 or any(_is_same(path, status) for path in paths):
+            return  # it was sealed since it was opened
+        name, content = self._journal_name, Content()
+        try:
+            self._read(file, name, content, self._progress)
+        except OSError as exc:
+            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
+            self._findings.add(name, None, "unreadable", words)
+            return
+        if not content.framed and content.lines <= 1:
+            content.torn, content.framed = content.bytes, True  # not even its first line
+        last = content.closing
+        closing = None if last is None else parse_closing(last)
+        if last is not None and not last.endswith(b"\n"):
+            content.torn = len(last)
+        elif last is not None and closing is None:
+            self._tell(name, "altered", "its last line is not as it was written")
+        elif closing is not None and not _describes(closing, content):
+            words = "its events are not those that its last line sums up"
+            self._doubts.append((name, name, None, words))
+        self._judge_frame(name, content)
+        self._chain.leave()
+        self._report.unsealed_events = content.events
+        self._report.torn_bytes = content.torn
+
+    # --- in the end --------------------------------------------------------------------------
+
+    def _tell(self, name: str, kind: Kind, words: str) -> None:
+        self._findings.add(name, None, kind, words)
+
+    def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
+        self._missing.append((file, first, last, cut))
+        self._unclaimed.append(first - 1)
+
+    def _explain(self) -> None:
+        """What is missing is damage, unless a later event tells of its loss."""
+        gaps = sorted((gap.first, gap.last) for gap in self._witnessed.gaps)
+        whole = self._asked is not None and not self._doubts
+        for file, first, last, cut in self._missing:
+            if whole and not cut and file != self._journal_name:
+                continue  # so it was sealed; the event that tells of it is in another file
+            for low, high in outside(first, last, gaps):
+                words = f"{numbers(low, high)} {'is' if low == high else 'are'} missing"
+                self._findings.add(file, low, "truncated" if cut else "removed", words)
+        for of, file, sequence, words in self._doubts:
+            if not self._findings.count(of):
+                self._findings.add(file, sequence, "altered", words)
+
+    # --- checkpoints -------------------------------------------------------------------------
+
+    def _attest(self) -> None:
+        """Hold the trail against every checkpoint."""
+        report = self._report
+        report.checkpoints = len(self._statements)
+        for statement in self._statements:
+            checkpoint = statement.checkpoint
+            in_order = self._attest_manifest(statement)
+            moment = self._attest_event(statement)
+            if in_order and moment is not None and statement.proves and checkpoint.events:
+                report.proved_until = checkpoint.events
+                report.proved_until_time = _moment(moment)
+                report.proved_at = _moment(checkpoint.time)
+
+    def _attest_manifest(self, statement: Statement) -> bool:
+        checkpoint, ledger = statement.checkpoint, self._ledger
+        when = f"the checkpoint of {checkpoint.time}"
+        if checkpoint.size > len(ledger.lines):
+            words = f"{when} knew {checkpoint.size} lines of it, {len(ledger.lines)} are here"
+            self._tell(ledger.name, "truncated", words)
+            return False
+        if ledger.roots.get(checkpoint.size) != checkpoint.root:
+            if not ledger.damaged:
+                words = f"its first {checkpoint.size} lines are not those that {when} signed"
+                self._tell(ledger.name, "altered", words)
+            return False
+        return True
+
+    def _attest_event(self, statement: Statement) -> str | None:
+        """The time of the checkpoint's newest event; "" if not known, None if it is wrong."""
+        checkpoint = statement.checkpoint
+        number, when = checkpoint.events, f"the checkpoint of {checkpoint.time}"
+        seen = self._witnessed.seen.get(number, [])
+        for hash_, moment, _ in seen:
+            if hash_ == checkpoint.head:
+                return moment
+        if seen:
+            words = (
+                f"event {number} is not the one that {when} names:"
+                " it or something before it was rewritten"
+            )
+            self._findings.add(seen[0][2], number, "altered", words)
+            return None
+        if number == 0 or self._asked is not None:
+            return ""
+        for record in self._gone:
+            if record.first_sequence <= number <= record.last_sequence:
+                told = number < record.last_sequence or record.head == checkpoint.head
+                return "" if told and record.file in self._ledger.deleted else None
+        if any(gap.first <= number <= gap.last for gap in self._witnessed.gaps):
+            return ""
+        if number > self._chain.sequence:
+            first = self._chain.sequence + 1
+            which = f"event {number}" if first == number else f"events {first} to {number}"
+            words = f"{which} and the end of the trail, which {when} knew, are missing"
+            self._findings.add(self._newest, first, "truncated", words)
+        return None
+
+
+def _describes(closing: Closing, content: Content) -> bool:
+    return (
+        closing.root == content.root
+        and closing.total_events == content.events
+        and closing.first_sequence == content.first_sequence
+        and closing.last_sequence == content.last_sequence
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return None
+
+
+def _is_same(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), status)
+    except OSError:
+        return False

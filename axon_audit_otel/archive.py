@@ -27,7 +27,7 @@ import msgspec
 
 from .errors import ArchiveError
 from .event import format_time
-from .files import HEAD, JOURNAL, publish, tail, write_file
+from .files import HEAD, JOURNAL, open_events_file, publish, tail, write_file
 from .manifest import MANIFEST, Manifest, SealRecord
 from .merkle import Tree, leaf_hash
 
@@ -84,6 +84,7 @@ class _Journal:
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
         self.file = file
+        self.began = time.monotonic()
         self.end = 0  # its size without a torn write
         self.count = 0
         self.first = self.last = 0  # sequence numbers
@@ -250,8 +251,9 @@ class Archive:
         for record in reversed(self._manifest.seals.values()):
             if not intents or record.last_time < oldest:
                 break
-            for found in _EVENT_ID.findall((self.directory / record.file).read_bytes()):
-                intents.pop(found.decode(), None)
+            with open_events_file(self.directory / record.file) as file:
+                for found in _EVENT_ID.findall(file.read()):
+                    intents.pop(found.decode(), None)
         path.unlink()
         return list(intents.values())
 
@@ -300,6 +302,16 @@ class Archive:
     def count(self) -> int:
         """Events in the journal."""
         return 0 if self._journal is None else self._journal.count
+
+    @property
+    def size(self) -> int:
+        """Bytes in the journal."""
+        return 0 if self._journal is None else self._journal.end
+
+    @property
+    def age(self) -> float:
+        """Seconds since the journal began."""
+        return 0.0 if self._journal is None else time.monotonic() - self._journal.began
 
     def write(self, line: bytes, leaf: bytes, sequence: int, timestamp: str) -> None:
         """Append one event. When this returns, it survives a killed process.

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from . import semconv
 from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
+from .units import seconds, size
 
 __all__ = ["Settings"]
 
@@ -105,15 +105,6 @@ def _sink(value: Any) -> Any:
     return value if callable(value) else _path(value)
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    number = float(value) if isinstance(value, (str, int, float)) else 0.0
-    if isinstance(value, bool) or not 0 < number < 1e10:
-        raise ValueError("must be a positive number of seconds, or a timedelta")
-    return number
-
-
 def _name(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         return value
@@ -145,6 +136,12 @@ class Settings:
         None, _path, "directory of the archive: a journal, sealed every `max_events` events"
     )
     enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
+    max_file_bytes: int | None = _setting(
+        None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
+    )
+    max_file_age: float | None = _setting(
+        None, seconds, "seal the journal also when it is that old: seconds, or `15m`, `24h`"
+    )
     durability: str = _setting(
         "process",
         _one_of("memory", "process", "disk"),
@@ -163,7 +160,7 @@ class Settings:
         None, _sink, "a second place for checkpoints: a file, or a function of the note"
     )
     checkpoint_interval: float | None = _setting(
-        3600.0, _seconds, "seconds between checkpoints when nothing is sealed"
+        3600.0, seconds, "seconds between checkpoints when nothing is sealed"
     )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),

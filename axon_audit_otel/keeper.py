@@ -135,11 +135,13 @@ class Keeper:
         return self.archive
 
     def _seal_if_full(self) -> None:
-        archive = self.archive
+        archive, settings = self.archive, self._settings
+        if archive is None or not settings.enable_rotation or not archive.count:
+            return
         if (
-            archive is not None
-            and self._settings.enable_rotation
-            and archive.count >= self._settings.max_events
+            archive.count >= settings.max_events
+            or (settings.max_file_bytes is not None and archive.size >= settings.max_file_bytes)
+            or (settings.max_file_age is not None and archive.age >= settings.max_file_age)
         ):
             self._seal(archive)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,9 @@ class AuditLogger:
             the call that caused it returns; every *max_events* events the journal becomes
             a sealed file ``audit_2025_01_15_103045.json``. Default: no archive.
         enable_rotation: Whether a full journal is sealed. Default True.
+        max_file_bytes: The journal is full also when it is that large: bytes, or ``"64MiB"``.
+        max_file_age: It is full also when it is that old, and then sealed though nothing
+            happens: seconds, a `timedelta`, or ``"15m"``, ``"24h"``.
         name: Name of the trail. Default "default".
         capture_content: Record texts, queries and exception messages: True, or
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
@@ -90,6 +93,8 @@ class AuditLogger:
         capture_content: bool | str | None = None,
         redact: Callable[[str], str] | None = None,
         redact_pii: bool | None = None,
+        max_file_bytes: int | str | None = None,
+        max_file_age: timedelta | float | str | None = None,
         durability: str | None = None,
         on_failure: str | None = None,
         signing_key: Any = None,
@@ -107,6 +112,8 @@ class AuditLogger:
                 "capture_content": capture_content,
                 "redact": redact,
                 "redact_pii": redact_pii,
+                "max_file_bytes": max_file_bytes,
+                "max_file_age": max_file_age,
                 "durability": durability,
                 "on_failure": on_failure,
                 "signing_key": signing_key,

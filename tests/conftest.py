@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +105,28 @@ def assert_chained(events: list[AuditEvent]) -> None:
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     hashes = [None, *(event.hash for event in events)]
     assert [event.previous_hash for event in events] == hashes[:-1]
+
+
+def events_in(file: Path) -> list[dict[str, Any]]:
+    """The events of one file of the specification's format; its frame is checked too."""
+    content = json.loads(file.read_bytes())
+    assert list(content)[:3] == ["events", "total_events", "exported_at"]
+    assert content["total_events"] == len(content["events"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", content["exported_at"])
+    return list(content["events"])
+
+
+def sealed_files(directory: Path) -> list[Path]:
+    """The sealed files, in the order in which they were written."""
+    return sorted(directory.glob("audit_*.json"), key=lambda file: events_in(file)[0]["sequence"])
+
+
+async def until(done: Callable[[], Any]) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + 60  # only so that a failure ends
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.02)
 
 
 @pytest.fixture(name="config")

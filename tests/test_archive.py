@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 from axon import MemorySystem
-from conftest import assert_chained, history
+from conftest import assert_chained, events_in, history, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
@@ -42,11 +42,6 @@ Run = Callable[..., str]
 SEALED = re.compile(r"audit_(\d{4}_\d\d_\d\d_\d{6})(_\d+)?\.json")
 
 
-def sealed_files(directory: Path) -> list[Path]:
-    """The sealed files, in the order in which they were written."""
-    return sorted(directory.glob("audit_*.json"), key=lambda file: events_in(file)[0]["sequence"])
-
-
 def journals(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.journal"))
 
@@ -59,15 +54,6 @@ def names_in(directory: Path) -> list[str]:
 
 def _all_files(directory: Path) -> list[Path]:
     return sorted(directory.iterdir())
-
-
-def events_in(file: Path) -> list[dict[str, Any]]:
-    """The events of one file of the specification's format; its frame is checked too."""
-    content = json.loads(file.read_bytes())
-    assert list(content)[:3] == ["events", "total_events", "exported_at"]
-    assert content["total_events"] == len(content["events"])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", content["exported_at"])
-    return list(content["events"])
 
 
 def _numbers(file: Path) -> list[int]:

@@ -11,7 +11,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "verdict", "zstd"},
+    {"semconv", "errors", "version", "merkle", "units", "verdict", "zstd"},
     {"event", "privacy", "chain", "checkpoint"},
     {"config", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},

@@ -17,6 +17,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from .cli_proof import keygen, prove, verify
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
 from .export import FORMATS, export_events
@@ -359,3 +360,7 @@ class _Counted:
         for event in self._events:
             self.count += 1
             yield event
+
+
+for _command in (keygen, verify, prove):
+    main.add_command(_command)

@@ -1,0 +1,284 @@
+"""The commands of the command line that prove: keygen, verify, prove."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from contextlib import nullcontext
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from .checkpoint import VerifyingKey, new_key
+from .errors import AuditConfigError
+from .files import write_file
+from .proof import prove as make_proof
+from .render import local, plain
+from .verdict import Finding, VerifyReport, WriterReport, numbers
+from .verify import verify as run_verify
+
+__all__ = ["keygen", "prove", "verify"]
+
+_SHOWN = 5  # gaps and unclean ends of many
+_path = click.argument("path", type=click.Path(path_type=Path))
+
+
+# --- keygen ----------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the private key; it must not exist. Default: NAME.key.",
+)
+def keygen(name: str, output: Path | None) -> None:
+    """Make a key that signs checkpoints.
+
+    The private key goes to a file that only you can read, for the application's
+    signing_key (or AXON_AUDIT_SIGNING_KEY). Its public half is printed: one line, for
+    whoever verifies. NAME says whose signature it is; no spaces, no plus signs.
+    """
+    key = new_key(name)
+    target = output or Path(re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") + ".key")
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        msg = f"{str(target)!r} exists: a key is never overwritten"
+        raise click.ClickException(msg) from None
+    except OSError as exc:
+        raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        target.unlink(missing_ok=True)
+        raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
+    click.echo(f"private key written to {target}; the public key is", err=True)
+    click.echo(str(key.verifying))
+
+
+# --- verify ----------------------------------------------------------------------------------
+
+
+class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Public keys: a line, or a file of such lines."""
+
+    name = "file|line"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[VerifyingKey]:
+        try:
+            given = Path(value)
+            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            if "PRIVATE+KEY" in text:
+                self.fail("that is a private key; verifying needs the public one", param, ctx)
+            if "+" not in text:
+                self.fail(f"no such file, and no key: {value!r}", param, ctx)
+            return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@click.command()
+@_path
+@click.option(
+    "--key",
+    "keys",
+    type=_Key(),
+    multiple=True,
+    help="Public key (file or line); any of several must have signed each checkpoint.",
+)
+@click.option(
+    "--checkpoint",
+    "notes",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    multiple=True,
+    help="Checkpoints that were kept elsewhere.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def verify(ctx: click.Context, path: Path, keys: Any, notes: Any, as_json: bool) -> None:
+    """Verify that nothing in an archive was altered.
+
+    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
+    moved or cut off, names the file and the event, and says up to where signed checkpoints
+    prove that nothing is missing. Exit code 1 means damage.
+    """
+    texts = [note.read() for note in notes]
+    given = [key for several in keys for key in several]
+    with _progress(path) as advance:
+        report = run_verify(path, given, texts, advance)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2))
+    else:
+        _print(report, Console(highlight=False), bool(texts))
+    ctx.exit(0 if report.ok else 1)
+
+
+def _progress(path: Path) -> Any:
+    """A bar on a terminal, for what takes long enough to see it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return nullcontext()
+    files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
+    bar = Progress(
+        TextColumn("verifying"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.is_file()))
+
+    class _Bar:
+        def __enter__(self) -> Any:
+            bar.start()
+            return lambda size: bar.advance(task, size)
+
+        def __exit__(self, *exc_info: object) -> None:
+            bar.stop()
+
+    return _Bar()
+
+
+class _Lines:
+    """Prints paragraphs in the width of the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._width = min(max(console.width, 40), 100)
+
+    def print(self, text: str, indent: int = 0, style: str = "") -> None:
+        """One paragraph, its further lines indented more."""
+        wrapped = textwrap.wrap(
+            plain(text),
+            self._width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in wrapped or [""]:
+            self._console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _print(report: VerifyReport, console: Console, outside: bool) -> None:
+    lines = _Lines(console)
+    for writer in report.writers:
+        _print_writer(writer, lines)
+    if not report.keys:
+        said = "No key was given, so no signature was checked"
+        said += ": the checkpoints given are taken as they are." if outside else " (--key)."
+        lines.print(said)
+    lines.print("")
+    if report.ok:
+        lines.print("No damage was found.", style="green")
+        return
+    count = len(report.findings) + report.left_out
+    lines.print(f"{count:,} finding{'' if count == 1 else 's'}:", style="bold red")
+    for finding in report.findings:
+        _print_finding(finding, lines)
+    if report.left_out:
+        lines.print(f"and {report.left_out:,} more", 2)
+
+
+def _print_writer(writer: WriterReport, lines: _Lines) -> None:
+    head = f"{writer.writer}: {_count(writer.events, 'event')}"
+    if writer.first_sequence is not None and writer.last_sequence is not None:
+        head += f", {writer.first_sequence:,} to {writer.last_sequence:,}"
+    lines.print(f"{head}, in {_count(writer.files, 'sealed file')}", style="bold")
+    if writer.first_time is not None:
+        lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
+    if writer.unsealed_events:
+        lines.print(f"{_count(writer.unsealed_events, 'event')} in the journal, not sealed yet", 2)
+    if writer.torn_bytes:
+        lines.print(f"{writer.torn_bytes:,} bytes of a line that was never finished", 2)
+    if writer.unfinished_seal is not None:
+        lines.print(
+            f"{writer.unfinished_seal} is not in the manifest yet: its writer was killed", 2
+        )
+    if writer.deleted_files:
+        lines.print(f"{_count(writer.deleted_files, 'file')} deleted, as the manifest says", 2)
+    for gap in writer.gaps[:_SHOWN]:
+        why = f" ({gap.reason})" if gap.reason else ""
+        lines.print(f"gap: {numbers(gap.first, gap.last)} lost{why}, says event {gap.told_by}", 2)
+    for end in writer.unclean_ends[:_SHOWN]:
+        said = f"unclean end of {end.writer}: {_count(end.events, 'event')} recovered"
+        lines.print(f"{said}, says event {end.told_by}", 2)
+    more = sum(max(0, len(found) - _SHOWN) for found in (writer.gaps, writer.unclean_ends))
+    if more:
+        lines.print(f"and {more:,} more gaps or unclean ends", 2)
+    if writer.proved_until is not None:
+        said = f"proved up to event {writer.proved_until:,}"
+        lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
+    lines.print(writer.uncovered, 2, "yellow")
+
+
+def _print_finding(finding: Finding, lines: _Lines) -> None:
+    where = "" if finding.sequence is None else f", event {finding.sequence}"
+    lines.print(f"{finding.kind.replace('_', ' ')}: {finding.file}{where}", 2, "red")
+    lines.print(finding.explanation, 4)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# --- prove -----------------------------------------------------------------------------------
+
+
+def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        script = resources.files(__package__).joinpath("data/verify_proof.py")
+        click.echo(script.read_text("utf-8"), nl=False)
+        ctx.exit()
+
+
+@click.command()
+@click.argument("event_id")
+@_path
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the proof; it must not exist. Default: it is printed.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    help="The signed checkpoint to prove it by. Default: the newest beside the archive.",
+)
+@click.option(
+    "--script",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_script,
+    help="Print the program that checks proofs (needs no axon-audit), and exit.",
+)
+def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any) -> None:
+    """Write a proof that one event is in the trail.
+
+    A third party checks it without the archive, by the public key alone:
+    axon-audit prove --script > verify_proof.py, then
+    python3 verify_proof.py PROOF KEY.
+    """
+    if output is not None and output.exists():
+        raise click.ClickException(f"{str(output)!r} exists")
+    proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
+    text = msgspec.json.format(msgspec.json.encode(proof), indent=2)
+    if output is None:
+        click.echo(text)
+        return
+    write_file([text + b"\n"], output)
+    click.echo(f"proof written to {output}", err=True)

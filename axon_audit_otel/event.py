@@ -194,10 +194,11 @@ def draft(
         status=status,
         duration_ms=duration_ms,
     )
-    for name in _OPTIONAL:
-        value = optional.get(name)
-        if value is not None:
-            event[name] = value
+    if optional:
+        for name in _OPTIONAL:
+            value = optional.get(name)
+            if value is not None:
+                event[name] = value
     event.encoded = None
     event.sampled = event.shared = False
     event.entries = len(ids) if entries is None else entries

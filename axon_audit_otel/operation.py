@@ -303,8 +303,10 @@ class Operation:
     ) -> _event.Draft:
         ids = list(self.seen.saved) if self.entry_ids is None else self.entry_ids
         # Nothing is deleted unseen, whatever the operation.
-        known = set(map(str, ids))
-        deleted = [key for key in self.seen.deleted if key not in known]
+        deleted: list[Any] = []
+        if self.seen.deleted:
+            known = set(map(str, ids))
+            deleted = [key for key in self.seen.deleted if key not in known]
         handled = len(ids) if self.entry_ids is not None else len(ids) + len(deleted)
         message = None
         if exc is not None and self.capture.on_events:

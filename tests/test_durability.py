@@ -21,13 +21,14 @@ from conftest import ListingAdapter, assert_chained
 
 from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
-from axon_audit_otel.files import read_events
+from axon_audit_otel.query import Query
+from axon_audit_otel.search import search
 
 Make = Callable[..., AuditLogger]
 
 
 def archived(directory: Path) -> list[AuditEvent]:
-    return list(read_events(directory))
+    return list(search(directory, Query(), oldest_first=True))
 
 
 def journals(directory: Path) -> list[Path]:

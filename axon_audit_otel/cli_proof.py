@@ -28,6 +28,7 @@ __all__ = ["keygen", "prove", "verify"]
 
 _SHOWN = 5  # gaps and unclean ends of many
 _path = click.argument("path", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 # --- keygen ----------------------------------------------------------------------------------
@@ -40,7 +41,8 @@ _path = click.argument("path", type=click.Path(path_type=Path))
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the private key; it must not exist. Default: NAME.key.",
 )
-def keygen(name: str, output: Path | None) -> None:
+@_json
+def keygen(name: str, output: Path | None, as_json: bool) -> None:
     """Make a key that signs checkpoints.
 
     The private key goes to a file that only you can read, for the application's
@@ -64,6 +66,9 @@ def keygen(name: str, output: Path | None) -> None:
     except OSError as exc:
         target.unlink(missing_ok=True)
         raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
+    if as_json:
+        _print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
+        return
     click.echo(f"private key written to {target}; the public key is", err=True)
     click.echo(str(key.verifying))
 
@@ -105,7 +110,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_json
 @click.pass_context
 def verify(ctx: click.Context, path: Path, keys: Any, notes: Any, as_json: bool) -> None:
     """Verify that nothing in an archive was altered.
@@ -119,7 +124,7 @@ def verify(ctx: click.Context, path: Path, keys: Any, notes: Any, as_json: bool)
     with _progress(path) as advance:
         report = run_verify(path, given, texts, advance)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2))
+        _print_json(report.to_dict())
     else:
         _print(report, Console(highlight=False), bool(texts))
     ctx.exit(0 if report.ok else 1)
@@ -231,6 +236,10 @@ def _print_finding(finding: Finding, lines: _Lines) -> None:
     lines.print(finding.explanation, 4)
 
 
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -266,19 +275,25 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_print_script,
     help="Print the program that checks proofs (needs no axon-audit), and exit.",
 )
-def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any) -> None:
+@_json
+def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
     """Write a proof that one event is in the trail.
 
-    A third party checks it without the archive, by the public key alone:
-    axon-audit prove --script > verify_proof.py, then
-    python3 verify_proof.py PROOF KEY.
+    The proof is JSON. A third party checks it without the archive, by the public key
+    alone, with the program that --script prints:
+
+    \b
+    axon-audit prove --script > verify_proof.py
+    python3 verify_proof.py PROOF KEY
     """
     if output is not None and output.exists():
         raise click.ClickException(f"{str(output)!r} exists")
     proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
-    text = msgspec.json.format(msgspec.json.encode(proof), indent=2)
     if output is None:
-        click.echo(text)
+        _print_json(proof)
         return
-    write_file([text + b"\n"], output)
-    click.echo(f"proof written to {output}", err=True)
+    write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
+    if as_json:
+        _print_json({"path": str(output), "event_id": event_id})
+    else:
+        click.echo(f"proof written to {output}")

@@ -25,7 +25,7 @@ from axon_audit_otel import AuditEvent, AuditLogger, __version__
 
 Cli = Callable[..., Result]
 
-COMMANDS = ["demo", "query", "stats", "tail", "export"]
+COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",

@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Archive", "JournalRemovedError", "Recovery"]
+__all__ = ["Archive", "JournalRemovedError", "Recovery", "name_of_the_gone"]
 
 _LOCK = ".lock"
 _INTENTS = ".intents"
@@ -155,6 +156,11 @@ class Archive:
 
     def _named(self, suffix: str) -> Path:
         return self.directory / f"{self.writer}{suffix}"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is sealed."""
+        return self._manifest
 
     # --- what was there before -----------------------------------------------------------
 
@@ -408,7 +414,8 @@ class Archive:
         """A journal with its last line gets its name, and its line in the manifest."""
         if self._sync:
             os.fsync(journal.file)
-        path = publish(journal.path)
+        last = self._manifest.last
+        path = publish(journal.path, "" if last is None else last.file)
         self._close_journal()
         self._register(journal, path)
         return path
@@ -507,6 +514,23 @@ def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
             continue
         return writer, lock
     raise OSError(16, f"{_MAX_WRITERS} writers are at work in it")
+
+
+@contextlib.contextmanager
+def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
+    """Take the name of a writer for a moment; gives its manifest, None while it runs."""
+    flags = os.O_RDWR | os.O_CREAT | _CLOEXEC
+    lock = os.open(directory / f".{writer}{_LOCK}", flags, 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = fcntl is not None
+    except OSError:
+        free = False
+    try:
+        yield Manifest(directory / f"{writer}{MANIFEST}") if free else None
+    finally:
+        os.close(lock)
 
 
 def _sync_directory(directory: Path) -> None:

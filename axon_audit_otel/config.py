@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from . import semconv
+from . import semconv, zstd
 from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
 from .units import seconds, size
@@ -36,6 +36,22 @@ class ContentCapture:
 
     on_spans: bool
     on_events: bool
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long events are kept, and by which rule."""
+
+    seconds: float
+    rule: str
+
+
+_DAY = 86_400.0
+#: How long the law wants records kept, at least: the longest that the months or years can be.
+_RULES = {
+    "hipaa": Retention(2192 * _DAY, "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)"),
+    "eu-ai-act": Retention(184 * _DAY, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
+}
 
 
 # --- parsers: a value as given (or text from the environment) to a setting -----------------
@@ -105,6 +121,26 @@ def _sink(value: Any) -> Any:
     return value if callable(value) else _path(value)
 
 
+def _retention(value: Any) -> Retention:
+    if isinstance(value, Retention):
+        return value
+    known = _RULES.get(value.strip().lower()) if isinstance(value, str) else None
+    if known is not None:
+        return known
+    try:
+        length = seconds(value)
+    except ValueError as exc:
+        raise ValueError(f"{exc}; or {' or '.join(_RULES)}") from None
+    return Retention(length, f"{length / _DAY:g} days")
+
+
+def _compress(value: Any) -> bool:
+    wanted = _flag(value)
+    if wanted and not zstd.available():
+        raise ValueError("the package zstandard is missing: pip install 'axon-audit-otel[zstd]'")
+    return wanted
+
+
 def _name(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         return value
@@ -141,6 +177,17 @@ class Settings:
     )
     max_file_age: float | None = _setting(
         None, seconds, "seal the journal also when it is that old: seconds, or `15m`, `24h`"
+    )
+    compress: bool = _setting(
+        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
+    )
+    retention: Retention | None = _setting(
+        None,
+        _retention,
+        "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
+    )
+    max_archive_bytes: int | None = _setting(
+        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
     )
     durability: str = _setting(
         "process",
@@ -195,7 +242,23 @@ class Settings:
                 reason = "must be a whole number" if "invalid literal" in str(exc) else exc
                 msg = f"{source}{shown(value)}: {reason}"
                 raise AuditConfigError(msg) from None
-        return cls(**values)
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """What goes with what."""
+        most, kept = self.max_archive_bytes, self.retention
+        if most is not None and most < (self.max_file_bytes or 0):
+            msg = f"max_archive_bytes={most} has no room for a file of {self.max_file_bytes}"
+            raise AuditConfigError(msg)
+        if most is not None and kept in _RULES.values():
+            assert kept is not None
+            msg = (
+                f"max_archive_bytes={most} would delete before the time of retention is over"
+                f" ({kept.rule}): leave out one of them, or give the time in days"
+            )
+            raise AuditConfigError(msg)
 
     @staticmethod
     def variable(setting: str) -> str:

@@ -58,8 +58,12 @@ def tail(count: int, **proof: Any) -> bytes:
 # --- writing ---------------------------------------------------------------------------------
 
 
-def publish(path: Path) -> Path:
+def publish(path: Path, last: str = "") -> Path:
     """Give *path* its final name, ``audit_2025_01_15_103045.json``, overwriting nothing.
+
+    Args:
+        path: The file.
+        last: A name that was used before, and is not used again though it may be free.
 
     Raises:
         OSError: If that failed; *path* is then still there.
@@ -69,7 +73,8 @@ def publish(path: Path) -> Path:
             path.unlink()
             return named
     stem = time.strftime("audit_%Y_%m_%d_%H%M%S", time.gmtime())
-    for number in itertools.count(1):
+    used, taken = _parts(last)
+    for number in itertools.count(taken + 1 if used == stem else 1):
         name = f"{stem}.json" if number == 1 else f"{stem}_{number}.json"
         target = path.with_name(name)
         if target.with_name(name + ZST).exists():
@@ -250,11 +255,14 @@ def sealed_in(directory: Path) -> dict[str, Path]:
 
 def _by_age(path: Path) -> tuple[bool, str, int]:
     """Journals last; ``..._2.json`` after the file without a number."""
-    stem, number = sealed_name(path).removesuffix(".json"), 1
+    return path.suffix == JOURNAL, *_parts(sealed_name(path))
+
+
+def _parts(name: str) -> tuple[str, int]:
+    """``audit_2025_01_15_103045``, and which file of that second it is."""
+    stem = name.removesuffix(".json")
     head, _, last = stem.rpartition("_")
-    if stem.count("_") == 5 and last.isdigit():
-        stem, number = head, int(last)
-    return path.suffix == JOURNAL, stem, number
+    return (head, int(last)) if stem.count("_") == 5 and last.isdecimal() else (stem, 1)
 
 
 def read_events(path: Path) -> Iterator[AuditEvent]:

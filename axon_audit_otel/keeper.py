@@ -17,6 +17,7 @@ from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
 from .metrics import TrailMetrics
+from .retention import Upkeep
 
 __all__ = ["Keeper"]
 
@@ -62,6 +63,7 @@ class Keeper:
         self.archived = 0  # number of the newest event that is in a file
         self.commit = GroupCommit(self._written) if settings.durability == "disk" else None
         self._lock: threading.Lock | None = None
+        self._upkeep = Upkeep(settings, fault)
 
     def open(self, buffer: Buffer, lock: threading.Lock) -> str | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -191,9 +193,17 @@ class Keeper:
         if self.archive is not None:
             self.archive.ended()
 
+    def tidy(self) -> None:
+        """Compress and delete what is due; called without the lock, since it may take long."""
+        archive, lock = self.archive, self._lock
+        if archive is not None and lock is not None and self._upkeep.run(archive, lock):
+            with lock:
+                self.make_checkpoint()
+
     def after_fork(self, lock: threading.Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
         self._lock = lock
+        self._upkeep = Upkeep(self._settings, self._fault)
         self._retry_at, self.archived = 0.0, 0
         self.lost, self._outbox, self.recoveries = [], [], []
         if self.archive is not None:

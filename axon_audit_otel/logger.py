@@ -66,6 +66,10 @@ class AuditLogger:
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
         redact: A function from text to text for every free text that is recorded.
         redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
+        retention: Delete sealed files when everything in them is older: seconds, a
+            `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
+        max_archive_bytes: Delete the oldest sealed files when all are larger together.
         durability: What an archived event survives when the call returns: ``"process"``
             (the default) a killed process, ``"disk"`` power loss; ``"memory"`` neither.
         on_failure: ``"degrade"`` (the default): an operation that cannot be recorded goes
@@ -95,6 +99,9 @@ class AuditLogger:
         redact_pii: bool | None = None,
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
+        compress: bool | None = None,
+        retention: timedelta | float | str | None = None,
+        max_archive_bytes: int | str | None = None,
         durability: str | None = None,
         on_failure: str | None = None,
         signing_key: Any = None,
@@ -114,6 +121,9 @@ class AuditLogger:
                 "redact_pii": redact_pii,
                 "max_file_bytes": max_file_bytes,
                 "max_file_age": max_file_age,
+                "compress": compress,
+                "retention": retention,
+                "max_archive_bytes": max_archive_bytes,
                 "durability": durability,
                 "on_failure": on_failure,
                 "signing_key": signing_key,

@@ -24,7 +24,7 @@ DURATION_BUCKETS = (
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
     *("record", "emit", "encode", "redact", "metrics"),
-    *("journal", "seal", "commit", "checkpoint", "retention"),
+    *("journal", "seal", "commit", "checkpoint", "compress", "retention"),
 )
 
 

@@ -156,8 +156,12 @@ class Trail:
         Raises:
             OSError: If that failed; the journal goes on.
         """
+        if self._keeper is None:
+            return None
         with self._lock:
-            return None if self._keeper is None else self._keeper.seal(self._buffer)
+            sealed = self._keeper.seal(self._buffer)
+        self._keeper.tidy()
+        return sealed
 
     def end(self) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come."""
@@ -168,6 +172,7 @@ class Trail:
                 self._keeper.end(self._buffer)
         except OSError:
             return  # counted and logged
+        self._keeper.tidy()
         self._keeper.send()
 
     def tick(self) -> None:
@@ -181,6 +186,7 @@ class Trail:
                     keeper.catch_up(self._buffer)
                     if keeper.checkpoint_due():
                         keeper.make_checkpoint()
+            keeper.tidy()
             keeper.send()
         except Exception as exc:
             self.fault("journal", exc)

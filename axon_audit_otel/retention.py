@@ -1,0 +1,216 @@
+"""What becomes of sealed files: compressed soon, deleted when their time is over.
+
+Only whole files are deleted, the oldest first, and none while there is a legal hold (see
+`hold`). Before a file goes, its writer's manifest says that it goes and by which rule, so that
+what was there can still be proved. A file belongs to its writer: those of writers that are gone
+are looked after by whoever is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+import msgspec
+
+from .archive import Archive, name_of_the_gone
+from .config import Settings
+from .event import format_time
+from .files import ZST, compress, digest, sealed_in
+from .hold import is_held
+from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
+
+__all__ = ["Upkeep"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+_EVERY_S = 60.0  # how often is looked for what has become too old
+_COMPRESS_S = 0.1  # time for compression at once; the rest waits for the next run
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """A sealed file that is there."""
+
+    record: SealRecord
+    writer: str
+    size: int
+
+
+class Upkeep:
+    """Compresses and deletes the sealed files of a directory.
+
+    Args:
+        settings: What is to be done; see `Settings`.
+        fault: Reports a failure by its stage.
+    """
+
+    def __init__(self, settings: Settings, fault: Callable[[str, BaseException], None]) -> None:
+        self._settings = settings
+        self._fault = fault
+        self._lock = threading.RLock()
+        self._running = False
+        self._waiting: list[SealRecord] = []  # for compression, the newest last
+        self._through = 0  # newest event in a file that was put there
+        self._looked_at = 0.0
+        self._lines = -1  # of the manifest, then
+
+    def run(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
+        """Do what is due. Never raises.
+
+        Args:
+            archive: The archive.
+            lock: What guards it; must not be held.
+
+        Returns:
+            Whether something was deleted.
+        """
+        settings = self._settings
+        limited = settings.retention is not None or settings.max_archive_bytes is not None
+        if not settings.compress and not limited:
+            return False
+        with self._lock:
+            if self._running:  # a finalizer that runs in the midst of it
+                return False
+            self._running = True
+            try:
+                if settings.compress:
+                    self._compress(archive, lock)
+                return limited and self._delete_what_is_due(archive, lock)
+            except FileNotFoundError:  # the whole directory, perhaps: that is noticed elsewhere
+                return False
+            except (OSError, msgspec.DecodeError) as exc:
+                self._fault("retention", exc)
+                return False
+            finally:
+                self._running = False
+
+    # --- compression -----------------------------------------------------------------------
+
+    def _compress(self, archive: Archive, lock: AbstractContextManager[object]) -> None:
+        with lock:
+            records = reversed(archive.manifest.seals.values())
+            new = list(takewhile(lambda record: record.last_sequence > self._through, records))
+        if new:
+            self._through = new[0].last_sequence
+            self._waiting += reversed(new)
+        until = time.monotonic() + _COMPRESS_S
+        while self._waiting and time.monotonic() < until:
+            record = self._waiting.pop()
+            path = archive.directory / record.file
+            if path.exists():  # else it is compressed, or deleted
+                try:
+                    compress(path, record.sha256)
+                except OSError as exc:
+                    self._fault("compress", exc)
+
+    # --- deletion --------------------------------------------------------------------------
+
+    def _delete_what_is_due(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
+        lines, now = archive.manifest.tree.size, time.monotonic()
+        if lines == self._lines and now - self._looked_at < _EVERY_S:
+            return False
+        first = self._lines < 0
+        self._lines, self._looked_at = lines, now
+        if is_held(archive.directory):
+            return False
+        if first:
+            _finish_deletions(archive.directory)
+        deleted = False
+        with ExitStack() as stack:
+            manifests: dict[str, Manifest | None] = {archive.writer: archive.manifest}
+            for file, reason in self._due(archive, lock):
+                if is_held(archive.directory):
+                    break
+                if file.writer not in manifests:
+                    manifests[file.writer] = stack.enter_context(
+                        name_of_the_gone(archive.directory, file.writer)
+                    )
+                manifest = manifests[file.writer]
+                if manifest is None:  # its writer will do it
+                    continue
+                with lock if file.writer == archive.writer else nullcontext():
+                    if file.record.file in manifest.seals:
+                        manifest.add(_deletion(file.record, reason), sync=True)
+                _remove(archive.directory, file.record.file)
+                deleted = True
+                _logger.info("audit archive: %s is deleted (%s)", file.record.file, reason)
+        self._lines = archive.manifest.tree.size
+        return deleted
+
+    def _due(
+        self, archive: Archive, lock: AbstractContextManager[object]
+    ) -> Iterator[tuple[_Sealed, str]]:
+        """What is to be deleted, the oldest first, and by which rule."""
+        with lock:
+            own = list(archive.manifest.seals.values())
+        files = _files_in(archive.directory, archive.writer, own)
+        retention, most = self._settings.retention, self._settings.max_archive_bytes
+        excess = 0 if most is None else sum(file.size for file in files) - most
+        oldest = ""
+        if retention is not None:
+            oldest = format_time(time.time_ns() // 1000 - int(retention.seconds * 1e6))
+        for file in files:
+            if file.record.last_time < oldest:
+                assert retention is not None
+                yield file, f"retention: {retention.rule}"
+            elif excess > 0 and file is not files[-1]:  # one is always kept
+                yield file, f"max_archive_bytes: {most}"
+            else:
+                return
+            excess -= file.size
+
+
+def _deletion(record: SealRecord, reason: str) -> DeleteRecord:
+    now = format_time(time.time_ns() // 1000)
+    return DeleteRecord(file=record.file, sha256=record.sha256, reason=reason, deleted_at=now)
+
+
+def _remove(directory: Path, name: str) -> None:
+    for path in (directory / name, directory / f"{name}{ZST}"):
+        path.unlink(missing_ok=True)
+
+
+def _files_in(directory: Path, writer: str, own: list[SealRecord]) -> list[_Sealed]:
+    """The sealed files that are in a manifest, the oldest first."""
+    there = sealed_in(directory)
+    records = [(writer, record) for record in own]
+    for path in directory.glob(f"*{MANIFEST}"):
+        if path.stem != writer:
+            with suppress(msgspec.DecodeError):  # damaged: what it lists is left alone
+                records += [(path.stem, record) for record in _seals(path)]
+    files = []
+    for name, record in records:
+        with suppress(KeyError, FileNotFoundError):
+            files.append(_Sealed(record, name, there[record.file].stat().st_size))
+    return sorted(files, key=lambda file: (file.record.last_time, file.record.last_sequence))
+
+
+def _seals(manifest: Path) -> list[SealRecord]:
+    seals: dict[str, SealRecord] = {}
+    for _, record in read_manifest(manifest):
+        if isinstance(record, SealRecord):
+            seals[record.file] = record
+        elif isinstance(record, DeleteRecord):
+            seals.pop(record.file, None)
+    return list(seals.values())
+
+
+def _finish_deletions(directory: Path) -> None:
+    """Remove what a manifest says is deleted, and its writer could not remove any more."""
+    there = sealed_in(directory)
+    for manifest in directory.glob(f"*{MANIFEST}"):
+        deleted: dict[str, str] = {}
+        with suppress(msgspec.DecodeError):
+            for _, record in read_manifest(manifest):
+                if isinstance(record, DeleteRecord):
+                    deleted[record.file] = record.sha256
+        for name, sha256 in deleted.items():
+            if name in there and digest(there[name])[1] == sha256:
+                _remove(directory, name)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from .files import sealed_name
 from .manifest import DeleteRecord, Record, SealRecord, TrailRecord
 from .merkle import Tree, leaf_hash
 from .verdict import Findings
 
-__all__ = ["Ledger", "Line"]
+__all__ = ["Ledger", "Line", "Seal"]
 
 _decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
@@ -60,8 +59,33 @@ class Line:
         return f"line {self.number}"
 
 
+class Seal:
+    """A sealed file, as a manifest knows it.
+
+    Attributes:
+        record: What it was sealed as.
+        line: Where that is said.
+        deleted: Whether a later line says that retention deleted it. Its name may then have
+            been used again.
+    """
+
+    __slots__ = ("deleted", "line", "record")
+
+    def __init__(self, record: SealRecord, line: Line) -> None:
+        self.record = record
+        self.line = line
+        self.deleted = False
+
+
 class Ledger:
     """A manifest, read and judged.
+
+    Attributes:
+        lines: All, as they stand there.
+        seals: All, in the order in which they were made.
+        names: Those that are not deleted, by the file's name.
+        begins: Whether it begins where the trail does.
+        damaged: Whether anything is wrong with it.
 
     Args:
         path: The file.
@@ -78,8 +102,8 @@ class Ledger:
         self.roots: dict[int, bytes] = {0: Tree().root()}
         self.lines: list[Line] = []
         self.begins = not self.exists  # with its first line
-        self.seals: dict[str, tuple[SealRecord, Line]] = {}
-        self.deleted: set[str] = set()
+        self.seals: list[Seal] = []
+        self.names: dict[str, Seal] = {}
         self.damaged = False
         self._findings = findings
         try:
@@ -188,27 +212,34 @@ class Ledger:
                 else:
                     self._tell("inserted", f"{line.about()}, begins another trail")
             elif isinstance(record, SealRecord):
-                if record.file in self.seals:
+                if record.file in self.names:
                     self._tell("inserted", f"{line.about()}, of which there is one already")
                 else:
-                    self.seals[record.file] = record, line
+                    seal = self.names[record.file] = Seal(record, line)
+                    self.seals.append(seal)
             elif isinstance(record, DeleteRecord):
-                sealed = self.seals.get(record.file)
-                if sealed is None or sealed[0].sha256 != record.sha256:
+                sealed = self.names.pop(record.file, None)
+                if sealed is not None and sealed.record.sha256 == record.sha256:
+                    sealed.deleted = True
+                elif all(other.state != "altered" for other in order):
                     self._tell("inserted", f"{line.about()}, is of no file that was sealed")
-                else:
-                    self.deleted.add(record.file)
 
-    def now_lists(self, name: str, deleted: bool = False) -> bool:
-        """Whether the file, as it is now, has a line about *name* (it may have grown)."""
-        wanted = DeleteRecord if deleted else SealRecord
-        name = sealed_name(Path(name))
+    def seals_now(self, name: str) -> bool:
+        """Whether the manifest, as it is now, has a file of that name (it may have grown)."""
+        return any(r.file == name for r in self._now(name) if isinstance(r, SealRecord))
+
+    def deletes_now(self, record: SealRecord) -> bool:
+        """Whether the manifest, as it is now, says that a file was deleted."""
+        found = (r for r in self._now(record.file) if isinstance(r, DeleteRecord))
+        return any(r.file == record.file and r.sha256 == record.sha256 for r in found)
+
+    def _now(self, name: str) -> list[Record | None]:
+        """The lines about a file."""
         try:
             with self.path.open("rb") as file:
-                records = (Line(0, data[:-1]).record for data in file if name.encode() in data)
-                return any(isinstance(r, wanted) and r.file == name for r in records)
+                return [Line(0, data[:-1]).record for data in file if name.encode() in data]
         except OSError:
-            return False
+            return []
 
 
 def _is_hole(line: Line, follower: Line) -> bool:

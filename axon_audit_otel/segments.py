@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .files import JOURNAL, ZST
-from .ledger import Ledger, Line
-from .manifest import SealRecord
+from .ledger import Ledger, Seal
 from .scan import Closing, closing_of
 from .verdict import Findings
 
@@ -20,27 +19,25 @@ class Segment(NamedTuple):
     Attributes:
         name: In the manifest.
         path: Where it is; None where it is not.
-        record: Its seal in the manifest; None if it has none.
-        line: The manifest's line with that.
+        seal: What the manifest says of it; None if that does not know it.
         closing: What the file's own last line says, if that was read.
     """
 
     name: str
     path: Path | None
-    record: SealRecord | None = None
-    line: Line | None = None
+    seal: Seal | None = None
     closing: Closing | None = None
 
     @property
     def trusted(self) -> bool:
         """Whether it has a seal in the manifest, with nothing known against it."""
-        return self.line is not None and self.line.state != "altered"
+        return self.seal is not None and self.seal.line.state != "altered"
 
     @property
     def first(self) -> int:
         """The number of its first event; 0 where that is not known."""
-        if self.record is not None and (self.trusted or self.closing is None):
-            return self.record.first_sequence
+        if self.seal is not None and (self.trusted or self.closing is None):
+            return self.seal.record.first_sequence
         return 0 if self.closing is None else self.closing.first_sequence
 
 
@@ -50,11 +47,13 @@ class Listing:
     Attributes:
         paths: By their name in a manifest.
         unlisted: Those that are in no manifest, and what their last line says.
+        remains: The Merkle root of those that a manifest says are deleted.
     """
 
     def __init__(self, paths: dict[str, Path]) -> None:
         self.paths = paths
         self.unlisted: dict[str, Closing | None] = {}
+        self.remains: dict[str, str] = {}
         self._roots: dict[str, str] | None = None
 
     def with_root(self, root: str) -> str | None:
@@ -79,18 +78,7 @@ def segments_of(
         findings: Takes the damage.
         asked: Name of the one file to be verified.
     """
-    segments = []
-    for name, (record, line) in ledger.seals.items():
-        path = listing.paths.get(name)
-        # Compressed, it would have to be read to the end for that.
-        closing = closing_of(path) if path is not None and path.suffix != ZST else None
-        if path is None or (closing is not None and closing.root != record.root):
-            other = listing.with_root(record.root)
-            if other is not None and name not in ledger.deleted:
-                path = listing.paths[other]
-                closing = closing_of(path)
-                _tell_renamed(name, other, listing, findings)
-        segments.append(Segment(name, path, record, line, closing))
+    segments = [_listed_segment(seal, listing, findings) for seal in ledger.seals]
     unfinished: list[str] = []
     extra = _unlisted_segments(writer, ledger, listing, findings, asked, segments, unfinished)
     if len(extra) > len(unfinished) and not ledger.exists and asked is None:
@@ -100,6 +88,22 @@ def segments_of(
     if extra or ledger.damaged:
         segments.sort(key=lambda segment: segment.first)
     return segments, unfinished[0] if unfinished else None
+
+
+def _listed_segment(seal: Seal, listing: Listing, findings: Findings) -> Segment:
+    name, root = seal.record.file, seal.record.root
+    path = listing.paths.get(name)
+    if seal.deleted:
+        return Segment(name, path if listing.remains.get(name) == root else None, seal)
+    # Compressed, it would have to be read to the end for that.
+    closing = closing_of(path) if path is not None and path.suffix != ZST else None
+    if path is None or (closing is not None and closing.root != root):
+        other = listing.with_root(root)
+        if other is not None:
+            path = listing.paths[other]
+            closing = closing_of(path)
+            _tell_renamed(name, other, listing, findings)
+    return Segment(name, path, seal, closing)
 
 
 def _tell_renamed(name: str, other: str, listing: Listing, findings: Findings) -> None:
@@ -122,7 +126,7 @@ def _unlisted_segments(
     unfinished: list[str],
 ) -> list[Segment]:
     """Files that say they are of this writer, and that its manifest does not know."""
-    covered = [(s.first, s.record.last_sequence) for s in listed if s.record is not None]
+    covered = [(s.first, s.seal.record.last_sequence) for s in listed if s.seal is not None]
     result = []
     for name, closing in list(listing.unlisted.items()):
         of_writer = closing is not None and closing.trail == writer
@@ -136,7 +140,7 @@ def _unlisted_segments(
         if name == asked or not overlaps:
             result.append(Segment(name, listing.paths[name], closing=closing))
         words = "no manifest lists it"
-        if closing is not None and any(r.root == closing.root for r, _ in ledger.seals.values()):
+        if closing is not None and any(s.record.root == closing.root for s in ledger.seals):
             words += ": it is a copy of another file"
         elif closing is not None and _is_next(closing, ledger):
             if not unfinished and not _went_on(ledger):

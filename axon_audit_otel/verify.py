@@ -146,17 +146,26 @@ class _Verification:
 
     def _find_unlisted(self, journals: dict[str, BinaryIO | None]) -> None:
         """Sealed files that are in no manifest, and what they say of themselves."""
-        listed = {name for ledger in self._ledgers.values() for name in ledger.seals}
+        ledgers = list(self._ledgers.values())
+        listed = {name for ledger in ledgers for name in ledger.names}
+        deleted = {s.record.file: s.record.root for x in ledgers for s in x.seals if s.deleted}
         open_now = [os.fstat(file.fileno()) for file in journals.values() if file is not None]
         for name, path in self._listing.paths.items():
             if name in listed:
                 continue
-            status = path.stat()
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # deleted, or compressed, this moment
             if any(os.path.samestat(status, journal) for journal in open_now):
                 continue  # a journal that is being sealed
-            if any(ledger.now_lists(name) for ledger in self._ledgers.values()):
+            if any(ledger.seals_now(name) for ledger in ledgers if name not in deleted):
                 continue  # sealed since the manifest was read
-            closing = self._listing.unlisted[name] = closing_of(path)
+            closing = closing_of(path)
+            if closing is not None and deleted.get(name) == closing.root:
+                self._listing.remains[name] = closing.root
+                continue
+            self._listing.unlisted[name] = closing
             if closing is not None and closing.trail not in self._ledgers:
                 if Path(closing.trail).name != closing.trail:
                     self._listing.unlisted[name] = None  # no name of a writer
@@ -170,14 +179,15 @@ class _Verification:
             return self._only.stem
         name = sealed_name(self._only)
         for writer, ledger in self._ledgers.items():
-            if name in ledger.seals:
+            if name in ledger.names:
                 return writer
         closing = closing_of(self._only)
         if closing is None:
             self._refuse_export()
         writer = "" if closing is None else closing.trail
         self._listing.paths.setdefault(name, self._only)
-        self._listing.unlisted[name] = closing
+        if name not in self._listing.remains:
+            self._listing.unlisted[name] = closing
         if writer not in self._ledgers:
             self._add_ledger(writer)
         return writer

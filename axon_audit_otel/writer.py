@@ -12,7 +12,7 @@ import msgspec
 
 from .chain import ANY, Chain, outside
 from .files import JOURNAL, ZST, open_events_file
-from .ledger import Ledger, Line
+from .ledger import Ledger, Line, Seal
 from .manifest import SealRecord
 from .scan import Closing, Content, Witnessed, first_number, parse_closing, scan
 from .segments import Segment
@@ -69,7 +69,7 @@ class WriterCheck:
         self._unclaimed: list[int] = []  # of a file: events that no other continues
         # Told only if nothing better is known of the file: which, and a finding.
         self._doubts: list[tuple[str, str, int | None, str]] = []
-        self._gone: list[SealRecord] = []  # of files that are not there, or not to be read
+        self._gone: list[Seal] = []  # of files that are not there, or not to be read
         self._newest = ledger.name  # the newest file
 
     def run(self, journal: BinaryIO | None) -> WriterReport:
@@ -102,40 +102,46 @@ class WriterCheck:
     # --- reading ---------------------------------------------------------------------------
 
     def _check(self, segment: Segment) -> None:
-        record, path = segment.record, segment.path
+        seal, path = segment.seal, segment.path
+        record = None if seal is None else seal.record
         if path is None or self._asked not in (None, segment.name):
-            if record is not None:
-                self._pass_over(record, path is None)
+            if seal is not None:
+                self._pass_over(seal, path is None)
             return
         if record is None and self._asked is not None:
             self._chain.jump((segment.first or first_number(path)) - 1, ANY)
-        self._report.files += 1
         content = Content()
         try:
             with open_events_file(path) as file:
                 self._read(file, path.name, content, self._scaled(path, record))
         except OSError as exc:
+            if isinstance(exc, FileNotFoundError) and seal is not None:
+                self._pass_over(seal, True)  # deleted since it was listed
+                return
             words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
             self._findings.add(path.name, None, "unreadable", words)
             self._chain.waiting.clear()
-            if record is not None:
-                self._skip(record)
+            if seal is not None:
+                self._skip(seal)
             return
+        self._report.files += 1
         self._judge(segment, path.name, content)
 
-    def _pass_over(self, record: SealRecord, missing: bool) -> None:
-        ledger, name = self._ledger, record.file
-        if missing and (name in ledger.deleted or ledger.now_lists(name, deleted=True)):
+    def _pass_over(self, seal: Seal, missing: bool) -> None:
+        record = seal.record
+        if missing and not seal.deleted:
+            seal.deleted = self._ledger.deletes_now(record)
+        if missing and seal.deleted:
             self._report.deleted_files += 1
         elif missing and self._asked is None:
             which = numbers(record.first_sequence, record.last_sequence)
             words = f"it is missing, and with it {which}"
-            self._findings.add(name, record.first_sequence, "removed", words)
-        self._skip(record)
+            self._findings.add(record.file, record.first_sequence, "removed", words)
+        self._skip(seal)
 
-    def _skip(self, record: SealRecord) -> None:
-        self._gone.append(record)
-        self._chain.jump(record.last_sequence, record.head)
+    def _skip(self, seal: Seal) -> None:
+        self._gone.append(seal)
+        self._chain.jump(seal.record.last_sequence, seal.record.head)
 
     def _scaled(self, path: Path, record: SealRecord | None) -> Callable[[int], None]:
         """Progress in bytes of the file as it lies there."""
@@ -164,8 +170,8 @@ class WriterCheck:
     # --- a sealed file -----------------------------------------------------------------------
 
     def _judge(self, segment: Segment, name: str, content: Content) -> None:
-        record, chain = segment.record, self._chain
-        trusted = record if segment.trusted else None
+        seal, chain = segment.seal, self._chain
+        trusted = seal.record if seal is not None and segment.trusted else None
         closing = None if content.closing is None else parse_closing(content.closing)
         whole = closing is not None and _describes(closing, content)
         cut = content.closing is None and (trusted is None or content.bytes < trusted.bytes)
@@ -187,7 +193,7 @@ class WriterCheck:
         else:
             chain.leave()
         self._compare(segment, name, content, closing, whole)
-        sure = segment.line is not None and segment.line.state == "sound"
+        sure = seal is not None and seal.line.state == "sound"
         if trusted is not None and (sure or not whole):
             chain.jump(trusted.last_sequence, trusted.head, name)
 
@@ -212,7 +218,6 @@ class WriterCheck:
         self, segment: Segment, name: str, content: Content, closing: Closing | None, whole: bool
     ) -> None:
         """Hold the file against what its last line and its seal say of it."""
-        record, line = segment.record, segment.line
         if closing is not None and not whole:
             inside = [n for n in self._unclaimed if n >= content.first_sequence]
             words = "its events are not those that its last line sums up"
@@ -222,8 +227,9 @@ class WriterCheck:
         elif closing is not None and closing.trail != self._report.writer:
             words = f"its last line says that it is of {closing.trail!r}"
             self._doubts.append((name, name, None, words))
-        if record is None or line is None or not segment.trusted:
+        if segment.seal is None or not segment.trusted:
             return
+        record, line = segment.seal.record, segment.seal.line
         wrong = [
             words
             for field, words in _FIELDS.items()
@@ -246,7 +252,7 @@ class WriterCheck:
 
     def _compare_links(self, name: str, record: SealRecord, line: Line, closing: Closing) -> None:
         # The first seal is prepared before the manifest has its first line.
-        is_first = next(iter(self._ledger.seals)) == record.file
+        is_first = self._ledger.seals[0].record is record
         if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
             words = "its last line does not continue the seal before it"
             self._doubts.append((name, name, None, words))
@@ -353,10 +359,11 @@ class WriterCheck:
             return None
         if number == 0 or self._asked is not None:
             return ""
-        for record in self._gone:
+        for seal in self._gone:
+            record = seal.record
             if record.first_sequence <= number <= record.last_sequence:
                 told = number < record.last_sequence or record.head == checkpoint.head
-                return "" if told and record.file in self._ledger.deleted else None
+                return "" if told and seal.deleted else None
         if any(gap.first <= number <= gap.last for gap in self._witnessed.gaps):
             return ""
         if number > self._chain.sequence:

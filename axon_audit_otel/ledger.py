@@ -84,6 +84,7 @@ class Ledger:
         lines: All, as they stand there.
         seals: All, in the order in which they were made.
         names: Those that are not deleted, by the file's name.
+        file_roots: The Merkle roots of the files.
         begins: Whether it begins where the trail does.
         damaged: Whether anything is wrong with it.
 
@@ -104,6 +105,7 @@ class Ledger:
         self.begins = not self.exists  # with its first line
         self.seals: list[Seal] = []
         self.names: dict[str, Seal] = {}
+        self.file_roots: set[str] = set()
         self.damaged = False
         self._findings = findings
         try:
@@ -217,6 +219,7 @@ class Ledger:
                 else:
                     seal = self.names[record.file] = Seal(record, line)
                     self.seals.append(seal)
+                    self.file_roots.add(record.root)
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:

@@ -133,10 +133,10 @@ def scan(
             place = _place_of(body)
             sequence = place.sequence
         except _ERRORS:
-            if line.startswith(b"],"):
-                content.closing = line
-            elif not line.endswith(b"\n"):
+            if not line.endswith(b"\n"):
                 content.torn = len(line)
+            elif line.startswith(b"],"):
+                content.closing = line
             else:
                 chain.meet(Link(None, None, "", body, number))
             continue

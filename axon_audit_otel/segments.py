@@ -78,7 +78,7 @@ def segments_of(
         findings: Takes the damage.
         asked: Name of the one file to be verified.
     """
-    segments = [_listed_segment(seal, listing, findings) for seal in ledger.seals]
+    segments = [_listed_segment(seal, ledger, listing, findings) for seal in ledger.seals]
     unfinished: list[str] = []
     extra = _unlisted_segments(writer, ledger, listing, findings, asked, segments, unfinished)
     if len(extra) > len(unfinished) and not ledger.exists and asked is None:
@@ -90,7 +90,7 @@ def segments_of(
     return segments, unfinished[0] if unfinished else None
 
 
-def _listed_segment(seal: Seal, listing: Listing, findings: Findings) -> Segment:
+def _listed_segment(seal: Seal, ledger: Ledger, listing: Listing, findings: Findings) -> Segment:
     name, root = seal.record.file, seal.record.root
     path = listing.paths.get(name)
     if seal.deleted:
@@ -103,6 +103,10 @@ def _listed_segment(seal: Seal, listing: Listing, findings: Findings) -> Segment
             path = listing.paths[other]
             closing = closing_of(path)
             _tell_renamed(name, other, listing, findings)
+        elif closing is not None and closing.root in ledger.file_roots:
+            words = "a copy of another file stands in its place: its events are missing"
+            findings.add(name, seal.record.first_sequence, "removed", words)
+            return Segment(name, None, seal)
     return Segment(name, path, seal, closing)
 
 
@@ -140,7 +144,7 @@ def _unlisted_segments(
         if name == asked or not overlaps:
             result.append(Segment(name, listing.paths[name], closing=closing))
         words = "no manifest lists it"
-        if closing is not None and any(s.record.root == closing.root for s in ledger.seals):
+        if closing is not None and closing.root in ledger.file_roots:
             words += ": it is a copy of another file"
         elif closing is not None and _is_next(closing, ledger):
             if not unfinished and not _went_on(ledger):

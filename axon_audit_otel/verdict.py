@@ -122,8 +122,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
         """What could have been cut off, or rewritten, without a trace; in words."""
         if self.proved_until is None:
             return (
-                "no signed checkpoint covers it: a tail cut off, or a history rewritten as a"
-                " whole, could not be noticed"
+                "no signed checkpoint proves any of it: a tail cut off, or a history rewritten"
+                " as a whole, could not be noticed"
             )
         moment = self.proved_until_time or self.proved_at
         when = f" ({moment:%Y-%m-%dT%H:%M:%S.%fZ})" if moment else ""

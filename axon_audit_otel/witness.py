@@ -32,6 +32,9 @@ class Statement(NamedTuple):
     outside: bool
     proves: bool
 
+    def __str__(self) -> str:
+        return f"the checkpoint of {self.checkpoint.time}"
+
     @property
     def writer(self) -> str:
         """The writer it speaks of."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
+from .attest import Attestation, moment
 from .chain import ANY, Chain, outside
 from .files import JOURNAL, ZST, open_events_file
 from .ledger import Ledger, Line, Seal
@@ -82,7 +80,14 @@ class WriterCheck:
         if journal is not None and self._asked in (None, self._journal_name):
             self._check_journal(journal)
         self._explain()
-        self._attest()
+        Attestation(
+            self._ledger,
+            self._witnessed,
+            self._gone,
+            self._chain.sequence,
+            self._newest,
+            self._asked is not None,
+        ).check(self._statements, self._report, self._findings)
         self._report.gaps = self._witnessed.gaps
         self._report.unclean_ends = self._witnessed.unclean_ends
         return self._report
@@ -163,9 +168,9 @@ class WriterCheck:
             return
         if report.first_sequence is None:
             report.first_sequence = content.first_sequence
-            report.first_time = _moment(content.oldest_time)
+            report.first_time = moment(content.oldest_time)
         report.last_sequence = content.last_sequence
-        report.last_time = _moment(content.newest_time)
+        report.last_time = moment(content.newest_time)
 
     # --- a sealed file -----------------------------------------------------------------------
 
@@ -175,7 +180,7 @@ class WriterCheck:
         closing = None if content.closing is None else parse_closing(content.closing)
         whole = closing is not None and _describes(closing, content)
         cut = content.closing is None and (trusted is None or content.bytes < trusted.bytes)
-        self._judge_frame(name, content)
+        self._judge_frame(name, content, cut)
         if cut:
             of = f" of {trusted.bytes:,}" if trusted is not None else ""
             self._tell(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
@@ -197,8 +202,8 @@ class WriterCheck:
         if trusted is not None and (sure or not whole):
             chain.jump(trusted.last_sequence, trusted.head, name)
 
-    def _judge_frame(self, name: str, content: Content) -> None:
-        if not content.framed:
+    def _judge_frame(self, name: str, content: Content, cut: bool) -> None:
+        if not content.framed and not (cut and content.lines <= 1):
             self._tell(name, "altered", "its first line is not as it was written")
         if content.after:
             self._tell(name, "inserted", f"{content.after:,} bytes follow its last line")
@@ -275,17 +280,14 @@ class WriterCheck:
             self._findings.add(name, None, "unreadable", words)
             return
         if not content.framed and content.lines <= 1:
-            content.torn, content.framed = content.bytes, True  # not even its first line
-        last = content.closing
-        closing = None if last is None else parse_closing(last)
-        if last is not None and not last.endswith(b"\n"):
-            content.torn = len(last)
-        elif last is not None and closing is None:
+            content.torn = content.bytes  # not even its first line
+        closing = None if content.closing is None else parse_closing(content.closing)
+        if content.closing is not None and closing is None:
             self._tell(name, "altered", "its last line is not as it was written")
         elif closing is not None and not _describes(closing, content):
             words = "its events are not those that its last line sums up"
             self._doubts.append((name, name, None, words))
-        self._judge_frame(name, content)
+        self._judge_frame(name, content, cut=True)
         self._chain.leave()
         self._report.unsealed_events = content.events
         self._report.torn_bytes = content.torn
@@ -313,66 +315,6 @@ class WriterCheck:
             if not self._findings.count(of):
                 self._findings.add(file, sequence, "altered", words)
 
-    # --- checkpoints -------------------------------------------------------------------------
-
-    def _attest(self) -> None:
-        """Hold the trail against every checkpoint."""
-        report = self._report
-        report.checkpoints = len(self._statements)
-        for statement in self._statements:
-            checkpoint = statement.checkpoint
-            in_order = self._attest_manifest(statement)
-            moment = self._attest_event(statement)
-            if in_order and moment is not None and statement.proves and checkpoint.events:
-                report.proved_until = checkpoint.events
-                report.proved_until_time = _moment(moment)
-                report.proved_at = _moment(checkpoint.time)
-
-    def _attest_manifest(self, statement: Statement) -> bool:
-        checkpoint, ledger = statement.checkpoint, self._ledger
-        when = f"the checkpoint of {checkpoint.time}"
-        if checkpoint.size > len(ledger.lines):
-            words = f"{when} knew {checkpoint.size} lines of it, {len(ledger.lines)} are here"
-            self._tell(ledger.name, "truncated", words)
-            return False
-        if ledger.roots.get(checkpoint.size) != checkpoint.root:
-            if not ledger.damaged:
-                words = f"its first {checkpoint.size} lines are not those that {when} signed"
-                self._tell(ledger.name, "altered", words)
-            return False
-        return True
-
-    def _attest_event(self, statement: Statement) -> str | None:
-        """The time of the checkpoint's newest event; "" if not known, None if it is wrong."""
-        checkpoint = statement.checkpoint
-        number, when = checkpoint.events, f"the checkpoint of {checkpoint.time}"
-        seen = self._witnessed.seen.get(number, [])
-        for hash_, moment, _ in seen:
-            if hash_ == checkpoint.head:
-                return moment
-        if seen:
-            words = (
-                f"event {number} is not the one that {when} names:"
-                " it or something before it was rewritten"
-            )
-            self._findings.add(seen[0][2], number, "altered", words)
-            return None
-        if number == 0 or self._asked is not None:
-            return ""
-        for seal in self._gone:
-            record = seal.record
-            if record.first_sequence <= number <= record.last_sequence:
-                told = number < record.last_sequence or record.head == checkpoint.head
-                return "" if told and seal.deleted else None
-        if any(gap.first <= number <= gap.last for gap in self._witnessed.gaps):
-            return ""
-        if number > self._chain.sequence:
-            first = self._chain.sequence + 1
-            which = f"event {number}" if first == number else f"events {first} to {number}"
-            words = f"{which} and the end of the trail, which {when} knew, are missing"
-            self._findings.add(self._newest, first, "truncated", words)
-        return None
-
 
 def _describes(closing: Closing, content: Content) -> bool:
     return (
@@ -381,13 +323,6 @@ def _describes(closing: Closing, content: Content) -> bool:
         and closing.first_sequence == content.first_sequence
         and closing.last_sequence == content.last_sequence
     )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        return None
 
 
 def _is_same(path: Path, status: os.stat_result) -> bool:

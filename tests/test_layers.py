@@ -17,7 +17,7 @@ LAYERS = [
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},
     {"archive", "follow", "export", "hold", "search", "scan", "ledger"},
-    {"commit", "segments", "proof", "retention"},
+    {"attest", "commit", "segments", "proof", "retention"},
     {"keeper", "writer"},
     {"trail", "verify"},
     {"processor"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"__init__"},
     {"scenario", "render"},
     {"report"},
-    {"demo", "cli_proof"},
+    {"demo", "cli_hold", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]

@@ -17,6 +17,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from .cli_hold import hold
 from .cli_proof import keygen, prove, verify
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
@@ -362,5 +363,5 @@ class _Counted:
             yield event
 
 
-for _command in (keygen, verify, prove):
+for _command in (keygen, verify, prove, hold):
     main.add_command(_command)

@@ -1,0 +1,44 @@
+"""The command of the command line that stops deletion: hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from .hold import holds, place_hold, release_hold
+from .render import plain
+
+__all__ = ["hold"]
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--reason", metavar="TEXT", help="Place a hold, and why.")
+@click.option("--release", is_flag=True, help="Take the hold away.")
+@click.option("--name", default="legal", show_default=True, help="Which hold, of several.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def hold(path: Path, reason: str | None, release: bool, name: str, as_json: bool) -> None:
+    """Stop retention from deleting anything (a legal hold).
+
+    While PATH, a directory of audit files, has a hold, nothing in it is deleted, whatever
+    the applications' retention says. Without --reason or --release: list the holds.
+    """
+    if reason is not None and release:
+        raise click.UsageError("--reason places a hold, --release takes it away: which?")
+    if reason is not None and not reason.strip():
+        raise click.BadParameter("a hold needs one", param_hint="--reason")
+    if reason is not None:
+        place_hold(path, reason, name)
+    elif release:
+        release_hold(path, name)
+    there = holds(path)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode({"held": bool(there), "holds": there})))
+        return
+    if not there:
+        click.echo("no hold: retention deletes what is due")
+    for held, why in there.items():
+        said = plain("; ".join(why.splitlines())) or "no reason is given"
+        click.echo(f"held by {plain(held)!r}: {said}")

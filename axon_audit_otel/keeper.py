@@ -63,6 +63,16 @@ class Keeper:
         self.archived = 0  # number of the newest event that is in a file
         self.commit = GroupCommit(self._written) if settings.durability == "disk" else None
         self._lock: threading.Lock | None = None
+        self._timed = settings.durability == "memory" or any(
+            (
+                settings.signing_key,
+                settings.checkpoint_to,
+                settings.max_file_age,
+                settings.retention,
+                settings.max_archive_bytes,
+                settings.compress,
+            )
+        )
         self._upkeep = Upkeep(settings, fault)
 
     def open(self, buffer: Buffer, lock: threading.Lock) -> str | None:
@@ -84,6 +94,14 @@ class Keeper:
         self.archived = archive.last_sequence
         buffer.reset(archive.last_sequence + 1)
         return archive.head
+
+    @property
+    def needs_clock(self) -> bool:
+        """Whether there is something to do when nothing happens.
+
+        Otherwise there is no thread: a program that forks is better off without.
+        """
+        return self._timed or bool(self._retry_at)
 
     # --- writing ---------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ class Trail:
             line = self._append(draft, payload)
             if self._keeper is not None and self._keeper.lost:
                 self._tell_losses(self._keeper)
-        if self._clock is None and self._keeper is not None:
+        if self._clock is None and self._keeper is not None and self._keeper.needs_clock:
             self._clock = Clock(ref(self), _TICK_S)
         return line
 

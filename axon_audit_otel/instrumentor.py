@@ -257,11 +257,12 @@ class _Patch:
                     await _verify(operation, instance, result)
             except BaseException as exc:
                 operation.fail(exc)
-                if not isinstance(exc, GeneratorExit):
+                if operation.trail.settles and not isinstance(exc, GeneratorExit):
                     await operation.settle()
                 raise
             operation.succeed(result)
-            await operation.settle()
+            if operation.trail.settles:
+                await operation.settle()
             return result
 
         return audited

@@ -227,7 +227,8 @@ class AuditLogger:
             running_now.merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         event = _event.decode(self.emit(draft))
-        await self.settle()
+        if self.trail.settles:
+            await self.settle()
         if self.trail.blocks and not self.trail.is_kept:
             msg = f"the {kind} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)

@@ -171,6 +171,8 @@ def identifiers(values: object) -> list[str]:
         return []
     if isinstance(values, (str, bytes, UUID, int)):
         return [identifier(values)]
+    if type(values) is list:
+        return [identifier(value) for value in values]
     if isinstance(values, Iterable):
         return [identifier(value) for value in values]
     return [identifier(values)]
@@ -194,7 +196,7 @@ class Privacy:
         self._redact = redact
         self._pii = pii
         self._on_fault = on_fault
-        self._harmless: set[str] = set()  # names of facts seen before
+        self._harmless: set[str] = set()  # names and short values seen before
 
     def text(self, value: str) -> str:
         """Free text, redacted."""
@@ -205,6 +207,8 @@ class Privacy:
             and value.isascii()
             and (not self._pii or _SUSPECT.search(value) is None)
         ):
+            if len(value) <= 16 and len(self._harmless) < MAX_ITEMS:
+                self._harmless.add(value)
             return value  # most of them
         # Redacted before it is cut: half an address is no address any more.
         text = plain_text(value, MAX_TEXT + 512)
@@ -243,8 +247,9 @@ class Privacy:
                 return None
             kind = type(value)
             if kind is str:
-                value = self.text(value)
-                size += len(value)
+                if value not in self._harmless:
+                    value = self.text(value)
+                    size += len(value)
             elif kind is float:
                 if not math.isfinite(value):
                     return None
@@ -254,7 +259,7 @@ class Privacy:
             elif kind is list and len(value) <= 64:
                 if not all(type(item) is str for item in value):
                     return None
-                value = [self.text(item) for item in value]
+                value = [i if i in self._harmless else self.text(i) for i in value]
                 size += sum(map(len, value))
             elif value is not None and kind is not bool:
                 return None

@@ -226,6 +226,11 @@ class Trail:
             with self._lock:
                 self._keeper.done(event_id)
 
+    @property
+    def settles(self) -> bool:
+        """Whether there is anything to wait for (``durability="disk"``)."""
+        return self._keeper is not None and self._keeper.commit is not None
+
     async def settle(self) -> None:
         """Wait until everything appended so far is as durable as promised.
 

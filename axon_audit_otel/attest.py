@@ -9,7 +9,7 @@ import msgspec
 
 from .ledger import Ledger, Seal
 from .scan import Witnessed
-from .verdict import Findings, WriterReport, numbers
+from .verdict import Findings, Kind, WriterReport, numbers
 from .witness import Statement
 
 __all__ = ["Attestation", "moment"]
@@ -77,10 +77,12 @@ class Attestation:
             elif checkpoint.events > self._last and time is None:
                 beyond.append(statement)
         report.checkpoints = len(statements)
-        if shorter and self._ledger.exists:
+        if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
             words = f"{most} knew {most.checkpoint.size} lines of it, {len(self._ledger.lines)}"
-            findings.add(manifest, None, "truncated", f"{words} are here")
+            kind: Kind = "truncated" if self._ledger.exists else "removed"
+            if self._ledger.exists or not findings.count(manifest):
+                findings.add(manifest, None, kind, f"{words} are here")
         if altered and not self._ledger.damaged:
             least = min(altered, key=lambda s: s.checkpoint.size)
             words = f"its first {least.checkpoint.size} lines are not those that {least} signed"

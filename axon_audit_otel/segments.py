@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import JOURNAL, ZST
+from .files import JOURNAL, ZST, sealed_name
 from .ledger import Ledger, Seal
 from .scan import Closing, closing_of
 from .verdict import Findings
@@ -50,11 +50,21 @@ class Listing:
         remains: The Merkle root of those that a manifest says are deleted.
     """
 
-    def __init__(self, paths: dict[str, Path]) -> None:
-        self.paths = paths
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        found = [directory.glob(f"audit_*.json{zst}") for zst in (ZST, "")]
+        self.paths = {sealed_name(path): path for paths in found for path in sorted(paths)}
         self.unlisted: dict[str, Closing | None] = {}
         self.remains: dict[str, str] = {}
         self._roots: dict[str, str] | None = None
+
+    def path(self, name: str) -> Path | None:
+        """Where a file is; also one that was sealed since the listing was made."""
+        if name not in self.paths:
+            for path in (self._directory / name, self._directory / f"{name}{ZST}"):
+                if path.exists():
+                    self.paths[name] = path
+        return self.paths.get(name)
 
     def with_root(self, root: str) -> str | None:
         """The name of a file that says it has this Merkle root."""
@@ -92,7 +102,7 @@ def segments_of(
 
 def _listed_segment(seal: Seal, ledger: Ledger, listing: Listing, findings: Findings) -> Segment:
     name, root = seal.record.file, seal.record.root
-    path = listing.paths.get(name)
+    path = listing.path(name)
     if seal.deleted:
         return Segment(name, path if listing.remains.get(name) == root else None, seal)
     # Compressed, it would have to be read to the end for that.

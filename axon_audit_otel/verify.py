@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from .checkpoint import VerifyingKey
 from .errors import ArchiveError
-from .files import HEAD, JOURNAL, ZST, open_events_file, sealed_name
+from .files import HEAD, JOURNAL, open_events_file, sealed_name
 from .ledger import Ledger
 from .manifest import MANIFEST
 from .scan import closing_of
@@ -99,7 +99,7 @@ class _Verification:
                 for suffix in SUFFIXES:
                     self._witnesses.found(self._directory / f"{writer}{suffix}")
             journals = {writer: self._journal(writer, stack) for writer in writers}
-            self._listing = self._list()
+            self._listing = Listing(self._directory)
             for writer in writers:
                 self._add_ledger(writer)
             self._find_unlisted(journals)
@@ -135,10 +135,6 @@ class _Verification:
             words = f"cannot be read: {exc.strerror or exc}"
             self._findings.add(f"{writer}{JOURNAL}", None, "unreadable", words)
             return None
-
-    def _list(self) -> Listing:
-        found = [self._directory.glob(f"audit_*.json{zst}") for zst in (ZST, "")]
-        return Listing({sealed_name(path): path for paths in found for path in sorted(paths)})
 
     def _add_ledger(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"

@@ -65,7 +65,7 @@ class Trail:
         self._keeper: Keeper | None = None
         if settings.auto_export_path is not None:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
-            self._keeper = Keeper(settings, name, self.metrics, report)
+            self._keeper = Keeper(settings, settings.name, self.metrics, report)
             self._head = self._keeper.open(self._buffer, self._lock)
             self._tell_recoveries()
         self.metrics.buffer_capacity.set(settings.max_events)

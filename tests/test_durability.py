@@ -303,12 +303,12 @@ class TestCheckpoints:
             last = await audit.log_event("STORE")
         audit.close()
         assert len(notes) == 3
-        assert (tmp_path / f"{audit.name}.checkpoints").read_text() == "".join(notes)
-        assert (tmp_path / f"{audit.name}.checkpoint").read_text() == notes[-1]
+        assert (tmp_path / "default.checkpoints").read_text() == "".join(notes)
+        assert (tmp_path / "default.checkpoint").read_text() == notes[-1]
         public = VerifyingKey.parse(str(key.verifying))
         newest = Checkpoint.parse(notes[-1], [public])
         assert (newest.events, newest.head) == (7, last.hash)
-        manifest = (tmp_path / f"{audit.name}.manifest").read_text().splitlines()
+        manifest = (tmp_path / "default.manifest").read_text().splitlines()
         assert newest.size == len(manifest) == 4
         assert json.loads(manifest[-1])["root"]
 

@@ -247,9 +247,10 @@ def files_of(path: Path) -> list[Path]:
 
 def sealed_in(directory: Path) -> dict[str, Path]:
     """The sealed files in a directory by the names that they have in a manifest."""
-    found = {sealed_name(path): path for path in directory.glob(f"audit_*.json{ZST}")}
-    # Both are there while one becomes the other.
-    found.update((path.name, path) for path in directory.glob("audit_*.json"))
+    found = {path.name: path for path in directory.glob("audit_*.json")}
+    # After the others: while one becomes the other, both are there, and then only this.
+    for path in directory.glob(f"audit_*.json{ZST}"):
+        found.setdefault(sealed_name(path), path)
     return found
 
 

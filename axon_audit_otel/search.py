@@ -25,7 +25,6 @@ from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
-from .merkle import leaf_hash
 from .query import Query
 from .sieve import Sieve
 
@@ -150,7 +149,6 @@ class _Closing(msgspec.Struct):
     trail: str = ""
     first_sequence: int = 0
     last_sequence: int = 0
-    previous_seal: str | None = None
 
 
 _closing_in = msgspec.json.Decoder(_Closing).decode
@@ -175,13 +173,14 @@ def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
     for path in sorted(directory.glob(f"*{JOURNAL}")):
         with suppress(FileNotFoundError):
             file = stack.enter_context(path.open("rb"))
-            journals[path.stem] = _File(path, _first_number(file), opened=file)
+            if (first := _first_number(file)) is not None:
+                journals[path.stem] = _File(path, first, opened=file)
     sealed = sealed_in(directory)
-    runs, heads = {writer: _Run([], writer) for writer in journals}, {}
+    runs = {writer: _Run([], writer) for writer in journals}
     for manifest in sorted(directory.glob(f"*{MANIFEST}")):
         run = runs.setdefault(manifest.stem, _Run([], manifest.stem))
-        heads[run.writer] = _take_recorded(manifest, sealed, run, sieve)
-    others = _take_others(sealed, runs, heads, journals)
+        run.files = _take_recorded(manifest, sealed, sieve)
+    others = _take_others(sealed, journals)
     for writer, journal in journals.items():
         run = runs[writer]
         if journal.first:  # what was sealed meanwhile is left to the journal
@@ -190,57 +189,49 @@ def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
     return [run for run in [*runs.values(), *others] if run.files]
 
 
-def _take_recorded(manifest: Path, sealed: dict[str, Path], run: _Run, sieve: Sieve) -> str | None:
-    """Take the files that *manifest* lists out of *sealed*, and those that can match to *run*.
-
-    Returns:
-        The hash of its last line.
-    """
+def _take_recorded(manifest: Path, sealed: dict[str, Path], sieve: Sieve) -> list[_File]:
+    """Take the files that *manifest* lists out of *sealed*; those of them that can match."""
     seals: dict[str, SealRecord | None] = {}
-    last = b""
     with suppress(OSError, msgspec.DecodeError):  # what it does not list is read all the same
-        for line, record in read_manifest(manifest):
-            last = line
+        for _, record in read_manifest(manifest):
             if isinstance(record, SealRecord):
                 seals[record.file] = record
             elif isinstance(record, DeleteRecord):
                 seals[record.file] = None
+    files = []
     for name, seal in seals.items():
         path = sealed.pop(name, None)
         if path and seal and sieve.can_be_within(seal.first_time, seal.last_time):
-            run.files.append(_File(path, seal.first_sequence, seal.last_sequence))
-    return leaf_hash(last).hex() if last else None
+            files.append(_File(path, seal.first_sequence, seal.last_sequence))
+    return files
 
 
-def _take_others(
-    sealed: dict[str, Path],
-    runs: dict[str, _Run],
-    heads: dict[str, str | None],
-    journals: dict[str, _File],
-) -> list[_Run]:
-    """Runs of files that no manifest lists: copies, exports, what was sealed this moment."""
-    others: list[tuple[str, _Run]] = []
-    # An empty one is a name that was taken this moment.
-    closings = [(_closing_of(path), path) for path in sealed.values() if path.stat().st_size]
+def _take_others(sealed: dict[str, Path], journals: dict[str, _File]) -> list[_Run]:
+    """Runs of files that no manifest lists: copies, exports, what was sealed this moment.
+
+    Files of one trail follow on each other by their numbers, unless these begin anew.
+    """
+    runs: list[tuple[str, _Run]] = []
+    closings = [(_closing_of(path), path) for path in sealed.values() if not _is_empty(path)]
     for closing, path in sorted(closings, key=lambda pair: pair[0].exported_at):
         writer = closing.trail
-        file = _File(path, closing.first_sequence, closing.last_sequence)
-        if not writer:
-            others.append(("", _Run([file], ordered=False)))
-        elif writer in journals and _is_same(path, journals[writer]):
+        if writer in journals and _is_same(path, journals[writer]):
             continue  # sealed since that was opened
-        elif writer in runs and closing.previous_seal == heads.get(writer):
-            runs[writer].files.append(file)  # its line in the manifest is yet to come
-        else:
-            fitting = (
-                run for name, run in others if name == writer and run.files[-1].last < file.first
-            )
-            run = next(fitting, None)
-            if run is None:
-                others.append((writer, _Run([file])))
-            else:
+        file = _File(path, closing.first_sequence, closing.last_sequence)
+        for name, run in runs:
+            if writer and name == writer and run.files[-1].last < file.first:
                 run.files.append(file)
-    return [run for _, run in others]
+                break
+        else:
+            runs.append((writer, _Run([file], ordered=bool(writer))))
+    return [run for _, run in runs]
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether it is a name that was taken this moment."""
+    with suppress(FileNotFoundError):  # compressed meanwhile
+        return not path.stat().st_size
+    return False
 
 
 def _is_same(path: Path, file: _File) -> bool:
@@ -250,10 +241,12 @@ def _is_same(path: Path, file: _File) -> bool:
     return False
 
 
-def _first_number(file: BinaryIO) -> int:
-    """The number of a journal's first event; 0 if it has none yet."""
+def _first_number(file: BinaryIO) -> int | None:
+    """The number of a journal's first event; None if it has none yet, 0 if that is damaged."""
     file.readline()
     line = file.readline()
+    if not line.endswith(b"\n"):
+        return None
     with suppress(InvalidEventError):
         return decode(line[1:-1]).sequence
     return 0

@@ -1221,8 +1221,8 @@ class TestWriters:
         )
         report = verify(tmp_path)
         assert damage(report) == []
-        assert report.events == 31
-        assert len(report.writers) == 4
+        assert report.events >= 31  # and an unclean end, where another child found it
+        assert 2 <= len(report.writers) <= 4  # a name is free again when its child has ended
 
     @pytest.mark.parametrize("compress", [False, True])
     def test_while_it_is_written(self, tmp_path: Path, compress: bool) -> None:

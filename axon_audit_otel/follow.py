@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode
-from .files import HEAD, ZST, files_of, open_events_file, read_events
+from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
 
 __all__ = ["Follower", "age", "newest"]
 
@@ -37,7 +37,8 @@ class Follower:
     """The events of a file, or of a directory's files, each of them once.
 
     Files are known by their inode: a journal that is sealed keeps it and gets another name.
-    One that is compressed becomes another file, and is known by its first event.
+    A file that comes when another has gone may be that, compressed: it is known by its first
+    event.
 
     Args:
         path: A file or a directory. An empty directory may get files later.
@@ -49,7 +50,7 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[tuple[int, int], _Growing] = {}
-        self._begun: set[bytes] = set()  # the first events of files that were read
+        self._gone: set[bytes] = set()  # the first events of files that are there no more
         if not path.exists():
             files_of(path)  # says so
 
@@ -59,23 +60,24 @@ class Follower:
         Raises:
             ArchiveError: If a file cannot be read or holds no audit events.
         """
-        here: dict[tuple[int, int], tuple[Path, int]] = {}
+        here: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
         for path in self._listed():
             with suppress(FileNotFoundError):  # sealed this moment: it has another name
                 status = path.stat()
-                here[status.st_dev, status.st_ino] = path, status.st_size
-        for key in self._files.keys() - here.keys():
-            removed = self._files.pop(key)
-            yield from removed.read()  # what came before it was removed
-            removed.close()
-        for key, (path, size) in here.items():
+                here[status.st_dev, status.st_ino] = path, status
+        for key, known in list(self._files.items()):
+            if key not in here or known.was_replaced(here[key][1]):
+                yield from known.read()  # what came before it was removed
+                known.close()
+                del self._files[key]
+                self._gone.add(known.first)
+        for key, (path, _) in here.items():
             try:
-                known = self._files.get(key)
-                if known is None or known.was_replaced(size):
-                    known = self._files[key] = _Growing(path, self._begun)
-                    if path.suffix == ZST and _first_event(path) in self._begun:
-                        known.close()
-                yield from known.read()
+                if key not in self._files:
+                    self._files[key] = _Growing(path)
+                    if self._is_known(path):
+                        self._files[key].close()
+                yield from self._files[key].read()
             except FileNotFoundError:
                 continue  # the next call finds its other name
             except (OSError, InvalidEventError) as exc:
@@ -83,6 +85,12 @@ class Follower:
                     raise
                 msg = f"cannot read {str(path)!r}: {exc}"
                 raise ArchiveError(msg) from exc
+
+    def _is_known(self, path: Path) -> bool:
+        """Whether this is a file that was read under another name."""
+        if not self._gone or path.suffix == JOURNAL or path == self._path:
+            return False
+        return _first_event(path) in self._gone
 
     def close(self) -> None:
         """Let go of the files."""
@@ -106,24 +114,19 @@ def _first_event(path: Path) -> bytes:
 
 
 class _Growing:
-    """A file that its writer appends to, until its last line closes it.
+    """A file that its writer appends to, until its last line closes it."""
 
-    Args:
-        path: The file.
-        begun: Where to note its first event, when that has been read.
-    """
-
-    def __init__(self, path: Path, begun: set[bytes]) -> None:
+    def __init__(self, path: Path) -> None:
+        self.first = b" "  # the line of its first event, when that has been read
         self._path = path
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = path.open("rb")
-        self._begun = begun
         self._lines = 0
-        self._size = -1
+        self._end: tuple[int, int] | None = None
 
-    def was_replaced(self, size: int) -> bool:
+    def was_replaced(self, status: os.stat_result) -> bool:
         """Whether this, which was read to its end, is now another file."""
-        return self._file is None and size != self._size
+        return self._end not in (None, (status.st_size, status.st_mtime_ns))
 
     def read(self) -> Iterator[AuditEvent]:
         """The events of the lines that are complete by now and were not yet read."""
@@ -138,7 +141,7 @@ class _Growing:
                 self.close()
             else:
                 if self._lines == 2:
-                    self._begun.add(line)
+                    self.first = line
                 yield decode(line[1:-1])
 
     def _line(self) -> bytes | None:
@@ -156,6 +159,7 @@ class _Growing:
     def close(self) -> None:
         """Nothing more is expected of it."""
         if self._file is not None:
-            self._size = os.fstat(self._file.fileno()).st_size
+            status = os.fstat(self._file.fileno())
+            self._end = status.st_size, status.st_mtime_ns
             self._file.close()
             self._file = None

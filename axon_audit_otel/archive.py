@@ -484,6 +484,10 @@ class Archive:
             self.ended()
         self.abandon()
 
+    def __del__(self) -> None:
+        if getattr(self, "_lock", -1) >= 0:
+            self.abandon()
+
     def abandon(self) -> None:
         """Let go of everything and leave it as it is (a forked child; a failure)."""
         self._close_journal()

@@ -19,7 +19,6 @@ package writes them).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ class VerifyingKey:
         identity, _, encoded = rest.partition("+")
         try:
             data = _unb64(encoded)
-        except binascii.Error:
+        except ValueError:
             data = b""
         if not name or data[:1] != _ED25519 or len(data) != 33:
             msg = f"no Ed25519 verification key (name+id+key): {text.strip()[:60]!r}"
@@ -100,7 +99,7 @@ class SigningKey:
         found = re.fullmatch(r"PRIVATE\+KEY\+([^+\s]+)\+([0-9a-f]{8})\+(\S+)", line.strip())
         try:
             data = _unb64(found[3]) if found else b""
-        except binascii.Error:
+        except ValueError:
             data = b""
         if found is None or data[:1] != _ED25519 or len(data) != 33:
             msg = (
@@ -204,7 +203,7 @@ def _signed_by(key: VerifyingKey, text: str, signatures: str) -> bool:
         name, _, encoded = rest.partition(" ")
         try:
             data = _unb64(encoded)
-        except binascii.Error:
+        except ValueError:
             continue
         if (
             dash == "\u2014"

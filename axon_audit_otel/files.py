@@ -238,7 +238,8 @@ def files_of(path: Path) -> list[Path]:
             msg = f"no such file or directory: {str(path)!r}"
             raise ArchiveError(msg)
         return [path]
-    found = sorted([*sealed_in(path).values(), *path.glob(f"*{JOURNAL}")], key=_by_age)
+    journals = list(path.glob(f"*{JOURNAL}"))  # first: then what is sealed meanwhile is seen too
+    found = sorted([*sealed_in(path).values(), *journals], key=_by_age)
     if not found:
         msg = f"no audit files (audit_*.json) in {str(path)!r}"
         raise ArchiveError(msg)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +15,8 @@ from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
 
 __all__ = ["Follower", "age", "newest"]
+
+_PASSES = 10  # looks in one call, while files get other names
 
 
 def age(event: AuditEvent) -> tuple[datetime, int]:
@@ -60,11 +61,20 @@ class Follower:
         Raises:
             ArchiveError: If a file cannot be read or holds no audit events.
         """
+        for _ in range(_PASSES):
+            if (yield from self._pass()):
+                return
+
+    def _pass(self) -> Generator[AuditEvent, None, bool]:
+        """One look at every file; whether none got another name meanwhile."""
         here: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
+        complete = True
         for path in self._listed():
-            with suppress(FileNotFoundError):  # sealed this moment: it has another name
+            try:
                 status = path.stat()
                 here[status.st_dev, status.st_ino] = path, status
+            except FileNotFoundError:
+                complete = False
         for key, known in list(self._files.items()):
             if key not in here or known.was_replaced(here[key][1]):
                 yield from known.read()  # what came before it was removed
@@ -74,29 +84,35 @@ class Follower:
         for key, (path, _) in here.items():
             try:
                 if key not in self._files:
-                    self._files[key] = _Growing(path)
+                    found = _Growing(path)
+                    if found.key != key:  # sealed: this is the journal after it
+                        found.close()
+                        complete = False
+                        continue
+                    self._files[key] = found
                     if self._is_known(path):
-                        self._files[key].close()
+                        found.close()
                 yield from self._files[key].read()
             except FileNotFoundError:
-                continue  # the next call finds its other name
+                complete = False
             except (OSError, InvalidEventError) as exc:
                 if isinstance(exc, ArchiveError):
                     raise
                 msg = f"cannot read {str(path)!r}: {exc}"
                 raise ArchiveError(msg) from exc
-
-    def _is_known(self, path: Path) -> bool:
-        """Whether this is a file that was read under another name."""
-        if not self._gone or path.suffix == JOURNAL or path == self._path:
-            return False
-        return _first_event(path) in self._gone
+        return complete
 
     def close(self) -> None:
         """Let go of the files."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+
+    def _is_known(self, path: Path) -> bool:
+        """Whether this is a file that was read under another name."""
+        if not self._gone or path.suffix == JOURNAL or path == self._path:
+            return False
+        return _first_event(path) in self._gone
 
     def _listed(self) -> list[Path]:
         try:
@@ -121,6 +137,8 @@ class _Growing:
         self._path = path
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = path.open("rb")
+        status = os.fstat(self._file.fileno())
+        self.key = status.st_dev, status.st_ino
         self._lines = 0
         self._end: tuple[int, int] | None = None
 

@@ -74,19 +74,23 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
         found = _find(path, event_id)
         directory = path if path.is_dir() else path.parent
         note, size = _covering(directory, found, checkpoint)
-    except (OSError, msgspec.DecodeError) as exc:
+        leaves = found.manifest.leaves[:size]
+        return {
+            "format": FORMAT,
+            "event": found.line.decode(),
+            "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
+            "seal": found.manifest.lines[found.place].decode(),
+            "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
+            "checkpoint": note,
+        }
+    except InvalidEventError:
+        raise
+    except ValueError as exc:  # no UTF-8, no JSON, no hex digits
+        raise ArchiveError(_DAMAGED) from exc
+    except OSError as exc:
         if isinstance(exc, ArchiveError):
             raise
-        raise ArchiveError(f"cannot read {str(path)!r}: {exc}") from exc
-    leaves = found.manifest.leaves[:size]
-    return {
-        "format": FORMAT,
-        "event": found.line.decode(),
-        "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
-        "seal": found.manifest.lines[found.place].decode(),
-        "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
-        "checkpoint": note,
-    }
+        raise ArchiveError(f"cannot read {str(path)!r}: {exc.strerror or exc}") from exc
 
 
 def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:

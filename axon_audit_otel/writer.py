@@ -98,11 +98,11 @@ class WriterCheck:
 
     def _confirm_lines(self) -> None:
         """Lines of the manifest that a checkpoint covers are as they were written."""
-        for statement in self._statements:
-            size = statement.checkpoint.size
-            if self._ledger.roots.get(size) == statement.checkpoint.root:
-                for line in self._ledger.lines[:size]:
-                    line.state = "sound"
+        roots = self._ledger.roots
+        said = (statement.checkpoint for statement in self._statements)
+        covered = max((c.size for c in said if roots.get(c.size) == c.root), default=0)
+        for line in self._ledger.lines[:covered]:
+            line.state = "sound"
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import shutil
 from functools import cache
 from typing import Any, BinaryIO, cast
@@ -53,7 +54,8 @@ def compress(source: BinaryIO, target: BinaryIO) -> None:
         with zstd.ZstdFile(target, "wb", options=options) as stream:
             shutil.copyfileobj(source, stream, _BLOCK)
     else:
-        zstd.ZstdCompressor(level=_LEVEL, write_checksum=True).copy_stream(source, target)
+        compressor = zstd.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        compressor.copy_stream(source, target, size=os.fstat(source.fileno()).st_size)
 
 
 def decompressed(source: BinaryIO) -> BinaryIO:

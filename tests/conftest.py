@@ -121,6 +121,12 @@ def sealed_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("audit_*.json"), key=lambda file: events_in(file)[0]["sequence"])
 
 
+def only(directory: Path, pattern: str) -> Path:
+    """The one file of that name that there must be."""
+    (found,) = directory.glob(pattern)
+    return found
+
+
 async def until(done: Callable[[], Any]) -> None:
     """Wait for what another thread does."""
     deadline = time.monotonic() + 60  # only so that a failure ends

@@ -121,6 +121,13 @@ class TestNotes:
         with pytest.raises(InvalidEventError):
             Checkpoint.parse(changed, [key.verifying])
 
+    def test_signature_that_is_no_ascii(self) -> None:
+        """A signature with a foreign letter is not by the key, and no other error."""
+        key = new_key("auditor")
+        note = key.sign(CHECKPOINT.text())
+        with pytest.raises(InvalidEventError, match="not signed by auditor"):
+            Checkpoint.parse(note[:-10] + "\u00e9" + note[-9:], [key.verifying])
+
     @pytest.mark.parametrize(
         "text",
         [

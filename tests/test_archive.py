@@ -522,6 +522,7 @@ class TestFaults:
         assert sealed_numbers(directory) == [7, 8, 9, 10]
         assert audit.get_statistics()["evicted_events"] == 6
 
+    @pytest.mark.slow
     async def test_journal_removed(self, make_audit: Make, tmp_path: Path) -> None:
         """A journal that somebody removed is noticed; its events are written again, as long
         as memory holds them."""
@@ -906,6 +907,7 @@ class TestRecovery:
 
 @pytest.mark.usefixtures("same_name")
 class TestRestart:
+    @pytest.mark.slow
     def test_sequence_and_chain_go_on(
         self, run_script: Run, make_audit: Make, tmp_path: Path
     ) -> None:
@@ -941,11 +943,16 @@ class TestEnds:
         ("ending", "code"),
         [
             ("", 0),
-            ("sys.exit(3)", 3),
-            ("raise SystemExit(4)", 4),
             ("raise RuntimeError('application bug')", 1),
-            ("import gc; del audit; gc.collect()", 0),
-            ("from opentelemetry.sdk._logs import LoggerProvider; LoggerProvider()", 0),
+            *(
+                pytest.param(*case, marks=pytest.mark.slow)
+                for case in [
+                    ("sys.exit(3)", 3),
+                    ("raise SystemExit(4)", 4),
+                    ("import gc; del audit; gc.collect()", 0),
+                    ("from opentelemetry.sdk._logs import LoggerProvider; LoggerProvider()", 0),
+                ]
+            ),
         ],
     )
     def test_exit_without_close(
@@ -985,6 +992,7 @@ class TestEnds:
         make_audit(auto_export_path=tmp_path).close()
         assert sealed_users(tmp_path) == ["u"]
 
+    @pytest.mark.slow
     def test_logging_at_exit(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
         """What is logged while the interpreter ends (an exit handler) is in a file as well."""
         run_script(
@@ -1046,6 +1054,7 @@ class TestFork:
         for file in sealed_files(tmp_path):
             assert len(set(users_in(file))) <= 1
 
+    @pytest.mark.slow
     def test_statistics_of_a_child(self, run_script: Run) -> None:
         """A child's statistics are of its own events, like its memory."""
         printed = run_script(
@@ -1064,6 +1073,7 @@ class TestFork:
         )
         assert printed.split() == ["1", "1"]
 
+    @pytest.mark.slow
     def test_fork_while_another_thread_logs(self, run_script: Run, tmp_path: Path) -> None:
         """A child never hangs on a lock that another thread held when it was made."""
         run_script(

@@ -307,6 +307,7 @@ class TestQuery:
             assert "\\x1b[31m" in said.stdout
             assert all(c.isprintable() or c == "\n" for c in said.stdout)
 
+    @pytest.mark.slow
     def test_reader_that_goes_away(self, tmp_path: Path, audit: AuditLogger) -> None:
         """`| head` ends the command without a word."""
         audit.export_events((_event(n) for n in range(1, 3000)), tmp_path / "a.json")
@@ -490,6 +491,7 @@ class TestTail:
         rest, errors = process.communicate()
         assert (process.returncode, rest, errors) == (0, "", "")
 
+    @pytest.mark.slow
     async def test_follow_what_is_not_there_yet(
         self, make_audit: Any, tmp_path: Path, following: Any
     ) -> None:
@@ -502,6 +504,7 @@ class TestTail:
                 await other.log_event("STORE")
                 assert _next(process, 1) == [1]
 
+    @pytest.mark.slow
     def test_follow_waits_for_the_end_of_a_line(self, tmp_path: Path, following: Any) -> None:
         """An event of which only a part is written is printed when it is whole, once."""
         half, other = tmp_path / "half.journal", tmp_path / "other.journal"
@@ -515,6 +518,7 @@ class TestTail:
             file.write(second[40:] + b"\n")
         assert _next(process, 1) == [2]
 
+    @pytest.mark.slow
     def test_follow_says_what_is_wrong(self, trail: Path, tmp_path: Path, following: Any) -> None:
         """A file that is none of ours ends it with one line."""
         process = following(trail.parent)

@@ -380,6 +380,7 @@ class TestServe:
         assert len(events) >= before + 3
         assert not list((tmp_path / "audit").glob("*.journal"))
 
+    @pytest.mark.slow
     def test_ends_on_sigterm(self, serving: tuple[subprocess.Popen[str], str]) -> None:
         """As a container runtime ends it."""
         process, _ = serving
@@ -474,6 +475,7 @@ class TestOtlp:
         assert done.stdout.count(f"not all was shipped to {endpoint}: ") == 1
         assert len(_events(cli, tmp_path)) == 94
 
+    @pytest.mark.slow
     def test_exporter_that_is_not_installed(self, tmp_path: Path) -> None:
         """One line names the variable."""
         done = _ship(tmp_path / "a", "http://127.0.0.1:9", OTEL_LOGS_EXPORTER="pigeon")

@@ -1076,6 +1076,7 @@ class TestWithoutCode:
         assert all(event.trace_id for event in events)
         assert_chained(events)
 
+    @pytest.mark.slow
     def test_made_before_the_sdk_is_imported(self, tmp_path: Path) -> None:
         """An `AuditLogger` may exist before the SDK is imported."""
         first = (
@@ -1089,6 +1090,7 @@ class TestWithoutCode:
         events = run_app(tmp_path, [sys.executable], first + app)
         assert [event.operation.value for event in events] == ["STORE", "RECALL", "FORGET"]
 
+    @pytest.mark.slow
     def test_disabled_sdk(self, tmp_path: Path) -> None:
         """`OTEL_SDK_DISABLED=true` turns OpenTelemetry off, and not the audit."""
         by_hand = "from axon_audit_otel import AxonInstrumentor\nAxonInstrumentor().instrument()\n"

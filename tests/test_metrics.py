@@ -434,6 +434,7 @@ def _multiprocess(tmp_path: Any) -> Iterator[dict[str, str]]:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_summed(self, run_script: Run, multiprocess: dict[str, str]) -> None:
         """With ``PROMETHEUS_MULTIPROC_DIR`` a scrape of one process sums all of them, and
         each one's statistics stay its own."""

@@ -171,6 +171,7 @@ class TestExport:
         assert {resource["service.name"] for resource in receiver.resources} == {"shop"}
         assert b"the tea" not in b"".join(r.SerializeToString() for r in receiver.requests)
 
+    @pytest.mark.slow
     def test_at_exit(self, run_script: Run, receiver: Receiver) -> None:
         """Nobody needs to call `shutdown`: what is held back is sent at the end."""
         run_script(_APPLICATION, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
@@ -192,6 +193,7 @@ class TestExport:
         assert len(receiver.logs) == len(receiver.spans) == 2
         assert "gen_ai.client.operation.duration" in receiver.metrics
 
+    @pytest.mark.slow
     def test_standard_variables(self, run_script: Run, receiver: Receiver) -> None:
         """Headers, compression, resource, service name and sampler mean what they always
         mean; the name of the environment goes before the argument."""
@@ -235,6 +237,7 @@ class TestExport:
         assert receiver.spans == []
         assert receiver.metrics == {}
 
+    @pytest.mark.slow
     def test_dead_collector(self, run_script: Run) -> None:
         """A collector that does not answer costs the application nothing but a log line:
         the trail is complete and the program ends well."""
@@ -393,14 +396,19 @@ class TestBadVariables:
     @pytest.mark.parametrize(
         ("variable", "value", "shown"),
         [
-            ("OTEL_TRACES_EXPORTER", "zipkinn", "OTEL_TRACES_EXPORTER='zipkinn'"),
             ("OTEL_METRICS_EXPORTER", "otlp,nope", "OTEL_METRICS_EXPORTER='nope'"),
-            ("OTEL_LOGS_EXPORTER", "nope", "OTEL_LOGS_EXPORTER='nope'"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "soap", "OTEL_EXPORTER_OTLP_PROTOCOL='soap'"),
-            (
-                "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
-                "http/json",
-                "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL='http/json'",
+            *(
+                pytest.param(*case, marks=pytest.mark.slow)
+                for case in [
+                    ("OTEL_TRACES_EXPORTER", "zipkinn", "OTEL_TRACES_EXPORTER='zipkinn'"),
+                    ("OTEL_LOGS_EXPORTER", "nope", "OTEL_LOGS_EXPORTER='nope'"),
+                    ("OTEL_EXPORTER_OTLP_PROTOCOL", "soap", "OTEL_EXPORTER_OTLP_PROTOCOL='soap'"),
+                    (
+                        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+                        "http/json",
+                        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL='http/json'",
+                    ),
+                ]
             ),
         ],
     )

@@ -382,7 +382,7 @@ class TestEviction:
         audit = make_audit(max_events=50)
 
         async def write() -> None:
-            for number in range(3_000):
+            for number in range(500):
                 await audit.log_event("STORE", user_id=f"u{number % 2}", entry_ids=["e"])
 
         writer = asyncio.create_task(asyncio.to_thread(asyncio.run, write()))

@@ -206,6 +206,7 @@ class TestCompression:
         assert record["bytes"] == len(content)
         assert record["sha256"] == hashlib.sha256(content).hexdigest()
 
+    @pytest.mark.slow
     async def test_files_of_before(self, make_audit: Make, tmp_path: Path) -> None:
         """Files that were sealed without compression are compressed in the background when it
         is switched on."""
@@ -275,6 +276,7 @@ class TestCompression:
         assert not sealed.exists()
         assert audit.query_events(archived=True) == logged[::-1]
 
+    @pytest.mark.slow
     def test_followed(self, make_audit: Make, tmp_path: Path) -> None:
         """`tail --follow` shows each event once and in order, while files are sealed and
         compressed."""

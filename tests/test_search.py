@@ -343,6 +343,7 @@ class TestMemoryAndFiles:
 
 
 class TestWhileWritersWork:
+    @pytest.mark.slow
     async def test_own_events_that_leave_memory_meanwhile(
         self, make_audit: Make, tmp_path: Path
     ) -> None:
@@ -488,6 +489,7 @@ class TestOnlyWhatCanMatch:
         since = wanted.timestamp
         assert audit.query_events(archived=True, start_time=since) == [wanted]
 
+    @pytest.mark.slow
     async def test_memory_it_takes(self, make_audit: Make, tmp_path: Path) -> None:
         """A query of one user, and one that counts everything, take a fraction of the size of
         what they read."""

@@ -217,6 +217,7 @@ class TestUntouched:
         assert found["writers"][0]["proved_until"] == SEALED
         assert "could not be noticed" in found["writers"][0]["uncovered"]
 
+    @pytest.mark.slow
     def test_after_restarts(self, run_script: Run, tmp_path: Path) -> None:
         """A trail that was closed and gone on with is one trail."""
         for _ in range(3):
@@ -324,6 +325,7 @@ class TestBytes:
                 ),
             )
 
+    @pytest.mark.slow
     def test_every_byte_around_a_joint(self, bare: Archive) -> None:
         """Each byte of two neighbouring lines, one of them the last of the file, and of the
         manifest's newest line."""
@@ -1224,7 +1226,7 @@ class TestWriters:
         assert report.events >= 31  # and an unclean end, where another child found it
         assert 2 <= len(report.writers) <= 4  # a name is free again when its child has ended
 
-    @pytest.mark.parametrize("compress", [False, True])
+    @pytest.mark.parametrize("compress", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_while_it_is_written(self, tmp_path: Path, compress: bool) -> None:
         """An archive can be verified while its writer is at work: no false alarm, and always
         what was acknowledged before is there."""

@@ -13,7 +13,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "units", "verdict", "zstd"},
     {"event", "privacy", "chain", "checkpoint"},
-    {"config", "witness"},
+    {"config", "rules", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},
     {"archive", "follow", "export", "hold", "search", "scan", "ledger"},

@@ -376,13 +376,14 @@ class TestEviction:
         )
         assert [event.timestamp.minute for event in found] == [16, 15, 14, 13]
 
+    @pytest.mark.usefixtures("busy_threads")
     async def test_while_events_leave(self, make_audit: Make) -> None:
         """A query that runs while other threads push events out gives only whole, matching
         events, newest first."""
         audit = make_audit(max_events=50)
 
         async def write() -> None:
-            for number in range(500):
+            for number in range(1_000):
                 await audit.log_event("STORE", user_id=f"u{number % 2}", entry_ids=["e"])
 
         writer = asyncio.create_task(asyncio.to_thread(asyncio.run, write()))

@@ -344,6 +344,7 @@ class TestMemoryAndFiles:
 
 class TestWhileWritersWork:
     @pytest.mark.slow
+    @pytest.mark.usefixtures("busy_threads")
     async def test_own_events_that_leave_memory_meanwhile(
         self, make_audit: Make, tmp_path: Path
     ) -> None:
@@ -351,8 +352,6 @@ class TestWhileWritersWork:
         compressed, misses none and has none twice."""
         audit = make_audit(max_events=5_000, auto_export_path=tmp_path, compress=True)
         await _log(audit, 5_100)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
         stop = threading.Event()
 
         def write() -> None:
@@ -368,7 +367,6 @@ class TestWhileWritersWork:
                 assert len(numbers) >= 5_100
                 assert numbers == list(range(len(numbers), 0, -1))
         finally:
-            sys.setswitchinterval(interval)
             stop.set()
             writer.join()
 

@@ -51,6 +51,9 @@ class Keeper:
         self._name = name
         self._metrics = metrics
         self._fault = fault
+        self._lag = metrics.journal_lag()
+        self._lagging = 0  # as the gauge says
+        self._start = metrics.journal_start()
         self._retry_at = 0.0
         self.why = ""  # the newest failure, in words
         self._admitted: set[str] = set()  # operations that run
@@ -121,8 +124,7 @@ class Keeper:
             return
         stage = "journal"
         try:
-            self.archive.write(line, leaf, number, timestamp)
-            self.archived = number
+            self._write(self.archive, line, leaf, number, timestamp)
             stage = "seal"
             self._seal_if_full()
         except OSError as exc:
@@ -139,13 +141,27 @@ class Keeper:
             if behind.start > self.archived + 1:
                 self.lost.append((self.archived + 1, behind.start - 1, self.why or "evicted"))
             for number, line in zip(behind, buffer.lines(behind)):
-                archive.write(line, *buffer.proof_of(number))
-                self.archived = number
+                self._write(archive, line, *buffer.proof_of(number))
             stage = "seal"
             self._seal_if_full()
             self._retry_at = 0.0
         except OSError as exc:
             self.failed(stage, exc, buffer)
+
+    def _write(
+        self, archive: Archive, line: bytes, leaf: bytes, number: int, timestamp: str
+    ) -> None:
+        archive.write(line, leaf, number, timestamp)
+        self.archived = number
+        if archive.count == 1:
+            self._start.set_to_current_time()
+
+    def measure(self, buffer: Buffer) -> None:
+        """Let the gauge say how many events are in no file."""
+        lagging = buffer.next - 1 - self.archived
+        if lagging != self._lagging:
+            self._lagging = lagging
+            self._lag.set(lagging)
 
     def _opened(self, buffer: Buffer) -> Archive:
         if self.archive is None:
@@ -184,6 +200,7 @@ class Keeper:
         """
         self._retry_at = 0.0
         self.catch_up(buffer)
+        self.measure(buffer)
         if self.archive is None:
             return None
         try:
@@ -198,6 +215,7 @@ class Keeper:
         if sealed is not None:
             self._metrics.exported.inc(count)
             self._metrics.last_seal.set_to_current_time()
+            self._start.set(0)
             self.make_checkpoint()
         return sealed
 

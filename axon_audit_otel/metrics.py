@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from . import semconv
 from .event import Draft, EventStatus, OperationType
+from .privacy import PII_KINDS
 
 __all__ = ["TrailMetrics"]
 
@@ -26,6 +27,8 @@ STAGES = (
     *("record", "emit", "encode", "redact", "metrics"),
     *("journal", "seal", "commit", "checkpoint", "compress", "retention"),
 )
+#: Why an event was not shipped: the values of the label ``reason``.
+SHIPPING_DROPS = ("queue_full", "rejected", "shutdown")
 
 
 class _Metrics:
@@ -98,6 +101,45 @@ class _Metrics:
             registry=registry,
             multiprocess_mode="max",
         )
+        self.journal_lag = Gauge(
+            semconv.METRIC_JOURNAL_LAG,
+            "Audit events that are in memory and in no file yet.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.journal_start = Gauge(
+            semconv.METRIC_JOURNAL_START,
+            "Unix time of the oldest event that is not in a sealed file; 0 without one.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="liveall",  # no mode knows that 0 is none
+        )
+        self.pii = Counter(
+            semconv.METRIC_PII,
+            "Personal data found and replaced in what was recorded, by kind.",
+            (trail, semconv.LABEL_KIND),
+            registry=registry,
+        )
+        self.shipped = Counter(
+            semconv.METRIC_SHIPPED,
+            "Audit events that a collector has acknowledged.",
+            (trail,),
+            registry=registry,
+        )
+        self.shipping_dropped = Counter(
+            semconv.METRIC_SHIPPING_DROPPED,
+            "Audit events that were not shipped, by reason.",
+            (trail, semconv.LABEL_REASON),
+            registry=registry,
+        )
+        self.shipping_lag = Gauge(
+            semconv.METRIC_SHIPPING_LAG,
+            "Audit events that no collector has acknowledged yet.",
+            (trail,),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
 
 
 _by_registry: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
@@ -121,9 +163,17 @@ class TrailMetrics:
     def __init__(self, trail: str, registry: CollectorRegistry | None = None) -> None:
         self.trail = trail
         self._all = metrics = _metrics(registry or REGISTRY)
-        self._operations: dict[tuple[str, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
-        self._entries: dict[str, Counter] = {}
+        # At 0 from the start: the first increase of a series that was not there is unseen.
+        operations = [operation.value for operation in OperationType]
+        self._operations = {
+            (operation, status.value): metrics.operations.labels(trail, operation, status.value)
+            for operation in operations
+            for status in EventStatus
+        }
+        self._entries = {
+            operation: metrics.entries.labels(trail, operation) for operation in operations
+        }
+        self._durations: dict[str, Histogram] = {}  # 20 series each: when there is one
         self._in_progress: dict[str, Gauge] = {}
         self.buffer_events = metrics.buffer_events.labels(trail)
         self.buffer_capacity = metrics.buffer_capacity.labels(trail)
@@ -131,6 +181,12 @@ class TrailMetrics:
         self.exported = metrics.exported.labels(trail)
         self.last_seal = metrics.last_seal.labels(trail)
         self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
+        self._pii = {kind: metrics.pii.labels(trail, kind) for kind in PII_KINDS}
+        self.shipped = metrics.shipped.labels(trail)
+        self.shipping_lag = metrics.shipping_lag.labels(trail)
+        self.shipping_dropped = {
+            reason: metrics.shipping_dropped.labels(trail, reason) for reason in SHIPPING_DROPS
+        }
         self.begin()
 
     def begin(self) -> None:
@@ -140,12 +196,7 @@ class TrailMetrics:
     def observe(self, event: Draft) -> None:
         """Count one event; the exemplar names its trace when that was sampled."""
         operation, status = event["operation"], event["status"]
-        try:
-            counter = self._operations[operation, status]
-        except KeyError:
-            counter = self._all.operations.labels(self.trail, operation, status)
-            self._operations[operation, status] = counter
-        counter.inc()
+        self._operations[operation, status].inc()
         milliseconds = event["duration_ms"]
         if milliseconds is not None:
             try:
@@ -156,12 +207,7 @@ class TrailMetrics:
             exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
             histogram.observe(milliseconds / 1000, exemplar)
         if event.entries:
-            try:
-                entries = self._entries[operation]
-            except KeyError:
-                entries = self._all.entries.labels(self.trail, operation)
-                self._entries[operation] = entries
-            entries.inc(event.entries)
+            self._entries[operation].inc(event.entries)
 
     def in_progress(self, operation: str) -> Gauge:
         """The gauge of operations that run now."""
@@ -175,6 +221,18 @@ class TrailMetrics:
     def failure(self, stage: str) -> None:
         """Count a failure of our own."""
         self._failures[stage].inc()
+
+    def pii(self, kind: str) -> None:
+        """Count a piece of personal data that was found and replaced."""
+        self._pii[kind].inc()
+
+    def journal_lag(self) -> Gauge:
+        """The gauge of events in no file; only a trail with an archive has it."""
+        return self._all.journal_lag.labels(self.trail)
+
+    def journal_start(self) -> Gauge:
+        """The gauge of the journal's oldest event; only a trail with an archive has it."""
+        return self._all.journal_start.labels(self.trail)
 
     def _samples(self) -> Iterator[tuple[tuple[str, frozenset[tuple[str, str]]], float]]:
         """Every sample of this trail's counters and histograms."""

@@ -14,11 +14,12 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-__all__ = ["Privacy", "redact_pii"]
+__all__ = ["PII_KINDS", "Privacy", "redact_pii"]
 
 MAX_TEXT = 8_192  # characters of one string
 MAX_DEPTH = 16
@@ -115,6 +116,9 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]
     ),
 )
 
+#: What `redact_pii` finds.
+PII_KINDS = tuple(sorted({kind for kind, _, _ in _PATTERNS}))
+
 # Whatever a pattern above matches has one of these; most strings have none.
 _SUSPECT = re.compile(
     r"[@:]|\d[\d .()-]{6}|eyJ|AKIA|ASIA|AIza|[srp]k[-_]|gh\w_|github_pat_|glpat-|xox|hf_"
@@ -122,21 +126,21 @@ _SUSPECT = re.compile(
 )
 
 
-def redact_pii(text: str) -> str:
+def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> str:
     """*text* with emails, phone, card and social security numbers, IP addresses and
-    secrets of a known shape replaced by ``[REDACTED:kind]``."""
+    secrets of a known shape replaced by ``[REDACTED:kind]``; *found* is told the kinds."""
     if _SUSPECT.search(text) is None:
         return text
     for kind, pattern, check in _PATTERNS:
-        marker = f"[REDACTED:{kind}]"
-        if check is None:
-            text = pattern.sub(marker, text)
-        else:
-            text = pattern.sub(
-                lambda m, c=check, r=marker: r if c(m.group()) else m.group(),  # type: ignore[misc]
-                text,
-            )
+        text = pattern.sub(partial(_replace, kind, check, found), text)
     return text
+
+
+def _replace(kind: str, check: Any, found: Callable[[str], None], match: re.Match[str]) -> str:
+    if check is not None and not check(match.group()):
+        return match.group()
+    found(kind)
+    return f"[REDACTED:{kind}]"
 
 
 # --- cleaning ----------------------------------------------------------------------------
@@ -185,6 +189,7 @@ class Privacy:
         redact: A function from text to text, applied to every free text that is recorded.
         pii: Whether `redact_pii` is applied after it.
         on_fault: Called with the exception when *redact* fails; the text is then dropped.
+        on_found: Called with the kind of each piece of personal data that is replaced.
     """
 
     def __init__(
@@ -192,14 +197,16 @@ class Privacy:
         redact: Callable[[str], str] | None = None,
         pii: bool = True,
         on_fault: Callable[[Exception], None] = lambda exc: None,
+        on_found: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._redact = redact
         self._pii = pii
         self._on_fault = on_fault
+        self.on_found = on_found
         self._harmless: set[str] = set()  # names and short values seen before
 
-    def text(self, value: str) -> str:
-        """Free text, redacted."""
+    def text(self, value: str, found: Callable[[str], None] | None = None) -> str:
+        """Free text, redacted; *found* instead of `on_found` is told of what it held."""
         if (
             type(value) is str
             and len(value) <= MAX_TEXT
@@ -219,7 +226,7 @@ class Privacy:
                 self._on_fault(exc)
                 return "[REDACTED:error]"
         if self._pii:
-            text = redact_pii(text)
+            text = redact_pii(text, found or self.on_found)
         if len(text) <= MAX_TEXT:
             return text
         return f"{text[:MAX_TEXT]}[truncated: {str.__len__(value)} characters]"
@@ -227,7 +234,7 @@ class Privacy:
     def key(self, value: str) -> str:
         """The name of a fact, redacted as far as it is personal data."""
         name = plain_text(value, MAX_ID)
-        return redact_pii(name) if self._pii else name
+        return redact_pii(name, self.on_found) if self._pii else name
 
     def metadata(self, values: object) -> dict[str, Any]:
         """Metadata as JSON types, its texts redacted."""
@@ -241,6 +248,7 @@ class Privacy:
     def _simple(self, values: dict[Any, Any]) -> dict[str, Any] | None:
         """The fast way for a flat mapping, or None where it is not one."""
         result: dict[str, Any] = {}
+        found: list[str] = []
         size = 0
         for key, value in values.items():
             if key not in self._harmless and not self._is_harmless(key):
@@ -248,7 +256,7 @@ class Privacy:
             kind = type(value)
             if kind is str:
                 if value not in self._harmless:
-                    value = self.text(value)
+                    value = self.text(value, found.append)
                     size += len(value)
             elif kind is float:
                 if not math.isfinite(value):
@@ -259,12 +267,16 @@ class Privacy:
             elif kind is list and len(value) <= 64:
                 if not all(type(item) is str for item in value):
                     return None
-                value = [i if i in self._harmless else self.text(i) for i in value]
+                value = [i if i in self._harmless else self.text(i, found.append) for i in value]
                 size += sum(map(len, value))
             elif value is not None and kind is not bool:
                 return None
             result[key] = value
-        return result if size <= MAX_TOTAL else None
+        if size > MAX_TOTAL:
+            return None
+        for what in found:
+            self.on_found(what)
+        return result
 
     def is_secret(self, key: Any) -> bool:
         """Whether what has this name is a secret, whatever its shape."""
@@ -314,8 +326,10 @@ class _Cleaner:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, int):
-            if 10**12 <= value < 10**19 and self._privacy.text(text := str(int(value))) != text:
-                return self._privacy.text(text)  # a card number
+            if 10**12 <= value < 10**19:
+                text = self._privacy.text(str(int(value)))
+                if not text.isdigit():
+                    return text  # a card number
             return int(value) if -_INT64 <= value < _INT64 else identifier(int(value))
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else f"[{float(value)}]"
@@ -355,8 +369,11 @@ class _Cleaner:
             while unique in result:  # the same only since it is text, redacted or cut
                 number += 1
                 unique = f"{name} ({number})"
-            secret = self._privacy.is_secret(key)
-            result[unique] = _SECRET_VALUE if secret else self.clean(item, depth + 1)
+            if self._privacy.is_secret(key):
+                self._privacy.on_found("secret")
+                result[unique] = _SECRET_VALUE
+            else:
+                result[unique] = self.clean(item, depth + 1)
         if len(value) > MAX_ITEMS:
             result["[dropped]"] = f"{len(value) - MAX_ITEMS} more"
         return result

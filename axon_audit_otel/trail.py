@@ -55,6 +55,7 @@ class Trail:
             settings.redact,
             settings.redact_pii,
             lambda exc: (f := fault()) and f("redact", exc),
+            self.metrics.pii,
         )
         self._buffer = Buffer(settings.max_events)
         self._lock = threading.Lock()
@@ -105,6 +106,7 @@ class Trail:
         self._head = leaf.hex()
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
+            keeper.measure(buffer)
         if len(buffer) != self._shown:
             self._shown = len(buffer)
             self.metrics.buffer_events.set(self._shown)
@@ -184,6 +186,7 @@ class Trail:
             with self._lock:
                 if keeper.archive is not None:
                     keeper.catch_up(self._buffer)
+                    keeper.measure(self._buffer)
                     if keeper.checkpoint_due():
                         keeper.make_checkpoint()
             keeper.tidy()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import http.client
+import shutil
+import time
 import urllib.request
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ListingAdapter
+from conftest import ListingAdapter, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -38,6 +42,12 @@ METRICS = {
     "axon_audit_exported_events": ("counter", {"trail"}),
     "axon_audit_failures": ("counter", {"trail", "stage"}),
     "axon_audit_last_seal_timestamp_seconds": ("gauge", {"trail"}),
+    "axon_audit_journal_lag_events": ("gauge", {"trail"}),
+    "axon_audit_journal_start_timestamp_seconds": ("gauge", {"trail"}),
+    "axon_audit_pii_detections": ("counter", {"trail", "kind"}),
+    "axon_audit_shipped_events": ("counter", {"trail"}),
+    "axon_audit_shipping_dropped_events": ("counter", {"trail", "reason"}),
+    "axon_audit_shipping_lag_events": ("gauge", {"trail"}),
 }
 
 
@@ -165,6 +175,67 @@ class TestScrape:
         assert after.value("axon_audit_failures_total", stage="redact", trail=audit.name) == 1
         assert after.total("axon_audit_failures_total") == 1
 
+    async def test_counters_are_there_before_the_first_event(
+        self, make_audit: Make, registry: CollectorRegistry
+    ) -> None:
+        """Every counter begins at 0: of a series that appears at 1, Prometheus sees no increase."""
+        make_audit()
+        begin = Scrape(registry)
+        counters = {
+            family.name: len([s for s in family.samples if s.name.endswith("_total")])
+            for family in begin.families.values()
+            if family.type == "counter"
+        }
+        assert all(
+            s.value == 0 for f in begin.families.values() for s in f.samples if "_total" in s.name
+        )
+        assert counters["axon_memory_operations"] == len(OperationType) * 3
+        assert all(counters.values())
+
+    async def test_personal_data(self, make_audit: Make, registry: CollectorRegistry) -> None:
+        """What was found is counted by its kind, once, wherever it stood."""
+        audit = make_audit()
+        text = "alice@example.org and bob@example.org from 10.0.0.1"
+        await audit.log_event(
+            "STORE", metadata={"note": text, "api_key": "x", "n": 4111111111111111}
+        )
+        scrape = Scrape(registry)
+        found = {
+            sample.labels["kind"]: sample.value
+            for sample in scrape.samples("axon_audit_pii_detections_total", trail=audit.name)
+        }
+        expected = {"email": 2, "ip": 1, "secret": 1, "card": 1, "phone": 0, "ssn": 0}
+        assert found == expected
+
+    async def test_journal(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
+    ) -> None:
+        """Since when events are in no sealed file, and how many are in no file at all."""
+        before = time.time()
+        audit = make_audit(auto_export_path=tmp_path / "archive")
+        lag, start = "axon_audit_journal_lag_events", "axon_audit_journal_start_timestamp_seconds"
+        await audit.log_event("STORE")
+        await audit.log_event("STORE")
+        scrape = Scrape(registry)
+        assert scrape.value(lag) == 0
+        assert before <= scrape.value(start) <= time.time()
+        audit.seal()
+        assert Scrape(registry).value(start) == 0
+        shutil.rmtree(tmp_path / "archive")
+        (tmp_path / "archive").touch()  # no directory any more
+        await audit.log_event("STORE")
+        assert Scrape(registry).value(lag) == 1
+        (tmp_path / "archive").unlink()
+        (tmp_path / "archive").mkdir()
+        await until(lambda: Scrape(registry).value(lag) == 0)
+
+    async def test_no_archive_no_journal(
+        self, audit: AuditLogger, registry: CollectorRegistry
+    ) -> None:
+        """A trail in memory only has no journal that could look healthy."""
+        await audit.log_event("STORE")
+        assert Scrape(registry).samples("axon_audit_journal_lag_events") == []
+
     async def test_in_progress(
         self, audit: AuditLogger, registry: CollectorRegistry, make_system: Any
     ) -> None:
@@ -207,6 +278,7 @@ class TestScrape:
         entries = {
             sample.labels["operation"]: sample.value
             for sample in scrape.samples("axon_memory_entries_total", trail=audit.name)
+            if sample.value
         }
         assert entries == {"STORE": 3, "RECALL": 3, "EXPORT": 3, "FORGET": 1}
         name = "axon_memory_operation_duration_seconds_count"
@@ -278,7 +350,7 @@ class TestCardinality:
             record = LogRecord(event_name="axon.memory.audit", body=body)
             logger_provider.get_logger("theirs").emit(record)
         samples = Scrape(registry).samples("axon_memory_operations_total")
-        assert {sample.labels["operation"] for sample in samples} == {"OTHER"}
+        assert {s.labels["operation"] for s in samples if s.value} == {"OTHER"}
         assert sum(sample.value for sample in samples) == 20
 
 
@@ -443,12 +515,11 @@ class TestProcesses:
         second, _, text = run_script(_WORKER, 5, "serve", **multiprocess).partition("\n")
         assert second.split() == ["6", "5", "5"]
         families = text_string_to_metric_families(text.strip() + "\n")
-        values = {
-            (s.name, s.labels.get("operation"), s.labels.get("le")): s.value
-            for family in families
-            for s in family.samples
-            if s.labels.get("trail") == "shared"
-        }
+        values: Counter[tuple[str, str | None, str | None]] = Counter()
+        for sample in (s for family in families for s in family.samples):
+            if sample.labels.get("trail") == "shared":
+                operation, bound = sample.labels.get("operation"), sample.labels.get("le")
+                values[sample.name, operation, bound] += sample.value
         assert values["axon_memory_operations_total", "STORE", None] == 8
         assert values["axon_memory_operations_total", "RECALL", None] == 2
         assert values["axon_memory_entries_total", "STORE", None] == 8
@@ -480,7 +551,8 @@ class TestProcesses:
             print(ends, audit.get_statistics()["total_events"])
             with serve_metrics(0) as server:
                 for line in urllib.request.urlopen(server.url).read().decode().splitlines():
-                    if line.startswith("axon_memory_operations_total{"): print(line.split()[-1])
+                    counted = line.startswith("axon_memory_operations_total{")
+                    if counted and not line.endswith(" 0.0"): print(line.split()[-1])
             """,
             **multiprocess,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -116,7 +117,7 @@ class Buffer:
 
     def candidates(
         self,
-        keys: Mapping[str, str],
+        keys: Mapping[str, Sequence[str]],
         entry_ids: Iterable[str] | None,
         start_us: int | None,
         end_us: int | None,
@@ -124,8 +125,10 @@ class Buffer:
         """Numbers of the events that can match, newest first, from the shortest list."""
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
-        for name, key in keys.items():
-            chosen = _shorter(chosen, self._postings[name].get(key, ()), low, high)
+        for name, values in keys.items():
+            lists = [found for value in values if (found := self._postings[name].get(value))]
+            numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+            chosen = _shorter(chosen, numbers, low, high)
         if entry_ids is not None:
             chosen = _shorter(chosen, self._entries.find(entry_ids), low, high)
         return reversed(chosen)

@@ -18,12 +18,14 @@ import msgspec
 from rich.console import Console
 
 from .cli_hold import hold
+from .cli_privacy import pseudonym, secret_option
 from .cli_proof import keygen, prove, verify
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
 from .export import FORMATS, export_events
 from .files import files_of
 from .follow import Follower, age, newest
+from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, local, statistics, user_table
 from .report import summarise
@@ -124,6 +126,7 @@ _FILTERS = [
     ),
     click.option("--until", type=_Moment(end=True), help="Likewise; included."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."),
+    secret_option,
 ]
 
 
@@ -148,7 +151,7 @@ def _query(filters: dict[str, Any]) -> Query:
         start_time=since,
         end_time=until,
         limit=filters["limit"],
-    )
+    ).under(filters["pseudonyms"])
 
 
 # --- commands --------------------------------------------------------------------------------
@@ -174,13 +177,15 @@ def query(path: Path, as_json: bool, **filters: Any) -> None:
 @main.command()
 @_path
 @click.option("--user", metavar="ID", help="This user's events only.")
+@secret_option
 @_json
-def stats(path: Path, user: str | None, as_json: bool) -> None:
+def stats(path: Path, user: str | None, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
     """Count: success and latency by operation, users.
 
     With --json: one object; durations in milliseconds.
     """
-    summary = summarise(search(path, Query.of(user_id=user), oldest_first=True))
+    query = Query.of(user_id=user).under(pseudonyms)
+    summary = summarise(search(path, query, oldest_first=True))
     if as_json:
         _print_json(summary if user is None else {"user_id": user, **summary})
         return
@@ -363,5 +368,5 @@ class _Counted:
             yield event
 
 
-for _command in (keygen, verify, prove, hold):
+for _command in (keygen, verify, prove, hold, pseudonym):
     main.add_command(_command)

@@ -13,6 +13,7 @@ from typing import Any
 from . import semconv, zstd
 from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
+from .pseudonym import Pseudonyms
 from .units import seconds, size
 
 __all__ = ["Settings"]
@@ -117,6 +118,35 @@ def _signing_key(value: Any) -> SigningKey:
         raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
 
 
+def parse_secret(value: Any) -> Pseudonyms:
+    if isinstance(value, Pseudonyms):
+        return value
+    keys = list(value) if isinstance(value, (list, tuple)) else [value]
+    secrets = [secret for key in keys for secret in _secrets(key)]
+    if not secrets or not all(secrets):
+        raise ValueError("must not be empty")
+    return Pseudonyms(*secrets)
+
+
+def _secrets(value: Any) -> list[bytes]:
+    """A secret; those in a file, one a line, or all of it where it is no text."""
+    if isinstance(value, bytes):
+        return [value]
+    if isinstance(value, str) and not value.startswith("@"):
+        return [value.encode("utf-8", "surrogatepass")]
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError("must be bytes, text, or the path of a file with it")
+    path = _path(value[1:] if isinstance(value, str) else value)
+    try:
+        content = b"" if path is None else path.read_bytes()
+    except OSError as exc:
+        raise ValueError(f"{str(path)!r} cannot be read: {exc.strerror or exc}") from None
+    try:
+        return [line.strip().encode() for line in content.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return [content]
+
+
 def _sink(value: Any) -> Any:
     return value if callable(value) else _path(value)
 
@@ -214,6 +244,11 @@ class Settings:
         _content,
         "record texts, queries and exception messages: `true`, `SPAN_ONLY`, `EVENT_ONLY`",
     )
+    pseudonymize: Pseudonyms | None = _setting(
+        None,
+        parse_secret,
+        "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
+    )
     redact_pii: bool = _setting(
         True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
     )
@@ -240,7 +275,8 @@ class Settings:
                 values[setting.name] = setting.metadata["parse"](value)
             except ValueError as exc:
                 reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-                msg = f"{source}{shown(value)}: {reason}"
+                what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+                msg = f"{source}{what}: {reason}"
                 raise AuditConfigError(msg) from None
         settings = cls(**values)
         settings._check()

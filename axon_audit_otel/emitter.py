@@ -104,7 +104,8 @@ class Emitter:
             semconv.AUDIT_ACTOR_TYPE: "user" if draft["user_id"] else "system",
         }
         if draft["user_id"] is not None:
-            attributes[semconv.USER_ID] = draft["user_id"]
+            hashed = self._trail.pseudonyms is not None
+            attributes[semconv.USER_HASH if hashed else semconv.USER_ID] = draft["user_id"]
             attributes[semconv.AUDIT_ACTOR_ID] = draft["user_id"]
         if draft["session_id"] is not None:
             attributes[semconv.SESSION_ID] = draft["session_id"]

@@ -66,6 +66,9 @@ class AuditLogger:
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
         redact: A function from text to text for every free text that is recorded.
         redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
+            hashes stand for user and session ids in whatever is recorded. Queries take the
+            ids themselves. Of several, the first is used and the others were.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
@@ -97,6 +100,7 @@ class AuditLogger:
         capture_content: bool | str | None = None,
         redact: Callable[[str], str] | None = None,
         redact_pii: bool | None = None,
+        pseudonymize: Any = None,
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
         compress: bool | None = None,
@@ -119,6 +123,7 @@ class AuditLogger:
                 "capture_content": capture_content,
                 "redact": redact,
                 "redact_pii": redact_pii,
+                "pseudonymize": pseudonymize,
                 "max_file_bytes": max_file_bytes,
                 "max_file_age": max_file_age,
                 "compress": compress,
@@ -280,6 +285,8 @@ class AuditLogger:
             trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
             span_id=f"{span.span_id:016x}" if span.is_valid else None,
         )
+        if self.trail.pseudonyms is not None:
+            self.trail.pseudonyms.apply(draft)
         draft.sampled = span.is_valid and span.trace_flags.sampled
         return draft
 

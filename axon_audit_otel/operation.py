@@ -142,6 +142,8 @@ class Operation:
             "subject_id": self.subject_id,
             "time": _event.format_time(now // 1000),
         }
+        if self.trail.pseudonyms is not None:
+            self.trail.pseudonyms.apply(facts)
         try:
             self.trail.admit(self._event_id, _event.encode_fields(facts))
         except OSError as exc:
@@ -199,10 +201,7 @@ class Operation:
             attributes: dict[str, Any] = {semconv.AXON_OPERATION: self.kind.operation.value}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
-            if self.user_id is not None:
-                attributes[semconv.USER_ID] = self.user_id
-            if self.session_id is not None:
-                attributes[semconv.SESSION_ID] = self.session_id
+            attributes.update(self._identity())
             name = self.gen_ai or self.kind.span
             self._span = self._signals.tracer.start_span(name, attributes=attributes)
             self._own_span = True
@@ -210,6 +209,26 @@ class Operation:
             self._attached = otel_context.attach(self._context)
         except Exception as exc:
             self.trail.fault("record", exc)
+
+    def _identity(self) -> dict[str, str]:
+        """Who acts, as span attributes."""
+        pseudonyms = self.trail.pseudonyms
+        user, session, attributes = self.user_id, self.session_id, {}
+        if user is not None and pseudonyms is None:
+            attributes[semconv.USER_ID] = user
+        elif user is not None and pseudonyms is not None:
+            attributes[semconv.USER_HASH] = pseudonyms.user(user)
+        if session is not None:
+            hidden = session if pseudonyms is None else pseudonyms.session(session)
+            attributes[semconv.SESSION_ID] = hidden
+        return attributes
+
+    def _masked(self, text: str) -> str:
+        """A text of a span, without the ids that pseudonyms stand for."""
+        pseudonyms = self.trail.pseudonyms
+        if pseudonyms is None:
+            return text
+        return pseudonyms.mask(text, (self.user_id, self.subject_id), self.session_id)
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
@@ -285,6 +304,8 @@ class Operation:
                 trail=self.trail,
                 error_type=self.error_type,
             )
+        if self.trail.pseudonyms is not None:
+            self.trail.pseudonyms.apply(draft)
         try:
             self._end_span(draft, exc, elapsed_ns / 1e9)
         except Exception as fault:
@@ -357,7 +378,7 @@ class Operation:
             if failed:
                 message = None
                 if exc is not None and self.capture.on_spans:
-                    message = self.trail.privacy.text(str(exc))
+                    message = self._masked(self.trail.privacy.text(str(exc)))
                 span.set_status(Status(StatusCode.ERROR, message))
         span.end()
 
@@ -375,7 +396,7 @@ class Operation:
             texts = isinstance(value, list) and all(type(item) is str for item in value)
             if texts or isinstance(value, (str, bool, int, float)):
                 attributes[name] = value
-        attributes.update(self.span_attributes)
+        attributes.update((key, self._masked(t)) for key, t in self.span_attributes.items())
         return attributes
 
     async def settle(self) -> None:

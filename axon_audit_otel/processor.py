@@ -135,7 +135,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     event = draft(
         _operation(first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION), attributes),
         _status(first("status", semconv.AXON_STATUS), attributes),
-        user_id=text("user_id", semconv.USER_ID, semconv.AUDIT_ACTOR_ID),
+        user_id=text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
         session_id=text("session_id", semconv.SESSION_ID),
         entry_ids=identifiers(first("entry_ids", semconv.AUDIT_TARGET_ID)),
         metadata=trail.privacy.metadata(_metadata(fields, attributes)),
@@ -149,6 +149,8 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
         span_id=f"{record.span_id:016x}" if record.span_id else None,
     )
+    if trail.pseudonyms is not None:
+        trail.pseudonyms.apply(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
 
@@ -207,5 +209,5 @@ _MAPPED = frozenset(
     value
     for name, value in vars(semconv).items()
     if name.startswith(("AUDIT_", "AXON_"))
-    or value in (semconv.USER_ID, semconv.SESSION_ID, semconv.ERROR_TYPE, semconv.LOG_RECORD_UID)
+    or name in ("USER_ID", "USER_HASH", "SESSION_ID", "ERROR_TYPE", "LOG_RECORD_UID")
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 from .errors import InvalidEventError, shown
 from .event import AuditEvent, EventStatus, OperationType, to_microseconds
 from .privacy import identifier, identifiers
+from .pseudonym import Pseudonyms
 
 __all__ = ["Query"]
+
+_NAMES = ("user_id", "session_id", "subject_id")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Query:
     start_us: int | None = None
     end_us: int | None = None
     limit: int | None = None
+    #: What stands for the value of a field, besides that value.
+    aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(
@@ -79,9 +84,17 @@ class Query:
             limit=limit,
         )
 
+    def under(self, pseudonyms: Pseudonyms | None) -> Query:
+        """This query, answered as well by events in which pseudonyms stand for its ids."""
+        if pseudonyms is None:
+            return self
+        named = [(field, getattr(self, field)) for field in _NAMES]
+        added = [(f, pseudonyms.aliases(f, real)) for f, real in named if real is not None]
+        return replace(self, aliases=self.aliases + tuple(added))
+
     @cached_property
-    def keys(self) -> dict[str, str]:
-        """The exact values that indexed fields must have."""
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The values that indexed fields must have: one of each."""
         wanted = {
             "operation": self.operation,
             "status": self.status,
@@ -89,11 +102,16 @@ class Query:
             "session_id": self.session_id,
             "subject_id": self.subject_id,
         }
-        return {name: str(value) for name, value in wanted.items() if value is not None}
+        others = dict(self.aliases)
+        return {
+            name: (str(value), *others.get(name, ()))
+            for name, value in wanted.items()
+            if value is not None
+        }
 
     def matches(self, event: AuditEvent) -> bool:
         """Whether *event* passes every filter (times include both ends)."""
-        if any(str(getattr(event, name)) != value for name, value in self.keys.items()):
+        if any(str(getattr(event, name)) not in values for name, values in self.keys.items()):
             return False
         if self.entry_ids is not None and self.entry_ids.isdisjoint(event.entry_ids):
             return False

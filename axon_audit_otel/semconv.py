@@ -31,6 +31,7 @@ GEN_AI_DURATION_BUCKETS = (
 ERROR_TYPE = "error.type"
 LOG_RECORD_UID = "log.record.uid"
 USER_ID = "user.id"
+USER_HASH = "user.hash"
 SESSION_ID = "session.id"
 
 # --- OpenTelemetry audit-logging draft -------------------------------------------------

@@ -40,7 +40,8 @@ class Sieve:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
         for name in _FIELDS:
             if name in query.keys:
-                self._groups.append([b'"%b":%b' % (name.encode(), _encode(query.keys[name]))])
+                values = map(_encode, query.keys[name])
+                self._groups.append([b'"%b":%b' % (name.encode(), value) for value in values])
 
     def can_be_within(self, first_time: str, last_time: str) -> bool:
         """Whether events from *first_time* to *last_time* can answer."""

@@ -57,6 +57,9 @@ class Trail:
             lambda exc: (f := fault()) and f("redact", exc),
             self.metrics.pii,
         )
+        self.pseudonyms = settings.pseudonymize
+        if self.pseudonyms is not None and self.pseudonyms.weak:
+            _logger.warning("audit trail %r: pseudonymize= is short enough to be guessed", name)
         self._buffer = Buffer(settings.max_events)
         self._lock = threading.Lock()
         self._head: str | None = None  # hash of the newest event
@@ -308,6 +311,7 @@ class Trail:
 
     def search(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
+        query = query.under(self.pseudonyms)
         with self._lock:
             numbers = self._buffer.candidates(
                 query.keys, query.entry_ids, query.start_us, query.end_us
@@ -323,6 +327,7 @@ class Trail:
         directory, keeper = self.settings.auto_export_path, self._keeper
         if directory is None or keeper is None:
             return self.search(query)
+        query = query.under(self.pseudonyms)
         with self._lock:
             writer = "" if keeper.archive is None else keeper.archive.writer
             before = self._buffer.first

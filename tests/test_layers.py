@@ -12,7 +12,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "units", "verdict", "zstd"},
-    {"event", "privacy", "chain", "checkpoint"},
+    {"event", "privacy", "pseudonym", "chain", "checkpoint"},
     {"config", "rules", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"__init__"},
     {"scenario", "render"},
     {"report"},
-    {"demo", "cli_hold", "cli_proof"},
+    {"demo", "cli_hold", "cli_privacy", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]

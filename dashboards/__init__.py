@@ -1,0 +1,1 @@
+"""Generates the Grafana dashboards and the Prometheus rules: ``python -m dashboards``."""

@@ -1,0 +1,76 @@
+"""The parts that queries of panels and rules are made of; metric names come from the package."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from axon_audit_otel import semconv
+
+OPERATIONS = f"{semconv.METRIC_OPERATIONS}_total"
+DURATION = semconv.METRIC_DURATION
+BUCKETS = f"{DURATION}_bucket"
+IN_PROGRESS = semconv.METRIC_IN_PROGRESS
+ENTRIES = f"{semconv.METRIC_ENTRIES}_total"
+BUFFER = semconv.METRIC_BUFFER_EVENTS
+CAPACITY = semconv.METRIC_BUFFER_CAPACITY
+EVICTED = f"{semconv.METRIC_EVICTED}_total"
+EXPORTED = f"{semconv.METRIC_EXPORTED}_total"
+FAILURES = f"{semconv.METRIC_FAILURES}_total"
+LAST_SEAL = semconv.METRIC_LAST_SEAL
+JOURNAL_LAG = semconv.METRIC_JOURNAL_LAG
+JOURNAL_START = semconv.METRIC_JOURNAL_START
+PII = f"{semconv.METRIC_PII}_total"
+SHIPPED = f"{semconv.METRIC_SHIPPED}_total"
+SHIPPING_DROPPED = f"{semconv.METRIC_SHIPPING_DROPPED}_total"
+SHIPPING_LAG = semconv.METRIC_SHIPPING_LAG
+
+#: An operation that did not do all it should.
+FAILED = 'status!="SUCCESS"'
+
+#: What the variables of a dashboard select.
+_VARIABLES = ('job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
+
+
+def select(metric: str, *matchers: str) -> str:
+    """The series of *metric* that the dashboard's variables select."""
+    return f"{metric}{{{','.join((*_VARIABLES, *matchers))}}}"
+
+
+def rate(metric: str, *matchers: str) -> str:
+    """Its increase a second."""
+    return f"rate({select(metric, *matchers)}[$__rate_interval])"
+
+
+def increase(metric: str, *matchers: str, over: str = "$__range") -> str:
+    """Its increase, by default over the time that the dashboard shows."""
+    return f"increase({select(metric, *matchers)}[{over}])"
+
+
+def total(by: str, expression: str) -> str:
+    """The sum over everything but the labels *by*."""
+    return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
+
+
+def nonzero(by: str, common: str, expression: str) -> str:
+    """`total` by *by* of what is not 0; where all is 0, that by *common*: 0 is not "no data"."""
+    return f"{total(by, expression)} > 0 or {total(common, expression)} == 0"
+
+
+def share(part: str, whole: str) -> str:
+    """*part* of *whole*; nothing where there is no whole."""
+    return f"{part} / ({whole} > 0)"
+
+
+def quantile(q: float, by: str) -> str:
+    """The *q*-quantile of durations, in seconds."""
+    labels = ", ".join(filter(None, (by, "le")))
+    return f"histogram_quantile({q}, {total(labels, rate(BUCKETS))})"
+
+
+def duration(value: timedelta) -> str:
+    """As PromQL writes it, in its largest whole unit: ``15m``, ``24h``."""
+    seconds = round(value.total_seconds())
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,167 @@
+"""*Security and compliance*: who deletes, exports and fails, and the events themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axon_audit_otel.rules import DEFAULT_RULES, Rule
+
+from . import grafana as g
+from . import promql as q
+from .alerts import counted
+from .variables import TRAILS
+
+_STREAM = '{service_name=~"$service"} | axon_audit_trail=~"$trail" | user_id=~"$user"'
+_TITLES = {
+    "excessive_deletions": ("Deletions", "FORGET operations"),
+    "repeated_failures": ("Failed operations", "Operations that ended in FAILURE"),
+    "unusual_exports": ("Exports", "EXPORT operations"),
+}
+
+
+def _rule(rule: Rule) -> Any:
+    title, what = _TITLES[rule.name]
+    window = q.duration(rule.window)
+    series = q.total("job, trail", q.increase(q.OPERATIONS, *counted(rule), over=window))
+    return g.number(
+        f"{title}, {window}",
+        f"{what} in the last {window}, in the trail with most. More than {rule.over} are an alert.",
+        "short",
+        g.query(f"max(round({series}))", instant=True),
+        steps=((None, g.GREEN), (rule.over * 0.75, g.YELLOW), (rule.over + 1, g.RED)),
+    )
+
+
+def _thresholds() -> list[Any]:
+    return [
+        *(_rule(rule) for rule in DEFAULT_RULES if not rule.per_user),
+        g.number(
+            "Partial outcomes, 1h",
+            "Operations of the last hour of which a part failed, or that changed memory and then"
+            " raised.",
+            "short",
+            g.query(
+                f"round({q.total('', q.increase(q.OPERATIONS, _PARTIAL, over='1h'))})", instant=True
+            ),
+            steps=((None, g.GREEN), (1, g.YELLOW)),
+        ),
+        g.number(
+            "Entries deleted",
+            "Memory entries deleted in the shown time; one FORGET can delete many.",
+            "short",
+            g.query(f"round({q.total('', q.increase(q.ENTRIES, _FORGET))})", instant=True),
+        ),
+        g.number(
+            "Personal data replaced",
+            "Emails, phone and card numbers, secrets and the like that would have been recorded in"
+            " the shown time, and were replaced.",
+            "short",
+            g.query(f"round({q.total('', q.increase(q.PII))})", instant=True),
+            steps=((None, g.GREEN), (1, g.YELLOW)),
+        ),
+    ]
+
+
+_FORGET, _EXPORT = 'operation="FORGET"', 'operation="EXPORT"'
+_PARTIAL = 'status="PARTIAL"'
+
+
+def _by_status(*matchers: str) -> str:
+    return q.total("status", q.increase(q.OPERATIONS, *matchers, over="$__rate_interval"))
+
+
+def _activity() -> list[Any]:
+    failed = q.increase(q.OPERATIONS, q.FAILED, over="$__rate_interval")
+    return [
+        g.graph(
+            "Deletions",
+            "FORGET operations an interval, by outcome.",
+            "short",
+            g.query(_by_status(_FORGET), "{{status}}"),
+            stack=True,
+        ),
+        g.graph(
+            "Exports",
+            "EXPORT operations an interval, by outcome.",
+            "short",
+            g.query(_by_status(_EXPORT), "{{status}}"),
+            stack=True,
+        ),
+        g.graph(
+            "Failed and partial outcomes",
+            "Operations an interval that did not succeed, by operation.",
+            "short",
+            g.query(q.nonzero("operation, status", "status", failed), "{{operation}} {{status}}"),
+            stack=True,
+        ),
+    ]
+
+
+def _data() -> list[Any]:
+    moved = q.total(
+        "operation",
+        q.increase(q.ENTRIES, 'operation=~"FORGET|EXPORT|IMPORT"', over="$__rate_interval"),
+    )
+    return [
+        g.graph(
+            "Entries deleted, exported, imported",
+            "Memory entries an interval: how much data was moved, whatever the number of"
+            " operations.",
+            "short",
+            g.query(moved, "{{operation}}"),
+            span=12,
+        ),
+        g.graph(
+            "Personal data replaced, by kind",
+            "What redaction found in texts and metadata that were recorded.",
+            "short",
+            g.query(q.total("kind", q.increase(q.PII, over="$__rate_interval")), "{{kind}}"),
+            span=12,
+            stack=True,
+            soft_max=1,
+        ),
+    ]
+
+
+def _events() -> list[Any]:
+    notable = '| axon_operation=~"FORGET|EXPORT|IMPORT" or axon_status!="SUCCESS"'
+    short = (
+        "{{.axon_operation}} {{.axon_status}} user={{.user_id}} session={{.session_id}}"
+        " subject={{.axon_subject_id}} entry={{.audit_target_id}} error={{.error_type}}"
+        " event={{.log_record_uid}}"
+    )
+    return [
+        g.lines(
+            "Deletions, exports, imports and whatever did not succeed",
+            "The audit events that matter most, from Loki, one line each. Open a line for all its"
+            " fields; trace_id opens the trace in Tempo.",
+            g.stream(f"{_STREAM} {notable} | line_format `{short}`"),
+        ),
+        g.lines(
+            "Every audit event",
+            "The events as they were recorded: canonical JSON, chained by hash.",
+            g.stream(_STREAM),
+        ),
+    ]
+
+
+def build() -> str:
+    """The dashboard as JSON."""
+    variables = [
+        *TRAILS,
+        g.source("loki", "Logs", "loki"),
+        g.log_choice("service", "Service", "The service.name of the log records.", "service_name"),
+        g.text("user", "User", "Only events of users that match (a regular expression).", ".*"),
+    ]
+    return g.page(
+        "axon-audit-security",
+        "Axon / Security and compliance",
+        "Deletions, exports, failures and personal data; the audit events and their traces.",
+        variables,
+        {
+            "As the alerts see it": _thresholds(),
+            "Activity": _activity(),
+            "Data": _data(),
+            "Audit events": _events(),
+        },
+    )

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import wrapt
 
@@ -67,51 +67,76 @@ def _nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
     pass
 
 
-#: Method -> what its return tells, and the operation that it is outside of any.
-_METHODS: dict[str, tuple[Callable[[Operation, Any, Any, Any], None], Kind | None]] = {
-    "save": (_saved, None),
-    "bulk_save": (_bulk_saved, sdk.BULK_SAVE),
-    "delete": (_deleted, sdk.DELETE),
-    "get": (_got, None),
-    "query": (_queried, None),
-    "list_ids": (_listed, None),
-    "list_ids_async": (_listed, None),
-    "clear": (_nothing, sdk.CLEAR),
-    "clear_async": (_nothing, sdk.CLEAR),
-    "reindex": (_nothing, sdk.REINDEX),
-}
-#: Those that change memory, also where another call makes them.
-_ALWAYS = {"save", "bulk_save", "delete"}
+class _Method(NamedTuple):
+    """What is known of every call of one method of the adapters.
+
+    Args:
+        name: Its name.
+        note: Notes what its return tells.
+        kind: The operation that it is outside of any.
+        always: Whether it changes memory, also where another call makes it.
+    """
+
+    name: str
+    note: Callable[[Operation, Any, Any, Any], None]
+    kind: Kind | None = None
+    always: bool = False
+
+
+_METHODS = (
+    _Method("save", _saved, always=True),
+    _Method("bulk_save", _bulk_saved, sdk.BULK_SAVE, always=True),
+    _Method("delete", _deleted, sdk.DELETE, always=True),
+    _Method("get", _got),
+    _Method("query", _queried),
+    _Method("list_ids", _listed),
+    _Method("list_ids_async", _listed),
+    _Method("clear", _nothing, sdk.CLEAR),
+    _Method("clear_async", _nothing, sdk.CLEAR),
+    _Method("reindex", _nothing, sdk.REINDEX),
+)
 
 
 class _Call:
-    """One call of an adapter's method, as a context manager around it."""
+    """One call of an adapter's method in operation *op*, as a context manager around it."""
+
+    __slots__ = (
+        *("active", "op", "recorded", "subject"),
+        *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own"),
+        *("_paused", "_token"),
+    )
 
     def __init__(
-        self, name: str, adapter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], begin: Begin
+        self,
+        method: _Method,
+        adapter: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        begin: Begin,
+        op: Operation | None,
     ) -> None:
-        self._note, self._kind = _METHODS[name]
-        self._name = name
+        self._method = method
         self._adapter = adapter
-        self._begin: Callable[[Kind], Operation | None] | None
-        self._begin = lambda kind: begin(kind, adapter, args, kwargs)
+        self._arguments: tuple[Any, ...] = (args, kwargs)
+        self._begin: Begin | None = begin
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
         self.recorded = False  # by a call inside this one
         self._own: Operation | None = None
         outer = _running.get()
         self._outer = outer if outer is not None and outer.active else None
-        self.op = current()
-        self._nested = self._outer is not None and self._outer.op is self.op
-        if self.op is None:
+        self.op = op
+        self._nested = self._outer is not None and self._outer.op is op
+        if op is None:
             self._begin_own()
 
     def _begin_own(self) -> None:
         """Be an operation: outside of any, or since the one it belonged to has ended."""
-        if self._kind is None or self._begin is None or self.recorded:
+        kind = self._method.kind
+        if kind is None or self._begin is None or self.recorded:
             self.op = None
             return
-        self.op = self._own = self._begin(self._kind)
+        self.op = self._own = self._begin(kind, self._adapter, *self._arguments)
         self._nested = False
         if self._outer is not None:
             self._outer.recorded = True
@@ -152,8 +177,8 @@ class _Call:
         if op is None:
             return result
         try:
-            if not self._nested or self._name in _ALWAYS:
-                self._note(op, self._adapter, self.subject, result)
+            if not self._nested or self._method.always:
+                self._method.note(op, self._adapter, self.subject, result)
             if op.seen.failed and not self._nested:  # it failed before, and was tried again
                 op.seen.failed.pop(self._failure, None)
         except Exception as exc:
@@ -171,6 +196,7 @@ class _Call:
         if not self._paused:
             # The context of a task that was begun inside may live long: keep nothing alive.
             self._adapter = self.subject = self._begin = self._outer = None
+            self._arguments = ()
         self._paused = False
 
     def pause(self) -> None:
@@ -183,7 +209,7 @@ class _Call:
         if self.op is None:
             return
         try:
-            not_there = self._name == "get" and isinstance(exc, KeyError)
+            not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.seen.failed[self._failure] = exc
         except Exception as fault:
@@ -194,10 +220,10 @@ class _Call:
     @property
     def _failure(self) -> tuple[str, str]:
         """What identifies a failed call: its method, and the entry or else the adapter."""
-        if self._name == "query":
-            return self._name, str(id(self._adapter))
-        subject = self.subject
-        return self._name, identifier(subject if isinstance(subject, str) else _id_of(subject))
+        name, subject = self._method.name, self.subject
+        if name == "query":
+            return name, str(id(self._adapter))
+        return name, identifier(subject if isinstance(subject, str) else _id_of(subject))
 
     @property
     def clears(self) -> bool:
@@ -254,13 +280,13 @@ class AdapterSeam:
             if cls in self._known or cls is object:
                 continue
             self._known.add(cls)
-            for name in _METHODS:
-                original = cls.__dict__.get(name)
+            for method in _METHODS:
+                original = cls.__dict__.get(method.name)
                 if inspect.isfunction(original) and not hasattr(original, "__isabstractmethod__"):
                     coroutine = inspect.iscoroutinefunction(original)
-                    wrapper = self._coroutine(name) if coroutine else self._function(name)
-                    wrapt.wrap_function_wrapper(cls, name, wrapper)
-                    self._wrapped.append((cls, name, original))
+                    wrapper = self._coroutine(method) if coroutine else self._function(method)
+                    wrapt.wrap_function_wrapper(cls, method.name, wrapper)
+                    self._wrapped.append((cls, method.name, original))
 
     def unwatch(self) -> None:
         """Put every method back; references taken earlier only pass on."""
@@ -273,26 +299,24 @@ class AdapterSeam:
         self._wrapped.clear()
         self._known.clear()
 
-    def _passes(self, name: str) -> bool:
-        """Whether a call now is nothing to us."""
-        return not self.active or (current() is None and _METHODS[name][1] is None)
-
-    def _coroutine(self, name: str) -> Callable[..., Any]:
+    def _coroutine(self, method: _Method) -> Callable[..., Any]:
         async def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-            if self._passes(name):
+            op = current()
+            if not self.active or (op is None and method.kind is None):
                 return await wrapped(*args, **kwargs)
-            with _Call(name, adapter, args, kwargs, self._begin) as call:
+            with _Call(method, adapter, args, kwargs, self._begin, op) as call:
                 if call.clears:
                     await _note_all(call.op, adapter)
                 return call.returned(await wrapped(*args, **kwargs))
 
         return observed
 
-    def _function(self, name: str) -> Callable[..., Any]:
+    def _function(self, method: _Method) -> Callable[..., Any]:
         def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-            if self._passes(name):
+            op = current()
+            if not self.active or (op is None and method.kind is None):
                 return wrapped(*args, **kwargs)
-            with _Call(name, adapter, args, kwargs, self._begin) as call:
+            with _Call(method, adapter, args, kwargs, self._begin, op) as call:
                 if call.clears:
                     _note_all_now(call.op, adapter)
                 result = wrapped(*args, **kwargs)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import msgspec
-
 from .event import format_time
 from .merkle import leaf_hash
 
@@ -20,19 +18,6 @@ __all__ = ["INDEXED", "Buffer"]
 INDEXED = ("operation", "status", "user_id", "session_id", "subject_id")
 
 _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
-
-
-class _Keys(msgspec.Struct):
-    """What the index needs of an encoded event; the rest is skipped unread."""
-
-    operation: str
-    status: str
-    user_id: str | None = None
-    session_id: str | None = None
-    subject_id: str | None = None
-
-
-_keys_of = msgspec.json.Decoder(_Keys).decode
 
 
 class Buffer:
@@ -57,6 +42,9 @@ class Buffer:
         self._ordered = True  # times never went back: they can be bisected
         self._last_time = -(2**63)
         self._postings: dict[str, dict[str, array[int]]] = {name: {} for name in INDEXED}
+        # By block, what began or went on in it, so that the index can forget it undecoded.
+        self._blocks: deque[list[tuple[dict[str, array[int]], str]]] = deque()
+        self._block = following & ~_PLACE  # where the newest begins
         self._entries = _EntryIndex()
 
     def __len__(self) -> int:
@@ -81,31 +69,36 @@ class Buffer:
         self._last_time = time_us
         self.next = sequence + 1
         self.total += 1
+        self._index(sequence, fields)
+        if fields["entry_ids"]:
+            self._entries.add(sequence, fields["entry_ids"])
+
+    def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
+        if not sequence & _PLACE or not self._blocks:
+            self._blocks.append([])
+            self._block = sequence
         for name, postings in self._postings.items():
             key = fields.get(name)
             if key is not None:
                 found = postings.get(key)
                 if found is None:
                     postings[key] = array("Q", (sequence,))
+                elif found[-1] >= self._block:
+                    found.append(sequence)
+                    continue
                 else:
                     found.append(sequence)
-        entry_ids = fields["entry_ids"]
-        if entry_ids:
-            self._entries.add(sequence, entry_ids)
+                self._blocks[-1].append((postings, key))
 
     def _evict(self) -> None:
-        """Let the oldest event go."""
+        """Let the oldest event go, and with the last of a block what the index has of it."""
         sequence = self.first
-        slot = sequence % self.capacity
-        keys = _keys_of(self._lines[slot])
-        self._lines[slot] = b""
         self.first = sequence + 1
-        for name, postings in self._postings.items():
-            key = getattr(keys, name)
-            found = postings.get(key)
-            if found is not None and _spent(found, sequence):
-                del postings[key]
-        self._entries.drop_before(self.first)
+        if sequence & _PLACE == _PLACE:
+            for postings, key in self._blocks.popleft():
+                if _spent(postings[key], sequence):
+                    del postings[key]
+            self._entries.drop_before(self.first)
 
     def lines(self, numbers: Iterable[int]) -> list[bytes]:
         """The events with those numbers, as far as they are still held."""

@@ -9,12 +9,11 @@ from weakref import finalize
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
-from opentelemetry.sdk._logs import LoggerProvider
 
 from . import semconv
 from .errors import AuditUnavailableError
 from .event import Draft
-from .processor import AuditLogRecordProcessor
+from .processor import AuditLogRecordProcessor, attributes_of
 from .trail import Trail
 from .version import __version__
 
@@ -25,8 +24,6 @@ _SEVERITY = {
     "PARTIAL": (SeverityNumber.WARN, "WARN"),
     "FAILURE": (SeverityNumber.ERROR, "ERROR"),
 }
-# The draft knows success, failure and unknown; PARTIAL is neither of the first two.
-_OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
 
 
 class Emitter:
@@ -35,7 +32,7 @@ class Emitter:
     Args:
         trail: Where the records must arrive.
         logger_provider: What they go through. None: the global provider if it is an SDK's,
-            as soon as it is set, else a private one.
+            as soon as it is set. Without one they go to the trail only.
     """
 
     def __init__(self, trail: Trail, logger_provider: Any = None) -> None:
@@ -63,21 +60,8 @@ class Emitter:
             provider = self._given or get_logger_provider()
             if provider is not self._provider:
                 self._bind(provider)
-            draft.shared = self._shared
-            number, text = _SEVERITY[draft["status"]]
-            now = time_ns()
-            self._otel_logger.emit(
-                LogRecord(
-                    timestamp=min(draft.time_us * 1000, now),
-                    observed_timestamp=now,
-                    context=context,
-                    severity_number=number,
-                    severity_text=text,
-                    body=draft,
-                    attributes=self._attributes(draft) if self._shared else None,
-                    event_name=semconv.EVENT_NAME,
-                )
-            )
+            if self._otel_logger is not None:
+                self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
         if draft.encoded is None:
@@ -90,51 +74,45 @@ class Emitter:
             raise AuditUnavailableError(msg)
         return draft.encoded
 
-    def _attributes(self, draft: Draft) -> dict[str, Any]:
-        """What other consumers of the record route and filter by; its body has it all."""
-        status, operation = draft["status"], draft["operation"]
-        attributes: dict[str, Any] = {
-            semconv.LOG_RECORD_UID: draft["event_id"],
-            semconv.AXON_AUDIT_TRAIL: self._trail.name,
-            semconv.AXON_OPERATION: operation,
-            semconv.AXON_STATUS: status,
-            semconv.AUDIT_RECORD_ID: draft["event_id"],
-            semconv.AUDIT_ACTION: operation,
-            semconv.AUDIT_OUTCOME: _OUTCOME[status],
-            semconv.AUDIT_ACTOR_TYPE: "user" if draft["user_id"] else "system",
-        }
-        if draft["user_id"] is not None:
-            hashed = self._trail.pseudonyms is not None
-            attributes[semconv.USER_HASH if hashed else semconv.USER_ID] = draft["user_id"]
-            attributes[semconv.AUDIT_ACTOR_ID] = draft["user_id"]
-        if draft["session_id"] is not None:
-            attributes[semconv.SESSION_ID] = draft["session_id"]
-        if "subject_id" in draft:
-            attributes[semconv.AXON_SUBJECT_ID] = draft["subject_id"]
-        if "error_type" in draft:
-            attributes[semconv.ERROR_TYPE] = draft["error_type"]
-        if len(draft["entry_ids"]) == 1:
-            attributes[semconv.AUDIT_TARGET_ID] = draft["entry_ids"][0]
-        return attributes
+    def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
+        draft.shared = True
+        number, text = _SEVERITY[draft["status"]]
+        now = time_ns()
+        otel_logger.emit(
+            LogRecord(
+                timestamp=min(draft.time_us * 1000, now),
+                observed_timestamp=now,
+                context=context,
+                severity_number=number,
+                severity_text=text,
+                body=draft,
+                # Our processor adds them, unless another one sees the record before.
+                attributes=None if self._in_front else attributes_of(draft, self._trail),
+                event_name=semconv.EVENT_NAME,
+            )
+        )
 
     def _bind(self, provider: Any) -> None:
-        """Use *provider* if it is an SDK's, else a private one."""
+        """Use *provider* if it is an SDK's, else none."""
         if self._leave is not None:
             self._leave()
-        self._provider = provider
-        self._shared = hasattr(provider, "add_log_record_processor")
-        used = provider if self._shared else LoggerProvider(shutdown_on_exit=False)
-        _join(used, self._processor)
+        self._provider, self._leave, self._otel_logger = provider, None, None
+        if not hasattr(provider, "add_log_record_processor"):
+            return
+        self._in_front = _join(provider, self._processor)
         # The provider outlives this object; its processor must not keep the trail.
-        self._leave = finalize(self, _part, used, self._processor)
+        self._leave = finalize(self, _part, provider, self._processor)
         self._leave.atexit = False
-        self._otel_logger = used.get_logger(semconv.SCOPE_NAME, __version__)
+        self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
 
 
-def _join(provider: Any, processor: AuditLogRecordProcessor) -> None:
-    """Add *processor*, in front of the others where the SDK lets us: trail first, then copies."""
+def _join(provider: Any, processor: AuditLogRecordProcessor) -> bool:
+    """Add *processor*, in front of the others where the SDK lets us: trail first, then copies.
+
+    Returns whether it is there.
+    """
     provider.add_log_record_processor(processor)
-    _reorder(provider, lambda others: (processor, *others), processor)
+    return _reorder(provider, lambda others: (processor, *others), processor)
 
 
 def _part(provider: Any, processor: AuditLogRecordProcessor) -> None:
@@ -145,9 +123,11 @@ def _reorder(
     provider: Any,
     order: Callable[[tuple[Any, ...]], tuple[Any, ...]],
     processor: AuditLogRecordProcessor,
-) -> None:
+) -> bool:
     # OpenTelemetry has no way to remove or to insert a processor.
     multi = getattr(provider, "_multi_log_record_processor", None)
     known = getattr(multi, "_log_record_processors", None)
-    if multi is not None and isinstance(known, tuple):
-        multi._log_record_processors = order(tuple(p for p in known if p is not processor))
+    if multi is None or not isinstance(known, tuple):
+        return False
+    multi._log_record_processors = order(tuple(p for p in known if p is not processor))
+    return True

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 import msgspec
+from opentelemetry.trace import SpanContext
 
 from .errors import InvalidEventError, shown
 from .merkle import leaf_hash
@@ -41,6 +42,8 @@ class _UpperCase(str, Enum):
         Raises:
             InvalidEventError: If no member has that name.
         """
+        if type(value) is cls:
+            return value
         try:
             text: Any = value.value if isinstance(value, Enum) else value
             return cls.__members__[text.upper()]
@@ -161,7 +164,7 @@ class Draft(dict[str, Any]):
     trail: object | None
 
 
-# Written in this order; the trail appends sequence and previous_hash.
+# In this order; the trail appends sequence and previous_hash.
 _OPTIONAL = ("error_message", "error_type", "subject_id", "trace_id", "span_id")
 
 
@@ -178,14 +181,23 @@ def draft(
     time_ns: int | None = None,
     entries: int | None = None,
     trail: object | None = None,
-    **optional: str | None,
+    error_message: str | None = None,
+    error_type: str | None = None,
+    subject_id: str | None = None,
+    trace_id: str | None = None,
+    span_id: str | None = None,
+    span: SpanContext | None = None,
 ) -> Draft:
-    """An event without its place in a trail; values must be JSON types already."""
+    """An event without its place in a trail; values must be JSON types already.
+
+    Its trace is that of *span*, if that is one, else *trace_id* and *span_id*.
+    """
     now = time_ns or time.time_ns()
-    ids = entry_ids or []
+    ids = [] if entry_ids is None else entry_ids
+    time_us = min(max(now // 1000, _FIRST), _LAST)
     event = Draft(
         event_id=event_id or new_event_id(now),
-        timestamp=format_time(now // 1000),
+        timestamp=format_time(time_us),
         operation=operation,
         user_id=user_id,
         session_id=session_id,
@@ -194,15 +206,23 @@ def draft(
         status=status,
         duration_ms=duration_ms,
     )
-    if optional:
-        for name in _OPTIONAL:
-            value = optional.get(name)
-            if value is not None:
-                event[name] = value
-    event.encoded = None
+    if error_message is not None:
+        event["error_message"] = error_message
+    if error_type is not None:
+        event["error_type"] = error_type
+    if subject_id is not None:
+        event["subject_id"] = subject_id
     event.sampled = event.shared = False
+    if span is not None and span.is_valid:
+        trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
+        event.sampled = span.trace_flags.sampled
+    if trace_id is not None:
+        event["trace_id"] = trace_id
+    if span_id is not None:
+        event["span_id"] = span_id
+    event.encoded = None
     event.entries = len(ids) if entries is None else entries
-    event.time_us = min(max(now // 1000, _FIRST), _LAST)
+    event.time_us = time_us
     event.trail = trail
     return event
 

@@ -247,7 +247,7 @@ class _Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, instance, args, kwargs, identity)
-            if kind is sdk.STORE and lacking:
+            if kind is sdk.STORE and lacking and identity != (None, None):
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await wrapped(*args, **kwargs)

@@ -269,7 +269,6 @@ class AuditLogger:
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
         actor, session = _identity(user_id, session_id)
-        span = get_current_span().get_span_context()
         draft = _event.draft(
             kind,
             outcome,
@@ -282,12 +281,10 @@ class AuditLogger:
             error_message=self._manual_message(error_message, metadata),
             error_type=None if error_type is None else _checked_id("error_type", error_type),
             subject_id=None if subject_id is None else _checked_id("subject_id", subject_id),
-            trace_id=f"{span.trace_id:032x}" if span.is_valid else None,
-            span_id=f"{span.span_id:016x}" if span.is_valid else None,
+            span=get_current_span().get_span_context(),
         )
         if self.trail.pseudonyms is not None:
             self.trail.pseudonyms.apply(draft)
-        draft.sampled = span.is_valid and span.trace_flags.sampled
         return draft
 
     def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
@@ -550,8 +547,8 @@ def _checked_ids(name: str, values: Any) -> list[str]:
 
 
 def _checked_duration(value: Any) -> float | None:
-    if value is None:
-        return None
+    if value is None or (type(value) is float and 0 <= value < math.inf):
+        return value
     if isinstance(value, Real) and not isinstance(value, bool):
         try:
             duration = float(value)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ class Kind:
     before: Callable[[Operation, Arguments], None] = lambda op, args: None
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
+    name: str = field(init=False)  # the operation's, as text
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.operation.value)
 
 
 class Seen:
@@ -82,6 +86,24 @@ class Seen:
 class Operation:
     """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises."""
 
+    # What most operations leave as it is.
+    active = True
+    entry_ids: list[Any] | None = None  # None: those that were saved or deleted
+    entries: int | None = None  # how many the operation handled; None: len(entry_ids)
+    attempted: int | None = None  # record count of the span; None: the same
+    problems = 0  # failures that the SDK did not raise
+    failed = False  # nothing of it worked, although nothing was raised
+    error_type: str | None = None
+    subject_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    _event_id: str | None = None  # given by `admit`
+    _subject: tuple[str | None, str | None] = (None, None)
+    _span: trace.Span = trace.INVALID_SPAN
+    _context: Any = None
+    _attached: Any = None
+    _own_span = _telemetry = False
+
     def __init__(
         self,
         kind: Kind,
@@ -94,32 +116,24 @@ class Operation:
         outer: Operation | None = None,
     ) -> None:
         self._outer = outer  # records this one, unless it ends before
-        self._event_id: str | None = None  # given by `admit`
         self.kind = kind
         self.target = target
-        self.active = True
         self.audit = audit
         self.trail = audit.trail
+        self.capture = audit.settings.capture_content  # where content may be recorded
         self.seen = Seen()
         self.metadata: dict[str, Any] = {}
         self.span_attributes: dict[str, Any] = {}
-        self.entry_ids: list[Any] | None = None  # None: those that were saved or deleted
-        self.entries: int | None = None  # how many the operation handled; None: len(entry_ids)
-        self.attempted: int | None = None  # record count of the span; None: the same
-        self.problems = 0  # failures that the SDK did not raise
-        self.failed = False  # nothing of it worked, although nothing was raised
-        self.error_type: str | None = None
         self.gen_ai = kind.gen_ai
         self._signals = signals
-        self._subject: tuple[str | None, str | None] = (None, None)
         self.arguments: Arguments = {}
         try:
-            self.arguments = {**dict(zip(kind.parameters, args)), **kwargs}
+            self.arguments = {**dict(zip(kind.parameters, args)), **kwargs} if args else kwargs
             kind.before(self, self.arguments)
         except Exception as exc:
             self.trail.fault("record", exc)
         self._identify(*identity)
-        self._gauge = self.trail.metrics.in_progress(kind.operation.value)
+        self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:
             self._gauge.inc()
         self._start_span()
@@ -136,7 +150,7 @@ class Operation:
         self._event_id = _event.new_event_id(now)
         facts = {
             "event_id": self._event_id,
-            "operation": self.kind.operation.value,
+            "operation": self.kind.name,
             "user_id": self.user_id,
             "session_id": self.session_id,
             "subject_id": self.subject_id,
@@ -147,7 +161,7 @@ class Operation:
         try:
             self.trail.admit(self._event_id, _event.encode_fields(facts))
         except OSError as exc:
-            msg = f"{self.kind.operation.value} refused: it cannot be recorded ({exc})"
+            msg = f"{self.kind.name} refused: it cannot be recorded ({exc})"
             refusal = AuditUnavailableError(msg)
             self.fail(refusal)
             raise refusal from exc
@@ -168,9 +182,9 @@ class Operation:
                 self.metadata[name] = value
 
     @property
-    def capture(self) -> Any:
-        """Where content may be recorded."""
-        return self.audit.settings.capture_content
+    def captures(self) -> bool:
+        """Whether content may be recorded anywhere."""
+        return self.capture.on_events or self.capture.on_spans
 
     # --- beginning ---------------------------------------------------------------------------
 
@@ -190,15 +204,12 @@ class Operation:
                 self.session_id = carried.session_id
 
     def _start_span(self) -> None:
-        self._attached: Any = None
-        self._span = trace.get_current_span()
-        self._context: Any = None
-        self._own_span = self._telemetry = False
         try:
             self._telemetry = is_instrumentation_enabled()
             if self._outer is not None or not self._telemetry:
+                self._span = trace.get_current_span()
                 return  # suppressed is telemetry; the audit event is none
-            attributes: dict[str, Any] = {semconv.AXON_OPERATION: self.kind.operation.value}
+            attributes = {semconv.AXON_OPERATION: self.kind.name}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
             attributes.update(self._identity())
@@ -295,7 +306,7 @@ class Operation:
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
             draft = _event.draft(
-                self.kind.operation.value,
+                self.kind.name,
                 status.value,
                 user_id=self.user_id,
                 session_id=self.session_id,
@@ -322,21 +333,19 @@ class Operation:
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
     ) -> _event.Draft:
-        ids = list(self.seen.saved) if self.entry_ids is None else self.entry_ids
+        seen, ids = self.seen, self.entry_ids
+        known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
-        deleted: list[Any] = []
-        if self.seen.deleted:
-            known = set(map(str, ids))
-            deleted = [key for key in self.seen.deleted if key not in known]
-        handled = len(ids) if self.entry_ids is not None else len(ids) + len(deleted)
+        if seen.deleted:
+            names = set(map(str, known))
+            known = [*(key for key in seen.deleted if key not in names), *known]
+        handled = len(known) if ids is None else len(ids)
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
-        span = self._span.get_span_context()
-        traced = span.is_valid
-        entry_ids = self._bounded(identifiers([*deleted, *ids]))
-        draft = _event.draft(
-            self.kind.operation.value,
+        entry_ids = self._bounded(identifiers(known))
+        return _event.draft(
+            self.kind.name,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
@@ -344,17 +353,13 @@ class Operation:
             metadata=self.trail.privacy.metadata(self.metadata),
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
-            time_ns=time_ns(),
             entries=handled if self.entries is None else self.entries,
             trail=self.trail,
             error_message=message,
             error_type=self.error_type,
             subject_id=self.subject_id,
-            trace_id=f"{span.trace_id:032x}" if traced else None,
-            span_id=f"{span.span_id:016x}" if traced else None,
+            span=self._span.get_span_context(),
         )
-        draft.sampled = traced and span.trace_flags.sampled
-        return draft
 
     def _bounded(self, ids: list[str]) -> list[str]:
         """As many ids as an event may carry; of the others their number and digest."""
@@ -384,18 +389,21 @@ class Operation:
 
     def _final_attributes(self, draft: _event.Draft) -> dict[str, Any]:
         attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
-        ids = draft["entry_ids"]
         if self.gen_ai is not None:
-            count = draft.entries if self.attempted is None else self.attempted
+            ids, count = draft["entry_ids"], self.attempted
+            if count is None:
+                count = draft.entries
             if len(ids) == count == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
                 attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
-        names = semconv.SPAN_ATTRIBUTES[self.kind.operation.value]
-        for key, name in names.items():
-            value = draft["metadata"].get(key)
-            texts = isinstance(value, list) and all(type(item) is str for item in value)
-            if texts or isinstance(value, (str, bool, int, float)):
-                attributes[name] = value
+        facts = draft["metadata"]
+        for key, name in semconv.SPAN_ATTRIBUTES[self.kind.name].items():
+            if key in facts:
+                value = facts[key]
+                if isinstance(value, (str, bool, int, float)) or (
+                    isinstance(value, list) and all(type(item) is str for item in value)
+                ):
+                    attributes[name] = value
         attributes.update((key, self._masked(t)) for key, t in self.span_attributes.items())
         return attributes
 
@@ -405,7 +413,7 @@ class Operation:
             await self.audit.settle()
 
     def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
-        """Content of the operation, recorded where that is switched on."""
+        """Content of the operation, recorded where that is switched on (`captures`)."""
         clean = self.trail.privacy.text
         if self.capture.on_events:
             if query is not None:

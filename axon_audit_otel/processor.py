@@ -54,7 +54,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                 if body.trail is self.trail and body.encoded is None:
                     self.capture(body)
                     if body.shared:
-                        _enrich(record, body)
+                        _enrich(log_record, body, self.trail)
             elif self._takes(record):
                 event = _from_record(record, self.trail)
                 self.capture(event)
@@ -94,17 +94,58 @@ class AuditLogRecordProcessor(LogRecordProcessor):
 
 _SEEN = "_axon_audit_seen"  # which trails have captured a record
 _OURS = 0  # one that `AuditLogger` emitted: captured by its trail, and by no other
+_BY_US = {_OURS}
 
 
-def _enrich(record: Any, event: Draft) -> None:
+def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     """Let the processors after this one see what was recorded."""
     assert event.encoded is not None
-    record.__dict__[_SEEN] = {_OURS}
+    record = log_record.log_record
+    record.__dict__[_SEEN] = _BY_US
     record.body = event.encoded.decode()
-    if record.attributes is not None:
-        record.attributes[semconv.AUDIT_SEQUENCE_NUMBER] = event.sequence
-        if event.previous_hash is not None:
-            record.attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = event.previous_hash
+    attributes = attributes_of(event, trail)
+    attributes[semconv.AUDIT_SEQUENCE_NUMBER] = event.sequence
+    if event.previous_hash is not None:
+        attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = event.previous_hash
+    limits = log_record.limits
+    most = limits.max_log_record_attributes
+    if limits.max_log_record_attribute_length is None and (most is None or most >= _MANY):
+        record.attributes = attributes  # clean, and few enough: OpenTelemetry need not copy them
+    else:
+        record.attributes.update(attributes)  # type: ignore[union-attr]
+
+
+_MANY = 32  # more than a record of ours has
+
+# The draft knows success, failure and unknown; PARTIAL is neither of the first two.
+_OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
+
+
+def attributes_of(event: Draft, trail: Trail) -> dict[str, Any]:
+    """What other consumers of a record route and filter by; its body has it all."""
+    status, operation, user_id = event["status"], event["operation"], event["user_id"]
+    attributes: dict[str, Any] = {
+        semconv.LOG_RECORD_UID: event["event_id"],
+        semconv.AXON_AUDIT_TRAIL: trail.name,
+        semconv.AXON_OPERATION: operation,
+        semconv.AXON_STATUS: status,
+        semconv.AUDIT_RECORD_ID: event["event_id"],
+        semconv.AUDIT_ACTION: operation,
+        semconv.AUDIT_OUTCOME: _OUTCOME[status],
+        semconv.AUDIT_ACTOR_TYPE: "user" if user_id else "system",
+    }
+    if user_id is not None:
+        user = semconv.USER_ID if trail.pseudonyms is None else semconv.USER_HASH
+        attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
+    if event["session_id"] is not None:
+        attributes[semconv.SESSION_ID] = event["session_id"]
+    if "subject_id" in event:
+        attributes[semconv.AXON_SUBJECT_ID] = event["subject_id"]
+    if "error_type" in event:
+        attributes[semconv.ERROR_TYPE] = event["error_type"]
+    if len(event["entry_ids"]) == 1:
+        attributes[semconv.AUDIT_TARGET_ID] = event["entry_ids"][0]
+    return attributes
 
 
 _BY_GEN_AI_NAME = {

@@ -38,7 +38,7 @@ def _before_store(op: Operation, args: Arguments) -> None:
     )
     op.attempted = 1
     content = args.get("content")
-    if isinstance(content, str):
+    if op.captures and isinstance(content, str):
         op.content(texts={"": content})
 
 
@@ -69,14 +69,14 @@ def _before_recall(op: Operation, args: Arguments) -> None:
     )
     _of_filter(op, args)
     query = args.get("query")
-    if isinstance(query, str):
+    if op.captures and isinstance(query, str):
         op.content(query=query)
 
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
     op.note(result_count=len(result))
-    if op.capture.on_spans or op.capture.on_events:
+    if op.captures:
         op.content(texts={entry.id: entry.text for entry in result})
 
 

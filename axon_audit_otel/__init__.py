@@ -4,22 +4,27 @@ Every operation on an Axon `MemorySystem` becomes one OpenTelemetry span, one Pr
 observation and one audit event. See the README.
 """
 
-from .context import audit_context
-from .errors import (
-    ArchiveError,
-    AuditConfigError,
-    AuditUnavailableError,
-    AxonAuditError,
-    InvalidEventError,
-)
-from .event import AuditEvent, EventStatus, OperationType
-from .instrumentor import AxonInstrumentor
-from .logger import AuditLogger
-from .pipeline import configure, serve_metrics
-from .processor import AuditLogRecordProcessor
-from .verdict import VerifyReport
-from .verify import verify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .context import audit_context
+    from .errors import (
+        ArchiveError,
+        AuditConfigError,
+        AuditUnavailableError,
+        AxonAuditError,
+        InvalidEventError,
+    )
+    from .event import AuditEvent, EventStatus, OperationType
+    from .instrumentor import AxonInstrumentor
+    from .logger import AuditLogger
+    from .pipeline import configure, serve_metrics
+    from .processor import AuditLogRecordProcessor
+    from .verdict import VerifyReport
+    from .verification import verify
 
 __all__ = [
     "ArchiveError",
@@ -40,3 +45,36 @@ __all__ = [
     "serve_metrics",
     "verify",
 ]
+
+#: Where each name comes from. A module is imported when its first name is used (PEP 562):
+#: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
+_MODULES = {
+    "ArchiveError": "errors",
+    "AuditConfigError": "errors",
+    "AuditEvent": "event",
+    "AuditLogRecordProcessor": "processor",
+    "AuditLogger": "instrumentor",  # which patches the SDK for it
+    "AuditUnavailableError": "errors",
+    "AxonAuditError": "errors",
+    "AxonInstrumentor": "instrumentor",
+    "EventStatus": "event",
+    "InvalidEventError": "errors",
+    "OperationType": "event",
+    "VerifyReport": "verdict",
+    "audit_context": "context",
+    "configure": "pipeline",
+    "serve_metrics": "pipeline",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -22,7 +22,7 @@ from .files import write_file
 from .proof import prove as make_proof
 from .render import local, plain
 from .verdict import Finding, VerifyReport, WriterReport, numbers
-from .verify import verify as run_verify
+from .verification import verify as run_verify
 
 __all__ = ["keygen", "prove", "verify"]
 

@@ -32,7 +32,7 @@ from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
 from .version import __version__
 
-__all__ = ["AxonInstrumentor"]
+__all__ = ["AuditLogger", "AxonInstrumentor"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -247,7 +247,7 @@ class _Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, instance, args, kwargs, identity)
-            if kind is sdk.STORE and lacking and identity != (None, None):
+            if kind is sdk.STORE and lacking:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await wrapped(*args, **kwargs)

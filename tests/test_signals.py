@@ -485,7 +485,7 @@ class TestMetrics:
         """No user, session, entry or tier is ever a label."""
         for number in range(3):
             await memory.store("tea", user_id=f"u{number}", session_id="s1")
-        allowed = {"trail", "operation", "status", "stage", "le"}
+        allowed = {"trail", "operation", "status", "stage", "kind", "reason", "le"}
         for family in registry.collect():
             for sample in family.samples:
                 assert set(sample.labels) <= allowed

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -33,6 +34,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ListingAdapter(InMemoryAdapter):

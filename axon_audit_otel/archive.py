@@ -29,7 +29,7 @@ import msgspec
 from .errors import ArchiveError
 from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file, publish, tail, write_file
-from .manifest import MANIFEST, Manifest, SealRecord
+from .manifest import MANIFEST, Manifest, SealRecord, trail_id
 from .merkle import Tree, leaf_hash
 
 try:
@@ -90,7 +90,7 @@ class _Journal:
         self.count = 0
         self.first = self.last = 0  # sequence numbers
         self.first_time = self.last_time = ""
-        self.head = ""
+        self.first_hash = self.head = ""
         self.digest = hashlib.sha256()
         self.tree = Tree()
 
@@ -108,7 +108,7 @@ class _Journal:
     def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
         """Count an event that was put."""
         if not self.count:
-            self.first = sequence
+            self.first, self.first_hash = sequence, leaf.hex()
             self.first_time = self.last_time = timestamp
         elif timestamp < self.first_time:
             self.first_time = timestamp
@@ -269,6 +269,14 @@ class Archive:
     def origin(self) -> str:
         """Which trail a checkpoint of this one is about."""
         return f"axon-audit/{self.writer}/{self._manifest.id or 'new'}"
+
+    @property
+    def stream(self) -> str:
+        """What tells its events from those of every other trail; "" before the first."""
+        journal = self._journal
+        if self._manifest.id is None and journal is not None:
+            return trail_id(journal.first_hash)
+        return self._manifest.id or ""
 
     @property
     def tree(self) -> tuple[int, bytes]:
@@ -438,6 +446,7 @@ class Archive:
                 sha256=journal.digest.hexdigest(),
             ),
             self._sync,
+            journal.first_hash,
         )
         if self._sync:
             _sync_directory(self.directory)

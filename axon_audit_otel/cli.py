@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
@@ -22,14 +23,14 @@ from .cli_privacy import pseudonym, secret_option
 from .cli_proof import keygen, prove, verify
 from .errors import AxonAuditError
 from .event import AuditEvent, EventStatus, OperationType
-from .export import FORMATS, export_events
+from .export import FORMATS, export_events, export_otlp
 from .files import files_of
 from .follow import Follower, age, newest
 from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, local, statistics, user_table
 from .report import summarise
-from .search import search
+from .search import search, search_by_writer
 from .version import __version__
 
 __all__ = ["main"]
@@ -237,24 +238,39 @@ def tail(path: Path, count: int, follow: bool, as_json: bool) -> None:
 def export(
     path: Path, out: Path, form: str | None, force: bool, as_json: bool, **filters: Any
 ) -> None:
-    """Write events to a file, as JSON, JSON lines or CSV.
+    """Write events to a file, as JSON, JSON lines, CSV or OTLP.
 
     Those at PATH that pass every filter, to the file OUT, oldest first. json is the format
     of the sealed files, jsonl one event a line, csv a table in which entry_ids and metadata
-    are JSON and no cell is taken for a formula. OUT appears whole or not at all.
+    are JSON and no cell is taken for a formula, otlp log records as OpenTelemetry's JSON
+    lines, for a collector's otlpjsonfile receiver (OTEL_SERVICE_NAME and
+    OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all.
     """
     asked = _query(filters)
     name = form or out.suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
     _check_target(out, path, force)
-    events: Any = search(path, asked, oldest_first=asked.limit is None)
-    if asked.limit is not None:
-        events = reversed(list(events))
-    written = export_events(events, out.resolve(), name)
+    if name == "otlp":
+        written = _export_otlp(path, asked, out.resolve())
+    else:
+        events: Any = search(path, asked, oldest_first=asked.limit is None)
+        if asked.limit is not None:
+            events = reversed(list(events))
+        written = export_events(events, out.resolve(), name)
     if as_json:
         _print_json({"path": str(out), "format": name, "events": written})
     else:
         click.echo(f"{_events(written)} written to {out}")
+
+
+def _export_otlp(path: Path, asked: Query, out: Path) -> int:
+    from opentelemetry.sdk.resources import Resource
+
+    found: Any = search_by_writer(path, asked)
+    if asked.limit is not None:
+        found = deque(found, maxlen=asked.limit)
+    directory = path if path.is_dir() else path.parent
+    return export_otlp(found, directory, out, Resource.create().attributes)
 
 
 @main.command()

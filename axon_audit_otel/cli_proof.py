@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.text import Text
 
 from .checkpoint import VerifyingKey, new_key
+from .cli_ship import verify_files
 from .errors import AuditConfigError
 from .files import write_file
 from .proof import prove as make_proof
@@ -95,7 +96,17 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 @click.command()
-@_path
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--otlp-json",
+    is_flag=True,
+    help="PATH... are files that a collector wrote (file exporter, JSON).",
+)
+@click.option(
+    "--partial", is_flag=True, help="With --otlp-json: what is before the oldest is not missed."
+)
 @click.option(
     "--key",
     "keys",
@@ -112,13 +123,32 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @_json
 @click.pass_context
-def verify(ctx: click.Context, path: Path, keys: Any, notes: Any, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    otlp_json: bool,
+    partial: bool,
+    keys: Any,
+    notes: Any,
+    as_json: bool,
+) -> None:
     """Verify that nothing in an archive was altered.
 
     PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
     moved or cut off, names the file and the event, and says up to where signed checkpoints
     prove that nothing is missing. Exit code 1 means damage.
+
+    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
+    missing or altered, and names those that came more than once. Give all files of a trail
+    together, in any order.
     """
+    if otlp_json:
+        if keys or notes:
+            raise click.UsageError("--key and --checkpoint are for archives, not for --otlp-json")
+        ctx.exit(verify_files(paths, partial, as_json))
+    if partial or len(paths) > 1:
+        raise click.UsageError("several PATHs, and --partial, are for --otlp-json")
+    (path,) = paths
     texts = [note.read() for note in notes]
     given = [key for several in keys for key in several]
     with _progress(path) as advance:

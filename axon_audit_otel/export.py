@@ -6,15 +6,18 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from .event import AuditEvent
 from .files import write_events, write_file
+from .origin import source_of
+from .otlp import Envelope, Record, Source, record_of
 
-__all__ = ["FORMATS", "export_events"]
+__all__ = ["FORMATS", "export_events", "export_otlp"]
 
-FORMATS = ("json", "jsonl", "csv")
+FORMATS = ("json", "jsonl", "csv", "otlp")
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
 # so that whoever strips one apostrophe has the value back.
@@ -41,6 +44,38 @@ def export_events(events: Iterable[AuditEvent], path: Path, form: str = "json") 
             yield event
 
     write_file((_json_lines if form == "jsonl" else _csv_lines)(counted()), path)
+    return count
+
+
+def export_otlp(
+    found: Iterable[tuple[str, AuditEvent]], directory: Path, path: Path, resource: Any
+) -> int:
+    """Write events as OTLP JSON lines, which the collector's otlpjsonfile receiver reads.
+
+    Args:
+        found: Writers and their events.
+        directory: Of the archive that these are of.
+        path: Where to.
+        resource: The attributes of the resource: ``service.name`` and others.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+    sources: dict[str, Source] = {}
+
+    def records() -> Iterator[Record]:
+        nonlocal count
+        for writer, event in found:
+            if writer not in sources:
+                sources[writer] = source_of(directory, writer) if writer else Source("")
+            count += 1
+            yield record_of(event.to_json(), sources[writer])
+
+    write_file(Envelope(resource).json_lines(records()), path)
     return count
 
 

@@ -18,7 +18,15 @@ import msgspec
 from .event import format_time
 from .merkle import Tree, leaf_hash
 
-__all__ = ["DeleteRecord", "Manifest", "Record", "SealRecord", "TrailRecord", "read_manifest"]
+__all__ = [
+    "DeleteRecord",
+    "Manifest",
+    "Record",
+    "SealRecord",
+    "TrailRecord",
+    "read_manifest",
+    "trail_id",
+]
 
 MANIFEST = ".manifest"
 
@@ -28,7 +36,8 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
 
     Attributes:
         writer: The name that its writer had in this directory.
-        id: 16 random hex digits: no two trails are taken for each other.
+        id: 16 hex digits of the hash of the first event, whose id is random: no two trails
+            are taken for each other, and it is known before anything is sealed.
         created_at: When.
         previous: None.
     """
@@ -131,15 +140,21 @@ class Manifest:
         else:
             self.seals.pop(record.file, None)
 
-    def add(self, record: Record, sync: bool = False) -> None:
+    def add(self, record: Record, sync: bool = False, first: str = "") -> None:
         """Append a line.
+
+        Args:
+            record: What it says.
+            sync: Force it to stable storage.
+            first: Hash of the trail's first event, for a manifest that begins.
 
         Raises:
             OSError: If it could not be written.
         """
         if self.id is None and not isinstance(record, TrailRecord):
             now = format_time(time.time_ns() // 1000)
-            header = TrailRecord(writer=self._path.stem, id=secrets.token_hex(8), created_at=now)
+            new = trail_id(first) if first else secrets.token_hex(8)
+            header = TrailRecord(writer=self._path.stem, id=new, created_at=now)
             self.add(header, sync)
         record.previous = self.last_hash
         line = _encode(record)
@@ -155,6 +170,11 @@ class Manifest:
         finally:
             os.close(file)
         self._count(line, record)
+
+
+def trail_id(first: str) -> str:
+    """What tells a trail from every other: of the hash of its first event."""
+    return first[:16]
 
 
 def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:

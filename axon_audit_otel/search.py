@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +28,7 @@ from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .query import Query
 from .sieve import Sieve
 
-__all__ = ["search"]
+__all__ = ["search", "search_by_writer"]
 
 _BLOCK = 1 << 18  # larger ones are slower: they leave the cache
 _LAST_LINE = 4096  # more than the last line of a sealed file is long
@@ -59,12 +59,7 @@ def search(
     """
     sieve, newest = Sieve(query), not oldest_first
     with ExitStack() as stack:
-        try:
-            runs = _runs_at(path, sieve, stack)
-            if not runs and recent is None:
-                files_of(path)  # says so, if there is nothing
-        except OSError as exc:
-            raise _unreadable(path, exc) from exc
+        runs = _found_at(path, sieve, stack, recent is None)
         streams: list[Iterator[AuditEvent]] = []
         for run in runs:
             own = bool(writer) and run.writer == writer
@@ -77,8 +72,28 @@ def search(
         if len(streams) == 1:
             (merged,) = streams
         else:
-            merged = _distinct(heapq.merge(*streams, key=_time_of, reverse=newest))
+            merged = filter(_Distinct(), heapq.merge(*streams, key=_time_of, reverse=newest))
         yield from islice(merged, query.limit)
+
+
+def search_by_writer(path: Path, query: Query) -> Iterator[tuple[str, AuditEvent]]:
+    """Writers and their events at *path* that answer *query*, oldest first, without its limit.
+
+    A writer is "" where a file does not name it.
+
+    Raises:
+        ArchiveError: If nothing is at *path*, or a file cannot be read.
+    """
+    sieve = Sieve(query)
+    with ExitStack() as stack:
+        streams = [
+            zip(repeat(run.name), run.events(query, sieve, newest=False, before=None))
+            for run in _found_at(path, sieve, stack)
+        ]
+        is_new = _Distinct()
+        for writer, event in heapq.merge(*streams, key=lambda found: found[1].timestamp):
+            if is_new(event):
+                yield writer, event
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -89,17 +104,21 @@ def _age(event: AuditEvent) -> tuple[datetime, int]:
     return event.timestamp, event.sequence
 
 
-def _distinct(events: Iterator[AuditEvent]) -> Iterator[AuditEvent]:
-    """Each event once: an export may lie beside the files that it was made from."""
-    moment: datetime | None = None
-    seen: set[tuple[str, int]] = set()
-    for event in events:
-        if event.timestamp != moment:
-            moment, seen = event.timestamp, set()
+class _Distinct:
+    """Lets each event pass once: an export may lie beside the files that it was made from."""
+
+    def __init__(self) -> None:
+        self._moment: datetime | None = None
+        self._seen: set[tuple[str, int]] = set()
+
+    def __call__(self, event: AuditEvent) -> bool:
+        if event.timestamp != self._moment:
+            self._moment, self._seen = event.timestamp, set()
         key = event.event_id, event.sequence
-        if key not in seen:
-            seen.add(key)
-            yield event
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
 
 
 def _unreadable(path: Path, exc: Exception) -> ArchiveError:
@@ -126,6 +145,12 @@ class _Run:
     files: list[_File]
     writer: str = ""  # whose manifest lists them
     ordered: bool = True  # in the order of a trail; else to be sorted by time
+    trail: str = ""  # what the files say where no manifest lists them
+
+    @property
+    def name(self) -> str:
+        """Of the writer; "" if that is not known."""
+        return self.writer or self.trail
 
     def events(
         self, query: Query, sieve: Sieve, newest: bool, before: int | None
@@ -154,13 +179,23 @@ class _Closing(msgspec.Struct):
 _closing_in = msgspec.json.Decoder(_Closing).decode
 
 
+def _found_at(path: Path, sieve: Sieve, stack: ExitStack, needed: bool = True) -> list[_Run]:
+    try:
+        runs = _runs_at(path, sieve, stack)
+        if not runs and needed:
+            files_of(path)  # says so, if there is nothing
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    return runs
+
+
 def _runs_at(path: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
     if path.is_dir():
         return _runs_in(path, sieve, stack)
     if not path.exists():
         return []
-    ordered = path.suffix == JOURNAL or bool(_closing_of(path).trail)
-    return [_Run([_File(path)], ordered=ordered)]
+    trail = path.stem if path.suffix == JOURNAL else _closing_of(path).trail
+    return [_Run([_File(path)], ordered=bool(trail), trail=trail)]
 
 
 def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
@@ -223,7 +258,7 @@ def _take_others(sealed: dict[str, Path], journals: dict[str, _File]) -> list[_R
                 run.files.append(file)
                 break
         else:
-            runs.append((writer, _Run([file], ordered=bool(writer))))
+            runs.append((writer, _Run([file], ordered=bool(writer), trail=writer)))
     return [run for _, run in runs]
 
 

@@ -33,6 +33,7 @@ LOG_RECORD_UID = "log.record.uid"
 USER_ID = "user.id"
 USER_HASH = "user.hash"
 SESSION_ID = "session.id"
+SERVICE_INSTANCE_ID = "service.instance.id"
 
 # --- OpenTelemetry audit-logging draft -------------------------------------------------
 AUDIT_RECORD_ID = "audit.record.id"
@@ -43,12 +44,15 @@ AUDIT_OUTCOME = "audit.outcome"
 AUDIT_TARGET_ID = "audit.target.id"
 AUDIT_SEQUENCE_NUMBER = "audit.sequence.number"
 AUDIT_SEQUENCE_PREVIOUS_HASH = "audit.sequence.previous_hash"
+AUDIT_SEQUENCE_STREAM_ID = "audit.sequence.stream_id"
 
 # --- ours ------------------------------------------------------------------------------
 AXON_OPERATION = "axon.operation"
 AXON_STATUS = "axon.status"
 AXON_SUBJECT_ID = "axon.subject.id"
 AXON_AUDIT_TRAIL = "axon.audit.trail"
+AXON_AUDIT_HASH = "axon.audit.hash"
+AXON_DURATION_MS = "axon.duration_ms"
 
 # --- Prometheus ------------------------------------------------------------------------
 METRIC_OPERATIONS = "axon_memory_operations"

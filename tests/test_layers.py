@@ -11,13 +11,14 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "units", "verdict", "zstd"},
-    {"event", "privacy", "pseudonym", "chain", "checkpoint"},
-    {"config", "rules", "witness"},
+    {"semconv", "errors", "version", "merkle", "sequence", "units", "verdict", "zstd"},
+    {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_json", "record"},
+    {"config", "otlp", "rules", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},
+    {"origin"},
     {"archive", "follow", "export", "hold", "search", "scan", "ledger"},
-    {"attest", "commit", "segments", "proof", "retention"},
+    {"arrival", "attest", "commit", "segments", "proof", "retention"},
     {"keeper", "writer"},
     {"trail", "verification"},
     {"processor"},
@@ -31,6 +32,7 @@ LAYERS = [
     {"__init__"},
     {"scenario", "render"},
     {"report"},
+    {"cli_ship"},
     {"demo", "cli_hold", "cli_privacy", "cli_proof"},
     {"cli"},
     {"__main__"},

@@ -26,6 +26,7 @@ from axon.core.policies.ephemeral import EphemeralPolicy
 from axon.core.policies.persistent import PersistentPolicy
 from axon.core.policies.session import SessionPolicy
 from click.testing import CliRunner, Result
+from collector import Collector, binary
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
@@ -309,6 +310,22 @@ def _run_script() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(name="start_collector")
+def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+    """Starts real collectors; keyword arguments are environment variables."""
+    program = binary()
+    running: list[Collector] = []
+
+    def start(*configs: str, **environment: str) -> Collector:
+        data = tmp_path / f"collector-{len(running)}"
+        running.append(Collector(program, data, *configs, environment=environment))
+        return running[-1]
+
+    yield start
+    for collector in running:
+        collector.kill()
 
 
 @pytest.fixture(name="cli", scope="session")

@@ -1,0 +1,191 @@
+"""Real OpenTelemetry Collectors for tests: the one of ``collector-config/builder.yaml``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "collector-config"
+
+
+def binary() -> Path:
+    """The built collector; where it is missing the test is skipped, in CI it fails."""
+    spec = importlib.util.spec_from_file_location("build", ROOT / "tools" / "collector.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    path: Path = build.path()
+    if not path.is_file():
+        reason = f"no collector at {path} (python3 tools/collector.py builds it, 5 to 15 minutes)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}; in CI that is no reason to skip")
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody has, and that the system gives to no outgoing connection.
+
+    (A client that tries a dead port again and again can get this very port for its own end,
+    is then connected with itself, and no server can start there any more.)
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Collector:
+    """A running collector with ports and a directory of its own.
+
+    Args:
+        program: The binary.
+        data: Its ``COLLECTOR_DATA``.
+        configs: Files, relative to ``collector-config``, or other sources as ``yaml:...``.
+        environment: Further variables.
+
+    Attributes:
+        grpc, http: Where it takes OTLP.
+        prometheus: Where it has the metrics of spans.
+        port: Of OTLP over gRPC.
+    """
+
+    def __init__(
+        self, program: Path, data: Path, *configs: str, environment: dict[str, str] | None = None
+    ) -> None:
+        self.data = data
+        ports = [free_port() for _ in range(5)]
+        self.port = ports[0]
+        self.grpc, self.http, self.prometheus, self._health, self._telemetry = (
+            f"http://127.0.0.1:{port}" for port in ports
+        )
+        self._environment = {
+            **os.environ,
+            "COLLECTOR_GRPC": self.grpc[7:],
+            "COLLECTOR_HTTP": self.http[7:],
+            "COLLECTOR_PROMETHEUS": self.prometheus[7:],
+            "COLLECTOR_HEALTH": self._health[7:],
+            "COLLECTOR_TELEMETRY_HOST": "127.0.0.1",
+            "COLLECTOR_TELEMETRY_PORT": str(ports[4]),
+            "COLLECTOR_DATA": str(data),
+            "COLLECTOR_SPAN_METRICS_INTERVAL": "100ms",
+            "GATEWAY_INSECURE": "true",
+            **(environment or {}),
+        }
+        self._command = [str(program)]
+        for config in configs:
+            source = config if ":" in config else str(CONFIG / config)
+            self._command += ["--config", source]
+        data.mkdir(parents=True, exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return when its pipelines run."""
+        with (self.data / "collector.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60  # only so that a failure ends
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the collector did not start:\n{self.log()[-4000:]}")
+            time.sleep(0.02)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(self._health, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """End it as an operator does: what it holds is sent first."""
+        self._end("terminate")
+
+    def kill(self) -> None:
+        """End it as the system does when memory is short."""
+        self._end("kill")
+
+    def _end(self, how: str) -> None:
+        if self._process is not None:
+            getattr(self._process, how)()
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        """What it said."""
+        return (self.data / "collector.log").read_text(errors="replace")
+
+    def metrics(self) -> str:
+        """The metrics of spans, as Prometheus gets them."""
+        with urllib.request.urlopen(f"{self.prometheus}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The audit records in its files, in the order in which they arrived."""
+        return list(records(self.data, "audit", "resourceLogs", "scopeLogs", "logRecords"))
+
+    def logs(self) -> list[dict[str, Any]]:
+        """The other log records in its files."""
+        return list(records(self.data, "logs", "resourceLogs", "scopeLogs", "logRecords"))
+
+    def spans(self) -> list[dict[str, Any]]:
+        """The spans in its files."""
+        return list(records(self.data, "traces", "resourceSpans", "scopeSpans", "spans"))
+
+
+def records(
+    directory: Path, name: str, resources: str, scopes: str, items: str
+) -> Iterator[dict[str, Any]]:
+    """What the file exporter wrote; attributes as a plain mapping.
+
+    A line that was cut off, when the collector was killed while it wrote, was never
+    acknowledged; the next one may follow on the same line.
+    """
+    for file in sorted(directory.glob(f"{name}*.jsonl"), key=lambda path: path.stat().st_mtime):
+        for line in file.read_text(encoding="utf-8").split("\n"):
+            start = line.rfind(f'{{"{resources}":')
+            if start < 0:
+                continue
+            try:
+                content = json.loads(line[start:])
+            except json.JSONDecodeError:
+                continue
+            for resource in content[resources]:
+                for scope in resource[scopes]:
+                    for item in scope[items]:
+                        item["attributes"] = plain(item.get("attributes", []))
+                        item["resource"] = plain(resource["resource"].get("attributes", []))
+                        yield item
+
+
+def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
+    """OTLP's list of keys and typed values as a mapping; 64-bit numbers are strings there."""
+    return {item["key"]: _value(item["value"]) for item in attributes}
+
+
+def _value(value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items() or (("none", None),)
+    if kind == "arrayValue":
+        return [_value(item) for item in content.get("values", [])]
+    return int(content) if kind == "intValue" else content

@@ -1,0 +1,344 @@
+"""Shipping to real collectors: the files of ``collector-config`` do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from collector import CONFIG, Collector, binary
+from conftest import events_in, sealed_files, until
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import Status, StatusCode, Tracer
+
+pytestmark = pytest.mark.component
+
+BASES = ["gateway.yaml", "all-in-one.yaml"]
+OVERLAYS = sorted(str(path.relative_to(CONFIG)) for path in CONFIG.glob("overlays/*.yaml"))
+FILES = ["agent.yaml", *BASES, *OVERLAYS]
+REQUIRED = {"GATEWAY_HOST": "localhost", "S3_BUCKET": "bucket"}
+
+Start = Callable[..., Collector]
+
+
+# --- the files -------------------------------------------------------------------------------
+
+
+def collector(*arguments: str) -> str:
+    """What the collector prints; it must end well."""
+    done = subprocess.run(
+        [str(binary()), *arguments],
+        env={**os.environ, **REQUIRED},
+        cwd=CONFIG,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [[name] for name in ["agent.yaml", *BASES]]
+    + [[base, overlay] for base, overlay in product(BASES, OVERLAYS)]
+    + [[base, *OVERLAYS] for base in BASES],
+    ids=lambda names: "+".join(Path(name).stem for name in names[:3]) + "..." * (len(names) > 3),
+)
+def test_every_file_is_valid_alone_and_together(configs: list[str]) -> None:
+    """The collector itself says so; overlays go with each other."""
+    collector("validate", *(part for name in configs for part in ("--config", name)))
+
+
+def test_the_manifest_has_what_the_files_use_and_nothing_else() -> None:
+    """Component by component, as the collector lists itself."""
+    built = yaml.safe_load(collector("components"))
+    kinds = ["receivers", "processors", "exporters", "connectors", "extensions"]
+    used: dict[str, set[str]] = {kind: set() for kind in kinds}
+    for name in FILES:
+        content = yaml.safe_load((CONFIG / name).read_text())
+        for kind in kinds:
+            used[kind] |= {key.partition("/")[0] for key in content.get(kind) or {}}
+    used["receivers"].add("otlp_json_file")  # reads what the archive exports
+    assert {kind: {part["name"] for part in built[kind]} for kind in kinds} == used
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_opens_with_what_it_does_needs_and_loses(name: str) -> None:
+    head = (CONFIG / name).read_text().partition("\n\n")[0] + "\n"
+    comment = "".join(line for line in head.splitlines(True) if line.startswith("#"))
+    assert head.startswith("# ")
+    assert re.findall(r"^# (Does|Needs|Loses): +\S", comment, re.MULTILINE) == [
+        *("Does", "Needs", "Loses"),
+    ]
+    variables = set(re.findall(r"\$\{env:(\w+)", (CONFIG / name).read_text()))
+    assert variables <= set(re.findall(r"\b[A-Z0-9_]{4,}\b", comment))
+
+
+# --- from an application to a file -----------------------------------------------------------
+
+
+def demo(directory: Path, endpoint: str, **environment: str) -> tuple[dict[str, Any], list[Any]]:
+    """Runs the real demo against a collector: its report, and the events of its files."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "axon_audit_otel", "demo", "--otlp", "--json"),
+            *("--output", str(directory)),
+        ],
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    events = [event for file in sealed_files(directory) for event in events_in(file)]
+    return json.loads(done.stdout), events
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_the_demo_arrives_whole(start_collector: Start, tmp_path: Path, protocol: str) -> None:
+    """Every event, the bytes that were hashed, and what a store sorts, filters and joins by."""
+    there = start_collector("all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s")
+    endpoint = there.grpc if protocol == "grpc" else there.http
+    report, events = demo(tmp_path / "demo", endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    assert report["otlp"] == f"shipped to {endpoint}"
+    there.stop()  # decides about the traces it has
+    arrived = {
+        record["attributes"]["log.record.uid"]: record
+        for record in there.audit()
+        if record["attributes"]["axon.audit.trail"] == "demo"
+    }
+    assert len(arrived) == len(events) > 50
+    spans = {span["spanId"]: span for span in there.spans()}
+    severity = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
+    for event in events:
+        record = arrived[event["event_id"]]
+        attributes = record["attributes"]
+        assert json.loads(record["body"]["stringValue"]) == event
+        assert record["eventName"] == "axon.memory.audit"
+        assert (record["severityNumber"], record["severityText"]) == severity[event["status"]]
+        assert abs(int(record["timeUnixNano"]) / 1e9 - timestamp(event)) < 1e-5
+        assert record["resource"]["service.name"] == "axon-audit-demo"
+        assert attributes["audit.sequence.number"] == event["sequence"]
+        assert attributes["axon.operation"] == event["operation"]
+        assert attributes.get("user.id") == event["user_id"]
+        assert record.get("traceId", "") == event.get("trace_id", "")
+        if "trace_id" in event:
+            span = spans[event["span_id"]]
+            assert span["traceId"] == event["trace_id"]
+            assert (span["status"].get("code") == 2) == (event["status"] == "FAILURE")
+
+
+def timestamp(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")).timestamp()
+
+
+# --- what becomes of a record in the gateway -------------------------------------------------
+
+
+class Application:
+    """OpenTelemetry's own SDK, as any program uses it, sending each record at once."""
+
+    def __init__(self, there: Collector) -> None:
+        self.logs = LoggerProvider(shutdown_on_exit=False)
+        exporter = OTLPLogExporter(f"{there.http}/v1/logs")
+        self.logs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+        self._spans = TracerProvider(shutdown_on_exit=False)
+        spans = OTLPSpanExporter(f"{there.http}/v1/traces")
+        self._spans.add_span_processor(SimpleSpanProcessor(spans))
+        self.tracer: Tracer = self._spans.get_tracer("shop")
+
+    def log(self, body: str, event_name: str | None = None, **attributes: Any) -> None:
+        named = {name.replace("_", "."): value for name, value in attributes.items()}
+        self.logs.get_logger("shop").emit(
+            LogRecord(
+                severity_number=SeverityNumber.INFO,
+                body=body,
+                attributes=named,
+                event_name=event_name,
+            )
+        )
+
+
+def test_audit_records_go_their_own_way(start_collector: Start) -> None:
+    """By their event name alone, also when one request has both kinds."""
+    there = start_collector("all-in-one.yaml")
+    application = Application(there)
+    application.log("an order", user_id="alice")
+    application.log('{"operation":"STORE"}', "axon.memory.audit", user_id="alice")
+    application.log("like one", "axon.memory.audited")
+    application.log("axon.memory.audit", event_name="")
+    assert [record["body"] for record in there.audit()] == [
+        {"stringValue": '{"operation":"STORE"}'}
+    ]
+    there.stop()
+    assert {record["body"]["stringValue"] for record in there.logs()} == {
+        *("an order", "like one", "axon.memory.audit"),
+    }
+
+
+SECRETS = [
+    "bob.jones+tea@mail.example.org",
+    "4111 1111 1111 1111",
+    "4111111111111111",
+    "3782-822463-10005",
+    "078-05-1120",
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmN",
+    "Bearer abcdef0123456789abcdef",
+    "password=hunter2",
+]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_second_fence(start_collector: Start, base: str) -> None:
+    """What an application forgot to mask arrives masked, in every signal; ids arrive."""
+    there = start_collector(base, COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="100")
+    application = Application(there)
+    said = f"they said: {', '.join(SECRETS)}."
+    application.log(said, note=said, list=["tea", *SECRETS], user_id="bob@example.org")
+    event = {"user_id": "bob@example.org", "metadata": {"note": said, "user_id": "x@example.org"}}
+    application.log(json.dumps(event), "axon.memory.audit", user_id="bob@example.org", note=said)
+    with application.tracer.start_as_current_span("order", attributes={"note": said}) as span:
+        span.add_event("said", {"note": said})
+        span.set_status(Status(StatusCode.ERROR, "no mail to bob.jones+tea@mail.example.org"))
+    there.stop()
+    (audited,) = there.audit()
+    body = json.loads(audited["body"]["stringValue"])
+    assert body["user_id"] == audited["attributes"]["user.id"] == "bob@example.org"
+    assert audited["attributes"]["redaction.body.masked.count"] == 1
+    assert body["metadata"]["note"].startswith("they said: ****, ")
+    files = [file for file in there.data.glob("*.jsonl") if file.stat().st_size]
+    assert len(files) == {"gateway.yaml": 1, "all-in-one.yaml": 3}[base]
+    for file in files:
+        text = file.read_text()
+        assert "they said: ****, " in text
+        assert [secret for secret in SECRETS if secret in text] == []
+
+
+def test_the_fence_alters_nothing_else(start_collector: Start) -> None:
+    """Numbers, times, ids and hashes that look like a card or an address, byte by byte."""
+    there = start_collector("gateway.yaml")
+    application = Application(there)
+    body = json.dumps(
+        {
+            "event_id": "evt_01a2061964027807b7d49ac84ad3786e",
+            "timestamp": "2026-11-23T01:50:57.026501Z",
+            "user_id": "alice@example.org",
+            "session_id": "s@1@2",
+            "entry_ids": ["41111111-1111-4111-8111-111111111111"],
+            "metadata": {"score": 0.4111111111111111, "ns": 1795398657026501000, "k": "\x7f@"},
+            "duration_ms": 5.4111111111111116,
+            "subject_id": "älice@example.org",
+            "previous_hash": "4111111111111111" * 4,
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+    application.log(body, "axon.memory.audit", session_id="4111111111111111", importance=0.41)
+    (record,) = there.audit()
+    assert record["body"] == {"stringValue": body}
+    assert record["attributes"] == {"session.id": "4111111111111111", "importance": 0.41}
+
+
+async def test_traces_of_what_failed_are_kept(start_collector: Start) -> None:
+    """With nothing sampled at random: failed and partial operations, whole; metrics of all."""
+    there = start_collector(
+        "all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="0"
+    )
+    application = Application(there)
+    for number in range(40):
+        with application.tracer.start_as_current_span(f"request-{number}"):
+            status = {7: "FAILURE", 8: "PARTIAL"}.get(number, "SUCCESS")
+            attributes = {"axon.operation": "STORE", "axon.status": status}
+            with (
+                application.tracer.start_as_current_span("create_memory", attributes=attributes),
+                application.tracer.start_as_current_span("redis SET") as span,
+            ):
+                if number == 9:
+                    span.set_status(StatusCode.ERROR)
+    await until(lambda: len(there.spans()) >= 9)
+    kept: dict[str, set[str]] = {}
+    for span in there.spans():
+        kept.setdefault(span["traceId"], set()).add(span["name"])
+    assert sorted(map(sorted, kept.values())) == [
+        ["create_memory", "redis SET", f"request-{number}"] for number in (7, 8, 9)
+    ]
+    await until(lambda: "traces_span_metrics_calls_total{" in there.metrics())
+    await until(lambda: sum(calls(there, 'span_name="create_memory"').values()) == 40)
+    assert list(calls(there, 'axon_status="FAILURE"', 'axon_operation="STORE"').values()) == [1]
+
+
+def calls(there: Collector, *labels: str) -> dict[str, float]:
+    """How often which spans were, by the labels of the metric."""
+    found: dict[str, float] = {}
+    for line in there.metrics().splitlines():
+        series, _, value = line.partition(" # ")[0].rpartition(" ")
+        counted = series.startswith("traces_span_metrics_calls_total{")
+        if counted and all(label in series for label in labels):
+            found[series] = float(value)
+    return found
+
+
+# --- from agents through gateways ------------------------------------------------------------
+
+
+async def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
+    """It is killed, and started again, while no gateway is there: all of it arrives."""
+    gateway = start_collector("gateway.yaml")
+    gateway.kill()
+    agent = start_collector("agent.yaml", GATEWAY_HOST="127.0.0.1", GATEWAY_PORT=str(gateway.port))
+    application = Application(agent)
+    for number in range(50):
+        application.log(f"{number}", "axon.memory.audit")
+    with application.tracer.start_as_current_span("order"):
+        pass
+    agent.kill()
+    agent.start()
+    for number in range(50, 60):
+        application.log(f"{number}", "axon.memory.audit")
+    gateway.start()
+    everything = {str(number) for number in range(60)}
+    await until(lambda: {r["body"]["stringValue"] for r in gateway.audit()} >= everything)
+    await until(lambda: sum(calls(gateway, 'span_name="order"').values()) == 1)
+
+
+async def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
+    """Loki and Tempo take OTLP: audit records and logs, and the traces, each at its address."""
+    store = start_collector(
+        "all-in-one.yaml",
+        # Loki's path
+        "yaml:receivers::otlp::protocols::http::logs_url_path: /otlp/v1/logs",
+        COLLECTOR_DECISION_WAIT="1s",
+    )
+    gateway = start_collector(
+        *("gateway.yaml", "overlays/loki.yaml", "overlays/tempo.yaml"),
+        LOKI_ENDPOINT=f"{store.http}/otlp",
+        TEMPO_ENDPOINT=store.grpc[7:],
+        TEMPO_INSECURE="true",
+        COLLECTOR_DECISION_WAIT="1s",
+    )
+    application = Application(gateway)
+    application.log("kept", "axon.memory.audit")
+    application.log("an order")
+    with application.tracer.start_as_current_span("order") as span:
+        span.set_status(StatusCode.ERROR)
+    await until(lambda: store.audit() and store.logs() and store.spans())
+    assert [record["body"] for record in store.audit()] == [{"stringValue": "kept"}]
+    assert [record["body"] for record in store.logs()] == [{"stringValue": "an order"}]
+    assert [span["name"] for span in store.spans()] == ["order"]

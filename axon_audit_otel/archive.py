@@ -128,6 +128,7 @@ class Archive:
         trail: Name of the trail. The writer's name is that, or with a number if another
             writer has it.
         fresh: Take a name without a past.
+        exact: Take that name or none.
         sync: Force sealed files and the manifest to stable storage.
 
     Raises:
@@ -135,7 +136,12 @@ class Archive:
     """
 
     def __init__(
-        self, directory: Path, trail: str, fresh: bool = False, sync: bool = False
+        self,
+        directory: Path,
+        trail: str,
+        fresh: bool = False,
+        exact: bool = False,
+        sync: bool = False,
     ) -> None:
         self.directory = directory
         self.sealed_through = 0  # number of the newest event in a sealed file
@@ -146,7 +152,7 @@ class Archive:
         self._intents = -1
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self.writer, self._lock = _claim(directory, trail, fresh)
+            self.writer, self._lock = _claim(directory, trail, fresh, 1 if exact else _MAX_WRITERS)
             self._manifest = Manifest(self._named(MANIFEST))
             self.recoveries = [found for found in [self._recover()] if found is not None]
             self.sealed_through = self.last_sequence
@@ -305,9 +311,8 @@ class Archive:
             if path.stem == self.writer or not lock.exists():
                 continue
             with contextlib.suppress(OSError):
-                other = Archive(self.directory, path.stem)
-                if other.writer == path.stem:
-                    self.recoveries += other.recoveries
+                other = Archive(self.directory, path.stem, exact=True, sync=self._sync)
+                self.recoveries += other.recoveries
                 other.close()
 
     # --- writing --------------------------------------------------------------------------
@@ -457,13 +462,15 @@ class Archive:
         since = manifest.stat().st_mtime if manifest.exists() else 0.0
         wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
         for path in self.directory.glob("audit_*.json"):
-            status = path.stat()
-            if path.name in self._manifest.seals or status.st_mtime < since - 2:
-                continue
-            with path.open("rb") as file:
-                file.seek(max(0, status.st_size - 1024))
-                end = file.read()
-            if wanted.encode() in end[end.rfind(b"\n],") :]:
+            with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
+                status = path.stat()
+                if path.name in self._manifest.seals or status.st_mtime < since - 2:
+                    continue
+                with path.open("rb") as file:
+                    file.seek(max(0, status.st_size - 1024))
+                    end = file.read()
+                if wanted.encode() not in end[end.rfind(b"\n],") :]:
+                    continue
                 journal, _ = _load(path)
                 os.close(journal.file)
                 self._register(journal, path)
@@ -509,9 +516,9 @@ class Archive:
         self._lock = -1
 
 
-def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
-    """The first name for *trail* that no other writer has, and the lock on it."""
-    for number in range(1, _MAX_WRITERS):
+def _claim(directory: Path, trail: str, fresh: bool, most: int = _MAX_WRITERS) -> tuple[str, int]:
+    """The first of *most* names for *trail* that no other writer has, and the lock on it."""
+    for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
         flags = os.O_RDWR | os.O_CREAT | _CLOEXEC
         lock = os.open(directory / f".{writer}{_LOCK}", flags, 0o600)
@@ -526,7 +533,7 @@ def _claim(directory: Path, trail: str, fresh: bool) -> tuple[str, int]:
             os.close(lock)
             continue
         return writer, lock
-    raise OSError(16, f"{_MAX_WRITERS} writers are at work in it")
+    raise OSError(errno.EBUSY, f"{most:,} writers are at work in it")
 
 
 @contextlib.contextmanager

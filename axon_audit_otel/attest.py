@@ -9,10 +9,10 @@ import msgspec
 
 from .ledger import Ledger, Seal
 from .scan import Witnessed
-from .verdict import Findings, Kind, WriterReport, numbers
+from .verdict import Deletion, Findings, Kind, WriterReport, numbers
 from .witness import Statement
 
-__all__ = ["Attestation", "moment"]
+__all__ = ["Attestation", "deletions", "moment"]
 
 
 def moment(text: str) -> datetime | None:
@@ -21,6 +21,29 @@ def moment(text: str) -> datetime | None:
         return msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         return None
+
+
+def deletions(seals: Iterable[Seal], proved: int) -> list[Deletion]:
+    """What retention deleted, of *seals* in their order.
+
+    Args:
+        seals: Those of deleted files.
+        proved: How many lines of the manifest signed checkpoints cover.
+    """
+    found: list[Deletion] = []
+    for seal in seals:
+        assert seal.deletion is not None
+        record, number = seal.deletion
+        deletion = Deletion(
+            seal.record.first_sequence,
+            seal.record.last_sequence,
+            1,
+            record.reason,
+            moment(record.deleted_at),
+            number <= proved,
+        )
+        found[-1:] = found[-1].joined(deletion) if found else [deletion]
+    return found
 
 
 class Attestation:
@@ -112,6 +135,6 @@ class Attestation:
             record = seal.record
             if record.first_sequence <= number <= record.last_sequence:
                 as_sealed = number < record.last_sequence or record.head == head
-                return "" if seal.deleted and as_sealed else None
+                return "" if seal.deletion is not None and as_sealed else None
         in_gap = any(gap.first <= number <= gap.last for gap in self._witnessed.gaps)
         return "" if in_gap else None

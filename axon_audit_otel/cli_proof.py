@@ -243,17 +243,21 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
         lines.print(
             f"{writer.unfinished_seal} is not in the manifest yet: its writer was killed", 2
         )
-    if writer.deleted_files:
-        lines.print(f"{_count(writer.deleted_files, 'file')} deleted, as the manifest says", 2)
+    for deletion in writer.deletions[:_SHOWN]:
+        which = numbers(deletion.first, deletion.last)
+        said = f"deleted: {which}, {_count(deletion.files, 'file')} ({deletion.rule})"
+        said += "" if deletion.proved else ", as the manifest says; no signed checkpoint covers it"
+        lines.print(said, 2)
     for gap in writer.gaps[:_SHOWN]:
         why = f" ({gap.reason})" if gap.reason else ""
         lines.print(f"gap: {numbers(gap.first, gap.last)} lost{why}, says event {gap.told_by}", 2)
     for end in writer.unclean_ends[:_SHOWN]:
         said = f"unclean end of {end.writer}: {_count(end.events, 'event')} recovered"
         lines.print(f"{said}, says event {end.told_by}", 2)
-    more = sum(max(0, len(found) - _SHOWN) for found in (writer.gaps, writer.unclean_ends))
+    told = (writer.deletions, writer.gaps, writer.unclean_ends)
+    more = sum(max(0, len(found) - _SHOWN) for found in told)
     if more:
-        lines.print(f"and {more:,} more gaps or unclean ends", 2)
+        lines.print(f"and {more:,} more deletions, gaps or unclean ends", 2)
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")

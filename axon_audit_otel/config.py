@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -206,7 +207,10 @@ class Settings:
         None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
     )
     max_file_age: float | None = _setting(
-        None, seconds, "seal the journal also when it is that old: seconds, or `15m`, `24h`"
+        None,
+        seconds,
+        "seal the journal also when it is that old: seconds, or `15m`, `24h`;"
+        " with `retention` at the latest after a tenth of that",
     )
     compress: bool = _setting(
         False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
@@ -281,6 +285,13 @@ class Settings:
         settings = cls(**values)
         settings._check()
         return settings
+
+    @property
+    def file_age(self) -> float | None:
+        """Seconds after which a journal is sealed: what is not sealed is never deleted."""
+        if self.retention is None:
+            return self.max_file_age
+        return min(self.max_file_age or math.inf, self.retention.seconds / 10)
 
     def _check(self) -> None:
         """What goes with what."""

@@ -69,9 +69,10 @@ def publish(path: Path, last: str = "") -> Path:
         OSError: If that failed; *path* is then still there.
     """
     for named in path.parent.glob("audit_*.json") if path.stat().st_nlink > 1 else ():
-        if named.samefile(path):  # a writer died between the two steps below
-            path.unlink()
-            return named
+        with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
+            if named.samefile(path):  # a writer died between the two steps below
+                path.unlink()
+                return named
     stem = time.strftime("audit_%Y_%m_%d_%H%M%S", time.gmtime())
     used, taken = _parts(last)
     for number in itertools.count(taken + 1 if used == stem else 1):

@@ -76,6 +76,7 @@ class Keeper:
                 settings.compress,
             )
         )
+        self._file_age = settings.file_age
         self._upkeep = Upkeep(settings, fault)
 
     def open(self, buffer: Buffer, lock: threading.Lock) -> str | None:
@@ -177,7 +178,7 @@ class Keeper:
         if (
             archive.count >= settings.max_events
             or (settings.max_file_bytes is not None and archive.size >= settings.max_file_bytes)
-            or (settings.max_file_age is not None and archive.age >= settings.max_file_age)
+            or (self._file_age is not None and archive.age >= self._file_age)
         ):
             self._seal(archive)
 

@@ -65,16 +65,16 @@ class Seal:
     Attributes:
         record: What it was sealed as.
         line: Where that is said.
-        deleted: Whether a later line says that retention deleted it. Its name may then have
-            been used again.
+        deletion: What a later line says of its deletion by retention, and the number of that
+            line; None if none does. Its name may then have been used again.
     """
 
-    __slots__ = ("deleted", "line", "record")
+    __slots__ = ("deletion", "line", "record")
 
     def __init__(self, record: SealRecord, line: Line) -> None:
         self.record = record
         self.line = line
-        self.deleted = False
+        self.deletion: tuple[DeleteRecord, int] | None = None
 
 
 class Ledger:
@@ -223,7 +223,7 @@ class Ledger:
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:
-                    sealed.deleted = True
+                    sealed.deletion = record, line.number
                 elif all(other.state != "altered" for other in order):
                     self._tell("inserted", f"{line.about()}, is of no file that was sealed")
 
@@ -231,10 +231,11 @@ class Ledger:
         """Whether the manifest, as it is now, has a file of that name (it may have grown)."""
         return any(r.file == name for r in self._now(name) if isinstance(r, SealRecord))
 
-    def deletes_now(self, record: SealRecord) -> bool:
-        """Whether the manifest, as it is now, says that a file was deleted."""
-        found = (r for r in self._now(record.file) if isinstance(r, DeleteRecord))
-        return any(r.file == record.file and r.sha256 == record.sha256 for r in found)
+    def look_again(self, seal: Seal) -> None:
+        """See whether the manifest, as it is now, says that a file was deleted."""
+        for record in self._now(seal.record.file):
+            if isinstance(record, DeleteRecord) and record.sha256 == seal.record.sha256:
+                seal.deletion = record, len(self.lines) + 1  # after what was read
 
     def _now(self, name: str) -> list[Record | None]:
         """The lines about a file."""

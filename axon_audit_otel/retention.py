@@ -60,6 +60,9 @@ class Upkeep:
         self._through = 0  # newest event in a file that was put there
         self._looked_at = 0.0
         self._lines = -1  # of the manifest, then
+        self._unfinished = True  # a file may be there that a manifest says is deleted
+        rule = settings.retention
+        self._every = _EVERY_S if rule is None else min(_EVERY_S, rule.seconds / 10)
 
     def run(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
         """Do what is due. Never raises.
@@ -114,14 +117,14 @@ class Upkeep:
 
     def _delete_what_is_due(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
         lines, now = archive.manifest.tree.size, time.monotonic()
-        if lines == self._lines and now - self._looked_at < _EVERY_S:
+        if lines == self._lines and now - self._looked_at < self._every:
             return False
-        first = self._lines < 0
         self._lines, self._looked_at = lines, now
         if is_held(archive.directory):
             return False
-        if first:
-            _finish_deletions(archive.directory)
+        if self._unfinished:
+            _finish_deletions(archive.directory, archive.writer)
+            self._unfinished = False
         deleted = False
         with ExitStack() as stack:
             manifests: dict[str, Manifest | None] = {archive.writer: archive.manifest}
@@ -136,10 +139,12 @@ class Upkeep:
                 if manifest is None:  # its writer will do it
                     continue
                 with lock if file.writer == archive.writer else nullcontext():
-                    if file.record.file in manifest.seals:
-                        manifest.add(_deletion(file.record, reason), sync=True)
+                    if file.record.file not in manifest.seals:
+                        continue  # another process was faster
+                    manifest.add(_deletion(file.record, reason), sync=True)
+                deleted = self._unfinished = True
                 _remove(archive.directory, file.record.file)
-                deleted = True
+                self._unfinished = False
                 _logger.info("audit archive: %s is deleted (%s)", file.record.file, reason)
         self._lines = archive.manifest.tree.size
         return deleted
@@ -173,7 +178,10 @@ def _deletion(record: SealRecord, reason: str) -> DeleteRecord:
 
 
 def _remove(directory: Path, name: str) -> None:
-    for path in (directory / name, directory / f"{name}{ZST}"):
+    """Remove a file of a writer whose name we have: nobody else does, and while it is there
+    nobody else's file has its name."""
+    paths = (directory / name, directory / f"{name}{ZST}")
+    for path in [path for path in paths if path.exists()]:
         path.unlink(missing_ok=True)
 
 
@@ -202,15 +210,26 @@ def _seals(manifest: Path) -> list[SealRecord]:
     return list(seals.values())
 
 
-def _finish_deletions(directory: Path) -> None:
+def _finish_deletions(directory: Path, own: str) -> None:
     """Remove what a manifest says is deleted, and its writer could not remove any more."""
     there = sealed_in(directory)
     for manifest in directory.glob(f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
         with suppress(msgspec.DecodeError):
             for _, record in read_manifest(manifest):
-                if isinstance(record, DeleteRecord):
+                if isinstance(record, DeleteRecord) and record.file in there:
                     deleted[record.file] = record.sha256
-        for name, sha256 in deleted.items():
-            if name in there and digest(there[name])[1] == sha256:
-                _remove(directory, name)
+        if not deleted:
+            continue
+        writer = manifest.stem
+        with nullcontext(True) if writer == own else name_of_the_gone(directory, writer) as ours:
+            for name, sha256 in deleted.items():
+                if ours and _is_there(there[name], sha256):
+                    _remove(directory, name)
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    """Whether a file is still the one that was sealed under its name."""
+    with suppress(FileNotFoundError):
+        return digest(path)[1] == sha256
+    return False

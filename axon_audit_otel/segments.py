@@ -103,7 +103,7 @@ def segments_of(
 def _listed_segment(seal: Seal, ledger: Ledger, listing: Listing, findings: Findings) -> Segment:
     name, root = seal.record.file, seal.record.root
     path = listing.path(name)
-    if seal.deleted:
+    if seal.deletion is not None:
         return Segment(name, path if listing.remains.get(name) == root else None, seal)
     # Compressed, it would have to be read to the end for that.
     closing = closing_of(path) if path is not None and path.suffix != ZST else None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Finding", "Gap", "Kind", "UncleanEnd", "VerifyReport", "WriterReport"]
+__all__ = ["Deletion", "Finding", "Gap", "Kind", "UncleanEnd", "VerifyReport", "WriterReport"]
 
 Kind = Literal[
     "altered",
@@ -71,6 +71,35 @@ class UncleanEnd(msgspec.Struct, frozen=True):
     told_by: int
 
 
+class Deletion(msgspec.Struct, frozen=True):
+    """Events whose files retention deleted, as the manifest says: no damage.
+
+    Attributes:
+        first: The first of them.
+        last: The last.
+        files: In how many files they were.
+        rule: The rule that deleted them.
+        deleted_at: When the last of these files went.
+        proved: Whether signed checkpoints cover what the manifest says of it. If not, somebody
+            who removed the files could have written that as well.
+    """
+
+    first: int
+    last: int
+    files: int
+    rule: str
+    deleted_at: datetime | None
+    proved: bool
+
+    def joined(self, other: Deletion) -> list[Deletion]:
+        """This one and the next, as one if they are alike and no event lies between them."""
+        alike = (self.rule, self.proved) == (other.rule, other.proved)
+        if not alike or other.first != self.last + 1:
+            return [self, other]
+        files = self.files + other.files
+        return [msgspec.structs.replace(other, first=self.first, files=files)]
+
+
 class WriterReport(msgspec.Struct, kw_only=True):
     """The trail of one writer.
 
@@ -79,7 +108,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
         id: The trail's own, from its manifest.
         events: Events that were read.
         files: Sealed files that were read.
-        deleted_files: Files that retention deleted and whose seals are here.
+        deletions: What retention deleted, and whose seals are here.
         unsealed_events: How many of the events are in the journal.
         torn_bytes: Bytes of a line in the journal that its writer could not finish.
         unfinished_seal: A file that its writer sealed and was killed before it could list it in
@@ -102,7 +131,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
     id: str | None = None
     events: int = 0
     files: int = 0
-    deleted_files: int = 0
+    deletions: list[Deletion] = msgspec.field(default_factory=list)
     unsealed_events: int = 0
     torn_bytes: int = 0
     unfinished_seal: str | None = None
@@ -116,6 +145,11 @@ class WriterReport(msgspec.Struct, kw_only=True):
     proved_until: int | None = None
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
+
+    @property
+    def deleted_files(self) -> int:
+        """Files that retention deleted."""
+        return sum(deletion.files for deletion in self.deletions)
 
     @property
     def uncovered(self) -> str:

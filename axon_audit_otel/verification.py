@@ -144,7 +144,7 @@ class _Verification:
         """Sealed files that are in no manifest, and what they say of themselves."""
         ledgers = list(self._ledgers.values())
         listed = {name for ledger in ledgers for name in ledger.names}
-        deleted = {s.record.file: s.record.root for x in ledgers for s in x.seals if s.deleted}
+        deleted = {s.record.file: s.record.root for x in ledgers for s in x.seals if s.deletion}
         open_now = [os.fstat(file.fileno()) for file in journals.values() if file is not None]
         for name, path in self._listing.paths.items():
             if name in listed:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from .attest import Attestation, moment
+from .attest import Attestation, deletions, moment
 from .chain import ANY, Chain, outside
 from .files import JOURNAL, ZST, open_events_file
 from .ledger import Ledger, Line, Seal
@@ -68,6 +68,7 @@ class WriterCheck:
         # Told only if nothing better is known of the file: which, and a finding.
         self._doubts: list[tuple[str, str, int | None, str]] = []
         self._gone: list[Seal] = []  # of files that are not there, or not to be read
+        self._deleted: list[Seal] = []  # those of them that retention deleted
         self._newest = ledger.name  # the newest file
 
     def run(self, journal: BinaryIO | None) -> WriterReport:
@@ -88,6 +89,7 @@ class WriterCheck:
             self._newest,
             self._asked is not None,
         ).check(self._statements, self._report, self._findings)
+        self._report.deletions = deletions(self._deleted, self._proved)
         self._report.gaps = self._witnessed.gaps
         self._report.unclean_ends = self._witnessed.unclean_ends
         return self._report
@@ -98,11 +100,18 @@ class WriterCheck:
 
     def _confirm_lines(self) -> None:
         """Lines of the manifest that a checkpoint covers are as they were written."""
-        roots = self._ledger.roots
-        said = (statement.checkpoint for statement in self._statements)
-        covered = max((c.size for c in said if roots.get(c.size) == c.root), default=0)
-        for line in self._ledger.lines[:covered]:
+        for line in self._ledger.lines[: self._covered(self._statements)]:
             line.state = "sound"
+
+    @property
+    def _proved(self) -> int:
+        """How many lines of the manifest nobody else can have written."""
+        return self._covered(statement for statement in self._statements if statement.proves)
+
+    def _covered(self, statements: Iterable[Statement]) -> int:
+        roots = self._ledger.roots
+        said = (statement.checkpoint for statement in statements)
+        return max((c.size for c in said if roots.get(c.size) == c.root), default=0)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -134,10 +143,10 @@ class WriterCheck:
 
     def _pass_over(self, seal: Seal, missing: bool) -> None:
         record = seal.record
-        if missing and not seal.deleted:
-            seal.deleted = self._ledger.deletes_now(record)
-        if missing and seal.deleted:
-            self._report.deleted_files += 1
+        if missing and seal.deletion is None:
+            self._ledger.look_again(seal)
+        if missing and seal.deletion is not None:
+            self._deleted.append(seal)
         elif missing and self._asked is None:
             which = numbers(record.first_sequence, record.last_sequence)
             words = f"it is missing, and with it {which}"

@@ -786,6 +786,21 @@ class TestRecovery:
         make_audit(auto_export_path=left_behind).close()
         assert sealed_users(left_behind) == ["w000", "w001", "w002"]
 
+    async def test_beside_the_living(self, left_behind: Path, make_audit: Make) -> None:
+        """What a killed writer left is told of by whoever seals it, also where another writer
+        of that name is at work; nobody takes a name that is not his own."""
+        for name in (".left-behind.lock", "left-behind.journal"):
+            (left_behind / name).rename(left_behind / name.replace("behind", "behind-2"))
+        journal = (left_behind / "left-behind-2.journal").rename(left_behind / "aside")
+        first = make_audit(auto_export_path=left_behind, name="left-behind")
+        await first.log_event("STORE")
+        journal.rename(left_behind / "left-behind-2.journal")
+        audit = make_audit(auto_export_path=left_behind, name="other")
+        (told,) = audit.query_events(operation="AUDIT")
+        assert (told.metadata["writer"], told.metadata["events"]) == ("left-behind-2", 4)
+        locks = {path.name for path in left_behind.glob(".*.lock")}
+        assert locks == {".left-behind.lock", ".left-behind-2.lock", ".other.lock"}
+
     @pytest.mark.parametrize("size", [0, 3, 12])
     def test_nothing_but_a_beginning(self, left_behind: Path, make_audit: Make, size: int) -> None:
         """A journal that holds no event yet makes no file, and goes away."""

@@ -790,16 +790,16 @@ class TestRecovery:
         """What a killed writer left is told of by whoever seals it, also where another writer
         of that name is at work; nobody takes a name that is not his own."""
         for name in (".left-behind.lock", "left-behind.journal"):
-            (left_behind / name).rename(left_behind / name.replace("behind", "behind-2"))
-        journal = (left_behind / "left-behind-2.journal").rename(left_behind / "aside")
+            (left_behind / name).rename(left_behind / name.replace("behind", "behind-3"))
+        journal = (left_behind / "left-behind-3.journal").rename(left_behind / "aside")
         first = make_audit(auto_export_path=left_behind, name="left-behind")
         await first.log_event("STORE")
-        journal.rename(left_behind / "left-behind-2.journal")
+        journal.rename(left_behind / "left-behind-3.journal")
         audit = make_audit(auto_export_path=left_behind, name="other")
         (told,) = audit.query_events(operation="AUDIT")
-        assert (told.metadata["writer"], told.metadata["events"]) == ("left-behind-2", 4)
-        locks = {path.name for path in left_behind.glob(".*.lock")}
-        assert locks == {".left-behind.lock", ".left-behind-2.lock", ".other.lock"}
+        assert (told.metadata["writer"], told.metadata["events"]) == ("left-behind-3", 4)
+        locks = {file.name for file in _all_files(left_behind) if file.suffix == ".lock"}
+        assert locks == {".left-behind.lock", ".left-behind-3.lock", ".other.lock"}
 
     @pytest.mark.parametrize("size", [0, 3, 12])
     def test_nothing_but_a_beginning(self, left_behind: Path, make_audit: Make, size: int) -> None:

@@ -295,6 +295,6 @@ def _said(attributes: dict[str, Any]) -> Place | None:
 
 
 #: Attributes that come from the event: none of them may be there that it does not have.
-_OURS = frozenset(
-    (semconv.USER_ID, semconv.SESSION_ID, semconv.ERROR_TYPE, semconv.LOG_RECORD_UID)
-) | {value for name, value in vars(semconv).items() if name.startswith("AUDIT_")}
+_OURS = frozenset((semconv.USER_ID, semconv.USER_HASH, semconv.SESSION_ID, semconv.ERROR_TYPE)) | {
+    value for name, value in vars(semconv).items() if name.startswith("AUDIT_")
+}

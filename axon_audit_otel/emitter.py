@@ -13,17 +13,14 @@ from opentelemetry.context import Context
 from . import semconv
 from .errors import AuditUnavailableError
 from .event import Draft
-from .processor import AuditLogRecordProcessor, attributes_of
+from .processor import AuditLogRecordProcessor
+from .record import SEVERITY, attributes_of
 from .trail import Trail
 from .version import __version__
 
 __all__ = ["Emitter"]
 
-_SEVERITY = {
-    "SUCCESS": (SeverityNumber.INFO, "INFO"),
-    "PARTIAL": (SeverityNumber.WARN, "WARN"),
-    "FAILURE": (SeverityNumber.ERROR, "ERROR"),
-}
+_SEVERITY = {status: (SeverityNumber(number), text) for status, (number, text) in SEVERITY.items()}
 
 
 class Emitter:
@@ -77,17 +74,17 @@ class Emitter:
     def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
         draft.shared = True
         number, text = _SEVERITY[draft["status"]]
-        now = time_ns()
+        time = draft.time_us * 1000
         otel_logger.emit(
             LogRecord(
-                timestamp=min(draft.time_us * 1000, now),
-                observed_timestamp=now,
+                timestamp=time,
+                observed_timestamp=max(time_ns(), time),
                 context=context,
                 severity_number=number,
                 severity_text=text,
                 body=draft,
                 # Our processor adds them, unless another one sees the record before.
-                attributes=None if self._in_front else attributes_of(draft, self._trail),
+                attributes=None if self._in_front else attributes_of(draft, self._trail.name),
                 event_name=semconv.EVENT_NAME,
             )
         )

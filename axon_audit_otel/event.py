@@ -150,13 +150,14 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "previous_hash", "sampled"),
+        *("encoded", "entries", "hash", "previous_hash", "sampled"),
         *("sequence", "shared", "time_us", "trail"),
     )
 
     encoded: bytes | None
     entries: int
-    previous_hash: str | None  # its place, once captured
+    hash: str  # its own and the one before, and its number: once captured
+    previous_hash: str | None
     sequence: int
     sampled: bool
     shared: bool  # whether others read its record as well

@@ -100,6 +100,11 @@ class Keeper:
         return archive.head
 
     @property
+    def stream(self) -> str:
+        """What tells the archived events from those of every other trail; "" before the first."""
+        return "" if self.archive is None else self.archive.stream
+
+    @property
     def needs_clock(self) -> bool:
         """Whether there is something to do when nothing happens.
 

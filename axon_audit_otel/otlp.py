@@ -18,7 +18,7 @@ from . import semconv
 from .errors import InvalidEventError
 from .event import to_microseconds
 from .merkle import leaf_hash
-from .record import SEVERITY, attributes_of, place_of
+from .record import SEVERITY, add_place, attributes_of
 from .version import __version__
 
 __all__ = ["Envelope", "Record", "Source", "record_of"]
@@ -99,9 +99,8 @@ def record_of(line: bytes, source: Source) -> Record:
     if not source.trail:
         del attributes[semconv.AXON_AUDIT_TRAIL]
     own_hash = leaf_hash(line).hex()
-    attributes |= place_of(
-        event.get("sequence", 0), event.get("previous_hash"), own_hash, source.stream
-    )
+    previous = event.get("previous_hash")
+    add_place(attributes, event.get("sequence", 0), previous, own_hash, source.stream)
     return Record(
         min(max(to_microseconds(event["timestamp"]) * _NS, 0), _LAST_NS),
         SEVERITY[event["status"]],

@@ -14,6 +14,7 @@ from . import semconv
 from .errors import AuditConfigError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
+from .record import add_place, attributes_of
 from .trail import Trail
 
 __all__ = ["AuditLogRecordProcessor"]
@@ -103,10 +104,8 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     record = log_record.log_record
     record.__dict__[_SEEN] = _BY_US
     record.body = event.encoded.decode()
-    attributes = attributes_of(event, trail)
-    attributes[semconv.AUDIT_SEQUENCE_NUMBER] = event.sequence
-    if event.previous_hash is not None:
-        attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = event.previous_hash
+    attributes = attributes_of(event, trail.name)
+    add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.stream)
     limits = log_record.limits
     most = limits.max_log_record_attributes
     if limits.max_log_record_attribute_length is None and (most is None or most >= _MANY):
@@ -116,36 +115,6 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
 
 
 _MANY = 32  # more than a record of ours has
-
-# The draft knows success, failure and unknown; PARTIAL is neither of the first two.
-_OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
-
-
-def attributes_of(event: Draft, trail: Trail) -> dict[str, Any]:
-    """What other consumers of a record route and filter by; its body has it all."""
-    status, operation, user_id = event["status"], event["operation"], event["user_id"]
-    attributes: dict[str, Any] = {
-        semconv.LOG_RECORD_UID: event["event_id"],
-        semconv.AXON_AUDIT_TRAIL: trail.name,
-        semconv.AXON_OPERATION: operation,
-        semconv.AXON_STATUS: status,
-        semconv.AUDIT_RECORD_ID: event["event_id"],
-        semconv.AUDIT_ACTION: operation,
-        semconv.AUDIT_OUTCOME: _OUTCOME[status],
-        semconv.AUDIT_ACTOR_TYPE: "user" if user_id else "system",
-    }
-    if user_id is not None:
-        user = semconv.USER_ID if trail.pseudonyms is None else semconv.USER_HASH
-        attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
-    if event["session_id"] is not None:
-        attributes[semconv.SESSION_ID] = event["session_id"]
-    if "subject_id" in event:
-        attributes[semconv.AXON_SUBJECT_ID] = event["subject_id"]
-    if "error_type" in event:
-        attributes[semconv.ERROR_TYPE] = event["error_type"]
-    if len(event["entry_ids"]) == 1:
-        attributes[semconv.AUDIT_TARGET_ID] = event["entry_ids"][0]
-    return attributes
 
 
 _BY_GEN_AI_NAME = {

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-__all__ = ["Pseudonyms"]
+__all__ = ["PREFIX", "Pseudonyms"]
 
-_PREFIX = "hmac-sha256:"
+PREFIX = "hmac-sha256:"  # of every pseudonym
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
-_PSEUDONYM = re.compile(re.escape(_PREFIX) + "[0-9a-f]{32}")
+_PSEUDONYM = re.compile(re.escape(PREFIX) + "[0-9a-f]{32}")
 
 #: Facts that name a user or a session, whatever their value is.
 _USERS = frozenset(
@@ -125,7 +125,7 @@ class Pseudonyms:
 
 def _pseudonym(key: bytes, kind: bytes, value: str) -> str:
     digest = hmac.digest(key, kind + value.encode("utf-8", "backslashreplace"), "sha256")
-    return _PREFIX + digest[:_BYTES].hex()
+    return PREFIX + digest[:_BYTES].hex()
 
 
 class _Mask:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import semconv
+from .pseudonym import PREFIX
 
-__all__ = ["SEVERITY", "attributes_of", "place_of"]
+__all__ = ["SEVERITY", "add_place", "attributes_of"]
 
 #: Severity number and text (of OpenTelemetry's logs data model) by status.
 SEVERITY = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
@@ -29,7 +30,8 @@ def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
         semconv.AUDIT_ACTOR_TYPE: "user" if user_id else "system",
     }
     if user_id is not None:
-        attributes[semconv.USER_ID] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
+        user = semconv.USER_HASH if user_id.startswith(PREFIX) else semconv.USER_ID
+        attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
     if event["session_id"] is not None:
         attributes[semconv.SESSION_ID] = event["session_id"]
     if "subject_id" in event:
@@ -43,20 +45,17 @@ def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
     return attributes
 
 
-def place_of(
-    sequence: int, previous_hash: str | None, own_hash: str, stream: str
-) -> dict[str, Any]:
-    """The attributes that say where the record stands in its trail.
+def add_place(
+    attributes: dict[str, Any], sequence: int, previous_hash: str | None, own: str, stream: str
+) -> None:
+    """Say in *attributes* where the record stands in its trail.
 
-    With them (and the body, over which *own_hash* is) whoever has the records can check
+    With that and the body, over which the hash *own* is, whoever has the records can check
     that none is missing and none was altered.
     """
-    attributes: dict[str, Any] = {
-        semconv.AUDIT_SEQUENCE_NUMBER: sequence,
-        semconv.AXON_AUDIT_HASH: own_hash,
-    }
+    attributes[semconv.AUDIT_SEQUENCE_NUMBER] = sequence
+    attributes[semconv.AXON_AUDIT_HASH] = own
     if previous_hash is not None:
         attributes[semconv.AUDIT_SEQUENCE_PREVIOUS_HASH] = previous_hash
     if stream:
         attributes[semconv.AUDIT_SEQUENCE_STREAM_ID] = stream
-    return attributes

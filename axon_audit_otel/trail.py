@@ -18,6 +18,7 @@ from .buffer import Buffer
 from .config import Settings
 from .event import AuditEvent, Draft
 from .keeper import Clock, Keeper
+from .manifest import trail_id
 from .merkle import leaf_hash
 from .metrics import TrailMetrics
 from .privacy import Privacy
@@ -63,6 +64,7 @@ class Trail:
         self._buffer = Buffer(settings.max_events)
         self._lock = threading.Lock()
         self._head: str | None = None  # hash of the newest event
+        self.stream = ""  # what tells its events from those of every other trail
         self._told: set[str] = set()
         self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
@@ -71,6 +73,7 @@ class Trail:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
             self._keeper = Keeper(settings, settings.name, self.metrics, report)
             self._head = self._keeper.open(self._buffer, self._lock)
+            self.stream = self._keeper.stream
             self._tell_recoveries()
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
@@ -106,7 +109,9 @@ class Trail:
             self.metrics.evicted.inc()
         buffer.append(line, draft.time_us, draft)
         leaf = leaf_hash(line)
-        self._head = leaf.hex()
+        self._head = draft.hash = leaf.hex()
+        if not self.stream:
+            self.stream = trail_id(draft.hash)
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
             keeper.measure(buffer)
@@ -141,7 +146,8 @@ class Trail:
             return
         try:
             head = keeper.open(self._buffer, self._lock)
-            self._head = self._head if len(self._buffer) else head
+            if not len(self._buffer):
+                self._head, self.stream = head, keeper.stream
         except OSError as exc:
             keeper.failed("journal", exc, self._buffer)
 
@@ -286,7 +292,7 @@ class Trail:
         """A child begins a trail of its own: what is in memory is its parent's."""
         self._lock = threading.Lock()
         self._buffer = Buffer(self.settings.max_events)
-        self._head, self._clock = None, None
+        self._head, self._clock, self.stream = None, None, ""
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.after_fork(self._lock)

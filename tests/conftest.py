@@ -36,7 +36,6 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axon import MemorySystem
 from click.testing import Result
+from google.protobuf import json_format
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 from axon_audit_otel import ArchiveError, AuditLogger
 from axon_audit_otel.arrival import ArrivalReport, verify_arrival
@@ -227,6 +232,33 @@ async def test_lost_before_it_was_sent(audit: AuditLogger, check: Check) -> None
     assert (gap.first, gap.last, gap.reason, gap.told_by) == (3, 5, "disk full", 10)
     (finding,) = check(records[:1] + records[5:]).findings
     assert finding.explanation.startswith("event 2 did not arrive")
+
+
+async def test_what_an_exporter_of_opentelemetry_sends(
+    make_audit: Callable[..., AuditLogger],
+    memory: MemorySystem,
+    audit: AuditLogger,
+    log_exporter: InMemoryLogRecordExporter,
+    tmp_path: Path,
+) -> None:
+    """Records that reach an application's own exporters verify as well: of operations, of
+    `log_event`, of trails with an archive and with pseudonyms, before and after a restart."""
+    entry_id = await memory.store("tea", user_id="alice")
+    await memory.recall("tea", user_id="bob")
+    await memory.forget(entry_id)
+    for _ in range(2):
+        with make_audit(auto_export_path=tmp_path / "logs", pseudonymize="k" * 32) as other:
+            await other.log_event("STORE", user_id="carol", session_id="s", duration_ms=1)
+        del other  # and with it the lock of its name
+    message = encode_logs(log_exporter.get_finished_logs())
+    request = json_format.MessageToDict(message, use_integers_for_enums=True)
+    for record in request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
+        for name in {"traceId", "spanId"} & record.keys():
+            record[name] = base64.b64decode(record[name]).hex()
+    (tmp_path / "audit.json").write_text(json.dumps(request))
+    report = verify_arrival([tmp_path / "audit.json"])
+    assert report.ok, report.findings
+    assert [stream.events for stream in report.streams] == [3, 2]
 
 
 def test_other_records_and_torn_lines(records: Records, tmp_path: Path) -> None:

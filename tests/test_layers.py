@@ -12,7 +12,8 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "sequence", "units", "verdict", "zstd"},
-    {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_json", "record"},
+    {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_json"},
+    {"record"},
     {"config", "otlp", "rules", "witness"},
     {"context", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve"},

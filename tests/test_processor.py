@@ -281,11 +281,15 @@ class TestDownstream:
             "user.id": "alice",
             "session.id": "s1",
             "audit.target.id": "e1",
+            "axon.duration_ms": 5.0,
+            "axon.audit.hash": event.hash,
             "audit.sequence.number": 1,
+            "audit.sequence.stream_id": event.hash[:16],
         }
         assert {name: type(value) for name, value in attributes.items()} == {
             **dict.fromkeys(attributes, str),
             "audit.sequence.number": int,
+            "axon.duration_ms": float,
         }
 
     async def test_chain(self, audit: AuditLogger, log_exporter: InMemoryLogRecordExporter) -> None:

@@ -290,6 +290,7 @@ def _export_otlp(path: Path, asked: Query, out: Path) -> int:
 @click.option("--users", type=click.IntRange(1, 1000), default=4, show_default=True)
 @click.option("--serve", is_flag=True, help="Keep a load running and serve /metrics, until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for all addresses.")
 @click.option("--otlp", is_flag=True, help="Ship to the collector at OTEL_EXPORTER_OTLP_ENDPOINT.")
 @_json
 def demo(
@@ -298,6 +299,7 @@ def demo(
     users: int,
     serve: bool,
     port: int,
+    host: str,
     otlp: bool,
     as_json: bool,
 ) -> None:
@@ -323,6 +325,7 @@ def demo(
         lines,
         users,
         port=port if serve else None,
+        host=host,
         otlp=otlp,
         report=_print_json if as_json else None,
     )

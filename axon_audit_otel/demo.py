@@ -48,6 +48,7 @@ def run_demo(
     users: int = 4,
     *,
     port: int | None = None,
+    host: str = "127.0.0.1",
     otlp: bool = False,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
@@ -59,17 +60,18 @@ def run_demo(
         lines: What the users say; None for the text of the package.
         users: How many they are.
         port: After the day, go on and serve metrics there until SIGINT or SIGTERM.
+        host: The address to serve them on.
         otlp: Ship to an OpenTelemetry collector as well.
         report: Called with what is shown, as JSON types.
 
     Raises:
         ArchiveError: If *output* cannot be used.
-        AuditConfigError: If *port* or a variable of OpenTelemetry cannot be used.
+        AuditConfigError: If *host*, *port* or a variable of OpenTelemetry cannot be used.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_sdk_logs())
         shipping = stack.enter_context(_Shipping(console)) if otlp else None
-        server = None if port is None else stack.enter_context(_metrics_server(port))
+        server = None if port is None else stack.enter_context(_metrics_server(port, host))
         audit = stack.enter_context(
             AuditLogger(10_000, output, True, name="demo", capture_content=False)
         )
@@ -289,11 +291,11 @@ def _without_sdk_logs() -> Iterator[None]:
         logger.handlers = handlers
 
 
-def _metrics_server(port: int) -> Any:
+def _metrics_server(port: int, host: str) -> Any:
     try:
-        return serve_metrics(port)
+        return serve_metrics(port, host)
     except OSError as exc:
-        msg = f"cannot serve metrics on port {port} ({exc.strerror}): --port 0 takes a free one"
+        msg = f"cannot serve metrics on {host}:{port} ({exc.strerror}): --port 0 takes a free one"
         raise AuditConfigError(msg) from exc
 
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ def binary() -> Path:
             pytest.fail(f"{reason}; in CI that is no reason to skip")
         pytest.skip(reason)
     return path
+
+
+def wait(done: Callable[[], Any]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + 120  # only so that a failure ends
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -141,28 +149,30 @@ class Collector:
         with urllib.request.urlopen(f"{self.prometheus}/metrics", timeout=30) as answer:
             return str(answer.read().decode())
 
+    def files(self, name: str) -> list[Path]:
+        """Its files of that name, oldest first."""
+        return sorted(self.data.glob(f"{name}*.jsonl"), key=lambda path: path.stat().st_mtime)
+
     def audit(self) -> list[dict[str, Any]]:
         """The audit records in its files, in the order in which they arrived."""
-        return list(records(self.data, "audit", "resourceLogs", "scopeLogs", "logRecords"))
+        return list(records(self.files("audit"), "resourceLogs", "scopeLogs", "logRecords"))
 
     def logs(self) -> list[dict[str, Any]]:
         """The other log records in its files."""
-        return list(records(self.data, "logs", "resourceLogs", "scopeLogs", "logRecords"))
+        return list(records(self.files("logs"), "resourceLogs", "scopeLogs", "logRecords"))
 
     def spans(self) -> list[dict[str, Any]]:
         """The spans in its files."""
-        return list(records(self.data, "traces", "resourceSpans", "scopeSpans", "spans"))
+        return list(records(self.files("traces"), "resourceSpans", "scopeSpans", "spans"))
 
 
-def records(
-    directory: Path, name: str, resources: str, scopes: str, items: str
-) -> Iterator[dict[str, Any]]:
+def records(files: list[Path], resources: str, scopes: str, items: str) -> Iterator[dict[str, Any]]:
     """What the file exporter wrote; attributes as a plain mapping.
 
     A line that was cut off, when the collector was killed while it wrote, was never
     acknowledged; the next one may follow on the same line.
     """
-    for file in sorted(directory.glob(f"{name}*.jsonl"), key=lambda path: path.stat().st_mtime):
+    for file in files:
         for line in file.read_text(encoding="utf-8").split("\n"):
             start = line.rfind(f'{{"{resources}":')
             if start < 0:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from collector import CONFIG, Collector, binary
-from conftest import events_in, sealed_files, until
+from click.testing import Result
+from collector import CONFIG, Collector, binary, wait
+from conftest import events_in, sealed_files
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -34,6 +35,7 @@ FILES = ["agent.yaml", *BASES, *OVERLAYS]
 REQUIRED = {"GATEWAY_HOST": "localhost", "S3_BUCKET": "bucket"}
 
 Start = Callable[..., Collector]
+Cli = Callable[..., Result]
 
 
 # --- the files -------------------------------------------------------------------------------
@@ -110,13 +112,19 @@ def demo(directory: Path, endpoint: str, **environment: str) -> tuple[dict[str, 
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_the_demo_arrives_whole(start_collector: Start, tmp_path: Path, protocol: str) -> None:
+def test_the_demo_arrives_whole(
+    start_collector: Start, cli: Cli, tmp_path: Path, protocol: str
+) -> None:
     """Every event, the bytes that were hashed, and what a store sorts, filters and joins by."""
     there = start_collector("all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s")
     endpoint = there.grpc if protocol == "grpc" else there.http
     report, events = demo(tmp_path / "demo", endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
     assert report["otlp"] == f"shipped to {endpoint}"
     there.stop()  # decides about the traces it has
+    verified = json.loads(cli("verify", "--otlp-json", "--json", *there.files("audit")).stdout)
+    assert verified["ok"]
+    (stream,) = (stream for stream in verified["streams"] if stream["trail"] == "demo")
+    assert (stream["events"], stream["duplicates"]) == (len(events), 0)
     arrived = {
         record["attributes"]["log.record.uid"]: record
         for record in there.audit()
@@ -141,6 +149,26 @@ def test_the_demo_arrives_whole(start_collector: Start, tmp_path: Path, protocol
             span = spans[event["span_id"]]
             assert span["traceId"] == event["trace_id"]
             assert (span["status"].get("code") == 2) == (event["status"] == "FAILURE")
+
+
+def test_the_collector_reads_what_the_archive_exports(
+    start_collector: Start, cli: Cli, tmp_path: Path
+) -> None:
+    """OTLP JSON lines, by its own receiver for such files; it arrives as if it was shipped."""
+    _, events = demo(tmp_path / "demo", "http://127.0.0.1:9", OTEL_SDK_DISABLED="true")
+    cli("export", tmp_path / "demo", tmp_path / "export.jsonl", "--format", "otlp")
+    there = start_collector(
+        "all-in-one.yaml",
+        f"yaml:receivers::otlp_json_file::include: ['{tmp_path}/export.jsonl']",
+        "yaml:receivers::otlp_json_file::start_at: beginning",
+        "yaml:service::pipelines::logs/in::receivers: [otlp_json_file]",
+    )
+    wait(lambda: len(there.audit()) >= len(events))
+    verified = json.loads(cli("verify", "--otlp-json", "--json", *there.files("audit")).stdout)
+    assert (verified["ok"], verified["events"]) == (True, len(events))
+    for record, event in zip(there.audit(), events):
+        assert json.loads(record["body"]["stringValue"]) == event
+        assert record["attributes"]["log.record.uid"] == event["event_id"]
 
 
 def timestamp(event: dict[str, Any]) -> float:
@@ -256,7 +284,7 @@ def test_the_fence_alters_nothing_else(start_collector: Start) -> None:
     assert record["attributes"] == {"session.id": "4111111111111111", "importance": 0.41}
 
 
-async def test_traces_of_what_failed_are_kept(start_collector: Start) -> None:
+def test_traces_of_what_failed_are_kept(start_collector: Start) -> None:
     """With nothing sampled at random: failed and partial operations, whole; metrics of all."""
     there = start_collector(
         "all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="0"
@@ -272,15 +300,15 @@ async def test_traces_of_what_failed_are_kept(start_collector: Start) -> None:
             ):
                 if number == 9:
                     span.set_status(StatusCode.ERROR)
-    await until(lambda: len(there.spans()) >= 9)
+    wait(lambda: len(there.spans()) >= 9)
     kept: dict[str, set[str]] = {}
     for span in there.spans():
         kept.setdefault(span["traceId"], set()).add(span["name"])
     assert sorted(map(sorted, kept.values())) == [
         ["create_memory", "redis SET", f"request-{number}"] for number in (7, 8, 9)
     ]
-    await until(lambda: "traces_span_metrics_calls_total{" in there.metrics())
-    await until(lambda: sum(calls(there, 'span_name="create_memory"').values()) == 40)
+    wait(lambda: "traces_span_metrics_calls_total{" in there.metrics())
+    wait(lambda: sum(calls(there, 'span_name="create_memory"').values()) == 40)
     assert list(calls(there, 'axon_status="FAILURE"', 'axon_operation="STORE"').values()) == [1]
 
 
@@ -298,7 +326,7 @@ def calls(there: Collector, *labels: str) -> dict[str, float]:
 # --- from agents through gateways ------------------------------------------------------------
 
 
-async def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
+def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
     """It is killed, and started again, while no gateway is there: all of it arrives."""
     gateway = start_collector("gateway.yaml")
     gateway.kill()
@@ -314,11 +342,11 @@ async def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
         application.log(f"{number}", "axon.memory.audit")
     gateway.start()
     everything = {str(number) for number in range(60)}
-    await until(lambda: {r["body"]["stringValue"] for r in gateway.audit()} >= everything)
-    await until(lambda: sum(calls(gateway, 'span_name="order"').values()) == 1)
+    wait(lambda: {r["body"]["stringValue"] for r in gateway.audit()} >= everything)
+    wait(lambda: sum(calls(gateway, 'span_name="order"').values()) == 1)
 
 
-async def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
+def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
     """Loki and Tempo take OTLP: audit records and logs, and the traces, each at its address."""
     store = start_collector(
         "all-in-one.yaml",
@@ -338,7 +366,7 @@ async def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None
     application.log("an order")
     with application.tracer.start_as_current_span("order") as span:
         span.set_status(StatusCode.ERROR)
-    await until(lambda: store.audit() and store.logs() and store.spans())
+    wait(lambda: store.audit() and store.logs() and store.spans())
     assert [record["body"] for record in store.audit()] == [{"stringValue": "kept"}]
     assert [record["body"] for record in store.logs()] == [{"stringValue": "an order"}]
     assert [span["name"] for span in store.spans()] == ["order"]

@@ -398,6 +398,11 @@ class TestServe:
         assert result.stderr.count("\n") == 1
         assert not (tmp_path / "a").exists()
 
+    def test_address_of_another_machine(self, cli: Cli, tmp_path: Path) -> None:
+        """--host is where it listens."""
+        options = ["--serve", "--host", "192.0.2.1", "--output", tmp_path / "a"]
+        assert "192.0.2.1:9464" in cli("demo", *options, code=1).stderr
+
 
 class _Collector(http.server.BaseHTTPRequestHandler):
     """Takes OTLP over HTTP and keeps the bodies."""

@@ -11,6 +11,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .context import audit_context
+    from .detect import Alert
     from .errors import (
         ArchiveError,
         AuditConfigError,
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from .event import AuditEvent, EventStatus, OperationType
     from .instrumentor import AxonInstrumentor
     from .logger import AuditLogger
+    from .monitor import SecurityMonitor
     from .pipeline import configure, serve_metrics
     from .processor import AuditLogRecordProcessor
+    from .rules import DEFAULT_RULES, Rule
     from .verdict import VerifyReport
     from .verification import verify
 
 __all__ = [
+    "DEFAULT_RULES",
+    "Alert",
     "ArchiveError",
     "AuditConfigError",
     "AuditEvent",
@@ -38,6 +43,8 @@ __all__ = [
     "EventStatus",
     "InvalidEventError",
     "OperationType",
+    "Rule",
+    "SecurityMonitor",
     "VerifyReport",
     "__version__",
     "audit_context",
@@ -49,6 +56,8 @@ __all__ = [
 #: Where each name comes from. A module is imported when its first name is used (PEP 562):
 #: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
 _MODULES = {
+    "DEFAULT_RULES": "rules",
+    "Alert": "detect",
     "ArchiveError": "errors",
     "AuditConfigError": "errors",
     "AuditEvent": "event",
@@ -60,6 +69,8 @@ _MODULES = {
     "EventStatus": "event",
     "InvalidEventError": "errors",
     "OperationType": "event",
+    "Rule": "rules",
+    "SecurityMonitor": "monitor",
     "VerifyReport": "verdict",
     "audit_context": "context",
     "configure": "pipeline",

@@ -25,7 +25,7 @@ DURATION_BUCKETS = (
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
     *("record", "emit", "encode", "redact", "metrics"),
-    *("journal", "seal", "commit", "checkpoint", "compress", "retention"),
+    *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.
 SHIPPING_DROPS = ("queue_full", "rejected", "shutdown")

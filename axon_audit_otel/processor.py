@@ -72,6 +72,8 @@ class AuditLogRecordProcessor(LogRecordProcessor):
             self.trail.metrics.observe(event)
         except Exception as exc:
             self.trail.fault("metrics", exc)
+        for observe in self.trail.observers:
+            observe(event)
 
     def _takes(self, record: LogRecord) -> bool:
         """Whether a record from another source is for this trail, and new to it."""

@@ -85,7 +85,10 @@ def _count(value: Any) -> int:
 
 
 def _duration(value: Any) -> timedelta:
-    return timedelta(seconds=seconds(value))
+    duration = timedelta(seconds=seconds(value))
+    if duration:
+        return duration
+    raise ValueError("must be at least a microsecond")
 
 
 def _duration_or_none(value: Any) -> timedelta:
@@ -136,7 +139,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _both(name: str, summary: str, **counted: Any) -> tuple[Rule, Rule]:
-    """The same over all events, and for each user."""
+    """The same over all events, and for each user; a rate near the limit is one alert."""
+    counted["keep_firing_for"] = "5m"
     return (
         Rule(name, summary=f"{summary}.", **counted),
         Rule(f"{name}_by_user", summary=f"{summary} by one user.", per_user=True, **counted),

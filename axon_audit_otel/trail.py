@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Trail:
         self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
+        self.observers: tuple[Callable[[Draft], None], ...] = ()
         if settings.auto_export_path is not None:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
             self._keeper = Keeper(settings, settings.name, self.metrics, report)
@@ -202,6 +203,16 @@ class Trail:
             keeper.send()
         except Exception as exc:
             self.fault("journal", exc)
+
+    def watch(self, observer: Callable[[Draft], None]) -> None:
+        """Call *observer*, which must not raise, with every event that has been captured."""
+        with self._lock:
+            self.observers = (*self.observers, observer)
+
+    def unwatch(self, observer: Callable[[Draft], None]) -> None:
+        """No longer, if it was called at all."""
+        with self._lock:
+            self.observers = tuple(known for known in self.observers if known != observer)
 
     # --- promises -----------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["seconds", "size"]
+__all__ = ["seconds", "short", "size"]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -31,6 +31,16 @@ def seconds(value: Any) -> float:
     if not 0 < number < _LONGEST:
         raise ValueError("must be a positive number of seconds, a timedelta, or like 15m, 24h, 7d")
     return number
+
+
+def short(duration: timedelta) -> str:
+    """*duration* as `seconds` reads it, in the largest unit that it is a multiple of; a day is
+    ``24h``."""
+    left = duration.total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if left % length == 0 and left > (length if unit == "d" else 0):
+            return f"{int(left // length)}{unit}"
+    return f"{left:g}s"
 
 
 def size(value: Any) -> int:

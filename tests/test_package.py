@@ -12,6 +12,8 @@ import axon_audit_otel
 def test_names_are_these() -> None:
     """The public names are these, and no more."""
     assert axon_audit_otel.__all__ == [
+        "DEFAULT_RULES",
+        "Alert",
         "ArchiveError",
         "AuditConfigError",
         "AuditEvent",
@@ -23,6 +25,8 @@ def test_names_are_these() -> None:
         "EventStatus",
         "InvalidEventError",
         "OperationType",
+        "Rule",
+        "SecurityMonitor",
         "VerifyReport",
         "__version__",
         "audit_context",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import textwrap
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 from axon import MemorySystem
 from axon.core.config import MemoryConfig
-from conftest import ListingAdapter, assert_chained
+from conftest import ListingAdapter
 
 from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
@@ -39,64 +37,6 @@ def own_records(directory: Path, record: str) -> list[dict[str, Any]]:
     """What the trail says of itself."""
     found = [event.metadata for event in archived(directory) if event.operation.value == "AUDIT"]
     return [facts for facts in found if facts["record"] == record]
-
-
-# --- killed at any moment ------------------------------------------------------------------
-
-_WRITER = """
-    import asyncio, sys
-    from axon_audit_otel import AuditLogger
-    audit = AuditLogger(
-        max_events=7, auto_export_path=sys.argv[1], durability=sys.argv[2], name="killed"
-    )
-    async def work():
-        while True:
-            event = await audit.log_event("STORE", user_id="w", metadata={"n": 1})
-            sys.stdout.write(event.event_id + "\\n")
-            sys.stdout.flush()
-    asyncio.run(work())
-"""
-
-
-def killed_after(directory: Path, durability: str, lines: int) -> list[str]:
-    """Event ids that a writer acknowledged before it was killed; at least *lines*."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_WRITER), str(directory), durability],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    acknowledged = [process.stdout.readline().strip() for _ in range(lines)]
-    process.send_signal(signal.SIGKILL)
-    acknowledged += [line.strip() for line in process.stdout if line.endswith("\n")]
-    process.wait()
-    process.stdout.close()
-    return acknowledged
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("durability", ["process", "disk"])
-def test_killed_at_random_moments(durability: str, make_audit: Make, tmp_path: Path) -> None:
-    """Every event that was acknowledged before a kill is in the archive, whose chain goes on
-    over all the starts."""
-    moments = random.Random(7)
-    acknowledged: list[str] = []
-    for _ in range(20):
-        acknowledged += killed_after(tmp_path, durability, moments.randrange(1, 40))
-    make_audit(auto_export_path=tmp_path, name="killed").close()
-    events = archived(tmp_path)
-    assert set(acknowledged) <= {event.event_id for event in events}
-    assert_chained(events)
-    assert len(own_records(tmp_path, "unclean_end")) == 20
-
-
-def test_killed_in_memory_mode(make_audit: Make, tmp_path: Path) -> None:
-    """``durability="memory"`` promises nothing after a kill but a chain that verifies."""
-    killed_after(tmp_path, "memory", 2_000)
-    make_audit(auto_export_path=tmp_path, name="killed").close()
-    events = archived(tmp_path)
-    assert len(events) > 512
-    assert_chained(events)
 
 
 async def test_memory_mode_writes_at_the_end(make_audit: Make, tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""What survives `kill -9`, in the words of the README, at hundreds of random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import assert_chained
+
+from axon_audit_otel import AuditEvent, AuditLogger, verify
+from axon_audit_otel.checkpoint import new_key
+from axon_audit_otel.query import Query
+from axon_audit_otel.search import search
+
+Make = Callable[..., AuditLogger]
+Run = Callable[..., str]
+
+KEY = new_key("auditor")
+BATCH = 7  # max_events: what a life's journal holds, and memory holds back, at most
+
+#: Forks a writer again and again, and kills each at some moment: while it starts and recovers
+#: what the one before left, while it writes, seals, compresses, signs and syncs.
+KILLER = f"""
+import asyncio, json, os, random, signal, sys, time
+from prometheus_client import CollectorRegistry
+from axon import MemorySystem
+from axon.core.config import MemoryConfig
+from axon.core.policies.persistent import PersistentPolicy
+from axon_audit_otel import AuditLogger
+directory, moments, durability, on_failure, key = sys.argv[1:]
+chance = random.Random(durability + on_failure)
+
+def write(report):
+    audit = AuditLogger(
+        {BATCH}, directory + "/logs", durability=durability, on_failure=on_failure, name="killed",
+        signing_key=key, checkpoint_to=directory + "/notes", compress=True,
+        registry=CollectorRegistry())
+    policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+    memory = MemorySystem(
+        MemoryConfig(persistent=policy, default_tier="persistent"), audit_logger=audit)
+    async def work():
+        while True:
+            if on_failure == "block":
+                name = await memory.store("tea")
+            else:
+                name = (await audit.log_event("STORE", "ada")).event_id
+            os.write(report, name.encode() + b"\\n")
+            if (event := chance.random()) < 0.05:
+                audit.seal()
+            elif event < 0.15:
+                audit.trail.tick()  # sends checkpoints, compresses
+    asyncio.run(work())
+
+lives = []
+for _ in range(int(moments)):
+    read, report = os.pipe()
+    wanted, spin = chance.randrange(0, 20), chance.random() * 0.004
+    child = os.fork()
+    if not child:
+        os.close(read)
+        chance.seed(os.getpid())
+        try:
+            write(report)
+        finally:
+            os._exit(1)
+    os.close(report)
+    with open(read, "rb") as pipe:
+        lines = [pipe.readline() for _ in range(wanted)]
+        until = time.perf_counter() + spin * (1 if wanted else 10)
+        while time.perf_counter() < until:
+            pass
+        os.kill(child, signal.SIGKILL)
+        lines += pipe.readlines()
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), (status, lines)
+    lives.append([line.decode().strip() for line in lines])
+print(json.dumps(lives))
+"""
+
+
+class Killed(NamedTuple):
+    """What is there after many kills, and one start that ends well."""
+
+    lives: list[list[str]]  # what each life acknowledged, in its order
+    events: list[AuditEvent]
+    own: list[dict[str, Any]]  # what the trail says of itself
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """What it says of one kind."""
+        return [facts for facts in self.own if facts["record"] == kind]
+
+
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path) -> Iterator[Path]:
+    """In memory if possible: a kill leaves what the kernel has, wherever that is, and hundreds
+    of syncs of a real device would take minutes."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(name="killed")
+def _killed(run_script: Run, make_audit: Make, directory: Path) -> Callable[..., Killed]:
+    def run(moments: int, durability: str, on_failure: str = "degrade") -> Killed:
+        said = run_script(KILLER, directory, moments, durability, on_failure, KEY)
+        lives = json.loads(said)
+        archive, notes = directory / "logs", (directory / "notes").read_text()
+        before = verify(archive, [str(KEY.verifying)], [notes])
+        assert before.findings == []
+        make_audit(auto_export_path=archive, name="killed", signing_key=KEY).close()
+        after = verify(archive, [str(KEY.verifying)], [notes])
+        assert after.findings == []
+        assert [writer.writer for writer in after.writers] == ["killed"]
+        events = list(search(archive, Query(), oldest_first=True))
+        assert_chained(events)
+        own = [event.metadata for event in events if event.operation.value == "AUDIT"]
+        return Killed(lives, events, own)
+
+    return run
+
+
+def check_all_are_there(killed: Killed) -> None:
+    """Every acknowledged event is in the archive once, in its order."""
+    archived = [event.event_id for event in killed.events]
+    acknowledged = [name for life in killed.lives for name in life]
+    assert len(archived) == len(set(archived))
+    assert [name for name in archived if name in set(acknowledged)] == acknowledged
+    assert killed.records("gap") == []
+    # Killed at most once a life, and not before it wrote anything.
+    writing = sum(bool(life) for life in killed.lives)
+    assert writing <= len(killed.records("unclean_end")) <= len(killed.lives)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["process", "disk"])
+def test_at_random_moments(killed: Callable[..., Killed], durability: str) -> None:
+    """Killed at 200 random moments, a trail holds every event whose call had returned, and
+    `verify`, with every checkpoint that had been sent elsewhere, finds nothing."""
+    check_all_are_there(killed(200, durability))
+
+
+def test_at_some_moments(killed: Callable[..., Killed]) -> None:
+    """The same, less often."""
+    check_all_are_there(killed(8, "process"))
+
+
+@pytest.mark.slow
+def test_in_memory_mode(killed: Callable[..., Killed]) -> None:
+    """Killed at 200 random moments, a trail with ``durability="memory"`` lacks the newest
+    events of each run at most, fewer than `max_events`, and `verify` finds nothing."""
+    found = killed(200, "memory")
+    archived = {event.event_id for event in found.events}
+    for life in found.lives:
+        kept = [name in archived for name in life]
+        assert kept == sorted(kept, reverse=True)
+        assert kept.count(False) < BATCH
+    assert any(name in archived for life in found.lives for name in life)
+
+
+@pytest.mark.slow
+def test_operations(killed: Callable[..., Killed]) -> None:
+    """Killed at 200 random moments, a trail with ``on_failure="block"`` holds every operation
+    that had returned, and names at most one a kill that was running; none is in both."""
+    found = killed(200, "process", "block")
+    stored = [event for event in found.events if event.operation.value == "STORE"]
+    entries = Counter(entry for event in stored for entry in event.entry_ids)
+    assert set(entries.values()) == {1}
+    assert {name for life in found.lives for name in life} <= set(entries)
+    unfinished = [facts["event_id"] for facts in found.records("unfinished")]
+    assert 0 < len(unfinished) <= 200
+    assert len(unfinished) == len(set(unfinished))
+    assert not set(unfinished) & {event.event_id for event in stored}

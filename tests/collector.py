@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import time
@@ -35,6 +36,17 @@ def binary() -> Path:
             pytest.fail(f"{reason}; in CI that is no reason to skip")
         pytest.skip(reason)
     return path
+
+
+def program(name: str, package: str) -> str:
+    """A program that checks; where it is missing the test is skipped, in CI it fails."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is not installed (Debian, Ubuntu: apt-get install {package})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason}; in CI that is no reason to skip")
+        pytest.skip(reason)
+    return found
 
 
 def wait(done: Callable[[], Any]) -> None:
@@ -155,15 +167,20 @@ class Collector:
 
     def audit(self) -> list[dict[str, Any]]:
         """The audit records in its files, in the order in which they arrived."""
-        return list(records(self.files("audit"), "resourceLogs", "scopeLogs", "logRecords"))
+        return list(log_records(self.files("audit")))
 
     def logs(self) -> list[dict[str, Any]]:
         """The other log records in its files."""
-        return list(records(self.files("logs"), "resourceLogs", "scopeLogs", "logRecords"))
+        return list(log_records(self.files("logs")))
 
     def spans(self) -> list[dict[str, Any]]:
         """The spans in its files."""
         return list(records(self.files("traces"), "resourceSpans", "scopeSpans", "spans"))
+
+
+def log_records(files: list[Path]) -> Iterator[dict[str, Any]]:
+    """The log records in files of OTLP JSON lines."""
+    return records(files, "resourceLogs", "scopeLogs", "logRecords")
 
 
 def records(files: list[Path], resources: str, scopes: str, items: str) -> Iterator[dict[str, Any]]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import yaml
 from click.testing import Result
-from collector import CONFIG, Collector, binary, wait
+from collector import CONFIG, Collector, binary, free_port, log_records, program, wait
 from conftest import events_in, sealed_files
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -26,6 +33,8 @@ from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode, Tracer
+
+from axon_audit_otel.files import files_of, read_events
 
 pytestmark = pytest.mark.component
 
@@ -202,7 +211,7 @@ class Application:
         )
 
 
-def test_audit_records_go_their_own_way(start_collector: Start) -> None:
+def test_log_records_go_their_own_way(start_collector: Start) -> None:
     """By their event name alone, also when one request has both kinds."""
     there = start_collector("all-in-one.yaml")
     application = Application(there)
@@ -370,3 +379,174 @@ def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
     assert [record["body"] for record in store.audit()] == [{"stringValue": "kept"}]
     assert [record["body"] for record in store.logs()] == [{"stringValue": "an order"}]
     assert [span["name"] for span in store.spans()] == ["order"]
+
+
+def test_overlay_object_storage(start_collector: Start, cli: Cli, tmp_path: Path) -> None:
+    """Objects of OTLP/JSON, compressed, that can be verified."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    credentials = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "something"}
+    server = ThreadedMotoServer("127.0.0.1", free_port(), verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        named = {name.lower(): value for name, value in credentials.items()}
+        store = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **named)
+        store.create_bucket(Bucket="bucket")
+        gateway = start_collector(
+            *("gateway.yaml", "overlays/object-storage.yaml"),
+            S3_BUCKET="bucket",
+            S3_ENDPOINT=url,
+            S3_PATH_STYLE="true",
+            S3_INTERVAL="100ms",
+            **credentials,
+        )
+        _, events = demo(tmp_path / "demo", gateway.http)
+
+        def objects() -> list[Path]:
+            files = []
+            for number, item in enumerate(store.list_objects(Bucket="bucket").get("Contents", [])):
+                assert re.fullmatch(r"audit/year=\d{4}/month=.*/axon_.*\.json\.gz", item["Key"])
+                files.append(tmp_path / f"{number}.jsonl")
+                content = store.get_object(Bucket="bucket", Key=item["Key"])["Body"].read()
+                files[-1].write_bytes(gzip.decompress(content))
+            return files
+
+        wait(lambda: len(list(log_records(objects()))) > len(events))
+        verified = json.loads(cli("verify", "--otlp-json", "--json", *objects()).stdout)
+        assert verified["ok"]
+        assert verified["events"] == len(events) + 1  # the demo has a second trail
+    finally:
+        server.stop()
+
+
+def test_overlay_prometheus_remote_write(start_collector: Start, tmp_path: Path) -> None:
+    """A real Prometheus has the calls, with the names that it would have scraped."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    (tmp_path / "prometheus.yaml").write_text("global: {}\n")
+    with (tmp_path / "prometheus.log").open("wb") as log:
+        prometheus = subprocess.Popen(
+            [
+                program("prometheus", "prometheus"),
+                *("--web.enable-remote-write-receiver", f"--web.listen-address=127.0.0.1:{port}"),
+                f"--config.file={tmp_path}/prometheus.yaml",
+                f"--storage.tsdb.path={tmp_path}/tsdb",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        gateway = start_collector(
+            *("gateway.yaml", "overlays/prometheus-remote-write.yaml"),
+            REMOTE_WRITE_ENDPOINT=f"{url}/api/v1/write",
+        )
+        application = Application(gateway)
+        attributes = {"axon.operation": "STORE", "axon.status": "SUCCESS"}
+        for _ in range(3):
+            application.tracer.start_span("create_memory", attributes=attributes).end()
+        query = 'traces_span_metrics_calls_total{axon_operation="STORE"}'
+
+        def counted() -> bool:
+            try:
+                with urllib.request.urlopen(f"{url}/api/v1/query?query={quote(query)}") as answer:
+                    result = json.load(answer)["data"]["result"]
+            except urllib.error.URLError:
+                return False  # it starts
+            return [series["value"][1] for series in result] == ["3"]
+
+        wait(counted)
+    finally:
+        prometheus.terminate()
+        prometheus.wait()
+
+
+# --- many applications, and collectors that do not answer ------------------------------------
+
+
+@pytest.mark.slow
+def test_fifty_processes_ship_through_one_gateway(
+    start_collector: Start, cli: Cli, run_script: Callable[..., str], tmp_path: Path
+) -> None:
+    """Every event of each of them is there once the processes have ended, in fifty chains."""
+    gateway = start_collector("gateway.yaml")
+    run_script(
+        """
+        import asyncio, os, sys
+        import opentelemetry.exporter.otlp.proto.http._log_exporter  # once, for all of them
+        from axon_audit_otel import AuditLogger, configure
+
+        async def work(number):
+            with AuditLogger(auto_export_path=sys.argv[1], name=f"worker-{number}") as audit:
+                for _ in range(100):
+                    await audit.log_event("STORE", user_id=f"user-{number}")
+
+        children = []
+        for number in range(50):
+            child = os.fork()
+            if not child:
+                providers = configure()
+                asyncio.run(work(number))
+                providers.shutdown()
+                os._exit(0)
+            children.append(child)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 50
+        """,
+        tmp_path / "archive",
+        OTEL_EXPORTER_OTLP_ENDPOINT=gateway.http,
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+    )
+    verified = json.loads(cli("verify", "--otlp-json", "--json", *gateway.files("audit")).stdout)
+    assert verified["ok"]
+    assert [stream["events"] for stream in verified["streams"]] == [100] * 50
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize("behaviour", ["hangs", "refuses", "hangs up"])
+def test_a_collector_that_does_not_answer_stops_nobody(
+    run_script: Callable[..., str], tmp_path: Path, behaviour: str, protocol: str
+) -> None:
+    """Every call returns, and its event is in the archive, while no answer ever comes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if behaviour == "refuses":
+            server.close()
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    if behaviour == "hangs up":
+                        connection.close()
+                    held.append(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        said = run_script(
+            """
+            import asyncio, os, sys
+            from axon_audit_otel import AuditLogger, configure
+
+            async def work():
+                audit = AuditLogger(auto_export_path=sys.argv[1])
+                for _ in range(5000):  # more than any queue of OpenTelemetry holds
+                    await audit.log_event("STORE", user_id="alice")
+                print(audit.get_statistics()["total_events"])
+
+            configure()
+            asyncio.run(work())
+            sys.stdout.flush()
+            os._exit(0)  # the way out is another test's
+            """,
+            tmp_path / "archive",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            OTEL_EXPORTER_OTLP_TIMEOUT="3600" if protocol == "grpc" else "3600000",
+        )
+        assert said == "5000\n"
+        for connection in held:
+            connection.close()
+    archived = sum(1 for file in files_of(tmp_path / "archive") for _ in read_events(file))
+    assert archived == 5000

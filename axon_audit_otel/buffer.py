@@ -6,18 +6,32 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from .event import format_time
+import msgspec
+
+from .event import format_time, place, to_microseconds
 from .merkle import leaf_hash
 
-__all__ = ["INDEXED", "Buffer"]
+__all__ = ["Buffer"]
 
-#: Fields with an index of their own; `entry_ids` has another.
-INDEXED = ("operation", "status", "user_id", "session_id", "subject_id")
+#: Fields with an index: of few values one list of events each, of many a hash of each event's.
+LISTED = ("operation", "status", "user_id", "subject_id")
+HASHED = ("session_id", "entry_ids")
 
+_List = tuple[str, "array[int]"]  # a value (the object that all share), and its events
 _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
+
+
+class _Timed(msgspec.Struct):
+    """When an encoded event was; the rest is skipped unread."""
+
+    timestamp: datetime
+
+
+_timed = msgspec.json.Decoder(_Timed).decode
 
 
 class Buffer:
@@ -37,76 +51,91 @@ class Buffer:
     def reset(self, following: int) -> None:
         """Forget every event; the next one is number *following*."""
         self.first = self.next = following  # oldest held, and next to come
-        self._lines: list[bytes] = []
-        self._times = array("q")  # microseconds, parallel to _lines
+        self._origin = following  # what stands in slot 0 first
+        self._payloads: list[bytes] = []  # events without their place
+        self._previous = bytearray()  # hashes of the events before them, parallel
         self._ordered = True  # times never went back: they can be bisected
         self._last_time = -(2**63)
-        self._postings: dict[str, dict[str, array[int]]] = {name: {} for name in INDEXED}
-        # By block, what began or went on in it, so that the index can forget it undecoded.
-        self._blocks: deque[list[tuple[dict[str, array[int]], str]]] = deque()
-        self._block = following & ~_PLACE  # where the newest begins
-        self._entries = _EntryIndex()
+        self._lists: dict[str, dict[str, _List]] = {name: {} for name in LISTED}
+        # What began or went on in each block, so that the index can forget it undecoded.
+        self._blocks: deque[dict[str, list[str]]] = deque()
+        self._block = 0  # number of the first event of the newest block
+        self._hashes = {name: _HashIndex() for name in HASHED}
 
     def __len__(self) -> int:
         return self.next - self.first
 
-    def append(self, line: bytes, time_us: int, fields: Mapping[str, Any]) -> None:
-        """Add an event as number `next`; *fields* are its decoded fields."""
+    def append(
+        self, payload: bytes, previous: bytes | None, time_us: int, fields: Mapping[str, Any]
+    ) -> None:
+        """Add an event as number `next`.
+
+        Args:
+            payload: The event as JSON without its place and last brace.
+            previous: The hash of the event before; None if it is the first of its trail.
+            time_us: When it was, in microseconds.
+            fields: Its decoded fields.
+        """
         if len(self) == self.capacity:
             self._evict()
         sequence = self.next
-        slot = sequence % self.capacity
-        if len(self._lines) < self.capacity:
-            if not self._lines:  # the ring need not begin at slot 0
-                self._lines.extend([b""] * slot)
-                self._times.extend([0] * slot)
-            self._lines.append(line)
-            self._times.append(time_us)
+        slot = (sequence - self._origin) % self.capacity
+        if slot == len(self._payloads):
+            self._payloads.append(payload)
+            self._previous += previous or _NONE
         else:
-            self._lines[slot] = line
-            self._times[slot] = time_us
+            self._payloads[slot] = payload
+            self._previous[32 * slot : 32 * slot + 32] = previous or _NONE
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
         self.total += 1
         self._index(sequence, fields)
-        if fields["entry_ids"]:
-            self._entries.add(sequence, fields["entry_ids"])
 
     def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
         if not sequence & _PLACE or not self._blocks:
-            self._blocks.append([])
+            self._blocks.append({name: [] for name in LISTED})
             self._block = sequence
-        for name, postings in self._postings.items():
+        for name, lists in self._lists.items():
             key = fields.get(name)
-            if key is not None:
-                found = postings.get(key)
-                if found is None:
-                    postings[key] = array("Q", (sequence,))
-                elif found[-1] >= self._block:
-                    found.append(sequence)
-                    continue
-                else:
-                    found.append(sequence)
-                self._blocks[-1].append((postings, key))
+            if key is None:
+                continue
+            known = lists.get(key)
+            if known is None:
+                lists[key] = key, array("Q", (sequence,))
+                self._blocks[-1][name].append(key)
+            else:
+                first_key, found = known
+                if found[-1] < self._block:
+                    self._blocks[-1][name].append(first_key)
+                found.append(sequence)
+        session_id, entry_ids = fields["session_id"], fields["entry_ids"]
+        if session_id is not None:
+            self._hashes["session_id"].add(sequence, (session_id,))
+        if entry_ids:
+            self._hashes["entry_ids"].add(sequence, entry_ids)
 
     def _evict(self) -> None:
         """Let the oldest event go, and with the last of a block what the index has of it."""
         sequence = self.first
         self.first = sequence + 1
         if sequence & _PLACE == _PLACE:
-            for postings, key in self._blocks.popleft():
-                if _spent(postings[key], sequence):
-                    del postings[key]
-            self._entries.drop_before(self.first)
+            for name, keys in self._blocks.popleft().items():
+                lists = self._lists[name]
+                for key in keys:
+                    if _spent(lists[key][1], sequence):
+                        del lists[key]
+            for index in self._hashes.values():
+                index.drop_before(self.first)
 
     def lines(self, numbers: Iterable[int]) -> list[bytes]:
         """The events with those numbers, as far as they are still held."""
-        return [
-            self._lines[number % self.capacity]
-            for number in numbers
-            if self.first <= number < self.next
-        ]
+        return [self._line(number) for number in numbers if self.first <= number < self.next]
+
+    def _line(self, number: int) -> bytes:
+        slot = (number - self._origin) % self.capacity
+        previous = self._previous[32 * slot : 32 * slot + 32]
+        return place(self._payloads[slot], number, None if previous == _NONE else previous.hex())
 
     def candidates(
         self,
@@ -119,11 +148,14 @@ class Buffer:
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
         for name, values in keys.items():
-            lists = [found for value in values if (found := self._postings[name].get(value))]
-            numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+            if name in self._hashes:
+                numbers: _Numbers = self._hashes[name].find(values)
+            else:
+                lists = [known[1] for value in values if (known := self._lists[name].get(value))]
+                numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
             chosen = _shorter(chosen, numbers, low, high)
         if entry_ids is not None:
-            chosen = _shorter(chosen, self._entries.find(entry_ids), low, high)
+            chosen = _shorter(chosen, self._hashes["entry_ids"].find(entry_ids), low, high)
         return reversed(chosen)
 
     def _bounds(self, start_us: int | None, end_us: int | None) -> tuple[int, int]:
@@ -139,18 +171,18 @@ class Buffer:
 
     def proof_of(self, sequence: int) -> tuple[bytes, int, str]:
         """Leaf hash, number and timestamp of an event that is held."""
-        line = self._lines[sequence % self.capacity]
-        return leaf_hash(line), sequence, format_time(self._time(sequence))
+        return leaf_hash(self._line(sequence)), sequence, format_time(self._time(sequence))
 
     def _time(self, sequence: int) -> int:
-        return self._times[sequence % self.capacity]
+        payload = self._payloads[(sequence - self._origin) % self.capacity]
+        return to_microseconds(_timed(payload + b"}").timestamp)
 
 
-class _EntryIndex:
-    """Which events touch an entry: eight bytes for each entry of each event.
+class _HashIndex:
+    """Which events have an id: eight bytes for each id of each event.
 
     Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
-    of the entry (54 bits) and the event's place in the block; whoever reads checks the event.
+    of the id (54 bits) and the event's place in the block; whoever reads checks the event.
     """
 
     def __init__(self) -> None:
@@ -158,25 +190,25 @@ class _EntryIndex:
         self._number = 0  # of the block that is filled now
         self._open: list[int] = []
 
-    def add(self, sequence: int, entry_ids: Iterable[str]) -> None:
-        """Event *sequence* touches *entry_ids*."""
+    def add(self, sequence: int, ids: Iterable[str]) -> None:
+        """Event *sequence* has those *ids*."""
         number = sequence >> _BITS
         if number != self._number:
             if self._open:
                 self._blocks.append((self._number, array("Q", sorted(self._open))))
             self._number, self._open = number, []
         place = sequence & _PLACE
-        for entry_id in entry_ids:
-            self._open.append((hash(entry_id) << _BITS & _HASH) | place)
+        for key in ids:
+            self._open.append((hash(key) << _BITS & _HASH) | place)
 
     def drop_before(self, sequence: int) -> None:
         """Forget the blocks whose events have all left."""
         while self._blocks and self._blocks[0][0] < sequence >> _BITS:
             self._blocks.popleft()
 
-    def find(self, entry_ids: Iterable[str]) -> list[int]:
-        """The numbers of the events that touch any of *entry_ids*, ascending."""
-        wanted = {hash(entry_id) << _BITS & _HASH for entry_id in entry_ids}
+    def find(self, ids: Iterable[str]) -> list[int]:
+        """The numbers of the events that have any of *ids* (and, rarely, of others), ascending."""
+        wanted = {hash(key) << _BITS & _HASH for key in ids}
         found: set[int] = set()
         for number, block in self._blocks:
             for key in wanted:
@@ -190,6 +222,7 @@ class _EntryIndex:
         return sorted(found)
 
 
+_NONE = bytes(32)
 _BITS = 10
 _PLACE = (1 << _BITS) - 1
 _HASH = (1 << 64) - 1 - _PLACE

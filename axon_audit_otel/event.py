@@ -242,14 +242,11 @@ def encode_fields(fields: Mapping[str, Any]) -> bytes:
 
 
 def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
-    """*payload* with its place in a trail: the final bytes of an event."""
+    """*payload*, a draft's JSON without its last brace, with its place in a trail: the final
+    bytes of an event."""
     if previous_hash is None:
-        return b'%b,"sequence":%d}' % (payload[:-1], sequence)
-    return b'%b,"sequence":%d,"previous_hash":"%b"}' % (
-        payload[:-1],
-        sequence,
-        previous_hash.encode(),
-    )
+        return b'%b,"sequence":%d}' % (payload, sequence)
+    return b'%b,"sequence":%d,"previous_hash":"%b"}' % (payload, sequence, previous_hash.encode())
 
 
 def encode(event: AuditEvent) -> bytes:

@@ -79,7 +79,7 @@ class Keeper:
         self._file_age = settings.file_age
         self._upkeep = Upkeep(settings, fault)
 
-    def open(self, buffer: Buffer, lock: threading.Lock) -> str | None:
+    def open(self, buffer: Buffer, lock: threading.Lock) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
 
         Raises:
@@ -97,7 +97,7 @@ class Keeper:
         self.unfinished = archive.take_unfinished()
         self.archived = archive.last_sequence
         buffer.reset(archive.last_sequence + 1)
-        return archive.head
+        return None if archive.head is None else bytes.fromhex(archive.head)
 
     @property
     def stream(self) -> str:

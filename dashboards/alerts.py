@@ -1,8 +1,99 @@
-"""Alerting rules."""
+"""Alerting rules: each with a severity, and words that carry the value and what to do.
+
+``critical`` wakes somebody, ``warning`` is for the next working day, ``info`` is to be known.
+"""
 
 from __future__ import annotations
 
-from axon_audit_otel.rules import Rule
+from datetime import timedelta
+from typing import Any
+
+from axon_audit_otel.rules import DEFAULT_RULES, Rule
+
+from . import promql as q
+from .objectives import BurnRate, Objectives
+from .recording import Names
+
+
+def _alert(
+    objectives: Objectives,
+    name: str,
+    expression: str,
+    severity: str,
+    summary: str,
+    description: str,
+    *,
+    hold: timedelta = timedelta(0),
+    **labels: str,
+) -> dict[str, Any]:
+    return {
+        "alert": name,
+        "expr": expression,
+        **({"for": q.duration(hold)} if hold else {}),
+        "labels": {"severity": severity, **labels},
+        "annotations": {
+            "summary": summary,
+            "description": description,
+            "runbook_url": f"{objectives.runbook}#{name.lower()}",
+        },
+    }
+
+
+_OF_TRAIL = "of trail {{ $labels.trail }} in job {{ $labels.job }}"
+
+# --- objectives ------------------------------------------------------------------------------
+
+
+def _burning(objectives: Objectives, what: str, burn: BurnRate) -> str:
+    """Both windows spend the budget too fast, and it is more than a handful."""
+    names = Names(objectives)
+    allowed = 1 - (objectives.success if what == "failed" else objectives.latency_share)
+    limit = f"{burn.factor * allowed:.6g}"
+    many = f"sum_over_time({names.rate(what)}[{q.duration(burn.long)}])"
+    step = f"{objectives.interval.total_seconds():g}"
+    return (
+        f"{names.ratio(what, burn.long)} > {limit}\n"
+        f"and {names.ratio(what, burn.short)} > {limit}\n"
+        f"and {many} * {step} >= {objectives.least_failures}\n"
+    )
+
+
+def _slo(objectives: Objectives) -> list[dict[str, Any]]:
+    rules = []
+    for burn in objectives.burn_rates:
+        window = q.duration(burn.long)
+        spent = f"at {burn.factor:g} times the allowed rate"
+        rules.append(
+            _alert(
+                objectives,
+                "AxonMemoryErrorBudgetBurn",
+                _burning(objectives, "failed", burn),
+                burn.severity,
+                f"Memory operations fail: the error budget burns {spent}",
+                f"{{{{ $value | humanizePercentage }}}} of the operations {_OF_TRAIL} did not"
+                f" succeed in the last {window}; {1 - objectives.success:.2%} are allowed.",
+                hold=burn.hold,
+                window=window,
+            )
+        )
+        rules.append(
+            _alert(
+                objectives,
+                "AxonMemoryLatencyBudgetBurn",
+                _burning(objectives, "slow", burn),
+                burn.severity,
+                f"Memory operations are slow: the latency budget burns {spent}",
+                f"{{{{ $value | humanizePercentage }}}} of STORE, RECALL and FORGET {_OF_TRAIL}"
+                f" took over {objectives.latency_seconds:g} s in the last {window};"
+                f" {1 - objectives.latency_share:.2%} may.",
+                hold=burn.hold,
+                window=window,
+            )
+        )
+    return sorted(rules, key=lambda rule: str(rule["alert"]))
+
+
+# --- security --------------------------------------------------------------------------------
 
 
 def counted(rule: Rule) -> tuple[str, ...]:
@@ -13,3 +104,200 @@ def counted(rule: Rule) -> tuple[str, ...]:
             names = "|".join(sorted(member.value for member in members))
             matchers.append(f'{label}=~"{names}"' if "|" in names else f'{label}="{names}"')
     return tuple(matchers)
+
+
+def _counted(rule: Rule) -> str:
+    """The same in words."""
+    operations = " or ".join(sorted(member.value for member in rule.operations))
+    statuses = " or ".join(sorted(member.value for member in rule.statuses))
+    ended = f" that ended in {statuses}" if statuses else ""
+    return f"{operations} operations{ended}".strip()
+
+
+def alert_name(rule: Rule) -> str:
+    """What Prometheus calls the alert of *rule*: ``AxonExcessiveDeletions``."""
+    return "Axon" + "".join(word.capitalize() for word in rule.name.split("_"))
+
+
+def _security(objectives: Objectives) -> list[dict[str, Any]]:
+    """The rules of `SecurityMonitor`, but for those by user: users are no labels."""
+    rules = []
+    for rule in DEFAULT_RULES:
+        if rule.per_user:
+            continue
+        window = q.duration(rule.window * objectives.scale)
+        selected = f"{q.OPERATIONS}{{{','.join(counted(rule))}}}"
+        # increase() extrapolates to fractions; what is counted are whole operations.
+        many = f"round(sum by (job, trail) (increase({selected}[{window}])))"
+        rules.append(
+            _alert(
+                objectives,
+                alert_name(rule),
+                f"{many} > {rule.over}",
+                rule.severity,
+                f"{rule.summary.rstrip('.')} in trail {{{{ $labels.trail }}}}",
+                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window};"
+                f" more than {rule.over} are unusual.",
+                category="security",
+            )
+        )
+    return rules
+
+
+# --- the trail itself ------------------------------------------------------------------------
+
+
+def _trail(objectives: Objectives) -> list[dict[str, Any]]:
+    recent, unit = q.duration(3 * objectives.unit), q.duration(objectives.unit)
+    failed = "sum by (job, trail, stage) (increase({selected}[{over}])) > 0"
+    recording = f'{q.FAILURES}{{stage=~"record|journal|commit"}}'
+    evicted = f"increase({q.EVICTED}[{recent}])"
+    with_archive = f"on (job, instance, trail) {q.JOURNAL_LAG}"
+    overdue = objectives.seal_overdue
+    return [
+        _alert(
+            objectives,
+            "AxonAuditFailures",
+            failed.format(selected=q.FAILURES, over=recent),
+            "warning",
+            "The audit trail had failures: {{ $labels.stage }}",
+            f"{{{{ $value | humanize }}}} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in"
+            f" the last {recent}.",
+        ),
+        _alert(
+            objectives,
+            "AxonAuditFailures",
+            failed.format(selected=recording, over=unit),
+            "critical",
+            "The audit trail keeps failing: {{ $labels.stage }}",
+            f"{{{{ $value | humanize }}}} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in"
+            f" the last {unit}, and it goes on: events are in memory only, or not recorded.",
+            hold=2 * objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonAuditEventsEvicted",
+            f"sum by (job, trail) ({evicted} and {with_archive}) > 0",
+            "critical",
+            "Audit events were lost: memory was full before they were in a file",
+            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} left memory in the last {recent}"
+            " without being in a file, although there is an archive. The archive does not keep up,"
+            " or cannot be written.",
+        ),
+        _alert(
+            objectives,
+            "AxonAuditEventsEvicted",
+            f"sum by (job, trail) ({evicted} unless {with_archive}) > 0",
+            "info",
+            "Audit events leave memory, and there is no archive",
+            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} left memory in the last {recent}. This"
+            " trail has no archive: what was not shipped is gone.",
+        ),
+        _alert(
+            objectives,
+            "AxonAuditSealOverdue",
+            f"max by (job, instance, trail) (time() - ({q.JOURNAL_START} > 0))"
+            f" > {overdue.total_seconds():g}",
+            "warning",
+            "Audit events wait too long for a sealed file",
+            f"The oldest unsealed event {_OF_TRAIL} on {{{{ $labels.instance }}}} is"
+            f" {{{{ $value | humanizeDuration }}}} old; {q.duration(overdue)} are allowed.",
+            hold=objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonAuditShippingStalled",
+            f"sum by (job, trail) (min_over_time({q.SHIPPING_LAG}[{recent}])"
+            f" unless increase({q.SHIPPED}[{recent}]) > 0) > 0",
+            "warning",
+            "Audit events are not acknowledged by any collector",
+            f"{{{{ $value }}}} events {_OF_TRAIL} wait to be shipped, and none was acknowledged in"
+            f" the last {recent}. They are kept in the archive.",
+            hold=objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonAuditShippingDropped",
+            f"sum by (job, trail, reason) (increase({q.SHIPPING_DROPPED}[{recent}])) > 0",
+            "warning",
+            "Audit events were not shipped: {{ $labels.reason }}",
+            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} were given up in the last {recent}"
+            " ({{ $labels.reason }}). Those in the archive can be sent again.",
+        ),
+    ]
+
+
+# --- presence --------------------------------------------------------------------------------
+
+
+def _presence(objectives: Objectives) -> list[dict[str, Any]]:
+    names, busy = Names(objectives), f"{objectives.busy:.6g}"
+    day, memory = q.duration(objectives.day), q.duration(objectives.day)
+    week, silence = q.duration(7 * objectives.day), q.duration(objectives.silence)
+    known = f"group by (job, instance) (last_over_time({q.CAPACITY}[{memory}]))"
+    down = f"up == 0 and on (job, instance) {known}"
+    quiet = (
+        f"{names.traffic} == 0\n"
+        f"and (\n"
+        f"  ({names.traffic} offset {day} > {busy}"
+        f" unless {names.traffic} offset {week} <= {busy})\n"
+        f"  or\n"
+        f"  (avg_over_time({names.rate()}[{q.duration(4 * objectives.silence)}]) > {busy}"
+        f" unless {names.traffic} offset {day})\n"
+        f")\n"
+    )
+    return [
+        _alert(
+            objectives,
+            "AxonTargetDown",
+            f"max by (job, instance) ({down}) == 0",
+            "warning",
+            "{{ $labels.instance }} cannot be scraped",
+            "Prometheus gets no metrics from {{ $labels.instance }} of job {{ $labels.job }},"
+            f" which reported an audit trail in the last {memory}.",
+            hold=objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonTargetDown",
+            f"count by (job) ({down}) / count by (job) (up and on (job, instance) {known}) >= 0.5",
+            "critical",
+            "Half of job {{ $labels.job }} or more cannot be scraped",
+            "Prometheus gets no metrics from {{ $value | humanizePercentage }} of the instances of"
+            f" job {{{{ $labels.job }}}} that reported an audit trail in the last {memory}.",
+            hold=objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonAuditAbsent",
+            f"group by (job) (last_over_time({q.CAPACITY}[{memory}]))\n"
+            f"unless group by (job) ({q.CAPACITY})\n",
+            "warning",
+            "Job {{ $labels.job }} reports no audit trail any more",
+            f"In the last {memory} job {{{{ $labels.job }}}} reported an audit trail, now none of"
+            " its targets does: the targets are gone, or run without the audit.",
+            hold=3 * objectives.unit,
+        ),
+        _alert(
+            objectives,
+            "AxonNoTraffic",
+            quiet,
+            "warning",
+            "No memory operation for {{ $labels.trail }}",
+            f"There was no operation {_OF_TRAIL} in the last {silence}, where there is traffic at"
+            " this time of other days (or was until now, for one that is younger than a day).",
+            hold=objectives.unit,
+        ),
+    ]
+
+
+def groups(objectives: Objectives) -> list[dict[str, Any]]:
+    """The groups of alerting rules."""
+    interval = q.duration(objectives.interval)
+    slow = q.duration(2 * objectives.interval)
+    return [
+        {"name": "axon-memory-objectives", "interval": interval, "rules": _slo(objectives)},
+        {"name": "axon-memory-security", "interval": slow, "rules": _security(objectives)},
+        {"name": "axon-audit-trail", "interval": interval, "rules": _trail(objectives)},
+        {"name": "axon-presence", "interval": slow, "rules": _presence(objectives)},
+    ]

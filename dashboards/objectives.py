@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 
@@ -21,18 +21,12 @@ class BurnRate:
     hold: timedelta
 
 
-def _burn_rates() -> tuple[BurnRate, ...]:
-    minutes, hours, days = (
-        (lambda n: timedelta(minutes=n)),
-        (lambda n: timedelta(hours=n)),
-        timedelta,
-    )
-    return (
-        BurnRate("critical", 14.4, minutes(5), hours(1), minutes(2)),  # 2 % of 30 days in 1 h
-        BurnRate("critical", 6, minutes(30), hours(6), minutes(15)),  # 5 % in 6 h
-        BurnRate("warning", 3, hours(2), days(1), hours(1)),  # 10 % in 1 d
-        BurnRate("warning", 1, hours(6), days(3), hours(3)),  # 10 % in 3 d
-    )
+def _minutes(number: float) -> timedelta:
+    return timedelta(minutes=number)
+
+
+def _hours(number: float) -> timedelta:
+    return timedelta(hours=number)
 
 
 @dataclass(frozen=True)
@@ -47,22 +41,49 @@ class Objectives:
         burn_rates: When it is spent too fast.
         least_failures: Fewer in a burn rate's long window are no alert: one failed
             operation in a quiet night is no incident.
-        unit: The shortest rate; 5 minutes. Tests shorten it, and with it all windows.
-        interval: How often the rules are evaluated.
+        unit: The window of the shortest rates.
+        interval: How often rules are evaluated.
         seal_overdue: Age of an event in no sealed file that is too old.
+        silence: So long without an operation is no traffic.
         busy: Operations a second that count as traffic.
+        day: How long a target is remembered, and where silence is compared with.
+        runbook: Address of your copy of ``runbook.md``.
+        scale: What all windows were multiplied with.
     """
 
     success: float = 0.995
     latency_seconds: float = 1.0
     latency_share: float = 0.99
     period: timedelta = timedelta(days=30)
-    burn_rates: tuple[BurnRate, ...] = field(default_factory=_burn_rates)
+    burn_rates: tuple[BurnRate, ...] = (
+        BurnRate("critical", 14.4, _minutes(5), _hours(1), _minutes(2)),  # 2 % of 30 d in 1 h
+        BurnRate("critical", 6, _minutes(30), _hours(6), _minutes(15)),  # 5 % in 6 h
+        BurnRate("warning", 3, _hours(2), _hours(24), _hours(1)),  # 10 % in 1 d
+        BurnRate("warning", 1, _hours(6), _hours(72), _hours(3)),  # 10 % in 3 d
+    )
     least_failures: int = 10
-    unit: timedelta = timedelta(minutes=5)
+    unit: timedelta = _minutes(5)
     interval: timedelta = timedelta(seconds=30)
-    seal_overdue: timedelta = timedelta(hours=26)
+    seal_overdue: timedelta = _hours(26)
+    silence: timedelta = _minutes(30)
     busy: float = 1 / 60
+    day: timedelta = _hours(24)
+    runbook: str = "https://runbooks.example.com/axon-audit-otel/dashboards/runbook.md"
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> Objectives:
+        """The same with every window *factor* times as long; no shorter than a second."""
+
+        def window(value: timedelta) -> timedelta:
+            return timedelta(seconds=max(1, round(value.total_seconds() * factor)))
+
+        burn_rates = tuple(
+            replace(b, short=window(b.short), long=window(b.long), hold=window(b.hold))
+            for b in self.burn_rates
+        )
+        names = ("period", "unit", "interval", "seal_overdue", "silence", "day")
+        windows = {name: window(getattr(self, name)) for name in names}
+        return replace(self, burn_rates=burn_rates, scale=self.scale * factor, **windows)
 
 
 OBJECTIVES = Objectives()

@@ -68,9 +68,9 @@ def quantile(q: float, by: str) -> str:
 
 
 def duration(value: timedelta) -> str:
-    """As PromQL writes it, in its largest whole unit: ``15m``, ``24h``."""
+    """As PromQL writes it: ``15m``, ``24h``, ``3d``."""
     seconds = round(value.total_seconds())
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds % size == 0:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % size == 0 and (unit != "d" or seconds > size):
             return f"{seconds // size}{unit}"
     return f"{seconds}s"

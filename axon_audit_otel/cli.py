@@ -18,6 +18,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from .cli_alerts import alerts
 from .cli_hold import hold
 from .cli_privacy import pseudonym, secret_option
 from .cli_proof import keygen, prove, verify
@@ -387,5 +388,5 @@ class _Counted:
             yield event
 
 
-for _command in (keygen, verify, prove, hold, pseudonym):
+for _command in (keygen, verify, prove, hold, pseudonym, alerts):
     main.add_command(_command)

@@ -79,19 +79,17 @@ class Detector:
         self.late = 0  # how often an event came too late for a rule
         self.clock = -(1 << 63)
         self._shift = 0  # from the system's time to `clock`, which never goes back
-        self._by_kind: dict[tuple[str, str], tuple[Tracker, ...]] = {}
+        by_kind: dict[tuple[str, str], tuple[Tracker, ...]] = {}
         for operation in OperationType:
             for status in EventStatus:
                 found = tuple(t for t in self.trackers if t.counts(operation, status))
                 if found:
-                    self._by_kind[operation.value, status.value] = found
+                    by_kind[operation.value, status.value] = found
+        #: Whose windows an event of an operation and status belongs in; None: no one's.
+        self.concerned = by_kind.get
         self._due: list[tuple[int, int, Window]] = []  # a heap: when alerts may be over
         self._order = count()
         self._firing = 0
-
-    def concerned(self, operation: str, status: str) -> tuple[Tracker, ...]:
-        """Whose windows such an event belongs in."""
-        return self._by_kind.get((operation, status), ())
 
     def add(
         self,
@@ -112,12 +110,15 @@ class Detector:
                 clock was set) what is in the windows goes back with it.
         """
         changes: list[Alert] | None = None
+        clock = self.clock
         if now_us is not None:
-            if now_us + self._shift < self.clock - _STEP_BACK:
-                self._shift = self.clock - now_us
-            time_us = (min(now_us, time_us)) + self._shift
-        if time_us > self.clock:
-            self.clock = time_us
+            if now_us + self._shift < clock - _STEP_BACK:
+                self._shift = clock - now_us
+            if time_us > now_us:
+                time_us = now_us
+            time_us += self._shift
+        if time_us > clock:
+            self.clock = clock = time_us
             if self._due and self._due[0][0] < time_us:
                 changes = self.advance(time_us)
         for tracker in trackers:
@@ -129,14 +130,14 @@ class Detector:
                 if window is None:
                     window, forgotten = tracker.enter(user_id)
                     if forgotten is not None:
-                        changes = [*(changes or ()), *self._end(forgotten, self.clock)]
+                        changes = [*(changes or ()), *self._end(forgotten, clock)]
                         self._tidy()
                 else:
                     tracker.users.move_to_end(user_id)
-            if time_us == self.clock:
+            if time_us == clock:
                 holds = window.push(time_us)
-            elif self.clock - time_us <= tracker.span:
-                holds = window.insert(time_us, self.clock)
+            elif clock - time_us <= tracker.span:
+                holds = window.insert(time_us, clock)
             else:
                 self.late += 1
                 continue
@@ -268,7 +269,17 @@ class Tracker:
 class Window:
     """The newest ``over + 1`` times, as a ring in their order."""
 
-    __slots__ = ("_head", "_size", "_times", "alert", "total", "tracker", "until", "user_id")
+    __slots__ = (
+        "_head",
+        "_size",
+        "_span",
+        "_times",
+        "alert",
+        "total",
+        "tracker",
+        "until",
+        "user_id",
+    )
 
     def __init__(self, tracker: Tracker, user_id: str | None) -> None:
         self.tracker = tracker
@@ -277,21 +288,24 @@ class Window:
         self.total = 0  # events that count for the alert
         self.until = 0  # when the alert is over, if nothing else comes
         self._size = tracker.rule.over + 1
+        self._span = tracker.span
         self._times = array("q")
         self._head = 0  # the place of the oldest, when it is full
 
     def push(self, time_us: int) -> bool:
         """Count the newest event; returns whether more than *over* lie within the window."""
-        times, size, head = self._times, self._size, self._head
-        if len(times) == size:
+        times, head = self._times, self._head
+        if len(times) == self._size:
             times[head] = time_us
             head += 1
-            self._head = head = 0 if head == size else head
+            if head == self._size:
+                head = 0
+            self._head = head
         else:
             times.append(time_us)
-            if len(times) < size:
+            if len(times) < self._size:
                 return False
-        end = times[head] + self.tracker.span
+        end = times[head] + self._span
         if end < time_us:
             return False
         self.until = end + self.tracker.keep
@@ -310,7 +324,7 @@ class Window:
         """Whether more than *over* events lie within the window that ends at *clock*."""
         if len(self._times) < self._size:
             return False
-        end = self._times[self._head] + self.tracker.span
+        end = self._times[self._head] + self._span
         if end < clock:
             return False
         self.until = end + self.tracker.keep

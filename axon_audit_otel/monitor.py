@@ -141,16 +141,16 @@ class SecurityMonitor:
     def _see(self, draft: Draft) -> None:
         """Count one event that was recorded. Never raises."""
         try:
-            detector = self._detector
-            trackers = detector.concerned(draft["operation"], draft["status"])
-            if not trackers or _is_alert(draft["operation"], draft["metadata"]):
+            operation = draft["operation"]
+            trackers = self._detector.concerned((operation, draft["status"]))
+            if trackers is None or (operation == "AUDIT" and _is_alert(draft["metadata"])):
                 return
             with self._lock:
                 if self._waiting is not None:
                     self._waiting.append(draft)
                     return
                 self._seen = now = time_ns() // 1000
-                changes = detector.add(
+                changes = self._detector.add(
                     trackers, draft["user_id"], draft.time_us, draft["event_id"], now
                 )
             if changes:
@@ -275,7 +275,7 @@ class SecurityMonitor:
                 if now - event.timestamp < _AT_THE_START:
                     read.add(event.event_id)
                 time_us = _event.to_microseconds(event.timestamp)
-                if _is_alert(event.operation, event.metadata):
+                if event.operation == "AUDIT" and _is_alert(event.metadata):
                     continue
                 for tracker in trackers:
                     if tracker.counts(event.operation, event.status):
@@ -289,7 +289,7 @@ class SecurityMonitor:
         for event in _past(audit, longest, operation=OperationType.AUDIT):
             facts = event.metadata
             rule = rules.get(str(facts.get("rule")))
-            if rule is None or facts.get("record") != "alert":
+            if rule is None or not _is_alert(facts):
                 continue
             key = rule.name, event.subject_id if rule.per_user else None
             count, cause = facts.get("count"), facts.get("event_id")
@@ -310,8 +310,8 @@ def _past(audit: AuditLogger, window: timedelta, **asked: Any) -> Iterator[Audit
     return audit.trail.search_all(Query.of(start_time=start, **asked))
 
 
-def _is_alert(operation: str, facts: Mapping[str, Any]) -> bool:
-    return operation == "AUDIT" and facts.get("record") == "alert"
+def _is_alert(facts: Mapping[str, Any]) -> bool:
+    return facts.get("record") == "alert"
 
 
 def _record(alert: Alert, audit: AuditLogger, cause: Draft | None) -> Draft:

@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-from . import cases
+from . import cases, monitor
 from .cases import Comparison, Group, Times
 
-PARTS = ("signals", "run", "log_event", "append", "query", "memory", "import")
+PARTS = ("signals", "run", "log_event", "append", "monitor", "query", "memory", "import")
 
 
 @dataclass
@@ -233,6 +233,7 @@ def main() -> None:
         "run": cases.log_event_run,
         "log_event": cases.log_event,
         "append": cases.append,
+        "monitor": monitor.monitor,
         "query": lambda: cases.query(held),
     }
     lines: list[Line] = []

@@ -133,7 +133,7 @@ def _instrumented(audit: AuditLogger, tracers: TracerProvider) -> Iterator[None]
         AxonInstrumentor().uninstrument()
 
 
-def _audit_logger(**arguments: Any) -> AuditLogger:
+def audit_logger(**arguments: Any) -> AuditLogger:
     """An `AuditLogger`; the SDK, which it patches, is put back as it was."""
     audit = AuditLogger(registry=CollectorRegistry(), **arguments)
     with _instrumented(audit, TracerProvider(shutdown_on_exit=False)):
@@ -246,12 +246,12 @@ async def signals() -> Group:
     floors = []
     for batch in (_stores, _deletes):
         seen = _Capture()
-        audit = _audit_logger(logger_provider=_logger_provider(seen))
+        audit = audit_logger(logger_provider=_logger_provider(seen))
         with _instrumented(audit, _tracer_provider(seen)):
             await batch(1)
         floors.append(_ByHand(seen))
     store_floor, delete_floor = floors
-    audit = _audit_logger(logger_provider=_logger_provider(_NoLogs()))
+    audit = audit_logger(logger_provider=_logger_provider(_NoLogs()))
     tracers = _tracer_provider(SpanProcessor())
     with _instrumented(audit, tracers):
         await _deletes(FULL)
@@ -349,7 +349,7 @@ async def log_event_run() -> Group:
     """
 
     async def our_batch(n: int) -> float:
-        return await _log_events(_audit_logger(max_events=n + 1), OperationType.STORE, n)
+        return await _log_events(audit_logger(max_events=n + 1), OperationType.STORE, n)
 
     async def their_batch(n: int) -> float:
         return await _log_events(SdkAuditLogger(max_events=n + 1), SdkOperationType.STORE, n)
@@ -367,7 +367,7 @@ async def log_event_run() -> Group:
 
 async def log_event() -> Group:
     """`AuditLogger.log_event` without a tracer and on a private provider, metrics on."""
-    ours, theirs = _audit_logger(), SdkAuditLogger()
+    ours, theirs = audit_logger(), SdkAuditLogger()
 
     async def our_batch(n: int) -> float:
         return await _log_events(ours, OperationType.STORE, n)
@@ -389,7 +389,7 @@ async def log_event() -> Group:
 
 async def append() -> Group:
     """The trail's part: canonical bytes, hash, indexes, buffer."""
-    trail = _audit_logger().trail
+    trail = audit_logger().trail
 
     def drafts(n: int) -> list[Any]:
         return [
@@ -468,7 +468,7 @@ async def _fill(audit: Any, operations: Any, count: int, first: int = 0) -> None
 
 async def query(count: int) -> Group:
     """One user's 100 events among *count*."""
-    ours = _audit_logger(max_events=count + 1)
+    ours = audit_logger(max_events=count + 1)
     theirs = SdkAuditLogger(max_events=count + 1)
     part = count // 100
     for number in range(100):
@@ -515,7 +515,7 @@ async def _footprint(whose: str, how: str, sizes: list[int]) -> list[float]:
     operations = OperationType if whose == "ours" else SdkOperationType
     audit: Any
     if whose == "ours":
-        audit = _audit_logger(max_events=max(sizes) + 1000)
+        audit = audit_logger(max_events=max(sizes) + 1000)
     else:
         audit = SdkAuditLogger(max_events=max(sizes) + 1000)
     await _fill(audit, operations, 100)  # whatever is made once

@@ -34,7 +34,7 @@ LAYERS = [
     {"scenario", "render"},
     {"report"},
     {"cli_ship"},
-    {"demo", "cli_hold", "cli_privacy", "cli_proof"},
+    {"demo", "cli_alerts", "cli_hold", "cli_privacy", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]

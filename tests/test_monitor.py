@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import sys
 import threading
@@ -247,7 +248,7 @@ class TestWhenItFires:
         """Ten times the users take no more memory."""
         rules = [Rule("all", over=20, window="1h"), Rule("by", over=20, window="1h", per_user=True)]
         detector = Detector(rules, max_users=100)
-        trackers = detector.concerned("FORGET", "FAILURE")
+        trackers = detector.concerned(("FORGET", "FAILURE")) or ()
 
         def users(first: int, last: int) -> int:
             for number in range(first, last):
@@ -284,7 +285,7 @@ class TestDetector:
             keep_firing_for=timedelta(microseconds=keep),
         )
         detector = Detector([rule], max_users=10)
-        trackers = detector.concerned("STORE", "SUCCESS")
+        trackers = detector.concerned(("STORE", "SUCCESS")) or ()
         found, expected = [], []
         kept: dict[str, list[int]] = {"a": [], "b": []}
         clock = 1000
@@ -317,7 +318,7 @@ class TestDetector:
     def test_a_clock_that_is_set_back(self) -> None:
         """When the system's time goes back by years, windows go on where they were."""
         detector = Detector([EXPORTS], max_users=1)
-        trackers = detector.concerned("EXPORT", "SUCCESS")
+        trackers = detector.concerned(("EXPORT", "SUCCESS")) or ()
         hour, year = 3600 * 10**6, 365 * 86400 * 10**6
         assert not detector.add(trackers, None, 9 * year, now_us=9 * year)
         assert not detector.add(trackers, None, 9 * year + 1, now_us=9 * year + 1)
@@ -730,3 +731,33 @@ class TestRealMemory:
             ("excessive_deletions", None),
             ("excessive_deletions_by_user", "mallory"),
         ]
+
+
+class TestCommand:
+    def test_alerts(
+        self, make_audit: Make, at: Callable[..., None], tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """`axon-audit alerts` finds in files what a monitor would have told."""
+        with make_audit(auto_export_path=tmp_path):
+            for minute in range(8):
+                at("EXPORT", "eve\x1b[2J" if minute else "bob", minutes=minute)
+            at("FORGET", "bob", days=3)
+        found = json.loads(cli("alerts", tmp_path, "--json").stdout)
+        assert [(a["rule"], a["user_id"], a["count"], a["since"][:19]) for a in found] == [
+            ("unusual_exports", None, 8, "2026-01-05T00:05:00"),
+            ("unusual_exports_by_user", "eve\x1b[2J", 7, "2026-01-05T00:06:00"),
+        ]
+        assert found[0]["resolved_at"] == "2026-01-06T00:07:00.000000Z"
+        said = cli("alerts", tmp_path)
+        assert "unusual_exports_by_user: 7 EXPORT events by user 'eve\\x1b[2J', more" in said.stdout
+        assert said.stderr == "2 alerts\n"
+
+    def test_only_the_last(
+        self, make_audit: Make, at: Callable[..., None], tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """What is older than --last is left out; a duration that is none is refused."""
+        with make_audit(auto_export_path=tmp_path):
+            for _ in range(6):
+                at("EXPORT")
+        assert cli("alerts", tmp_path, "--last", "1h", "--json").stdout == "[]\n"
+        assert "'soon' must be" in cli("alerts", tmp_path, "--last", "soon", code=2).stderr

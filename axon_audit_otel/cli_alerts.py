@@ -1,0 +1,82 @@
+"""The command of the command line that looks for what a monitor would have told: alerts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from .detect import Alert, Detector
+from .event import format_time, to_microseconds
+from .query import Query
+from .render import local, plain
+from .rules import DEFAULT_RULES
+from .search import search
+from .units import seconds
+
+__all__ = ["alerts"]
+
+_USERS = 100_000
+
+
+def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
+    try:
+        return None if value is None else timedelta(seconds=seconds(value))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} {exc}") from None
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def alerts(path: Path, last: timedelta | None, as_json: bool) -> None:
+    """Look for what looks wrong: many deletions, failures, exports.
+
+    The default rules of SecurityMonitor, over the events at PATH: more than 100 deletions in
+    an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
+    """
+    since = None if last is None else datetime.now(timezone.utc) - last
+    found = sorted(_found(path, Query.of(start_time=since)), key=lambda alert: alert.since)
+    if as_json:
+        content = [_facts(alert) for alert in found]
+        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        return
+    for alert in found:
+        until = "now" if alert.resolved_at is None else local(alert.resolved_at)
+        click.echo(f"{local(alert.since)} to {until}: {plain(str(alert))}")
+    click.echo(f"{len(found):,} alert{'' if len(found) == 1 else 's'}", err=True)
+
+
+def _found(path: Path, query: Query) -> Iterator[Alert]:
+    """Every alert in its last state."""
+    detector = Detector(DEFAULT_RULES, max_users=_USERS)
+    for event in search(path, query, oldest_first=True):
+        trackers = detector.concerned((event.operation.value, event.status.value))
+        if trackers is not None:
+            moment = to_microseconds(event.timestamp)
+            changes = detector.add(trackers, event.user_id, moment, event.event_id)
+            yield from (alert for alert in changes or () if alert.resolved_at is not None)
+    yield from detector.advance(time.time_ns() // 1000)
+    yield from detector.active
+
+
+def _facts(alert: Alert) -> dict[str, Any]:
+    over = alert.resolved_at
+    return {
+        "rule": alert.rule.name,
+        "severity": alert.rule.severity,
+        "summary": alert.rule.summary,
+        "user_id": alert.user_id,
+        "count": alert.count,
+        "over": alert.rule.over,
+        "window_s": alert.rule.window.total_seconds(),
+        "since": format_time(to_microseconds(alert.since)),
+        "resolved_at": None if over is None else format_time(to_microseconds(over)),
+        "event_id": alert.event_id,
+    }

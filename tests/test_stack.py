@@ -1,0 +1,166 @@
+"""The local stack of ``collector-config/compose.yaml``: whatever it mounts is valid and fits."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from collector import CONFIG, ROOT, binary, program
+
+STACK: dict[str, Any] = yaml.safe_load((CONFIG / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = STACK["services"]
+
+#: What listens where, inside of the stack.
+PORTS = {
+    "alertmanager": {9093},
+    "collector": {4317, 4318, 8888, 8889},
+    "demo": {9464},
+    "loki": {3100},
+    "prometheus": {9090},
+    "tempo": {3200, 4317},
+}
+
+
+def check(*command: str | Path, **environment: str) -> None:
+    """The command must end well."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def mounts(service: str) -> dict[str, Path]:
+    """Files and directories of this repository, by their place in the container."""
+    found = {}
+    for volume in SERVICES[service].get("volumes", []):
+        source, target, *_ = volume.split(":")
+        if source.startswith("."):
+            found[target] = (CONFIG / source).resolve()
+        else:
+            assert source in STACK["volumes"]
+    return found
+
+
+def in_container(service: str, path: str) -> Path:
+    """The file of this repository that a container sees there."""
+    for target, source in mounts(service).items():
+        if path == target or path.startswith(f"{target}/"):
+            return source / path[len(target) + 1 :] if path != target else source
+    pytest.fail(f"{service} sees no {path}")
+
+
+def test_every_mounted_file_is_there_and_a_test_knows_it() -> None:
+    """A file that nothing here checks would be the one with the mistake."""
+    known = {
+        *(CONFIG / "stack").glob("*.yaml"),
+        *(CONFIG / "gateway.yaml", CONFIG / "overlays"),
+        *(ROOT / "dashboards", ROOT / "dashboards" / "rules"),
+    }
+    mounted = [path for service in SERVICES for path in mounts(service).values()]
+    assert [path for path in mounted if not path.exists() or path not in known] == []
+    assert set((CONFIG / "stack").glob("*.yaml")) <= set(mounted)
+    for service in SERVICES.values():
+        if "build" in service:
+            context = (CONFIG / service["build"]["context"]).resolve()
+            dockerfile = context / service["build"]["dockerfile"]
+            for sources in re.findall(
+                r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(), re.MULTILINE
+            ):
+                assert all((context / source).exists() for source in sources.split())
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_address_is_one_that_listens() -> None:
+    """In the collector's environment, Prometheus' targets and Grafana's data sources."""
+    said = [str(value) for value in SERVICES["collector"]["environment"].values()]
+    said += [SERVICES["demo"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]]
+    prometheus = yaml.safe_load((CONFIG / "stack" / "prometheus.yaml").read_text())
+    said += re.findall(r"'targets': \['([^']+)'", str(prometheus))
+    grafana = yaml.safe_load((CONFIG / "stack" / "grafana-datasources.yaml").read_text())
+    said += [source["url"] for source in grafana["datasources"]]
+    addresses = [urlsplit(text if "//" in text else f"//{text}") for text in said if ":" in text]
+    assert len(addresses) == 10
+    for address in addresses:
+        assert address.port in PORTS[address.hostname or ""]
+
+
+@pytest.mark.component
+def test_collector() -> None:
+    """With its environment and its command line."""
+    collector = SERVICES["collector"]
+    command = [part.partition("=")[2] for part in collector["command"]]
+    files = [in_container("collector", path) for path in command]
+    options = [part for file in files for part in ("--config", file)]
+    check(binary(), "validate", *options, **collector["environment"])
+    text = "".join(file.read_text() for file in files)
+    assert set(collector["environment"]) <= set(re.findall(r"env:(\w+)", text))
+
+
+@pytest.mark.component
+def test_prometheus_and_its_rules(tmp_path: Path) -> None:
+    promtool = program("promtool", "prometheus")
+    place = "/etc/prometheus/prometheus.yaml"
+    assert f"--config.file={place}" in SERVICES["prometheus"]["command"]
+    config = shutil.copy(in_container("prometheus", place), tmp_path)
+    rules = in_container("prometheus", "/etc/prometheus/rules")
+    shutil.copytree(rules, tmp_path / "rules")
+    assert list(rules.glob("*.yaml"))
+    check(promtool, "check", "config", config)
+
+
+@pytest.mark.component
+def test_alertmanager() -> None:
+    amtool = program("amtool", "prometheus-alertmanager")
+    place = "/etc/alertmanager/alertmanager.yaml"
+    assert f"--config.file={place}" in SERVICES["alertmanager"]["command"]
+    check(amtool, "check-config", in_container("alertmanager", place))
+
+
+@pytest.mark.parametrize("service", ["loki", "tempo"])
+def test_loki_and_tempo(service: str) -> None:
+    """What this stack relies on; the programs themselves are in no package to ask."""
+    place = f"/etc/{service}/{service}.yaml"
+    assert SERVICES[service]["command"] == [f"-config.file={place}"]
+    config = yaml.safe_load(in_container(service, place).read_text())
+    assert config["server"]["http_listen_port"] in PORTS[service]
+    directories = {volume.split(":")[1] for volume in SERVICES[service]["volumes"]}
+    for path in re.findall(r"'(/[^']+)'", str(config)):
+        assert any(path == top or path.startswith(f"{top}/") for top in directories)
+    if service == "tempo":
+        receiver = config["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
+        assert receiver == "0.0.0.0:4317"  # in the container
+    else:
+        assert config["limits_config"]["allow_structured_metadata"] is True
+        assert config["schema_config"]["configs"][-1]["schema"] == "v13"
+
+
+def test_grafana_provisioning() -> None:
+    """Data sources that refer to each other, dashboards where the provider looks for them."""
+    sources = "/etc/grafana/provisioning/datasources/axon.yaml"
+    text = in_container("grafana", sources).read_text()
+    content = yaml.safe_load(text)
+    kinds = {source["uid"]: source["type"] for source in content["datasources"]}
+    assert kinds == {"prometheus": "prometheus", "loki": "loki", "tempo": "tempo"}
+    assert set(re.findall(r"datasourceUid: (\w+)", text)) <= set(kinds)
+    dashboards = "/etc/grafana/provisioning/dashboards/axon.yaml"
+    (provider,) = yaml.safe_load(in_container("grafana", dashboards).read_text())["providers"]
+    directory = in_container("grafana", provider["options"]["path"])
+    assert len(list(directory.glob("*.json"))) >= 3
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert in_container("grafana", home).is_file()

@@ -49,7 +49,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
     VariableSort,
 )
-from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 METRICS = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -112,6 +112,8 @@ def graph(
 ) -> timeseries.Panel:
     """Lines over time; *steps* are drawn as dashed lines."""
     panel = _described(timeseries.Panel(), title, description, unit, span, 8)
+    wide = span >= 12
+    legend = common.VizLegendOptions().show_legend(True).calcs(["lastNotNull", "max"] * wide)
     panel = (
         panel.datasource(METRICS)
         .min(0)
@@ -120,11 +122,9 @@ def graph(
         .show_points(VisibilityMode.NEVER)
         .span_nulls(False)
         .legend(
-            common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.BOTTOM)
-            .show_legend(True)
-            .calcs(["lastNotNull", "max"])
+            legend.display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.RIGHT)
+            if wide  # below a small graph, a table would take half of it
+            else legend.display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM)
         )
         .tooltip(
             common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
@@ -141,8 +141,8 @@ def graph(
     if soft_max is not None:
         panel = panel.axis_soft_max(soft_max)
     for status, color in _STATUS_COLORS.items():
-        fixed = DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
-        panel = panel.override_by_name(status, [fixed])
+        shades = DynamicConfigValue("color", {"mode": "shades", "fixedColor": color})
+        panel = panel.override_by_regexp(f"/{status}$/", [shades])
     return _with_queries(panel, queries)
 
 
@@ -158,7 +158,7 @@ def number(
     absent: str = "-",
 ) -> stat.Panel:
     """One number, coloured by *steps*; *absent* stands there when there is none."""
-    panel = _described(stat.Panel(), title, description, unit, span, 4)
+    panel = _described(stat.Panel(), title, description, unit, span, 5)  # 4: number on its line
     panel = (
         panel.datasource(METRICS)
         .no_value(absent)
@@ -212,6 +212,7 @@ def bars(
         .no_value("-")
         .orientation(VizOrientation.HORIZONTAL)
         .display_mode(BarGaugeDisplayMode.BASIC)
+        .text(common.VizTextDisplayOptions().title_size(14).value_size(18))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
@@ -225,6 +226,7 @@ def density(
     """A heatmap of a histogram's buckets."""
     panel = _described(heatmap.Panel(), title, description, unit, span, 8)
     color = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+    color = color.scale(HeatmapColorScale.EXPONENTIAL).exponent(0.5)  # unset: all in one colour
     panel = (
         panel.datasource(METRICS)
         .calculate(False)

@@ -14,7 +14,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,11 @@ pytestmark = pytest.mark.component
 BASES = ["gateway.yaml", "all-in-one.yaml"]
 OVERLAYS = sorted(str(path.relative_to(CONFIG)) for path in CONFIG.glob("overlays/*.yaml"))
 FILES = ["agent.yaml", *BASES, *OVERLAYS]
-REQUIRED = {"GATEWAY_HOST": "localhost", "S3_BUCKET": "bucket"}
+REQUIRED = {
+    "GATEWAY_HOST": "localhost",
+    "S3_BUCKET": "bucket",
+    **dict.fromkeys(("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"), "/some.pem"),
+}
 
 Start = Callable[..., Collector]
 Cli = Callable[..., Result]
@@ -353,6 +358,74 @@ def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
     everything = {str(number) for number in range(60)}
     wait(lambda: {r["body"]["stringValue"] for r in gateway.audit()} >= everything)
     wait(lambda: sum(calls(gateway, 'span_name="order"').values()) == 1)
+
+
+def test_a_gateway_takes_records_only_from_whom_it_knows(
+    start_collector: Start, certificates: dict[str, str]
+) -> None:
+    """TLS in both directions: an agent with a certificate ships, a stranger is refused."""
+    known = certificates
+    gateway = start_collector(
+        *("gateway.yaml", "overlays/tls.yaml"),
+        TLS_CERT=known["gateway.pem"],
+        TLS_KEY=known["gateway.key"],
+        TLS_CLIENT_CA=known["ca.pem"],
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port)) as plain:
+        plain.settimeout(60)
+        with suppress(ConnectionResetError):
+            plain.sendall(b"POST /v1/logs HTTP/1.1\r\n\r\n")
+            assert b"200" not in plain.recv(100)
+    common = {
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(gateway.port),
+        "GATEWAY_INSECURE": "false",
+        "GATEWAY_CA": known["ca.pem"],
+    }
+    stranger = start_collector("agent.yaml", **common)
+    friend = start_collector(
+        "agent.yaml", **common, AGENT_CERT=known["agent.pem"], AGENT_KEY=known["agent.key"]
+    )
+    Application(stranger).log("of a stranger", "axon.memory.audit")
+    Application(friend).log("of a friend", "axon.memory.audit")
+    wait(lambda: gateway.audit() and "certificate required" in stranger.log())
+    assert [record["body"] for record in gateway.audit()] == [{"stringValue": "of a friend"}]
+
+
+@pytest.fixture(name="certificates")
+def _certificates(tmp_path: Path) -> dict[str, str]:
+    """Certificates of a gateway and an agent, and of the authority that signed them."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    now = datetime.now(timezone.utc)
+    authority = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")])
+    for who in ("ca", "gateway", "agent"):
+        key = authority if who == "ca" else ec.generate_private_key(ec.SECP256R1())
+        address = x509.IPAddress(ip_address("127.0.0.1"))
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, who)]))
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(who == "ca", None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .sign(authority, hashes.SHA256())
+        )
+        (tmp_path / f"{who}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / f"{who}.key").write_bytes(plain)
+    return {path.name: str(path) for path in tmp_path.glob("*.*")}
 
 
 def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:

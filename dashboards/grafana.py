@@ -337,7 +337,8 @@ def page(
             number += 1
             made = made.with_panel(panel.id(number))
     board = made.build()
-    for shown in (*board.links, *board.annotations.list_val):
+    annotations = board.annotations and board.annotations.list_val
+    for shown in (*(board.links or ()), *(annotations or ())):
         shown.placement = None  # on the page, not in a menu
     return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 

@@ -81,9 +81,17 @@ class Objectives:
             replace(b, short=window(b.short), long=window(b.long), hold=window(b.hold))
             for b in self.burn_rates
         )
-        names = ("period", "unit", "interval", "seal_overdue", "silence", "day")
-        windows = {name: window(getattr(self, name)) for name in names}
-        return replace(self, burn_rates=burn_rates, scale=self.scale * factor, **windows)
+        return replace(
+            self,
+            scale=self.scale * factor,
+            burn_rates=burn_rates,
+            period=window(self.period),
+            unit=window(self.unit),
+            interval=window(self.interval),
+            seal_overdue=window(self.seal_overdue),
+            silence=window(self.silence),
+            day=window(self.day),
+        )
 
 
 OBJECTIVES = Objectives()

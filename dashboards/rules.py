@@ -25,9 +25,8 @@ _Dumper.add_representer(str, _text)
 
 
 def _file(groups: list[dict[str, Any]]) -> str:
-    return _HEADER + yaml.dump(
-        {"groups": groups}, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True
-    )
+    text: str = yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=10_000)
+    return _HEADER + text
 
 
 def files(objectives: Objectives = OBJECTIVES) -> dict[str, str]:

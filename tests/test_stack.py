@@ -15,6 +15,7 @@ import yaml
 from collector import CONFIG, ROOT, binary, program
 
 STACK: dict[str, Any] = yaml.safe_load((CONFIG / "compose.yaml").read_text())
+PROVISIONING = ROOT / "dashboards" / "provisioning"
 SERVICES: dict[str, Any] = STACK["services"]
 
 #: What listens where, inside of the stack.
@@ -66,6 +67,7 @@ def test_every_mounted_file_is_there_and_a_test_knows_it() -> None:
         *(CONFIG / "stack").glob("*.yaml"),
         *(CONFIG / "gateway.yaml", CONFIG / "overlays"),
         *(ROOT / "dashboards", ROOT / "dashboards" / "rules"),
+        *PROVISIONING.iterdir(),
     }
     mounted = [path for service in SERVICES for path in mounts(service).values()]
     assert [path for path in mounted if not path.exists() or path not in known] == []
@@ -92,7 +94,7 @@ def test_every_address_is_one_that_listens() -> None:
     said += [SERVICES["demo"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]]
     prometheus = yaml.safe_load((CONFIG / "stack" / "prometheus.yaml").read_text())
     said += re.findall(r"'targets': \['([^']+)'", str(prometheus))
-    grafana = yaml.safe_load((CONFIG / "stack" / "grafana-datasources.yaml").read_text())
+    grafana = yaml.safe_load((PROVISIONING / "datasources" / "axon.yaml").read_text())
     said += [source["url"] for source in grafana["datasources"]]
     addresses = [urlsplit(text if "//" in text else f"//{text}") for text in said if ":" in text]
     assert len(addresses) == 10

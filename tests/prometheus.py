@@ -1,0 +1,234 @@
+"""Real Prometheus servers and Alertmanagers for tests, and how Grafana would ask them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from collector import free_port, program
+
+DASHBOARDS = Path(__file__).resolve().parent.parent / "dashboards"
+
+
+def wait(done: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait for what another process does; returns what *done* said at last."""
+    deadline = time.monotonic() + seconds  # only so that a failure ends
+    while not (result := done()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+    return result
+
+
+class _Server:
+    """A server program of the tests' own, on a free port, stopped by its process id."""
+
+    def __init__(self, directory: Path, command: Callable[[int], list[str]]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        with (directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command(self.port), stdout=log, stderr=log, cwd=directory
+            )
+        try:
+            wait(lambda: self._ready(directory / "log"))
+        except BaseException:
+            self.stop()
+            raise
+
+    def _ready(self, log: Path) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"it did not start:\n{log.read_text()[-4000:]}")
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def get(self, path: str, **arguments: Any) -> Any:
+        """An answer of its HTTP API."""
+        given = {name: str(value) for name, value in arguments.items()}
+        try:
+            url = f"{self.url}{path}?{urllib.parse.urlencode(given)}"
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as exc:
+            raise AssertionError(f"{path} {arguments}: {exc.read().decode()}") from None
+
+    def stop(self) -> None:
+        """End this very process."""
+        self._process.terminate()
+        self._process.wait()
+
+
+class Prometheus(_Server):
+    """Scrapes *targets* (``host:port`` by instance name) as job ``agent``, twice a second."""
+
+    def __init__(
+        self,
+        directory: Path,
+        targets: dict[str, str],
+        rules: dict[str, str] | None = None,
+        alertmanager: str | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in (rules or {}).items():
+            (directory / name).write_text(content)
+        alerting = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+        config = {
+            "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+            "rule_files": list(rules or {}),
+            "alerting": alerting if alertmanager else {},
+            "scrape_configs": [
+                {
+                    "job_name": "agent",
+                    "static_configs": [
+                        {"targets": [address], "labels": {"instance": instance}}
+                        for instance, address in targets.items()
+                    ],
+                }
+            ],
+        }
+        (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+        server = program("prometheus", "prometheus")
+        super().__init__(
+            directory,
+            lambda port: [
+                server,
+                "--config.file=prometheus.yml",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--enable-feature=exemplar-storage",
+            ],
+        )
+
+    def instant(self, expression: str) -> list[dict[str, Any]]:
+        """What *expression* is now."""
+        found = self.get("/api/v1/query", query=expression)["data"]["result"]
+        return [series for series in found if not math.isnan(float(series["value"][1]))]
+
+    def over_time(self, expression: str, seconds: int = 30) -> list[dict[str, Any]]:
+        """The series of *expression*, without points that are no numbers."""
+        now = time.time()
+        found = self.get(
+            "/api/v1/query_range", query=expression, start=now - seconds, end=now, step=1
+        )["data"]["result"]
+        for series in found:
+            series["values"] = [v for v in series["values"] if not math.isnan(float(v[1]))]
+        return [series for series in found if series["values"]]
+
+    def exemplars(self, expression: str, seconds: int = 120) -> list[dict[str, Any]]:
+        """The exemplars of the series that *expression* selects."""
+        now = time.time()
+        found = self.get(
+            "/api/v1/query_exemplars", query=expression, start=now - seconds, end=now + 1
+        )["data"]
+        return [exemplar for series in found for exemplar in series["exemplars"]]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules and their state."""
+        groups = self.get("/api/v1/rules")["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def firing(self, name: str) -> list[dict[str, Any]]:
+        """The alerts of that name that fire."""
+        alerts = self.get("/api/v1/alerts")["data"]["alerts"]
+        return [
+            alert
+            for alert in alerts
+            if alert["labels"]["alertname"] == name and alert["state"] == "firing"
+        ]
+
+    def series(self) -> int:
+        """The number of series in its memory."""
+        return int(self.get("/api/v1/status/tsdb")["data"]["headStats"]["numSeries"])
+
+
+class Alertmanager(_Server):
+    """An Alertmanager with that configuration."""
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "alertmanager.yaml").write_text(yaml.safe_dump(config))
+        server = program("prometheus-alertmanager", "prometheus-alertmanager")
+        super().__init__(
+            directory,
+            lambda port: [
+                server,
+                "--config.file=alertmanager.yaml",
+                f"--storage.path={directory / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--cluster.listen-address=",  # no gossip port
+            ],
+        )
+
+
+# --- as Grafana asks -------------------------------------------------------------------------
+
+
+def boards() -> dict[str, dict[str, Any]]:
+    """The committed dashboards, by uid."""
+    found = [json.loads(path.read_text()) for path in sorted(DASHBOARDS.glob("*.json"))]
+    return {board["uid"]: board for board in found}
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its panels, without rows."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def queries(board: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every PromQL query with its panel."""
+    for panel in panels(board):
+        for target in panel["targets"]:
+            if target["datasource"]["type"] == "prometheus":
+                yield panel, target
+
+
+def replaced(expression: str, board: dict[str, Any]) -> str:
+    """The query as Grafana sends it, everything selected and half a minute shown."""
+    values = {
+        variable["name"]: variable["allValue"]
+        for variable in board["templating"]["list"]
+        if "allValue" in variable
+    }
+    values |= {"__rate_interval": "10s", "__range": "30s"}
+    return re.sub(r"\$(\w+)", lambda match: values[match[1]], expression)
+
+
+# --- what a query names ------------------------------------------------------------------------
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
+_WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
+
+
+def selectors(expression: str) -> list[str]:
+    """The selectors of *expression*: metrics with their matchers."""
+    bare = _GROUPING.sub(" ", expression)
+    bare = re.sub(r"\[[^\]]*\]|\boffset\s+\w+", " ", bare)
+    found = []
+    for match in re.finditer(r'([A-Za-z_:][\w:]*)\s*(\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|\()?', bare):
+        name, follows = match[1], match[2] or ""
+        inside = bare[: match.start()].count("{") > bare[: match.start()].count("}")
+        if follows != "(" and not inside and name.lower() not in _WORDS:
+            found.append(name + follows)
+    return found
+
+
+def labels(expression: str) -> set[str]:
+    """The labels that *expression* names, in matchers and groupings."""
+    plain = _STRING.sub('""', expression)
+    found = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"\"", plain))
+    for group in _GROUPING.findall(plain):
+        found |= {name.strip() for name in group.split(",") if name.strip()}
+    return found

@@ -7,20 +7,20 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from time import time_ns
 from typing import Any
 from weakref import WeakMethod, ref
 
 from . import event as _event
-from .detect import Alert, Detector
+from .detect import Alert, Detector, Tracker
 from .errors import AuditConfigError, shown
-from .event import AuditEvent, Draft, OperationType
+from .event import Draft
 from .logger import AuditLogger
-from .query import Query
+from .recall import count_past, is_alert, past_alerts
 from .rules import DEFAULT_RULES, Rule
 
 __all__ = ["SecurityMonitor"]
@@ -143,20 +143,27 @@ class SecurityMonitor:
         try:
             operation = draft["operation"]
             trackers = self._detector.concerned((operation, draft["status"]))
-            if trackers is None or (operation == "AUDIT" and _is_alert(draft["metadata"])):
+            if trackers is None or (operation == "AUDIT" and is_alert(draft["metadata"])):
+                return
+            if self._waiting is None:
+                self._count(draft, trackers)
                 return
             with self._lock:
                 if self._waiting is not None:
                     self._waiting.append(draft)
                     return
-                self._seen = now = time_ns() // 1000
-                changes = self._detector.add(
-                    trackers, draft["user_id"], draft.time_us, draft["event_id"], now
-                )
-            if changes:
-                self._tell(changes, draft)
+            self._count(draft, trackers)
         except Exception as exc:
             self._fault(exc)
+
+    def _count(self, draft: Draft, trackers: tuple[Tracker, ...]) -> None:
+        with self._lock:
+            self._seen = now = time_ns() // 1000
+            changes = self._detector.add(
+                trackers, draft["user_id"], draft.time_us, draft["event_id"], now
+            )
+        if changes:
+            self._tell(changes, draft)
 
     # --- what is over although nothing happens ---------------------------------------------------
 
@@ -243,11 +250,11 @@ class SecurityMonitor:
 
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
-        read: set[str] = set()
+        counted: set[tuple[str, str]] = set()
         fired: dict[tuple[str, str | None], Alert] = {}
         try:
-            self._recall(audit, read)
-            fired = self._fired(audit)
+            count_past(self._detector, audit.trail, counted)
+            fired = past_alerts(self._detector, audit.trail)
         except Exception as exc:  # a file that cannot be read: we begin with what could be
             self._fault(exc)
         with self._lock:
@@ -256,62 +263,9 @@ class SecurityMonitor:
             waiting, self._waiting = self._waiting or [], None
         self._tell(changes)
         for draft in waiting:
-            if draft["event_id"] not in read:
-                self._see(draft)
-
-    def _recall(self, audit: AuditLogger, read: set[str]) -> None:
-        now = datetime.now(timezone.utc)
-        groups: dict[Any, list[Any]] = {}
-        for tracker in self._detector.trackers:
-            rule = tracker.rule
-            groups.setdefault((rule.operations, rule.statuses), []).append(tracker)
-        for (operations, statuses), trackers in groups.items():
-            for event in _past(
-                audit,
-                max(tracker.rule.window for tracker in trackers),
-                operation=next(iter(operations)) if len(operations) == 1 else None,
-                status=next(iter(statuses)) if len(statuses) == 1 else None,
-            ):
-                if now - event.timestamp < _AT_THE_START:
-                    read.add(event.event_id)
-                time_us = _event.to_microseconds(event.timestamp)
-                if event.operation == "AUDIT" and _is_alert(event.metadata):
-                    continue
-                for tracker in trackers:
-                    if tracker.counts(event.operation, event.status):
-                        self._detector.recall(tracker, event.user_id, time_us)
-
-    def _fired(self, audit: AuditLogger) -> dict[tuple[str, str | None], Alert]:
-        """The alerts that were recorded, and not as resolved."""
-        rules = {rule.name: rule for rule in self.rules}
-        newest: dict[tuple[str, str | None], Alert | None] = {}
-        longest = max((rule.window for rule in self.rules), default=timedelta(seconds=1))
-        for event in _past(audit, longest, operation=OperationType.AUDIT):
-            facts = event.metadata
-            rule = rules.get(str(facts.get("rule")))
-            if rule is None or not _is_alert(facts):
-                continue
-            key = rule.name, event.subject_id if rule.per_user else None
-            count, cause = facts.get("count"), facts.get("event_id")
-            alert = Alert(
-                rule,
-                key[1],
-                count if isinstance(count, int) else rule.over + 1,
-                event.timestamp,
-                cause if isinstance(cause, str) else None,
-            )
-            newest.setdefault(key, alert if facts.get("state") == "firing" else None)
-        return {key: alert for key, alert in newest.items() if alert is not None}
-
-
-def _past(audit: AuditLogger, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
-    """What was recorded in the last *window*, newest first."""
-    start = datetime.now(timezone.utc) - window
-    return audit.trail.search_all(Query.of(start_time=start, **asked))
-
-
-def _is_alert(facts: Mapping[str, Any]) -> bool:
-    return facts.get("record") == "alert"
+            trackers = self._detector.concerned((draft["operation"], draft["status"])) or ()
+            event_id = draft["event_id"]
+            self._count(draft, tuple(t for t in trackers if (event_id, t.rule.name) not in counted))
 
 
 def _record(alert: Alert, audit: AuditLogger, cause: Draft | None) -> Draft:

@@ -13,7 +13,7 @@ from .cases import FULL, Batch, Comparison, Group, audit_logger
 
 #: Events by how many of the six rules count them.
 EVENTS = {0: ("RECALL", "SUCCESS"), 2: ("FORGET", "SUCCESS"), 4: ("FORGET", "FAILURE")}
-USERS = 10_000
+USERS = 1_000
 
 
 async def monitor() -> Group:

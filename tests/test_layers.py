@@ -22,7 +22,7 @@ LAYERS = [
     {"arrival", "attest", "commit", "segments", "proof", "retention"},
     {"keeper", "writer"},
     {"trail", "verification"},
-    {"processor"},
+    {"processor", "recall"},
     {"emitter"},
     {"logger"},
     {"monitor", "operation"},

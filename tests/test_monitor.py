@@ -221,23 +221,30 @@ class TestWhenItFires:
     def test_a_time_to_come_blinds_nobody(
         self, audit: AuditLogger, at: Callable[..., None]
     ) -> None:
-        """A record from the year 2199 counts as now, and what follows is not late."""
-        monitor = SecurityMonitor(audit, [EXPORTS])
+        """A record from the year 2199 counts as now: what came before is not old by it, what
+        follows is not late."""
+        seen: list[Alert] = []
+        monitor = SecurityMonitor(audit, [EXPORTS], seen.append)
+        now = (datetime.now(timezone.utc) - START).total_seconds()
+        at("EXPORT", seconds=now - 1)
+        at("EXPORT", seconds=now - 1)
         at("EXPORT", days=170 * 365)
-        now = datetime.now(timezone.utc) - START
-        for _ in range(2):
-            at("EXPORT", seconds=now.total_seconds() - 1)
-        assert monitor.late_events == 0
-        assert told(audit) == [("exports", "firing", None)]
+        at("EXPORT", seconds=now - 1)
+        (alert,) = seen
+        assert abs(alert.since - datetime.now(timezone.utc)) < timedelta(hours=1)
+        assert (monitor.late_events, monitor.active[0].count) == (0, 4)
 
     def test_forgotten_users(self, audit: AuditLogger, at: Callable[..., None]) -> None:
         """With more users than *max_users*, those active last are kept; an alert of one who is
         forgotten ends."""
         monitor = SecurityMonitor(audit, [BY_USER], max_users=2)
-        for minute, user in enumerate("abacda"):
+        for minute, user in enumerate("abbcab"):
             at("EXPORT", user, minutes=minute)
         assert alerts(audit) == []
-        for minute, user in enumerate("aabcc", 10):
+        for minute, user in enumerate("abac", 10):
+            at("EXPORT", user, minutes=minute)
+        assert told(audit) == [("by_user", "firing", "a")]
+        for minute, user in enumerate("bc", 15):
             at("EXPORT", user, minutes=minute)
         assert told(audit) == [("by_user", "firing", "a"), ("by_user", "resolved", "a")]
         assert monitor.active == []
@@ -596,6 +603,9 @@ class TestRestart:
         assert seen == []
         assert [(a.rule.name, a.user_id, a.count) for a in monitor.active] == [("long", "eve", 4)]
         assert told(audit) == [("short", "resolved", None)]
+        audit = again()
+        SecurityMonitor(audit, rules)
+        assert told(audit) == []
 
     async def test_found_at_the_start(self, audit: AuditLogger) -> None:
         """A rule that holds already fires at once; without *warm_up* nothing is looked at."""
@@ -623,19 +633,19 @@ class TestRestart:
     @pytest.mark.usefixtures("busy_threads")
     def test_while_others_record(self, audit: AuditLogger) -> None:
         """Each event counts once, whether it came before, during or after the start."""
-        total, threads = 2000, 4
+        before, each, threads = 3000, 500, 4
+        total = before + each * threads
         exactly = Rule("exactly", over=total - 1, window="1h", operations="STORE")
-        more = Rule("more", over=total, window="1h", operations="STORE")
+        more = Rule("more", over=total, window="1h", operations="STORE", statuses="SUCCESS")
 
-        def work() -> None:
-            for _ in range(total // threads):
+        def work(count: int = each) -> None:
+            for _ in range(count):
                 _finish(audit.log_event("STORE"))
 
+        work(before)
         workers = [threading.Thread(target=work) for _ in range(threads)]
         for worker in workers:
             worker.start()
-        while len(audit.query_events(limit=200)) < 200:
-            pass
         monitor = SecurityMonitor(audit, [exactly, more])
         for worker in workers:
             worker.join()
@@ -731,6 +741,11 @@ class TestRealMemory:
             ("excessive_deletions", None),
             ("excessive_deletions_by_user", "mallory"),
         ]
+        causes = {event.event_id: event for event in history(audit, operation="FORGET")}
+        for event in alerts(audit):
+            cause = causes[event.metadata["event_id"]]
+            assert (event.trace_id, event.span_id) == (cause.trace_id, cause.span_id)
+            assert event.trace_id is not None
 
 
 class TestCommand:

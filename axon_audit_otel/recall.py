@@ -1,0 +1,85 @@
+"""What a trail holds already, for a monitor that starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from .detect import Alert, Detector, Tracker
+from .event import AuditEvent, OperationType, to_microseconds
+from .query import Query
+from .trail import Trail
+
+__all__ = ["count_past", "is_alert", "past_alerts"]
+
+_JUST_NOW = timedelta(minutes=1)  # events that may come to the monitor as well
+
+
+def is_alert(facts: Mapping[str, Any]) -> bool:
+    """Whether an AUDIT event with these metadata is an alert's."""
+    return facts.get("record") == "alert"
+
+
+def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) -> None:
+    """Count what *trail* holds, in memory and in files.
+
+    Args:
+        detector: Where to.
+        trail: Which.
+        counted: Gets the events of the last minute: their ids, and the rule that counted them.
+
+    Raises:
+        ArchiveError: If a file cannot be read; what could be, is counted.
+    """
+    now = datetime.now(timezone.utc)
+    groups: dict[Any, list[Tracker]] = {}
+    for tracker in detector.trackers:
+        groups.setdefault((tracker.rule.operations, tracker.rule.statuses), []).append(tracker)
+    for (operations, statuses), trackers in groups.items():
+        for event in _past(
+            trail,
+            max(tracker.rule.window for tracker in trackers),
+            operation=next(iter(operations)) if len(operations) == 1 else None,
+            status=next(iter(statuses)) if len(statuses) == 1 else None,
+        ):
+            if event.operation == OperationType.AUDIT and is_alert(event.metadata):
+                continue
+            for tracker in trackers:
+                if tracker.counts(event.operation, event.status):
+                    detector.recall(tracker, event.user_id, to_microseconds(event.timestamp))
+                    if now - event.timestamp < _JUST_NOW:
+                        counted.add((event.event_id, tracker.rule.name))
+
+
+def past_alerts(detector: Detector, trail: Trail) -> dict[tuple[str, str | None], Alert]:
+    """The alerts that *trail* has as firing, by their rule's name and user.
+
+    Raises:
+        ArchiveError: If a file cannot be read.
+    """
+    rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
+    newest: dict[tuple[str, str | None], Alert | None] = {}
+    longest = max((rule.window for rule in rules.values()), default=timedelta(seconds=1))
+    for event in _past(trail, longest, operation=OperationType.AUDIT):
+        facts = event.metadata
+        rule = rules.get(str(facts.get("rule")))
+        if rule is None or not is_alert(facts):
+            continue
+        count, cause = facts.get("count"), facts.get("event_id")
+        alert = Alert(
+            rule,
+            event.subject_id if rule.per_user else None,
+            count if isinstance(count, int) else rule.over + 1,
+            event.timestamp,
+            cause if isinstance(cause, str) else None,
+        )
+        firing = alert if facts.get("state") == "firing" else None
+        newest.setdefault((rule.name, alert.user_id), firing)
+    return {key: alert for key, alert in newest.items() if alert is not None}
+
+
+def _past(trail: Trail, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
+    """What was recorded in the last *window*, newest first."""
+    start = datetime.now(timezone.utc) - window
+    return trail.search_all(Query.of(start_time=start, **asked))

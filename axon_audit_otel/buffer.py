@@ -76,9 +76,9 @@ class Buffer:
             time_us: When it was, in microseconds.
             fields: Its decoded fields.
         """
-        if len(self) == self.capacity:
-            self._evict()
         sequence = self.next
+        if sequence - self.first == self.capacity:
+            self._evict()
         slot = (sequence - self._origin) % self.capacity
         if slot == len(self._payloads):
             self._payloads.append(payload)

@@ -177,9 +177,10 @@ class Operation:
 
     def note(self, **facts: Any) -> None:
         """Facts for the event's metadata; None is left out."""
+        metadata = self.metadata
         for name, value in facts.items():
             if value is not None:
-                self.metadata[name] = value
+                metadata[name] = value
 
     @property
     def captures(self) -> bool:
@@ -343,7 +344,9 @@ class Operation:
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
-        entry_ids = self._bounded(identifiers(known))
+        entry_ids = identifiers(known)
+        if len(entry_ids) > MAX_ENTRY_IDS:
+            entry_ids = self._bounded(entry_ids)
         return _event.draft(
             self.kind.name,
             status.value,
@@ -362,9 +365,7 @@ class Operation:
         )
 
     def _bounded(self, ids: list[str]) -> list[str]:
-        """As many ids as an event may carry; of the others their number and digest."""
-        if len(ids) <= MAX_ENTRY_IDS:
-            return ids
+        """As many ids as an event may carry; of all of them their number and digest."""
         digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
         self.metadata.update(entry_ids_total=len(ids), entry_ids_sha256=digest)
         return ids[:MAX_ENTRY_IDS]

@@ -265,10 +265,11 @@ class Privacy:
                 if not -_INT64 <= value < 10**12:  # larger ones may be card numbers
                     return None
             elif kind is list and len(value) <= 64:
-                if not all(type(item) is str for item in value):
+                if not {str}.issuperset(map(type, value)):
                     return None
-                value = [i if i in self._harmless else self.text(i, found.append) for i in value]
-                size += sum(map(len, value))
+                if not self._harmless.issuperset(value):
+                    value = [self.text(item, found.append) for item in value]
+                    size += sum(map(len, value))
             elif value is not None and kind is not bool:
                 return None
             result[key] = value

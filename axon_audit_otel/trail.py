@@ -108,8 +108,11 @@ class Trail:
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()
         line = _event.place(payload, draft.sequence, draft.previous_hash)
-        if len(buffer) == buffer.capacity and (keeper is None or buffer.first > keeper.archived):
-            self.metrics.evicted.inc()
+        held = len(buffer)
+        if held == buffer.capacity:
+            if keeper is None or buffer.first > keeper.archived:
+                self.metrics.evicted.inc()
+            held -= 1
         buffer.append(payload, self._head, draft.time_us, draft)
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
@@ -118,8 +121,8 @@ class Trail:
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
             keeper.measure(buffer)
-        if len(buffer) != self._shown:
-            self._shown = len(buffer)
+        if held + 1 != self._shown:
+            self._shown = held + 1
             self.metrics.buffer_events.set(self._shown)
         return line
 

@@ -86,7 +86,6 @@ class _Program:
         del self.audit
         gc.collect()
         self.audit = self._make(auto_export_path=self._directory, **options)
-        assert self.audit.name == "default"
         self.audit.trail.tick()
 
 

@@ -28,6 +28,7 @@ __all__ = ["SecurityMonitor"]
 _logger = logging.getLogger("axon_audit_otel")
 
 _LONGEST_WAIT_S = 60.0
+_HEARD_OF_LATE_US = 60_000_000
 _AT_THE_START = timedelta(minutes=1)  # events that may be read and seen as well
 _Tell = Callable[[Alert], Any]
 
@@ -104,6 +105,8 @@ class SecurityMonitor:
         self._detector = Detector(self.rules, self._max_users)
         self._seen = 0  # the system's time when the newest event came
         self._waiting = None  # what came during the warm-up
+        self._counted: set[tuple[str, str]] = set()  # what the warm-up counted: event and rule
+        self._counted_until = time_ns() // 1000 + _HEARD_OF_LATE_US
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._home = None
@@ -159,6 +162,13 @@ class SecurityMonitor:
     def _count(self, draft: Draft, trackers: tuple[Tracker, ...]) -> None:
         with self._lock:
             self._seen = now = time_ns() // 1000
+            if self._counted:  # one that was read may still be heard of, by a thread that waited
+                event_id = draft["event_id"]
+                trackers = tuple(
+                    t for t in trackers if (event_id, t.rule.name) not in self._counted
+                )
+                if now > self._counted_until:
+                    self._counted.clear()
             changes = self._detector.add(
                 trackers, draft["user_id"], draft.time_us, draft["event_id"], now
             )
@@ -250,10 +260,9 @@ class SecurityMonitor:
 
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
-        counted: set[tuple[str, str]] = set()
         fired: dict[tuple[str, str | None], Alert] = {}
         try:
-            count_past(self._detector, audit.trail, counted)
+            count_past(self._detector, audit.trail, self._counted)
             fired = past_alerts(self._detector, audit.trail)
         except Exception as exc:  # a file that cannot be read: we begin with what could be
             self._fault(exc)
@@ -263,9 +272,7 @@ class SecurityMonitor:
             waiting, self._waiting = self._waiting or [], None
         self._tell(changes)
         for draft in waiting:
-            trackers = self._detector.concerned((draft["operation"], draft["status"])) or ()
-            event_id = draft["event_id"]
-            self._count(draft, tuple(t for t in trackers if (event_id, t.rule.name) not in counted))
+            self._see(draft)
 
 
 def _record(alert: Alert, audit: AuditLogger, cause: Draft | None) -> Draft:

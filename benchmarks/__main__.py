@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-from . import cases, monitor
+from . import cases, monitor, scrape
 from .cases import Comparison, Group, Times
 
-PARTS = ("signals", "run", "log_event", "append", "monitor", "query", "memory", "import")
+PARTS = ("signals", "run", "log_event", "append", "monitor", "query", "scrape", "memory", "import")
 
 
 @dataclass
@@ -235,6 +235,7 @@ def main() -> None:
         "append": cases.append,
         "monitor": monitor.monitor,
         "query": lambda: cases.query(held),
+        "scrape": scrape.scrape(100_000 if quick else scrape.MANY),
     }
     lines: list[Line] = []
     for part in options.only:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import datetime, timedelta
-from datetime import time as time_of_day
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,11 +16,13 @@ import msgspec
 from rich.console import Console
 
 from .cli_alerts import alerts
+from .cli_filters import filters, json_option, path_argument, query_of
 from .cli_hold import hold
-from .cli_privacy import pseudonym, secret_option
+from .cli_privacy import erase, found, keys_option, pseudonym, readable, reader, secret_option
 from .cli_proof import keygen, prove, verify
+from .erasure import Erasure
 from .errors import AxonAuditError
-from .event import AuditEvent, EventStatus, OperationType
+from .event import AuditEvent
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
 from .follow import Follower, age, newest
@@ -31,7 +30,7 @@ from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, local, statistics, user_table
 from .report import summarise
-from .search import search, search_by_writer
+from .search import search_by_writer
 from .version import __version__
 
 __all__ = ["main"]
@@ -64,130 +63,42 @@ def main() -> None:
     """
 
 
-# --- arguments -------------------------------------------------------------------------------
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """An ISO date or time, or a duration before now.
-
-    Args:
-        end: A date alone means its last microsecond, not its first.
-    """
-
-    name = "when"
-
-    def __init__(self, end: bool = False) -> None:
-        self._end = end
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
-        try:
-            return self._parse(str(value).strip()).astimezone()
-        except (ValueError, OverflowError, OSError):
-            self.fail(
-                f"{value!r} is no time: use 2025-01-31, 2025-01-31T10:30, 10:30 (today),"
-                " or 15m, 24h, 7d for that long ago",
-                param,
-                ctx,
-            )
-
-    def _parse(self, text: str) -> datetime:
-        if ago := re.fullmatch(r"(\d+)\s*([smhdw])", text):
-            return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            day = datetime.fromisoformat(text)
-            return (
-                day.replace(hour=23, minute=59, second=59, microsecond=999_999)
-                if (self._end)
-                else day
-            )
-        text = re.sub(r"[zZ]$", "+00:00", text)
-        if re.match(r"\d\d:\d\d", text):
-            return datetime.combine(datetime.now().date(), time_of_day.fromisoformat(text))
-        return datetime.fromisoformat(text)
-
-
-def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callable[..., Any]:
-    names = list(kind.__members__)
-    choice = click.Choice(names, case_sensitive=False)
-    return click.option(name, type=choice, metavar="NAME", help=", ".join(names) + ".")
-
-
-_path = click.argument("path", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_FILTERS = [
-    click.option("--user", metavar="ID", help="Who acted."),
-    click.option("--session", metavar="ID", help="In which session."),
-    _choice("--operation", OperationType),
-    _choice("--status", EventStatus),
-    click.option("--entry", metavar="ID", multiple=True, help="A memory touched; any of several."),
-    click.option("--subject", metavar="ID", help="Whose data, where another user acted."),
-    click.option(
-        "--since", type=_Moment(), help="2025-01-31, 2025-01-31T10:30, 10:30, or 15m, 24h, 7d ago."
-    ),
-    click.option("--until", type=_Moment(end=True), help="Likewise; included."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."),
-    secret_option,
-]
-
-
-def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
-
-
-def _query(filters: dict[str, Any]) -> Query:
-    since, until = filters["since"], filters["until"]
-    if since is not None and until is not None and since > until:
-        msg = f"--since ({local(since)}) is after --until ({local(until)})"
-        raise click.UsageError(msg)
-    return Query.of(
-        operation=filters["operation"],
-        status=filters["status"],
-        user_id=filters["user"],
-        session_id=filters["session"],
-        subject_id=filters["subject"],
-        entry_ids=filters["entry"] or None,
-        start_time=since,
-        end_time=until,
-        limit=filters["limit"],
-    ).under(filters["pseudonyms"])
-
-
 # --- commands --------------------------------------------------------------------------------
 
 
 @main.command()
-@_path
-@_filters
-@_json
-def query(path: Path, as_json: bool, **filters: Any) -> None:
+@path_argument
+@filters
+@json_option
+def query(path: Path, as_json: bool, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
-    With --json: one event a line, the bytes as recorded. Times without a zone are local.
+    With --json: one event a line, the bytes as recorded, but decrypted where there are
+    keys. Times without a zone are local.
     """
-    asked = _query(filters)
-    found = _Counted(search(path, asked))
-    _print_events(found, as_json)
+    asked = query_of(given)
+    events = _Counted(found(path, asked, given["keys"]))
+    _print_events(events, as_json)
     if not as_json:
-        which = "the newest " if found.count == asked.limit else ""
-        click.echo(which + _events(found.count), err=True)
+        which = "the newest " if events.count == asked.limit else ""
+        click.echo(which + _events(events.count), err=True)
 
 
 @main.command()
-@_path
+@path_argument
 @click.option("--user", metavar="ID", help="This user's events only.")
 @secret_option
-@_json
-def stats(path: Path, user: str | None, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
+@keys_option
+@json_option
+def stats(
+    path: Path, user: str | None, pseudonyms: Pseudonyms | None, keys: Path | None, as_json: bool
+) -> None:
     """Count: success and latency by operation, users.
 
     With --json: one object; durations in milliseconds.
     """
     query = Query.of(user_id=user).under(pseudonyms)
-    summary = summarise(search(path, query, oldest_first=True))
+    summary = summarise(found(path, query, keys, oldest_first=True))
     if as_json:
         _print_json(summary if user is None else {"user_id": user, **summary})
         return
@@ -202,30 +113,34 @@ def stats(path: Path, user: str | None, pseudonyms: Pseudonyms | None, as_json: 
 
 
 @main.command()
-@_path
+@path_argument
 @click.option(
     "-n", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many."
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with those to come, until Ctrl-C.")
-@_json
-def tail(path: Path, count: int, follow: bool, as_json: bool) -> None:
+@keys_option
+@json_option
+def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool) -> None:
     """Print the newest events, and those to come.
 
     The newest is the last. --follow goes on from file to file when the journal is sealed.
-    With --json: one event a line, the bytes as recorded.
+    With --json: one event a line, the bytes as recorded, but decrypted where there are keys.
     """
     if not follow:
-        _print_events(reversed(list(search(path, Query(limit=count)))), as_json)
+        _print_events(reversed(list(found(path, Query(limit=count), keys))), as_json)
         return
+    erasure = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
-        _print_events(reversed(newest(follower.poll(), count)), as_json)
+        events = reversed(newest(follower.poll(), count))
+        _print_events(readable(erasure, events), as_json)
         while True:
             time.sleep(_POLL_S)
-            _print_events(sorted(follower.poll(), key=age), as_json, header=False)
+            new = sorted(follower.poll(), key=age)
+            _print_events(readable(erasure, new), as_json, header=False)
 
 
 @main.command()
-@_path
+@path_argument
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--format",
@@ -234,10 +149,17 @@ def tail(path: Path, count: int, follow: bool, as_json: bool) -> None:
     help="Default: as OUT ends, else json.",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@_filters
-@_json
+@click.option("--decrypt", is_flag=True, help="Write readable what there are keys for.")
+@filters
+@json_option
 def export(
-    path: Path, out: Path, form: str | None, force: bool, as_json: bool, **filters: Any
+    path: Path,
+    out: Path,
+    form: str | None,
+    force: bool,
+    decrypt: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Write events to a file, as JSON, JSON lines, CSV or OTLP.
 
@@ -247,14 +169,15 @@ def export(
     lines, for a collector's otlpjsonfile receiver (OTEL_SERVICE_NAME and
     OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all.
     """
-    asked = _query(filters)
+    asked = query_of(given)
     name = form or out.suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
     _check_target(out, path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, out.resolve())
+        written = _export_otlp(path, asked, out.resolve(), reader(path, given["keys"]))
     else:
-        events: Any = search(path, asked, oldest_first=asked.limit is None)
+        keys, oldest = given["keys"], asked.limit is None
+        events: Any = found(path, asked, keys, as_recorded=not decrypt, oldest_first=oldest)
         if asked.limit is not None:
             events = reversed(list(events))
         written = export_events(events, out.resolve(), name)
@@ -264,14 +187,16 @@ def export(
         click.echo(f"{_events(written)} written to {out}")
 
 
-def _export_otlp(path: Path, asked: Query, out: Path) -> int:
+def _export_otlp(path: Path, asked: Query, out: Path, erasure: Erasure | None) -> int:
     from opentelemetry.sdk.resources import Resource
 
-    found: Any = search_by_writer(path, asked)
+    events: Any = search_by_writer(path, asked if erasure is None else erasure.asking(asked))
+    if erasure is not None:
+        events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
     if asked.limit is not None:
-        found = deque(found, maxlen=asked.limit)
+        events = deque(events, maxlen=asked.limit)
     directory = path if path.is_dir() else path.parent
-    return export_otlp(found, directory, out, Resource.create().attributes)
+    return export_otlp(events, directory, out, Resource.create().attributes)
 
 
 @main.command()
@@ -293,7 +218,7 @@ def _export_otlp(path: Path, asked: Query, out: Path) -> int:
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for all addresses.")
 @click.option("--otlp", is_flag=True, help="Ship to the collector at OTEL_EXPORTER_OTLP_ENDPOINT.")
-@_json
+@json_option
 def demo(
     text: TextIO | None,
     output: Path,
@@ -388,5 +313,5 @@ class _Counted:
             yield event
 
 
-for _command in (keygen, verify, prove, hold, pseudonym, alerts):
+for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts):
     main.add_command(_command)

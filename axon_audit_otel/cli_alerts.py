@@ -11,12 +11,13 @@ from typing import Any
 import click
 import msgspec
 
+from .cli_privacy import found as found_in
+from .cli_privacy import keys_option
 from .detect import Alert, Detector
 from .event import format_time, to_microseconds
 from .query import Query
 from .render import local, plain
 from .rules import DEFAULT_RULES
-from .search import search
 from .units import seconds
 
 __all__ = ["alerts"]
@@ -34,15 +35,16 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
+@keys_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def alerts(path: Path, last: timedelta | None, as_json: bool) -> None:
+def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool) -> None:
     """Look for what looks wrong: many deletions, failures, exports.
 
     The default rules of SecurityMonitor, over the events at PATH: more than 100 deletions in
     an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
     """
     since = None if last is None else datetime.now(timezone.utc) - last
-    found = sorted(_found(path, Query.of(start_time=since)), key=lambda alert: alert.since)
+    found = sorted(_found(path, Query.of(start_time=since), keys), key=lambda alert: alert.since)
     if as_json:
         content = [_facts(alert) for alert in found]
         click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
@@ -53,10 +55,10 @@ def alerts(path: Path, last: timedelta | None, as_json: bool) -> None:
     click.echo(f"{len(found):,} alert{'' if len(found) == 1 else 's'}", err=True)
 
 
-def _found(path: Path, query: Query) -> Iterator[Alert]:
+def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:
     """Every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
-    for event in search(path, query, oldest_first=True):
+    for event in found_in(path, query, keys, oldest_first=True):
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
             moment = to_microseconds(event.timestamp)

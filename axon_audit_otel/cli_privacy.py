@@ -1,17 +1,26 @@
-"""What the command line needs of privacy: the key of pseudonyms, and the command pseudonym."""
+"""What the command line needs of privacy: the secret of pseudonyms, the keys of users."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from prometheus_client import CollectorRegistry
 
-from .config import Settings, parse_secret
+from .config import Settings, parse_keys, parse_secret
+from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
+from .event import AuditEvent
 from .privacy import identifier
 from .pseudonym import Pseudonyms
+from .query import Query
+from .render import plain
+from .search import search
 
-__all__ = ["pseudonym", "secret_option"]
+__all__ = ["erase", "found", "keys_option", "pseudonym", "readable", "reader"]
+__all__ += ["secret_option"]
 
 
 def _secret(_ctx: Any, _param: Any, value: str | None) -> Pseudonyms | None:
@@ -32,6 +41,117 @@ secret_option = click.option(
     callback=_secret,
     help="The secret that the ids were hashed with.",
 )
+
+
+def _keys(_ctx: Any, _param: Any, value: str | None) -> Path | None:
+    try:
+        place = parse_keys(value) if value else None
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from None
+    return place if isinstance(place, Path) else None
+
+
+#: The place of the keys that personal data is encrypted with.
+keys_option = click.option(
+    "--keys",
+    metavar="DIR",
+    envvar=Settings.variable("erasable"),
+    callback=_keys,
+    help="The keys that personal data is encrypted with. Default: PATH.keys.",
+)
+
+
+def reader(path: Path, keys: Path | None) -> Erasure | None:
+    """What makes the events at *path* readable; None where they are, or there are no keys.
+
+    Raises:
+        ArchiveError: If *keys* are not those of the archive.
+    """
+    directory = path if path.is_dir() else path.parent
+    number, place = keyring_of(directory), keys or keys_of(directory)
+    if keys is None and not place.is_dir():
+        if number is not None:
+            where = f"the keys (keyring {number}) are not in {str(place)!r}"
+            click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
+        return None
+    return Erasure.for_reading(directory, place)
+
+
+def found(
+    path: Path, query: Query, keys: Path | None, *, as_recorded: bool = False, **options: Any
+) -> Iterator[AuditEvent]:
+    """What `search` finds, as far as there are keys: readable, or *as_recorded*.
+
+    Raises:
+        ArchiveError: As `search`, or if the keys cannot be used.
+    """
+    erasure = reader(path, keys)
+    if erasure is None:
+        return search(path, query, **options)
+    events = erasure.read(query, lambda asked: search(path, asked, **options))
+    return map(recorded if as_recorded else decrypted, events)
+
+
+def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
+    """*events* as far as there are keys."""
+    return events if erasure is None else map(decrypted, map(erasure.reveal, events))
+
+
+@click.command()
+@click.argument("user")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@keys_option
+@secret_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def erase(
+    user: str, path: Path, keys: Path | None, pseudonyms: Pseudonyms | None, as_json: bool
+) -> None:
+    """Make a user's personal data unreadable, for ever.
+
+    Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
+    The files stay as they are: verify and proofs hold. That it was done is recorded there,
+    without the name. Applications may go on meanwhile. Copies of the keys bring it back.
+    """
+    place = keys or keys_of(path)
+    forms = [user, *(pseudonyms.aliases("user_id", identifier(user)) if pseudonyms else ())]
+    if not place.is_dir():
+        msg = f"there are no keys in {str(place)!r}: what is in {str(path)!r} cannot be erased"
+        raise click.ClickException(msg)
+    erasure = Erasure.for_reading(path, place)
+    done = any(erasure.keys.knows(identifier(form)) for form in forms)
+    if done:
+        _erase(user, path, place, pseudonyms)
+    clear = _is_in_clear(path, user, pseudonyms)
+    if as_json:
+        click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))
+    elif done:
+        click.echo(f"erased: what is recorded of {plain(user)!r} can no longer be read")
+    if clear:
+        words = "there are events with that id in clear, from before erasable= was switched on"
+        click.echo(f"{words}: these stay", err=True)
+    if not done:
+        msg = f"no key for {plain(user)!r}: erased before, or never recorded"
+        raise click.ClickException(msg)
+
+
+def _erase(user: str, path: Path, place: Path, pseudonyms: Pseudonyms | None) -> None:
+    from .logger import AuditLogger  # takes its time
+
+    with AuditLogger(
+        name="erasure",
+        auto_export_path=path,
+        erasable=place,
+        pseudonymize=pseudonyms,
+        registry=CollectorRegistry(),
+    ) as audit:
+        audit.erase_user(user)
+
+
+def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None) -> bool:
+    """Whether an event that is not encrypted names the user."""
+    acting = Query.of(user_id=user, limit=1).under(pseudonyms)
+    concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
+    return any(True for query in (acting, concerned) for _ in search(path, query))
 
 
 @click.command()

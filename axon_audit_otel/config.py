@@ -119,6 +119,12 @@ def _signing_key(value: Any) -> SigningKey:
         raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
 
 
+def parse_keys(value: Any) -> Path | bool:
+    with suppress(ValueError):
+        return _flag(value)
+    return _path(value) or False
+
+
 def parse_secret(value: Any) -> Pseudonyms:
     if isinstance(value, Pseudonyms):
         return value
@@ -253,6 +259,11 @@ class Settings:
         parse_secret,
         "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
     )
+    erasable: Path | bool = _setting(
+        False,
+        parse_keys,
+        "encrypt personal data, so that `erase_user` can: `true`, or the keys' place",
+    )
     redact_pii: bool = _setting(
         True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
     )
@@ -295,6 +306,15 @@ class Settings:
 
     def _check(self) -> None:
         """What goes with what."""
+        archive, keys = self.auto_export_path, self.erasable
+        if keys is True and archive is None:
+            msg = "erasable=True: keys lie beside the archive, and there is none; give their place"
+            raise AuditConfigError(msg)
+        if archive is not None and isinstance(keys, Path):
+            place = keys.resolve()
+            if archive.resolve() in (place, *place.parents):
+                msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
+                raise AuditConfigError(msg)
         most, kept = self.max_archive_bytes, self.retention
         if most is not None and most < (self.max_file_bytes or 0):
             msg = f"max_archive_bytes={most} has no room for a file of {self.max_file_bytes}"

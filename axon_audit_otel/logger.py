@@ -20,9 +20,11 @@ from . import event as _event
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter
+from .erasure import recorded
 from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
+from .hold import holds
 from .privacy import identifier
 from .query import Query, activity
 from .trail import Trail
@@ -66,6 +68,9 @@ class AuditLogger:
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
         redact: A function from text to text for every free text that is recorded.
         redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        erasable: Encrypt personal data in the trail, so that `erase_user` can make it
+            unreadable. True: with keys in a directory beside the archive, ``audit_logs.keys``;
+            a path: with keys there. Default False.
         pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
@@ -100,6 +105,7 @@ class AuditLogger:
         capture_content: bool | str | None = None,
         redact: Callable[[str], str] | None = None,
         redact_pii: bool | None = None,
+        erasable: bool | Path | str | None = None,
         pseudonymize: Any = None,
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
@@ -123,6 +129,7 @@ class AuditLogger:
                 "capture_content": capture_content,
                 "redact": redact,
                 "redact_pii": redact_pii,
+                "erasable": erasable,
                 "pseudonymize": pseudonymize,
                 "max_file_bytes": max_file_bytes,
                 "max_file_age": max_file_age,
@@ -231,7 +238,7 @@ class AuditLogger:
             # It speaks of the operation that runs: one operation, one event.
             running_now.merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
-        event = _event.decode(self.emit(draft))
+        event = self.trail.event(self.emit(draft), draft)
         if self.trail.settles:
             await self.settle()
         if self.trail.blocks and not self.trail.is_kept:
@@ -303,6 +310,50 @@ class AuditLogger:
         if of_the_sdk and not self.settings.capture_content.on_events:
             return None
         return self.trail.privacy.text(str(message))
+
+    # --- erasure ---------------------------------------------------------------------------
+
+    def erase_user(self, user_id: str) -> bool:
+        """Make a user's personal data in the trail unreadable for ever (GDPR Art. 17).
+
+        Destroys the key that the ids, sessions, metadata and messages of that user's events
+        are encrypted with, in this process and all others, in memory and in files. The files
+        are not changed: `verify`, proofs and checkpoints hold. That it was done is an event,
+        without the name. It can be repeated if it was interrupted.
+
+        Returns:
+            Whether there was anything to erase.
+
+        Raises:
+            AuditConfigError: If the trail is not `erasable`.
+            InvalidEventError: If *user_id* is no text.
+            ArchiveError: If the archive is on hold, or a key may still be there: try again.
+            AuditUnavailableError: If it was done, but could not be recorded.
+        """
+        user = _checked_id("user_id", user_id)
+        erasure, pseudonyms = self.trail.erasure, self.trail.pseudonyms
+        archive = self.settings.auto_export_path
+        if erasure is None:
+            msg = "erase_user: without erasable=True, personal data is not encrypted"
+            raise AuditConfigError(msg)
+        if held := archive is not None and archive.is_dir() and holds(archive):
+            msg = f"{str(archive)!r} is on hold ({', '.join(held)}): nothing in it is erased"
+            raise ArchiveError(msg)
+        forms = [user, *(pseudonyms.aliases("user_id", user) if pseudonyms else ())]
+        actor, _ = _identity(None, None)
+        if actor is not None and pseudonyms is not None:
+            actor = pseudonyms.user(actor)
+        try:
+            tokens = [token for form in forms for token in erasure.keys.destroy(form)]
+            if tokens:
+                self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
+                self.trail.settle_now()
+                for form in forms:
+                    erasure.keys.forget(form)
+        except OSError as exc:
+            msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
+            raise ArchiveError(msg) from exc
+        return bool(tokens)
 
     # --- queries ---------------------------------------------------------------------------
 
@@ -472,7 +523,7 @@ class AuditLogger:
         """
         events = await self.get_events(start_time=start_time, end_time=end_time)
         path = Path(file_path)
-        text = msgspec.json.format(msgspec.json.encode([e.to_dict() for e in events]))
+        text = msgspec.json.format(msgspec.json.encode([recorded(e).to_dict() for e in events]))
         write_file([text, b"\n"], path)
         return len(events)
 

@@ -24,7 +24,7 @@ DURATION_BUCKETS = (
 )
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
-    *("record", "emit", "encode", "redact", "metrics"),
+    *("record", "emit", "encode", "keys", "redact", "metrics"),
     *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.

@@ -159,7 +159,7 @@ class Operation:
         if self.trail.pseudonyms is not None:
             self.trail.pseudonyms.apply(facts)
         try:
-            self.trail.admit(self._event_id, _event.encode_fields(facts))
+            self.trail.admit(self._event_id, facts)
         except OSError as exc:
             msg = f"{self.kind.name} refused: it cannot be recorded ({exc})"
             refusal = AuditUnavailableError(msg)

@@ -106,7 +106,8 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     record = log_record.log_record
     record.__dict__[_SEEN] = _BY_US
     record.body = event.encoded.decode()
-    attributes = attributes_of(event, trail.name)
+    told: Mapping[str, Any] = event if trail.erasure is None else msgspec.json.decode(event.encoded)
+    attributes = attributes_of(told, trail.name)
     add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.stream)
     limits = log_record.limits
     most = limits.max_log_record_attributes

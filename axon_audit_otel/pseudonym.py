@@ -9,11 +9,13 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache, partial
 from typing import Any
 
 __all__ = ["PREFIX", "Pseudonyms"]
 
 PREFIX = "hmac-sha256:"  # of every pseudonym
+_KEPT = 4096  # pseudonyms in memory
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
 _PSEUDONYM = re.compile(re.escape(PREFIX) + "[0-9a-f]{32}")
 
@@ -44,6 +46,8 @@ class Pseudonyms:
 
     def __init__(self, *keys: bytes) -> None:
         self._keys = keys
+        self._users = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"user:"))
+        self._sessions = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"session:"))
 
     def __repr__(self) -> str:
         return "<secret>"
@@ -55,11 +59,11 @@ class Pseudonyms:
 
     def user(self, user_id: str) -> str:
         """The pseudonym of a user, acting or concerned."""
-        return _pseudonym(self._keys[0], b"user:", user_id)
+        return self._users(user_id)
 
     def session(self, session_id: str) -> str:
         """The pseudonym of a session. A session named like a user has another one."""
-        return _pseudonym(self._keys[0], b"session:", session_id)
+        return self._sessions(session_id)
 
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
         """What may stand for *value* in that field of an event, under any of the secrets."""
@@ -76,12 +80,15 @@ class Pseudonyms:
             foreign: It may carry pseudonyms already, which stay.
         """
         masks: list[tuple[str, str]] = []
-        for field in ("user_id", "subject_id", "session_id"):
+        for field, pseudonym_of in (
+            ("user_id", self._users),
+            ("subject_id", self._users),
+            ("session_id", self._sessions),
+        ):
             real = draft.get(field)
-            if real is not None and not (foreign and _PSEUDONYM.fullmatch(real)):
-                make = self.session if field == "session_id" else self.user
-                draft[field] = make(real)
-                masks.append((real, draft[field]))
+            if real and not (foreign and _PSEUDONYM.fullmatch(real)):
+                draft[field] = hidden = pseudonym_of(real)
+                masks.append((real, hidden))
         mask = _Mask(masks)
         if draft.get("metadata"):
             draft["metadata"] = self._hidden(draft["metadata"], mask)
@@ -108,8 +115,10 @@ class Pseudonyms:
             name = key.lower()
             if name in _USERS or name in _SESSIONS:
                 result[key] = self._named(item, name in _SESSIONS, mask)
-            else:
+            elif isinstance(item, (str, list, dict)):
                 result[mask.text(key)] = self._hidden(item, mask)
+            else:
+                result[mask.text(key)] = item
         return result
 
     def _named(self, value: Any, session: bool, mask: _Mask) -> Any:
@@ -136,23 +145,40 @@ class _Mask:
     """
 
     def __init__(self, masks: list[tuple[str, str]]) -> None:
-        longest_first = sorted(masks, key=lambda mask: -len(mask[0]))
-        self._pseudonyms = [pseudonym for real, pseudonym in longest_first if real]
-        patterns = [f"({_whole(real)})" for real, _ in longest_first if real]
-        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+        self._masks = sorted(masks, key=_length, reverse=True) if len(masks) > 1 else masks
+        self._heads = [_head(real).lower() for real, _ in self._masks]
+        self._pattern: re.Pattern[str] | None = None
 
     def text(self, text: str) -> str:
         """*text* without the ids."""
-        return text if self._pattern is None else self._pattern.sub(self._pseudonym, text)
+        lower = text.lower()
+        for head in self._heads:
+            if head in lower:
+                break
+        else:
+            return text  # most of them
+        if self._pattern is None:
+            patterns = (f"({_whole(real)})" for real, _ in self._masks)
+            self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
+        return self._pattern.sub(self._pseudonym, text)
 
     def _pseudonym(self, match: re.Match[str]) -> str:
         assert match.lastindex is not None
-        return self._pseudonyms[match.lastindex - 1]
+        return self._masks[match.lastindex - 1][1]
+
+
+def _length(mask: tuple[str, str]) -> int:
+    return len(mask[0])
+
+
+def _head(real: str) -> str:
+    """An id as far as it was not cut."""
+    return _CUT.sub("", real) if real.endswith("]") else real
 
 
 def _whole(real: str) -> str:
     """A pattern for an id as a whole; for one that was cut, for all that begins like it."""
-    head = _CUT.sub("", real)
+    head = _head(real)
     before = r"(?<![A-Za-z0-9])" if _is_word(head[:1]) else ""
     if head != real:
         return before + re.escape(head) + r"\S*"

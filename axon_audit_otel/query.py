@@ -102,9 +102,8 @@ class Query:
             "session_id": self.session_id,
             "subject_id": self.subject_id,
         }
-        others = dict(self.aliases)
         return {
-            name: (str(value), *others.get(name, ()))
+            name: (str(value), *(also for f, more in self.aliases if f == name for also in more))
             for name, value in wanted.items()
             if value is not None
         }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import semconv
-from .pseudonym import PREFIX
+from . import keyring, pseudonym, semconv
 
 __all__ = ["SEVERITY", "add_place", "attributes_of"]
 
+_HIDDEN = (pseudonym.PREFIX, keyring.PREFIX)
 #: Severity number and text (of OpenTelemetry's logs data model) by status.
 SEVERITY = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
 # The draft knows success, failure and unknown; PARTIAL is neither of the first two.
@@ -30,7 +30,7 @@ def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
         semconv.AUDIT_ACTOR_TYPE: "user" if user_id else "system",
     }
     if user_id is not None:
-        user = semconv.USER_HASH if user_id.startswith(PREFIX) else semconv.USER_ID
+        user = semconv.USER_HASH if user_id.startswith(_HIDDEN) else semconv.USER_ID
         attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
     if event["session_id"] is not None:
         attributes[semconv.SESSION_ID] = event["session_id"]

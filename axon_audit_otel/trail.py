@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from . import event as _event
 from .buffer import Buffer
 from .config import Settings
+from .erasure import Erasure
 from .event import AuditEvent, Draft
 from .keeper import Clock, Keeper
 from .manifest import trail_id
@@ -61,6 +62,9 @@ class Trail:
         self.pseudonyms = settings.pseudonymize
         if self.pseudonyms is not None and self.pseudonyms.weak:
             _logger.warning("audit trail %r: pseudonymize= is short enough to be guessed", name)
+        self.erasure: Erasure | None = None
+        if settings.erasable is not False:
+            self.erasure = Erasure.of(settings, lambda exc: (f := fault()) and f("keys", exc))
         self._buffer = Buffer(settings.max_events)
         self._lock = threading.Lock()
         self._head: bytes | None = None  # hash of the newest event
@@ -76,6 +80,8 @@ class Trail:
             self._head = self._keeper.open(self._buffer, self._lock)
             self.stream = self._keeper.stream
             self._tell_recoveries()
+            if self.erasure is not None:
+                self.erasure.mark(settings.auto_export_path)
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
         if hasattr(os, "register_at_fork"):
@@ -91,17 +97,21 @@ class Trail:
         journal. Never raises for a fault of the archive: that is counted, and the events
         follow when it works again, as long as memory holds them.
         """
-        # A copy: what the encoder gives keeps up to a third more memory than it needs.
-        payload = self._encode(draft)[:-1]
+        payload = self._encode(draft)
+        fields: Mapping[str, Any] = draft
+        if self.erasure is not None:
+            fields = self.erasure.sealed(draft)
+            payload = _event.encode_fields(fields)
+        payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
         with self._lock:
-            line = self._append(draft, payload)
+            line = self._append(draft, payload, fields)
             if self._keeper is not None and self._keeper.lost:
                 self._tell_losses(self._keeper)
         if self._clock is None and self._keeper is not None and self._keeper.needs_clock:
             self._clock = Clock(ref(self), _TICK_S)
         return line
 
-    def _append(self, draft: Draft, payload: bytes) -> bytes:
+    def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
         if keeper is not None and keeper.archive is None:
             self._reopen(keeper)
@@ -113,7 +123,7 @@ class Trail:
             if keeper is None or buffer.first > keeper.archived:
                 self.metrics.evicted.inc()
             held -= 1
-        buffer.append(payload, self._head, draft.time_us, draft)
+        buffer.append(payload, self._head, draft.time_us, fields)
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
         if not self.stream:
@@ -129,7 +139,7 @@ class Trail:
     def _own(self, status: str, **facts: Any) -> None:
         """An event about the trail itself."""
         draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
-        draft.encoded = self._append(draft, _event.encode_fields(draft)[:-1])
+        draft.encoded = self._append(draft, _event.encode_fields(draft)[:-1], draft)
 
     def _tell_losses(self, keeper: Keeper) -> None:
         lost, keeper.lost = keeper.lost, []
@@ -182,6 +192,8 @@ class Trail:
 
     def end(self) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come."""
+        if self.erasure is not None:
+            self.erasure.keys.save()
         if self._keeper is None:
             return
         try:
@@ -229,6 +241,8 @@ class Trail:
     @property
     def is_kept(self) -> bool:
         """Whether every event is in a file (or none is asked for)."""
+        if self.erasure is not None and not self.erasure.keys.is_saved:
+            return False
         return self._keeper is None or self._keeper.archived >= self._buffer.next - 1
 
     @property
@@ -236,17 +250,19 @@ class Trail:
         """The archive's newest failure, in words."""
         return "" if self._keeper is None else self._keeper.why
 
-    def admit(self, event_id: str, intent: bytes) -> None:
+    def admit(self, event_id: str, intent: Mapping[str, Any]) -> None:
         """Journal what is about to be done (``on_failure="block"``).
 
         Raises:
             OSError: If that, or what was done before, cannot be recorded.
         """
+        if self.erasure is not None:
+            intent = self.erasure.intent(intent)
         if self._keeper is not None:
             with self._lock:
                 if self._keeper.archive is None:
                     self._reopen(self._keeper)
-                self._keeper.admit(self._buffer, event_id, intent)
+                self._keeper.admit(self._buffer, event_id, _event.encode_fields(intent))
 
     def done(self, event_id: str) -> None:
         """An admitted operation has ended."""
@@ -309,6 +325,8 @@ class Trail:
         self._lock = threading.Lock()
         self._buffer = Buffer(self.settings.max_events)
         self._head, self._clock, self.stream = None, None, ""
+        if self.erasure is not None:
+            self.erasure.keys.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.after_fork(self._lock)
@@ -334,6 +352,11 @@ class Trail:
     def search(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
         query = query.under(self.pseudonyms)
+        return (
+            self._search(query) if self.erasure is None else self.erasure.read(query, self._search)
+        )
+
+    def _search(self, query: Query) -> Iterator[AuditEvent]:
         with self._lock:
             numbers = self._buffer.candidates(
                 query.keys, query.entry_ids, query.start_us, query.end_us
@@ -346,10 +369,19 @@ class Trail:
         Raises:
             ArchiveError: If a file cannot be read.
         """
+        query = query.under(self.pseudonyms)
+        found = self._search_all
+        return found(query) if self.erasure is None else self.erasure.read(query, found)
+
+    def event(self, line: bytes, draft: Draft) -> AuditEvent:
+        """The event that was made of *draft*, from its bytes."""
+        event = _event.decode(line)
+        return event if self.erasure is None else self.erasure.as_given(event, draft)
+
+    def _search_all(self, query: Query) -> Iterator[AuditEvent]:
         directory, keeper = self.settings.auto_export_path, self._keeper
         if directory is None or keeper is None:
-            return self.search(query)
-        query = query.under(self.pseudonyms)
+            return self._search(query)
         with self._lock:
             writer = "" if keeper.archive is None else keeper.archive.writer
             before = self._buffer.first

@@ -12,11 +12,11 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "sequence", "units", "verdict", "zstd"},
-    {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_json"},
+    {"event", "privacy", "pseudonym", "keyring", "chain", "checkpoint", "otlp_json"},
     {"record"},
     {"config", "otlp", "rules", "witness"},
     {"context", "detect", "buffer", "query", "metrics", "manifest"},
-    {"files", "sieve"},
+    {"files", "sieve", "erasure"},
     {"origin"},
     {"archive", "follow", "export", "hold", "search", "scan", "ledger"},
     {"arrival", "attest", "commit", "segments", "proof", "retention"},
@@ -34,7 +34,8 @@ LAYERS = [
     {"scenario", "render"},
     {"report"},
     {"cli_ship"},
-    {"demo", "cli_alerts", "cli_hold", "cli_privacy", "cli_proof"},
+    {"demo", "cli_hold", "cli_privacy", "cli_proof"},
+    {"cli_alerts", "cli_filters"},
     {"cli"},
     {"__main__"},
 ]

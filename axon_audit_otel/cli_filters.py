@@ -1,0 +1,109 @@
+"""What the commands that read events take: a path, filters, keys; and the query that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .cli_privacy import keys_option, secret_option
+from .event import EventStatus, OperationType
+from .query import Query
+from .render import local
+
+__all__ = ["filters", "json_option", "path_argument", "query_of"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """An ISO date or time, or a duration before now.
+
+    Args:
+        end: A date alone means its last microsecond, not its first.
+    """
+
+    name = "when"
+
+    def __init__(self, end: bool = False) -> None:
+        self._end = end
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        try:
+            return self._parse(str(value).strip()).astimezone()
+        except (ValueError, OverflowError, OSError):
+            self.fail(
+                f"{value!r} is no time: use 2025-01-31, 2025-01-31T10:30, 10:30 (today),"
+                " or 15m, 24h, 7d for that long ago",
+                param,
+                ctx,
+            )
+
+    def _parse(self, text: str) -> datetime:
+        if ago := re.fullmatch(r"(\d+)\s*([smhdw])", text):
+            return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            day = datetime.fromisoformat(text)
+            return (
+                day.replace(hour=23, minute=59, second=59, microsecond=999_999)
+                if (self._end)
+                else day
+            )
+        text = re.sub(r"[zZ]$", "+00:00", text)
+        if re.match(r"\d\d:\d\d", text):
+            return datetime.combine(datetime.now().date(), time_of_day.fromisoformat(text))
+        return datetime.fromisoformat(text)
+
+
+def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callable[..., Any]:
+    names = list(kind.__members__)
+    choice = click.Choice(names, case_sensitive=False)
+    return click.option(name, type=choice, metavar="NAME", help=", ".join(names) + ".")
+
+
+path_argument = click.argument("path", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_FILTERS = [
+    click.option("--user", metavar="ID", help="Who acted."),
+    click.option("--session", metavar="ID", help="In which session."),
+    _choice("--operation", OperationType),
+    _choice("--status", EventStatus),
+    click.option("--entry", metavar="ID", multiple=True, help="A memory touched; any of several."),
+    click.option("--subject", metavar="ID", help="Whose data, where another user acted."),
+    click.option(
+        "--since", type=_Moment(), help="2025-01-31, 2025-01-31T10:30, 10:30, or 15m, 24h, 7d ago."
+    ),
+    click.option("--until", type=_Moment(end=True), help="Likewise; included."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."),
+    secret_option,
+    keys_option,
+]
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def query_of(given: dict[str, Any]) -> Query:
+    since, until = given["since"], given["until"]
+    if since is not None and until is not None and since > until:
+        msg = f"--since ({local(since)}) is after --until ({local(until)})"
+        raise click.UsageError(msg)
+    return Query.of(
+        operation=given["operation"],
+        status=given["status"],
+        user_id=given["user"],
+        session_id=given["session"],
+        subject_id=given["subject"],
+        entry_ids=given["entry"] or None,
+        start_time=since,
+        end_time=until,
+        limit=given["limit"],
+    ).under(given["pseudonyms"])

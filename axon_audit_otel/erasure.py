@@ -1,0 +1,329 @@
+"""Personal data that can be erased later: encrypted when recorded, readable while its key exists.
+
+An event of a user is recorded so (``erasable=``)::
+
+    "user_id":"erasable:<token>:<the id, encrypted>","session_id":null,
+    "metadata":{"erasable":"<session, metadata and error message, encrypted>"}
+
+That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Of
+an event with an actor and a subject the rest needs both keys: it is about both.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .config import Settings
+from .errors import ArchiveError
+from .event import AuditEvent, Draft, OperationType, draft, encode
+from .keyring import Keyring, User, name_of, token_in
+from .merkle import leaf_hash
+from .query import Query
+
+__all__ = ["Erasure", "decrypted", "keyring_of", "keys_of", "recorded"]
+
+_BOX = "erasable"
+_MARK = ".keyring"  # in an archive: which keyring's tokens it has
+_NONCE = 12
+_PADDING = 64
+
+_PERSONAL = ("user_id", "subject_id", "session_id", "metadata", "error_message")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """An event with its personal data readable. Its bytes and its hash are as recorded."""
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, AuditEvent.__name__, 1)
+
+    def to_json(self) -> bytes:
+        return encode(recorded(self))
+
+    @property
+    def hash(self) -> str:
+        return leaf_hash(self.to_json()).hex()
+
+
+class _Box(msgspec.Struct):
+    """What is encrypted besides the ids."""
+
+    session_id: str | None = None
+    metadata: dict[str, Any] = {}
+    error_message: str | None = None
+
+
+_box_in = msgspec.json.Decoder(_Box).decode
+
+
+def keyring_of(archive: Path) -> str | None:
+    """The number of the keyring that an archive's events need, if any does."""
+    with suppress(OSError):
+        return (archive / _MARK).read_text("ascii", "replace").strip() or None
+    return None
+
+
+def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring:
+    if number not in (None, keys.number.hex()):
+        msg = (
+            f"{str(keys.directory)!r} is keyring {keys.number.hex()}, but the events in"
+            f" {str(archive)!r} need keyring {number}"
+        )
+        raise ArchiveError(msg)
+    return keys
+
+
+def is_erasure(fields: Mapping[str, Any]) -> bool:
+    """Whether they are those of the event that tells of an erasure."""
+    own: bool = fields["operation"] == "AUDIT" and fields["metadata"].get("record") == "erasure"
+    return own
+
+
+def recorded(event: AuditEvent) -> AuditEvent:
+    """*event* as it was recorded, if `Erasure.reveal` made it readable."""
+    kept: AuditEvent = getattr(event, "__dict__", {}).get("recorded", event)
+    return kept
+
+
+def decrypted(event: AuditEvent) -> AuditEvent:
+    """*event* as an event of its own, whose bytes are readable too."""
+    return event if recorded(event) is event else AuditEvent(**msgspec.structs.asdict(event))
+
+
+def keys_of(archive: Path) -> Path:
+    """Where the keys of an archive are, unless a place is given."""
+    return Path(f"{archive.resolve()}.keys")
+
+
+class Erasure:
+    """Encrypts and decrypts the personal data of events.
+
+    Args:
+        keys: The keys.
+    """
+
+    def __init__(self, keys: Keyring) -> None:
+        self.keys = keys
+
+    @classmethod
+    def of(cls, settings: Settings, fault: Callable[[Exception], object]) -> Erasure:
+        """For a writer, with new keys if its archive has none.
+
+        Args:
+            settings: See `Settings`; `erasable` is not False.
+            fault: Told of a key that could not be written.
+
+        Raises:
+            ArchiveError: If they cannot be used, or are not those of the archive.
+        """
+        archive, place = settings.auto_export_path, settings.erasable
+        if archive is not None and not isinstance(place, Path):
+            place = keys_of(archive)
+        assert isinstance(place, Path)
+        number = None if archive is None else keyring_of(archive)
+        sync = settings.durability == "disk"
+        try:
+            keys = Keyring(place, number is None, sync, fault)
+        except ArchiveError as exc:
+            if number is None or not isinstance(exc.__cause__, FileNotFoundError):
+                raise
+            msg = (
+                f"the keys of {str(archive)!r} (keyring {number}) are not in {str(place)!r}: bring"
+                f" them back, or remove its file {_MARK!r} to begin with new ones"
+            )
+            raise ArchiveError(msg) from exc
+        return cls(_checked(keys, archive, number))
+
+    @classmethod
+    def for_reading(cls, archive: Path, place: Path) -> Erasure:
+        """For a reader of *archive*, with the keys in *place*.
+
+        Raises:
+            ArchiveError: If they cannot be used, or are not those of the archive.
+        """
+        return cls(_checked(Keyring(place, create=False), archive, keyring_of(archive)))
+
+    def mark(self, archive: Path | None) -> None:
+        """Say in *archive* which keyring its events need."""
+        with suppress(OSError):  # it is there, or the archive's own failure is told
+            assert archive is not None
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+            with open(os.open(archive / _MARK, flags, 0o600), "wb") as file:
+                file.write(f"{self.keys.number.hex()}\n".encode())
+
+    # --- recording -------------------------------------------------------------------------
+
+    def sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields of an event as they are recorded; *plain* itself where nobody is named.
+
+        Never raises: what cannot be encrypted is not recorded.
+        """
+        try:
+            return self._sealed(plain)
+        except Exception as exc:
+            self.keys.fault(exc)
+            fields = {**plain, "user_id": None, "session_id": None}
+            fields["metadata"] = {"dropped": "[what could not be encrypted]"}
+            return {k: v for k, v in fields.items() if k not in ("subject_id", "error_message")}
+
+    def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        if is_erasure(plain):  # of whom it tells, there is no name any more
+            return {**plain, **self._named({"user_id": plain["user_id"]})[1], "session_id": None}
+        users, fields = self._named(plain)
+        if not users:
+            return plain
+        box = _Box(fields["session_id"], fields["metadata"], fields.pop("error_message", None))
+        text = _encode(box)
+        padded = text + b" " * (-len(text) % _PADDING)
+        nonce = os.urandom(_NONCE)
+        encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
+        fields["session_id"] = None
+        fields["metadata"] = {_BOX: base64.b64encode(nonce + encrypted).decode()}
+        return fields
+
+    def intent(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The facts of an operation that has not happened yet, without a session.
+
+        Raises:
+            OSError: If a key that they need is in no file.
+        """
+        users, fields = self._named(facts)
+        if users:
+            fields["session_id"] = None
+        if not self.keys.is_saved:
+            raise OSError(5, "a key cannot be written", str(self.keys.directory))
+        return fields
+
+    def _named(self, plain: Mapping[str, Any]) -> tuple[list[User], dict[str, Any]]:
+        """Whose keys an event needs, and its fields with what stands for their ids."""
+        users: list[User] = []
+        fields = dict(plain)
+        for name in ("user_id", "subject_id"):
+            real = fields.get(name)
+            if real is not None:
+                user = self.keys.of(real)
+                fields[name] = user.name
+                if user not in users:
+                    users.append(user)
+        return users, fields
+
+    def event(self, tokens: list[bytes], actor: str | None, trail: object) -> Draft:
+        """The event that tells of an erasure; its subject is what stood for the user."""
+        told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
+        subject = name_of(tokens[0])
+        return draft(
+            "AUDIT", "SUCCESS", user_id=actor, metadata=told, trail=trail, subject_id=subject
+        )
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(
+        self, query: Query, search: Callable[[Query], Iterable[AuditEvent]]
+    ) -> Iterator[AuditEvent]:
+        """What *search* finds for *query*, readable as far as there are keys.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        events = map(self.reveal, search(self.asking(query)))
+        return islice((event for event in events if self.answers(query, event)), query.limit)
+
+    def asking(self, query: Query) -> Query:
+        """What to look for in events as they are recorded; *query* is what is `answers`.
+
+        Sessions are encrypted: whoever asks for one without its user reads every event.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        try:
+            asked = replace(query, aliases=query.aliases + self._aliases(query))
+        except OSError as exc:
+            msg = f"cannot read the keys in {str(self.keys.directory)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
+        return asked if query.session_id is None else replace(asked, session_id=None, limit=None)
+
+    def answers(self, query: Query, event: AuditEvent) -> bool:
+        """Whether an event that was found by `asking`, and is readable, answers *query*."""
+        sessions = query.keys.get("session_id")
+        return sessions is None or event.session_id in sessions
+
+    def _aliases(self, query: Query) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return tuple(
+            (field, tuple(user.name for value in values for user in self.keys.having(value)))
+            for field, values in query.keys.items()
+            if field in ("user_id", "subject_id")
+        )
+
+    def reveal(self, event: AuditEvent) -> AuditEvent:
+        """*event* with what its keys make readable; the event itself where that is nothing."""
+        changes: dict[str, Any] = {}
+        users: list[User | None] = []
+        for field in ("user_id", "subject_id"):
+            name = getattr(event, field)
+            token = token_in(name)
+            if token is not None:
+                user = self.keys.by_token(token)
+                users.append(user)
+                with suppress(InvalidTag, ValueError):
+                    if user is not None:
+                        changes[field] = user.reads(name)
+        if event.operation is OperationType.AUDIT:
+            metadata = {key: self._id(value) for key, value in event.metadata.items()}
+            if metadata != event.metadata:
+                changes["metadata"] = metadata
+        box = event.metadata.get(_BOX)
+        if isinstance(box, str) and len(event.metadata) == 1:
+            known = [user for user in users if user is not None]
+            if known and len(known) == len(users):
+                changes.update(_opened(box, known, event.event_id))
+        return _readable(event, changes) if changes else event
+
+    def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
+        """What `reveal` makes of an event whose fields are still at hand."""
+        if _BOX not in event.metadata or is_erasure(plain):
+            return self.reveal(event)
+        return _readable(event, {name: plain.get(name) for name in _PERSONAL})
+
+    def _id(self, value: Any) -> Any:
+        token = token_in(value) if isinstance(value, str) else None
+        user = None if token is None else self.keys.by_token(token)
+        with suppress(InvalidTag, ValueError):
+            if user is not None:
+                return user.reads(value)
+        return value
+
+
+def _readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
+    readable = _Readable(**{**msgspec.structs.asdict(event), **changes})
+    readable.__dict__["recorded"] = event
+    return readable
+
+
+def _cipher(users: list[User]) -> AESGCM:
+    """What needs the keys of all *users*."""
+    first = users[0]
+    if all(user.token == first.token for user in users):
+        return first.cipher
+    return AESGCM(hashlib.sha256(b"".join(user.key for user in users)).digest())
+
+
+def _opened(box: str, users: list[User], event_id: str) -> dict[str, Any]:
+    with suppress(InvalidTag, ValueError, msgspec.DecodeError):
+        data = base64.b64decode(box)
+        text = _cipher(users).decrypt(data[:_NONCE], data[_NONCE:], event_id.encode())
+        return msgspec.structs.asdict(_box_in(text))
+    return {}

@@ -1,0 +1,388 @@
+"""A key for each user, in files that only their owner reads, until it is destroyed.
+
+A keyring is a directory, beside the archive and never in it::
+
+    keyring         its number, a salt, and one more byte for each erasure
+    3f.keys         records of 48 bytes: a name, and what it stands for
+
+A user's record has a keyed hash of the id for a name, and stands for a random token; the record
+of a token stands for the key. Both are found by their last byte and reading one file, without
+an index in memory. To destroy a key is to overwrite its record, forced to the device. Any number of
+processes share a keyring.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import finalize
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .errors import ArchiveError
+
+try:
+    import fcntl
+except ImportError:  # Windows: no advisory locks
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Keyring", "User", "name_of", "token_in"]
+
+PREFIX = "erasable:"
+
+_RING = "keyring"
+_MAGIC = b"axon-audit keys1"
+_NUMBER, _SALT = 4, 32
+_HEADER = len(_MAGIC) + _NUMBER + _SALT
+_NAME, _VALUE = 16, 32
+_RECORD = _NAME + _VALUE
+_FREE = bytes(_RECORD)
+_PADDING, _END = 32, b"\x01"
+_KEPT = 8192  # users in memory, of some two KB each
+_RETRY_S = 1.0
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
+
+class User(NamedTuple):
+    """A user who can be erased.
+
+    Attributes:
+        token: Random bytes that stand for the user; the first four are the keyring's number.
+        key: The AES-256 key.
+        cipher: AES-GCM with that key.
+        name: What is recorded for the id: the token, and the id encrypted; the same each
+            time. Empty where the id was not known.
+    """
+
+    token: bytes
+    key: bytes
+    cipher: AESGCM
+    name: str = ""
+
+    def reads(self, name: str) -> str:
+        """The id in a `name` of this user.
+
+        Raises:
+            InvalidTag: If it is not this user's.
+        """
+        encrypted = base64.urlsafe_b64decode(name.rpartition(":")[2])
+        text = self.cipher.decrypt(self.token[_NUMBER:], encrypted, None)
+        return text.rstrip(b"\0")[: -len(_END)].decode()
+
+
+def token_in(name: str | None) -> bytes | None:
+    """The token in what may be the `name` of a user."""
+    if name is None or not name.startswith(PREFIX):
+        return None
+    with suppress(ValueError):
+        token = bytes.fromhex(name[len(PREFIX) :].partition(":")[0])
+        return token if len(token) == _NAME else None
+    return None
+
+
+def name_of(token: bytes) -> str:
+    """What is left of a user's `name` when the key is destroyed."""
+    return PREFIX + token.hex()
+
+
+class Keyring:
+    """The keys of users, by id and by token. Thread-safe.
+
+    Args:
+        directory: Where it is.
+        create: Make it if it is not there.
+        sync: Force new keys to the device before they are used.
+        fault: Told of a key that could not be written; memory keeps it, and it is tried again.
+
+    Raises:
+        ArchiveError: If it is not there, or cannot be used.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        create: bool = True,
+        sync: bool = False,
+        fault: Callable[[Exception], object] = lambda exc: None,
+    ) -> None:
+        self.directory = directory
+        self._sync, self.fault = sync, fault
+        self._lock = threading.Lock()
+        self._users: dict[str, User] = {}
+        self._tokens: dict[bytes, User | None] = {}
+        self._unsaved: dict[str, User] = {}
+        self._retry_at = 0.0
+        try:
+            self._open(create)
+        except OSError as exc:
+            msg = f"cannot use the keys in {str(directory)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
+
+    def _open(self, create: bool) -> None:
+        flags = os.O_RDWR | os.O_APPEND | _CLOEXEC
+        if create:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags |= os.O_CREAT
+        try:
+            self._ring = os.open(self.directory / _RING, flags, 0o600)
+        except OSError as exc:
+            if create or exc.errno not in (errno.EACCES, errno.EROFS):
+                raise
+            self._ring = os.open(self.directory / _RING, os.O_RDONLY | _CLOEXEC)
+        finalize(self, os.close, self._ring)
+        with _locked(self._ring):
+            header = os.pread(self._ring, _HEADER, 0)
+            if create and len(header) < _HEADER and _MAGIC.startswith(header[: len(_MAGIC)]):
+                header = _MAGIC + os.urandom(_NUMBER + _SALT)
+                os.ftruncate(self._ring, 0)
+                os.write(self._ring, header)
+                os.fsync(self._ring)
+        if len(header) < _HEADER or not header.startswith(_MAGIC):
+            raise OSError(22, f"{_RING!r} is not the file of a keyring")
+        self.number = header[len(_MAGIC) :][:_NUMBER]
+        self._salt = header[-_SALT:]
+        self._generation = -1  # of what is in memory: the size of that file
+
+    # --- keys ------------------------------------------------------------------------------
+
+    def of(self, user_id: str) -> User:
+        """The user of that id, with a new key if there is none."""
+        self._look()
+        user = self._users.get(user_id)
+        if user is None or self._unsaved:
+            with self._lock:
+                user = self._load(user_id)
+        return user
+
+    def having(self, user_id: str) -> list[User]:
+        """Every key there is for that id: none, one, or several after failures."""
+        with self._lock:
+            unsaved = self._unsaved.get(user_id)
+            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            keys = [(token, key) for token in tokens for key in self._read(token)]
+        found = [_user(token, key, user_id) for token, key in keys]
+        return found if unsaved is None else [*found, unsaved]
+
+    def knows(self, user_id: str) -> bool:
+        """Whether there is anything to destroy or to forget for that id.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        return user_id in self._unsaved or bool(self._read(self._name(user_id)))
+
+    def by_token(self, token: bytes) -> User | None:
+        """The user of that token; None if the key was destroyed, or is on another keyring."""
+        if token[:_NUMBER] != self.number:
+            return None
+        self._look()
+        known = self._tokens  # if a key is destroyed meanwhile, another takes its place
+        if token not in known:
+            with suppress(OSError):
+                keys = self._read(token)
+                _keep(known, token, _user(token, keys[0]) if keys else None)
+        return known.get(token)
+
+    def save(self) -> None:
+        """Write what could not be written before, if that is possible now."""
+        if self._unsaved:
+            with self._lock:
+                self._retry_at = 0.0
+                self._save()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether every key in use is in a file."""
+        return not self._unsaved
+
+    def _look(self) -> None:
+        """Forget what is in memory if a key was destroyed since, here or elsewhere."""
+        status = os.fstat(self._ring)
+        if status.st_size != self._generation or not status.st_nlink:
+            with self._lock:
+                self._users, self._tokens = {}, {}
+                self._generation = status.st_size
+
+    def _load(self, user_id: str) -> User:
+        if self._unsaved:
+            self._save()
+        user = self._unsaved.get(user_id) or self._users.get(user_id)
+        if user is None:
+            try:
+                user = self._stored(user_id)
+            except OSError as exc:
+                self.fault(exc)
+        if user is None:
+            token = self.number + os.urandom(_NAME - _NUMBER)
+            user = _user(token, os.urandom(_VALUE), user_id)
+            _keep(self._unsaved, user_id, user)
+            self._save()
+        _keep(self._users, user_id, user)
+        return user
+
+    def _stored(self, user_id: str) -> User | None:
+        for value in self._read(self._name(user_id)):
+            token = value[:_NAME]
+            for key in self._read(token):
+                return _user(token, key, user_id)
+        return None  # unknown, or an erasure did not come to its end
+
+    def _save(self) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            for user_id, user in list(self._unsaved.items()):
+                self._write(user.token, user.key)
+                self._write(self._name(user_id), user.token + bytes(_VALUE - _NAME))
+                del self._unsaved[user_id]
+        except OSError as exc:
+            self._retry_at = time.monotonic() + _RETRY_S
+            self.fault(exc)
+
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    # --- erasure ---------------------------------------------------------------------------
+
+    def destroy(self, user_id: str) -> list[bytes]:
+        """Destroy the keys of that user; returns their tokens. `forget` completes it.
+
+        Until then the tokens can be found by the id: an erasure that was interrupted is
+        repeated from here.
+
+        Raises:
+            OSError: If a key may still be there.
+        """
+        with self._lock:
+            unsaved = self._unsaved.pop(user_id, None)
+            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            for token in tokens:
+                self._wipe(token)
+            if tokens:
+                os.write(self._ring, b"\n")  # whoever has them in memory forgets them
+            self._users.pop(user_id, None)
+            if unsaved is not None and unsaved.token not in tokens:
+                tokens.append(unsaved.token)
+        return tokens
+
+    def forget(self, user_id: str) -> None:
+        """Remove what says that there was such a user.
+
+        Raises:
+            OSError: If that failed.
+        """
+        with self._lock:
+            self._wipe(self._name(user_id))
+
+    # --- files -----------------------------------------------------------------------------
+
+    def _name(self, user_id: str) -> bytes:
+        text = user_id.encode("utf-8", "backslashreplace")
+        return hashlib.blake2b(text, key=self._salt, digest_size=_NAME).digest()
+
+    def _file(self, name: bytes) -> Path:
+        # The first bytes of a token are the same for all.
+        return self.directory / f"{name[-1]:02x}.keys"
+
+    def _read(self, name: bytes) -> list[bytes]:
+        """What *name* stands for."""
+        try:
+            file = os.open(self._file(name), os.O_RDONLY | _CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            data = _content(file)
+        finally:
+            os.close(file)
+        return [data[at + _NAME : at + _RECORD] for at in _places(data, name)]
+
+    def _write(self, name: bytes, value: bytes) -> None:
+        path = self._file(name)
+        is_new = self._sync and not path.exists()
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        try:
+            with _locked(file):
+                data = _content(file)
+                free = next(_places(data, _FREE), len(data) - len(data) % _RECORD)
+                if os.pwrite(file, name + value, free) != _RECORD:
+                    raise OSError(28, os.strerror(28))
+            if self._sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        if is_new:
+            _sync_directory(self.directory)
+
+    def _wipe(self, name: bytes) -> None:
+        try:
+            file = os.open(self._file(name), os.O_RDWR | _CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            with _locked(file):
+                for at in list(_places(_content(file), name)):
+                    os.pwrite(file, _FREE, at)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _user(token: bytes, key: bytes, user_id: str | None = None) -> User:
+    cipher = AESGCM(key)
+    if user_id is None:
+        return User(token, key, cipher)
+    text = user_id.encode("utf-8", "backslashreplace") + _END
+    padded = text + bytes(-len(text) % _PADDING)  # so that its length tells little
+    # The nonce is used for this text only: the key is as random as the token.
+    encrypted = cipher.encrypt(token[_NUMBER:], padded, None)
+    name = f"{name_of(token)}:{base64.urlsafe_b64encode(encrypted).decode()}"
+    return User(token, key, cipher, name)
+
+
+def _keep(known: dict[Any, Any], key: object, value: object) -> None:
+    """Keep a pair in memory, and let the oldest go."""
+    if len(known) >= _KEPT:
+        with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
+            del known[next(iter(known))]
+    known[key] = value
+
+
+def _content(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+def _places(data: bytes, start: bytes) -> Iterator[int]:
+    """Where a record begins with *start*."""
+    at = data.find(start)
+    while at >= 0:
+        if at % _RECORD == 0 and at + _RECORD <= len(data):
+            yield at
+        at = data.find(start, at + 1)
+
+
+@contextmanager
+def _locked(file: int) -> Iterator[None]:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
-from datetime import timedelta
 from time import time_ns
 from typing import Any
 from weakref import WeakMethod, ref
@@ -29,7 +28,6 @@ _logger = logging.getLogger("axon_audit_otel")
 
 _LONGEST_WAIT_S = 60.0
 _HEARD_OF_LATE_US = 60_000_000
-_AT_THE_START = timedelta(minutes=1)  # events that may be read and seen as well
 _Tell = Callable[[Alert], Any]
 
 
@@ -148,32 +146,29 @@ class SecurityMonitor:
             trackers = self._detector.concerned((operation, draft["status"]))
             if trackers is None or (operation == "AUDIT" and is_alert(draft["metadata"])):
                 return
-            if self._waiting is None:
-                self._count(draft, trackers)
-                return
             with self._lock:
                 if self._waiting is not None:
                     self._waiting.append(draft)
                     return
-            self._count(draft, trackers)
+                self._seen = now = time_ns() // 1000
+                if self._counted:
+                    trackers = self._uncounted(draft["event_id"], trackers, now)
+                changes = self._detector.add(
+                    trackers, draft["user_id"], draft.time_us, draft["event_id"], now
+                )
+            if changes is not None:
+                self._tell(changes, draft)
         except Exception as exc:
             self._fault(exc)
 
-    def _count(self, draft: Draft, trackers: tuple[Tracker, ...]) -> None:
-        with self._lock:
-            self._seen = now = time_ns() // 1000
-            if self._counted:  # one that was read may still be heard of, by a thread that waited
-                event_id = draft["event_id"]
-                trackers = tuple(
-                    t for t in trackers if (event_id, t.rule.name) not in self._counted
-                )
-                if now > self._counted_until:
-                    self._counted.clear()
-            changes = self._detector.add(
-                trackers, draft["user_id"], draft.time_us, draft["event_id"], now
-            )
-        if changes:
-            self._tell(changes, draft)
+    def _uncounted(
+        self, event_id: str, trackers: tuple[Tracker, ...], now: int
+    ) -> tuple[Tracker, ...]:
+        """Those that have not counted an event in the warm-up: a thread that waited may tell of
+        one that was read."""
+        if now > self._counted_until:
+            self._counted.clear()
+        return tuple(t for t in trackers if (event_id, t.rule.name) not in self._counted)
 
     # --- what is over although nothing happens ---------------------------------------------------
 

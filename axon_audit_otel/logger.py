@@ -231,18 +231,16 @@ class AuditLogger:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        kind = draft["operation"]
-        running_now = running.get()
         by_the_sdk = type(operation).__module__.startswith("axon.")
-        if not self and by_the_sdk and running_now.kind.operation.value == kind:
+        if by_the_sdk and not self and running.get().kind.name == draft["operation"]:
             # It speaks of the operation that runs: one operation, one event.
-            running_now.merge(draft["entry_ids"], draft["metadata"])
+            running.get().merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         event = self.trail.event(self.emit(draft), draft)
         if self.trail.settles:
             await self.settle()
         if self.trail.blocks and not self.trail.is_kept:
-            msg = f"the {kind} is in no file: {self.trail.why}"
+            msg = f"the {draft['operation']} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
 
@@ -282,10 +280,12 @@ class AuditLogger:
             user_id=actor,
             session_id=session,
             entry_ids=_checked_ids("entry_ids", entry_ids),
-            metadata=self._manual_metadata(metadata),
+            metadata=None if metadata is None else self._manual_metadata(metadata),
             duration_ms=_checked_duration(duration_ms),
             trail=self.trail,
-            error_message=self._manual_message(error_message, metadata),
+            error_message=None
+            if error_message is None
+            else self._manual_message(error_message, metadata),
             error_type=None if error_type is None else _checked_id("error_type", error_type),
             subject_id=None if subject_id is None else _checked_id("subject_id", subject_id),
             span=get_current_span().get_span_context(),
@@ -295,16 +295,12 @@ class AuditLogger:
         return draft
 
     def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
-        if metadata is None:
-            return {}
         cleaned = self.trail.privacy.metadata(metadata)
         if not self.settings.capture_content.on_events:
             cleaned.pop("query", None)  # the SDK passes the raw query of a recall here
         return cleaned
 
     def _manual_message(self, message: Any, metadata: Any) -> str | None:
-        if message is None:
-            return None
         # The SDK passes str(exception) together with its type: content, unlike your words.
         of_the_sdk = isinstance(metadata, dict) and "error_type" in metadata
         if of_the_sdk and not self.settings.capture_content.on_events:

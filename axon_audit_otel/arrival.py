@@ -198,6 +198,8 @@ class _Stream:
         self._file = file
         body = (record.text or "").encode("utf-8", "replace")
         place, wrong = self._judge(record, attributes, body)
+        if wrong and not _MASKED.isdisjoint(attributes):
+            wrong += " (a collector masked something in it)"
         uid = str(attributes.get(semconv.LOG_RECORD_UID) or "?")
         if place is None:
             self._findings.add(file, None, "altered", f"{uid}: {wrong}")
@@ -293,6 +295,9 @@ def _said(attributes: dict[str, Any]) -> Place | None:
         return None
     return Place(number, None if previous is None else str(previous), digest)
 
+
+#: What a collector's redaction processor says it did.
+_MASKED = frozenset(("redaction.masked.count", "redaction.body.masked.count"))
 
 #: Attributes that come from the event: none of them may be there that it does not have.
 _OURS = frozenset((semconv.USER_ID, semconv.USER_HASH, semconv.SESSION_ID, semconv.ERROR_TYPE)) | {

@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode, Tracer
 
+from axon_audit_otel import AuditLogger
 from axon_audit_otel.files import files_of, read_events
 
 pytestmark = pytest.mark.component
@@ -271,6 +272,22 @@ def test_the_second_fence(start_collector: Start, base: str) -> None:
         text = file.read_text()
         assert "they said: ****, " in text
         assert [secret for secret in SECRETS if secret in text] == []
+
+
+async def test_what_the_fence_masked_is_named(
+    start_collector: Start, cli: Cli, make_audit: Callable[..., AuditLogger]
+) -> None:
+    """Its hash cannot hold any more; verification says which event, and why."""
+    there = start_collector("gateway.yaml")
+    audit = make_audit(logger_provider=Application(there).logs, redact_pii=False)
+    for note in ("tea", "tea with bob@example.org", "more tea"):
+        await audit.log_event("STORE", user_id="alice@example.org", metadata={"note": note})
+    report = json.loads(
+        cli("verify", "--otlp-json", "--json", *there.files("audit"), code=1).stdout
+    )
+    (finding,) = report["findings"]
+    assert (finding["kind"], finding["sequence"]) == ("altered", 2)
+    assert "a collector masked something in it" in finding["explanation"]
 
 
 def test_the_fence_alters_nothing_else(start_collector: Start) -> None:

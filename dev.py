@@ -7,6 +7,7 @@ when ``pyproject.toml`` changed) and runs one command in it:
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
     test [OPTIONS]   the tests that need no server, under two minutes (pytest --help)
     check            ruff and mypy
+    preview          pictures of the dashboards (needs npm, prometheus and chromium)
     all              every test, also the slow ones and those with real servers
     run COMMAND ...  anything else, in the environment
 """
@@ -32,13 +33,14 @@ def main(arguments: list) -> int:
         "demo": [["axon-audit", "demo", *options]],
         "test": [["pytest", *options]],
         "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+        "preview": [["python", "-m", "dashboards.preview", *options]],
         "all": [["pytest", "-m", "", *options]],
         "run": [options],
     }
     if command not in commands or commands[command] == [[]]:
         print(__doc__)
         return 2
-    set_up("dev,components" if command == "all" else "dev")
+    set_up("dev,components" if command in ("all", "preview") else "dev")
     for program, *rest in commands[command]:
         code = subprocess.call([str(BIN / program), *rest], env=environment())
         if code:

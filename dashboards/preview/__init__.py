@@ -1,0 +1,1 @@
+"""The dashboards, drawn by Grafana's own components from a real Prometheus, in Chromium."""

@@ -146,10 +146,16 @@ class _Call:
         self._token = _running.set(self)
         return self
 
+    @property
+    def settles(self) -> Operation | None:
+        """The operation that it is by itself, if that has to wait for stable storage."""
+        return self._own if self._own is not None and self._own.trail.settles else None
+
     def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
         """The same call, of a plain function that returned something to await."""
         if self._own is not None:
             self._own.leave()
+        own = self.settles
         if isinstance(result, asyncio.Future):  # a task: it runs by itself, and is its caller's
             result.add_done_callback(self._done)
             return result
@@ -158,7 +164,10 @@ class _Call:
             if self._own is not None:
                 self._own.enter()
             with self:
-                return self.returned(await result)
+                found = self.returned(await result)
+            if own is not None:
+                await own.settle()
+            return found
 
         return finish()
 
@@ -304,10 +313,22 @@ class AdapterSeam:
             op = current()
             if not self.active or (op is None and method.kind is None):
                 return await wrapped(*args, **kwargs)
-            with _Call(method, adapter, args, kwargs, self._begin, op) as call:
-                if call.clears:
-                    await _note_all(call.op, adapter)
-                return call.returned(await wrapped(*args, **kwargs))
+            call = _Call(method, adapter, args, kwargs, self._begin, op)
+            own = call.settles
+            try:
+                with call:
+                    if own is not None:
+                        await own.settle_intent()
+                    if call.clears:
+                        await _note_all(call.op, adapter)
+                    result = call.returned(await wrapped(*args, **kwargs))
+            except BaseException as exc:
+                if own is not None and not isinstance(exc, GeneratorExit):
+                    await own.settle()
+                raise
+            if own is not None:
+                await own.settle()
+            return result
 
         return observed
 
@@ -316,13 +337,21 @@ class AdapterSeam:
             op = current()
             if not self.active or (op is None and method.kind is None):
                 return wrapped(*args, **kwargs)
-            with _Call(method, adapter, args, kwargs, self._begin, op) as call:
-                if call.clears:
-                    _note_all_now(call.op, adapter)
-                result = wrapped(*args, **kwargs)
-                if not inspect.isawaitable(result):
-                    return call.returned(result)
-                call.pause()
+            call = _Call(method, adapter, args, kwargs, self._begin, op)
+            own = call.settles
+            try:
+                with call:
+                    if own is not None:
+                        own.settle_intent_now()
+                    if call.clears:
+                        _note_all_now(call.op, adapter)
+                    result = wrapped(*args, **kwargs)
+                    if not inspect.isawaitable(result):
+                        return call.returned(result)
+                    call.pause()
+            finally:
+                if own is not None and not own.active:
+                    own.settle_now()
             return call.later(result)
 
         return observed

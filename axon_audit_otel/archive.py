@@ -19,6 +19,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,7 @@ class Archive:
         self._journal: _Journal | None = None
         self._running = False
         self._intents = -1
+        self.intended = 0  # intents that were written down
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self.writer, self._lock = _claim(directory, trail, fresh, 1 if exact else _MAX_WRITERS)
@@ -229,10 +231,13 @@ class Archive:
         if self._intents < 0 or os.fstat(self._intents).st_nlink == 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC
             self._intents = os.open(self._named(_INTENTS), flags, 0o600)
+            if self._sync:
+                _sync_directory(self.directory)
         size = os.fstat(self._intents).st_size
         if os.write(self._intents, intent + b"\n") != len(intent) + 1:
             os.ftruncate(self._intents, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.intended += 1
 
     def forget_intents(self) -> None:
         """Every admitted operation has its outcome."""
@@ -300,9 +305,42 @@ class Archive:
         with open(os.open(self._named(".checkpoints"), flags, 0o600), "ab") as file:
             file.write(note.encode())
 
+    def renew(self) -> None:
+        """Write journal and intents to new files: those of before could not be synced.
+
+        Raises:
+            OSError: If that failed; they are as before.
+        """
+        journal = self._journal
+        if journal is not None and os.fstat(journal.file).st_nlink:
+            journal.file = self._renewed(journal.path, journal.file)
+        if self._intents >= 0 and os.fstat(self._intents).st_nlink:
+            self._intents = self._renewed(self._named(_INTENTS), self._intents)
+
+    def _renewed(self, path: Path, file: int) -> int:
+        """A new file with the content of *file*, in its place and on stable storage."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | _CLOEXEC
+        temporary = self._named(".renewed")
+        new = os.open(temporary, flags, 0o600)
+        try:
+            with path.open("rb") as source, open(new, "wb", closefd=False) as target:
+                shutil.copyfileobj(source, target)
+            os.fsync(new)
+            os.replace(temporary, path)
+            _sync_directory(self.directory)
+        except OSError:
+            os.close(new)
+            raise
+        os.close(file)
+        return new
+
     def duplicate(self) -> int:
         """Another descriptor of the journal, -1 where everything is sealed."""
         return -1 if self._journal is None else os.dup(self._journal.file)
+
+    def duplicate_intents(self) -> int:
+        """Another descriptor of the intents, -1 where there are none."""
+        return -1 if self._intents < 0 else os.dup(self._intents)
 
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
@@ -363,6 +401,9 @@ class Archive:
         journal = _Journal(path, os.open(path, flags, 0o600))
         try:
             journal.put(HEAD)
+            if self._sync:  # else power loss takes the file, whatever was synced of its content
+                os.fsync(self._lock)
+                _sync_directory(self.directory)
         except OSError:
             os.close(journal.file)
             path.unlink(missing_ok=True)

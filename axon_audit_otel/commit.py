@@ -18,10 +18,12 @@ class GroupCommit:
 
     Args:
         written: Gives the number of the newest event written, and a new descriptor of the
-            file that holds it (to be closed here), or -1 where that is sealed and synced.
+            file that holds it (to be closed here), or -1 where that is sealed and synced. It
+            is told whether the sync before failed: what was to be synced is then lost to the
+            device, whatever that says of the next sync.
     """
 
-    def __init__(self, written: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, written: Callable[[bool], tuple[int, int]]) -> None:
         self._written = written
         self.reset()
 
@@ -72,20 +74,23 @@ class GroupCommit:
         await future
 
     def _run(self) -> None:
+        failed = False
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._wanted > self._synced)
                 self._error = None
             try:
-                number, file = self._written()
+                number, file = self._written(failed)
                 if file >= 0:
                     try:
                         os.fdatasync(file)
                     finally:
                         os.close(file)
             except OSError as exc:
+                failed = True
                 self._finish(self._wanted, exc)
             else:
+                failed = False
                 self._finish(number, None)
 
     def _finish(self, number: int, error: OSError | None) -> None:

@@ -252,6 +252,8 @@ class _Patch:
             if operation is None:
                 return await wrapped(*args, **kwargs)
             try:
+                if operation.trail.settles:
+                    await operation.settle_intent()
                 result = await wrapped(*args, **kwargs)
                 if kind.verify is not None:
                     await _verify(operation, instance, result)
@@ -371,6 +373,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         if operation is None:
             return await self.__wrapped__.__aenter__()
         try:
+            if operation.trail.settles:
+                await operation.settle_intent()
             entered = await self.__wrapped__.__aenter__()
         except BaseException as exc:
             operation.fail(exc)
@@ -389,6 +393,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         except BaseException as raised:
             operation.note(outcome="rolled_back")
             operation.fail(raised)
+            if operation.trail.settles and not isinstance(raised, GeneratorExit):
+                await operation.settle()
             raise
         if exc is not None:  # passed on to the caller by Python
             operation.note(outcome="rolled_back")
@@ -396,6 +402,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         else:
             operation.note(outcome="committed")
             operation.succeed(None)
+        if operation.trail.settles and not isinstance(exc, GeneratorExit):
+            await operation.settle()
         return result
 
 

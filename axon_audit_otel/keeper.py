@@ -64,7 +64,10 @@ class Keeper:
         self.recoveries: list[Recovery] = []
         self.archive: Archive | None = None
         self.archived = 0  # number of the newest event that is in a file
-        self.commit = GroupCommit(self._written) if settings.durability == "disk" else None
+        disk = settings.durability == "disk"
+        self.commit = GroupCommit(self._written) if disk else None
+        blocks = settings.on_failure == "block"
+        self.intents = GroupCommit(self._intended) if disk and blocks else None
         self._lock: threading.Lock | None = None
         self._timed = settings.durability == "memory" or any(
             (
@@ -251,8 +254,9 @@ class Keeper:
         if self.archive is not None:
             self.archive.abandon()
             self.archive = None
-        if self.commit is not None:
-            self.commit.reset()
+        for commit in (self.commit, self.intents):
+            if commit is not None:
+                commit.reset()
 
     # --- operations that must not happen unrecorded -----------------------------------------
 
@@ -278,7 +282,7 @@ class Keeper:
 
     # --- stable storage --------------------------------------------------------------------
 
-    def _written(self) -> tuple[int, int]:
+    def _written(self, failed: bool) -> tuple[int, int]:
         """For the group commit: the newest event in a file, and that file."""
         assert self._lock is not None
         with self._lock:
@@ -287,7 +291,19 @@ class Keeper:
                 raise OSError(5, self.why or "the archive is not open")
             if self.waits:
                 raise OSError(5, self.why)
+            if failed:
+                archive.renew()
             return self.archived, archive.duplicate()
+
+    def _intended(self, failed: bool) -> tuple[int, int]:
+        """The same of intents."""
+        assert self._lock is not None
+        with self._lock:
+            if self.archive is None:
+                raise OSError(5, self.why or "the archive is not open")
+            if failed:
+                self.archive.renew()
+            return self.archive.intended, self.archive.duplicate_intents()
 
     # --- checkpoints ---------------------------------------------------------------------------
 

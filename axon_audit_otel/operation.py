@@ -161,10 +161,38 @@ class Operation:
         try:
             self.trail.admit(self._event_id, facts)
         except OSError as exc:
-            msg = f"{self.kind.name} refused: it cannot be recorded ({exc})"
-            refusal = AuditUnavailableError(msg)
+            refusal = self._refusal(exc)
             self.fail(refusal)
             raise refusal from exc
+
+    def _refusal(self, exc: OSError) -> AuditUnavailableError:
+        return AuditUnavailableError(f"{self.kind.name} refused: it cannot be recorded ({exc})")
+
+    async def settle_intent(self) -> None:
+        """Wait until what `admit` wrote is on stable storage, where that is promised.
+
+        Raises:
+            AuditUnavailableError: If the device refused.
+        """
+        if self._event_id is not None:
+            try:
+                await self.trail.settle_intents()
+            except OSError as exc:
+                self.trail.fault("commit", exc)
+                raise self._refusal(exc) from exc
+
+    def settle_intent_now(self) -> None:
+        """The same for functions that do not wait.
+
+        Raises:
+            AuditUnavailableError: If the device refused.
+        """
+        if self._event_id is not None:
+            try:
+                self.trail.settle_intents_now()
+            except OSError as exc:
+                self.trail.fault("commit", exc)
+                raise self._refusal(exc) from exc
 
     # --- facts, noted by the kinds ---------------------------------------------------------
 
@@ -412,6 +440,13 @@ class Operation:
         """Wait until the event is on stable storage, where that is promised."""
         with suppress(AuditUnavailableError):  # counted; what was done, was done
             await self.audit.settle()
+
+    def settle_now(self) -> None:
+        """The same for functions that do not wait."""
+        try:
+            self.trail.settle_now()
+        except OSError as exc:
+            self.trail.fault("commit", exc)
 
     def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Content of the operation, recorded where that is switched on (`captures`)."""

@@ -293,6 +293,26 @@ class Trail:
         if self._keeper is not None and self._keeper.commit is not None:
             self._keeper.commit.wait(self._buffer.next - 1)
 
+    async def settle_intents(self) -> None:
+        """Wait until what was admitted so far is on stable storage, if that is promised.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        keeper = self._keeper
+        if keeper is not None and keeper.intents is not None and keeper.archive is not None:
+            await keeper.intents.wait_async(keeper.archive.intended)
+
+    def settle_intents_now(self) -> None:
+        """The same for callers without an event loop.
+
+        Raises:
+            OSError: If the device refused.
+        """
+        keeper = self._keeper
+        if keeper is not None and keeper.intents is not None and keeper.archive is not None:
+            keeper.intents.wait(keeper.archive.intended)
+
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._lock:

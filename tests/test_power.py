@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import stat
 import threading
@@ -41,12 +42,14 @@ class Device:
         self._poisoned: dict[int, bytes] = {}  # what a failed sync left: the rest is lost
         self._held: dict[int, int] = {}  # descriptors: an inode's number is not used again
         self._lock = threading.Lock()
+        self._clock = itertools.count()
+        self._synced: dict[int, int] = {}  # inode (-1: the names) to when its last sync began
 
     def watch(self, sync: Callable[[int], None]) -> Callable[[int], None]:
         """A function that syncs as *sync* does, and notes what that was."""
 
         def watched(file: int) -> None:
-            status = os.fstat(file)
+            status, begun = os.fstat(file), next(self._clock)
             here = self._names_now() if stat.S_ISDIR(status.st_mode) else None
             content = b"" if here is not None else Path(f"/proc/self/fd/{file}").read_bytes()
             with self._lock:
@@ -57,6 +60,10 @@ class Device:
                     raise OSError(errno.EIO, "the device failed")
             sync(file)
             with self._lock:
+                inode = -1 if here is not None else status.st_ino
+                if self._synced.get(inode, -1) > begun:
+                    return  # another thread's sync began later, and ended earlier
+                self._synced[inode] = begun
                 if here is not None:
                     self._names = here
                     return
@@ -191,10 +198,13 @@ class _Watching(ListingAdapter):
         super().__init__()
         self._device, self._directory = device, directory
         self.known: list[bool] = []
+        self.refused = 0
 
     def _look(self, method: str) -> None:
         left = self._device.after_power_loss(self._directory / f"at{len(self.known)}")
-        self.known.append(f'"operation":"{method}"' in _intents(left))
+        intents = _intents(left)
+        self.known.append(f'"operation":"{method}"' in intents)
+        assert len(intents.splitlines()) == len(self.known) + self.refused
 
     async def save(self, entry: Any) -> str:
         self._look("STORE")
@@ -224,6 +234,7 @@ async def test_intents(device: Device, make_audit: Make, make_system: Any, tmp_p
     with pytest.raises(AuditUnavailableError):
         await memory.store("milk")
     assert adapter.list_ids() == []
+    adapter.refused = 1
     await memory.store("milk")
     assert len(adapter.list_ids()) == 1
 

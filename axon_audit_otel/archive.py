@@ -44,7 +44,8 @@ _LOCK = ".lock"
 _INTENTS = ".intents"
 _KEPT_INTENTS = 65_536  # bytes of the file that are not worth a truncation
 _RESERVE = ".reserve"
-_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted
+_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
+_FOR = 64  # for each so many operations that run
 _EVENT_ID = re.compile(rb'^.\{"event_id":"([^"]+)"', re.MULTILINE)
 _MAX_WRITERS = 4096
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
@@ -151,6 +152,7 @@ class Archive:
         self._journal: _Journal | None = None
         self._running = False
         self._intents = -1
+        self._unlisted: tuple[_Journal, Path] | None = None  # sealed, not in the manifest yet
         self.intended = 0  # intents that were written down
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -217,17 +219,18 @@ class Archive:
 
     # --- intents -------------------------------------------------------------------------
 
-    def intend(self, intent: bytes) -> None:
+    def intend(self, intent: bytes, running: int = 0) -> None:
         """Write down what is about to be done, and hold space back for its outcome.
+
+        Args:
+            intent: One line.
+            running: How many other operations have no outcome yet.
 
         Raises:
             OSError: If there is no room for either.
         """
         self._reclaim()
-        reserve = self._named(_RESERVE)
-        if not reserve.exists():
-            with open(os.open(reserve, os.O_WRONLY | os.O_CREAT | _CLOEXEC, 0o600), "wb") as file:
-                file.write(b"\0" * _RESERVED)
+        self._hold_back(_RESERVED * (1 + running // _FOR))
         if self._intents < 0 or os.fstat(self._intents).st_nlink == 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC
             self._intents = os.open(self._named(_INTENTS), flags, 0o600)
@@ -238,6 +241,16 @@ class Archive:
             os.ftruncate(self._intents, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.intended += 1
+
+    def _hold_back(self, wanted: int) -> None:
+        """See that the reserve has that many bytes: it may be there in part."""
+        reserve = self._named(_RESERVE)
+        with contextlib.suppress(FileNotFoundError):
+            wanted -= reserve.stat().st_size
+        if wanted > 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC
+            with open(os.open(reserve, flags, 0o600), "ab") as file:
+                file.write(os.urandom(wanted))  # no file system makes that smaller
 
     def forget_intents(self) -> None:
         """Every admitted operation has its outcome."""
@@ -268,7 +281,10 @@ class Archive:
         for record in reversed(self._manifest.seals.values()):
             if not intents or record.last_time < oldest:
                 break
-            with open_events_file(self.directory / record.file) as file:
+            with (
+                contextlib.suppress(OSError),  # missing or damaged: for verify to say
+                open_events_file(self.directory / record.file) as file,
+            ):
                 for found in _EVENT_ID.findall(file.read()):
                     intents.pop(found.decode(), None)
         path.unlink()
@@ -393,6 +409,7 @@ class Archive:
 
     def _open(self) -> _Journal:
         self._reclaim()
+        self._list()
         if not self._running:
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
             self._running = True
@@ -422,6 +439,7 @@ class Archive:
         self.writer, self._lock = _claim(self.directory, self._trail, fresh=True)
         self._manifest = Manifest(self._named(MANIFEST))
         self._running = False
+        self._unlisted = None
 
     def _named_lock(self) -> Path:
         return self.directory / f".{self.writer}{_LOCK}"
@@ -432,6 +450,7 @@ class Archive:
         Raises:
             OSError: If that failed; the journal goes on.
         """
+        self._list()
         journal = self._journal
         if journal is None or not journal.count:
             return None
@@ -471,12 +490,19 @@ class Archive:
         last = self._manifest.last
         path = publish(journal.path, "" if last is None else last.file)
         self._close_journal()
-        self._register(journal, path)
+        self.sealed_through = journal.last
+        self._unlisted = journal, path
+        self._list()
         return path
+
+    def _list(self) -> None:
+        """List what is sealed and could not be listed (no space for that line)."""
+        if self._unlisted is not None:
+            self._register(*self._unlisted)
+            self._unlisted = None
 
     def _register(self, journal: _Journal, path: Path) -> None:
         """The line of a sealed file in the manifest."""
-        self.sealed_through = journal.last
         self._manifest.add(
             SealRecord(
                 file=path.name,
@@ -529,7 +555,7 @@ class Archive:
         Raises:
             OSError: If that could not be said.
         """
-        if self._lock >= 0 and self._running and not self.count:
+        if self._lock >= 0 and self._running and not self.count and self._unlisted is None:
             os.ftruncate(self._lock, 0)
             self._running = False
             for suffix in (_INTENTS, _RESERVE):

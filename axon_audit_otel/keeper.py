@@ -33,6 +33,7 @@ class Keeper:
         name: Name of the trail.
         metrics: The trail's.
         fault: Reports a failure by its stage.
+        restored: Called when what had failed works again.
 
     Raises:
         ArchiveError: If the directory cannot be used.
@@ -44,6 +45,7 @@ class Keeper:
         name: str,
         metrics: TrailMetrics,
         fault: Callable[[str, BaseException], None],
+        restored: Callable[[], object],
     ) -> None:
         assert settings.auto_export_path is not None
         self._settings = settings
@@ -51,6 +53,8 @@ class Keeper:
         self._name = name
         self._metrics = metrics
         self._fault = fault
+        self._restored = restored
+        self._broken = False  # it failed, and did not work since
         self._lag = metrics.journal_lag()
         self._lagging = 0  # as the gauge says
         self._start = metrics.journal_start()
@@ -147,15 +151,20 @@ class Keeper:
         try:
             archive = self._opened(buffer)
             behind = range(max(self.archived + 1, buffer.first), buffer.next)
-            if behind.start > self.archived + 1:
-                self.lost.append((self.archived + 1, behind.start - 1, self.why or "evicted"))
+            lost = (self.archived + 1, behind.start - 1, self.why or "evicted")
             for number, line in zip(behind, buffer.lines(behind)):
                 self._write(archive, line, *buffer.proof_of(number))
+                if lost[0] <= lost[1] and number == behind.start:  # now that it works
+                    self.lost.append(lost)
             stage = "seal"
             self._seal_if_full()
-            self._retry_at = 0.0
         except OSError as exc:
             self.failed(stage, exc, buffer)
+            return
+        self._retry_at = 0.0
+        if self._broken:
+            self._broken = False
+            self._restored()
 
     def _write(
         self, archive: Archive, line: bytes, leaf: bytes, number: int, timestamp: str
@@ -193,6 +202,7 @@ class Keeper:
     def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
         """The archive failed: leave it alone for a moment, then write what is missing."""
         self._retry_at = time.monotonic() + _RETRY_S
+        self._broken = True
         self.why = f"{stage}: {exc.strerror or exc}"
         if isinstance(exc, JournalRemovedError) and self.archive is not None:
             # Memory writes it again; what has left memory as well is lost.
@@ -271,7 +281,7 @@ class Keeper:
         archive = self.archive
         if archive is None or self.archived < buffer.next - 1:
             raise OSError(5, self.why or "the archive is not open")
-        archive.intend(intent)
+        archive.intend(intent, len(self._admitted))
         self._admitted.add(event_id)
 
     def done(self, event_id: str) -> None:

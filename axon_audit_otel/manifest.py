@@ -6,6 +6,7 @@ proves every file's digest, and a file's root every event in it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -162,11 +163,14 @@ class Manifest:
         file = os.open(self._path, flags, 0o600)
         try:
             size = os.fstat(file).st_size
-            if os.write(file, line + b"\n") != len(line) + 1:
+            try:
+                if os.write(file, line + b"\n") != len(line) + 1:
+                    raise OSError(errno.ENOSPC, "no space left for the manifest")
+                if sync:
+                    os.fsync(file)
+            except OSError:
                 os.ftruncate(file, size)
-                raise OSError(28, "no space left for the manifest")
-            if sync:
-                os.fsync(file)
+                raise
         finally:
             os.close(file)
         self._count(line, record)

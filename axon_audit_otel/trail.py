@@ -30,6 +30,7 @@ __all__ = ["Trail"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
+_OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _READ_AT_ONCE = 256  # events taken from the buffer under one lock
 
@@ -76,7 +77,9 @@ class Trail:
         self.observers: tuple[Callable[[Draft], None], ...] = ()
         if settings.auto_export_path is not None:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
-            self._keeper = Keeper(settings, settings.name, self.metrics, report)
+            restored = WeakMethod(self._restored)
+            works = lambda: (f := restored()) and f()  # noqa: E731
+            self._keeper = Keeper(settings, settings.name, self.metrics, report, works)
             self._head = self._keeper.open(self._buffer, self._lock)
             self.stream = self._keeper.stream
             self._tell_recoveries()
@@ -324,7 +327,8 @@ class Trail:
             self.metrics.buffer_events.set(0)
 
     def fault(self, stage: str, exc: BaseException) -> None:
-        """A failure of our own: counted always, logged once a stage and kind."""
+        """A failure of our own: counted always, logged once a stage and kind, of the archive
+        once until that works again."""
         try:
             self.metrics.failure(stage)
             kind = f"{stage}:{type(exc).__name__}"
@@ -339,6 +343,11 @@ class Trail:
                 )
         except Exception:  # nothing of ours may reach the application
             _logger.debug("cannot report a failure", exc_info=True)
+
+    def _restored(self) -> None:
+        """The archive works again: the next time that it fails is worth a line."""
+        self._told = {kind for kind in self._told if kind.partition(":")[0] not in _OF_FILES}
+        _logger.warning("audit trail %r: the archive works again", self.name)
 
     def _after_fork(self) -> None:
         """A child begins a trail of its own: what is in memory is its parent's."""

@@ -20,6 +20,7 @@ from .cli_filters import filters, json_option, path_argument, query_of
 from .cli_hold import hold
 from .cli_privacy import erase, found, keys_option, pseudonym, readable, reader, secret_option
 from .cli_proof import keygen, prove, verify
+from .cli_ship import replay
 from .erasure import Erasure
 from .errors import AxonAuditError
 from .event import AuditEvent
@@ -30,6 +31,7 @@ from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, local, statistics, user_table
 from .report import summarise
+from .resource import resource_from_environment
 from .search import search_by_writer
 from .version import __version__
 
@@ -188,15 +190,13 @@ def export(
 
 
 def _export_otlp(path: Path, asked: Query, out: Path, erasure: Erasure | None) -> int:
-    from opentelemetry.sdk.resources import Resource
-
     events: Any = search_by_writer(path, asked if erasure is None else erasure.asking(asked))
     if erasure is not None:
         events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
     if asked.limit is not None:
         events = deque(events, maxlen=asked.limit)
     directory = path if path.is_dir() else path.parent
-    return export_otlp(events, directory, out, Resource.create().attributes)
+    return export_otlp(events, directory, out, resource_from_environment())
 
 
 @main.command()
@@ -313,5 +313,5 @@ class _Counted:
             yield event
 
 
-for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts):
+for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):
     main.add_command(_command)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from .render import plain
+from .resource import resource_from_environment
 from .verdict import numbers
 
-__all__ = ["verify_files"]
+__all__ = ["replay", "verify_files"]
 
 _SHOWN = 5  # duplicates and gaps of many
 
@@ -37,6 +46,105 @@ def verify_files(paths: Sequence[Path], partial: bool, as_json: bool) -> int:
     else:
         _print_arrival(report, Console(highlight=False))
     return 0 if report.ok else 1
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--endpoint", metavar="URL", help="Base URL of the collector.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["http/protobuf", "grpc"]),
+    help="Default: as OTEL_EXPORTER_OTLP_PROTOCOL says, else gRPC for port 4317.",
+)
+@click.option(
+    "--header", "headers", metavar="NAME=VALUE", multiple=True, help="Sent along; several."
+)
+@click.option("--all", "everything", is_flag=True, help="Also what was acknowledged before.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds without progress after which it is given up.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    directory: Path,
+    endpoint: str | None,
+    protocol: str | None,
+    headers: tuple[str, ...],
+    everything: bool,
+    patience: float,
+    as_json: bool,
+) -> None:
+    """Send to a collector what it missed.
+
+    Those events in DIRECTORY, an archive, that no collector has acknowledged, and which are
+    then remembered as acknowledged; with --all every event, for a store that is new. Receivers
+    drop duplicates by log.record.uid. Without --endpoint, and for TLS, compression, timeout and
+    further headers, the OTEL_EXPORTER_OTLP_* variables count; OTEL_SERVICE_NAME and
+    OTEL_RESOURCE_ATTRIBUTES say whose the events are. Exit code 1: not everything was sent; the
+    next call goes on there.
+    """
+    from .otlp_client import Endpoint
+    from .replay import replay as run
+
+    target = Endpoint.resolve(endpoint, protocol, dict(map(_header, headers)))
+    with _bar(f"sending to {target.url}") as progress:
+        done = run(directory, target, resource_from_environment(), everything, patience, progress)
+    if as_json:
+        content = {"endpoint": target.url, **msgspec.to_builtins(done)}
+        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+    else:
+        click.echo(f"{_count(done.sent, 'event')} sent to {target.url}")
+        for number, words in (
+            (done.before, "acknowledged before (--all sends them again)"),
+            (done.rejected, "refused by the collector for good"),
+            (done.deleted, "deleted by retention before they were sent"),
+        ):
+            if number:
+                click.echo(f"{_count(number, 'event')} {words}", err=True)
+        if done.unreadable:
+            click.echo(f"{_count(done.unreadable, 'line')} of the archive: no event", err=True)
+        for writer in done.unremembered:
+            click.echo(f"{plain(writer)}: what was acknowledged is not remembered", err=True)
+    if done.why:
+        click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
+    ctx.exit(1 if done.why or done.rejected or done.unreadable else 0)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of events on a terminal; takes how many are done, and of how many."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with _Rated(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, rate=0.0)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Rated(Progress):
+    """Shows 0 events a second where no speed is known yet."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            task.fields["rate"] = task.speed or 0.0
+        yield from super().get_renderables()
 
 
 def _print_arrival(report: Any, console: Console) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from . import semconv, zstd
 from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
+from .otlp_client import Endpoint
 from .pseudonym import Pseudonyms
 from .units import seconds, size
 
@@ -158,6 +159,17 @@ def _sink(value: Any) -> Any:
     return value if callable(value) else _path(value)
 
 
+def _endpoint(value: Any) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be `otlp`, or a URL like http://localhost:4318")
+    try:
+        return Endpoint.resolve(None if value.strip().lower() == "otlp" else value.strip())
+    except AuditConfigError as exc:
+        raise ValueError(str(exc)) from None
+
+
 def _retention(value: Any) -> Retention:
     if isinstance(value, Retention):
         return value
@@ -248,6 +260,12 @@ class Settings:
     )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
+    )
+    ship_to: Endpoint | None = _setting(
+        None,
+        _endpoint,
+        "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
+        " or its URL",
     )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),

@@ -29,7 +29,8 @@ class Emitter:
     Args:
         trail: Where the records must arrive.
         logger_provider: What they go through. None: the global provider if it is an SDK's,
-            as soon as it is set. Without one they go to the trail only.
+            as soon as it is set. Without one they go to the trail only; so they do where the
+            trail ships them itself, and they would arrive twice.
     """
 
     def __init__(self, trail: Trail, logger_provider: Any = None) -> None:
@@ -57,7 +58,7 @@ class Emitter:
             provider = self._given or get_logger_provider()
             if provider is not self._provider:
                 self._bind(provider)
-            if self._otel_logger is not None:
+            if self._otel_logger is not None and not (self._given is None and self._trail.ships):
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
@@ -94,6 +95,7 @@ class Emitter:
         if self._leave is not None:
             self._leave()
         self._provider, self._leave, self._otel_logger = provider, None, None
+        self._trail.provider = provider
         if not hasattr(provider, "add_log_record_processor"):
             return
         self._in_front = _join(provider, self._processor)

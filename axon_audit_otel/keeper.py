@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
+from .manifest import MANIFEST
 from .metrics import TrailMetrics
 from .retention import Upkeep
 
@@ -110,6 +111,11 @@ class Keeper:
     def stream(self) -> str:
         """What tells the archived events from those of every other trail; "" before the first."""
         return "" if self.archive is None else self.archive.stream
+
+    @property
+    def has_past(self) -> bool:
+        """Whether there are events from before in the directory, of any writer."""
+        return any(self._directory.glob(f"*{MANIFEST}"))
 
     @property
     def needs_clock(self) -> bool:

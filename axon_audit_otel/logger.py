@@ -86,6 +86,10 @@ class AuditLogger:
         signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
         checkpoint_to: Where checkpoints go besides the archive: a file, or a function.
         checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
+        ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
+            ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
+            outage loses none; without one from memory. Then records do not go through the
+            global logger provider as well: they would arrive twice.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later), else a private one.
         registry: The Prometheus registry of its metrics. Default: the default registry.
@@ -117,6 +121,7 @@ class AuditLogger:
         signing_key: Any = None,
         checkpoint_to: Any = None,
         checkpoint_interval: Any = None,
+        ship_to: str | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -141,6 +146,7 @@ class AuditLogger:
                 "signing_key": signing_key,
                 "checkpoint_to": checkpoint_to,
                 "checkpoint_interval": checkpoint_interval,
+                "ship_to": ship_to,
             }
         )
         self.trail = Trail(self.settings, _free_name(self.settings.name), registry)

@@ -25,10 +25,10 @@ DURATION_BUCKETS = (
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
-    *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor"),
+    *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor", "ship"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.
-SHIPPING_DROPS = ("queue_full", "rejected", "shutdown")
+SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
 
 
 class _Metrics:

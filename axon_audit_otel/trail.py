@@ -25,6 +25,7 @@ from .metrics import TrailMetrics
 from .privacy import Privacy
 from .query import Query
 from .search import search
+from .ship import Shipper
 
 __all__ = ["Trail"]
 
@@ -85,11 +86,24 @@ class Trail:
             self._tell_recoveries()
             if self.erasure is not None:
                 self.erasure.mark(settings.auto_export_path)
+        self.provider: Any = None  # what its records go through
+        self._shipper = self._make_shipper(settings.ship_to)
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())
+
+    def _make_shipper(self, endpoint: Any) -> Shipper | None:
+        if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            return None
+        fault = WeakMethod(self.fault)
+        report = lambda exc: (f := fault()) and f("ship", exc)  # noqa: E731
+        shipper = Shipper(ref(self), endpoint, self.metrics, report)
+        if self._keeper is not None and self._keeper.has_past:  # something may be left to send
+            self._clock = Clock(ref(self), _TICK_S)
+            shipper.tick()
+        return shipper
 
     # --- writing: called by the processor only --------------------------------------------
 
@@ -110,9 +124,14 @@ class Trail:
             line = self._append(draft, payload, fields)
             if self._keeper is not None and self._keeper.lost:
                 self._tell_losses(self._keeper)
-        if self._clock is None and self._keeper is not None and self._keeper.needs_clock:
+        if self._clock is None and self._needs_clock():
             self._clock = Clock(ref(self), _TICK_S)
         return line
+
+    def _needs_clock(self) -> bool:
+        if self._shipper is not None:
+            return True
+        return self._keeper is not None and self._keeper.needs_clock
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
@@ -197,19 +216,23 @@ class Trail:
         """Seal the journal and say that all is well. Never raises; events may still come."""
         if self.erasure is not None:
             self.erasure.keys.save()
-        if self._keeper is None:
-            return
-        try:
-            with self._lock:
-                self._keeper.end(self._buffer)
-        except OSError:
-            return  # counted and logged
-        self._keeper.tidy()
-        self._keeper.send()
+        keeper = self._keeper
+        if keeper is not None:
+            try:
+                with self._lock:
+                    keeper.end(self._buffer)
+                keeper.tidy()
+                keeper.send()
+            except OSError:
+                pass  # counted and logged
+        if self._shipper is not None:
+            self._shipper.flush()
 
     def tick(self) -> None:
         """What is due although nothing happens: the backlog, a checkpoint, its sending."""
         keeper = self._keeper
+        if self._shipper is not None:
+            self._shipper.tick()
         if keeper is None:
             return
         try:
@@ -359,6 +382,40 @@ class Trail:
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.after_fork(self._lock)
+        if self._shipper is not None:
+            self._shipper.reset()
+
+    # --- shipping ----------------------------------------------------------------------------
+
+    @property
+    def ships(self) -> bool:
+        """Whether its events go to a collector from here."""
+        return self._shipper is not None
+
+    @property
+    def archives(self) -> bool:
+        """Whether it has an archive."""
+        return self._keeper is not None
+
+    @property
+    def place(self) -> tuple[Path, str] | None:
+        """The directory and the writer of its archive; None where that is not open."""
+        archive = None if self._keeper is None else self._keeper.archive
+        return None if archive is None else (archive.directory, archive.writer)
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event."""
+        return self._buffer.next - 1
+
+    def after(self, number: int, count: int) -> tuple[int, list[bytes]]:
+        """The next events in memory after event *number*, at most *count*, and the first's number.
+
+        It is higher than *number* + 1 where those between have left memory.
+        """
+        with self._lock:
+            first = max(self._buffer.first, number + 1)
+            return first, self._buffer.lines(range(first, min(first + count, self._buffer.next)))
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -1,0 +1,289 @@
+"""Reads the events of one writer in their order, while they are written, sealed and compressed.
+
+What has been acknowledged is kept in a small file beside the archive (``default.shipped``). Who
+holds its lock ships the events of that writer: one at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from .event import format_time
+from .files import HEAD, JOURNAL, open_events_file
+from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+
+try:
+    import fcntl
+except ImportError:  # Windows: no advisory locks
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["SHIPPED", "Cursor", "Receipts", "acknowledged", "newest"]
+
+SHIPPED = ".shipped"
+_SIZE = 256  # bytes of the file: it is overwritten in place, which a full disk allows
+_PLACE = re.compile(rb',"sequence":(\d{1,18})(?:,"previous_hash":"[0-9a-f]{64}")?\}\n$')
+_PLACE_SIZE = 128  # bytes at a line's end that hold it
+_TAIL = 1 << 18  # bytes at a journal's end in which its last event is looked for
+
+
+class Cursor:
+    """A place in the events of one writer, which moves on as they are read.
+
+    Args:
+        directory: The archive.
+        writer: Its name.
+        after: Number of the newest event that is not wanted.
+        unlisted: Sealed files of the writer that no manifest lists: number of the first and
+            the last event, path.
+
+    Attributes:
+        position: Number of the newest event that was read, or is gone.
+        gone: Events that were deleted before they were read.
+        unreadable: Lines that are no event.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: str,
+        after: int = 0,
+        unlisted: Iterable[tuple[int, int, Path]] = (),
+    ) -> None:
+        self._directory = directory
+        self._writer = writer
+        self._unlisted = list(unlisted)
+        self.position = after
+        self.gone = self.unreadable = 0
+        self._file: BinaryIO | None = None
+        self._is_journal = False
+        self._sealed: deque[tuple[int, int, Path]] = deque()
+        self._read_at: tuple[int, int] | None = None  # size and time of the manifest
+
+    def read(self, events: int, size: int) -> list[bytes]:
+        """The next events, without separators: so many, or of so many bytes; [] at the end.
+
+        Raises:
+            OSError: If a file cannot be read.
+        """
+        lines: list[bytes] = []
+        total = 0
+        while len(lines) < events and total < size:
+            line = self._next()
+            if line is None:
+                break
+            lines.append(line)
+            total += len(line)
+        return lines
+
+    def close(self) -> None:
+        """Let go of the file that is being read."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # --- lines -----------------------------------------------------------------------------
+
+    def _next(self) -> bytes | None:
+        while self._file is not None or self._open():
+            assert self._file is not None
+            line = self._file.readline()
+            if not line.endswith(b"\n"):
+                if self._waits(len(line)):
+                    return None
+            elif line.startswith(b"],"):
+                self.close()
+            elif line != HEAD:
+                found = _PLACE.search(line, max(0, len(line) - _PLACE_SIZE))
+                if found is None:
+                    self.unreadable += 1
+                elif int(found[1]) > self.position:
+                    self.position = int(found[1])
+                    return line[1:-1]
+        return None
+
+    def _waits(self, torn: int) -> bool:
+        """At a file's end without its last line: whether more is to come in it."""
+        assert self._file is not None
+        if not self._is_journal:
+            self.close()  # cut off; what is missing is nowhere
+            return False
+        if torn:
+            self._file.seek(-torn, os.SEEK_CUR)
+        path = self._directory / f"{self._writer}{JOURNAL}"
+        with suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
+                return True
+        if self._file.readline().endswith(b"\n"):  # written and sealed this moment
+            self._file.seek(0)
+            return False
+        self.close()
+        return False
+
+    # --- files -----------------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        """Open the file that the next event is in; False if there is none yet."""
+        journal = self._directory / f"{self._writer}{JOURNAL}"
+        try:  # before the manifest: what is sealed meanwhile is in this as well
+            file: BinaryIO | None = journal.open("rb")
+        except FileNotFoundError:
+            file = None
+        try:
+            self._list()
+            while self._sealed:
+                first, last, path = self._sealed[0]
+                if last <= self.position:
+                    self._sealed.popleft()
+                    continue
+                try:
+                    self._file, self._is_journal = open_events_file(path), False
+                    self._sealed.popleft()
+                    return True
+                except FileNotFoundError:  # deleted
+                    self.gone += last - max(first - 1, self.position)
+                    self.position = last
+            self._file, self._is_journal, file = file, True, None
+            return self._file is not None
+        finally:
+            if file is not None:
+                file.close()
+
+    def _list(self) -> None:
+        """Take the sealed files from the manifest, if it has changed."""
+        manifest = self._directory / f"{self._writer}{MANIFEST}"
+        try:
+            status = manifest.stat()
+            state = status.st_size, status.st_mtime_ns
+        except FileNotFoundError:
+            state = None
+        if state == self._read_at and not self._unlisted:
+            return
+        self._read_at = state
+        found: dict[str, tuple[int, int, Path]] = {}
+        with suppress(msgspec.DecodeError):  # as far as it can be read
+            for _, record in read_manifest(manifest):
+                if isinstance(record, SealRecord):
+                    path = self._directory / record.file
+                    found[record.file] = record.first_sequence, record.last_sequence, path
+                elif isinstance(record, DeleteRecord):
+                    found[record.file] = *found.get(record.file, (0, 0))[:2], _NOWHERE
+        files = [*found.values(), *self._unlisted]
+        self._unlisted = []
+        self._sealed = deque(file for file in sorted(files) if file[1] > self.position)
+
+
+_NOWHERE = Path("/nonexistent.deleted")
+
+
+def newest(directory: Path, writer: str) -> int:
+    """The number of the newest event of *writer*; 0 if there is none."""
+    number = 0
+    with suppress(OSError, msgspec.DecodeError):
+        for _, record in read_manifest(directory / f"{writer}{MANIFEST}"):
+            if isinstance(record, SealRecord):
+                number = record.last_sequence
+    with suppress(OSError), (directory / f"{writer}{JOURNAL}").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        for line in file:
+            if found := _PLACE.search(line):
+                number = int(found[1])
+    return number
+
+
+# --- what has been acknowledged ------------------------------------------------------------------
+
+
+class _State(msgspec.Struct):
+    """What a ``.shipped`` file says."""
+
+    acknowledged: int = 0
+    stream: str = ""
+    trail: str = ""
+    at: str = ""
+
+
+_state_in = msgspec.json.Decoder(_State).decode
+
+
+def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
+    """Up to which event a receiver has those of *writer*, and the name of their trail.
+
+    0 and "" where nothing is known. What is known of another archive does not count: compare
+    `Receipts`.
+    """
+    try:
+        with open(directory / f"{writer}{SHIPPED}", "rb") as file:
+            state = _state_in(file.read(_SIZE))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return 0, ""
+    return state.acknowledged, state.trail
+
+
+class Receipts:
+    """Remembers up to which event those of one writer have been acknowledged.
+
+    Args:
+        directory: The archive.
+        writer: Its name.
+        stream: What tells this archive from another that had its place: the receipts of
+            that one do not count.
+        trail: Name of the trail.
+
+    Attributes:
+        number: The newest event that has been acknowledged, with all before it.
+        trail: Name of the trail, as far as it is known.
+
+    Raises:
+        BlockingIOError: If somebody else ships the events of this writer.
+        OSError: If the file cannot be opened.
+    """
+
+    def __init__(self, directory: Path, writer: str, stream: str, trail: str = "") -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._file = os.open(directory / f"{writer}{SHIPPED}", flags, 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = _State()
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                state = _state_in(os.pread(self._file, _SIZE, 0))
+        except BaseException:
+            os.close(self._file)
+            raise
+        same = not state.stream or state.stream == stream
+        self.number = state.acknowledged if same else 0
+        self.trail = trail or (state.trail if same else "")
+        self._stream = stream
+        if (state.stream, state.trail) != (stream, self.trail):
+            self.save(self.number)  # whoever sends the rest one day knows whose it is
+
+    def save(self, number: int) -> None:
+        """Remember that everything up to event *number* has been acknowledged.
+
+        Lost with the power, it costs duplicates: so nobody waits for the disk.
+
+        Raises:
+            FileNotFoundError: If the file was removed.
+            OSError: If that failed.
+        """
+        if os.fstat(self._file).st_nlink == 0:
+            raise FileNotFoundError(2, "the receipts were removed")
+        self.number = number
+        now = format_time(time.time_ns() // 1000)
+        state = msgspec.json.encode(_State(number, self._stream, self.trail, now))
+        os.pwrite(self._file, state.ljust(_SIZE - 1) + b"\n", 0)
+
+    def close(self) -> None:
+        """Let somebody else ship."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -1,0 +1,160 @@
+"""What is to be shipped: events of an archive's writer, or of a trail that is in memory only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import semconv
+from .cursor import Cursor, Receipts
+from .errors import InvalidEventError
+from .files import JOURNAL
+from .manifest import MANIFEST
+from .origin import source_of
+from .otlp import Source, encode, record_of
+
+__all__ = ["ArchiveFeed", "Feed", "MemoryFeed", "others"]
+
+EVENTS = 1000  # in a batch
+_BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
+_YIELD = 32  # events after which other threads get their turn
+
+
+class Feed(Protocol):
+    """Events in the order of their numbers, and how far they have been acknowledged.
+
+    Attributes:
+        acknowledged: Number of the newest event that a receiver has, with all before it.
+        dropped: Events that could not be sent since the last look, by reason.
+    """
+
+    acknowledged: int
+    dropped: dict[str, int]
+
+    def batch(self) -> list[tuple[int, bytes]]:
+        """The next events: number and encoded record; [] for now."""
+
+    def acknowledge(self, number: int) -> None:
+        """A receiver has everything up to event *number*."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def _encoded(
+    lines: list[bytes], source: Source, dropped: dict[str, int]
+) -> list[tuple[int, bytes]]:
+    found = []
+    for count, line in enumerate(lines, 1):
+        try:
+            record = record_of(line, source)
+            found.append((record.attributes[semconv.AUDIT_SEQUENCE_NUMBER], encode(record)))
+        except InvalidEventError:
+            dropped["unreadable"] = dropped.get("unreadable", 0) + 1
+        if not count % _YIELD:
+            time.sleep(0)  # or the application would wait milliseconds for the interpreter
+    return found
+
+
+class ArchiveFeed:
+    """The events of one writer, from its files.
+
+    Args:
+        directory: The archive.
+        writer: Its name.
+        trail: Name of the trail; "" as remembered, else that of the writer.
+        unlisted: See `Cursor`.
+        remember: Begin after what was acknowledged, and remember what is. Else begin after
+            event *after*, and remember nothing.
+        after: See *remember*.
+
+    Raises:
+        BlockingIOError: If somebody else ships them (and it is to be remembered).
+        FileNotFoundError: If there are none.
+        OSError: If the archive cannot be read, or nothing can be remembered in it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: str,
+        trail: str = "",
+        unlisted: Sequence[tuple[int, int, Path]] = (),
+        remember: bool = True,
+        after: int = 0,
+    ) -> None:
+        source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
+        if not source.stream:
+            raise FileNotFoundError(2, "there is no event yet", str(directory))
+        self._receipts = Receipts(directory, writer, source.stream, trail) if remember else None
+        if self._receipts is not None:
+            after, trail = self._receipts.number, self._receipts.trail
+        self._source = Source(trail or writer, source.stream)
+        self._cursor = Cursor(directory, writer, after, unlisted)
+        self.acknowledged = after
+        self.dropped: dict[str, int] = {}
+
+    def batch(self) -> list[tuple[int, bytes]]:
+        lines = self._cursor.read(EVENTS, _BYTES)
+        for reason, name in (("deleted", "gone"), ("unreadable", "unreadable")):
+            if count := getattr(self._cursor, name):
+                self.dropped[reason] = self.dropped.get(reason, 0) + count
+                setattr(self._cursor, name, 0)
+        return _encoded(lines, self._source, self.dropped)
+
+    def acknowledge(self, number: int) -> None:
+        self.acknowledged = number
+        if self._receipts is not None:
+            self._receipts.save(number)
+
+    def close(self) -> None:
+        self._cursor.close()
+        if self._receipts is not None:
+            self._receipts.close()
+
+
+class MemoryFeed:
+    """The events of a trail that has no archive: those that leave memory before they were sent
+    are dropped.
+
+    Args:
+        trail: The `Trail`.
+    """
+
+    def __init__(self, trail: Any) -> None:
+        self._trail = trail
+        self._position = 0
+        self.acknowledged = 0
+        self.dropped: dict[str, int] = {}
+
+    def batch(self) -> list[tuple[int, bytes]]:
+        trail = self._trail()
+        if trail is None:
+            return []
+        first, lines = trail.after(self._position, EVENTS)
+        if first > self._position + 1:
+            lost = first - 1 - self._position
+            self.dropped["queue_full"] = self.dropped.get("queue_full", 0) + lost
+        self._position = first + len(lines) - 1
+        return _encoded(lines, Source(trail.name, trail.stream), self.dropped)
+
+    def acknowledge(self, number: int) -> None:
+        self.acknowledged = number
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
+
+def others(directory: Path, writer: str) -> dict[str, tuple[int, ...]]:
+    """The writers in *directory*, but *writer*: what changes when one of them has written."""
+    found: dict[str, tuple[int, ...]] = {}
+    for suffix in (MANIFEST, JOURNAL):
+        for path in directory.glob(f"*{suffix}"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found[path.stem] = *found.get(path.stem, ()), status.st_size, status.st_mtime_ns
+    found.pop(writer, None)
+    return found

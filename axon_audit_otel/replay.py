@@ -1,0 +1,206 @@
+"""Sends what is in an archive to a collector: what it missed, or everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .cursor import acknowledged, newest
+from .delivery import Delivery
+from .errors import ArchiveError
+from .feed import ArchiveFeed
+from .files import JOURNAL, sealed_in
+from .manifest import MANIFEST, SealRecord, read_manifest
+from .otlp import Envelope
+from .otlp_client import Endpoint, connect
+from .scan import closing_of
+
+__all__ = ["Replayed", "replay"]
+
+_RETRY_S = (0.2, 5.0)  # between attempts: the first, and at most
+_Batch = list[tuple[int, bytes]]
+
+
+class Replayed(msgspec.Struct, kw_only=True):
+    """What `replay` did.
+
+    Attributes:
+        sent: Events that the collector has acknowledged now.
+        before: Events that it had acknowledged before, and that were not sent again.
+        rejected: Events that it refused for good.
+        unreadable: Lines of the archive that are no event.
+        deleted: Events that retention had deleted before they were sent.
+        why: Why not everything was sent; "" if it was.
+        unremembered: Writers of which the acknowledgements could not be written down.
+    """
+
+    sent: int = 0
+    before: int = 0
+    rejected: int = 0
+    unreadable: int = 0
+    deleted: int = 0
+    why: str = ""
+    unremembered: list[str] = msgspec.field(default_factory=list)
+
+
+def replay(
+    directory: Path,
+    endpoint: Endpoint,
+    resource: Mapping[str, Any],
+    everything: bool = False,
+    patience: float = 60.0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replayed:
+    """Send the events of an archive, of all its writers, oldest first.
+
+    Receivers see what they have already as duplicates, by ``log.record.uid``.
+
+    Args:
+        directory: The archive. Its writers may be at work.
+        endpoint: Where to.
+        resource: The attributes of the resource that the records are of.
+        everything: Also what was acknowledged; and remember nothing.
+        patience: Seconds without progress after which it is given up.
+        progress: Called with the number of events that are done, and of all.
+
+    Raises:
+        ArchiveError: If there is no archive, or it cannot be read.
+        AuditConfigError: If a file of the TLS settings cannot be read.
+    """
+    try:
+        return _Replay(directory, endpoint, resource, everything, patience, progress).run()
+    except OSError as exc:
+        if isinstance(exc, ArchiveError):
+            raise
+        msg = f"cannot read {str(directory)!r}: {exc.strerror or exc}"
+        raise ArchiveError(msg) from exc
+
+
+class _Replay:
+    """One call of `replay`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        endpoint: Endpoint,
+        resource: Mapping[str, Any],
+        everything: bool,
+        patience: float,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        if not directory.is_dir():
+            msg = f"no directory of audit files: {str(directory)!r}"
+            raise ArchiveError(msg)
+        self._directory = directory
+        self._everything = everything
+        self._patience = patience
+        self._progress = progress
+        self._client = connect(endpoint)
+        self._envelope = Envelope(resource)
+        self._unlisted = _unlisted(directory)
+        self._done = self._total = 0
+        self._result = Replayed()
+
+    def run(self) -> Replayed:
+        """Every writer in turn."""
+        suffixes = (MANIFEST, JOURNAL)
+        found = {p.stem for suffix in suffixes for p in self._directory.glob(f"*{suffix}")}
+        writers = sorted(found | self._unlisted.keys())
+        if not writers:
+            msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
+            raise ArchiveError(msg)
+        starts = {writer: self._start(writer) for writer in writers}
+        self._result.before = sum(starts.values())
+        self._total = sum(max(0, self._newest(name) - after) for name, after in starts.items())
+        self._progress(0, self._total)
+        try:
+            with ThreadPoolExecutor(1, "axon-audit-replay") as pool:
+                for writer in writers:
+                    self._send_all(writer, starts[writer], pool)
+                    if self._result.why:
+                        break
+        finally:
+            self._client.close()
+        return self._result
+
+    def _start(self, writer: str) -> int:
+        return 0 if self._everything else acknowledged(self._directory, writer)[0]
+
+    def _newest(self, writer: str) -> int:
+        listed = newest(self._directory, writer)
+        return max([listed, *(last for _, last, _ in self._unlisted.get(writer, ()))])
+
+    def _send_all(self, writer: str, after: int, pool: ThreadPoolExecutor) -> None:
+        feed = self._open(writer, after)
+        if feed is None:
+            return
+        try:
+            # One batch is read and encoded while the one before is on its way.
+            batch = feed.batch()
+            while batch and not self._result.why:
+                sending: Future[None] = pool.submit(self._send, feed, batch)
+                following = feed.batch()
+                sending.result()
+                batch = following
+        finally:
+            feed.close()
+            self._result.unreadable += feed.dropped.get("unreadable", 0)
+            self._result.deleted += feed.dropped.get("deleted", 0)
+
+    def _open(self, writer: str, after: int) -> ArchiveFeed | None:
+        unlisted = self._unlisted.get(writer, [])
+        try:
+            if not self._everything:
+                return ArchiveFeed(self._directory, writer, "", unlisted)
+        except FileNotFoundError:
+            return None
+        except OSError:  # a running process ships it, or nothing can be written here
+            self._result.unremembered.append(writer)
+        trail = acknowledged(self._directory, writer)[1]
+        try:
+            return ArchiveFeed(self._directory, writer, trail, unlisted, False, after)
+        except FileNotFoundError:
+            return None
+
+    def _send(self, feed: ArchiveFeed, batch: _Batch) -> None:
+        """Send one batch, with patience."""
+        delay, most = _RETRY_S
+        deadline = time.monotonic() + self._patience
+        while batch:
+            delivery = Delivery(self._client, self._envelope, [record for _, record in batch])
+            if delivery.settled:
+                feed.acknowledge(batch[delivery.settled - 1][0])
+                self._result.sent += delivery.settled - delivery.rejected
+                self._result.rejected += delivery.rejected
+                self._done += delivery.settled
+                self._progress(self._done, self._total)
+                del batch[: delivery.settled]
+                deadline = time.monotonic() + self._patience
+                continue
+            if time.monotonic() >= deadline:
+                self._result.why = delivery.answer.why
+                return
+            time.sleep(max(delay, delivery.answer.wait))
+            delay = min(2 * delay, most)
+
+
+def _unlisted(directory: Path) -> dict[str, list[tuple[int, int, Path]]]:
+    """Sealed files that no manifest lists, by the writer that they name."""
+    listed: set[str] = set()
+    for manifest in directory.glob(f"*{MANIFEST}"):
+        try:
+            listed |= {r.file for _, r in read_manifest(manifest) if isinstance(r, SealRecord)}
+        except msgspec.DecodeError:
+            continue  # damaged: then its files are read as they are
+    found: dict[str, list[tuple[int, int, Path]]] = {}
+    for name, path in sealed_in(directory).items():
+        closing = None if name in listed else closing_of(path)
+        if closing is not None and Path(closing.trail).name == closing.trail:
+            place = closing.first_sequence, closing.last_sequence, path
+            found.setdefault(closing.trail, []).append(place)
+    return {writer: sorted(places) for writer, places in found.items()}

@@ -1,0 +1,288 @@
+"""Ships a trail to an OpenTelemetry collector, at least once, and never at the application's cost.
+
+With an archive, what is sent is read from its files, behind the application: the archive is the
+queue, and remembers what the collector has acknowledged, so that an outage of any length, or the
+application's own end, loses nothing. Without one, the events in memory are the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from weakref import ReferenceType
+
+from .cursor import acknowledged
+from .delivery import Delivery
+from .feed import ArchiveFeed, Feed, MemoryFeed, others
+from .metrics import TrailMetrics
+from .otlp import Envelope
+from .otlp_client import Client, Endpoint, connect, load
+from .resource import own_resource, resource_of
+
+__all__ = ["Shipper"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+_POLL_S = 0.25  # how often is looked for new events
+_OTHERS_S = 10.0  # how often for what others left in the same archive
+_RETRY_S = (0.5, 15.0)  # between attempts: the first, and at most
+FLUSH_S = 2.0  # that the end of a program waits for
+
+_unresponsive: set[str] = set()  # endpoints that the end of a program has waited for in vain
+
+
+class Shipper:
+    """Sends the events of one trail, from a daemon thread.
+
+    Args:
+        trail: The `Trail`: it is asked for its place, its newest event and those in memory.
+        endpoint: Where to.
+        metrics: The trail's.
+        fault: Reports a failure.
+    """
+
+    def __init__(
+        self,
+        trail: ReferenceType[Any],
+        endpoint: Endpoint,
+        metrics: TrailMetrics,
+        fault: Callable[[BaseException], None],
+    ) -> None:
+        self._trail = trail
+        self._endpoint = endpoint
+        self._metrics = metrics
+        self._fault = fault
+        # Here, since neither can be had any more when the program ends.
+        load(endpoint)
+        self._resource = own_resource()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, without a thread (a forked child)."""
+        self._condition = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._client: Client | None = None
+        self._envelope: Envelope | None = None
+        self._own = _Lane()
+        self._place: tuple[Path, str] | None = None
+        self._other: _Lane | None = None
+        self._seen: dict[str, tuple[int, ...]] = {}  # of other writers, when all was sent
+        self._look_at = 0.0
+        self._delay = 0.0  # after a failure
+
+    @property
+    def acknowledged(self) -> int:
+        """Number of the newest event of the trail that the collector has, with all before."""
+        return self._own.acknowledged
+
+    def tick(self) -> None:
+        """Start, if that has not been done; let the gauge say how much is to be sent."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="axon-audit-ship", daemon=True)
+            self._thread.start()
+        self._measure()
+
+    def _measure(self) -> None:
+        trail = self._trail()
+        if trail is not None:
+            self._metrics.shipping_lag.set(max(0, trail.newest - self.acknowledged))
+
+    def flush(self, timeout: float = FLUSH_S) -> bool:
+        """Wait until everything is sent, but not for a collector that does not answer.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether it is sent.
+        """
+        trail = self._trail()
+        if trail is None:
+            return False
+        with suppress(RuntimeError):  # the interpreter ends: no thread can be started
+            self.tick()
+        target: int = trail.newest
+        if self._endpoint.url in _unresponsive:
+            timeout = 0.0
+        with self._condition:
+            self._condition.notify_all()
+            if not self._condition.wait_for(lambda: self._is_over(target), timeout) and timeout:
+                _unresponsive.add(self._endpoint.url)
+        self._measure()
+        return self.acknowledged >= target
+
+    def _is_over(self, target: int) -> bool:
+        """Whether all is sent, or it makes no sense to wait for it."""
+        if self._thread is None or not self._thread.is_alive():
+            return True
+        return self.acknowledged >= target or bool(self._delay) or self._own.elsewhere
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+        with suppress_instrumentation():
+            while True:
+                try:
+                    if not self._open():
+                        break
+                    wait = self._turn()
+                except Exception as exc:
+                    self._fault(exc)
+                    wait = self._failed(0.0)
+                with self._condition:
+                    self._condition.notify_all()
+                    if wait:
+                        self._condition.wait(wait)
+        self._own.close()
+        if self._other is not None:
+            self._other.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _turn(self) -> float:
+        """Send one batch; returns for how many seconds there is nothing to do."""
+        lane = self._own
+        if not lane.fill():
+            lane = self._lane_of_others() or lane
+            if not lane.fill():
+                self._drop(lane)
+                return _POLL_S
+        batch = [record for _, record in lane.pending]
+        assert self._client is not None
+        assert self._envelope is not None
+        delivery = Delivery(self._client, self._envelope, batch)
+        if delivery.settled:
+            lane.settle(delivery.settled)
+            _unresponsive.discard(self._endpoint.url)
+            self._metrics.shipped.inc(delivery.settled - delivery.rejected)
+        if delivery.rejected:
+            lane.drop("rejected", delivery.rejected)
+        self._drop(lane)
+        self._measure()
+        if delivery.answer.kind != "accepted" or delivery.answer.rejected:
+            self._fault(ConnectionError(f"{self._endpoint.url}: {delivery.answer.why}"))
+        if delivery.settled == len(batch):
+            self._delay = 0.0
+            return 0.0
+        return self._failed(delivery.answer.wait)
+
+    def _failed(self, wanted: float) -> float:
+        """How long to wait after a failure: longer each time, and as the receiver wants."""
+        least, most = _RETRY_S
+        self._delay = min(max(2 * self._delay, least), most)
+        return max(self._delay * random.uniform(0.7, 1.0), wanted)  # noqa: S311
+
+    def _drop(self, lane: _Lane) -> None:
+        for reason, count in lane.take_dropped().items():
+            self._metrics.shipping_dropped[reason].inc(count)
+
+    # --- what is sent ----------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        """Have a connection, and the feed of the trail's own events; False without a trail.
+
+        The trail is not held on to: it goes when nobody else uses it, and its name with it.
+        """
+        trail = self._trail()
+        if trail is None:
+            return False
+        if self._client is None:
+            self._client = connect(self._endpoint)
+            self._envelope = Envelope(resource_of(trail.provider) or self._resource)
+        self._open_own(trail)
+        return True
+
+    def _open_own(self, trail: Any) -> None:
+        place: tuple[Path, str] | None = trail.place
+        if self._own.feed is not None and place == self._place:
+            return
+        self._own.close()
+        self._own, self._place = _Lane(), place
+        if place is None:
+            if not trail.archives:
+                self._own = _Lane(MemoryFeed(self._trail))
+            return
+        try:
+            self._own = _Lane(ArchiveFeed(*place, trail.name))
+        except FileNotFoundError:
+            return  # nothing yet
+        except BlockingIOError:  # another process ships them now
+            self._own.elsewhere = True
+            self._own.acknowledged = acknowledged(*place)[0]
+
+    def _lane_of_others(self) -> _Lane | None:
+        """What another writer of the same archive left, who may be gone."""
+        if self._other is not None and self._other.fill():
+            return self._other
+        place = self._place
+        if self._other is not None:
+            self._other.close()
+            self._other = None
+        elif time.monotonic() < self._look_at:
+            return None
+        if place is None:
+            return None
+        directory, writer = place
+        for name, state in others(directory, writer).items():
+            if self._seen.get(name) == state:
+                continue
+            self._seen[name] = state
+            with suppress(OSError):  # it ships itself, or has nothing
+                self._other = _Lane(ArchiveFeed(directory, name))
+                return self._other
+        self._look_at = time.monotonic() + _OTHERS_S
+        return None
+
+
+class _Lane:
+    """A feed, and what was taken from it and is not settled.
+
+    Args:
+        feed: None: there is nothing to be sent.
+    """
+
+    def __init__(self, feed: Feed | None = None) -> None:
+        self.feed = feed
+        self.pending: list[tuple[int, bytes]] = []
+        self.acknowledged = 0 if feed is None else feed.acknowledged
+        self.elsewhere = False  # another process sends it
+
+    def fill(self) -> bool:
+        """Have something to send, if there is anything."""
+        if self.feed is not None and not self.pending:
+            self.pending = self.feed.batch()
+        return bool(self.pending)
+
+    def settle(self, count: int) -> None:
+        """The first *count* of what is pending need not be sent again."""
+        number = self.pending[count - 1][0]
+        del self.pending[:count]
+        self.acknowledged = number
+        assert self.feed is not None
+        self.feed.acknowledge(number)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Events that will not be sent."""
+        assert self.feed is not None
+        self.feed.dropped[reason] = self.feed.dropped.get(reason, 0) + count
+
+    def take_dropped(self) -> dict[str, int]:
+        """Those since the last call, by reason."""
+        if self.feed is None:
+            return {}
+        dropped, self.feed.dropped = self.feed.dropped, {}
+        return dropped
+
+    def close(self) -> None:
+        """Let go of the feed."""
+        if self.feed is not None:
+            self.feed.close()
+            self.feed = None

@@ -1,0 +1,183 @@
+"""A real OTLP receiver for logs, over HTTP or gRPC, that behaves as a test tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
+    LogsServiceServicer,
+    add_LogsServiceServicer_to_server,
+)
+
+#: What a request is answered with: None is acceptance, a number an HTTP status (or the name of a
+#: gRPC one), a response itself, else what it says.
+Behaviour = Callable[[ExportLogsServiceRequest], Any]
+
+
+class Receiver:
+    """Collects records; `answer` says what becomes of each request.
+
+    Attributes:
+        requests: Every request that came, accepted or not.
+        headers: Those of the newest request.
+        url: Where to send to.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Behaviour = lambda request: None
+        self.requests: list[ExportLogsServiceRequest] = []
+        self.headers: dict[str, str] = {}
+        self.records: list[Any] = []
+        self.resources: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.url = ""
+        self._close: Callable[[], None] = lambda: None
+
+    def take(self, request: ExportLogsServiceRequest, headers: dict[str, str]) -> Any:
+        """Judge a request, and keep its records if it is accepted."""
+        verdict = self.answer(request)
+        with self._lock:
+            self.requests.append(request)
+            self.headers = headers
+            if verdict is None or isinstance(verdict, ExportLogsServiceResponse):
+                for logs in request.resource_logs:
+                    self.resources.append(
+                        {p.key: p.value.string_value for p in logs.resource.attributes}
+                    )
+                    for scope_logs in logs.scope_logs:
+                        self.records += scope_logs.log_records
+        return verdict
+
+    @property
+    def numbers(self) -> list[int]:
+        """Sequence numbers of the records, as they came."""
+        return [attributes(record)["audit.sequence.number"] for record in self.records]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._close()
+
+
+def attributes(record: Any) -> dict[str, Any]:
+    """The attributes of a record by name."""
+    return {p.key: getattr(p.value, p.value.WhichOneof("value")) for p in record.attributes}
+
+
+def over_http(port: int = 0) -> Receiver:
+    """A receiver of OTLP/HTTP."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            assert self.path == "/v1/logs"
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            request = ExportLogsServiceRequest.FromString(body)
+            verdict = receiver.take(request, {k.lower(): v for k, v in self.headers.items()})
+            status, wait = verdict if isinstance(verdict, tuple) else (verdict, None)
+            content = b""
+            if isinstance(status, ExportLogsServiceResponse):
+                content, status = status.SerializeToString(), 200
+            self.send_response(status or 200)
+            if wait is not None:
+                self.send_header("Retry-After", str(wait))
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            connections.append(request)
+            super().process_request(request, client_address)
+
+        def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+    connections: list[socket.socket] = []
+    server = Server(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        for connection in connections:  # those that are kept alive
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    receiver.url, receiver._close = f"http://127.0.0.1:{server.server_port}", close
+    return receiver
+
+
+def over_grpc(port: int = 0) -> Receiver:
+    """A receiver of OTLP/gRPC."""
+    receiver = Receiver()
+
+    class Service(LogsServiceServicer):  # type: ignore[misc]
+        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+            metadata = {item.key: item.value for item in context.invocation_metadata()}
+            verdict = receiver.take(request, metadata)
+            if isinstance(verdict, str):
+                context.abort(grpc.StatusCode[verdict], "as the test wants it")
+            return verdict or ExportLogsServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    add_LogsServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    receiver.url = f"http://127.0.0.1:{port}"
+    receiver._close = lambda: server.stop(None).wait()
+    return receiver
+
+
+class SilentServer:
+    """Accepts connections, reads what comes, and never answers."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.connected = threading.Event()
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            self.connected.set()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._socket.close()
+        for connection in self._open:
+            connection.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -112,7 +112,8 @@ class Shipper:
             timeout = 0.0
         with self._condition:
             self._condition.notify_all()
-            if not self._condition.wait_for(lambda: self._is_over(target), timeout) and timeout:
+            over = self._condition.wait_for(lambda: self._is_over(target), timeout)
+            if timeout and not over and not self._own.elsewhere:
                 _unresponsive.add(self._endpoint.url)
         self._measure()
         return self.acknowledged >= target
@@ -121,7 +122,7 @@ class Shipper:
         """Whether all is sent, or it makes no sense to wait for it."""
         if self._thread is None or not self._thread.is_alive():
             return True
-        return self.acknowledged >= target or bool(self._delay) or self._own.elsewhere
+        return self.acknowledged >= target or bool(self._delay)
 
     # --- the thread ------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from axon_audit_otel import AuditEvent, AuditLogger, __version__
 Cli = Callable[..., Result]
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
-COMMANDS += ["erase", "pseudonym", "alerts"]
+COMMANDS += ["erase", "pseudonym", "alerts", "replay"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",

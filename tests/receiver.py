@@ -33,7 +33,10 @@ class Receiver:
         requests: Every request that came, accepted or not.
         headers: Those of the newest request.
         url: Where to send to.
+        protocol: How.
     """
+
+    protocol = "http/protobuf"
 
     def __init__(self) -> None:
         self.answer: Behaviour = lambda request: None
@@ -146,7 +149,7 @@ def over_grpc(port: int = 0) -> Receiver:
     add_LogsServiceServicer_to_server(Service(), server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
-    receiver.url = f"http://127.0.0.1:{port}"
+    receiver.url, receiver.protocol = f"http://127.0.0.1:{port}", "grpc"
     receiver._close = lambda: server.stop(None).wait()
     return receiver
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -34,12 +36,15 @@ from .query import Query
 
 __all__ = ["Erasure", "decrypted", "keyring_of", "keys_of", "recorded"]
 
+_logger = logging.getLogger("axon_audit_otel")
+
 _BOX = "erasable"
-_MARK = ".keyring"  # in an archive: which keyring's tokens it has
+_MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
 _NONCE = 12
 _PADDING = 64
 
-_PERSONAL = ("user_id", "subject_id", "session_id", "metadata", "error_message")
+_NAMES = ("user_id", "subject_id", "session_id")
+_PERSONAL = (*_NAMES, "metadata", "error_message")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -69,11 +74,16 @@ class _Box(msgspec.Struct):
 _box_in = msgspec.json.Decoder(_Box).decode
 
 
-def keyring_of(archive: Path) -> str | None:
-    """The number of the keyring that an archive's events need, if any does."""
+def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
+    """The number of the keyring that an archive's events need, and the tokens erased since.
+
+    The archive keeps these, so that an old copy of the keys brings nobody back.
+    """
+    lines: list[str] = []
     with suppress(OSError):
-        return (archive / _MARK).read_text("ascii", "replace").strip() or None
-    return None
+        lines = (archive / _MARK).read_text("ascii", "replace").split()
+    tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
+    return (lines[0] if lines else None), tokens
 
 
 def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring:
@@ -113,10 +123,12 @@ class Erasure:
 
     Args:
         keys: The keys.
+        archive: Where the events are, if they are in files.
     """
 
-    def __init__(self, keys: Keyring) -> None:
+    def __init__(self, keys: Keyring, archive: Path | None = None) -> None:
         self.keys = keys
+        self._archive = archive
 
     @classmethod
     def of(cls, settings: Settings, fault: Callable[[Exception], object]) -> Erasure:
@@ -133,7 +145,7 @@ class Erasure:
         if archive is not None and not isinstance(place, Path):
             place = keys_of(archive)
         assert isinstance(place, Path)
-        number = None if archive is None else keyring_of(archive)
+        number, erased = (None, set()) if archive is None else keyring_of(archive)
         sync = settings.durability == "disk"
         try:
             keys = Keyring(place, number is None, sync, fault)
@@ -145,7 +157,12 @@ class Erasure:
                 f" them back, or remove its file {_MARK!r} to begin with new ones"
             )
             raise ArchiveError(msg) from exc
-        return cls(_checked(keys, archive, number))
+        try:
+            if erased and _checked(keys, archive, number).destroy_again(erased):
+                _logger.warning("keys of erased users were back in %r: destroyed again", str(place))
+        except OSError as exc:
+            fault(exc)
+        return cls(_checked(keys, archive, number), archive)
 
     @classmethod
     def for_reading(cls, archive: Path, place: Path) -> Erasure:
@@ -154,15 +171,56 @@ class Erasure:
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
-        return cls(_checked(Keyring(place, create=False), archive, keyring_of(archive)))
+        number, erased = keyring_of(archive)
+        keys = _checked(Keyring(place, create=False), archive, number)
+        keys.dead = erased
+        return cls(keys, archive)
 
-    def mark(self, archive: Path | None) -> None:
-        """Say in *archive* which keyring its events need."""
+    def mark(self) -> None:
+        """Say in the archive which keyring its events need."""
         with suppress(OSError):  # it is there, or the archive's own failure is told
-            assert archive is not None
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-            with open(os.open(archive / _MARK, flags, 0o600), "wb") as file:
-                file.write(f"{self.keys.number.hex()}\n".encode())
+            self._write(f"{self.keys.number.hex()}\n", os.O_EXCL)
+
+    def _write(self, text: str, flags: int) -> None:
+        if self._archive is not None:
+            flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            with open(os.open(self._archive / _MARK, flags, 0o600), "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+    # --- erasing ---------------------------------------------------------------------------
+
+    def destroy(self, user_ids: Iterable[str]) -> list[bytes]:
+        """Destroy the keys of a user, by all his ids; returns the tokens, none if unknown.
+
+        `complete` is the second half. If it does not come to that, this finds them again.
+
+        Raises:
+            OSError: If a key may still be there.
+        """
+        tokens = [token for user_id in user_ids for token in self.keys.destroy(user_id)]
+        if tokens:
+            self.mark()
+            self._write("".join(f"{token.hex()}\n" for token in tokens), 0)
+        return tokens
+
+    def complete(self, user_ids: Iterable[str], tokens: list[bytes]) -> None:
+        """Remove what says whose *tokens* they were.
+
+        Raises:
+            OSError: If that failed.
+        """
+        for user_id in user_ids:
+            self.keys.forget(user_id, tokens)
+
+    def event(self, tokens: list[bytes], actor: str | None, trail: object) -> Draft:
+        """The event that tells of an erasure; its subject is what stood for the user."""
+        told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
+        subject = name_of(tokens[0])
+        return draft(
+            "AUDIT", "SUCCESS", user_id=actor, metadata=told, trail=trail, subject_id=subject
+        )
 
     # --- recording -------------------------------------------------------------------------
 
@@ -220,14 +278,6 @@ class Erasure:
                     users.append(user)
         return users, fields
 
-    def event(self, tokens: list[bytes], actor: str | None, trail: object) -> Draft:
-        """The event that tells of an erasure; its subject is what stood for the user."""
-        told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
-        subject = name_of(tokens[0])
-        return draft(
-            "AUDIT", "SUCCESS", user_id=actor, metadata=told, trail=trail, subject_id=subject
-        )
-
     # --- reading ---------------------------------------------------------------------------
 
     def read(
@@ -258,8 +308,12 @@ class Erasure:
 
     def answers(self, query: Query, event: AuditEvent) -> bool:
         """Whether an event that was found by `asking`, and is readable, answers *query*."""
-        sessions = query.keys.get("session_id")
-        return sessions is None or event.session_id in sessions
+        as_recorded = recorded(event)
+        return all(
+            getattr(event, field) in values or getattr(as_recorded, field) in values
+            for field, values in query.keys.items()
+            if field in _NAMES  # a key may have gone since it was found
+        )
 
     def _aliases(self, query: Query) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return tuple(

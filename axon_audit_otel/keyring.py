@@ -19,7 +19,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +119,8 @@ class Keyring:
         self._users: dict[str, User] = {}
         self._tokens: dict[bytes, User | None] = {}
         self._unsaved: dict[str, User] = {}
-        self._retry_at = 0.0
+        self._retry_at = 0.0  # after a failure
+        self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
         try:
             self._open(create)
         except OSError as exc:
@@ -167,7 +168,8 @@ class Keyring:
         with self._lock:
             unsaved = self._unsaved.get(user_id)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
-            keys = [(token, key) for token in tokens for key in self._read(token)]
+            alive = [token for token in tokens if token not in self.dead]
+            keys = [(token, key) for token in alive for key in self._read(token)]
         found = [_user(token, key, user_id) for token, key in keys]
         return found if unsaved is None else [*found, unsaved]
 
@@ -181,9 +183,14 @@ class Keyring:
 
     def by_token(self, token: bytes) -> User | None:
         """The user of that token; None if the key was destroyed, or is on another keyring."""
-        if token[:_NUMBER] != self.number:
+        if token[:_NUMBER] != self.number or token in self.dead:
             return None
         self._look()
+        if self._unsaved:
+            with self._lock:
+                for user in self._unsaved.values():
+                    if user.token == token:
+                        return user
         known = self._tokens  # if a key is destroyed meanwhile, another takes its place
         if token not in known:
             with suppress(OSError):
@@ -195,7 +202,7 @@ class Keyring:
         """Write what could not be written before, if that is possible now."""
         if self._unsaved:
             with self._lock:
-                self._retry_at = 0.0
+                self._retry_at = min(self._retry_at, time.monotonic())
                 self._save()
 
     @property
@@ -243,6 +250,9 @@ class Keyring:
                 self._write(user.token, user.key)
                 self._write(self._name(user_id), user.token + bytes(_VALUE - _NAME))
                 del self._unsaved[user_id]
+            if self._retry_at:  # whoever missed them looks again
+                self._retry_at = 0.0
+                self._tell()
         except OSError as exc:
             self._retry_at = time.monotonic() + _RETRY_S
             self.fault(exc)
@@ -266,22 +276,40 @@ class Keyring:
             unsaved = self._unsaved.pop(user_id, None)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
             for token in tokens:
-                self._wipe(token)
+                self._wipe(self._file(token), lambda name, _: name in tokens)
             if tokens:
-                os.write(self._ring, b"\n")  # whoever has them in memory forgets them
+                self._tell()
             self._users.pop(user_id, None)
             if unsaved is not None and unsaved.token not in tokens:
                 tokens.append(unsaved.token)
         return tokens
 
-    def forget(self, user_id: str) -> None:
-        """Remove what says that there was such a user.
+    def forget(self, user_id: str, tokens: Container[bytes]) -> None:
+        """Remove what says whose *tokens* they were.
 
         Raises:
             OSError: If that failed.
         """
-        with self._lock:
-            self._wipe(self._name(user_id))
+        name = self._name(user_id)
+        self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
+
+    def destroy_again(self, tokens: Container[bytes]) -> bool:
+        """Destroy what a copy of the keyring brought back; returns whether there was any.
+
+        Raises:
+            OSError: If that failed.
+        """
+        gone = [
+            self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
+            for path in sorted(self.directory.glob("*.keys"))
+        ]
+        if any(gone):
+            self._tell()
+        return any(gone)
+
+    def _tell(self) -> None:
+        """Let every process forget what it has in memory."""
+        os.write(self._ring, b"\n")
 
     # --- files -----------------------------------------------------------------------------
 
@@ -322,18 +350,27 @@ class Keyring:
         if is_new:
             _sync_directory(self.directory)
 
-    def _wipe(self, name: bytes) -> None:
+    def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
+        """Overwrite the records that are due; returns whether there were any."""
         try:
-            file = os.open(self._file(name), os.O_RDWR | _CLOEXEC)
+            file = os.open(path, os.O_RDWR | _CLOEXEC)
         except FileNotFoundError:
-            return
+            return False
         try:
             with _locked(file):
-                for at in list(_places(_content(file), name)):
+                data = _content(file)
+                due = [
+                    at
+                    for at in range(0, len(data) - _RECORD + 1, _RECORD)
+                    if is_due(data[at : at + _NAME], data[at + _NAME : at + _RECORD])
+                ]
+                for at in due:
                     os.pwrite(file, _FREE, at)
-            os.fsync(file)
+            if due:
+                os.fsync(file)
         finally:
             os.close(file)
+        return bool(due)
 
 
 def _user(token: bytes, key: bytes, user_id: str | None = None) -> User:

@@ -346,12 +346,11 @@ class AuditLogger:
         if actor is not None and pseudonyms is not None:
             actor = pseudonyms.user(actor)
         try:
-            tokens = [token for form in forms for token in erasure.keys.destroy(form)]
+            tokens = erasure.destroy(forms)
             if tokens:
                 self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
                 self.trail.settle_now()
-                for form in forms:
-                    erasure.keys.forget(form)
+                erasure.complete(forms, tokens)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
             raise ArchiveError(msg) from exc

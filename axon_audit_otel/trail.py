@@ -85,7 +85,7 @@ class Trail:
             self.stream = self._keeper.stream
             self._tell_recoveries()
             if self.erasure is not None:
-                self.erasure.mark(settings.auto_export_path)
+                self.erasure.mark()
         self.provider: Any = None  # what its records go through
         self._shipper = self._make_shipper(settings.ship_to)
         self.metrics.buffer_capacity.set(settings.max_events)

@@ -378,6 +378,41 @@ class TestProcesses:
         audit.close()
         assert verify(archive).ok
 
+    def test_unfinished(self, run_script: Callable[..., str], archive: Path) -> None:
+        """Of an operation that its process did not survive, the next start names the user to
+        whoever has the keys, until the user is erased."""
+        run_script(
+            """
+            import asyncio, os, signal, sys
+            from axon import MemorySystem
+            from axon.adapters.memory import InMemoryAdapter
+            from axon.core.config import MemoryConfig
+            from axon.core.policies.persistent import PersistentPolicy
+            from axon_audit_otel import AuditLogger
+
+            async def die(self, entry):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            InMemoryAdapter.save = die
+            audit = AuditLogger(auto_export_path=sys.argv[1], erasable=True, on_failure="block")
+            policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+            config = MemoryConfig(persistent=policy, default_tier="persistent")
+            memory = MemorySystem(config, audit_logger=audit)
+            asyncio.run(memory.store("x", user_id="alice-7f3e", session_id="visit-9c41"))
+            """,
+            archive,
+            code=-signal.SIGKILL,
+        )
+        audit = AuditLogger(auto_export_path=archive, erasable=True)
+        assert ALICE.encode() not in content(archive)
+        assert SESSION.encode() not in content(archive)
+        events = audit.query_events(operation="AUDIT")
+        (told,) = [e.metadata for e in events if e.metadata["record"] == "unfinished"]
+        assert told["user_id"] == ALICE
+        assert audit.erase_user(ALICE)
+        assert ALICE not in str(audit.query_events())
+        audit.close()
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_forked_child(self, run_script: Callable[..., str], archive: Path) -> None:
         """A child shares the keys: it reads and erases what its parent recorded."""
@@ -440,20 +475,65 @@ class TestProcesses:
         assert verify(archive).ok
 
     @pytest.mark.parametrize("steps", [1, 2])
-    async def test_interrupted(self, make_audit: Make, archive: Path, steps: int) -> None:
-        """An erasure that ended between its steps is found and completed, or was complete."""
+    async def test_between_its_steps(self, make_audit: Make, archive: Path, steps: int) -> None:
+        """A user who comes back in the middle of the erasure is a new one, who is found and
+        can be erased; an erasure that ended there is completed when it is repeated."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         await three(audit)
         keys = Keyring(archive.with_name("archive.keys"))
-        keys.destroy(ALICE)
+        tokens = keys.destroy(ALICE)
         assert audit.query_events(user_id=ALICE) == []
         await audit.log_event("STORE", user_id=ALICE, metadata={"note": "back"})
-        assert only_event(audit, user_id=ALICE).metadata == {"note": "back"}
         if steps == 2:
-            keys.forget(ALICE)
-            assert audit.query_events(user_id=ALICE) == []
-        assert audit.erase_user(ALICE) is (steps == 1)
+            keys.forget(ALICE, tokens)
+        assert only_event(audit, user_id=ALICE).metadata == {"note": "back"}
+        assert audit.erase_user(ALICE) is True
         assert audit.query_events(user_id=ALICE) == []
+        assert audit.erase_user(ALICE) is False
+        told = only_event(audit, operation="AUDIT").metadata["tokens"]
+        assert (tokens[0].hex() in told) is (steps == 1)
+
+    def test_many_threads(self, run_script: Callable[..., str], archive: Path) -> None:
+        """Threads that record, read and erase the same users do not disturb each other."""
+        said = run_script(
+            """
+            import asyncio, sys, threading
+            from axon_audit_otel import AuditLogger
+
+            audit = AuditLogger(auto_export_path=sys.argv[1], erasable=True)
+            wrong = []
+
+            def run(number):
+                try:
+                    for turn in range(150):
+                        user = f"u{(number + turn) % 5}"
+                        event = asyncio.run(audit.log_event("STORE", user_id=user))
+                        if event.user_id != user:
+                            wrong.append(event)
+                        if {e.user_id for e in audit.query_events(user_id=user)} - {user}:
+                            wrong.append(user)
+                        if turn % 10 == number:
+                            audit.erase_user(user)
+                except BaseException as exc:
+                    wrong.append(exc)
+
+            threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for number in range(5):
+                audit.erase_user(f"u{number}")
+            audit.close()
+            failures = audit.get_statistics()["failures"]
+            left = {e.user_id for e in audit.query_events(archived=True)} - {None}
+            print(wrong, [stage for stage in failures if failures[stage]])
+            print([user for user in left if not user.startswith("erasable:")])
+            """,
+            archive,
+        )
+        assert said.splitlines() == ["[] []", "[]"]
+        assert verify(archive).ok
 
 
 # --- keys ------------------------------------------------------------------------------------
@@ -519,6 +599,30 @@ class TestKeys:
         assert user.token not in content(keys)
         assert {path.name: path.stat().st_size for path in keys.glob("*.keys")} == sizes
 
+    async def test_brought_back_by_a_copy(
+        self, make_audit: Make, cli: Cli, archive: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A copy of the keys from before an erasure brings nobody back: readers pass over
+        what was erased, and the next writer destroys it again."""
+        audit = make_audit(auto_export_path=archive, erasable=True)
+        await three(audit)
+        audit.close()
+        keys, copy = archive.with_name("archive.keys"), archive.with_name("copy")
+        shutil.copytree(keys, copy)
+        audit.erase_user(ALICE)
+        audit.close()
+        assert cli("query", archive, "--user", ALICE, "--keys", copy, "--json").stdout == ""
+        assert SECRET not in cli("query", archive, "--keys", copy, "--json").stdout
+        shutil.rmtree(keys)
+        copy.rename(keys)
+
+        again = make_audit(auto_export_path=archive, erasable=True)
+        assert "destroyed again" in caplog.text
+        assert again.query_events(user_id=ALICE, archived=True) == []
+        assert seen(again)[:3] == [("?", None, None), ("bob", "?", None), ("bob", None, None)]
+        assert again.erase_user(ALICE) is False
+        assert Keyring(keys).having(ALICE) == []
+
     async def test_that_cannot_be_written(
         self, make_audit: Make, make_system: MakeSystem, archive: Path
     ) -> None:
@@ -527,12 +631,15 @@ class TestKeys:
         keys = archive.with_name("archive.keys")
         aside = keys.rename(archive.with_name("aside"))
         await audit.log_event("STORE", user_id=ALICE)
+        assert [e.user_id for e in audit.query_events()] == [ALICE]
         assert len(audit.query_events(user_id=ALICE)) == 1
         assert audit.get_statistics()["failures"]["keys"] > 0
         aside.rename(keys)
+        reader = make_audit(auto_export_path=archive, erasable=True)
+        assert [e.user_id != ALICE for e in reader.query_events(archived=True)] == [True]
         audit.close()
-        again = make_audit(auto_export_path=archive, erasable=True)
-        assert len(again.query_events(user_id=ALICE, archived=True)) == 1
+        assert [e.user_id for e in reader.query_events(archived=True)] == [ALICE]
+        assert len(reader.query_events(user_id=ALICE, archived=True)) == 1
 
     async def test_that_cannot_be_written_and_must(
         self, make_audit: Make, make_system: MakeSystem, archive: Path

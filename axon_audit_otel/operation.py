@@ -25,6 +25,7 @@ from .privacy import identifier, identifiers
 
 if TYPE_CHECKING:
     from .logger import AuditLogger
+    from .pseudonym import Pseudonyms
 
 #: The SDK itself handles at most so many entries in one query.
 MAX_ENTRY_IDS = 100_000
@@ -345,7 +346,7 @@ class Operation:
                 error_type=self.error_type,
             )
         if self.trail.pseudonyms is not None:
-            self.trail.pseudonyms.apply(draft)
+            self._hide(self.trail.pseudonyms, draft)
         try:
             self._end_span(draft, exc, elapsed_ns / 1e9)
         except Exception as fault:
@@ -391,6 +392,17 @@ class Operation:
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
         )
+
+    def _hide(self, pseudonyms: Pseudonyms, draft: _event.Draft) -> None:
+        """Put pseudonyms in place of ids; what that fails for is not recorded."""
+        try:
+            pseudonyms.apply(draft)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+            draft.update(user_id=None, session_id=None)
+            draft["metadata"] = {"dropped": "[details that could not be recorded]"}
+            for name in ("subject_id", "error_message"):
+                draft.pop(name, None)
 
     def _bounded(self, ids: list[str]) -> list[str]:
         """As many ids as an event may carry; of all of them their number and digest."""

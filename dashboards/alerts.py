@@ -127,7 +127,8 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
             continue
         window = q.duration(rule.window * objectives.scale)
         selected = f"{q.OPERATIONS}{{{','.join(counted(rule))}}}"
-        # increase() extrapolates to fractions; what is counted are whole operations.
+        # increase() extrapolates to fractions; what is counted are whole operations. The less
+        # it has seen, the more it adds: a process that just began is given a moment.
         many = f"round(sum by (job, trail) (increase({selected}[{window}])))"
         rules.append(
             _alert(
@@ -138,6 +139,7 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
                 f"{rule.summary.rstrip('.')} in trail {{{{ $labels.trail }}}}",
                 f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window};"
                 f" more than {rule.over} are unusual.",
+                hold=4 * objectives.interval,
                 category="security",
             )
         )

@@ -258,9 +258,10 @@ async def test_reserve_in_part(start: Callable[..., Application], disk: Path) ->
     app = start(disk / "logs", on_failure="block")
     directory = app.directory
     with full(directory):
-        with (disk / "ballast").open("r+b") as file:
-            file.truncate((disk / "ballast").stat().st_size - 100_000)
-        for _ in range(3):
+        ballast = disk / "ballast"
+        for freed in (100_000, 8_192, 8_192):
+            with ballast.open("r+b") as file:
+                file.truncate(ballast.stat().st_size - freed)
             assert not await app.store()
     assert await app.store()
     app.audit.close()

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -19,10 +20,21 @@ from typing import Any
 
 import msgspec
 
-from . import cases, monitor, scrape
+from . import archive, cases, monitor, scrape
 from .cases import Comparison, Group, Times
 
-PARTS = ("signals", "run", "log_event", "append", "monitor", "query", "scrape", "memory", "import")
+PARTS = (
+    "signals",
+    "run",
+    "log_event",
+    "append",
+    "monitor",
+    "query",
+    "scrape",
+    "archive",
+    "memory",
+    "import",
+)
 
 
 @dataclass
@@ -150,6 +162,12 @@ def _memory(sizes: list[int], hows: tuple[str, ...]) -> list[Line]:
     ]
 
 
+def _archive(rounds: int) -> list[Line]:
+    with ExitStack() as stack:
+        lines = asyncio.run(_timed(lambda: archive.written(stack), rounds))
+        return lines + _lines(*asyncio.run(archive.disk(rounds)))
+
+
 def _imports(rounds: int) -> list[Line]:
     cases.import_times()  # writes the .pyc files
     times = [
@@ -244,6 +262,8 @@ def main() -> None:
             sizes = [10_000] if quick else [10_000, 100_000]
             sizes += [1_000_000] if options.million else []
             lines += _memory(sizes, ("tracemalloc",) if quick else ("tracemalloc", "RSS"))
+        elif part == "archive":
+            lines += _archive(rounds)
         elif part == "import":
             lines += _imports(rounds)
         else:

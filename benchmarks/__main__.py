@@ -74,7 +74,7 @@ class Line:
         """As a row of the table."""
         comparison, ratios = self.comparison, self.ratios
         times = "x faster" if comparison.faster else "x"
-        digits = 0 if comparison.faster else 2
+        digits = 0 if comparison.faster and median(ratios) >= 10 else 2
         return (
             comparison.name,
             comparison.versus,

@@ -92,31 +92,39 @@ class Collector:
         self, program: Path, data: Path, *configs: str, environment: dict[str, str] | None = None
     ) -> None:
         self.data = data
+        data.mkdir(parents=True, exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command = [str(program)]
+        for config in configs:
+            source = config if ":" in config else str(CONFIG / config)
+            self._command += ["--config", source]
+        for last in (False, False, True):
+            self._environment = {**os.environ, **self._places(), **(environment or {})}
+            try:
+                self.start()
+                return
+            except RuntimeError as exc:  # somebody else took the port meanwhile
+                if last or "address already in use" not in str(exc):
+                    raise
+
+    def _places(self) -> dict[str, str]:
+        """Variables that give it ports and a directory of its own."""
         ports = [free_port() for _ in range(5)]
         self.port = ports[0]
-        self.grpc, self.http, self.prometheus, self._health, self._telemetry = (
+        self.grpc, self.http, self.prometheus, self._health, _ = (
             f"http://127.0.0.1:{port}" for port in ports
         )
-        self._environment = {
-            **os.environ,
+        return {
             "COLLECTOR_GRPC": self.grpc[7:],
             "COLLECTOR_HTTP": self.http[7:],
             "COLLECTOR_PROMETHEUS": self.prometheus[7:],
             "COLLECTOR_HEALTH": self._health[7:],
             "COLLECTOR_TELEMETRY_HOST": "127.0.0.1",
             "COLLECTOR_TELEMETRY_PORT": str(ports[4]),
-            "COLLECTOR_DATA": str(data),
+            "COLLECTOR_DATA": str(self.data),
             "COLLECTOR_SPAN_METRICS_INTERVAL": "100ms",
             "GATEWAY_INSECURE": "true",
-            **(environment or {}),
         }
-        self._command = [str(program)]
-        for config in configs:
-            source = config if ":" in config else str(CONFIG / config)
-            self._command += ["--config", source]
-        data.mkdir(parents=True, exist_ok=True)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
 
     def start(self) -> None:
         """Start it, and return when its pipelines run."""

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 from click.testing import Result
-from collector import CONFIG, Collector, binary, free_port, log_records, program, wait
+from collector import CONFIG, ROOT, Collector, binary, free_port, log_records, program, wait
 from conftest import events_in, sealed_files
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -354,6 +354,41 @@ def calls(there: Collector, *labels: str) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
+def test_the_commands_of_the_readme(start_collector: Start, tmp_path: Path) -> None:
+    """Shipping, as written; the collector has other ports here, and nothing runs in Docker."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.partition("## Shipping to a collector")[2].partition("```console\n")[2]
+    build, serve, *commands, compose = block.partition("```")[0].splitlines()
+    assert build.split()[1:3] == ["python3", "tools/collector.py"]
+    data, config = re.fullmatch(
+        r"\$ COLLECTOR_DATA=(\w+) axon-otelcol --config (.+)", serve
+    ).groups()
+    assert (ROOT / config).is_file()
+    assert (ROOT / compose.split()[4]).is_file()
+    there = start_collector(str(Path(config).name))
+    (tmp_path / data).symlink_to(there.data)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    said = [
+        subprocess.run(
+            command.removeprefix("$ ").replace("http://localhost:4318", there.http),
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        for command in commands
+    ]
+    assert len(said) == 4
+    assert "Nothing is missing up to the newest event, and nothing was altered." in said[2]
+    arrived = [record["attributes"]["log.record.uid"] for record in there.audit()]
+    exported = log_records([tmp_path / "export.jsonl"])
+    assert {record["attributes"]["log.record.uid"] for record in exported} <= set(arrived)
+    assert len(arrived) == len(set(arrived)) > 50
+
+
 # --- from agents through gateways ------------------------------------------------------------
 
 
@@ -561,16 +596,17 @@ def test_overlay_prometheus_remote_write(start_collector: Start, tmp_path: Path)
 def test_fifty_processes_ship_through_one_gateway(
     start_collector: Start, cli: Cli, run_script: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Every event of each of them is there once the processes have ended, in fifty chains."""
+    """They share an archive; every event of each of them arrives, in fifty chains."""
     gateway = start_collector("gateway.yaml")
     run_script(
         """
         import asyncio, os, sys
-        import opentelemetry.exporter.otlp.proto.http._log_exporter  # once, for all of them
-        from axon_audit_otel import AuditLogger, configure
+        from axon_audit_otel import AuditLogger, ship  # imported once, for all of them
 
         async def work(number):
-            with AuditLogger(auto_export_path=sys.argv[1], name=f"worker-{number}") as audit:
+            archive, endpoint = sys.argv[1:]
+            options = dict(auto_export_path=archive, ship_to=endpoint, name=f"worker-{number}")
+            with AuditLogger(**options) as audit:
                 for _ in range(100):
                     await audit.log_event("STORE", user_id=f"user-{number}")
 
@@ -578,18 +614,15 @@ def test_fifty_processes_ship_through_one_gateway(
         for number in range(50):
             child = os.fork()
             if not child:
-                providers = configure()
                 asyncio.run(work(number))
-                providers.shutdown()
                 os._exit(0)
             children.append(child)
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 50
         """,
         tmp_path / "archive",
-        OTEL_EXPORTER_OTLP_ENDPOINT=gateway.http,
-        OTEL_TRACES_EXPORTER="none",
-        OTEL_METRICS_EXPORTER="none",
+        gateway.http,
     )
+    cli("replay", tmp_path / "archive", "--endpoint", gateway.http)
     verified = json.loads(cli("verify", "--otlp-json", "--json", *gateway.files("audit")).stdout)
     assert verified["ok"]
     assert [stream["events"] for stream in verified["streams"]] == [100] * 50
@@ -622,12 +655,12 @@ def test_a_collector_that_does_not_answer_stops_nobody(
             from axon_audit_otel import AuditLogger, configure
 
             async def work():
-                audit = AuditLogger(auto_export_path=sys.argv[1])
+                audit = AuditLogger(auto_export_path=sys.argv[1], ship_to="otlp")
                 for _ in range(5000):  # more than any queue of OpenTelemetry holds
                     await audit.log_event("STORE", user_id="alice")
                 print(audit.get_statistics()["total_events"])
 
-            configure()
+            configure()  # OpenTelemetry's own way as well
             asyncio.run(work())
             sys.stdout.flush()
             os._exit(0)  # the way out is another test's

@@ -1,0 +1,295 @@
+"""``python -m benchmarks.shipping``: what shipping to a real collector costs, and how fast it is.
+
+Needs the collector of ``collector-config/builder.yaml`` (``python3 tools/collector.py``). Each
+batch is a process of its own; those that are compared take turns, several rounds; what counts is
+the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median, quantiles
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from opentelemetry._logs import LogRecord
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+from axon_audit_otel import AuditLogger
+
+from .__main__ import Line, _facts, _table
+from .cases import OWNER, TAGS, Comparison, _Capture, _logger_provider
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = b'"eventName":"axon.memory.audit"'
+
+
+# --- the applications, each a process of its own --------------------------------------------------
+
+
+async def _log(audit: AuditLogger, count: int) -> None:
+    metadata = {"importance": 0.5, "tags": TAGS, "privacy_level": "public"}
+    for number in range(count):
+        await audit.log_event(
+            "STORE", entry_ids=[f"entry-{number}"], metadata=metadata, duration_ms=1.25, **OWNER
+        )
+
+
+def ours(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """Seconds from the first `log_event` until all are in the collector's file."""
+    audit = AuditLogger(auto_export_path=directory, ship_to=endpoint)
+    start = perf_counter()
+    asyncio.run(_log(audit, count))
+    _arrived(written, count)
+    return perf_counter() - start
+
+
+def bare(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """The same with OpenTelemetry's SDK alone: its logger, its batches, its exporter."""
+    capture = _Capture()
+    audit = AuditLogger(logger_provider=_logger_provider(capture), auto_export_path=directory)
+    records: list[dict[str, Any]] = []
+
+    async def collect() -> None:
+        for _ in range(count):
+            await _log(audit, 1)
+            made = capture.record
+            assert made.attributes is not None
+            records.append(
+                {
+                    "timestamp": made.timestamp,
+                    "severity_number": made.severity_number,
+                    "severity_text": made.severity_text,
+                    "body": made.body,
+                    "attributes": dict(made.attributes),
+                    "event_name": made.event_name,
+                }
+            )
+
+    asyncio.run(collect())
+    audit.close()
+    exporter = OTLPLogExporter(f"{endpoint}/v1/logs")
+    # A queue of the default size would drop most of them.
+    processor = BatchLogRecordProcessor(exporter, max_queue_size=count)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    logger = provider.get_logger("bare")
+    start = perf_counter()
+    for record in records:
+        logger.emit(LogRecord(**record))
+    processor.force_flush()
+    _arrived(written, count)
+    return perf_counter() - start
+
+
+def _arrived(file: Path, count: int) -> None:
+    """Wait until the file has that many records more than when it was looked at first."""
+    seen, rest = 0, b""
+    with file.open("rb") as lines:
+        while seen < count:
+            block = lines.read(1 << 20)
+            if not block:
+                sleep(0.005)
+                continue
+            seen += (rest + block).count(MARK)
+            rest = block[-len(MARK) + 1 :]
+
+
+def replay(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """Seconds that ``axon-audit replay`` takes for an archive of that many events."""
+    with AuditLogger(auto_export_path=directory) as audit:
+        asyncio.run(_log(audit, count))
+    command = [sys.executable, "-m", "axon_audit_otel", "replay", str(directory)]
+    start = perf_counter()
+    subprocess.run([*command, "--endpoint", endpoint], stdout=subprocess.DEVNULL, check=True)
+    seconds = perf_counter() - start
+    _arrived(written, count)
+    return seconds
+
+
+def latency(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """The 99th percentile of `log_event`, in microseconds, at a pace a busy agent has."""
+    where = endpoint or None
+
+    async def work() -> list[float]:
+        audit = AuditLogger(auto_export_path=directory, ship_to=where)
+        await _log(audit, 200)
+        times = []
+        for number in range(count):
+            start = perf_counter()
+            await _log(audit, 1)
+            times.append(1e6 * (perf_counter() - start))
+            if number % 10 == 9:
+                await asyncio.sleep(0.002)
+        return times
+
+    return quantiles(asyncio.run(work()), n=100)[98]
+
+
+# --- collectors -----------------------------------------------------------------------------------
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _collector(data: Path) -> Iterator[str]:
+    """A running collector that writes audit records to a file; where it takes OTLP over HTTP."""
+    program = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "collector.py"), "--path"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if program.returncode:
+        sys.exit(f"no collector at {program.stdout.strip()}: python3 tools/collector.py builds it")
+    ports = [_free_port() for _ in range(5)]
+    names = ("HTTP", "GRPC", "HEALTH", "PROMETHEUS")
+    variables = {f"COLLECTOR_{n}": f"127.0.0.1:{port}" for n, port in zip(names, ports)}
+    variables |= {"COLLECTOR_TELEMETRY_PORT": str(ports[4]), "COLLECTOR_DATA": str(data)}
+    command = [program.stdout.strip(), "--config", ROOT / "collector-config" / "all-in-one.yaml"]
+    with (
+        (data / "collector.log").open("wb") as log,
+        subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log) as ran,
+    ):
+        try:
+            deadline = monotonic() + 60
+            while monotonic() < deadline and ran.poll() is None:
+                with suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{ports[2]}").close()
+                    break
+                sleep(0.02)
+            yield f"http://127.0.0.1:{ports[0]}"
+        finally:
+            ran.terminate()
+
+
+@contextmanager
+def _silence() -> Iterator[str]:
+    """A collector that accepts connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    held.append(server.accept())
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def _child(what: Callable[..., float], count: int, endpoint: str, written: Path) -> float:
+    with tempfile.TemporaryDirectory() as directory:
+        arguments = [what.__name__, str(count), endpoint, str(written), directory]
+        done = subprocess.run(
+            [sys.executable, "-m", __spec__.name, "--child", *arguments],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            check=True,
+        )
+    return float(json.loads(done.stdout))
+
+
+def throughput(rounds: int, count: int) -> list[Line]:
+    """To the collector's file: from the application, ours against bare, and from the archive."""
+    jobs = (ours, bare, replay)
+    found: dict[str, list[float]] = {job.__name__: [] for job in jobs}
+    for number in range(rounds):
+        for what in jobs[:: 1 if number % 2 else -1]:
+            with tempfile.TemporaryDirectory() as place, _collector(Path(place)) as endpoint:
+                written = Path(place, "audit.jsonl")
+                written.touch()
+                found[what.__name__].append(_child(what, count, endpoint, written) / count * 1e6)
+    bare_words = "OpenTelemetry's SDK alone"
+    live = Comparison(
+        f"application to collector's file, {count:,} events",
+        "us",
+        lambda t: t["ours"],
+        lambda t: t["bare"],
+        bare_words,
+        0.9,
+        faster=True,
+    )
+    again = Comparison(
+        "axon-audit replay, archive to collector's file",
+        "us",
+        lambda t: t["replay"],
+        lambda t: t["bare"],
+        bare_words,
+        50,
+        absolute=True,
+    )
+    return [
+        Line(live, found["ours"], found["bare"]),
+        Line(again, found["replay"], found["bare"]),
+    ]
+
+
+def latencies(rounds: int, count: int) -> Line:
+    """p99 of `log_event` with a collector that never answers, against none."""
+    found: dict[str, list[float]] = {"with": [], "without": []}
+    with _silence() as endpoint:
+        for number in range(rounds):
+            for what in ("with", "without") if number % 2 else ("without", "with"):
+                where = endpoint if what == "with" else ""
+                found[what].append(_child(latency, count, where, Path()))
+    return Line(
+        Comparison(
+            "p99 of log_event, a collector that never answers",
+            "us",
+            lambda t: t["with"],
+            lambda t: t["without"],
+            "the same, not shipped",
+            1.1,
+        ),
+        found["with"],
+        found["without"],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.shipping", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=50_000)
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        what, count, endpoint, written, directory = options.child
+        seconds = globals()[what](int(count), endpoint, Path(written), Path(directory))
+        print(json.dumps(seconds), flush=True)
+        os._exit(0)  # waits for no collector
+    facts = _facts()
+    lines = [
+        *throughput(options.rounds, options.events),
+        latencies(options.rounds, options.events // 5),
+    ]
+    print(_table(lines))
+    rates = [1e6 / median(times) for times in (lines[0].ours, lines[0].reference, lines[1].ours)]
+    print("\nevents a second: {:,.0f}, bare {:,.0f}, replay {:,.0f}".format(*rates))
+    print(f"{facts['python']} on {facts['cores']} cores, load before {facts['load']}")
+
+
+if __name__ == "__main__":
+    main()

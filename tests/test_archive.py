@@ -973,7 +973,8 @@ class TestEnds:
     def test_exit_without_close(
         self, run_script: Run, tmp_path: Path, ending: str, code: int
     ) -> None:
-        """Nobody needs to call `close`: the end of the program seals the journal."""
+        """When the program ends by itself, with an exception or without, everything is in a
+        sealed file, also without `close`."""
         run_script(
             f"""
             import asyncio, sys

@@ -40,7 +40,7 @@ def own_records(directory: Path, record: str) -> list[dict[str, Any]]:
 
 
 async def test_memory_mode_writes_at_the_end(make_audit: Make, tmp_path: Path) -> None:
-    """``durability="memory"`` holds events back, and `close` writes them all."""
+    """Events are held back, and `close` writes them all."""
     audit = make_audit(auto_export_path=tmp_path, durability="memory")
     for _ in range(5):
         await audit.log_event("STORE")
@@ -99,8 +99,8 @@ async def refusal(operation: Any) -> AuditUnavailableError | None:
 @pytest.mark.component
 class TestFullDisk:
     async def test_degrade(self, make_audit: Make, config: MemoryConfig, small_disk: Path) -> None:
-        """The application goes on; what memory lost meanwhile is a gap on the record, and the
-        rest is written when there is room."""
+        """What memory lost meanwhile is a *gap* on the record, with its numbers and the reason,
+        and the rest is written when there is room."""
         audit = make_audit(max_events=20, auto_export_path=small_disk / "logs")
         memory: Any = MemorySystem(config, audit_logger=audit)
         await memory.store("before")

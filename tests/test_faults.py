@@ -156,8 +156,8 @@ class TestEveryFault:
         fault: Fault,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Operations go on. The fault is counted, and logged once; when it is over, all that
-        memory has is written without anybody's doing, and verify finds nothing."""
+        """Operations go on; the fault is counted, and logged once; when it is over, what memory
+        holds is written by itself."""
         app = start(where)
         assert await app.store()
         app.audit.seal()
@@ -176,9 +176,8 @@ class TestEveryFault:
     async def test_block(
         self, start: Callable[..., Application], where: Path, fault: Fault
     ) -> None:
-        """Operations are refused before they touch memory, also when nothing was refused
-        before; events by hand are refused too. Every operation that was let through is in the
-        archive when the fault is over, and the next one goes through."""
+        """Operations are refused before they touch memory (`AuditUnavailableError`); every one
+        that was let through is in the archive; when the fault is over, the next goes through."""
         app = start(where, on_failure="block")
         assert await app.store()
         app.audit.seal()
@@ -290,8 +289,8 @@ async def test_two_on_one_archive(
     tmp_path: Path,
     on_failure: str,
 ) -> None:
-    """A second process on the same archive writes a trail of its own in it, under the name
-    with a number; both are verified and queried together."""
+    """A second process on an archive writes a trail of its own in it; both are queried and
+    verified together."""
     app = start(tmp_path, on_failure=on_failure, name="shared")
     assert await app.store()
     run_script(

@@ -142,20 +142,20 @@ def check_all_are_there(killed: Killed) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("durability", ["process", "disk"])
 def test_at_random_moments(killed: Callable[..., Killed], durability: str) -> None:
-    """Killed at 200 random moments, a trail holds every event whose call had returned, and
-    `verify`, with every checkpoint that had been sent elsewhere, finds nothing."""
+    """Killed (`kill -9`) at 200 random moments, it holds every event whose call had returned,
+    in order, and `verify` finds nothing."""
     check_all_are_there(killed(200, durability))
 
 
 def test_at_some_moments(killed: Callable[..., Killed]) -> None:
-    """The same, less often."""
+    """The same, less often, in the default run."""
     check_all_are_there(killed(8, "process"))
 
 
 @pytest.mark.slow
 def test_in_memory_mode(killed: Callable[..., Killed]) -> None:
-    """Killed at 200 random moments, a trail with ``durability="memory"`` lacks the newest
-    events of each run at most, fewer than `max_events`, and `verify` finds nothing."""
+    """Killed at 200 random moments, it lacks at most the newest events of each run, fewer than
+    `max_events`, and `verify` finds nothing."""
     found = killed(200, "memory")
     archived = {event.event_id for event in found.events}
     for life in found.lives:
@@ -167,8 +167,8 @@ def test_in_memory_mode(killed: Callable[..., Killed]) -> None:
 
 @pytest.mark.slow
 def test_operations(killed: Callable[..., Killed]) -> None:
-    """Killed at 200 random moments, a trail with ``on_failure="block"`` holds every operation
-    that had returned, and names at most one a kill that was running; none is in both."""
+    """Killed at 200 random moments, it holds every operation that had returned, and the next
+    start names those that were running."""
     found = killed(200, "process", "block")
     stored = [event for event in found.events if event.operation.value == "STORE"]
     entries = Counter(entry for event in stored for entry in event.entry_ids)

@@ -139,8 +139,8 @@ def _left(device: Device, make_audit: Make, tmp_path: Path) -> Callable[[], list
 async def test_every_acknowledged_event(
     device: Device, left: Callable[[], list[AuditEvent]], make_audit: Make
 ) -> None:
-    """Power lost at any moment, a trail with ``durability="disk"`` holds every event whose
-    call had returned: of callers alone and of many at once, over rotation and seals."""
+    """When power is lost, it holds every event whose call had returned: of single callers and
+    of many at once, through rotation and seals."""
     audit = make_audit(10, device.directory, durability="disk")
     chance, acknowledged = Random(7), []
     for _ in range(12):
@@ -154,7 +154,7 @@ async def test_every_acknowledged_event(
 async def test_first_event(
     device: Device, left: Callable[[], list[AuditEvent]], make_audit: Make
 ) -> None:
-    """A journal that is new is there, not only its content."""
+    """A new journal's name is on stable storage, not only its content."""
     audit = make_audit(auto_export_path=device.directory, durability="disk")
     event = await audit.log_event("STORE")
     assert left() == [event]
@@ -173,8 +173,8 @@ async def test_process_mode_does_not_wait(
 async def test_device_that_fails(
     device: Device, left: Callable[[], list[AuditEvent]], make_audit: Make
 ) -> None:
-    """After a sync that failed, what it was for is written anew: the device has dropped it,
-    though later syncs succeed. It is counted; the events are there with the next one."""
+    """When a sync fails, that is counted, and what the device may have dropped is written to it
+    again with the next event."""
     audit = make_audit(auto_export_path=device.directory, durability="disk")
     first = await audit.log_event("STORE")
     device.failing = 1
@@ -220,8 +220,8 @@ class _Watching(ListingAdapter):
 
 
 async def test_intents(device: Device, make_audit: Make, make_system: Any, tmp_path: Path) -> None:
-    """With ``on_failure="block"`` an operation touches memory when its intent is on stable
-    storage, whichever way it comes: the system's method, or the adapter's own."""
+    """An operation touches memory only when its intent is on stable storage, whether it comes
+    from the system's method or from the adapter's own."""
     audit = make_audit(auto_export_path=device.directory, durability="disk", on_failure="block")
     adapter = _Watching(device, tmp_path)
     memory: MemorySystem = make_system(audit_logger=audit, persistent=adapter)
@@ -247,7 +247,7 @@ async def test_operations(
     make_system: Any,
     way: str,
 ) -> None:
-    """An operation's event is on stable storage when the operation returns, whichever it is."""
+    """An operation's event is on stable storage when the operation returns, whatever it is."""
     audit = make_audit(auto_export_path=device.directory, durability="disk")
     adapter = ListingAdapter()
     memory = make_system(audit_logger=audit, persistent=adapter)

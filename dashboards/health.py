@@ -147,7 +147,7 @@ def _failures() -> list[Any]:
         g.graph(
             "Failures by stage",
             "Failures of the audit trail itself: record and emit (on the way to the trail), encode,"
-            " redact, metrics, journal, seal, commit, checkpoint, compress, retention.",
+            " redact, metrics, journal, seal, commit, ship, checkpoint, compress, retention, ...",
             "short",
             g.query(q.total("stage", q.increase(q.FAILURES, over="$__rate_interval")), "{{stage}}"),
             span=16,

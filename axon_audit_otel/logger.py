@@ -91,7 +91,7 @@ class AuditLogger:
             outage loses none; without one from memory. Then records do not go through the
             global logger provider as well: they would arrive twice.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
-            the global one if it is set (now or later), else a private one.
+            the global one if it is set (now or later); without one they go to the trail only.
         registry: The Prometheus registry of its metrics. Default: the default registry.
 
     Raises:

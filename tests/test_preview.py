@@ -30,8 +30,8 @@ def _panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _broken(dashboard: dict[str, Any]) -> dict[str, Any]:
-    """One graph, heatmap and number of it that ask for what there is not, one that cannot be
-    asked, and one of a kind that nobody knows."""
+    """Panels of it that ask for what there is not, one that cannot be asked, one of a kind that
+    nobody knows; and two well ones."""
     kinds = {panel["type"]: panel for panel in _panels(dashboard)}
     graph, heatmap, stat = (kinds[kind] for kind in ("timeseries", "heatmap", "stat"))
     panels = [
@@ -40,6 +40,8 @@ def _broken(dashboard: dict[str, Any]) -> dict[str, Any]:
         {**stat, "targets": [{"refId": "A", "expr": "0 / (up == 2)", "instant": True}]},
         {**graph, "targets": [{"refId": "A", "expr": "sum(up"}]},
         {**stat, "type": "crystal-ball"},
+        {**stat, "type": "table", "targets": [{"refId": "A", "expr": "up", "format": "table"}]},
+        {**stat, "type": "text", "targets": [], "options": {"content": "Trail `$trail`"}},
     ]
     numbered = [{**panel, "id": number} for number, panel in enumerate(panels, 1)]
     return {**dashboard, "panels": numbered}
@@ -119,6 +121,7 @@ class TestDrawn:
         assert [lacks[number] for number in (1, 2, 3)] == ["empty: No data"] * 2 + ["empty: -"]
         assert lacks[4].startswith("failed: sum(up: ")
         assert "crystal-ball" in lacks[5]
+        assert [lacks[6], lacks[7]] == ["", ""]
         assert any("400 (Bad Request)" in complaint for complaint in drawn.complaints)
 
 

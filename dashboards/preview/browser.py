@@ -36,8 +36,9 @@ panel => {
   for (const canvas of panel.querySelectorAll('canvas')) {
     const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < data.length; at += 4) {
-      const [red, green, blue] = [data[at], data[at + 1], data[at + 2]];
-      colored += Math.max(red, green, blue) - Math.min(red, green, blue) > 40;
+      const [red, green, blue, alpha] = data.subarray(at, at + 4);
+      const spread = Math.max(red, green, blue) - Math.min(red, green, blue);
+      colored += spread > 40 && alpha > 128; // what is faint has no exact colour
     }
   }
   const {panel: id, type, title, state, samples} = panel.dataset;
@@ -46,7 +47,7 @@ panel => {
     samples: Number(samples),
     text: panel.querySelector('[data-testid$="panel content"]').textContent,
     message: panel.querySelector('[data-message]')?.textContent ?? null,
-    exemplars: Number(panel.querySelector('[data-exemplars]')?.dataset.exemplars ?? 0),
+    exemplars: panel.querySelectorAll('[data-exemplar]').length,
   };
 }
 """

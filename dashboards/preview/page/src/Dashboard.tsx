@@ -30,11 +30,19 @@ export function Dashboard({ dashboard, settings, variables, width }: DashboardPr
         const { x, w, h } = panel.gridPos!;
         const size = { width: w * unit + (w - 1) * gap, height: h * cell + (h - 1) * gap };
         return (
-          <div key={panel.id} style={{ position: 'absolute', left: x * (unit + gap), top: y * (cell + gap), ...size }}>
+          <div
+            key={panel.id}
+            style={{ position: 'absolute', left: x * (unit + gap), top: y * (cell + gap), ...size }}
+          >
             {panel.type === 'row' ? (
               <Row title={panel.title ?? ''} />
             ) : (
-              <PanelBox panel={panel as Panel} settings={settings} variables={variables} {...size} />
+              <PanelBox
+                panel={panel as Panel}
+                settings={settings}
+                variables={variables}
+                {...size}
+              />
             )}
           </div>
         );
@@ -62,14 +70,26 @@ function place(panels: Array<Panel | RowPanel>): Array<{ panel: Panel | RowPanel
 function Row({ title }: { title: string }) {
   const theme = useTheme2();
   return (
-    <div style={{ display: 'flex', alignItems: 'center', gap: 8, height: '100%', fontSize: theme.typography.h5.fontSize }}>
+    <div
+      style={{
+        display: 'flex',
+        alignItems: 'center',
+        gap: 8,
+        height: '100%',
+        fontSize: theme.typography.h5.fontSize,
+      }}
+    >
       <Icon name="angle-down" />
       {title}
     </div>
   );
 }
 
-type State = { kind: 'loading' } | { kind: 'empty' } | { kind: 'data'; data: PanelFrames } | { kind: 'failed' | 'absent'; text: string };
+type State =
+  | { kind: 'loading' }
+  | { kind: 'empty' }
+  | { kind: 'data'; data: PanelFrames }
+  | { kind: 'failed' | 'absent'; text: string };
 
 interface PanelBoxProps {
   panel: Panel;
@@ -84,13 +104,28 @@ function PanelBox({ panel, settings, variables, width, height }: PanelBoxProps) 
   const [state, setState] = useState<State>({ kind: 'loading' });
   useEffect(() => {
     panelFrames(panel, width, settings, variables, theme).then(
-      (data) => setState(panel.type === 'text' || countSamples(data.frames) > 0 ? { kind: 'data', data } : { kind: 'empty' }),
-      (error) => setState({ kind: error instanceof Unavailable ? 'absent' : 'failed', text: String(error.message) })
+      (data) =>
+        setState(
+          panel.type === 'text' || countSamples(data.frames) > 0
+            ? { kind: 'data', data }
+            : { kind: 'empty' }
+        ),
+      (error) =>
+        setState({
+          kind: error instanceof Unavailable ? 'absent' : 'failed',
+          text: String(error.message),
+        })
     );
   }, [panel, width, settings, variables, theme]);
   const samples = state.kind === 'data' ? countSamples(state.data.frames) : 0;
   return (
-    <div data-panel={panel.id} data-type={panel.type} data-title={panel.title} data-state={state.kind} data-samples={samples}>
+    <div
+      data-panel={panel.id}
+      data-type={panel.type}
+      data-title={panel.title}
+      data-state={state.kind}
+      data-samples={samples}
+    >
       <PanelChrome
         title={panel.title}
         description={panel.description}
@@ -117,7 +152,13 @@ function content(panel: Panel, settings: Settings, state: State, width: number, 
     case 'data': {
       const Visualization = visualizations[panel.type];
       return Visualization ? (
-        <Visualization panel={panel} data={state.data} settings={settings} width={width} height={height} />
+        <Visualization
+          panel={panel}
+          data={state.data}
+          settings={settings}
+          width={width}
+          height={height}
+        />
       ) : (
         <Message text={`This preview cannot draw a panel of type ${panel.type}.`} />
       );

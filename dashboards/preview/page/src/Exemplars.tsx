@@ -1,53 +1,56 @@
-import type { DataFrame } from '@grafana/data';
 import { useTheme2, type UPlotConfigBuilder } from '@grafana/ui';
 import { useLayoutEffect } from 'react';
 import type uPlot from 'uplot';
 
+import type { Exemplar } from './prometheus';
+
 const apart = 14; // pixels
 
 /** A diamond for the highest exemplar of every few pixels, kept inside of the plot. */
-export function Exemplars({ config, frames }: { config: UPlotConfigBuilder; frames: DataFrame[] }) {
+export function Exemplars({
+  config,
+  exemplars,
+}: {
+  config: UPlotConfigBuilder;
+  exemplars: Exemplar[];
+}) {
   const color = useTheme2().visualization.getColorByName('blue');
   useLayoutEffect(() => {
     const scale = config.scales.map((one) => one.props.scaleKey).find((key) => key !== 'x');
     if (scale) {
       config.addHook('draw', (u) => {
         const { min, max } = u.scales[scale];
-        drawExemplars(u, frames, color, (value) =>
-          u.valToPos(Math.min(max!, Math.max(min!, value)), scale, true)
+        drawExemplars(u, exemplars, color, (value) =>
+          u.valToPos(Math.min(max!, Math.max(min!, value)), scale)
         );
       });
     }
-  }, [config, frames, color]);
+  }, [config, exemplars, color]);
   return null;
 }
 
+/** Marks over the canvas, which then has nothing but what is drawn of the series. */
 export function drawExemplars(
   u: uPlot,
-  frames: DataFrame[],
+  exemplars: Exemplar[],
   color: string,
   yOf: (value: number) => number
 ): void {
   const { min, max } = u.scales.x;
   const shown = new Map<number, { x: number; value: number }>();
-  for (const { fields, length } of frames) {
-    for (let row = 0; row < length; row++) {
-      const [time, value] = fields.map((field) => field.values[row] as number);
-      const x = u.valToPos(time, 'x', true);
-      const slot = Math.round(x / apart);
-      if (time >= min! && time <= max! && value > (shown.get(slot)?.value ?? -Infinity)) {
-        shown.set(slot, { x, value });
-      }
+  for (const { time, value } of exemplars) {
+    const x = u.valToPos(time, 'x');
+    const slot = Math.round(x / apart);
+    if (time >= min! && time <= max! && value > (shown.get(slot)?.value ?? -Infinity)) {
+      shown.set(slot, { x, value });
     }
   }
-  u.ctx.save();
-  u.ctx.fillStyle = color;
+  u.over.querySelectorAll('[data-exemplar]').forEach((mark) => mark.remove());
   for (const { x, value } of shown.values()) {
-    u.ctx.translate(x, yOf(value));
-    u.ctx.rotate(Math.PI / 4);
-    u.ctx.fillRect(-3, -3, 6, 6);
-    u.ctx.resetTransform();
+    const mark = document.createElement('div');
+    mark.dataset.exemplar = '';
+    mark.style.cssText = `position: absolute; left: ${x - 3}px; top: ${yOf(value) - 3}px;
+      width: 6px; height: 6px; transform: rotate(45deg); background: ${color}`;
+    u.over.append(mark);
   }
-  u.ctx.restore();
-  u.root.dataset.exemplars = String(shown.size);
 }

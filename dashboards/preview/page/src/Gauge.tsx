@@ -14,20 +14,42 @@ function arc(radius: number, from: number, to: number): string {
 }
 
 /** An arc from the field's minimum to its maximum, with a ring of its thresholds. */
-export function Gauge({ value, named, width, height }: { value: FieldDisplay; named: boolean; width: number; height: number }) {
+export function Gauge({
+  value,
+  named,
+  width,
+  height,
+}: {
+  value: FieldDisplay;
+  named: boolean;
+  width: number;
+  height: number;
+}) {
   const theme = useTheme2();
   const { min = 0, max = 100, thresholds } = value.field;
   const share = (number: number) => Math.min(1, Math.max(0, (number - min!) / (max! - min!)));
   const steps = thresholds?.steps ?? [];
   const inPercent = thresholds?.mode === 'percentage';
-  const bounds = steps.map((step) => (inPercent ? Math.max(0, step.value / 100) : share(step.value)));
+  const bounds = steps.map((step) =>
+    inPercent ? Math.max(0, step.value / 100) : share(step.value)
+  );
   const text = formattedValueToString(value.display);
   const color = value.display.color ?? getActiveThreshold(value.display.numeric, steps).color;
   return (
     <svg viewBox="0 0 200 165" width={width} height={height}>
-      <path d={arc(72, 0, 1)} fill="none" stroke={theme.colors.background.secondary} strokeWidth="24" />
+      <path
+        d={arc(72, 0, 1)}
+        fill="none"
+        stroke={theme.colors.background.secondary}
+        strokeWidth="24"
+      />
       {share(value.display.numeric) > 0 && (
-        <path d={arc(72, 0, share(value.display.numeric))} fill="none" stroke={color} strokeWidth="24" />
+        <path
+          d={arc(72, 0, share(value.display.numeric))}
+          fill="none"
+          stroke={color}
+          strokeWidth="24"
+        />
       )}
       {steps.map((step, index) => (
         <path

@@ -17,9 +17,14 @@ export function Heatmap({ panel, data, settings, width, height }: VisualizationP
   const frame = data.frames[0];
   const [time, ...buckets] = frame.fields;
   const least = options.filterValues?.le ?? 1e-9;
-  const counts = buckets.flatMap((bucket) => bucket.values as number[]).filter((count) => count > least);
+  const counts = buckets
+    .flatMap((bucket) => bucket.values as number[])
+    .filter((count) => count > least);
   const most = Math.max(...counts);
-  const color = useMemo(() => colors(options.color ?? {}, theme.isDark), [options.color, theme.isDark]);
+  const color = useMemo(
+    () => colors(options.color ?? {}, theme.isDark),
+    [options.color, theme.isDark]
+  );
   const unit = options.yAxis?.unit ?? data.fieldConfig.defaults.unit;
   const label = getDisplayProcessor({
     field: { type: FieldType.number, config: { unit, decimals: options.yAxis?.decimals } },
@@ -43,9 +48,17 @@ export function Heatmap({ panel, data, settings, width, height }: VisualizationP
       direction: ScaleDirection.Up,
       range: () => [first - 1, last],
     });
-    builder.addAxis({ scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone: 'utc', theme });
+    builder.addAxis({
+      scaleKey: 'x',
+      isTime: true,
+      placement: AxisPlacement.Bottom,
+      timeZone: 'utc',
+      theme,
+    });
     const every = Math.ceil((last - first + 2) / Math.max(1, Math.floor((height - 50) / 22)));
-    const rows = buckets.map((_, index) => index).filter((index) => index >= first - 1 && index <= last);
+    const rows = buckets
+      .map((_, index) => index)
+      .filter((index) => index >= first - 1 && index <= last);
     builder.addAxis({
       scaleKey: 'y',
       placement: AxisPlacement.Left,
@@ -62,7 +75,7 @@ export function Heatmap({ panel, data, settings, width, height }: VisualizationP
       drawCells(u, time, buckets, least, most, color);
       drawExemplars(u, data.exemplars, options.exemplars?.color ?? 'magenta', (value) => {
         const row = buckets.findIndex((bucket) => value <= bound(bucket));
-        return u.valToPos(Math.min(last, row) - 0.5, 'y', true);
+        return u.valToPos(Math.min(last, row) - 0.5, 'y');
       });
     });
     builder.setPrepData(() => [time.values as number[], time.values.map(() => null)] as never);
@@ -91,20 +104,29 @@ function used(bucket: Field, least: number): boolean {
 }
 
 function firstUsed(buckets: Field[], least: number): number {
-  return Math.max(0, buckets.findIndex((bucket) => used(bucket, least)));
+  return Math.max(
+    0,
+    buckets.findIndex((bucket) => used(bucket, least))
+  );
 }
 
 function lastUsed(buckets: Field[], least: number): number {
-  return Math.max(0, buckets.findLastIndex((bucket) => used(bucket, least)));
+  return Math.max(
+    0,
+    buckets.findLastIndex((bucket) => used(bucket, least))
+  );
 }
 
 function colors(options: Options, dark: boolean): (share: number) => string {
   const exponent = options.exponent ?? 0.5;
   const steps = options.steps ?? 64;
   const byName = chromatic as unknown as Record<string, (share: number) => string>;
-  const scheme = byName[`interpolate${options.scheme ?? 'Oranges'}`] ?? chromatic.interpolateOranges;
+  const scheme =
+    byName[`interpolate${options.scheme ?? 'Oranges'}`] ?? chromatic.interpolateOranges;
   // Schemes of one hue run from white, which in the dark is what should be most.
-  const diverging = ['Spectral', 'Turbo', 'Inferno', 'Magma', 'Plasma', 'Viridis'].includes(options.scheme);
+  const diverging = ['Spectral', 'Turbo', 'Inferno', 'Magma', 'Plasma', 'Viridis'].includes(
+    options.scheme
+  );
   const turned = Boolean(options.reverse) !== (dark && !diverging);
   return (share) => {
     const step = Math.round(share ** exponent * (steps - 1)) / (steps - 1);
@@ -142,7 +164,15 @@ function drawCells(
   ctx.restore();
 }
 
-function Scale({ color, least, most }: { color: (share: number) => string; least: number; most: number }) {
+function Scale({
+  color,
+  least,
+  most,
+}: {
+  color: (share: number) => string;
+  least: number;
+  most: number;
+}) {
   const theme = useTheme2();
   const stops = Array.from({ length: 11 }, (_, index) => color(index / 10)).join(', ');
   const text = (value: number) => value.toPrecision(2).replace(/\.?0+$/, '');
@@ -159,7 +189,14 @@ function Scale({ color, least, most }: { color: (share: number) => string; least
       }}
     >
       {text(least)}
-      <div style={{ width: 220, height: 8, borderRadius: 2, background: `linear-gradient(90deg, ${stops})` }} />
+      <div
+        style={{
+          width: 220,
+          height: 8,
+          borderRadius: 2,
+          background: `linear-gradient(90deg, ${stops})`,
+        }}
+      />
       {text(most)}
     </div>
   );

@@ -32,16 +32,28 @@ export function Logs({ panel, data, height }: VisualizationProps) {
               flex: '0 0 3px',
               margin: '1px 0',
               background: theme.visualization.getColorByName(
-                colorOfLevel[labels.values[row].detected_level ?? labels.values[row].level] ?? 'text'
+                colorOfLevel[labels.values[row].detected_level ?? labels.values[row].level] ??
+                  'text'
               ),
             }}
           />
           {options.showTime !== false && (
             <span style={{ color: theme.colors.text.secondary }}>
-              {dateTimeFormat(time.values[row], { timeZone: 'utc', format: 'YYYY-MM-DD HH:mm:ss.SSS' })}
+              {dateTimeFormat(time.values[row], {
+                timeZone: 'utc',
+                format: 'YYYY-MM-DD HH:mm:ss.SSS',
+              })}
             </span>
           )}
-          <span style={options.wrapLogMessage ? { whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' } : undefined}>{text}</span>
+          <span
+            style={
+              options.wrapLogMessage
+                ? { whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }
+                : undefined
+            }
+          >
+            {text}
+          </span>
         </div>
       ))}
     </div>

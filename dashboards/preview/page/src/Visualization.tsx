@@ -8,7 +8,14 @@ import {
   type FieldDisplay,
 } from '@grafana/data';
 import type { Panel } from '@grafana/schema';
-import { BarGauge, BigValue, TimeSeries, useTheme2, VizRepeater, type VizRepeaterRenderValueProps } from '@grafana/ui';
+import {
+  BarGauge,
+  BigValue,
+  TimeSeries,
+  useTheme2,
+  VizRepeater,
+  type VizRepeaterRenderValueProps,
+} from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import type { JSX, ReactNode } from 'react';
 
@@ -51,10 +58,16 @@ function TimeSeriesPanel({ panel, data, settings, width, height }: Visualization
       timeZone="utc"
       width={width}
       height={height}
-      legend={{ displayMode: 'list', placement: 'bottom', calcs: [], showLegend: true, ...options.legend }}
+      legend={{
+        displayMode: 'list',
+        placement: 'bottom',
+        calcs: [],
+        showLegend: true,
+        ...options.legend,
+      }}
       options={options}
     >
-      {(config) => <Exemplars config={config} frames={data.exemplars} />}
+      {(config) => <Exemplars config={config} exemplars={data.exemplars} />}
     </TimeSeries>
   );
 }
@@ -122,7 +135,9 @@ function GaugePanel(props: VisualizationProps) {
   return (
     <Values
       {...props}
-      draw={({ value, width, height, count }) => <Gauge value={value} named={count > 1} width={width} height={height} />}
+      draw={({ value, width, height, count }) => (
+        <Gauge value={value} named={count > 1} width={width} height={height} />
+      )}
     />
   );
 }
@@ -130,7 +145,9 @@ function GaugePanel(props: VisualizationProps) {
 interface ValuesProps extends VisualizationProps {
   sparkline?: boolean;
   itemSpacing?: number;
-  draw: (cell: VizRepeaterRenderValueProps<FieldDisplay, DisplayValueAlignmentFactors>) => JSX.Element;
+  draw: (
+    cell: VizRepeaterRenderValueProps<FieldDisplay, DisplayValueAlignmentFactors>
+  ) => JSX.Element;
 }
 
 /** One value of each field, side by side or below each other. */
@@ -186,6 +203,10 @@ function TextPanel({ panel, data, height }: VisualizationProps) {
   const text = data.replace(options.content ?? '');
   const html = options.mode === 'html' ? text : renderMarkdown(text);
   return (
-    <div className="markdown-html" style={{ height, overflow: 'hidden' }} dangerouslySetInnerHTML={{ __html: html }} />
+    <div
+      className="markdown-html"
+      style={{ height, overflow: 'hidden' }}
+      dangerouslySetInnerHTML={{ __html: html }}
+    />
   );
 }

@@ -5,6 +5,7 @@ import {
   rangeUtil,
   transformDataFrame,
   type DataFrame,
+  type DataTransformerConfig,
   type FieldConfigSource,
   type GrafanaTheme2,
 } from '@grafana/data';
@@ -12,14 +13,14 @@ import type { Panel } from '@grafana/schema';
 import { firstValueFrom } from 'rxjs';
 
 import { logs } from './loki';
-import { exemplars, query, type PrometheusQuery } from './prometheus';
+import { exemplars, query, type Exemplar, type PrometheusQuery } from './prometheus';
 import { optionsOf } from './registries';
 import type { Settings } from './settings';
-import { asReplacements, interpolate, timeMacros, type Replacements, type Variable } from './variables';
+import { asReplacements, interpolate, timeMacros, type Variable } from './variables';
 
 export interface PanelFrames {
   frames: DataFrame[];
-  exemplars: DataFrame[];
+  exemplars: Exemplar[];
   fieldConfig: FieldConfigSource;
   replace: (text: string) => string;
 }
@@ -54,6 +55,8 @@ const pluginDefaults: Record<string, object> = {
   table: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false },
 };
 
+type Target = PrometheusQuery & { datasource?: { type?: string } };
+
 export async function panelFrames(
   panel: Panel,
   width: number,
@@ -62,32 +65,29 @@ export async function panelFrames(
   theme: GrafanaTheme2
 ): Promise<PanelFrames> {
   const known = asReplacements(variables);
-  const replace = (text: string, more: Replacements = {}) => interpolate(text, { ...known, ...more });
+  const replace = (text: string) => interpolate(text, known);
+  const targets = ((panel.targets ?? []) as unknown as Target[]).filter(({ hide }) => !hide);
   const results: DataFrame[] = [];
-  const traces: DataFrame[] = [];
-  const targets = ((panel.targets ?? []) as unknown as PrometheusQuery[]).filter((target) => !target.hide);
+  const traces: Exemplar[] = [];
   for (const target of targets) {
-    const lowest = target.interval || panel.interval || `${settings.scrapeInterval}s`;
-    const resolution = panel.maxDataPoints ?? Math.max(1, Math.floor(width));
-    const step = rangeUtil.calculateInterval(settings.range, resolution, replace(lowest)).intervalMs / 1000;
-    const expr = replace(target.expr, timeMacros(settings, step));
-    const found = isLoki(panel, target) ? await fromLoki(settings, expr) : undefined;
-    results.push(...(found ?? (await query(settings, { ...target, expr }, step, targets.length === 1))));
-    const samples = target.exemplar && !found && (await exemplars(settings, { ...target, expr }));
-    if (samples) {
-      traces.push(samples);
+    const step = stepOf(panel, target, width, settings);
+    const expr = interpolate(target.expr, { ...known, ...timeMacros(settings, step) });
+    if ((target.datasource?.type ?? panel.datasource?.type) === 'loki') {
+      results.push(...(await fromLoki(settings, expr)));
+      continue;
+    }
+    const asked = { ...target, expr };
+    results.push(...(await query(settings, asked, step, targets.length === 1)));
+    if (target.exemplar) {
+      traces.push(...(await exemplars(settings, expr)));
     }
   }
-  const context = { interpolate: (text: string) => replace(text) };
-  const transformed = await firstValueFrom(
-    transformDataFrame((panel.transformations ?? []) as never, results, context)
-  );
   const fieldConfig = withDefaults(panel);
   const frames = applyFieldOverrides({
-    data: transformed,
+    data: await transformed(panel, results, replace),
     fieldConfig,
     fieldConfigRegistry: optionsOf(fieldConfig),
-    replaceVariables: (text) => replace(text),
+    replaceVariables: replace,
     theme,
     timeZone: 'utc',
   });
@@ -95,8 +95,20 @@ export async function panelFrames(
   return { frames, exemplars: traces, fieldConfig, replace };
 }
 
-function isLoki(panel: Panel, target: PrometheusQuery & { datasource?: { type?: string } }): boolean {
-  return (target.datasource?.type ?? panel.datasource?.type) === 'loki';
+/** Seconds between two points: as many as pixels, but not more than scrapes. */
+function stepOf(panel: Panel, target: Target, width: number, settings: Settings): number {
+  const points = panel.maxDataPoints ?? Math.max(1, Math.floor(width));
+  const lowest = target.interval || panel.interval || `${settings.scrapeInterval}s`;
+  return rangeUtil.calculateInterval(settings.range, points, lowest).intervalMs / 1000;
+}
+
+function transformed(
+  panel: Panel,
+  frames: DataFrame[],
+  replace: (text: string) => string
+): Promise<DataFrame[]> {
+  const steps = (panel.transformations ?? []) as DataTransformerConfig[];
+  return firstValueFrom(transformDataFrame(steps, frames, { interpolate: replace }));
 }
 
 async function fromLoki(settings: Settings, expr: string): Promise<DataFrame[]> {
@@ -113,7 +125,9 @@ function withDefaults(panel: Panel): FieldConfigSource {
     overrides: given.overrides ?? [],
     defaults: {
       ...given.defaults,
-      color: given.defaults.color ?? { mode: panel.type === 'timeseries' ? 'palette-classic' : 'thresholds' },
+      color: given.defaults.color ?? {
+        mode: panel.type === 'timeseries' ? 'palette-classic' : 'thresholds',
+      },
       thresholds: given.defaults.thresholds ?? {
         mode: 'absolute',
         steps: [

@@ -30,7 +30,9 @@ export async function logs(settings: Settings, expr: string, limit: number): Pro
   type Stream = { stream: Record<string, string>; values: Array<[string, string]> };
   const { result } = await get<{ result: Stream[] }>(settings, `query_range?${parameters}`);
   const lines = result
-    .flatMap(({ stream, values }) => values.map(([time, line]) => ({ time: Number(time) / 1e6, line, stream })))
+    .flatMap(({ stream, values }) =>
+      values.map(([time, line]) => ({ time: Number(time) / 1e6, line, stream }))
+    )
     .sort((a, b) => b.time - a.time)
     .slice(0, limit);
   if (lines.length === 0) {
@@ -40,9 +42,21 @@ export async function logs(settings: Settings, expr: string, limit: number): Pro
     {
       length: lines.length,
       fields: [
-        field('Time', FieldType.time, lines.map(({ time }) => time)),
-        field('Line', FieldType.string, lines.map(({ line }) => line)),
-        field('labels', FieldType.other, lines.map(({ stream }) => stream)),
+        field(
+          'Time',
+          FieldType.time,
+          lines.map(({ time }) => time)
+        ),
+        field(
+          'Line',
+          FieldType.string,
+          lines.map(({ line }) => line)
+        ),
+        field(
+          'labels',
+          FieldType.other,
+          lines.map(({ stream }) => stream)
+        ),
       ],
     },
   ];

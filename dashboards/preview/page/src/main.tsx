@@ -11,12 +11,22 @@ import { readVariables, type Variable } from './variables';
 const theme = createTheme({ colors: { mode: 'dark' } });
 const margin = 16;
 
-function Page({ dashboard, settings, variables }: { dashboard: Model; settings: Settings; variables: Variable[] }) {
+function Page({
+  dashboard,
+  settings,
+  variables,
+}: {
+  dashboard: Model;
+  settings: Settings;
+  variables: Variable[];
+}) {
   const logs = (dashboard.panels ?? []).some((panel) => panel.type === 'logs');
   return (
     <ThemeContext.Provider value={theme}>
       <GlobalStyles />
-      <div style={{ padding: margin, background: theme.colors.background.canvas, minHeight: '100vh' }}>
+      <div
+        style={{ padding: margin, background: theme.colors.background.canvas, minHeight: '100vh' }}
+      >
         <Head dashboard={dashboard} settings={settings} variables={variables} />
         <Dashboard
           dashboard={dashboard}
@@ -24,9 +34,16 @@ function Page({ dashboard, settings, variables }: { dashboard: Model; settings: 
           variables={variables}
           width={document.documentElement.clientWidth - 2 * margin}
         />
-        <footer style={{ color: theme.colors.text.secondary, fontSize: theme.typography.bodySmall.fontSize, marginTop: 4 }}>
-          Preview: Grafana&apos;s published components draw the panels of {settings.dashboard.split('/').pop()} from a real
-          Prometheus. Gauges, heatmaps and log lines are not among them; this page draws those.
+        <footer
+          style={{
+            color: theme.colors.text.secondary,
+            fontSize: theme.typography.bodySmall.fontSize,
+            marginTop: 4,
+          }}
+        >
+          Preview: Grafana&apos;s published components draw the panels of{' '}
+          {settings.dashboard.split('/').pop()} from a real Prometheus. Gauges, heatmaps and log
+          lines are not among them; this page draws those.
           {logs && ' The log records are the real ones too, from a stand-in for Loki.'}
         </footer>
       </div>
@@ -35,19 +52,40 @@ function Page({ dashboard, settings, variables }: { dashboard: Model; settings: 
   );
 }
 
-function Head({ dashboard, settings, variables }: { dashboard: Model; settings: Settings; variables: Variable[] }) {
+function Head({
+  dashboard,
+  settings,
+  variables,
+}: {
+  dashboard: Model;
+  settings: Settings;
+  variables: Variable[];
+}) {
   const box = {
     border: `1px solid ${theme.colors.border.medium}`,
     borderRadius: theme.shape.radius.default,
     padding: '5px 8px',
     whiteSpace: 'nowrap',
   } as const;
-  const at = (time: Settings['range']['from'], format: string) => dateTimeFormat(time, { timeZone: 'utc', format });
+  const at = (time: Settings['range']['from'], format: string) =>
+    dateTimeFormat(time, { timeZone: 'utc', format });
   const { from, to } = settings.range;
   return (
     <header style={{ marginBottom: 12 }}>
-      <div style={{ display: 'flex', alignItems: 'center', justifyContent: 'space-between', marginBottom: 12 }}>
-        <div style={{ fontSize: theme.typography.h3.fontSize, fontWeight: theme.typography.fontWeightMedium }}>
+      <div
+        style={{
+          display: 'flex',
+          alignItems: 'center',
+          justifyContent: 'space-between',
+          marginBottom: 12,
+        }}
+      >
+        <div
+          style={{
+            fontSize: theme.typography.h3.fontSize,
+            fontWeight: theme.typography.fontWeightMedium,
+          }}
+        >
           {dashboard.title}
         </div>
         <div style={{ ...box, display: 'flex', alignItems: 'center', gap: 6 }}>
@@ -57,9 +95,14 @@ function Head({ dashboard, settings, variables }: { dashboard: Model; settings: 
       </div>
       <div style={{ display: 'flex', flexWrap: 'wrap', gap: 12 }}>
         {variables.map(({ name, label, shown }) => (
-          <div key={name} style={{ display: 'flex', fontSize: theme.typography.bodySmall.fontSize }}>
+          <div
+            key={name}
+            style={{ display: 'flex', fontSize: theme.typography.bodySmall.fontSize }}
+          >
             <span style={{ ...box, background: theme.colors.background.secondary }}>{label}</span>
-            <span style={{ ...box, borderLeft: 'none', display: 'flex', alignItems: 'center', gap: 6 }}>
+            <span
+              style={{ ...box, borderLeft: 'none', display: 'flex', alignItems: 'center', gap: 6 }}
+            >
               {shown} <Icon name="angle-down" size="sm" />
             </span>
           </div>

@@ -15,13 +15,23 @@ export interface PrometheusQuery {
   hide?: boolean;
 }
 
+/** One observation, in milliseconds and in the unit of its metric; its trace is left out. */
+export interface Exemplar {
+  time: number;
+  value: number;
+}
+
 interface Series {
   metric: Labels;
   values?: Array<[number, string]>;
   value?: [number, string];
 }
 
-async function get<T>(settings: Settings, path: string, parameters: Record<string, string>): Promise<T> {
+async function get<T>(
+  settings: Settings,
+  path: string,
+  parameters: Record<string, string>
+): Promise<T> {
   const address = `${settings.prometheus}/api/v1/${path}?${new URLSearchParams(parameters)}`;
   const response = await fetch(address);
   const answer = await response.json();
@@ -31,7 +41,11 @@ async function get<T>(settings: Settings, path: string, parameters: Record<strin
   return answer.data;
 }
 
-export async function labelValues(settings: Settings, label: string, selector?: string): Promise<string[]> {
+export async function labelValues(
+  settings: Settings,
+  label: string,
+  selector?: string
+): Promise<string[]> {
   const { from, to } = seconds(settings);
   const match = selector ? { 'match[]': selector } : {};
   const values = await get<string[]>(settings, `label/${label}/values`, {
@@ -43,7 +57,12 @@ export async function labelValues(settings: Settings, label: string, selector?: 
 }
 
 /** The frames of one query; *step* in seconds, *alone* if the panel has no other. */
-export async function query(settings: Settings, target: PrometheusQuery, step: number, alone: boolean): Promise<DataFrame[]> {
+export async function query(
+  settings: Settings,
+  target: PrometheusQuery,
+  step: number,
+  alone: boolean
+): Promise<DataFrame[]> {
   const { from, to } = seconds(settings);
   if (target.instant && !target.range) {
     const answer = await get<{ resultType: string; result: unknown }>(settings, 'query', {
@@ -51,7 +70,9 @@ export async function query(settings: Settings, target: PrometheusQuery, step: n
       time: String(to),
     });
     const series = asSeries(answer);
-    return target.format === 'table' ? [table(series, target, alone)] : series.map((one) => frame(one, target, step));
+    return target.format === 'table'
+      ? [table(series, target, alone)]
+      : series.map((one) => frame(one, target, step));
   }
   const answer = await get<{ result: Series[] }>(settings, 'query_range', {
     query: target.expr,
@@ -66,30 +87,17 @@ export async function query(settings: Settings, target: PrometheusQuery, step: n
   return target.format === 'heatmap' ? buckets(frames) : frames;
 }
 
-/** Exemplars as one frame: time, value, and a column for each label. */
-export async function exemplars(settings: Settings, target: PrometheusQuery): Promise<DataFrame | undefined> {
+export async function exemplars(settings: Settings, expr: string): Promise<Exemplar[]> {
   const { from, to } = seconds(settings);
-  type Exemplar = { labels: Labels; value: string; timestamp: number };
-  const answer = await get<Array<{ exemplars: Exemplar[] }>>(settings, 'query_exemplars', {
-    query: target.expr,
+  type Answer = Array<{ exemplars: Array<{ value: string; timestamp: number }> }>;
+  const answer = await get<Answer>(settings, 'query_exemplars', {
+    query: expr,
     start: String(from),
     end: String(to),
   });
-  const found = answer.flatMap((series) => series.exemplars);
-  if (found.length === 0) {
-    return undefined;
-  }
-  const names = [...new Set(found.flatMap((one) => Object.keys(one.labels)))];
-  return {
-    name: 'exemplar',
-    refId: target.refId,
-    length: found.length,
-    fields: [
-      field('Time', FieldType.time, found.map((one) => one.timestamp * 1000)),
-      field('Value', FieldType.number, found.map((one) => Number(one.value))),
-      ...names.map((name) => field(name, FieldType.string, found.map((one) => one.labels[name] ?? ''))),
-    ],
-  };
+  return answer
+    .flatMap((series) => series.exemplars)
+    .map(({ timestamp, value }) => ({ time: timestamp * 1000, value: Number(value) }));
 }
 
 function seconds(settings: Settings) {
@@ -103,7 +111,12 @@ function asSeries(answer: { resultType: string; result: unknown }): Series[] {
   return answer.result as Series[];
 }
 
-export function field(name: string, type: FieldType, values: unknown[], extra: Partial<Field> = {}): Field {
+export function field(
+  name: string,
+  type: FieldType,
+  values: unknown[],
+  extra: Partial<Field> = {}
+): Field {
   return { name, type, values, config: {}, ...extra };
 }
 
@@ -131,25 +144,51 @@ function frame(series: Series, target: PrometheusQuery, step: number): DataFrame
     refId: target.refId,
     length: samples.length,
     fields: [
-      field('Time', FieldType.time, samples.map(([time]) => time * 1000), { config: { interval: step * 1000 } }),
-      field(metric || 'Value', FieldType.number, samples.map(([, value]) => number(value)), {
-        labels,
-        config: { displayNameFromDS: name },
-      }),
+      field(
+        'Time',
+        FieldType.time,
+        samples.map(([time]) => time * 1000),
+        { config: { interval: step * 1000 } }
+      ),
+      field(
+        metric || 'Value',
+        FieldType.number,
+        samples.map(([, value]) => number(value)),
+        {
+          labels,
+          config: { displayNameFromDS: name },
+        }
+      ),
     ],
   };
 }
 
 function table(series: Series[], target: PrometheusQuery, alone: boolean): DataFrame {
-  const rows = series.flatMap((one) => points(one).map(([time, value]) => ({ metric: one.metric, time, value })));
+  const rows = series.flatMap((one) =>
+    points(one).map(([time, value]) => ({ metric: one.metric, time, value }))
+  );
   const names = [...new Set(series.flatMap((one) => Object.keys(one.metric)))].sort();
   return {
     refId: target.refId,
     length: rows.length,
     fields: [
-      field('Time', FieldType.time, rows.map((row) => row.time * 1000)),
-      ...names.map((name) => field(name, FieldType.string, rows.map((row) => row.metric[name] ?? ''))),
-      field(alone ? 'Value' : `Value #${target.refId}`, FieldType.number, rows.map((row) => number(row.value))),
+      field(
+        'Time',
+        FieldType.time,
+        rows.map((row) => row.time * 1000)
+      ),
+      ...names.map((name) =>
+        field(
+          name,
+          FieldType.string,
+          rows.map((row) => row.metric[name] ?? '')
+        )
+      ),
+      field(
+        alone ? 'Value' : `Value #${target.refId}`,
+        FieldType.number,
+        rows.map((row) => number(row.value))
+      ),
     ],
   };
 }
@@ -163,13 +202,17 @@ function buckets(frames: DataFrame[]): DataFrame[] {
   if (bounded.length === 0) {
     return [];
   }
-  const times = [...new Set(bounded.flatMap(({ one }) => one.fields[0].values as number[]))].sort((a, b) => a - b);
+  const times = [...new Set(bounded.flatMap(({ one }) => one.fields[0].values as number[]))].sort(
+    (a, b) => a - b
+  );
   let below = new Map<number, number>();
   const fields = bounded.map(({ one, bound }) => {
     const cumulative = new Map<number, number>(
       one.fields[0].values.map((time: number, index: number) => [time, one.fields[1].values[index]])
     );
-    const values = times.map((time) => Math.max(0, (cumulative.get(time) ?? 0) - (below.get(time) ?? 0)));
+    const values = times.map((time) =>
+      Math.max(0, (cumulative.get(time) ?? 0) - (below.get(time) ?? 0))
+    );
     below = cumulative;
     return field(String(bound), FieldType.number, values, { labels: { le: String(bound) } });
   });
@@ -177,7 +220,10 @@ function buckets(frames: DataFrame[]): DataFrame[] {
     {
       refId: frames[0].refId,
       length: times.length,
-      fields: [field('Time', FieldType.time, times, { config: frames[0].fields[0].config }), ...fields],
+      fields: [
+        field('Time', FieldType.time, times, { config: frames[0].fields[0].config }),
+        ...fields,
+      ],
     },
   ];
 }

@@ -53,15 +53,16 @@ export function register(): void {
   standardFieldConfigEditorRegistry.setInit(standard);
   // Some are listed under two names.
   const byId = new Map(Object.values(standardTransformers).map((one) => [one.id as string, one]));
-  standardTransformersRegistry.setInit(() =>
-    [...byId.values()].map((one) => ({
-      id: one.id,
-      name: one.name,
-      transformation: async () => one,
-      editor: () => null,
-      imageDark: '',
-      imageLight: '',
-    })) as never
+  standardTransformersRegistry.setInit(
+    () =>
+      [...byId.values()].map((one) => ({
+        id: one.id,
+        name: one.name,
+        transformation: async () => one,
+        editor: () => null,
+        imageDark: '',
+        imageLight: '',
+      })) as never
   );
 }
 

@@ -20,7 +20,12 @@ export async function readVariables(dashboard: Dashboard, settings: Settings): P
   for (const model of dashboard.templating?.list ?? []) {
     const label = model.label || model.name;
     if (model.type === 'datasource') {
-      variables.push({ name: model.name, label, shown: title(String(model.query)), value: model.name });
+      variables.push({
+        name: model.name,
+        label,
+        shown: title(String(model.query)),
+        value: model.name,
+      });
     } else if (model.type === 'query') {
       variables.push({ name: model.name, label, ...(await chosen(model, variables, settings)) });
     } else {
@@ -46,8 +51,15 @@ async function chosen(model: VariableModel, before: Variable[], settings: Settin
   return { shown: used.join(' + ') || 'none', value: model.multi ? anyOf(used) : used.join('') };
 }
 
-async function candidates(model: VariableModel, before: Variable[], settings: Settings): Promise<string[]> {
-  const query = (typeof model.query === 'string' ? { query: model.query } : model.query) as Record<string, string>;
+async function candidates(
+  model: VariableModel,
+  before: Variable[],
+  settings: Settings
+): Promise<string[]> {
+  const query = (typeof model.query === 'string' ? { query: model.query } : model.query) as Record<
+    string,
+    string
+  >;
   if (model.datasource?.type === 'loki') {
     return settings.loki ? streamLabels(settings, query.label) : [];
   }

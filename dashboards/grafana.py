@@ -267,7 +267,6 @@ def choice(name: str, label: str, description: str, metric: str, *matchers: str)
         .description(description)
         .datasource(METRICS)
         .query({"query": f"label_values({series}, {name})", "refId": name})
-        .definition(f"label_values({series}, {name})")
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.NATURAL_ASC)
         .multi(True)
@@ -340,6 +339,8 @@ def page(
     annotations = board.annotations and board.annotations.list_val
     for shown in (*(board.links or ()), *(annotations or ())):
         shown.placement = None  # on the page, not in a menu
+    for variable in board.templating.list_val if board.templating else ():
+        variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only
     return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
@@ -351,7 +352,7 @@ def _firing() -> dashboard.AnnotationQuery:
         .datasource(METRICS)
         .enable(True)
         .icon_color(RED)
-        .expr(expression)
+        .target(prometheus.Dataquery().expr(expression).ref_id("Alerts"))
         .title_format("{{alertname}}")
         .tag_keys("severity,trail")
         .step("60s")

@@ -339,7 +339,8 @@ def page(
     annotations = board.annotations and board.annotations.list_val
     for shown in (*(board.links or ()), *(annotations or ())):
         shown.placement = None  # on the page, not in a menu
-    for variable in board.templating.list_val if board.templating else ():
+    choices = board.templating and board.templating.list_val
+    for variable in choices or ():
         variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only
     return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 

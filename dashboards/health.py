@@ -33,7 +33,7 @@ def _state() -> list[Any]:
             steps=_BAD,
         ),
         g.number(
-            "Events that left memory unfiled",
+            "Evicted, in no file",
             "Events in the shown time that left memory without being in a file. With an archive:"
             " lost. Without one: only what was shipped still exists.",
             "short",
@@ -93,7 +93,7 @@ def _memory() -> list[Any]:
             maximum=1,
         ),
         g.graph(
-            "Events that left memory unfiled",
+            "Evicted, in no file",
             "Evictions a second of events that are in no file.",
             "cps",
             g.query(q.total("trail", q.rate(q.EVICTED)), "{{trail}}"),

@@ -163,6 +163,7 @@ def _entries() -> list[Any]:
             "short",
             g.query(q.total("operation", q.select(q.IN_PROGRESS)), "{{operation}}"),
             span=12,
+            soft_max=5,
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 from weakref import ref
 
 import pytest
 import receiver as receivers
 from conftest import sealed_files, until
+from google.protobuf.json_format import MessageToDict
 from opentelemetry import _logs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
@@ -28,6 +31,8 @@ from prometheus_client import CollectorRegistry
 from receiver import Receiver
 
 from axon_audit_otel import AuditConfigError, AuditLogger
+from axon_audit_otel.arrival import verify_arrival
+from axon_audit_otel.cursor import newest
 
 Make = Callable[..., AuditLogger]
 
@@ -439,3 +444,60 @@ async def test_files_that_retention_deleted(
     audit.close()
     assert http.numbers == [*range(1, 11), *range(21, 36)]
     assert _dropped(value) == {"deleted": 10}
+
+
+@pytest.mark.slow
+def test_chaos(run_script: Callable[..., str], tmp_path: Path) -> None:
+    """Applications killed under load, a receiver that goes, comes, refuses and hangs up: in the
+    end every event is there, and those that are there twice are named."""
+    port, chance = receivers.free_port(), Random(4)
+    received: list[Any] = []
+    script = textwrap.dedent(
+        """
+        import asyncio, sys
+        from axon_audit_otel import AuditLogger
+
+        async def main():
+            audit = AuditLogger(200, sys.argv[1], ship_to=sys.argv[2])
+            while True:
+                await audit.log_event("STORE", user_id="ann")
+                await asyncio.sleep(0.0005)
+                print(audit.trail.newest, flush=True)
+
+        asyncio.run(main())
+        """
+    )
+    url = f"http://127.0.0.1:{port}"
+    for turn in range(4):
+        command = [sys.executable, "-c", script, str(tmp_path / "logs"), url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as app:
+            assert app.stdout is not None
+            for _ in range(2):
+                receiver = receivers.over_http(port)
+                receiver.answer = lambda request: 503 if chance.random() < 0.2 else None
+                for _ in range(chance.randrange(100, 500)):
+                    app.stdout.readline()
+                receiver.close()
+                received += receiver.records
+                for _ in range(chance.randrange(100)):
+                    app.stdout.readline()
+            app.kill() if turn % 3 else app.terminate()
+    receiver = receivers.over_http(port)
+    run_script(_LOGGING, tmp_path / "logs", url, 1)
+    receiver.close()
+    received += receiver.records
+    _write_json(received, tmp_path / "far.json")
+    report = verify_arrival([tmp_path / "far.json"])
+    assert report.ok, report.findings
+    (stream,) = report.streams
+    assert stream.last_sequence == newest(tmp_path / "logs", "default")
+    assert stream.events + stream.duplicates == len(received)
+
+
+def _write_json(records: list[Any], path: Path) -> None:
+    """Records as a collector's file exporter writes them."""
+    with path.open("w") as file:
+        for record in records:
+            content = MessageToDict(record, use_integers_for_enums=True)
+            logs = {"scopeLogs": [{"logRecords": [content]}]}
+            file.write(json.dumps({"resourceLogs": [logs]}) + "\n")

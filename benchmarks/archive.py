@@ -35,7 +35,7 @@ from axon_audit_otel.merkle import leaf_hash
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
 
-from .cases import METADATA, Batch, Comparison, Group, _log_events, audit_logger
+from .cases import METADATA, Batch, Comparison, Group, audit_logger, log_events
 
 # --- log_event ---------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ async def written(stack: ExitStack) -> Group:
 
     def batch(name: str) -> Batch:
         async def run(n: int) -> float:
-            return await _log_events(*loggers[name], n)
+            return await log_events(*loggers[name], n)
 
         return run
 

@@ -1,104 +1,110 @@
-"""Where the time goes, by layer: ``python -m benchmarks.layers``.
+"""Where the time goes, by layer: ``python -m benchmarks.layers``; needs py-spy.
 
-The shares are cProfile's, which makes calls look dearer than they are, scaled to what the same
-batch takes without it. What a library does is counted where it was called from.
+py-spy looks, 500 times a second, what a process of its own is doing; each look is counted for the
+innermost function of a known layer. The shares are scaled to what an operation takes unwatched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import cProfile
-import pstats
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 from statistics import median
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from . import cases
-from .cases import Batch
+from . import signals, trail
+from .cases import Batch, Scale
 
-_CALLS = 2_000
+_SECONDS = 10.0
+_BATCH = 1_000
+_RATE = "500"
 
-#: The first that a path contains decides; other code belongs to its callers.
+CASES = {
+    "everything on, a call that does nothing": ("delete", r"deletes \(.*benchmarks/"),
+    "an instrumented store": ("store", r"_stores \(.*benchmarks/"),
+    "log_event": ("log_event", r"log_events \(.*benchmarks/"),
+}
+
+#: Whose a file is: the first that its path contains. Other code belongs to its callers.
 _LAYERS = (
-    ("axon_audit_otel/instrumentor", "wrappers of the SDK's methods"),
-    ("axon_audit_otel/adapters", "wrappers of the adapter's methods"),
-    ("axon_audit_otel/sdk", "facts of the call"),
-    ("axon_audit_otel/operation", "operation: identity, span, draft"),
-    ("axon_audit_otel/context", "operation: identity, span, draft"),
-    ("axon_audit_otel/logger", "arguments checked, event returned"),
-    ("axon_audit_otel/event.py:encode", "trail: JSON and hash"),
-    ("axon_audit_otel/event.py:place", "trail: JSON and hash"),
-    ("axon_audit_otel/event.py:decode", "arguments checked, event returned"),
-    ("axon_audit_otel/event", "event: fields, id, time"),
-    ("axon_audit_otel/privacy", "privacy of the metadata"),
-    ("axon_audit_otel/emitter", "emit and capture"),
-    ("axon_audit_otel/processor", "emit and capture"),
-    ("axon_audit_otel/merkle", "trail: JSON and hash"),
-    ("axon_audit_otel/trail", "trail: lock, chain"),
-    ("axon_audit_otel/buffer", "trail: buffer and index"),
-    ("axon_audit_otel/metrics", "metrics (ours)"),
-    ("prometheus_client/", "metrics (prometheus_client)"),
-    ("opentelemetry/sdk/trace", "OpenTelemetry: span"),
-    ("opentelemetry/trace/__init__", "OpenTelemetry: span"),
-    ("opentelemetry/_logs", "OpenTelemetry: log record"),
+    ("prometheus_client/", "prometheus_client"),
     ("opentelemetry/sdk/_logs", "OpenTelemetry: log record"),
-    ("opentelemetry/metrics", "OpenTelemetry: no-op histogram"),
-    ("axon/", "the SDK itself"),
-    ("benchmarks/", "the loop"),
+    ("opentelemetry/_logs", "OpenTelemetry: log record"),
+    ("opentelemetry/sdk/trace", "OpenTelemetry: span"),
+    ("opentelemetry/trace", "OpenTelemetry: span"),
+    ("opentelemetry/sdk/util", "OpenTelemetry: span"),
+    ("opentelemetry/attributes", "OpenTelemetry: attributes"),
+    ("opentelemetry/", "OpenTelemetry: context, baggage, rest"),
+    ("/axon/", "the SDK itself"),
 )
-
-Function = tuple[str, int, str]
-
-
-def _layer(function: Function) -> str | None:
-    name = f"{function[0]}:{function[2]}"
-    return next((layer for part, layer in _LAYERS if part in name), None)
+_OURS = re.compile(r"axon_audit_otel/(\w+)\.py")
 
 
-def _by_layer(stats: dict[Function, Any]) -> dict[str, float]:
-    """Own seconds of every function, added to its layer or to those of its callers."""
-    result: dict[str, float] = {}
-
-    def add(function: Function, seconds: float, depth: int = 0) -> None:
-        layer = _layer(function)
-        callers = stats[function][4]
-        weights = {caller: figures[2] or figures[1] * 1e-9 for caller, figures in callers.items()}
-        total = sum(weights.values())
-        if layer is not None or not total or depth == 6:
-            layer = layer or "other"
-            result[layer] = result.get(layer, 0.0) + seconds
-            return
-        for caller, weight in weights.items():
-            add(caller, seconds * weight / total, depth + 1)
-
-    for function, figures in stats.items():
-        add(function, figures[2])
-    return result
+def _layer(frame: str) -> str | None:
+    if ours := _OURS.search(frame):
+        return f"ours: {ours[1]}"
+    return next((layer for part, layer in _LAYERS if part in frame), None)
 
 
-async def _table(name: str, batch: Batch) -> str:
-    times = [await batch(_CALLS) for _ in range(5)]
-    microseconds = 1e6 * median(times) / _CALLS
-    profile = cProfile.Profile()
-    profile.enable()
-    await batch(_CALLS)
-    profile.disable()
-    layers = _by_layer(pstats.Stats(profile).stats)  # type: ignore[attr-defined]
-    layers.pop("the loop", None)
-    total = sum(layers.values())
-    lines = [f"{name}: {microseconds:.1f} us", ""]
-    lines += [f"| {'layer':36} |    us | share |", f"|{'-' * 38}|------:|------:|"]
-    for layer, seconds in sorted(layers.items(), key=lambda item: -item[1]):
-        share = seconds / total
-        lines.append(f"| {layer:36} | {share * microseconds:5.1f} | {share:4.0%} |")
+def shares(raw: str, within: str) -> dict[str, float]:
+    """Of py-spy's raw output: the part of the time below *within* that each layer has."""
+    seen: Counter[str] = Counter()
+    for line in raw.splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        below = next((i for i, frame in enumerate(frames) if re.match(within, frame)), None)
+        if below is None:
+            continue
+        layers = map(_layer, reversed(frames[below + 1 :]))
+        seen[next(filter(None, layers), "")] += int(count)
+    del seen[""]  # the loop
+    total = sum(seen.values())
+    return {layer: count / total for layer, count in seen.most_common()}
+
+
+async def _batch(name: str) -> Batch:
+    group = trail.log_event if name == "log_event" else signals.everything
+    batches = (await group(Scale())).batches
+    return batches["ours" if name == "log_event" else name]
+
+
+async def _run(name: str) -> None:
+    """What py-spy watches; prints what one operation takes, in microseconds."""
+    batch = await _batch(name)
+    times: list[float] = []
+    while sum(times) < _SECONDS:
+        times.append(await batch(_BATCH))
+    print(1e6 * median(times) / _BATCH)
+
+
+def _profile(title: str, name: str, within: str) -> str:
+    program = [sys.executable, "-m", "benchmarks.layers", name]
+    plain = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    microseconds = float(plain)
+    with TemporaryDirectory() as directory:
+        raw = Path(directory) / "raw"
+        spy = ["py-spy", "record", "--rate", _RATE, "--format", "raw", "--full-filenames"]
+        subprocess.run(
+            [*spy, "--output", str(raw), "--", *program], check=True, capture_output=True
+        )
+        found = shares(raw.read_text(), within)
+    ours = sum(share for layer, share in found.items() if layer.startswith("ours"))
+    lines = [f"{title}: {microseconds:.1f} us, {ours:.0%} of it ours", ""]
+    lines += ["| layer | us | share |", "| --- | ---: | ---: |"]
+    lines += [
+        f"| {layer} | {share * microseconds:.1f} | {share:.0%} |"
+        for layer, share in found.items()
+        if share >= 0.01
+    ]
     return "\n".join(lines)
 
 
-async def _main() -> None:
-    log_event, signals = await cases.log_event(), await cases.signals()
-    print(await _table("log_event", log_event.batches["ours"]))
-    print()
-    print(await _table("instrumented store", signals.batches["store"]))
-
-
 if __name__ == "__main__":
-    asyncio.run(_main())
+    if sys.argv[1:]:
+        asyncio.run(_run(sys.argv[1]))
+    else:
+        for title, (name, within) in CASES.items():
+            print(_profile(title, name, within), end="\n\n", flush=True)

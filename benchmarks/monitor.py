@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from itertools import count
-from time import perf_counter
 from typing import Any
 
 from axon_audit_otel import AuditLogRecordProcessor, SecurityMonitor
 from axon_audit_otel.event import draft
 
-from .cases import FULL, Batch, Comparison, Group, audit_logger
+from .cases import FULL, Batch, Comparison, Group, Scale, audit_logger, clock
 
 #: Events by how many of the six rules count them.
 EVENTS = {0: ("RECALL", "SUCCESS"), 2: ("FORGET", "SUCCESS"), 4: ("FORGET", "FAILURE")}
 USERS = 1_000
 
 
-async def monitor() -> Group:
+async def monitor(_: Scale) -> Group:
     """Capturing an event, with and without."""
     batches: dict[str, Batch] = {}
     comparisons = []
@@ -50,10 +49,10 @@ async def _captures(operation: str, status: str, *, watch: bool) -> Batch:
             draft(operation, status, user_id=f"user_{next(number) % USERS}", trail=audit.trail)
             for _ in range(n)
         ]
-        start = perf_counter()
+        start = clock()
         for event in events:
             processor.capture(event)
-        return perf_counter() - start
+        return clock() - start
 
     await batch(FULL)
     return batch

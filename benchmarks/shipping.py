@@ -31,8 +31,10 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
 from axon_audit_otel import AuditLogger
 
-from .__main__ import Line, _facts, _table
-from .cases import OWNER, TAGS, Comparison, _Capture, _logger_provider
+from .by_hand import Seen
+from .cases import OWNER, TAGS, Comparison, Scale, logger_provider
+from .measure import Line
+from .report import facts, table
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = b'"eventName":"axon.memory.audit"'
@@ -60,8 +62,8 @@ def ours(count: int, endpoint: str, written: Path, directory: Path) -> float:
 
 def bare(count: int, endpoint: str, written: Path, directory: Path) -> float:
     """The same with OpenTelemetry's SDK alone: its logger, its batches, its exporter."""
-    capture = _Capture()
-    audit = AuditLogger(logger_provider=_logger_provider(capture), auto_export_path=directory)
+    capture = Seen()
+    audit = AuditLogger(logger_provider=logger_provider(capture), auto_export_path=directory)
     records: list[dict[str, Any]] = []
 
     async def collect() -> None:
@@ -150,22 +152,34 @@ def _free_port() -> int:
         return port
 
 
-@contextmanager
-def _collector(data: Path) -> Iterator[str]:
-    """A running collector that writes audit records to a file; where it takes OTLP over HTTP."""
-    program = subprocess.run(
+def _program() -> str:
+    """Where the collector is.
+
+    Raises:
+        FileNotFoundError: If nobody built it.
+    """
+    found = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "collector.py"), "--path"],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
-    if program.returncode:
-        sys.exit(f"no collector at {program.stdout.strip()}: python3 tools/collector.py builds it")
+    path = found.stdout.strip()
+    if found.returncode:
+        msg = f"no collector at {path}: python3 tools/collector.py builds it"
+        raise FileNotFoundError(msg)
+    return path
+
+
+@contextmanager
+def _collector(data: Path) -> Iterator[str]:
+    """A running collector that writes audit records to a file; where it takes OTLP over HTTP."""
+    program = _program()
     ports = [_free_port() for _ in range(5)]
     names = ("HTTP", "GRPC", "HEALTH", "PROMETHEUS")
     variables = {f"COLLECTOR_{n}": f"127.0.0.1:{port}" for n, port in zip(names, ports)}
     variables |= {"COLLECTOR_TELEMETRY_PORT": str(ports[4]), "COLLECTOR_DATA": str(data)}
-    command = [program.stdout.strip(), "--config", ROOT / "collector-config" / "all-in-one.yaml"]
+    command = [program, "--config", ROOT / "collector-config" / "all-in-one.yaml"]
     with (
         (data / "collector.log").open("wb") as log,
         subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log) as ran,
@@ -269,6 +283,17 @@ def latencies(rounds: int, count: int) -> Line:
     )
 
 
+def measured(scale: Scale, events: int | None = None) -> list[Line]:
+    """All of it; nothing without a collector."""
+    try:
+        _program()
+    except FileNotFoundError as exc:
+        print(f"shipping: left out, {exc}", file=sys.stderr)
+        return []
+    count = events or (5_000 if scale.quick else 50_000)
+    return [*throughput(scale.rounds, count), latencies(scale.rounds, count // 5)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shipping", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -280,15 +305,14 @@ def main() -> None:
         seconds = globals()[what](int(count), endpoint, Path(written), Path(directory))
         print(json.dumps(seconds), flush=True)
         os._exit(0)  # waits for no collector
-    facts = _facts()
-    lines = [
-        *throughput(options.rounds, options.events),
-        latencies(options.rounds, options.events // 5),
-    ]
-    print(_table(lines))
+    known = facts(options.rounds)
+    lines = measured(Scale(rounds=options.rounds), options.events)
+    if not lines:
+        sys.exit(1)
+    print(table([line.as_json() for line in lines]))
     rates = [1e6 / median(times) for times in (lines[0].ours, lines[0].reference, lines[1].ours)]
     print("\nevents a second: {:,.0f}, bare {:,.0f}, replay {:,.0f}".format(*rates))
-    print(f"{facts['python']} on {facts['cores']} cores, load before {facts['load']}")
+    print(f"{known['python']} on {known['cores']} cores, load before {known['load']}")
 
 
 if __name__ == "__main__":

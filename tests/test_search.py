@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from conftest import only, sealed_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from axon_audit_otel import ArchiveError, AuditConfigError, AuditEvent, AuditLogger
+from axon_audit_otel import ArchiveError, AuditConfigError, AuditEvent, AuditLogger, verify
 
 Make = Callable[..., AuditLogger]
 Cli = Callable[..., Result]
@@ -87,16 +88,22 @@ _action = st.one_of(
     st.tuples(st.just("clear"), st.integers(0, 1), st.none()),
     st.tuples(st.just("query"), st.integers(0, 1), _query),
 )
-#: What one process does, and whether it ends well.
-_process = st.tuples(st.lists(_action, min_size=1, max_size=8), st.booleans())
+#: What one process does, and how it ends; torn: in the middle of a line, as with the power.
+_process = st.tuples(
+    st.lists(_action, min_size=1, max_size=8), st.sampled_from(["closed", "killed", "torn"])
+)
 _options = st.fixed_dictionaries(
-    {"max_events": st.integers(1, 7), "compress": st.booleans()},
+    {
+        "max_events": st.integers(1, 7),
+        "compress": st.booleans(),
+        "durability": st.sampled_from(["process", "disk"]),
+    },
     optional={"max_file_bytes": st.integers(1, 3000)},
 )
 
 #: Runs histories, each process of them as a real one that ends or is ended.
 WORKER = """
-import asyncio, json, os, sys
+import asyncio, json, os, signal, sys
 from datetime import datetime
 from prometheus_client import CollectorRegistry
 from axon_audit_otel import AuditLogger
@@ -124,7 +131,7 @@ async def act(directory, options, actions, reply):
     return loggers
 
 for line in sys.stdin:
-    directory, options, actions, ends_well = json.loads(line)
+    directory, options, actions, end = json.loads(line)
     child = os.fork()
     if not child:
         def reply(*words):
@@ -132,9 +139,11 @@ for line in sys.stdin:
             sys.stdout.flush()
         try:
             loggers = asyncio.run(act(directory, options, actions, reply))
-            for audit in loggers if ends_well else ():
+            for audit in loggers if end == "closed" else ():
                 audit.close()
             reply("done")
+            if end != "closed":
+                os.kill(os.getpid(), signal.SIGKILL)
         except BaseException as exc:
             reply("failed", repr(exc))
         finally:
@@ -152,7 +161,7 @@ class _Model:
         self._options = options
         self.logged: list[dict[str, Any]] = []
 
-    def run(self, actions: list[Any], ends_well: bool) -> None:
+    def run(self, actions: list[Any], end: str) -> None:
         """Let a process act; what it finds must be what the list says."""
         assert self._worker.stdin is not None
         assert self._worker.stdout is not None
@@ -164,7 +173,7 @@ class _Model:
                     query[name] = self.logged[number]["timestamp"].replace("Z", "+00:00")
             if query.get("start_time", "") > query.get("end_time", "~"):
                 del query["start_time"]
-        command = json.dumps([self._directory, self._options, actions, ends_well])
+        command = json.dumps([self._directory, self._options, actions, end])
         self._worker.stdin.write(command + "\n")
         self._worker.stdin.flush()
         while (said := json.loads(self._worker.stdout.readline()))[0] != "done":
@@ -173,6 +182,9 @@ class _Model:
             else:
                 assert said[0] == "found", said
                 self.check(queries.pop(0), [json.loads(line) for line in said[1]])
+        for journal in Path(self._directory).glob("*.journal") if end == "torn" else ():
+            with journal.open("ab") as file:
+                file.write(b',{"event_id":"evt_0')
 
     def check(self, query: dict[str, Any], found: list[dict[str, Any]]) -> None:
         """*found* is what the list has, newest first.
@@ -223,23 +235,26 @@ def _try(
     worker: subprocess.Popen[str],
     cli: Cli,
     options: dict[str, Any],
-    processes: list[tuple[list[Any], bool]],
+    processes: list[tuple[list[Any], str]],
     last: dict[str, Any],
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # it syncs at once
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
         model = _Model(worker, directory, options)
-        for actions, ends_well in processes:
-            model.run([list(action) for action in actions], ends_well)
-        model.run([["query", 0, last]], True)
+        for actions, end in processes:
+            model.run([list(action) for action in actions], end)
+        model.run([["query", 0, last]], "closed")
         if model.logged:
             model.check({}, _asked(cli, Path(directory)))
+            assert verify(directory).findings == []
 
 
-@settings(_settings, max_examples=25)
+@settings(_settings, max_examples=15)
 @_histories
 def test_any_history(worker: subprocess.Popen[str], cli: Cli, **history: Any) -> None:
-    """Whatever two trails log, seal and forget, over processes that end or are killed: a query
-    over memory and files finds what a plain list has, and so does the command line."""
+    """Whatever two trails log, seal and forget, over processes that end, are killed, or lose
+    power in the middle of a line: a query over memory and files finds what a plain list has,
+    and so does the command line; verify finds nothing."""
     _try(worker, cli, **history)
 
 

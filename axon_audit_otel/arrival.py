@@ -17,9 +17,12 @@ import msgspec
 
 from . import semconv
 from .chain import outside
+from .cursor import Cursor, number_of, writers
 from .errors import ArchiveError, InvalidEventError
 from .event import decode
 from .files import open_events_file
+from .merkle import leaf_hash
+from .origin import source_of
 from .otlp import Source, record_of
 from .otlp_json import LogRecord, Requests
 from .scan import Witnessed
@@ -95,6 +98,7 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
 def verify_arrival(
     paths: Iterable[Path | str],
     partial: bool = False,
+    archive: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ArrivalReport:
     """Verify the audit records in files of a collector's file exporter.
@@ -103,10 +107,12 @@ def verify_arrival(
         paths: The files, in any order; those of one trail must be verified together.
         partial: They hold only a part of the trails: what is before the oldest event in
             them is not missed.
+        archive: The directory that the events were shipped from: each of them must be there.
         progress: Called with the number of bytes read since the last call.
 
     Returns:
-        What was found. A tail that never arrived does not show in the files alone.
+        What was found. A tail that never arrived does not show in the files alone, without
+        *archive*.
 
     Raises:
         ArchiveError: If a file cannot be read, or has no line of OTLP JSON.
@@ -120,7 +126,7 @@ def verify_arrival(
                 raise
             msg = f"cannot read {str(path)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
-    return arrival.report()
+    return arrival.report(None if archive is None else Path(archive))
 
 
 class _Arrival:
@@ -151,16 +157,31 @@ class _Arrival:
         for number in requests.unreadable:
             self._findings.add(path.name, None, "unreadable", f"line {number} is no OTLP JSON")
 
-    def report(self) -> ArrivalReport:
-        """What was found in all of them."""
+    def report(self, archive: Path | None) -> ArrivalReport:
+        """What was found in all of them, and whether all of *archive* is there."""
         for stream in self._streams.values():
             stream.end(self._partial)
+        if archive is not None:
+            self._compare(archive)
         report = self._report
-        report.streams = [stream.report for stream in self._streams.values()]
         report.findings = list(self._findings.kept.values())
         report.left_out = self._findings.left_out
+        report.streams = [stream.report for stream in self._streams.values()]
         report.duplicates = list(self._doubled)
         return report
+
+    def _compare(self, archive: Path) -> None:
+        names = writers(archive)
+        if not names:
+            msg = f"no archive (with its manifests and journals) in {str(archive)!r}"
+            raise ArchiveError(msg)
+        for name in names:
+            stream_id = source_of(archive, name).stream
+            if stream_id:
+                stream = self._streams.get(stream_id)
+                if stream is None:
+                    stream = self._streams[stream_id] = _Stream(name, stream_id, self._findings)
+                stream.compare(Cursor(archive, name))
 
     def _take(
         self, file: str, instance: str, record: LogRecord, attributes: dict[str, Any]
@@ -277,11 +298,35 @@ class _Stream:
             if before and partial:
                 continue
             for low, high in outside(first, last, lost):
-                words = f"{numbers(low, high)} did not arrive"
-                if before:
-                    words += " (if these files begin later than the trail: --partial)"
-                where = " ".join(filter(None, (report.trail, report.stream))) or self._file
-                self._findings.add(where, low, "removed", words)
+                hint = " (if these files begin later than the trail: --partial)" if before else ""
+                self._miss(low, high, hint)
+
+    def compare(self, cursor: Cursor) -> None:
+        """Whether every event of the archive is there, and the same."""
+        first = last = 0  # of those that are missing, one after another
+        try:
+            while lines := cursor.read(1000, 1 << 20):
+                for line in lines:
+                    number = number_of(line)
+                    known = self._sequence.known(number)
+                    if known:
+                        if not self._sequence.is_same(Place(number, None, leaf_hash(line).hex())):
+                            self._tell(number, f"event {number} is another one in the archive")
+                        continue
+                    if first and number == last + 1:
+                        last = number
+                        continue
+                    if first:
+                        self._miss(first, last)
+                    first = last = number
+        finally:
+            cursor.close()
+        if first:
+            self._miss(first, last)
+
+    def _miss(self, first: int, last: int, hint: str = "") -> None:
+        where = " ".join(filter(None, (self.report.trail, self.report.stream))) or self._file
+        self._findings.add(where, first, "removed", f"{numbers(first, last)} did not arrive{hint}")
 
 
 def _said(attributes: dict[str, Any]) -> Place | None:

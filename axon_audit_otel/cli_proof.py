@@ -108,6 +108,11 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--partial", is_flag=True, help="With --otlp-json: what is before the oldest is not missed."
 )
 @click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    help="With --otlp-json: the archive of which every event must be there.",
+)
+@click.option(
     "--key",
     "keys",
     type=_Key(),
@@ -128,6 +133,7 @@ def verify(
     paths: tuple[Path, ...],
     otlp_json: bool,
     partial: bool,
+    archive: Path | None,
     keys: Any,
     notes: Any,
     as_json: bool,
@@ -140,14 +146,14 @@ def verify(
 
     With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
     missing or altered, and names those that came more than once. Give all files of a trail
-    together, in any order.
+    together, in any order; with --archive, a tail that never arrived is found as well.
     """
     if otlp_json:
         if keys or notes:
             raise click.UsageError("--key and --checkpoint are for archives, not for --otlp-json")
-        ctx.exit(verify_files(paths, partial, as_json))
-    if partial or len(paths) > 1:
-        raise click.UsageError("several PATHs, and --partial, are for --otlp-json")
+        ctx.exit(verify_files(paths, partial, archive, as_json))
+    if partial or archive is not None or len(paths) > 1:
+        raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
     texts = [note.read() for note in notes]
     given = [key for several in keys for key in several]

@@ -29,7 +29,7 @@ __all__ = ["replay", "verify_files"]
 _SHOWN = 5  # duplicates and gaps of many
 
 
-def verify_files(paths: Sequence[Path], partial: bool, as_json: bool) -> int:
+def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_json: bool) -> int:
     """Verify and print what arrived (``verify --otlp-json``); returns the exit code."""
     from .arrival import verify_arrival
 
@@ -40,11 +40,11 @@ def verify_files(paths: Sequence[Path], partial: bool, as_json: bool) -> int:
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("", total=size)
-        report = verify_arrival(paths, partial, lambda read: bar.advance(task, read))
+        report = verify_arrival(paths, partial, archive, lambda read: bar.advance(task, read))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2))
     else:
-        _print_arrival(report, Console(highlight=False))
+        _print_arrival(report, archive is not None, Console(highlight=False))
     return 0 if report.ok else 1
 
 
@@ -147,7 +147,7 @@ class _Rated(Progress):
         yield from super().get_renderables()
 
 
-def _print_arrival(report: Any, console: Console) -> None:
+def _print_arrival(report: Any, compared: bool, console: Console) -> None:
     def say(text: str, style: str = "") -> None:
         console.print(Text(plain(text), style=style), soft_wrap=True)
 
@@ -177,7 +177,8 @@ def _print_arrival(report: Any, console: Console) -> None:
     if not report.streams:
         say("There is no audit record in it.", "yellow")
     if report.ok:
-        say("Nothing is missing up to the newest event, and nothing was altered.", "green")
+        until = "of the archive" if compared else "up to the newest event"
+        say(f"Nothing is missing {until}, and nothing was altered.", "green")
         return
     say(f"{_count(len(report.findings) + report.left_out, 'finding')}:", "bold red")
     for finding in report.findings:

@@ -26,7 +26,15 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SHIPPED", "Cursor", "Receipts", "acknowledged", "newest"]
+__all__ = [
+    "SHIPPED",
+    "Cursor",
+    "Receipts",
+    "acknowledged",
+    "newest",
+    "number_of",
+    "writers",
+]
 
 SHIPPED = ".shipped"
 _SIZE = 256  # bytes of the file: it is overwritten in place, which a full disk allows
@@ -182,6 +190,18 @@ class Cursor:
 
 
 _NOWHERE = Path("/nonexistent.deleted")
+
+
+def number_of(line: bytes) -> int:
+    """The number of the event in *line*, as `Cursor.read` gives it."""
+    found = _PLACE.search(line + b"\n", max(0, len(line) - _PLACE_SIZE))
+    return 0 if found is None else int(found[1])
+
+
+def writers(directory: Path) -> list[str]:
+    """The names of those that have written in *directory*, as far as it has their files."""
+    found = (path.stem for suffix in (MANIFEST, JOURNAL) for path in directory.glob(f"*{suffix}"))
+    return sorted(set(found))
 
 
 def newest(directory: Path, writer: str) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from .cursor import acknowledged, newest
+from .cursor import acknowledged, newest, writers
 from .delivery import Delivery
 from .errors import ArchiveError
 from .feed import ArchiveFeed
-from .files import JOURNAL, sealed_in
+from .files import sealed_in
 from .manifest import MANIFEST, SealRecord, read_manifest
 from .otlp import Envelope
 from .otlp_client import Endpoint, connect
@@ -108,19 +108,17 @@ class _Replay:
 
     def run(self) -> Replayed:
         """Every writer in turn."""
-        suffixes = (MANIFEST, JOURNAL)
-        found = {p.stem for suffix in suffixes for p in self._directory.glob(f"*{suffix}")}
-        writers = sorted(found | self._unlisted.keys())
-        if not writers:
+        names = sorted({*writers(self._directory), *self._unlisted})
+        if not names:
             msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
             raise ArchiveError(msg)
-        starts = {writer: self._start(writer) for writer in writers}
+        starts = {writer: self._start(writer) for writer in names}
         self._result.before = sum(starts.values())
         self._total = sum(max(0, self._newest(name) - after) for name, after in starts.items())
         self._progress(0, self._total)
         try:
             with ThreadPoolExecutor(1, "axon-audit-replay") as pool:
-                for writer in writers:
+                for writer in names:
                     self._send_all(writer, starts[writer], pool)
                     if self._result.why:
                         break

@@ -84,8 +84,10 @@ class Shipper:
     def tick(self) -> None:
         """Start, if that has not been done; let the gauge say how much is to be sent."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="axon-audit-ship", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="axon-audit-ship", daemon=True)
+            with suppress(RuntimeError):  # the program ends, or may have no more threads
+                thread.start()
+                self._thread = thread
         self._measure()
 
     def _measure(self) -> None:
@@ -105,8 +107,7 @@ class Shipper:
         trail = self._trail()
         if trail is None:
             return False
-        with suppress(RuntimeError):  # the interpreter ends: no thread can be started
-            self.tick()
+        self.tick()
         target: int = trail.newest
         if self._endpoint.url in _unresponsive:
             timeout = 0.0

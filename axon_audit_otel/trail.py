@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ class Trail:
         report = lambda exc: (f := fault()) and f("ship", exc)  # noqa: E731
         shipper = Shipper(ref(self), endpoint, self.metrics, report)
         if self._keeper is not None and self._keeper.has_past:  # something may be left to send
-            self._clock = Clock(ref(self), _TICK_S)
+            self._start_clock()
             shipper.tick()
         return shipper
 
@@ -125,8 +126,12 @@ class Trail:
             if self._keeper is not None and self._keeper.lost:
                 self._tell_losses(self._keeper)
         if self._clock is None and self._needs_clock():
-            self._clock = Clock(ref(self), _TICK_S)
+            self._start_clock()
         return line
+
+    def _start_clock(self) -> None:
+        with suppress(RuntimeError):  # the program ends, or may have no more threads
+            self._clock = Clock(ref(self), _TICK_S)
 
     def _needs_clock(self) -> bool:
         if self._shipper is not None:

@@ -15,6 +15,7 @@ from click.testing import Result
 from google.protobuf import json_format
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditLogger
 from axon_audit_otel.arrival import ArrivalReport, verify_arrival
@@ -305,6 +306,27 @@ def test_damaged_line(records: Records, tmp_path: Path) -> None:
     file.write_text(_line(*records[:10]) + "garbage\n" + _line(*records[11:]))
     kinds = [finding.kind for finding in verify_arrival([file]).findings]
     assert kinds == ["unreadable", "removed"]
+
+
+async def test_against_the_archive(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    """With the archive beside it, a tail that never arrived is found, and a trail of which
+    nothing did."""
+    with AuditLogger(10, tmp_path / "logs", registry=CollectorRegistry()) as audit:
+        for _ in range(25):
+            await audit.log_event("STORE")
+        cli("export", tmp_path / "logs", tmp_path / "far.otlp")
+        arguments = ("verify", "--otlp-json", tmp_path / "far.otlp", "--archive", tmp_path / "logs")
+        assert "Nothing is missing of the archive" in cli(*arguments).stdout
+        for _ in range(3):
+            await audit.log_event("STORE")
+        said = cli(*arguments, "--json", code=1).stdout
+        (finding,) = json.loads(said)["findings"]
+        assert (finding["kind"], finding["sequence"]) == ("removed", 26)
+        assert finding["explanation"] == "events 26 to 28 did not arrive"
+        other = AuditLogger(auto_export_path=tmp_path / "logs", registry=CollectorRegistry())
+        await other.log_event("STORE")
+        assert len(json.loads(cli(*arguments, "--json", code=1).stdout)["findings"]) == 2
+    cli(*arguments[:-1], tmp_path, code=1)
 
 
 def test_command(records: Records, tmp_path: Path, cli: Callable[..., Result]) -> None:

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .config import Settings
 from .errors import ArchiveError
 from .event import AuditEvent, Draft, OperationType, draft, encode
-from .keyring import Keyring, User, name_of, token_in
+from .keyring import PREFIX, Keyring, User, name_of
 from .merkle import leaf_hash
 from .query import Query
 
@@ -199,18 +199,16 @@ class Erasure:
         Raises:
             OSError: If a key may still be there.
         """
-        tokens = [token for user_id in user_ids for token in self.keys.destroy(user_id)]
-        if tokens:
-            self.mark()
-            self._write("".join(f"{token.hex()}\n" for token in tokens), 0)
-        return tokens
+        return [token for user_id in user_ids for token in self.keys.destroy(user_id)]
 
     def complete(self, user_ids: Iterable[str], tokens: list[bytes]) -> None:
-        """Remove what says whose *tokens* they were.
+        """Keep the tokens in the archive, and remove what says whose they were.
 
         Raises:
             OSError: If that failed.
         """
+        self.mark()
+        self._write("".join(f"{token.hex()}\n" for token in tokens), 0)
         for user_id in user_ids:
             self.keys.forget(user_id, tokens)
 
@@ -325,25 +323,24 @@ class Erasure:
     def reveal(self, event: AuditEvent) -> AuditEvent:
         """*event* with what its keys make readable; the event itself where that is nothing."""
         changes: dict[str, Any] = {}
-        users: list[User | None] = []
+        users: list[User] = []
+        is_whole = True
         for field in ("user_id", "subject_id"):
             name = getattr(event, field)
-            token = token_in(name)
-            if token is not None:
-                user = self.keys.by_token(token)
-                users.append(user)
-                with suppress(InvalidTag, ValueError):
-                    if user is not None:
-                        changes[field] = user.reads(name)
+            if name is not None and name.startswith(PREFIX):
+                found = self.keys.by_name(name)
+                if found is None:
+                    is_whole = False
+                else:
+                    users.append(found[0])
+                    changes[field] = found[1]
+        metadata = event.metadata
         if event.operation is OperationType.AUDIT:
-            metadata = {key: self._id(value) for key, value in event.metadata.items()}
-            if metadata != event.metadata:
-                changes["metadata"] = metadata
-        box = event.metadata.get(_BOX)
-        if isinstance(box, str) and len(event.metadata) == 1:
-            known = [user for user in users if user is not None]
-            if known and len(known) == len(users):
-                changes.update(_opened(box, known, event.event_id))
+            readable = {key: self._id(value) for key, value in metadata.items()}
+            if readable != metadata:
+                changes["metadata"] = readable
+        if users and is_whole and len(metadata) == 1 and isinstance(metadata.get(_BOX), str):
+            changes.update(_opened(metadata[_BOX], users, event.event_id))
         return _readable(event, changes) if changes else event
 
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
@@ -353,12 +350,10 @@ class Erasure:
         return _readable(event, {name: plain.get(name) for name in _PERSONAL})
 
     def _id(self, value: Any) -> Any:
-        token = token_in(value) if isinstance(value, str) else None
-        user = None if token is None else self.keys.by_token(token)
-        with suppress(InvalidTag, ValueError):
-            if user is not None:
-                return user.reads(value)
-        return value
+        if not isinstance(value, str) or not value.startswith(PREFIX):
+            return value
+        found = self.keys.by_name(value)
+        return value if found is None else found[1]
 
 
 def _readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
@@ -376,8 +371,9 @@ def _cipher(users: list[User]) -> AESGCM:
 
 
 def _opened(box: str, users: list[User], event_id: str) -> dict[str, Any]:
-    with suppress(InvalidTag, ValueError, msgspec.DecodeError):
+    try:
         data = base64.b64decode(box)
         text = _cipher(users).decrypt(data[:_NONCE], data[_NONCE:], event_id.encode())
         return msgspec.structs.asdict(_box_in(text))
-    return {}
+    except (InvalidTag, ValueError, msgspec.DecodeError):  # not what was recorded
+        return {}

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import finalize
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import ArchiveError
@@ -34,7 +35,7 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Keyring", "User", "name_of", "token_in"]
+__all__ = ["PREFIX", "Keyring", "User", "name_of"]
 
 PREFIX = "erasable:"
 
@@ -67,26 +68,6 @@ class User(NamedTuple):
     cipher: AESGCM
     name: str = ""
 
-    def reads(self, name: str) -> str:
-        """The id in a `name` of this user.
-
-        Raises:
-            InvalidTag: If it is not this user's.
-        """
-        encrypted = base64.urlsafe_b64decode(name.rpartition(":")[2])
-        text = self.cipher.decrypt(self.token[_NUMBER:], encrypted, None)
-        return text.rstrip(b"\0")[: -len(_END)].decode()
-
-
-def token_in(name: str | None) -> bytes | None:
-    """The token in what may be the `name` of a user."""
-    if name is None or not name.startswith(PREFIX):
-        return None
-    with suppress(ValueError):
-        token = bytes.fromhex(name[len(PREFIX) :].partition(":")[0])
-        return token if len(token) == _NAME else None
-    return None
-
 
 def name_of(token: bytes) -> str:
     """What is left of a user's `name` when the key is destroyed."""
@@ -117,7 +98,7 @@ class Keyring:
         self._sync, self.fault = sync, fault
         self._lock = threading.Lock()
         self._users: dict[str, User] = {}
-        self._tokens: dict[bytes, User | None] = {}
+        self._names: dict[str, tuple[User, str] | None] = {}
         self._unsaved: dict[str, User] = {}
         self._retry_at = 0.0  # after a failure
         self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
@@ -181,22 +162,38 @@ class Keyring:
         """
         return user_id in self._unsaved or bool(self._read(self._name(user_id)))
 
-    def by_token(self, token: bytes) -> User | None:
-        """The user of that token; None if the key was destroyed, or is on another keyring."""
-        if token[:_NUMBER] != self.number or token in self.dead:
-            return None
+    def by_name(self, name: str) -> tuple[User, str] | None:
+        """The user whom a `User.name` stands for, and the id.
+
+        Returns:
+            None if the key was destroyed, is on another keyring, or it is no such name.
+        """
         self._look()
+        known = self._names  # if a key is destroyed meanwhile, another takes its place
         if self._unsaved:
             with self._lock:
-                for user in self._unsaved.values():
-                    if user.token == token:
-                        return user
-        known = self._tokens  # if a key is destroyed meanwhile, another takes its place
-        if token not in known:
-            with suppress(OSError):
-                keys = self._read(token)
-                _keep(known, token, _user(token, keys[0]) if keys else None)
-        return known.get(token)
+                for user_id, user in self._unsaved.items():
+                    if user.name == name:
+                        return user, user_id
+        if name not in known:
+            try:
+                _keep(known, name, self._decrypted(name))
+            except OSError:
+                return None
+        return known.get(name)
+
+    def _decrypted(self, name: str) -> tuple[User, str] | None:
+        token, _, text = name.removeprefix(PREFIX).partition(":")
+        try:
+            known = bytes.fromhex(token)
+            keys = self._read(known) if known[:_NUMBER] == self.number else []
+            if keys and len(known) == _NAME and known not in self.dead:
+                user, encrypted = _user(known, keys[0]), base64.urlsafe_b64decode(text)
+                padded = user.cipher.decrypt(known[_NUMBER:], encrypted, None)
+                return user, padded.rstrip(b"\0")[: -len(_END)].decode()
+        except (ValueError, InvalidTag):  # somebody calls himself so
+            pass
+        return None
 
     def save(self) -> None:
         """Write what could not be written before, if that is possible now."""
@@ -215,7 +212,7 @@ class Keyring:
         status = os.fstat(self._ring)
         if status.st_size != self._generation or not status.st_nlink:
             with self._lock:
-                self._users, self._tokens = {}, {}
+                self._users, self._names = {}, {}
                 self._generation = status.st_size
 
     def _load(self, user_id: str) -> User:

@@ -486,9 +486,13 @@ class TestProcesses:
         await audit.log_event("STORE", user_id=ALICE, metadata={"note": "back"})
         if steps == 2:
             keys.forget(ALICE, tokens)
-        assert only_event(audit, user_id=ALICE).metadata == {"note": "back"}
+        audit.close()
+        audit = make_audit(auto_export_path=archive, erasable=True)
+        assert len(audit.query_events(user_id=ALICE, archived=True)) == 1
+        await audit.log_event("STORE", user_id=ALICE, metadata={"note": "again"})
+        assert audit.query_events(user_id=ALICE)[0].metadata == {"note": "again"}
         assert audit.erase_user(ALICE) is True
-        assert audit.query_events(user_id=ALICE) == []
+        assert audit.query_events(user_id=ALICE, archived=True) == []
         assert audit.erase_user(ALICE) is False
         told = only_event(audit, operation="AUDIT").metadata["tokens"]
         assert (tokens[0].hex() in told) is (steps == 1)

@@ -198,9 +198,12 @@ class _Arrival:
 
 
 def _is_audit(record: LogRecord, attributes: dict[str, Any]) -> bool:
-    if record.event_name:
-        return record.event_name == semconv.EVENT_NAME
-    return semconv.AXON_AUDIT_TRAIL in attributes and semconv.LOG_RECORD_UID in attributes
+    """Whether a trail made the record: others may use its name, and a store may lose that."""
+    if record.event_name not in ("", semconv.EVENT_NAME):
+        return False
+    if semconv.AXON_AUDIT_HASH in attributes or semconv.AUDIT_SEQUENCE_NUMBER in attributes:
+        return True
+    return record.event_name != "" and (record.text or "").startswith('{"event_id":')
 
 
 class _Stream:

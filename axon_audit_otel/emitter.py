@@ -59,6 +59,8 @@ class Emitter:
             if provider is not self._provider:
                 self._bind(provider)
             if self._otel_logger is not None and not (self._given is None and self._trail.ships):
+                if self._trail.own:
+                    self._send_own(self._otel_logger)
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
@@ -71,6 +73,11 @@ class Emitter:
             msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"
             raise AuditUnavailableError(msg)
         return draft.encoded
+
+    def _send_own(self, otel_logger: Any) -> None:
+        """What the trail said of itself: without it, its records have gaps."""
+        while self._trail.own:
+            self._send(otel_logger, self._trail.own.popleft(), Context())
 
     def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
         draft.shared = True

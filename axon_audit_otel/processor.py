@@ -52,8 +52,9 @@ class AuditLogRecordProcessor(LogRecordProcessor):
         try:
             body = record.body
             if isinstance(body, Draft):
-                if body.trail is self.trail and body.encoded is None:
-                    self.capture(body)
+                if body.trail is self.trail:
+                    if body.encoded is None:
+                        self.capture(body)
                     if body.shared:
                         _enrich(log_record, body, self.trail)
             elif self._takes(record):

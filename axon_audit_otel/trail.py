@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -77,6 +78,7 @@ class Trail:
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
         self.observers: tuple[Callable[[Draft], None], ...] = ()
+        self.own: deque[Draft] = deque(maxlen=64)  # told by the trail, not emitted yet
         if settings.auto_export_path is not None:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
             restored = WeakMethod(self._restored)
@@ -167,6 +169,7 @@ class Trail:
         """An event about the trail itself."""
         draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
         draft.encoded = self._append(draft, _event.encode_fields(draft)[:-1], draft)
+        self.own.append(draft)
 
     def _tell_losses(self, keeper: Keeper) -> None:
         lost, keeper.lost = keeper.lost, []

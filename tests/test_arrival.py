@@ -251,6 +251,12 @@ async def test_what_an_exporter_of_opentelemetry_sends(
         with make_audit(auto_export_path=tmp_path / "logs", pseudonymize="k" * 32) as other:
             await other.log_event("STORE", user_id="carol", session_id="s", duration_ms=1)
         del other  # and with it the lock of its name
+    # One that ended badly: what its trail says of that is a record as well.
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / ".default.lock").write_text("1\n")
+    with make_audit(auto_export_path=tmp_path / "bad") as other:
+        await other.log_event("STORE")
+        await other.log_event("STORE")
     message = encode_logs(log_exporter.get_finished_logs())
     request = json_format.MessageToDict(message, use_integers_for_enums=True)
     for record in request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
@@ -259,7 +265,7 @@ async def test_what_an_exporter_of_opentelemetry_sends(
     (tmp_path / "audit.json").write_text(json.dumps(request))
     report = verify_arrival([tmp_path / "audit.json"])
     assert report.ok, report.findings
-    assert [stream.events for stream in report.streams] == [3, 2]
+    assert [stream.events for stream in report.streams] == [3, 2, 3]
 
 
 def test_other_records_and_torn_lines(records: Records, tmp_path: Path) -> None:
@@ -267,17 +273,18 @@ def test_other_records_and_torn_lines(records: Records, tmp_path: Path) -> None:
     file = tmp_path / "audit.json"
     half = _line(*records[:2])[:300]
     other = {"body": {"stringValue": "hello"}, "eventName": "app.started"}
+    foreign = {"body": {"stringValue": "{}"}, "eventName": "axon.memory.audit"}
     file.write_text(
         half
         + _line(*records[:30])
         + json.dumps({"resourceSpans": [{}]})
         + "\n\n"
-        + _line(other, *records[30:])
+        + _line(other, foreign, *records[30:])
         + _line(*records)[:200]
     )
     report = verify_arrival([file])
     assert report.ok
-    assert (report.events, report.other_records, report.torn_lines) == (COUNT, 1, 2)
+    assert (report.events, report.other_records, report.torn_lines) == (COUNT, 2, 2)
 
 
 def test_trails_are_told_apart(records: Records, tmp_path: Path) -> None:

@@ -15,13 +15,8 @@ before `write` returns.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
-import re
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +24,13 @@ import msgspec
 
 from .errors import ArchiveError
 from .event import format_time
-from .files import HEAD, JOURNAL, open_events_file, publish, tail, write_file
+from .files import CLOEXEC, HEAD, JOURNAL, publish, renewed, sync_directory, tail, write_file
+from .intents import Intents
+from .journal import Journal, JournalRemovedError, load, set_damage_aside
+from .lock import LOCK, MAX_WRITERS, claim
 from .manifest import MANIFEST, Manifest, SealRecord, trail_id
-from .merkle import Tree, leaf_hash
 
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["Archive", "JournalRemovedError", "Recovery", "name_of_the_gone"]
-
-_LOCK = ".lock"
-_INTENTS = ".intents"
-_KEPT_INTENTS = 65_536  # bytes of the file that are not worth a truncation
-_RESERVE = ".reserve"
-_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
-_FOR = 64  # for each so many operations that run
-_EVENT_ID = re.compile(rb'^.\{"event_id":"([^"]+)"', re.MULTILINE)
-_MAX_WRITERS = 4096
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-
-
-class JournalRemovedError(FileNotFoundError):
-    """Somebody deleted the journal: what it held is in no file any more."""
+__all__ = ["Archive", "Recovery"]
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -69,57 +47,6 @@ class Recovery(msgspec.Struct, frozen=True):
     events: int
     torn_bytes: int
     damaged: int = 0
-
-
-class _Place(msgspec.Struct):
-    """What a journal's line tells its seal."""
-
-    sequence: int
-    timestamp: str
-
-
-_place_of = msgspec.json.Decoder(_Place).decode
-
-
-class _Journal:
-    """An open journal, and what its seal will say."""
-
-    def __init__(self, path: Path, file: int) -> None:
-        self.path = path
-        self.file = file
-        self.began = time.monotonic()
-        self.end = 0  # its size without a torn write
-        self.count = 0
-        self.first = self.last = 0  # sequence numbers
-        self.first_time = self.last_time = ""
-        self.first_hash = self.head = ""
-        self.digest = hashlib.sha256()
-        self.tree = Tree()
-
-    def put(self, data: bytes) -> None:
-        """Append *data*, whole or not at all."""
-        try:
-            if os.write(self.file, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
-            os.ftruncate(self.file, self.end)
-            raise
-        self.digest.update(data)
-        self.end += len(data)
-
-    def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
-        """Count an event that was put."""
-        if not self.count:
-            self.first, self.first_hash = sequence, leaf.hex()
-            self.first_time = self.last_time = timestamp
-        elif timestamp < self.first_time:
-            self.first_time = timestamp
-        elif timestamp > self.last_time:
-            self.last_time = timestamp
-        self.count += 1
-        self.last = sequence
-        self.head = leaf.hex()
-        self.tree.add(leaf)
 
 
 class Archive:
@@ -149,14 +76,14 @@ class Archive:
         self.sealed_through = 0  # number of the newest event in a sealed file
         self._trail = trail
         self._sync = sync
-        self._journal: _Journal | None = None
+        self._journal: Journal | None = None
         self._running = False
-        self._intents = -1
-        self._unlisted: tuple[_Journal, Path] | None = None  # sealed, not in the manifest yet
-        self.intended = 0  # intents that were written down
+        self.intents: Intents
+        self._unlisted: tuple[Journal, Path] | None = None  # sealed, not in the manifest yet
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self.writer, self._lock = _claim(directory, trail, fresh, 1 if exact else _MAX_WRITERS)
+            self.writer, self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
+            self.intents = Intents(directory / self.writer, sync)
             self._manifest = Manifest(self._named(MANIFEST))
             self.recoveries = [found for found in [self._recover()] if found is not None]
             self.sealed_through = self.last_sequence
@@ -193,9 +120,9 @@ class Archive:
         path = self._named(JOURNAL)
         if not path.is_file():
             return None if ended_well else Recovery(self.writer, 0, 0)
-        damaged = _set_damage_aside(path)
+        damaged = set_damage_aside(path)
         size = path.stat().st_size
-        journal, closed = _load(path)
+        journal, closed = load(path)
         torn = size - journal.end
         if not journal.count:
             os.close(journal.file)
@@ -217,78 +144,18 @@ class Archive:
             return journal.last, journal.head
         return self.last_sequence, self.head
 
-    # --- intents -------------------------------------------------------------------------
-
     def intend(self, intent: bytes, running: int = 0) -> None:
-        """Write down what is about to be done, and hold space back for its outcome.
-
-        Args:
-            intent: One line.
-            running: How many other operations have no outcome yet.
+        """Write down what is about to be done; see `Intents.add`.
 
         Raises:
-            OSError: If there is no room for either.
+            OSError: If it, or its outcome, could not be recorded.
         """
         self._reclaim()
-        self._hold_back(_RESERVED * (1 + running // _FOR))
-        if self._intents < 0 or os.fstat(self._intents).st_nlink == 0:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CLOEXEC
-            self._intents = os.open(self._named(_INTENTS), flags, 0o600)
-            if self._sync:
-                _sync_directory(self.directory)
-        size = os.fstat(self._intents).st_size
-        if os.write(self._intents, intent + b"\n") != len(intent) + 1:
-            os.ftruncate(self._intents, size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.intended += 1
-
-    def _hold_back(self, wanted: int) -> None:
-        """See that the reserve has that many bytes: it may be there in part."""
-        reserve = self._named(_RESERVE)
-        with contextlib.suppress(FileNotFoundError):
-            wanted -= reserve.stat().st_size
-        if wanted > 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC
-            with open(os.open(reserve, flags, 0o600), "ab") as file:
-                file.write(os.urandom(wanted))  # no file system makes that smaller
-
-    def forget_intents(self) -> None:
-        """Every admitted operation has its outcome."""
-        if self._intents >= 0 and os.fstat(self._intents).st_size > _KEPT_INTENTS:
-            os.ftruncate(self._intents, 0)
-
-    def _give_reserve(self) -> bool:
-        """Free the space that was held back; False if there is none."""
-        try:
-            self._named(_RESERVE).unlink()
-        except OSError:
-            return False
-        return True
+        self.intents.add(intent, running)
 
     def take_unfinished(self) -> list[dict[str, Any]]:
-        """The intents of a writer that crashed, as far as no event tells their outcome."""
-        path = self._named(_INTENTS)
-        try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        intents = {}
-        for line in lines:
-            with contextlib.suppress(msgspec.DecodeError):  # cut off in the middle
-                intent = msgspec.json.decode(line, type=dict[str, Any])
-                intents[intent["event_id"]] = intent
-        oldest = min((intent["time"] for intent in intents.values()), default="")
-        for record in reversed(self._manifest.seals.values()):
-            if not intents or record.last_time < oldest:
-                break
-            with (
-                contextlib.suppress(OSError),  # missing or damaged: for verify to say
-                open_events_file(self.directory / record.file) as file,
-            ):
-                for found in _EVENT_ID.findall(file.read()):
-                    intents.pop(found.decode(), None)
-        path.unlink()
-        return list(intents.values())
+        """What was about to be done before a crash, and has no outcome; see `Intents`."""
+        return self.intents.take_unfinished(reversed(self._manifest.seals.values()))
 
     # --- checkpoints -----------------------------------------------------------------------
 
@@ -317,7 +184,7 @@ class Archive:
             OSError: If that failed.
         """
         write_file([note.encode()], self._named(".checkpoint"))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC
         with open(os.open(self._named(".checkpoints"), flags, 0o600), "ab") as file:
             file.write(note.encode())
 
@@ -329,39 +196,17 @@ class Archive:
         """
         journal = self._journal
         if journal is not None and os.fstat(journal.file).st_nlink:
-            journal.file = self._renewed(journal.path, journal.file)
-        if self._intents >= 0 and os.fstat(self._intents).st_nlink:
-            self._intents = self._renewed(self._named(_INTENTS), self._intents)
-
-    def _renewed(self, path: Path, file: int) -> int:
-        """A new file with the content of *file*, in its place and on stable storage."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | _CLOEXEC
-        temporary = self._named(".renewed")
-        new = os.open(temporary, flags, 0o600)
-        try:
-            with path.open("rb") as source, open(new, "wb", closefd=False) as target:
-                shutil.copyfileobj(source, target)
-            os.fsync(new)
-            os.replace(temporary, path)
-            _sync_directory(self.directory)
-        except OSError:
-            os.close(new)
-            raise
-        os.close(file)
-        return new
+            journal.file = renewed(journal.path, journal.file)
+        self.intents.renew()
 
     def duplicate(self) -> int:
         """Another descriptor of the journal, -1 where everything is sealed."""
         return -1 if self._journal is None else os.dup(self._journal.file)
 
-    def duplicate_intents(self) -> int:
-        """Another descriptor of the intents, -1 where there are none."""
-        return -1 if self._intents < 0 else os.dup(self._intents)
-
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
         for path in sorted(self.directory.glob(f"*{JOURNAL}")):
-            lock = path.with_name(f".{path.stem}{_LOCK}")
+            lock = path.with_name(f".{path.stem}{LOCK}")
             if path.stem == self.writer or not lock.exists():
                 continue
             with contextlib.suppress(OSError):
@@ -402,25 +247,25 @@ class Archive:
         try:
             journal.put(data)
         except OSError:
-            if not self._give_reserve():
+            if not self.intents.give_reserve():
                 raise
             journal.put(data)
         journal.took(leaf, sequence, timestamp)
 
-    def _open(self) -> _Journal:
+    def _open(self) -> Journal:
         self._reclaim()
         self._list()
         if not self._running:
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
             self._running = True
         path = self._named(JOURNAL)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _CLOEXEC
-        journal = _Journal(path, os.open(path, flags, 0o600))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | CLOEXEC
+        journal = Journal(path, os.open(path, flags, 0o600))
         try:
             journal.put(HEAD)
             if self._sync:  # else power loss takes the file, whatever was synced of its content
                 os.fsync(self._lock)
-                _sync_directory(self.directory)
+                sync_directory(self.directory)
         except OSError:
             os.close(journal.file)
             path.unlink(missing_ok=True)
@@ -436,13 +281,14 @@ class Archive:
             return
         os.close(self._lock)
         self._lock = -1
-        self.writer, self._lock = _claim(self.directory, self._trail, fresh=True)
+        self.writer, self._lock = claim(self.directory, self._trail, fresh=True)
+        self.intents = self.intents.moved(self.directory / self.writer)
         self._manifest = Manifest(self._named(MANIFEST))
         self._running = False
         self._unlisted = None
 
     def _named_lock(self) -> Path:
-        return self.directory / f".{self.writer}{_LOCK}"
+        return self.directory / f".{self.writer}{LOCK}"
 
     def seal(self) -> Path | None:
         """Make the journal a sealed file; returns its path, None if it held nothing.
@@ -478,12 +324,12 @@ class Archive:
                 self._reload(journal, len(closing))
             raise
 
-    def _reload(self, journal: _Journal, closing: int) -> None:
+    def _reload(self, journal: Journal, closing: int) -> None:
         os.ftruncate(journal.file, journal.end - closing)
         os.close(journal.file)
-        self._journal, _ = _load(journal.path)
+        self._journal, _ = load(journal.path)
 
-    def _finish(self, journal: _Journal) -> Path:
+    def _finish(self, journal: Journal) -> Path:
         """A journal with its last line gets its name, and its line in the manifest."""
         if self._sync:
             os.fsync(journal.file)
@@ -500,8 +346,10 @@ class Archive:
         if self._unlisted is not None:
             self._register(*self._unlisted)
             self._unlisted = None
+            if self._sync:
+                sync_directory(self.directory)
 
-    def _register(self, journal: _Journal, path: Path) -> None:
+    def _register(self, journal: Journal, path: Path) -> None:
         """The line of a sealed file in the manifest."""
         self._manifest.add(
             SealRecord(
@@ -520,8 +368,6 @@ class Archive:
             self._sync,
             journal.first_hash,
         )
-        if self._sync:
-            _sync_directory(self.directory)
 
     def _adopt(self) -> None:
         """Register a file of ours that a killed writer sealed, and could not register."""
@@ -538,7 +384,7 @@ class Archive:
                     end = file.read()
                 if wanted.encode() not in end[end.rfind(b"\n],") :]:
                     continue
-                journal, _ = _load(path)
+                journal, _ = load(path)
                 os.close(journal.file)
                 self._register(journal, path)
                 return
@@ -558,8 +404,7 @@ class Archive:
         if self._lock >= 0 and self._running and not self.count and self._unlisted is None:
             os.ftruncate(self._lock, 0)
             self._running = False
-            for suffix in (_INTENTS, _RESERVE):
-                self._named(suffix).unlink(missing_ok=True)
+            self.intents.remove()
 
     def close(self) -> None:
         """Say that the writer ended well, and let its name go."""
@@ -574,103 +419,8 @@ class Archive:
     def abandon(self) -> None:
         """Let go of everything and leave it as it is (a forked child; a failure)."""
         self._close_journal()
-        if self._intents >= 0:
-            os.close(self._intents)
-            self._intents = -1
+        self.intents.close()
         if self._lock >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._lock)
         self._lock = -1
-
-
-def _claim(directory: Path, trail: str, fresh: bool, most: int = _MAX_WRITERS) -> tuple[str, int]:
-    """The first of *most* names for *trail* that no other writer has, and the lock on it."""
-    for number in range(1, most + 1):
-        writer = trail if number == 1 else f"{trail}-{number}"
-        flags = os.O_RDWR | os.O_CREAT | _CLOEXEC
-        lock = os.open(directory / f".{writer}{_LOCK}", flags, 0o600)
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            continue
-        used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
-        if fresh and any(path.exists() for path in used):
-            os.close(lock)
-            continue
-        return writer, lock
-    raise OSError(errno.EBUSY, f"{most:,} writers are at work in it")
-
-
-@contextlib.contextmanager
-def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
-    """Take the name of a writer for a moment; gives its manifest, None while it runs."""
-    flags = os.O_RDWR | os.O_CREAT | _CLOEXEC
-    lock = os.open(directory / f".{writer}{_LOCK}", flags, 0o600)
-    try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = fcntl is not None
-    except OSError:
-        free = False
-    try:
-        yield Manifest(directory / f"{writer}{MANIFEST}") if free else None
-    finally:
-        os.close(lock)
-
-
-def _sync_directory(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _set_damage_aside(path: Path) -> int:
-    """Move the lines of a journal that can no longer be read into a file beside it."""
-    with path.open("rb") as file:
-        damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
-        if not damaged:
-            return 0
-        file.seek(0)
-        repaired = path.with_suffix(".repaired")
-        with open(os.open(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as whole:
-            whole.writelines(line for line in file if _is_readable(line))
-    aside = path.with_suffix(".damaged")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as rest:
-        rest.writelines(damaged)
-    os.replace(repaired, path)
-    return len(damaged)
-
-
-def _is_readable(line: bytes) -> bool:
-    if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
-        return True
-    try:
-        _place_of(line[1:-1])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True
-
-
-def _load(path: Path) -> tuple[_Journal, bool]:
-    """A journal that was left behind, without a torn last line; and whether it is closed."""
-    journal = _Journal(path, os.open(path, os.O_RDWR | os.O_APPEND | _CLOEXEC))
-    closed = False
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            if line.startswith(b"],"):
-                closed = True
-            elif line != HEAD:
-                place = _place_of(line[1:-1])
-                journal.took(leaf_hash(line[1:-1]), place.sequence, place.timestamp)
-            journal.digest.update(line)
-            journal.end += len(line)
-            if closed:
-                break
-    os.ftruncate(journal.file, journal.end)
-    return journal, closed

@@ -18,6 +18,7 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,12 +37,15 @@ __all__ = [
     "open_events_file",
     "publish",
     "read_events",
+    "renewed",
     "sealed_in",
     "sealed_name",
+    "sync_directory",
     "write_events",
     "write_file",
 ]
 
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 HEAD = b'{"events":[\n'
 JOURNAL = ".journal"
 ZST = ".zst"
@@ -111,7 +115,7 @@ def compress(path: Path, sha256: str) -> Path:
     """
     target = path.with_name(path.name + ZST)
     temporary = path.with_name(f".{path.name}{ZST}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC
     try:
         with path.open("rb") as source, open(os.open(temporary, flags, 0o600), "wb") as file:
             zstd.compress(source, file)
@@ -183,6 +187,45 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError, ValueError):
                 temporary.unlink()
+
+
+def renewed(path: Path, file: int) -> int:
+    """A new file with the content of *path*, in its place and on stable storage.
+
+    For what could not be synced: the device may have dropped it, and says so only once.
+
+    Args:
+        path: A file that is appended to.
+        file: Its descriptor; closed if all went well.
+
+    Returns:
+        The descriptor of the new one.
+
+    Raises:
+        OSError: If that failed; *path* is as before.
+    """
+    temporary = path.with_name(f"{path.name}.renewed")
+    new = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | CLOEXEC, 0o600)
+    try:
+        with path.open("rb") as source, open(new, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target)
+        os.fsync(new)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError:
+        os.close(new)
+        raise
+    os.close(file)
+    return new
+
+
+def sync_directory(directory: Path) -> None:
+    """Force the names in a directory to stable storage."""
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 # --- reading ---------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 from weakref import ReferenceType
 
-from .archive import Archive, JournalRemovedError, Recovery
+from .archive import Archive, Recovery
 from .buffer import Buffer
 from .checkpoint import Checkpoint
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
+from .journal import JournalRemovedError
 from .manifest import MANIFEST
 from .metrics import TrailMetrics
 from .retention import Upkeep
@@ -294,7 +295,7 @@ class Keeper:
         """An admitted operation has ended; without any left, the intents are of no use."""
         self._admitted.discard(event_id)
         if not self._admitted and self.archive is not None:
-            self.archive.forget_intents()
+            self.archive.intents.forget()
 
     # --- stable storage --------------------------------------------------------------------
 
@@ -319,7 +320,7 @@ class Keeper:
                 raise OSError(5, self.why or "the archive is not open")
             if failed:
                 self.archive.renew()
-            return self.archive.intended, self.archive.duplicate_intents()
+            return self.archive.intents.count, self.archive.intents.duplicate()
 
     # --- checkpoints ---------------------------------------------------------------------------
 

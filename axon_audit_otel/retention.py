@@ -19,11 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from .archive import Archive, name_of_the_gone
+from .archive import Archive
 from .config import Settings
 from .event import format_time
 from .files import ZST, compress, digest, sealed_in
 from .hold import is_held
+from .lock import name_of_the_gone
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
 
 __all__ = ["Upkeep"]

@@ -335,7 +335,7 @@ class Trail:
         """
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
-            await keeper.intents.wait_async(keeper.archive.intended)
+            await keeper.intents.wait_async(keeper.archive.intents.count)
 
     def settle_intents_now(self) -> None:
         """The same for callers without an event loop.
@@ -345,7 +345,7 @@ class Trail:
         """
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
-            keeper.intents.wait(keeper.archive.intended)
+            keeper.intents.wait(keeper.archive.intents.count)
 
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""

@@ -18,7 +18,7 @@ LAYERS = [
     {"config", "otlp", "rules", "witness"},
     {"context", "delivery", "detect", "buffer", "query", "metrics", "manifest"},
     {"files", "sieve", "erasure"},
-    {"cursor", "origin"},
+    {"cursor", "intents", "journal", "lock", "origin"},
     {"feed"},
     {"archive", "follow", "export", "hold", "search", "scan", "ledger"},
     {"arrival", "attest", "commit", "segments", "proof", "replay", "retention"},

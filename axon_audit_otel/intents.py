@@ -1,0 +1,144 @@
+"""What is about to be done, written down before (``on_failure="block"``): operations without an
+outcome are named after a crash; and space held back for the outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .files import CLOEXEC, open_events_file, renewed, sync_directory
+from .manifest import SealRecord
+
+__all__ = ["Intents"]
+
+_KEPT = 65_536  # bytes of the file that are not worth a truncation
+_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
+_FOR = 64  # for each so many operations that run
+_EVENT_ID = re.compile(rb'^.\{"event_id":"([^"]+)"', re.MULTILINE)
+
+
+class Intents:
+    """The intents of one writer. Not thread-safe.
+
+    Args:
+        path: The file without its ending, which may be made any time.
+        sync: Force its name to stable storage.
+    """
+
+    def __init__(self, path: Path, sync: bool) -> None:
+        self._path = path.with_name(f"{path.name}.intents")
+        self._reserve = path.with_name(f"{path.name}.reserve")
+        self._sync = sync
+        self._file = -1
+        self.count = 0  # of those that were written down
+
+    def add(self, intent: bytes, running: int = 0) -> None:
+        """Write down what is about to be done, and hold space back for its outcome.
+
+        Args:
+            intent: One line.
+            running: How many other operations have no outcome yet.
+
+        Raises:
+            OSError: If there is no room for either.
+        """
+        self._hold_back(_RESERVED * (1 + running // _FOR))
+        if self._file < 0 or os.fstat(self._file).st_nlink == 0:
+            self.close()
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
+            if self._sync:
+                sync_directory(self._path.parent)
+        size = os.fstat(self._file).st_size
+        if os.write(self._file, intent + b"\n") != len(intent) + 1:
+            os.ftruncate(self._file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.count += 1
+
+    def moved(self, path: Path) -> Intents:
+        """Those of the same writer under another name."""
+        self.close()
+        intents = Intents(path, self._sync)
+        intents.count = self.count
+        return intents
+
+    def _hold_back(self, wanted: int) -> None:
+        """See that the reserve has that many bytes: it may be there in part."""
+        with contextlib.suppress(FileNotFoundError):
+            wanted -= self._reserve.stat().st_size
+        if wanted > 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC
+            with open(os.open(self._reserve, flags, 0o600), "ab") as file:
+                file.write(os.urandom(wanted))  # no file system makes that smaller
+
+    def give_reserve(self) -> bool:
+        """Free the space that was held back; False if there is none."""
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Every admitted operation has its outcome."""
+        if self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
+            os.ftruncate(self._file, 0)
+
+    def take_unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
+        """The intents of a writer that crashed, as far as no event tells their outcome.
+
+        Args:
+            seals: The sealed files of the directory, the newest first.
+        """
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        intents = {}
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError, KeyError):  # cut off in the middle
+                intent = msgspec.json.decode(line, type=dict[str, Any])
+                intents[intent["event_id"]] = intent
+        oldest = min((intent["time"] for intent in intents.values()), default="")
+        for record in seals:
+            if not intents or record.last_time < oldest:
+                break
+            with (
+                contextlib.suppress(OSError),  # missing or damaged: for verify to say
+                open_events_file(self._path.with_name(record.file)) as file,
+            ):
+                for found in _EVENT_ID.findall(file.read()):
+                    intents.pop(found.decode(), None)
+        self._path.unlink()
+        return list(intents.values())
+
+    def duplicate(self) -> int:
+        """Another descriptor of the file, -1 where there is none."""
+        return -1 if self._file < 0 else os.dup(self._file)
+
+    def renew(self) -> None:
+        """Write the file anew: see `renewed`.
+
+        Raises:
+            OSError: If that failed; it is as before.
+        """
+        if self._file >= 0 and os.fstat(self._file).st_nlink:
+            self._file = renewed(self._path, self._file)
+
+    def remove(self) -> None:
+        """All is well: neither is of use."""
+        for path in (self._path, self._reserve):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1

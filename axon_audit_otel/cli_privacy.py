@@ -131,6 +131,8 @@ def erase(
         click.echo(f"{words}: these stay", err=True)
     if not done:
         msg = f"no key for {plain(user)!r}: erased before, or never recorded"
+        if pseudonyms is None:
+            msg += " by that id (if it was with a pseudonym: --pseudonymize)"
         raise click.ClickException(msg)
 
 

@@ -238,6 +238,8 @@ class Erasure:
     def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
         if is_erasure(plain):  # of whom it tells, there is no name any more
             return {**plain, **self._named({"user_id": plain["user_id"]})[1], "session_id": None}
+        if plain["operation"] == "AUDIT" and self._is_of_nobody(plain):
+            return {name: value for name, value in plain.items() if name != "subject_id"}
         users, fields = self._named(plain)
         if not users:
             return plain
@@ -249,6 +251,13 @@ class Erasure:
         fields["session_id"] = None
         fields["metadata"] = {_BOX: base64.b64encode(nonce + encrypted).decode()}
         return fields
+
+    def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
+        """Whether it is an alert about a user who was erased since: no reason for a new key."""
+        subject = plain.get("subject_id")
+        return plain["metadata"].get("record") == "alert" and not (
+            subject is None or self.keys.having(subject)
+        )
 
     def intent(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The facts of an operation that has not happened yet, without a session.

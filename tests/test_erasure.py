@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from axon import Filter, MemorySystem
 from click.testing import Result
 from conftest import FaultyAdapter, assert_chained, history, only, only_event
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 from axon_audit_otel import (
@@ -25,6 +28,8 @@ from axon_audit_otel import (
     AuditLogger,
     AuditUnavailableError,
     AxonInstrumentor,
+    Rule,
+    SecurityMonitor,
     audit_context,
     verify,
 )
@@ -288,6 +293,35 @@ class TestErasing:
         assert audit.erase_user(ALICE) is True
         assert audit.query_events(user_id=ALICE, archived=True) == []
         assert len(only_event(audit, operation="AUDIT").metadata["tokens"]) == 3
+
+    def test_alerts(self, make_audit: Make, logger_provider: LoggerProvider, archive: Path) -> None:
+        """An alert about a user is erased with him, and when it ends later, it does not name
+        him again."""
+        audit = make_audit(auto_export_path=archive, erasable=True)
+        start = datetime(2026, 1, 5, tzinfo=timezone.utc)
+
+        def store(user_id: str, hour: int) -> None:
+            logger_provider.get_logger("another").emit(
+                LogRecord(
+                    event_name="axon.memory.audit",
+                    timestamp=int((start + timedelta(hours=hour)).timestamp() * 1e9),
+                    body={"operation": "STORE", "user_id": user_id},
+                )
+            )
+
+        with SecurityMonitor(audit, [Rule("many", over=2, window="1h", per_user=True)]):
+            for _ in range(3):
+                store(ALICE, 0)
+            assert len(audit.query_events(operation="AUDIT", subject_id=ALICE)) == 1
+            assert audit.erase_user(ALICE)
+            store("bob", 3)
+        told = [e.metadata for e in history(audit, operation="AUDIT")]
+        assert [facts.get("state", facts.get("record")) for facts in told[-2:]] == [
+            "erasure",
+            "resolved",
+        ]
+        assert ALICE not in str(audit.query_events())
+        assert Keyring(archive.with_name("archive.keys")).having(ALICE) == []
 
     async def test_on_hold(self, make_audit: Make, cli: Cli, archive: Path) -> None:
         """Nothing is erased while the archive is held."""

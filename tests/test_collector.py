@@ -601,7 +601,8 @@ def test_fifty_processes_ship_through_one_gateway(
     run_script(
         """
         import asyncio, os, sys
-        from axon_audit_otel import AuditLogger, ship  # imported once, for all of them
+        import opentelemetry.exporter.otlp.proto.http._log_exporter  # once, for all of them
+        from axon_audit_otel import AuditLogger, ship
 
         async def work(number):
             archive, endpoint = sys.argv[1:]

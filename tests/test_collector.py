@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -410,6 +411,27 @@ def test_an_agent_keeps_what_it_took(start_collector: Start) -> None:
     everything = {str(number) for number in range(60)}
     wait(lambda: {r["body"]["stringValue"] for r in gateway.audit()} >= everything)
     wait(lambda: sum(calls(gateway, 'span_name="order"').values()) == 1)
+
+
+def test_a_trace_stays_together_among_gateways(start_collector: Start) -> None:
+    """Whichever request brings a span: tail sampling sees the whole trace, on one of them."""
+    gateways = [start_collector("all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s") for _ in range(2)]
+    hosts = [gateway.grpc[7:] for gateway in gateways]
+    agent = start_collector(
+        "agent.yaml",
+        # No name resolves to two ports; what chooses between them is the same.
+        f"yaml:exporters::load_balancing::resolver: {{dns: null, static: {{hostnames: {hosts}}}}}",
+        GATEWAY_HOST="127.0.0.1",
+    )
+    application = Application(agent)
+    for _ in range(20):
+        with application.tracer.start_as_current_span("request"):
+            for _ in range(3):  # each is a request of its own
+                application.tracer.start_span("part").end()
+    wait(lambda: sum(len(gateway.spans()) for gateway in gateways) == 80)
+    traces = [Counter(span["traceId"] for span in gateway.spans()) for gateway in gateways]
+    assert traces[0].keys().isdisjoint(traces[1])
+    assert {*traces[0].values(), *traces[1].values()} == {4}
 
 
 def test_a_gateway_takes_records_only_from_whom_it_knows(

@@ -361,7 +361,8 @@ def test_the_commands_of_the_readme(start_collector: Start, tmp_path: Path) -> N
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text.partition("## Shipping to a collector")[2].partition("```console\n")[2]
     build, serve, *commands, compose = block.partition("```")[0].splitlines()
-    assert build.split()[1:3] == ["python3", "tools/collector.py"]
+    found = f"{build.removeprefix('$ ')}\ncommand -v axon-otelcol"
+    assert subprocess.check_output(found, shell=True, cwd=ROOT, text=True) == f"{binary()}\n"
     data, config = re.fullmatch(
         r"\$ COLLECTOR_DATA=(\w+) axon-otelcol --config (.+)", serve
     ).groups()

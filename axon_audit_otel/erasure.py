@@ -98,8 +98,10 @@ def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring
 
 def is_erasure(fields: Mapping[str, Any]) -> bool:
     """Whether they are those of the event that tells of an erasure."""
-    own: bool = fields["operation"] == "AUDIT" and fields["metadata"].get("record") == "erasure"
-    return own
+    if fields["operation"] != "AUDIT" or fields["metadata"].get("record") != "erasure":
+        return False
+    subject: str | None = fields.get("subject_id")
+    return subject is not None and subject.startswith(PREFIX)
 
 
 def recorded(event: AuditEvent) -> AuditEvent:

@@ -127,6 +127,8 @@ class Keyring:
                 os.ftruncate(self._ring, 0)
                 os.write(self._ring, header)
                 os.fsync(self._ring)
+                _sync_directory(self.directory)
+                _sync_directory(self.directory.parent)
         if len(header) < _HEADER or not header.startswith(_MAGIC):
             raise OSError(22, f"{_RING!r} is not the file of a keyring")
         self.number = header[len(_MAGIC) :][:_NUMBER]

@@ -86,7 +86,7 @@ class Pseudonyms:
             ("session_id", self._sessions),
         ):
             real = draft.get(field)
-            if real and not (foreign and _PSEUDONYM.fullmatch(real)):
+            if real is not None and not (foreign and _PSEUDONYM.fullmatch(real)):
                 draft[field] = hidden = pseudonym_of(real)
                 masks.append((real, hidden))
         mask = _Mask(masks)
@@ -145,7 +145,7 @@ class _Mask:
     """
 
     def __init__(self, masks: list[tuple[str, str]]) -> None:
-        self._masks = sorted(masks, key=_length, reverse=True) if len(masks) > 1 else masks
+        self._masks = sorted((mask for mask in masks if mask[0]), key=_length, reverse=True)
         self._heads = [_head(real).lower() for real, _ in self._masks]
         self._pattern: re.Pattern[str] | None = None
 

@@ -40,7 +40,7 @@ Make = Callable[..., AuditLogger]
 MakeSystem = Callable[..., MemorySystem]
 Cli = Callable[..., Result]
 
-IDS = ["a", "用户一", "naïve\u0301", "\ud800", "a\0b\0", "x" * 10**6, "erasable:" + "0" * 32]
+IDS = ["", "a", "用户一", "naïve\u0301", "\ud800", "a\0b\0", "x" * 10**6, "erasable:" + "0" * 32]
 ALICE, SESSION, SECRET = "alice-7f3e", "visit-9c41", "canary-5e1f"
 
 
@@ -248,6 +248,20 @@ class TestErasing:
         await three(audit)
         audit.erase_user("bob")
         assert seen(audit)[:3] == [(ALICE, None, SECRET), ("?", ALICE, None), ("?", None, None)]
+
+    async def test_imitated(self, make_audit: Make, archive: Path) -> None:
+        """What merely looks like the event of an erasure, or like encrypted, is encrypted."""
+        audit = make_audit(auto_export_path=archive, erasable=True)
+        facts = {"record": "erasure", "note": SECRET}
+        given = await audit.log_event("AUDIT", user_id="bob", subject_id=ALICE, metadata=facts)
+        await audit.log_event(
+            "STORE", user_id="erasable:" + "0" * 32, metadata={"erasable": SECRET}
+        )
+        assert SECRET.encode() not in content(archive)
+        assert ALICE.encode() not in content(archive)
+        assert only_event(audit, operation="AUDIT") == given
+        assert given.metadata == facts
+        assert only_event(audit, operation="STORE").metadata == {"erasable": SECRET}
 
     async def test_twice_and_unknown(self, make_audit: Make, archive: Path) -> None:
         """Nothing to erase is no erasure: False, and no event."""

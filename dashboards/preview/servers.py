@@ -64,11 +64,11 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def load(directory: Path, otlp: str, **settings: str) -> Iterator[str]:
-    """The demo with its load, files in *directory*, OTLP to the address *otlp*.
+    """The demo with its load.
 
     Args:
         directory: Where its files go.
-        otlp: Where it sends OTLP.
+        otlp: Where it sends spans and metrics, and ships its archive.
         settings: More environment variables.
 
     Yields:
@@ -79,7 +79,8 @@ def load(directory: Path, otlp: str, **settings: str) -> Iterator[str]:
     command = [sys.executable, "-m", "axon_audit_otel", "demo", "--serve", "--otlp"]
     command += ["--port", address.rpartition(":")[2], "--output", str(directory / "archive")]
     ready, log = f"http://{address}/metrics", directory / "demo.log"
-    with _running(command, ready, log, OTEL_EXPORTER_OTLP_ENDPOINT=otlp, **settings):
+    settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp, "OTEL_LOGS_EXPORTER": "none"}
+    with _running(command, ready, log, AXON_AUDIT_SHIP_TO=otlp, **settings):
         yield address
 
 

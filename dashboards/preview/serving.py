@@ -21,7 +21,7 @@ from typing import Any
 
 from .loki import LogStore
 
-__all__ = ["build", "site"]
+__all__ = ["Site", "build", "site"]
 
 _SOURCE = Path(__file__).resolve().parent / "page"
 
@@ -70,12 +70,27 @@ def _npm(directory: Path, *arguments: str) -> None:
         raise RuntimeError(msg)
 
 
-class _Site(http.server.SimpleHTTPRequestHandler):
-    """The page, the dashboards, and what takes the places of a collector and of Loki."""
+class Site:
+    """The page, the dashboards, and what takes the places of a collector and of Loki.
 
-    def __init__(self, *args: Any, page: Path, dashboards: Path, logs: LogStore) -> None:
+    Attributes:
+        url: Where it answers.
+        logs: The log records that came by OTLP.
+        away: While that is True, nothing is taken by OTLP.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.logs = LogStore()
+        self.away = False
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Answers one connection."""
+
+    def __init__(self, *args: Any, page: Path, dashboards: Path, site: Site) -> None:
         self._dashboards = dashboards
-        self._logs = logs
+        self._site = site
         super().__init__(*args, directory=str(page))
 
     def translate_path(self, path: str) -> str:
@@ -90,18 +105,18 @@ class _Site(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
             return
         parameters = dict(urllib.parse.parse_qsl(address.query))
-        self._answer(json.dumps(self._logs.get(address.path, parameters)).encode())
+        self._answer(json.dumps(self._site.logs.get(address.path, parameters)).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        if self.path == "/v1/logs":
-            self._logs.add(body)
-        self._answer(b"")
+        if self.path == "/v1/logs" and not self._site.away:
+            self._site.logs.add(body)
+        self._answer(b"", 503 if self._site.away else 200)
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, code: int = 200) -> None:
+        self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -111,14 +126,16 @@ class _Site(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def site(page: Path, dashboards: Path) -> Iterator[str]:
+def site(page: Path, dashboards: Path) -> Iterator[Site]:
     """Serve the built *page* and the JSON in *dashboards*; take OTLP and answer as Loki."""
-    handler = partial(_Site, page=page, dashboards=dashboards, logs=LogStore())
+    made = Site()
+    handler = partial(_Handler, page=page, dashboards=dashboards, site=made)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    made.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield made
     finally:
         server.shutdown()
         thread.join()

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from .browser import Drawn, chromium
 from .servers import DASHBOARDS, Prometheus, load
-from .serving import build, site
+from .serving import Site, build, site
 
 __all__ = ["Stage", "missing"]
 
@@ -27,7 +27,7 @@ class Stage:
     """A site, a Prometheus and a browser; loads when the play begins."""
 
     def __init__(
-        self, directory: Path, site: str, prometheus: Prometheus, browser: Browser, interval: int
+        self, directory: Path, site: Site, prometheus: Prometheus, browser: Browser, interval: int
     ) -> None:
         self.prometheus = prometheus
         self._directory = directory
@@ -48,27 +48,35 @@ class Stage:
             dashboards: Directory of the JSON.
         """
         with ExitStack() as stack:
-            address = stack.enter_context(site(build(directory), dashboards))
+            served = stack.enter_context(site(build(directory), dashboards))
             prometheus = stack.enter_context(Prometheus.run(directory, interval))
             browser = stack.enter_context(chromium())
-            stage = cls(directory, address, prometheus, browser, interval)
+            stage = cls(directory, served, prometheus, browser, interval)
             with stage._loads:
                 yield stage
 
     def play(self, seconds: float) -> None:
-        """Two processes work, the second from a third of the time on; they go on afterwards."""
+        """Two processes work, and go on afterwards.
+
+        The second begins when a third of the time is over; after half of it, the collector is
+        away for a sixth.
+        """
         scrapes = int(seconds / self._interval)
         self._began = time.time()
         first = self._work("first", seconds)
         self.prometheus.scrape([first])
         self.prometheus.wait(first, scrapes // 3)
         self.prometheus.scrape([first, self._work("second", seconds)])
+        self.prometheus.wait(first, scrapes // 2)
+        self._site.away = True
+        self.prometheus.wait(first, scrapes * 2 // 3)
+        self._site.away = False
         self.prometheus.wait(first, scrapes)
 
     def _work(self, name: str, seconds: float) -> str:
         # Seals happen every hour or so; here somebody wants to see some.
         settings = {"AXON_AUDIT_MAX_FILE_AGE": f"{max(1, int(seconds / 5))}s"}
-        return self._loads.enter_context(load(self._directory / name, self._site, **settings))
+        return self._loads.enter_context(load(self._directory / name, self._site.url, **settings))
 
     def open(self, dashboard: str) -> Drawn:
         """Open the dashboard in the file of that name, from the play's begin until now."""
@@ -76,9 +84,9 @@ class Stage:
         query = {
             "dashboard": f"dashboards/{dashboard}",
             "prometheus": self.prometheus.url,
-            "loki": self._site,
+            "loki": self._site.url,
             "scrape": self._interval,
             "from": int(rates * 1000),
             "to": int(time.time() * 1000),
         }
-        return Drawn(self._browser, f"{self._site}/?{urllib.parse.urlencode(query)}")
+        return Drawn(self._browser, f"{self._site.url}/?{urllib.parse.urlencode(query)}")

@@ -114,6 +114,8 @@ def graph(
     panel = _described(timeseries.Panel(), title, description, unit, span, 8)
     wide = span >= 12
     legend = common.VizLegendOptions().show_legend(True).calcs(["lastNotNull", "max"] * wide)
+    if wide:  # the highest first: not all may be in sight
+        legend = legend.sort_by("Max").sort_desc(True)
     panel = (
         panel.datasource(METRICS)
         .min(0)

@@ -38,9 +38,9 @@ def packages() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{reason}; in CI that is no reason to skip")
         pytest.skip(reason)
-    from dashboards.preview.serving import _packages
+    from dashboards.preview import serving
 
-    return _packages()
+    return serving.packages()
 
 
 class _Source:

@@ -21,7 +21,7 @@ from typing import Any
 
 from .loki import LogStore
 
-__all__ = ["Site", "build", "site"]
+__all__ = ["Site", "build", "packages", "site"]
 
 _SOURCE = Path(__file__).resolve().parent / "page"
 
@@ -29,8 +29,8 @@ _SOURCE = Path(__file__).resolve().parent / "page"
 def build(directory: Path) -> Path:
     """Build the page below *directory*.
 
-    Its packages come from the npm registry, once for each ``package.json``: they are kept in
-    the user's cache (about 500 MB).
+    Its packages come from the npm registry, once for each ``package.json``, and are kept in the
+    user's cache (about 500 MB).
 
     Returns:
         The directory of the built page.
@@ -40,13 +40,17 @@ def build(directory: Path) -> Path:
     """
     page = directory / "page"
     shutil.copytree(_SOURCE, page, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (page / "node_modules").symlink_to(_packages(), target_is_directory=True)
+    (page / "node_modules").symlink_to(packages(), target_is_directory=True)
     _npm(page, "run", "build")
     return page / "dist"
 
 
-def _packages() -> Path:
-    """The directory ``node_modules``."""
+def packages() -> Path:
+    """The directory ``node_modules`` of the page, installed if it is not there.
+
+    Raises:
+        RuntimeError: If npm fails; with what it said.
+    """
     manifest = (_SOURCE / "package.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "axon-audit-otel"
     place = cache / f"preview-{hashlib.sha256(manifest).hexdigest()[:16]}"

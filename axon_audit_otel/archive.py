@@ -337,8 +337,11 @@ class Archive:
         path = publish(journal.path, "" if last is None else last.file)
         self._close_journal()
         self.sealed_through = journal.last
-        self._unlisted = journal, path
-        self._list()
+        known = self._manifest.seals.get(path.name)
+        # A writer that died while the file had two names may have listed it.
+        if known is None or known.last_sequence != journal.last:
+            self._unlisted = journal, path
+            self._list()
         return path
 
     def _list(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
@@ -178,3 +179,32 @@ def test_operations(killed: Callable[..., Killed]) -> None:
     assert 0 < len(unfinished) <= 200
     assert len(unfinished) == len(set(unfinished))
     assert not set(unfinished) & {event.event_id for event in stored}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_between_two_names(
+    make_audit: Callable[..., AuditLogger], tmp_path: Path, listed: bool
+) -> None:
+    """Killed while its journal had the name of the sealed file as well, whether the manifest
+    listed that or not: the file is listed once, and `verify` finds nothing."""
+    audit = make_audit(auto_export_path=tmp_path, name="killed")
+    await audit.log_event("STORE")
+    audit.seal()
+    await audit.log_event("STORE")
+    sealed = audit.seal()
+    assert sealed is not None
+    audit.close()
+    del audit
+    gc.collect()
+    (tmp_path / "killed.journal").hardlink_to(sealed)
+    manifest = tmp_path / "killed.manifest"
+    if not listed:
+        *lines, _ = manifest.read_bytes().splitlines(keepends=True)
+        manifest.write_bytes(b"".join(lines))
+    (tmp_path / ".killed.lock").write_text("1\n")  # did not end well
+    again = make_audit(auto_export_path=tmp_path, name="killed")
+    await again.log_event("STORE")
+    again.close()
+    report = verify(tmp_path)
+    assert (report.findings, report.events) == ([], 4)  # with the unclean end
+    assert manifest.read_text().count(f'"file":"{sealed.name}"') == 1

@@ -105,6 +105,7 @@ def test_progress(archive: Path, http: Receiver) -> None:
     assert told == [(0, 25), (25, 25)]
 
 
+@pytest.mark.slow
 async def test_several_writers(
     archive: Path, http: Receiver, run_script: Callable[..., str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,13 +19,22 @@ from .feed import ArchiveFeed
 from .files import sealed_in
 from .manifest import MANIFEST, SealRecord, read_manifest
 from .otlp import Envelope
-from .otlp_client import Endpoint, connect
+from .otlp_client import Client, Endpoint, connect, load
 from .scan import closing_of
 
 __all__ = ["Replayed", "replay"]
 
 _RETRY_S = (0.2, 5.0)  # between attempts: the first, and at most
+_IN_FLIGHT = 4  # requests, of up to a thousand events or two MiB
 _Batch = list[tuple[int, bytes]]
+
+
+class _Sent(NamedTuple):
+    """What became of a batch: how many from its front need not be sent again."""
+
+    settled: int
+    rejected: int
+    why: str = ""
 
 
 class Replayed(msgspec.Struct, kw_only=True):
@@ -100,7 +111,12 @@ class _Replay:
         self._everything = everything
         self._patience = patience
         self._progress = progress
-        self._client = connect(endpoint)
+        load(endpoint)
+        self._endpoint = endpoint
+        self._local = threading.local()
+        self._clients: list[Client] = []
+        self._stop = False
+        self._progressed = time.monotonic()
         self._envelope = Envelope(resource)
         self._unlisted = _unlisted(directory)
         self._done = self._total = 0
@@ -117,13 +133,14 @@ class _Replay:
         self._total = sum(max(0, self._newest(name) - after) for name, after in starts.items())
         self._progress(0, self._total)
         try:
-            with ThreadPoolExecutor(1, "axon-audit-replay") as pool:
+            with ThreadPoolExecutor(_IN_FLIGHT, "axon-audit-replay") as pool:
                 for writer in names:
                     self._send_all(writer, starts[writer], pool)
                     if self._result.why:
                         break
         finally:
-            self._client.close()
+            for client in self._clients:
+                client.close()
         return self._result
 
     def _start(self, writer: str) -> int:
@@ -137,18 +154,33 @@ class _Replay:
         feed = self._open(writer, after)
         if feed is None:
             return
+        # Several requests are on their way at once; acknowledged is what all before it is.
+        sending: deque[tuple[_Batch, Future[_Sent]]] = deque()
         try:
-            # One batch is read and encoded while the one before is on its way.
-            batch = feed.batch()
-            while batch and not self._result.why:
-                sending: Future[None] = pool.submit(self._send, feed, batch)
-                following = feed.batch()
-                sending.result()
-                batch = following
+            while not self._result.why:
+                while len(sending) < _IN_FLIGHT and (batch := feed.batch()):
+                    sending.append((batch, pool.submit(self._send, batch)))
+                if not sending:
+                    break
+                batch, future = sending.popleft()
+                self._settle(feed, batch, future.result())
         finally:
+            self._stop = True  # those that wait for their next attempt
+            for _, future in sending:
+                future.result()
+            self._stop = False
             feed.close()
             self._result.unreadable += feed.dropped.get("unreadable", 0)
             self._result.deleted += feed.dropped.get("deleted", 0)
+
+    def _settle(self, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
+        if sent.settled:
+            feed.acknowledge(batch[sent.settled - 1][0])
+        self._result.sent += sent.settled - sent.rejected
+        self._result.rejected += sent.rejected
+        self._result.why = sent.why
+        self._done += sent.settled
+        self._progress(self._done, self._total)
 
     def _open(self, writer: str, after: int) -> ArchiveFeed | None:
         unlisted = self._unlisted.get(writer, [])
@@ -165,24 +197,27 @@ class _Replay:
         except FileNotFoundError:
             return None
 
-    def _send(self, feed: ArchiveFeed, batch: _Batch) -> None:
-        """Send one batch, with patience."""
+    def _send(self, batch: _Batch) -> _Sent:
+        """Send one batch, with patience; in a thread that has a client of its own."""
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = connect(self._endpoint)
+            self._clients.append(client)
+        records = [record for _, record in batch]
         delay, most = _RETRY_S
-        deadline = time.monotonic() + self._patience
-        while batch:
-            delivery = Delivery(self._client, self._envelope, [record for _, record in batch])
+        settled = rejected = 0
+        while True:
+            delivery = Delivery(client, self._envelope, records[settled:])
+            settled += delivery.settled
+            rejected += delivery.rejected
             if delivery.settled:
-                feed.acknowledge(batch[delivery.settled - 1][0])
-                self._result.sent += delivery.settled - delivery.rejected
-                self._result.rejected += delivery.rejected
-                self._done += delivery.settled
-                self._progress(self._done, self._total)
-                del batch[: delivery.settled]
-                deadline = time.monotonic() + self._patience
+                self._progressed = time.monotonic()
+            if settled == len(records):
+                return _Sent(settled, rejected)
+            if delivery.settled:
                 continue
-            if time.monotonic() >= deadline:
-                self._result.why = delivery.answer.why
-                return
+            if self._stop or time.monotonic() - self._progressed >= self._patience:
+                return _Sent(settled, rejected, delivery.answer.why)
             time.sleep(max(delay, delivery.answer.wait))
             delay = min(2 * delay, most)
 

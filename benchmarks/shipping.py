@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -121,6 +122,50 @@ def replay(count: int, endpoint: str, written: Path, directory: Path) -> float:
     seconds = perf_counter() - start
     _arrived(written, count)
     return seconds
+
+
+def _command(*arguments: object) -> float:
+    """Seconds that the command line takes."""
+    start = perf_counter()
+    command = [sys.executable, "-m", "axon_audit_otel", *map(str, arguments)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return perf_counter() - start
+
+
+def _archive(count: int, directory: Path) -> Path:
+    with AuditLogger(auto_export_path=directory / "logs") as audit:
+        asyncio.run(_log(audit, count))
+    return directory / "logs"
+
+
+def export_otlp(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """Seconds that ``axon-audit export --format otlp`` takes for that many events."""
+    logs = _archive(count, directory)
+    return _command("export", logs, directory / "out.jsonl", "--format", "otlp")
+
+
+def export_jsonl(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """The same as plain JSON lines."""
+    logs = _archive(count, directory)
+    return _command("export", logs, directory / "out.jsonl")
+
+
+def verify_otlp(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """Seconds that ``axon-audit verify --otlp-json`` takes for them."""
+    logs = _archive(count, directory)
+    _command("export", logs, directory / "out.jsonl", "--format", "otlp")
+    return _command("verify", "--otlp-json", directory / "out.jsonl")
+
+
+def verify_archive(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """Seconds that ``axon-audit verify`` takes for the archive."""
+    return _command("verify", _archive(count, directory))
+
+
+def replay_memory(count: int, endpoint: str, written: Path, directory: Path) -> float:
+    """The most memory that replay of that many events takes, in MiB."""
+    _command("replay", _archive(count, directory), "--endpoint", endpoint)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def latency(count: int, endpoint: str, written: Path, directory: Path) -> float:
@@ -261,6 +306,36 @@ def throughput(rounds: int, count: int) -> list[Line]:
     ]
 
 
+def formats(rounds: int, count: int) -> list[Line]:
+    """Export as OTLP against plain lines; what arrived verified, against the archive."""
+    pairs = {
+        "axon-audit export --format otlp": (export_otlp, export_jsonl, "export as JSON lines"),
+        "axon-audit verify --otlp-json": (verify_otlp, verify_archive, "verify of the archive"),
+    }
+    lines = []
+    for name, (first, second, versus) in pairs.items():
+        found: dict[str, list[float]] = {"first": [], "second": []}
+        for number in range(rounds):
+            for what, job in (("first", first), ("second", second))[:: 1 if number % 2 else -1]:
+                found[what].append(_child(job, count, "", Path()) / count * 1e6)
+        comparison = Comparison(name, "us", lambda t: t["first"], lambda t: t["second"], versus)
+        lines.append(Line(comparison, found["first"], found["second"]))
+    return lines
+
+
+def memory(rounds: int, count: int) -> Line:
+    """What replay takes for many events, against a tenth of them."""
+    found: dict[str, list[float]] = {"many": [], "few": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as place, _collector(Path(place)) as endpoint:
+            found["many"].append(_child(replay_memory, count, endpoint, Path()))
+            found["few"].append(_child(replay_memory, count // 10, endpoint, Path()))
+    words = f"memory of replay, {count:,} events"
+    versus = f"replay of {count // 10:,}"
+    comparison = Comparison(words, "MiB", lambda t: t["many"], lambda t: t["few"], versus, 1.5)
+    return Line(comparison, found["many"], found["few"])
+
+
 def latencies(rounds: int, count: int) -> Line:
     """p99 of `log_event` with a collector that never answers, against none."""
     found: dict[str, list[float]] = {"with": [], "without": []}
@@ -291,7 +366,12 @@ def measured(scale: Scale, events: int | None = None) -> list[Line]:
         print(f"shipping: left out, {exc}", file=sys.stderr)
         return []
     count = events or (5_000 if scale.quick else 50_000)
-    return [*throughput(scale.rounds, count), latencies(scale.rounds, count // 5)]
+    return [
+        *throughput(scale.rounds, count),
+        latencies(scale.rounds, count // 5),
+        *formats(scale.rounds, count),
+        memory(scale.rounds, count),
+    ]
 
 
 def main() -> None:

@@ -73,6 +73,16 @@ class Receiver:
         self._close()
 
 
+def numbers_in(request: ExportLogsServiceRequest) -> list[int]:
+    """The sequence numbers of a request's records."""
+    return [
+        attributes(record)["audit.sequence.number"]
+        for logs in request.resource_logs
+        for scope_logs in logs.scope_logs
+        for record in scope_logs.log_records
+    ]
+
+
 def attributes(record: Any) -> dict[str, Any]:
     """The attributes of a record by name."""
     return {p.key: getattr(p.value, p.value.WhichOneof("value")) for p in record.attributes}

@@ -291,6 +291,38 @@ async def test_what_the_fence_masked_is_named(
     assert "a collector masked something in it" in finding["explanation"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"stringValue": ""},
+        {"stringValue": "\x01\x02\x00 $1 ${1} $$ \\ \ud83d\ude00"},
+        {"boolValue": True},
+        {"intValue": "4111111111111111111"},
+        {"doubleValue": 0.5},
+        {"bytesValue": "AAEC"},
+        {"arrayValue": {"values": [{"stringValue": "a"}, {}]}},
+        {"kvlistValue": {"values": [{"key": "user_id", "value": {"stringValue": "a"}}]}},
+    ],
+    ids=lambda body: next(iter(body), "none") + str(len(str(body))),
+)
+def test_no_record_stops_the_others(start_collector: Start, body: dict[str, Any]) -> None:
+    """Whatever its body is: it arrives, with the one after it."""
+    there = start_collector("gateway.yaml")
+    odd = {"eventName": "axon.memory.audit", "body": body, "traceId": "", "attributes": []}
+    logs = {"scopeLogs": [{"logRecords": [odd, {**odd, "body": {"stringValue": "the next"}}]}]}
+    request = urllib.request.Request(
+        f"{there.http}/v1/logs",
+        json.dumps({"resourceLogs": [logs]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+    first, second = there.audit()
+    assert second["body"] == {"stringValue": "the next"}
+    if "\x01" not in str(body.get("stringValue")):
+        assert first["body"] == body
+
+
 def test_the_fence_alters_nothing_else(start_collector: Start) -> None:
     """Numbers, times, ids and hashes that look like a card or an address, byte by byte."""
     there = start_collector("gateway.yaml")

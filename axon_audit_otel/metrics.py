@@ -202,8 +202,7 @@ class TrailMetrics:
             try:
                 histogram = self._durations[operation]
             except KeyError:
-                histogram = self._all.duration.labels(self.trail, operation)
-                self._durations[operation] = histogram
+                histogram = self._begin_duration(operation)
             exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
             histogram.observe(milliseconds / 1000, exemplar)
         if event.entries:
@@ -234,20 +233,24 @@ class TrailMetrics:
         """The gauge of the journal's oldest event; only a trail with an archive has it."""
         return self._all.journal_start.labels(self.trail)
 
-    def _samples(self) -> Iterator[tuple[tuple[str, frozenset[tuple[str, str]]], float]]:
-        """Every sample of this trail's counters and histograms."""
-        metrics = self._all
-        for metric in (
-            metrics.operations,
-            metrics.duration,
-            metrics.evicted,
-            metrics.exported,
-            metrics.failures,
-        ):
-            for family in metric.collect():
-                for sample in family.samples:
-                    if sample.labels.get(semconv.LABEL_TRAIL) == self.trail:
-                        yield (sample.name, frozenset(sample.labels.items())), sample.value
+    def _begin_duration(self, operation: str) -> Histogram:
+        histogram = self._all.duration.labels(self.trail, operation)
+        for key, value in _read(histogram, **{semconv.LABEL_OPERATION: operation}):
+            self._before.setdefault(key, value)  # of a trail that had this name before
+        self._durations[operation] = histogram
+        return histogram
+
+    def _samples(self) -> Iterator[_Sample]:
+        """Every sample of this trail's counters and histograms that statistics need."""
+        for (operation, status), counter in self._operations.items():
+            labels = {semconv.LABEL_OPERATION: operation, semconv.LABEL_STATUS: status}
+            yield from _read(counter, **labels)
+        for operation, histogram in list(self._durations.items()):
+            yield from _read(histogram, **{semconv.LABEL_OPERATION: operation})
+        for stage, counter in self._failures.items():
+            yield from _read(counter, **{semconv.LABEL_STAGE: stage})
+        yield from _read(self.evicted)
+        yield from _read(self.exported)
 
     def _since(self) -> Iterator[tuple[tuple[str, dict[str, str]], float]]:
         """The same as growth since this trail began."""
@@ -288,6 +291,16 @@ class TrailMetrics:
             **trail,
             "failures": failures,
         }
+
+
+_Sample = tuple[tuple[str, frozenset[tuple[str, str]]], float]  # name and labels, value
+
+
+def _read(child: Counter | Histogram, **labels: str) -> Iterator[_Sample]:
+    """The samples of one labelled child, which does not know its own *labels*."""
+    for family in child.collect():
+        for sample in family.samples:
+            yield (sample.name, frozenset({**labels, **sample.labels}.items())), sample.value
 
 
 class _Latency:

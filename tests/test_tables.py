@@ -31,6 +31,15 @@ def test_readme_is_up_to_date(tables: ModuleType) -> None:
     assert tables.rendered(text) == text
 
 
+def test_rooms_are_up_to_date(tables: ModuleType) -> None:
+    """So is docs/architecture.md, and it leaves out no module."""
+    text = tables.ROOMS.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_ROOMS) == text
+    named = " ".join(tables.MODULES.values()).split()
+    there = {path.stem for path in tables.PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert sorted(named) == sorted(there)
+
+
 @pytest.mark.parametrize("owner", [MemorySystem, Router, StorageAdapter])
 def test_every_public_method_is_in_the_table(tables: ModuleType, owner: type) -> None:
     """The coverage table names every public method of the SDK's classes."""

@@ -1,9 +1,11 @@
-"""The tables of the README, made from the code: ``python tools/tables.py`` rewrites them."""
+"""The tables of README and docs, made from the code: ``python tools/tables.py`` rewrites them."""
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +15,26 @@ from axon_audit_otel import sdk
 from axon_audit_otel.config import Settings
 from axon_audit_otel.metrics import TrailMetrics
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, ROOMS = ROOT / "README.md", ROOT / "docs" / "architecture.md"
+PACKAGE = ROOT / "axon_audit_otel"
+
+#: Every module, by what it is for.
+MODULES = {
+    "words": "semconv errors units version config",
+    "the event": "event record merkle privacy pseudonym erasure keyring",
+    "seeing calls": "context operation sdk supplied adapters instrumentor",
+    "recording": "logger emitter processor trail buffer metrics",
+    "the archive": "keeper archive journal intents lock commit manifest files zstd retention hold"
+    " checkpoint origin",
+    "asking": "query search segments sieve follow export report",
+    "verifying": "verification writer scan chain ledger attest witness verdict proof",
+    "shipping": "ship feed cursor delivery resource otlp otlp_client otlp_json replay arrival"
+    " sequence",
+    "watching": "monitor rules detect recall",
+    "for people": "pipeline cli cli_alerts cli_filters cli_hold cli_privacy cli_proof cli_ship"
+    " render demo scenario",
+}
 
 #: Public methods of the SDK that are not audited, and why.
 NOT_AUDITED = {
@@ -88,18 +109,34 @@ def metrics() -> str:
     return "\n".join(rows) + "\n"
 
 
-def rendered(text: str) -> str:
+def rooms() -> str:
+    """Every module with the first sentence of its docstring."""
+    rows = ["| room | module | what it is |", "| --- | --- | --- |"]
+    for room, modules in MODULES.items():
+        for name in modules.split():
+            tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+            first = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
+            rows.append(f"| {room} | `{name}` | {first} |")
+            room = ""
+    return "\n".join(rows) + "\n"
+
+
+IN_README = {"coverage": coverage, "metrics": metrics, "settings": Settings.table}
+IN_ROOMS = {"rooms": rooms}
+
+
+def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> str:
     """*text* with every generated table as the code has it now."""
-    tables = {"coverage": coverage, "metrics": metrics, "settings": Settings.table}
     for name, make in tables.items():
         opening = rf"(<!-- {name}: made by tools/tables.py -->\n)"
         marks = re.compile(rf"{opening}.*?(<!-- end -->)", re.DOTALL)
         if not marks.search(text):
-            sys.exit(f"README.md has no place for the table {name!r}")
+            sys.exit(f"there is no place for the table {name!r}")
         table = make()
         text = marks.sub(lambda m, t=table: m[1] + t + m[2], text)  # type: ignore[misc]
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, tables in ((README, IN_README), (ROOMS, IN_ROOMS)):
+        path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Where the time goes, by layer: ``python -m benchmarks.layers``; needs py-spy.
 
 py-spy looks, 500 times a second, what a process of its own is doing; each look is counted for the
-innermost function of a known layer. The shares are scaled to what an operation takes unwatched.
+innermost function of a known layer. The shares are scaled to what an operation takes unwatched, as
+a ratio to the bare calls (or to the SDK's `log_event`) that took turns with it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from . import signals, trail
-from .cases import Batch, Scale
+from .cases import Scale
 
 _SECONDS = 10.0
 _BATCH = 1_000
 _RATE = "500"
 
+#: By title: the batch, what it is measured against, and the function that is its loop.
 CASES = {
-    "everything on, a call that does nothing": ("delete", r"deletes \(.*benchmarks/"),
-    "an instrumented store": ("store", r"_stores \(.*benchmarks/"),
-    "log_event": ("log_event", r"log_events \(.*benchmarks/"),
+    "everything on, a call that does nothing": ("delete", "floor", r"deletes \(.*benchmarks/"),
+    "log_event": ("ours", "SDK", r"log_events \(.*benchmarks/"),
 }
 
 #: Whose a file is: the first that its path contains. Other code belongs to its callers.
@@ -65,25 +66,24 @@ def shares(raw: str, within: str) -> dict[str, float]:
     return {layer: count / total for layer, count in seen.most_common()}
 
 
-async def _batch(name: str) -> Batch:
-    group = trail.log_event if name == "log_event" else signals.everything
-    batches = (await group(Scale())).batches
-    return batches["ours" if name == "log_event" else name]
-
-
-async def _run(name: str) -> None:
-    """What py-spy watches; prints what one operation takes, in microseconds."""
-    batch = await _batch(name)
+async def _run(name: str, reference: str | None) -> None:
+    """What py-spy watches; prints what one operation takes in microseconds, and the ratio."""
+    group = await (trail.log_event if name == "ours" else signals.everything)(Scale())
     times: list[float] = []
+    ratios = []
     while sum(times) < _SECONDS:
-        times.append(await batch(_BATCH))
-    print(1e6 * median(times) / _BATCH)
+        times.append(await group.batches[name](_BATCH))
+        if reference is not None:
+            ratios.append(times[-1] / await group.batches[reference](_BATCH))
+    if reference is not None:
+        print(1e6 * median(times) / _BATCH, median(ratios))
 
 
-def _profile(title: str, name: str, within: str) -> str:
+def _profile(title: str, name: str, reference: str, within: str) -> str:
     program = [sys.executable, "-m", "benchmarks.layers", name]
-    plain = subprocess.run(program, check=True, capture_output=True, text=True).stdout
-    microseconds = float(plain)
+    unwatched = [*program, reference]
+    plain = subprocess.run(unwatched, check=True, capture_output=True, text=True).stdout
+    microseconds, ratio = map(float, plain.split())
     with TemporaryDirectory() as directory:
         raw = Path(directory) / "raw"
         spy = ["py-spy", "record", "--rate", _RATE, "--format", "raw", "--full-filenames"]
@@ -92,10 +92,10 @@ def _profile(title: str, name: str, within: str) -> str:
         )
         found = shares(raw.read_text(), within)
     ours = sum(share for layer, share in found.items() if layer.startswith("ours"))
-    lines = [f"{title}: {microseconds:.1f} us, {ours:.0%} of it ours", ""]
-    lines += ["| layer | us | share |", "| --- | ---: | ---: |"]
+    lines = [f"{title}: {microseconds:.1f} us, {ratio:.2f} x; {ours * ratio:.2f} x of it ours", ""]
+    lines += ["| layer | us | x | share |", "| --- | ---: | ---: | ---: |"]
     lines += [
-        f"| {layer} | {share * microseconds:.1f} | {share:.0%} |"
+        f"| {layer} | {share * microseconds:.1f} | {share * ratio:.2f} | {share:.0%} |"
         for layer, share in found.items()
         if share >= 0.01
     ]
@@ -104,7 +104,7 @@ def _profile(title: str, name: str, within: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        asyncio.run(_run(sys.argv[1]))
+        asyncio.run(_run(sys.argv[1], next(iter(sys.argv[2:]), None)))
     else:
-        for title, (name, within) in CASES.items():
-            print(_profile(title, name, within), end="\n\n", flush=True)
+        for title, case in CASES.items():
+            print(_profile(title, *case), end="\n\n", flush=True)

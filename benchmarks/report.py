@@ -13,7 +13,12 @@ import msgspec
 
 from .measure import Line
 
-HEADS = ("what", "against", "ratio", "min - max", "ours / reference", "target", "")
+#: Ratios of an old commit, measured with the same benchmarks.
+BEFORE = msgspec.json.decode((Path(__file__).parent / "before.json").read_bytes())
+HEADS = (
+    *("what", "against", "ratio", "min - max", "ours / reference"),
+    *(f"at {BEFORE['commit']}", "target", ""),
+)
 PACKAGES = ("axon-sdk", "opentelemetry-sdk", "prometheus-client", "msgspec", "wrapt", "structlog")
 
 
@@ -26,12 +31,14 @@ def cells(line: dict[str, Any]) -> tuple[str, ...]:
 
     spread = f"{ratio(line['min'])} - {ratio(line['max'])}"
     ours, reference = median(line["ours"]), median(line["reference"])
+    before = BEFORE["medians"].get(f"{line['name']} | {line['versus']}")
     return (
         line["name"],
         line["versus"],
         f"{ratio(line['median'])} {times}",
         spread if len(line["ours"]) > 1 else "",
         f"{ours:,.1f} / {reference:,.1f} {line['unit']}",
+        "" if before is None else f"{ratio(before)} x",
         line["target"],
         {None: "", True: "met", False: "MISSED"}[line["met"]],
     )

@@ -25,6 +25,12 @@ RECORDING = yaml.safe_load((DASHBOARDS / "rules" / "recording.yaml").read_text()
 ALERTS = yaml.safe_load((DASHBOARDS / "rules" / "alerts.yaml").read_text())
 RECORDED = {rule["record"]: rule for group in RECORDING["groups"] for rule in group["rules"]}
 ALERTING = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+CASES = [
+    test
+    for path in (DASHBOARDS / "rules" / "tests").glob("*.yaml")
+    for case in yaml.safe_load(path.read_text())["tests"]
+    for test in case["alert_rule_test"]
+]
 
 every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
 every_alert = pytest.mark.parametrize(
@@ -193,16 +199,14 @@ class TestRules:
     def test_alerts_are_tested(self, alert: dict[str, Any]) -> None:
         """There is a promtool case in which it fires and one in which it does not."""
         fires = silent = False
-        for path in (DASHBOARDS / "rules" / "tests").glob("*.yaml"):
-            for case in yaml.safe_load(path.read_text())["tests"]:
-                for test in case["alert_rule_test"]:
-                    if test["alertname"] == alert["alert"]:
-                        expected = [
-                            found["exp_labels"].items() >= alert["labels"].items()
-                            for found in test["exp_alerts"]
-                        ]
-                        fires |= any(expected)
-                        silent |= not any(expected)
+        for test in CASES:
+            if test["alertname"] == alert["alert"]:
+                expected = [
+                    found["exp_labels"].items() >= alert["labels"].items()
+                    for found in test["exp_alerts"]
+                ]
+                fires |= any(expected)
+                silent |= not any(expected)
         assert fires
         assert silent
 

@@ -161,7 +161,7 @@ class TestBoards:
         logs = [panel for panel in panels(board) if panel["type"] == "logs"]
         assert len(logs) == 2
         names = {value for value in vars(semconv).values() if isinstance(value, str)}
-        in_loki = {name.replace(".", "_") for name in names} | {"service_name"}
+        in_loki = {name.replace(".", "_") for name in names if "." in name} | {"service_name"}
         for panel in logs:
             (target,) = panel["targets"]
             named = set(re.findall(r"(\w+)\s*(?:=~|!=|=)", target["expr"].partition("`")[0]))

@@ -268,23 +268,18 @@ class Receipts:
     """
 
     def __init__(self, directory: Path, writer: str, stream: str, trail: str = "") -> None:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._file = os.open(directory / f"{writer}{SHIPPED}", flags, 0o600)
-        try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = _State()
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                state = _state_in(os.pread(self._file, _SIZE, 0))
-        except BaseException:
-            os.close(self._file)
-            raise
+        self._path = directory / f"{writer}{SHIPPED}"
+        self._file = _locked(self._path)
+        state = _State()
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, OSError):
+            state = _state_in(os.pread(self._file, _SIZE, 0))
         same = not state.stream or state.stream == stream
         self.number = state.acknowledged if same else 0
         self.trail = trail or (state.trail if same else "")
         self._stream = stream
         if (state.stream, state.trail) != (stream, self.trail):
-            self.save(self.number)  # whoever sends the rest one day knows whose it is
+            with suppress(OSError):  # whoever sends the rest one day knows whose it is
+                self.save(self.number)
 
     def save(self, number: int) -> None:
         """Remember that everything up to event *number* has been acknowledged.
@@ -292,12 +287,13 @@ class Receipts:
         Lost with the power, it costs duplicates: so nobody waits for the disk.
 
         Raises:
-            FileNotFoundError: If the file was removed.
             OSError: If that failed.
         """
-        if os.fstat(self._file).st_nlink == 0:
-            raise FileNotFoundError(2, "the receipts were removed")
         self.number = number
+        if os.fstat(self._file).st_nlink == 0:  # somebody removed it
+            file = _locked(self._path)
+            os.close(self._file)
+            self._file = file
         now = format_time(time.time_ns() // 1000)
         state = msgspec.json.encode(_State(number, self._stream, self.trail, now))
         os.pwrite(self._file, state.ljust(_SIZE - 1) + b"\n", 0)
@@ -307,3 +303,20 @@ class Receipts:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _locked(path: Path) -> int:
+    """*path* opened, with the lock on it.
+
+    Raises:
+        BlockingIOError: If somebody else has it.
+        OSError: If it cannot be opened.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(file)
+        raise
+    return file

@@ -472,7 +472,8 @@ class AuditLogger:
     def close(self) -> None:
         """Seal the journal. Events can still be logged: they begin a new one.
 
-        A failure is logged and counted; the events are then still in the journal.
+        A failure is logged and counted; the events are then still in the journal. With
+        *ship_to*, waits up to two seconds for what is not sent yet.
         """
         self.trail.end()
 

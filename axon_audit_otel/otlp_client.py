@@ -209,7 +209,7 @@ def _accepted(body: bytes) -> Answer:
         partial = ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError:
         return Answer("accepted")
-    return Answer("accepted", partial.error_message, partial.rejected_log_records)
+    return Answer("accepted", partial.error_message, max(0, partial.rejected_log_records))
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
@@ -228,7 +228,6 @@ class _Http:
         session.headers.update({"Content-Type": "application/x-protobuf", **endpoint.headers})
         if endpoint.compression == "gzip":
             session.headers["Content-Encoding"] = "gzip"
-        session.verify = endpoint.certificate or True
         if endpoint.client_certificate and endpoint.client_key:
             session.cert = endpoint.client_certificate, endpoint.client_key
         else:
@@ -242,6 +241,7 @@ class _Http:
                 self._endpoint.url,
                 data=request,
                 timeout=self._endpoint.timeout,
+                verify=self._endpoint.certificate,  # the session's gives way to the environment
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -250,7 +250,9 @@ class _Http:
             return Answer("later", _reason(exc))
         except Exception as exc:  # urllib3's, while the answer is read
             return Answer("later", _reason(exc))
-        status = response.status_code
+        status, kind = response.status_code, response.headers.get("Content-Type", "")
+        if status == 200 and kind.startswith("text/"):
+            return Answer("later", f"HTTP 200 with {kind}: that is no OTLP receiver")
         if status == 200:
             return _accepted(body)
         why = f"HTTP {status} {response.reason or ''}".strip()

@@ -163,7 +163,7 @@ class _Replay:
                 if not sending:
                     break
                 batch, future = sending.popleft()
-                self._settle(feed, batch, future.result())
+                self._settle(writer, feed, batch, future.result())
         finally:
             self._stop = True  # those that wait for their next attempt
             for _, future in sending:
@@ -173,9 +173,13 @@ class _Replay:
             self._result.unreadable += feed.dropped.get("unreadable", 0)
             self._result.deleted += feed.dropped.get("deleted", 0)
 
-    def _settle(self, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
+    def _settle(self, writer: str, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
         if sent.settled:
-            feed.acknowledge(batch[sent.settled - 1][0])
+            try:
+                feed.acknowledge(batch[sent.settled - 1][0])
+            except OSError:  # a full disk: it costs duplicates
+                if writer not in self._result.unremembered:
+                    self._result.unremembered.append(writer)
         self._result.sent += sent.settled - sent.rejected
         self._result.rejected += sent.rejected
         self._result.why = sent.why

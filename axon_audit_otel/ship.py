@@ -19,7 +19,7 @@ from weakref import ReferenceType
 
 from .cursor import acknowledged
 from .delivery import Delivery
-from .feed import ArchiveFeed, Feed, MemoryFeed, others
+from .feed import EVENTS, ArchiveFeed, Feed, MemoryFeed, others
 from .metrics import TrailMetrics
 from .otlp import Envelope
 from .otlp_client import Client, Endpoint, connect, load
@@ -30,10 +30,12 @@ __all__ = ["Shipper"]
 _logger = logging.getLogger("axon_audit_otel")
 
 _POLL_S = 0.25  # how often is looked for new events
+_PAUSE_S = 0.05  # after a batch that is not full, so that the next one is fuller
 _OTHERS_S = 10.0  # how often for what others left in the same archive
 _RETRY_S = (0.5, 15.0)  # between attempts: the first, and at most
 FLUSH_S = 2.0  # that the end of a program waits for
 
+_inherited: list[Client | None] = []  # from a parent: gRPC's cannot be ended in a forked child
 _unresponsive: set[str] = set()  # endpoints that the end of a program has waited for in vain
 
 
@@ -61,10 +63,18 @@ class Shipper:
         # Here, since neither can be had any more when the program ends.
         load(endpoint)
         self._resource = own_resource()
-        self.reset()
+        self._begin()
 
-    def reset(self) -> None:
-        """Begin anew, without a thread (a forked child)."""
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, without a thread."""
+        # The lock on the receipts is the parent's, and ends with the last copy of its file.
+        self._own.close()
+        if self._other is not None:
+            self._other.close()
+        _inherited.append(self._client)
+        self._begin()
+
+    def _begin(self) -> None:
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
@@ -92,8 +102,12 @@ class Shipper:
 
     def _measure(self) -> None:
         trail = self._trail()
-        if trail is not None:
-            self._metrics.shipping_lag.set(max(0, trail.newest - self.acknowledged))
+        if trail is None:
+            return
+        number, place = self.acknowledged, trail.place
+        if self._own.feed is None and place is not None:  # not begun
+            number = acknowledged(*place)[0]
+        self._metrics.shipping_lag.set(max(0, trail.newest - number))
 
     def flush(self, timeout: float = FLUSH_S) -> bool:
         """Wait until everything is sent, but not for a collector that does not answer.
@@ -162,19 +176,22 @@ class Shipper:
         assert self._envelope is not None
         delivery = Delivery(self._client, self._envelope, batch)
         if delivery.settled:
-            lane.settle(delivery.settled)
             _unresponsive.discard(self._endpoint.url)
             self._metrics.shipped.inc(delivery.settled - delivery.rejected)
+            try:
+                lane.settle(delivery.settled)
+            except OSError as exc:  # a full disk: it costs duplicates after a restart
+                self._fault(exc)
         if delivery.rejected:
             lane.drop("rejected", delivery.rejected)
         self._drop(lane)
         self._measure()
         if delivery.answer.kind != "accepted" or delivery.answer.rejected:
             self._fault(ConnectionError(f"{self._endpoint.url}: {delivery.answer.why}"))
-        if delivery.settled == len(batch):
-            self._delay = 0.0
-            return 0.0
-        return self._failed(delivery.answer.wait)
+        if delivery.settled < len(batch):
+            return self._failed(delivery.answer.wait)
+        self._delay = 0.0
+        return 0.0 if len(batch) >= EVENTS else _PAUSE_S
 
     def _failed(self, wanted: float) -> float:
         """How long to wait after a failure: longer each time, and as the receiver wants."""

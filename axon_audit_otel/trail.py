@@ -91,6 +91,7 @@ class Trail:
                 self.erasure.mark()
         self.provider: Any = None  # what its records go through
         self._shipper = self._make_shipper(settings.ship_to)
+        self.ships = self._shipper is not None  # to a collector, from here
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
         if hasattr(os, "register_at_fork"):
@@ -127,18 +128,15 @@ class Trail:
             line = self._append(draft, payload, fields)
             if self._keeper is not None and self._keeper.lost:
                 self._tell_losses(self._keeper)
-        if self._clock is None and self._needs_clock():
+        if self._clock is None and (
+            self.ships or (self._keeper is not None and self._keeper.needs_clock)
+        ):
             self._start_clock()
         return line
 
     def _start_clock(self) -> None:
         with suppress(RuntimeError):  # the program ends, or may have no more threads
             self._clock = Clock(ref(self), _TICK_S)
-
-    def _needs_clock(self) -> bool:
-        if self._shipper is not None:
-            return True
-        return self._keeper is not None and self._keeper.needs_clock
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
@@ -391,14 +389,9 @@ class Trail:
         if self._keeper is not None:
             self._keeper.after_fork(self._lock)
         if self._shipper is not None:
-            self._shipper.reset()
+            self._shipper.after_fork()
 
     # --- shipping ----------------------------------------------------------------------------
-
-    @property
-    def ships(self) -> bool:
-        """Whether its events go to a collector from here."""
-        return self._shipper is not None
 
     @property
     def archives(self) -> bool:

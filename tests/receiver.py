@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import gzip
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -37,6 +39,7 @@ class Receiver:
     """
 
     protocol = "http/protobuf"
+    content_type = "application/x-protobuf"
 
     def __init__(self) -> None:
         self.answer: Behaviour = lambda request: None
@@ -88,8 +91,8 @@ def attributes(record: Any) -> dict[str, Any]:
     return {p.key: getattr(p.value, p.value.WhichOneof("value")) for p in record.attributes}
 
 
-def over_http(port: int = 0) -> Receiver:
-    """A receiver of OTLP/HTTP."""
+def over_http(port: int = 0, tls: tuple[Path, Path] | None = None) -> Receiver:
+    """A receiver of OTLP/HTTP; over TLS with a certificate and its key."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -109,7 +112,7 @@ def over_http(port: int = 0) -> Receiver:
             self.send_response(status or 200)
             if wait is not None:
                 self.send_header("Retry-After", str(wait))
-            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Type", receiver.content_type)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -128,6 +131,10 @@ def over_http(port: int = 0) -> Receiver:
 
     connections: list[socket.socket] = []
     server = Server(("127.0.0.1", port), Handler)
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
 
@@ -139,12 +146,13 @@ def over_http(port: int = 0) -> Receiver:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    receiver.url, receiver._close = f"http://127.0.0.1:{server.server_port}", close
+    scheme = "http" if tls is None else "https"
+    receiver.url, receiver._close = f"{scheme}://127.0.0.1:{server.server_port}", close
     return receiver
 
 
-def over_grpc(port: int = 0) -> Receiver:
-    """A receiver of OTLP/gRPC."""
+def over_grpc(port: int = 0, tls: tuple[Path, Path] | None = None) -> Receiver:
+    """A receiver of OTLP/gRPC; over TLS with a certificate and its key."""
     receiver = Receiver()
 
     class Service(LogsServiceServicer):  # type: ignore[misc]
@@ -157,9 +165,15 @@ def over_grpc(port: int = 0) -> Receiver:
 
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     add_LogsServiceServicer_to_server(Service(), server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    if tls is None:
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        pair = tls[1].read_bytes(), tls[0].read_bytes()
+        credentials = grpc.ssl_server_credentials([pair])
+        port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
     server.start()
-    receiver.url, receiver.protocol = f"http://127.0.0.1:{port}", "grpc"
+    scheme = "http" if tls is None else "https"
+    receiver.url, receiver.protocol = f"{scheme}://127.0.0.1:{port}", "grpc"
     receiver._close = lambda: server.stop(None).wait()
     return receiver
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +19,9 @@ from weakref import ref
 import pytest
 import receiver as receivers
 from conftest import sealed_files, until
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import MessageToDict
 from opentelemetry import _logs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -32,7 +37,7 @@ from receiver import Receiver
 
 from axon_audit_otel import AuditConfigError, AuditLogger
 from axon_audit_otel.arrival import verify_arrival
-from axon_audit_otel.cursor import newest
+from axon_audit_otel.cursor import acknowledged, newest
 
 Make = Callable[..., AuditLogger]
 
@@ -440,6 +445,109 @@ async def test_files_that_retention_deleted(
     audit.close()
     assert http.numbers == [*range(1, 11), *range(21, 36)]
     assert _dropped(value) == {"deleted": 10}
+
+
+async def test_receipts_that_somebody_removes(
+    http: Receiver, make_audit: Make, tmp_path: Path, value: Any
+) -> None:
+    """Receipts that are removed while it ships are written anew; nothing is sent twice."""
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    for total in (1, 2, 3):
+        await _log(audit, 1)
+        await until(lambda n=total: value("shipped_events_total") == n)
+        (tmp_path / "default.shipped").unlink(missing_ok=total < 2)
+    await _log(audit, 1)
+    audit.close()
+    assert http.numbers == [1, 2, 3, 4]
+    assert acknowledged(tmp_path, "default") == (4, "default")
+
+
+async def test_a_child_that_lives_longer(
+    http: Receiver, run_script: Callable[..., str], tmp_path: Path
+) -> None:
+    """A forked child does not keep its parent's successor from shipping."""
+    script = (
+        _LOGGING
+        + """
+    audit.close()
+    child = os.fork()
+    if child:
+        print(child)
+    else:
+        for stream in (0, 1, 2):
+            os.close(stream)
+        signal.pause()
+    """
+    )
+    nowhere = f"http://127.0.0.1:{receivers.free_port()}"
+    found = run_script(script, tmp_path, nowhere, 3, PYTHONWARNINGS="ignore")
+    try:
+        run_script(_LOGGING, tmp_path, http.url, 1)
+    finally:
+        os.kill(int(found), signal.SIGKILL)
+    assert http.numbers == [1, 2, 3, 4]
+
+
+async def test_a_web_server_is_no_collector(
+    http: Receiver, make_audit: Make, tmp_path: Path, value: Any
+) -> None:
+    """A page with status 200 acknowledges nothing."""
+    http.content_type = "text/html"
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    await _log(audit, 3)
+    await until(lambda: value("failures_total", stage="ship"))
+    assert value("shipped_events_total") == 0
+    http.content_type = "application/x-protobuf"
+    await until(lambda: value("shipped_events_total") == 3)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_tls(
+    protocol: str, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    """Over TLS with an authority of one's own; not to somebody whom that does not vouch for."""
+    files = certificate(tmp_path)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    found = (receivers.over_grpc if protocol == "grpc" else receivers.over_http)(tls=files)
+    with make_audit(ship_to=found.url) as stranger:
+        await _log(stranger, 1)
+        await until(lambda: value("failures_total", stage="ship"))
+        assert found.records == []
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(files[0]))
+    with make_audit(ship_to=found.url, name="trusted") as audit:
+        await _log(audit, 3)
+    found.close()
+    assert found.numbers == [1, 2, 3]
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate of one's own for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    address = x509.IPAddress(IPv4Address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "server.pem", directory / "server.key"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
 
 
 @pytest.mark.slow

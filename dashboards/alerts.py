@@ -40,6 +40,7 @@ def _alert(
 
 
 _OF_TRAIL = "of trail {{ $labels.trail }} in job {{ $labels.job }}"
+_COUNT = '{{ $value | printf "%.0f" }}'  # increases are extrapolated to fractions
 
 # --- objectives ------------------------------------------------------------------------------
 
@@ -154,7 +155,8 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
     failed = "sum by (job, trail, stage) (increase({selected}[{over}])) > 0"
     recording = f'{q.FAILURES}{{stage=~"record|journal|commit"}}'
     evicted = f"increase({q.EVICTED}[{recent}])"
-    with_archive = f"on (job, instance, trail) {q.JOURNAL_LAG}"
+    # Only a trail with an archive has this gauge; a process that ended has it no more.
+    with_archive = f"on (job, instance, trail) last_over_time({q.JOURNAL_LAG}[{recent}])"
     overdue = objectives.seal_overdue
     return [
         _alert(
@@ -164,8 +166,7 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
             failed.format(selected=f'{q.FAILURES}{{stage!="ship"}}', over=recent),
             "warning",
             "The audit trail had failures: {{ $labels.stage }}",
-            f"{{{{ $value | humanize }}}} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in"
-            f" the last {recent}.",
+            f"{_COUNT} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in the last {recent}.",
         ),
         _alert(
             objectives,
@@ -173,7 +174,7 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
             failed.format(selected=recording, over=unit),
             "critical",
             "The audit trail keeps failing: {{ $labels.stage }}",
-            f"{{{{ $value | humanize }}}} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in"
+            f"{_COUNT} failures in stage {{{{ $labels.stage }}}} {_OF_TRAIL} in"
             f" the last {unit}, and it goes on: events are in memory only, or not recorded.",
             hold=2 * objectives.unit,
         ),
@@ -183,7 +184,7 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
             f"sum by (job, trail) ({evicted} and {with_archive}) > 0",
             "critical",
             "Audit events were lost: memory was full before they were in a file",
-            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} left memory in the last {recent}"
+            f"{_COUNT} events {_OF_TRAIL} left memory in the last {recent}"
             " without being in a file, although there is an archive. The archive does not keep up,"
             " or cannot be written.",
         ),
@@ -193,7 +194,7 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
             f"sum by (job, trail) ({evicted} unless {with_archive}) > 0",
             "info",
             "Audit events leave memory, and there is no archive",
-            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} left memory in the last {recent}. This"
+            f"{_COUNT} events {_OF_TRAIL} left memory in the last {recent}. This"
             " trail has no archive: what was not shipped is gone.",
         ),
         _alert(
@@ -224,7 +225,7 @@ def _trail(objectives: Objectives) -> list[dict[str, Any]]:
             f"sum by (job, trail, reason) (increase({q.SHIPPING_DROPPED}[{recent}])) > 0",
             "warning",
             "Audit events were not shipped: {{ $labels.reason }}",
-            f"{{{{ $value | humanize }}}} events {_OF_TRAIL} were given up in the last {recent}"
+            f"{_COUNT} events {_OF_TRAIL} were given up in the last {recent}"
             " ({{ $labels.reason }}). Those in the archive can be sent again.",
         ),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -85,7 +84,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="PART", choices=PARTS, help=f"of {', '.join(PARTS)}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round to FILE")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every round to FILE; its other parts stay"
+    )
     parser.add_argument(
         "--guard", type=Path, metavar="FILE", help="fail if a ratio is twice that in FILE"
     )
@@ -101,13 +102,13 @@ def main() -> int:
     for part in parts:
         print(f"{part} ... {perf_counter() - start:.0f} s", file=sys.stderr)
         found[part] = measure(part, scale)
-    every = [line for part in found.values() for line in part]
-    facts["load_after"] = round(os.getloadavg()[0], 1) if facts["load"] is not None else None
-    print(report.table([line.as_json() for line in every]))
+        facts["load"] += report.load()
+    rows = [{"part": part, **line.as_json()} for part, lines in found.items() for line in lines]
+    print(report.table(rows))
     print(f"\n{report.footer(facts)}")
     print(f"took {perf_counter() - start:.0f} s", file=sys.stderr)
     if options.json is not None:
-        report.write(options.json, facts, every)
+        report.write(options.json, facts, rows, list(PARTS))
     return 0 if options.guard is None else guard(found, scale, options.guard)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from axon_audit_otel import OperationType
+from axon_audit_otel import AuditLogger, OperationType
 
 from .cases import Batch, Comparison, Group, Scale, audit_logger, clock
 
@@ -21,7 +22,12 @@ USERS = 1_000
 
 async def privacy(_: Scale) -> Group:
     """An event of one of 1,000 users, with and without."""
-    batches = {name: await _logging(settings) for name, settings in SETTINGS.items()}
+    stack = ExitStack()
+    where = Path(stack.enter_context(TemporaryDirectory(prefix="axon-audit-bench-")))
+    batches = {}
+    for name, settings in SETTINGS.items():
+        audit = audit_logger(auto_export_path=where / name, **settings)
+        batches[name] = await _logging(stack.enter_context(audit))
     return Group(
         "privacy",
         batches,
@@ -38,17 +44,15 @@ async def privacy(_: Scale) -> Group:
             )
             for name in ("pseudonymize=", "erasable=")
         ],
+        done=stack.close,
     )
 
 
-async def _logging(settings: dict[str, Any]) -> Batch:
-    directory = tempfile.TemporaryDirectory()
-    audit = audit_logger(auto_export_path=Path(directory.name) / "logs", **settings)
+async def _logging(audit: AuditLogger) -> Batch:
     number = count()
     facts = {"k": 5, "tier": "persistent", "importance": 0.5}
 
     async def batch(n: int) -> float:
-        _ = directory  # as long as this is used
         users = [f"user_{next(number) % USERS}" for _ in range(n)]
         start = clock()
         for user in users:

@@ -74,27 +74,44 @@ def facts(rounds: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "rounds": rounds,
+        "load": load(),
+        "rounds": [rounds],
         "packages": versions,
     }
+
+
+def load() -> list[float]:
+    """How many programs want to run just now; empty where the system does not say."""
+    return [round(os.getloadavg()[0], 1)] if hasattr(os, "getloadavg") else []
 
 
 def footer(of: dict[str, Any]) -> str:
     """These facts in words."""
     packages = ", ".join(f"{name} {number}" for name, number in of["packages"].items())
-    load = "" if of["load"] is None else f", load {of['load']} before and {of['load_after']} after"
+    busy = f", load {min(of['load'])} to {max(of['load'])}" if of["load"] else ""
     return (
         f"{of['python']} on {of['cores']} cores of {of['cpu']}, {of['system']};\n{packages};\n"
-        f"{of['rounds']} rounds{load}."
+        f"{' to '.join(map(str, of['rounds']))} rounds{busy}."
     )
 
 
-def write(path: Path, of: dict[str, Any], lines: list[Line]) -> None:
-    """Every round as JSON; a line of the table is a line of the file."""
+def write(path: Path, of: dict[str, Any], rows: list[dict[str, Any]], parts: list[str]) -> None:
+    """Every round as JSON, a line of the table in a line of the file.
+
+    What the file has of other *parts* than those of *rows* stays there.
+    """
+    rows, of = list(rows), dict(of)
+    if path.exists():
+        before = msgspec.json.decode(path.read_bytes())
+        measured = {row["part"] for row in rows}
+        rows += [row for row in before["lines"] if row["part"] not in measured]
+        for name in ("load", "rounds"):
+            both = {*of[name], *before[name]}
+            of[name] = sorted({min(both), max(both)}) if both else []
+    rows.sort(key=lambda row: parts.index(row["part"]))
     head = msgspec.json.encode(of)[:-1]
-    rows = b",\n".join(msgspec.json.encode(line.as_json()) for line in lines)
-    path.write_bytes(b'%b,\n"lines":[\n%b\n]}\n' % (head, rows))
+    lines = b",\n".join(map(msgspec.json.encode, rows))
+    path.write_bytes(b'%b,\n"lines":[\n%b\n]}\n' % (head, lines))
 
 
 # --- the guard -----------------------------------------------------------------------------------

@@ -394,7 +394,7 @@ def main() -> None:
     print(table([line.as_json() for line in lines]))
     rates = [1e6 / median(times) for times in (lines[0].ours, lines[0].reference, lines[1].ours)]
     print("\nevents a second: {:,.0f}, bare {:,.0f}, replay {:,.0f}".format(*rates))
-    print(f"{known['python']} on {known['cores']} cores, load before {known['load']}")
+    print(f"{known['python']} on {known['cores']} cores, load before {known['load'][0]}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 __all__ = ["GroupCommit"]
 
+_IDLE_S = 1.0  # how long a thread waits for work: it keeps its trail alive
+
 
 class GroupCommit:
     """Forces what was written to stable storage, once for everybody who waits.
@@ -33,6 +35,7 @@ class GroupCommit:
         self._wanted = 0
         self._synced = 0
         self._error: OSError | None = None
+        self._failed = False
         self._futures: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread: threading.Thread | None = None
 
@@ -74,23 +77,24 @@ class GroupCommit:
         await future
 
     def _run(self) -> None:
-        failed = False
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._wanted > self._synced)
+                if not self._condition.wait_for(lambda: self._wanted > self._synced, _IDLE_S):
+                    self._thread = None  # the next who waits starts another
+                    return
                 self._error = None
             try:
-                number, file = self._written(failed)
+                number, file = self._written(self._failed)
                 if file >= 0:
                     try:
                         os.fdatasync(file)
                     finally:
                         os.close(file)
             except OSError as exc:
-                failed = True
+                self._failed = True
                 self._finish(self._wanted, exc)
             else:
-                failed = False
+                self._failed = False
                 self._finish(number, None)
 
     def _finish(self, number: int, error: OSError | None) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
+import gc
 import itertools
 import os
 import stat
@@ -20,7 +22,8 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, assert_chained
+from conftest import ListingAdapter, assert_chained, until
+from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError, verify
 from axon_audit_otel.query import Query
@@ -168,6 +171,26 @@ async def test_process_mode_does_not_wait(
     audit = make_audit(auto_export_path=device.directory)
     await audit.log_event("STORE")
     assert device.syncs == 0
+
+
+async def test_forgotten_logger(tmp_path: Path) -> None:
+    """Nothing holds a trail that nobody uses any more: its name is free again."""
+    audit = AuditLogger(auto_export_path=tmp_path, durability="disk", registry=CollectorRegistry())
+    await audit.log_event("STORE")
+    del audit
+
+    def is_free() -> bool:
+        gc.collect()
+        with (tmp_path / ".default.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
+
+    await until(is_free)
+    audit = AuditLogger(auto_export_path=tmp_path, registry=CollectorRegistry())
+    assert (await audit.log_event("STORE")).sequence == 2
 
 
 async def test_device_that_fails(

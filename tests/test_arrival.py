@@ -122,6 +122,11 @@ def _alter_body(record: dict[str, Any]) -> None:
     record["body"]["stringValue"] = record["body"]["stringValue"].replace("user_", "mallory_")
 
 
+def _renumber_body(record: dict[str, Any]) -> None:
+    body = record["body"]["stringValue"]
+    record["body"]["stringValue"] = body.replace('"sequence":', '"sequence":7')
+
+
 def _reformat_body(record: dict[str, Any]) -> None:
     record["body"]["stringValue"] = json.dumps(json.loads(record["body"]["stringValue"]))
 
@@ -167,7 +172,16 @@ def _alter_severity(record: dict[str, Any]) -> None:
 
 
 ALTERATIONS = [
-    *(_alter_body, _reformat_body, _lose_body, _parse_body, _alter_user, _lose_user, _add_error),
+    *(
+        _alter_body,
+        _renumber_body,
+        _reformat_body,
+        _lose_body,
+        _parse_body,
+        _alter_user,
+        _lose_user,
+        _add_error,
+    ),
     *(_alter_duration, _alter_number, _alter_previous, _alter_time, _alter_severity),
 ]
 

@@ -203,6 +203,33 @@ async def test_events_that_are_refused(
     assert value("shipped_events_total") == 56
 
 
+async def test_an_outage_amid_a_refusal(
+    http: Receiver, make_audit: Make, value: Any, tmp_path: Path
+) -> None:
+    """A batch of which a part is refused, and another part meets an outage: only that part and
+    what is behind it is sent again."""
+    refuse, fail = _poison(10, answer=400), [503, 503, 503]
+
+    def judge(request: ExportLogsServiceRequest) -> Any:
+        refused = refuse(request)
+        fails = refused is None and 20 in receivers.numbers_in(request) and fail
+        return fail.pop() if fails else refused
+
+    audit = make_audit(auto_export_path=tmp_path)
+    await _log(audit, 60)
+    audit.close()
+    trail = ref(audit.trail)
+    del audit
+    await until(lambda: trail() is None)
+    http.answer = judge
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
+    await until(lambda: value("shipped_events_total") == 59)
+    audit.close()
+    assert http.numbers == [n for n in range(1, 61) if n != 10]
+    assert _dropped(value) == {"rejected": 1}
+    assert fail == []
+
+
 async def test_a_receiver_that_refuses_everything(
     http: Receiver, make_audit: Make, value: Any, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ class Feed(Protocol):
 
 
 def _encoded(
-    lines: list[bytes], source: Source, dropped: dict[str, int]
+    lines: list[bytes], source: Source, dropped: dict[str, int], polite: bool = True
 ) -> list[tuple[int, bytes]]:
     found = []
     for count, line in enumerate(lines, 1):
@@ -54,7 +54,7 @@ def _encoded(
             found.append((record.attributes[semconv.AUDIT_SEQUENCE_NUMBER], encode(record)))
         except InvalidEventError:
             dropped["unreadable"] = dropped.get("unreadable", 0) + 1
-        if not count % _YIELD:
+        if polite and not count % _YIELD:
             time.sleep(0)  # or the application would wait milliseconds for the interpreter
     return found
 
@@ -71,11 +71,16 @@ class ArchiveFeed:
             event *after*, and remember nothing.
         after: See *remember*.
 
+    Attributes:
+        polite: Whether there is an application in this process, which must not wait.
+
     Raises:
         BlockingIOError: If somebody else ships them (and it is to be remembered).
         FileNotFoundError: If there are none.
         OSError: If the archive cannot be read, or nothing can be remembered in it.
     """
+
+    polite = True
 
     def __init__(
         self,
@@ -103,7 +108,7 @@ class ArchiveFeed:
             if count := getattr(self._cursor, name):
                 self.dropped[reason] = self.dropped.get(reason, 0) + count
                 setattr(self._cursor, name, 0)
-        return _encoded(lines, self._source, self.dropped)
+        return _encoded(lines, self._source, self.dropped, self.polite)
 
     def acknowledge(self, number: int) -> None:
         self.acknowledged = number

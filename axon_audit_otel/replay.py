@@ -154,6 +154,7 @@ class _Replay:
         feed = self._open(writer, after)
         if feed is None:
             return
+        feed.polite = False
         # Several requests are on their way at once; acknowledged is what all before it is.
         sending: deque[tuple[_Batch, Future[_Sent]]] = deque()
         try:

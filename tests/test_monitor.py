@@ -501,6 +501,7 @@ class TestCallbacks:
         for _ in range(3):
             await audit.log_event("EXPORT")
         assert asked == [3, 4, 1, 1]
+        monitor.close()  # else its callback keeps the logger, and that the monitor
 
     async def test_what_it_does_is_its_own(self, audit: AuditLogger, memory: MemorySystem) -> None:
         """Operations of a callback are events of their own, not part of what set it off, and

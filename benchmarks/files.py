@@ -85,8 +85,7 @@ def pause(scale: Scale) -> list[Line]:
     found = []
     for compress in (False, True):
         sealed, usual = asyncio.run(_pause(count, compress))
-        compressed = " and compressed" if compress else ""
-        sealing = f"{count:,} events sealed{compressed}"
+        sealing = f"{count:,} sealed{', compressed' if compress else ''}"
         for name, of in (("p99.99 of log_event", _p9999), ("the call that seals", _middle)):
             comparison = Comparison(
                 f"{name}, {sealing}",
@@ -113,7 +112,7 @@ async def _pause(count: int, compress: bool) -> tuple[list[int], list[int]]:
     """Nanoseconds of the calls around the sealing, and of as many before.
 
     Of CPU time of all threads: one that keeps a call from running is part of its pause, another
-    program is not.
+    program is not. At most the pause, then: what runs beside the call on another core counts too.
     """
     window = min(100_000, count // 2)
     with TemporaryDirectory(prefix="axon-audit-bench-") as directory:

@@ -136,6 +136,28 @@ class Archive:
         os.ftruncate(self._lock, 0)
         return Recovery(self.writer, journal.count, torn, damaged)
 
+    def mend(self) -> None:
+        """Be as the files say, after an exception in the middle of a call.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        self._close_journal()
+        self._unlisted = None  # `_adopt` finds it
+        self._manifest = Manifest(self._named(MANIFEST))
+        self._adopt()
+        path = self._named(JOURNAL)
+        if path.is_file():
+            journal, closed = load(path)
+            if journal.count:
+                self._journal = journal
+                if closed:
+                    self._finish(journal)
+            else:
+                os.close(journal.file)
+                path.unlink()
+        self.sealed_through = self.last_sequence
+
     @property
     def newest(self) -> tuple[int, str | None]:
         """The number and the hash of the newest event, sealed or not."""

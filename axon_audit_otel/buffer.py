@@ -45,11 +45,12 @@ class Buffer:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.total = 0  # events ever appended
+        self.next = self._zero = 1
         self.reset(1)
 
     def reset(self, following: int) -> None:
         """Forget every event; the next one is number *following*."""
+        self._zero += following - self.next  # `total` goes on
         self.first = self.next = following  # oldest held, and next to come
         self._origin = following  # what stands in slot 0 first
         self._payloads: list[bytes] = []  # events without their place
@@ -64,6 +65,11 @@ class Buffer:
 
     def __len__(self) -> int:
         return self.next - self.first
+
+    @property
+    def total(self) -> int:
+        """How many events were ever appended."""
+        return self.next - self._zero
 
     def append(
         self, payload: bytes, previous: bytes | None, time_us: int, fields: Mapping[str, Any]
@@ -89,7 +95,6 @@ class Buffer:
         self._ordered = self._ordered and time_us >= self._last_time
         self._last_time = time_us
         self.next = sequence + 1
-        self.total += 1
         self._index(sequence, fields)
 
     def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
@@ -114,6 +119,20 @@ class Buffer:
             self._hashes["session_id"].add(sequence, (session_id,))
         if entry_ids:
             self._hashes["entry_ids"].add(sequence, entry_ids)
+
+    def mend(self) -> None:
+        """Index anew what is held, after an exception in the middle of `append`."""
+        zero, following = self._zero, self.next
+        held = []
+        for number in range(self.first, following):
+            slot = (number - self._origin) % self.capacity
+            held.append((self._payloads[slot], bytes(self._previous[32 * slot : 32 * slot + 32])))
+        self.reset(self.first)
+        for payload, previous in held:
+            fields = msgspec.json.decode(payload + b"}")
+            moment = _timed(payload + b"}").timestamp
+            self.append(payload, previous, to_microseconds(moment), fields)
+        self._zero = zero
 
     def _evict(self) -> None:
         """Let the oldest event go, and with the last of a block what the index has of it."""

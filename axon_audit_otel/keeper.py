@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from weakref import ReferenceType
+
+import msgspec
 
 from .archive import Archive, Recovery
 from .buffer import Buffer
@@ -22,6 +26,8 @@ from .metrics import TrailMetrics
 from .retention import Upkeep
 
 __all__ = ["Keeper"]
+
+Lock = AbstractContextManager[bool]
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _BATCH = 512  # events that durability="memory" holds back at most
@@ -74,7 +80,7 @@ class Keeper:
         self.commit = GroupCommit(self._written) if disk else None
         blocks = settings.on_failure == "block"
         self.intents = GroupCommit(self._intended) if disk and blocks else None
-        self._lock: threading.Lock | None = None
+        self._lock: Lock | None = None
         self._timed = settings.durability == "memory" or any(
             (
                 settings.signing_key,
@@ -88,7 +94,7 @@ class Keeper:
         self._file_age = settings.file_age
         self._upkeep = Upkeep(settings, fault)
 
-    def open(self, buffer: Buffer, lock: threading.Lock) -> bytes | None:
+    def open(self, buffer: Buffer, lock: Lock) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
 
         Raises:
@@ -216,7 +222,20 @@ class Keeper:
             kept = min(self.archived + 1, buffer.first)
             self._metrics.evicted.inc(max(0, kept - self.archive.sealed_through - 1))
             self.archived = self.archive.sealed_through
+        elif self.archive is not None and exc.errno in (None, errno.EEXIST):
+            self._retry_at = 0.0  # a signal handler raised it, or left a journal behind
+            self.mend(buffer)
         self._fault(stage, exc)
+
+    def mend(self, buffer: Buffer) -> None:
+        """Be as the files say, after an exception in the middle of anything. Never raises."""
+        if self.archive is None:
+            return
+        try:
+            self.archive.mend()
+            self.archived = min(self.archive.newest[0], buffer.next - 1)
+        except (OSError, msgspec.DecodeError) as exc:
+            self.failed("journal", OSError(errno.EIO, str(exc)), buffer)
 
     def seal(self, buffer: Buffer) -> Path | None:
         """Seal what the journal holds; returns the file, None if it held nothing.
@@ -262,7 +281,7 @@ class Keeper:
             with lock:
                 self.make_checkpoint()
 
-    def after_fork(self, lock: threading.Lock) -> None:
+    def after_fork(self, lock: Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
         self._lock = lock
         self._upkeep = Upkeep(self._settings, self._fault)

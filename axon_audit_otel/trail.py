@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Trail:
         if settings.erasable is not False:
             self.erasure = Erasure.of(settings, lambda exc: (f := fault()) and f("keys", exc))
         self._buffer = Buffer(settings.max_events)
-        self._lock = threading.Lock()
+        self._begin()
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
         self._told: set[str] = set()
@@ -98,6 +99,12 @@ class Trail:
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())
 
+    def _begin(self) -> None:
+        # Reentrant: a signal handler or a finalizer may log in the middle of a call.
+        self._lock = lock = threading.RLock()
+        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
+
     def _make_shipper(self, endpoint: Any) -> Shipper | None:
         if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return None
@@ -124,10 +131,18 @@ class Trail:
             fields = self.erasure.sealed(draft)
             payload = _event.encode_fields(fields)
         payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
+        if self._is_ours():
+            return self._postpone(draft, payload, fields)
         with self._lock:
-            line = self._append(draft, payload, fields)
-            if self._keeper is not None and self._keeper.lost:
-                self._tell_losses(self._keeper)
+            try:
+                line = self._append(draft, payload, fields)
+                if self._keeper is not None and self._keeper.lost:
+                    self._tell_losses(self._keeper)
+                if self._postponed:
+                    self._place()
+            except BaseException:
+                self._mend()
+                raise
         if self._clock is None and (
             self.ships or (self._keeper is not None and self._keeper.needs_clock)
         ):
@@ -163,6 +178,50 @@ class Trail:
             self.metrics.buffer_events.set(self._shown)
         return line
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """The lock, for what changes more than a value.
+
+        Raises:
+            OSError: In the middle of such a change: by a signal handler or a finalizer.
+        """
+        if self._is_ours():
+            raise OSError(errno.EDEADLK, "called in the middle of another call")
+        with self._lock:
+            try:
+                if self._postponed:
+                    self._place()
+                yield
+            except BaseException as exc:
+                if not isinstance(exc, OSError) or exc.errno is None:
+                    self._mend()
+                raise
+
+    def _postpone(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
+        """In the middle of another event, by a signal handler or a finalizer: this one gets its
+        place after that. Returns it without."""
+        self._postponed.append((draft, payload, fields))
+        line = payload + b"}"
+        draft.sequence, draft.previous_hash, draft.hash = 0, None, leaf_hash(line).hex()
+        return line
+
+    def _place(self) -> None:
+        while self._postponed:
+            later = self._postponed.pop(0)
+            later[0].encoded = self._append(*later)
+
+    def _mend(self) -> None:
+        """An exception struck in the middle of a change (a signal handler raised): be whole.
+
+        What was in memory is; the archive is as its files say.
+        """
+        self._buffer.mend()
+        if len(self._buffer):
+            self._head = self._buffer.proof_of(self._buffer.next - 1)[0]
+        if self._keeper is not None:
+            self._keeper.mend(self._buffer)
+            self._keeper.catch_up(self._buffer)
+
     def _own(self, status: str, **facts: Any) -> None:
         """An event about the trail itself."""
         draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
@@ -170,10 +229,11 @@ class Trail:
         self.own.append(draft)
 
     def _tell_losses(self, keeper: Keeper) -> None:
-        lost, keeper.lost = keeper.lost, []
-        for first, last, why in lost:
+        for _ in range(len(keeper.lost)):
+            first, last, why = keeper.lost[0]
             events = last - first + 1
             self._own("FAILURE", record="gap", first=first, last=last, events=events, reason=why)
+            del keeper.lost[0]
 
     def _tell_recoveries(self) -> None:
         assert self._keeper is not None
@@ -213,7 +273,7 @@ class Trail:
         """
         if self._keeper is None:
             return None
-        with self._lock:
+        with self._change():
             sealed = self._keeper.seal(self._buffer)
         self._keeper.tidy()
         return sealed
@@ -225,7 +285,7 @@ class Trail:
         keeper = self._keeper
         if keeper is not None:
             try:
-                with self._lock:
+                with self._change():
                     keeper.end(self._buffer)
                 keeper.tidy()
                 keeper.send()
@@ -242,7 +302,7 @@ class Trail:
         if keeper is None:
             return
         try:
-            with self._lock:
+            with self._change():
                 if keeper.archive is not None:
                     keeper.catch_up(self._buffer)
                     keeper.measure(self._buffer)
@@ -291,7 +351,7 @@ class Trail:
         if self.erasure is not None:
             intent = self.erasure.intent(intent)
         if self._keeper is not None:
-            with self._lock:
+            with self._change():
                 if self._keeper.archive is None:
                     self._reopen(self._keeper)
                 self._keeper.admit(self._buffer, event_id, _event.encode_fields(intent))
@@ -299,7 +359,7 @@ class Trail:
     def done(self, event_id: str) -> None:
         """An admitted operation has ended."""
         if self._keeper is not None:
-            with self._lock:
+            with suppress(OSError), self._change():
                 self._keeper.done(event_id)
 
     @property
@@ -347,7 +407,7 @@ class Trail:
 
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
-        with self._lock:
+        with self._change():
             archived = 0 if self._keeper is None else self._keeper.archived
             lost = self._buffer.next - max(self._buffer.first, archived + 1)
             self.metrics.evicted.inc(lost)
@@ -380,7 +440,7 @@ class Trail:
 
     def _after_fork(self) -> None:
         """A child begins a trail of its own: what is in memory is its parent's."""
-        self._lock = threading.Lock()
+        self._begin()
         self._buffer = Buffer(self.settings.max_events)
         self._head, self._clock, self.stream = None, None, ""
         if self.erasure is not None:

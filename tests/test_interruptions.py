@@ -1,0 +1,162 @@
+"""Exceptions that strike anywhere: what a signal handler raises, and what it does."""
+
+from __future__ import annotations
+
+import linecache
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count, pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from conftest import assert_chained, history
+
+import axon_audit_otel
+from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
+
+Make = Callable[..., AuditLogger]
+
+PACKAGE = str(Path(axon_audit_otel.__file__).parent)
+#: What changes a trail; `errors` and others only compute.
+MODULES = ("trail", "buffer", "keeper", "archive", "journal", "files", "manifest", "merkle")
+FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises, as one that ends a task in time does."""
+
+
+class Strike:
+    """While it lasts, lets *what* happen at the *number*-th line that runs in `FILES`."""
+
+    def __init__(self, number: int, what: Callable[[], None]) -> None:
+        self.left = number
+        self._what = what
+
+    def __enter__(self) -> Strike:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in FILES:
+            return None
+        # No signal handler runs between a `with` (or its end) and its block; we would.
+        if event == "line" and self.left and not _line(frame).startswith(("with ", "try:")):
+            self.left -= 1
+            if not self.left:
+                sys.settrace(None)
+                self._what()
+        return self._trace
+
+
+def _line(frame: FrameType) -> str:
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+
+
+def _log(audit: AuditLogger, user_id: str) -> None:
+    with pytest.raises(StopIteration):
+        audit.log_event("STORE", user_id=user_id).send(None)
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="somebody else traces: coverage, debugger")
+class TestAnywhere:
+    """At every line of what changes a trail, one after the other."""
+
+    @pytest.mark.parametrize("kind", [Interrupted, TimeoutError, ValueError])
+    @pytest.mark.parametrize("archived", [False, pytest.param(True, marks=pytest.mark.slow)])
+    def test_raising(
+        self, make_audit: Make, tmp_path: Path, archived: bool, kind: type[BaseException]
+    ) -> None:
+        """The trail is whole after it: every event in it or not, the chain unbroken, in memory
+        and in files, and what comes next is recorded."""
+        audit = make_audit(max_events=3, auto_export_path=tmp_path if archived else None)
+
+        def strike() -> None:
+            raise kind
+
+        struck = True
+        for number in count(1):
+            if not struck:
+                break
+            struck = False
+            for turn in range(3):  # each third event seals
+                try:
+                    with Strike(number, strike) as done:
+                        _log(audit, "struck")
+                except (kind, AuditUnavailableError):
+                    pass
+                struck = struck or not done.left
+                _log(audit, f"after {number}.{turn}")
+                events = history(audit)
+                assert events[-1].user_id == f"after {number}.{turn}"
+                for one, two in pairwise(events):
+                    assert (two.sequence, two.previous_hash) == (one.sequence + 1, one.hash)
+                assert audit.query_events(user_id=f"after {number}.{turn}") == events[-1:]
+        audit.close()
+        if archived:
+            report = verify(tmp_path)
+            assert (report.findings, report.ok) == ([], True)
+            assert report.writers[0].last_sequence == audit.trail.recorded
+
+    @pytest.mark.parametrize("archived", [False, True])
+    def test_logging(self, make_audit: Make, tmp_path: Path, archived: bool) -> None:
+        """A handler may log: its event comes after the one that it interrupted. Nothing hangs,
+        nothing is lost; closing then waits for another time."""
+        audit = make_audit(max_events=10_000, auto_export_path=tmp_path if archived else None)
+
+        def handler() -> None:
+            _log(audit, "handler")
+            audit.close()
+
+        logged = struck = 0
+        for number in count(1):
+            with Strike(number, handler) as done:
+                _log(audit, "interrupted")
+            logged += 1
+            if done.left:
+                break
+            struck += 1
+        _log(audit, "last")
+        assert len(audit.query_events(user_id="handler")) == struck
+        assert len(audit.query_events(user_id="interrupted")) == logged
+        assert_chained(history(audit))
+        audit.close()
+        if archived:
+            assert verify(tmp_path).ok
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
+def test_a_real_signal(make_audit: Make, tmp_path: Path) -> None:
+    """The same with a timer's signals, that strike between any two bytecodes."""
+    audit = make_audit(max_events=50, auto_export_path=tmp_path)
+    armed = False
+
+    def handler(*_: object) -> None:
+        if armed:
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handler)
+    struck = 0
+    try:
+        for number in range(4000):
+            signal.setitimer(signal.ITIMER_REAL, 1e-5 * (1 + number % 37))
+            try:
+                armed = True
+                _log(audit, str(number % 5))
+            except Interrupted:
+                struck += 1
+            finally:
+                armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 10
+    audit.close()
+    report = verify(tmp_path)
+    assert (report.findings, report.ok) == ([], True)

@@ -281,6 +281,8 @@ class Archive:
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
             self._running = True
         path = self._named(JOURNAL)
+        if path.exists():  # sealed, under another name; this one could not be removed
+            self.mend()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | CLOEXEC
         journal = Journal(path, os.open(path, flags, 0o600))
         try:

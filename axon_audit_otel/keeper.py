@@ -222,8 +222,8 @@ class Keeper:
             kept = min(self.archived + 1, buffer.first)
             self._metrics.evicted.inc(max(0, kept - self.archive.sealed_through - 1))
             self.archived = self.archive.sealed_through
-        elif self.archive is not None and exc.errno in (None, errno.EEXIST):
-            self._retry_at = 0.0  # a signal handler raised it, or left a journal behind
+        elif self.archive is not None and exc.errno is None:
+            self._retry_at = 0.0  # a signal handler raised it, not the kernel
             self.mend(buffer)
         self._fault(stage, exc)
 

@@ -128,7 +128,7 @@ def worse(lines: list[Line], reference: Path) -> list[str]:
     found = []
     for line in lines:
         now, then = median(line.ratios), before.get(line.key)
-        if then is None or line.met:
+        if then is None or then <= 0 or line.met:
             continue
         if (then / now if line.comparison.faster else now / then) > GROSS:
             found.append(line.key)

@@ -68,7 +68,11 @@ class GroupCommit:
         Raises:
             OSError: If the device refused.
         """
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another framework's, or none: nothing that we could await
+            self.wait(number)
+            return
         with self._condition:
             if not self._want(number):
                 return

@@ -159,6 +159,13 @@ class AuditLogger:
     def __repr__(self) -> str:
         return f"AuditLogger(name={self.name!r}, events={self.event_count})"
 
+    def __copy__(self) -> AuditLogger:
+        """Itself: a copy of a system records where that did."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> AuditLogger:
+        return self
+
     def __bool__(self) -> bool:
         """False while an audited operation of this trail runs, else True.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import inspect
 import json
@@ -1097,3 +1098,29 @@ class TestWithoutCode:
         events = run_app(tmp_path, [sys.executable], by_hand + APP, OTEL_SDK_DISABLED="true")
         assert [event.operation.value for event in events] == ["STORE", "RECALL", "FORGET"]
         assert_chained(events)
+
+
+class TestElsewhere:
+    """What applications do with systems besides awaiting them in asyncio."""
+
+    @pytest.mark.parametrize("durability", ["process", "disk"])
+    def test_another_event_loop(
+        self, make_system: MakeSystem, make_audit: MakeAudit, tmp_path: Path, durability: str
+    ) -> None:
+        """Without asyncio's loop (trio, a coroutine driven by hand) an operation works, and
+        its event is as durable as promised."""
+        audit = make_audit(auto_export_path=tmp_path, durability=durability)
+        call = make_system(audit_logger=audit).store("tea", user_id="alice")
+        with pytest.raises(StopIteration) as returned:
+            call.send(None)
+        assert only_event(audit).entry_ids == [returned.value.value]
+        (journal,) = tmp_path.glob("*.journal")
+        assert only_event(audit).event_id in journal.read_text()
+
+    @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+    async def test_copies(
+        self, make_system: MakeSystem, audit: AuditLogger, copied: Callable[[Any], Any]
+    ) -> None:
+        """A copy of a system records in the same trail."""
+        await copied(make_system(audit_logger=audit)).store("tea")
+        assert only_event(audit).operation == "STORE"

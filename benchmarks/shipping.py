@@ -35,7 +35,7 @@ from axon_audit_otel import AuditLogger
 from .by_hand import Seen
 from .cases import OWNER, TAGS, Comparison, Scale, logger_provider
 from .measure import Line
-from .report import facts, table
+from .report import facts, footer, table
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = b'"eventName":"axon.memory.audit"'
@@ -387,14 +387,13 @@ def main() -> None:
         seconds = globals()[what](int(count), endpoint, Path(written), Path(directory))
         print(json.dumps(seconds), flush=True)
         os._exit(0)  # waits for no collector
-    known = facts(options.rounds)
+    known = footer(facts(options.rounds))
     lines = measured(Scale(rounds=options.rounds), options.events)
     if not lines:
         sys.exit(1)
     print(table([line.as_json() for line in lines]))
     rates = [1e6 / median(times) for times in (lines[0].ours, lines[0].reference, lines[1].ours)]
-    print("\nevents a second: {:,.0f}, bare {:,.0f}, replay {:,.0f}".format(*rates))
-    print(f"{known['python']} on {known['cores']} cores, load before {known['load'][0]}")
+    print("\nevents a second: {:,.0f}, bare {:,.0f}, replay {:,.0f}\n".format(*rates) + known)
 
 
 if __name__ == "__main__":

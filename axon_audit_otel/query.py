@@ -110,8 +110,9 @@ class Query:
 
     def matches(self, event: AuditEvent) -> bool:
         """Whether *event* passes every filter (times include both ends)."""
-        if any(str(getattr(event, name)) not in values for name, values in self.keys.items()):
-            return False
+        for name, values in self.keys.items():
+            if getattr(event, name) not in values:
+                return False
         if self.entry_ids is not None and self.entry_ids.isdisjoint(event.entry_ids):
             return False
         if self.start_us is None and self.end_us is None:

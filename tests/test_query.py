@@ -506,3 +506,9 @@ def test_like_a_plain_list(max_events: int, ordered: bool, steps: list[Any]) -> 
     for name in ("e1", "e2", "e3", "e4"):
         wanted = model.query({"entry_ids": [name]})
         assert [event.sequence for event in audit.query_events(entry_ids=[name])] == wanted
+
+
+async def test_nobody_is_not_called_none(audit: AuditLogger) -> None:
+    """An event of nobody known is not that of a user with the name None."""
+    await audit.log_event("STORE", session_id="s1")
+    assert audit.query_events(user_id="None", session_id="s1") == []

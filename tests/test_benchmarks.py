@@ -18,6 +18,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_what_is_published_was_measured() -> None:
     """The table and the chart are made from results.json."""
     done = _run("benchmarks.publish", "--check")

@@ -252,6 +252,7 @@ class TestCheckpoints:
         assert newest.size == len(manifest) == 4
         assert json.loads(manifest[-1])["root"]
 
+    @pytest.mark.slow
     async def test_when_nothing_happens(
         self, make_audit: Make, tmp_path: Path, key: SigningKey
     ) -> None:

@@ -174,6 +174,7 @@ async def test_an_outage(
     assert _dropped(value) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 404, 503])
 async def test_answers_that_may_become_better(
     http: Receiver, make_audit: Make, value: Any, tmp_path: Path, status: int
@@ -194,6 +195,7 @@ def _poison(*numbers: int, answer: Any) -> Callable[[ExportLogsServiceRequest], 
     return lambda r: None if set(numbers).isdisjoint(receivers.numbers_in(r)) else answer
 
 
+@pytest.mark.slow
 async def test_events_that_are_refused(
     receiver: Receiver, make_audit: Make, value: Any, tmp_path: Path
 ) -> None:
@@ -208,6 +210,7 @@ async def test_events_that_are_refused(
     assert value("shipped_events_total") == 56
 
 
+@pytest.mark.slow
 async def test_an_outage_amid_a_refusal(
     http: Receiver, make_audit: Make, value: Any, tmp_path: Path
 ) -> None:
@@ -235,6 +238,7 @@ async def test_an_outage_amid_a_refusal(
     assert fail == []
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_refuses_everything(
     http: Receiver, make_audit: Make, value: Any, tmp_path: Path
 ) -> None:
@@ -263,6 +267,7 @@ async def test_partial_success(
     assert value("shipped_events_total") == 10 - dropped
 
 
+@pytest.mark.slow
 async def test_silent_collector(make_audit: Make, value: Any, tmp_path: Path) -> None:
     """A collector that accepts and never answers: events are recorded as ever, nothing but one
     batch waits in memory, and `close` comes back."""
@@ -278,6 +283,7 @@ async def test_silent_collector(make_audit: Make, value: Any, tmp_path: Path) ->
     silent.close()
 
 
+@pytest.mark.slow
 async def test_memory_is_the_queue_without_an_archive(make_audit: Make, value: Any) -> None:
     """Without an archive, what leaves memory before it could be sent is counted as dropped."""
     port = receivers.free_port()
@@ -354,6 +360,7 @@ _LOGGING = """
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_had_not_sent(
     http: Receiver, run_script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -479,6 +486,7 @@ async def test_files_that_retention_deleted(
     assert _dropped(value) == {"deleted": 10}
 
 
+@pytest.mark.slow
 async def test_receipts_that_somebody_removes(
     http: Receiver, make_audit: Make, tmp_path: Path, value: Any
 ) -> None:
@@ -494,6 +502,7 @@ async def test_receipts_that_somebody_removes(
     assert acknowledged(tmp_path, "default") == (4, audit.name)
 
 
+@pytest.mark.slow
 async def test_a_child_that_lives_longer(
     http: Receiver, run_script: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -520,6 +529,7 @@ async def test_a_child_that_lives_longer(
     assert http.numbers == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 async def test_a_web_server_is_no_collector(
     http: Receiver, make_audit: Make, tmp_path: Path, value: Any
 ) -> None:
@@ -533,6 +543,7 @@ async def test_a_web_server_is_no_collector(
     await until(lambda: value("shipped_events_total") == 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 async def test_tls(
     protocol: str, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any

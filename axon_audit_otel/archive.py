@@ -133,7 +133,7 @@ class Archive:
             self._finish(journal)
         else:
             self.seal()
-        os.ftruncate(self._lock, 0)
+        # The lock tells of the unclean end until an event does: we may be killed before.
         return Recovery(self.writer, journal.count, torn, damaged)
 
     def mend(self) -> None:
@@ -234,6 +234,7 @@ class Archive:
             with contextlib.suppress(OSError):
                 other = Archive(self.directory, path.stem, exact=True, sync=self._sync)
                 self.recoveries += other.recoveries
+                os.ftruncate(other._lock, 0)
                 other.close()
 
     # --- writing --------------------------------------------------------------------------

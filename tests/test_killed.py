@@ -208,3 +208,28 @@ async def test_between_two_names(
     report = verify(tmp_path)
     assert (report.findings, report.events) == ([], 4)  # with the unclean end
     assert manifest.read_text().count(f'"file":"{sealed.name}"') == 1
+
+
+async def test_before_it_told_of_the_last_end(
+    make_audit: Callable[..., AuditLogger], run_script: Callable[..., str], tmp_path: Path
+) -> None:
+    """Killed when it had recovered a journal, and not yet recorded that: the next start does."""
+    script = """
+        import asyncio, os, signal, sys
+        from axon_audit_otel import AuditLogger
+        from axon_audit_otel.archive import Archive
+        from pathlib import Path
+        if sys.argv[2] == "log":
+            audit = AuditLogger(auto_export_path=sys.argv[1], name="killed")
+            asyncio.run(audit.log_event("STORE"))
+        else:
+            Archive(Path(sys.argv[1]), "killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    run_script(script, tmp_path, "log", code=-9)
+    run_script(script, tmp_path, "recover", code=-9)
+    make_audit(auto_export_path=tmp_path, name="killed").close()
+    events = search(tmp_path, Query(), oldest_first=True)
+    told = [event.metadata.get("record") for event in events if event.operation == "AUDIT"]
+    assert told == ["unclean_end"]
+    assert verify(tmp_path).ok

@@ -387,6 +387,7 @@ class TestEveryAlert:
         refused = make_audit(name="refused", ship_to=collector.url)
         forgetful = make_audit(name="forgetful", max_events=10)
         slow = make_audit(name="slow")
+        failing = make_audit(name="failing")
         (tmp_path / "broken").rename(tmp_path / "elsewhere")
         (tmp_path / "broken").touch()
 
@@ -396,13 +397,14 @@ class TestEveryAlert:
                 await forgetful.log_event("STORE")
                 await refused.log_event("STORE")
                 await slow.log_event("RECALL", duration_ms=5_000)
+                await failing.log_event("RECALL", status="FAILURE")
                 await asyncio.sleep(0.05)
 
         expected = {
             ("AxonExcessiveDeletions", "warning", "quiet"),
             ("AxonRepeatedFailures", "warning", "quiet"),
             ("AxonUnusualExports", "warning", "quiet"),
-            ("AxonMemoryErrorBudgetBurn", "critical", "quiet"),
+            ("AxonMemoryErrorBudgetBurn", "critical", "failing"),
             ("AxonNoTraffic", "warning", "quiet"),
             ("AxonMemoryLatencyBudgetBurn", "critical", "slow"),
             ("AxonAuditFailures", "warning", "broken"),
@@ -446,7 +448,7 @@ class TestEveryAlert:
                 await asyncio.to_thread(server.stop)
                 collector.close()
         assert expected - fired == set()
-        well = {name for name, _, trail in fired if trail in ("quiet", "slow")}
+        well = {name for name, _, trail in fired if trail in ("quiet", "slow", "failing")}
         assert not {name for name in well if name.startswith("AxonAudit")}
 
 

@@ -35,110 +35,72 @@ class _Metrics:
     """One set of metrics a registry, shared by all its trails."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        trail, operation = semconv.LABEL_TRAIL, semconv.LABEL_OPERATION
-        self.operations = Counter(
-            semconv.METRIC_OPERATIONS,
-            "Memory operations recorded, by outcome.",
-            (trail, operation, semconv.LABEL_STATUS),
-            registry=registry,
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, (semconv.LABEL_TRAIL, *labels), registry=registry)
+
+        def gauge(name: str, text: str, *labels: str, across: Any = "livesum") -> Gauge:
+            names = (semconv.LABEL_TRAIL, *labels)
+            return Gauge(name, text, names, registry=registry, multiprocess_mode=across)
+
+        operation, status = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
+        self.operations = counter(
+            semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome.", operation, status
         )
         self.duration = Histogram(
             semconv.METRIC_DURATION,
             "Duration of memory operations in seconds.",
-            (trail, operation),
+            (semconv.LABEL_TRAIL, operation),
             registry=registry,
             buckets=DURATION_BUCKETS,
         )
-        self.in_progress = Gauge(
-            semconv.METRIC_IN_PROGRESS,
-            "Memory operations running now.",
-            (trail, operation),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.in_progress = gauge(
+            semconv.METRIC_IN_PROGRESS, "Memory operations running now.", operation
         )
-        self.entries = Counter(
+        self.entries = counter(
             semconv.METRIC_ENTRIES,
             "Memory entries stored, returned, deleted, exported, ...",
-            (trail, operation),
-            registry=registry,
+            operation,
         )
-        self.buffer_events = Gauge(
-            semconv.METRIC_BUFFER_EVENTS,
-            "Audit events held in memory.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.buffer_events = gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory.")
+        self.buffer_capacity = gauge(
+            semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."
         )
-        self.buffer_capacity = Gauge(
-            semconv.METRIC_BUFFER_CAPACITY,
-            "Audit events that memory can hold.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.evicted = counter(
+            semconv.METRIC_EVICTED, "Audit events that left memory without being in a file."
         )
-        self.evicted = Counter(
-            semconv.METRIC_EVICTED,
-            "Audit events that left memory without being in a file.",
-            (trail,),
-            registry=registry,
-        )
-        self.exported = Counter(
-            semconv.METRIC_EXPORTED,
-            "Audit events written to sealed files.",
-            (trail,),
-            registry=registry,
-        )
-        self.failures = Counter(
+        self.exported = counter(semconv.METRIC_EXPORTED, "Audit events written to sealed files.")
+        self.failures = counter(
             semconv.METRIC_FAILURES,
             "Failures of the audit trail itself, by stage.",
-            (trail, semconv.LABEL_STAGE),
-            registry=registry,
+            semconv.LABEL_STAGE,
         )
-        self.last_seal = Gauge(
-            semconv.METRIC_LAST_SEAL,
-            "Unix time of the last sealed file.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="max",
+        self.last_seal = gauge(
+            semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file.", across="max"
         )
-        self.journal_lag = Gauge(
-            semconv.METRIC_JOURNAL_LAG,
-            "Audit events that are in memory and in no file yet.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.journal_lag = gauge(
+            semconv.METRIC_JOURNAL_LAG, "Audit events that are in memory and in no file yet."
         )
-        self.journal_start = Gauge(
+        # "liveall": no mode knows that 0 is none.
+        self.journal_start = gauge(
             semconv.METRIC_JOURNAL_START,
             "Unix time of the oldest event that is not in a sealed file; 0 without one.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="liveall",  # no mode knows that 0 is none
+            across="liveall",
         )
-        self.pii = Counter(
+        self.pii = counter(
             semconv.METRIC_PII,
             "Personal data found and replaced in what was recorded, by kind.",
-            (trail, semconv.LABEL_KIND),
-            registry=registry,
+            semconv.LABEL_KIND,
         )
-        self.shipped = Counter(
-            semconv.METRIC_SHIPPED,
-            "Audit events that a collector has acknowledged.",
-            (trail,),
-            registry=registry,
+        self.shipped = counter(
+            semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."
         )
-        self.shipping_dropped = Counter(
+        self.shipping_dropped = counter(
             semconv.METRIC_SHIPPING_DROPPED,
             "Audit events that were not shipped, by reason.",
-            (trail, semconv.LABEL_REASON),
-            registry=registry,
+            semconv.LABEL_REASON,
         )
-        self.shipping_lag = Gauge(
-            semconv.METRIC_SHIPPING_LAG,
-            "Audit events that no collector has acknowledged yet.",
-            (trail,),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.shipping_lag = gauge(
+            semconv.METRIC_SHIPPING_LAG, "Audit events that no collector has acknowledged yet."
         )
 
 

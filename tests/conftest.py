@@ -35,6 +35,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+from axon_audit_otel.query import Query
+from axon_audit_otel.search import search
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -124,6 +126,11 @@ def events_in(file: Path) -> list[dict[str, Any]]:
 def sealed_files(directory: Path) -> list[Path]:
     """The sealed files, in the order in which they were written."""
     return sorted(directory.glob("audit_*.json"), key=lambda file: events_in(file)[0]["sequence"])
+
+
+def archived(directory: Path) -> list[AuditEvent]:
+    """Every event of an archive, oldest first."""
+    return list(search(directory, Query(), oldest_first=True))
 
 
 def only(directory: Path, pattern: str) -> Path:
@@ -356,3 +363,17 @@ def _cli() -> Callable[..., Result]:
         return result
 
     return run
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 700 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "none", str(disk)]
+    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    if not mounted:
+        reason = "needs to mount a tmpfs"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

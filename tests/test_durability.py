@@ -8,25 +8,19 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axon import MemorySystem
 from axon.core.config import MemoryConfig
-from conftest import ListingAdapter
+from conftest import ListingAdapter, archived
 
-from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError
+from axon_audit_otel import AuditLogger, AuditUnavailableError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
-from axon_audit_otel.query import Query
-from axon_audit_otel.search import search
 
 Make = Callable[..., AuditLogger]
-
-
-def archived(directory: Path) -> list[AuditEvent]:
-    return list(search(directory, Query(), oldest_first=True))
 
 
 def journals(directory: Path) -> list[Path]:
@@ -59,20 +53,6 @@ async def test_disk_mode_commits_together(make_audit: Make, tmp_path: Path) -> N
 
 
 # --- a disk that is full ---------------------------------------------------------------------
-
-
-@pytest.fixture(name="small_disk")
-def _small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(disk)]
-    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-    if not mounted:
-        reason = "needs to mount a tmpfs"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def fill(disk: Path) -> Path:

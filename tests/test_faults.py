@@ -13,32 +13,12 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, until
+from conftest import ListingAdapter, archived, until
 
-from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError, verify
-from axon_audit_otel.query import Query
-from axon_audit_otel.search import search
+from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
 
 Make = Callable[..., AuditLogger]
 Fault = Callable[[Path], AbstractContextManager[None]]
-
-
-def archived(directory: Path) -> list[AuditEvent]:
-    return list(search(directory, Query(), oldest_first=True))
-
-
-@pytest.fixture(name="disk")
-def _disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 700 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "none", str(disk)]
-    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-    if not mounted:
-        reason = "needs to mount a tmpfs"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 # --- what is wrong while the block runs, in a directory of that disk ---------------------------
@@ -142,8 +122,8 @@ def _start(make_audit: Make, make_system: Any) -> Callable[..., Application]:
 def _where(request: pytest.FixtureRequest, tmp_path: Path, fault: Fault) -> Path:
     """The directory of the archive; on a disk of its own where the fault needs that."""
     if fault in (full, read_only):
-        disk: Path = request.getfixturevalue("disk")
-        return disk / "logs"
+        small_disk: Path = request.getfixturevalue("small_disk")
+        return small_disk / "logs"
     return tmp_path / "disk" / "logs"
 
 
@@ -225,13 +205,13 @@ class TestEveryFault:
 @pytest.mark.component
 @pytest.mark.parametrize("on_failure", ["degrade", "block"])
 async def test_any_room_left(
-    start: Callable[..., Application], disk: Path, on_failure: str
+    start: Callable[..., Application], small_disk: Path, on_failure: str
 ) -> None:
     """However little room there is when journals are sealed and listed, and wherever it ends:
     no event is lost, and verify finds nothing."""
-    ballast = disk / "ballast"
+    ballast = small_disk / "ballast"
     for pages in range(12):
-        directory = disk / f"logs{pages}"
+        directory = small_disk / f"logs{pages}"
         app = start(directory, on_failure=on_failure)
         assert await app.store()
         with full(directory):
@@ -251,13 +231,13 @@ async def test_any_room_left(
 
 
 @pytest.mark.component
-async def test_reserve_in_part(start: Callable[..., Application], disk: Path) -> None:
+async def test_reserve_in_part(start: Callable[..., Application], small_disk: Path) -> None:
     """Space that could be held back in part only does not count: nothing is admitted then, and
     what is admitted can be recorded."""
-    app = start(disk / "logs", on_failure="block")
+    app = start(small_disk / "logs", on_failure="block")
     directory = app.directory
     with full(directory):
-        ballast = disk / "ballast"
+        ballast = small_disk / "ballast"
         for freed in (100_000, 8_192, 8_192):
             with ballast.open("r+b") as file:
                 file.truncate(ballast.stat().st_size - freed)

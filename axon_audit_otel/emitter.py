@@ -80,7 +80,6 @@ class Emitter:
             self._send(otel_logger, self._trail.own.popleft(), Context())
 
     def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
-        draft.shared = True
         number, text = _SEVERITY[draft["status"]]
         time = draft.time_us * 1000
         otel_logger.emit(

@@ -151,7 +151,7 @@ class Draft(dict[str, Any]):
 
     __slots__ = (
         *("encoded", "entries", "hash", "previous_hash", "sampled"),
-        *("sequence", "shared", "time_us", "trail"),
+        *("sequence", "time_us", "trail"),
     )
 
     encoded: bytes | None
@@ -160,7 +160,6 @@ class Draft(dict[str, Any]):
     previous_hash: str | None
     sequence: int
     sampled: bool
-    shared: bool  # whether others read its record as well
     time_us: int
     trail: object | None
 
@@ -213,7 +212,7 @@ def draft(
         event["error_type"] = error_type
     if subject_id is not None:
         event["subject_id"] = subject_id
-    event.sampled = event.shared = False
+    event.sampled = False
     if span is not None and span.is_valid:
         trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
         event.sampled = span.trace_flags.sampled

@@ -55,8 +55,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                 if body.trail is self.trail:
                     if body.encoded is None:
                         self.capture(body)
-                    if body.shared:
-                        _enrich(log_record, body, self.trail)
+                    _enrich(log_record, body, self.trail)
             elif self._takes(record):
                 event = _from_record(record, self.trail)
                 self.capture(event)

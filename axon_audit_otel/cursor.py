@@ -108,6 +108,9 @@ class Cursor:
                 if self._waits(len(line)):
                     return None
             elif line.startswith(b"],"):
+                if self._is_there():  # it gets its name this moment, or its writer died
+                    self._file.seek(-len(line), os.SEEK_CUR)
+                    return None
                 self.close()
             elif line != HEAD:
                 found = _PLACE.search(line, max(0, len(line) - _PLACE_SIZE))
@@ -126,14 +129,21 @@ class Cursor:
             return False
         if torn:
             self._file.seek(-torn, os.SEEK_CUR)
-        path = self._directory / f"{self._writer}{JOURNAL}"
-        with suppress(OSError):
-            if os.path.samestat(path.stat(), os.fstat(self._file.fileno())):
-                return True
+        if self._is_there():
+            return True
         if self._file.readline().endswith(b"\n"):  # written and sealed this moment
             self._file.seek(0)
             return False
         self.close()
+        return False
+
+    def _is_there(self) -> bool:
+        """Whether the file that is being read is the writer's journal."""
+        if self._file is None or not self._is_journal:
+            return False
+        with suppress(OSError):
+            path = self._directory / f"{self._writer}{JOURNAL}"
+            return os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
         return False
 
     # --- files -----------------------------------------------------------------------------

@@ -67,14 +67,10 @@ class Follower:
 
     def _pass(self) -> Generator[AuditEvent, None, bool]:
         """One look at every file; whether none got another name meanwhile."""
-        here: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
+        here = self._here()
+        if here is None:
+            return False
         complete = True
-        for path in self._listed():
-            try:
-                status = path.stat()
-                here[status.st_dev, status.st_ino] = path, status
-            except FileNotFoundError:
-                complete = False
         for key, known in list(self._files.items()):
             if key not in here or known.was_replaced(here[key][1]):
                 yield from known.read()  # what came before it was removed
@@ -101,6 +97,19 @@ class Follower:
                 msg = f"cannot read {str(path)!r}: {exc}"
                 raise ArchiveError(msg) from exc
         return complete
+
+    def _here(self) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
+        """Every file by its inode; None if one got another name meanwhile."""
+        here = {}
+        listed = self._listed()
+        for path in listed:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                return None
+            here[status.st_dev, status.st_ino] = path, status
+        # What has the name of a journal now may be the one after it.
+        return here if self._listed() == listed else None
 
     def close(self) -> None:
         """Let go of the files."""

@@ -190,12 +190,11 @@ def closing_of(path: Path) -> Closing | None:
     return parse_closing(line)
 
 
-def first_number(path: Path) -> int:
+def first_number(file: BinaryIO) -> int:
     """The number of a file's first event, 1 if that cannot be read."""
     try:
-        with open_events_file(path) as file:
-            file.readline()
-            return _place_of(file.readline()[1:-1]).sequence
+        file.readline()
+        return _place_of(file.readline()[1:-1]).sequence
     except (OSError, *_ERRORS):
         return 1
 

@@ -91,7 +91,7 @@ def segments_of(
     segments = [_listed_segment(seal, ledger, listing, findings) for seal in ledger.seals]
     unfinished: list[str] = []
     extra = _unlisted_segments(writer, ledger, listing, findings, asked, segments, unfinished)
-    if len(extra) > len(unfinished) and not ledger.exists and asked is None:
+    if len(extra) > len(unfinished) and not ledger.path.is_file() and asked is None:
         words = f"it is missing: {len(extra)} sealed files are of this writer"
         findings.add(ledger.name, None, "removed", words)
     segments += extra
@@ -157,9 +157,11 @@ def _unlisted_segments(
         if closing is not None and closing.root in ledger.file_roots:
             words += ": it is a copy of another file"
         elif closing is not None and _is_next(closing, ledger):
-            if not unfinished and not _went_on(ledger):
+            if not unfinished and not _went_on(ledger, listing.paths[name]):
                 unfinished.append(listing.paths[name].name)
                 continue
+            if ledger.seals_now(name):
+                continue  # it was listed before its writer went on
             words += f": {ledger.name} was cut off before it"
         if ledger.exists:
             findings.add(listing.paths[name].name, None, "unlisted", words)
@@ -173,11 +175,15 @@ def _is_next(closing: Closing, ledger: Ledger) -> bool:
     return closing.previous_seal == (lines[-1].hash if len(lines) > 1 else None)
 
 
-def _went_on(ledger: Ledger) -> bool:
-    """Whether the writer ended well, or did more, after its newest seal."""
+def _went_on(ledger: Ledger, sealed: Path) -> bool:
+    """Whether the writer ended well, or did more, after it sealed that file."""
     writer = ledger.path.stem
     try:
-        lock = ledger.path.with_name(f".{writer}.lock")
-        return lock.stat().st_size == 0 or lock.with_name(f"{writer}{JOURNAL}").exists()
+        if ledger.path.with_name(f".{writer}.lock").stat().st_size == 0:
+            return True
+        # While a file gets its name, it has two.
+        return not ledger.path.with_name(f"{writer}{JOURNAL}").samefile(sealed)
+    except FileNotFoundError:
+        return False
     except OSError:
         return True

@@ -96,19 +96,18 @@ class _Verification:
             # names of sealed files, manifests.
             writers = self._writers()
             for writer in writers:
-                for suffix in SUFFIXES:
-                    self._witnesses.found(self._directory / f"{writer}{suffix}")
-            journals = {writer: self._journal(writer, stack) for writer in writers}
+                self._add_checkpoints(writer)
+            self._journals = {writer: self._journal(writer, stack) for writer in writers}
             self._listing = Listing(self._directory)
             for writer in writers:
                 self._add_ledger(writer)
-            self._find_unlisted(journals)
+            self._find_unlisted(stack)
             chosen = [self._chosen()] if self._only is not None else sorted(self._ledgers)
             if not (chosen or self._listing.paths or self._witnesses.sizes()):
                 msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
                 raise ArchiveError(msg)
             known: list[Statement] = []
-            reports = [self._check(writer, journals.get(writer), known) for writer in chosen]
+            reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
         return VerifyReport(
             path=str(self._path),
@@ -125,6 +124,10 @@ class _Verification:
         found = [path for suffix in suffixes for path in self._directory.glob(f"*{suffix}")]
         return sorted({path.stem for path in found})
 
+    def _add_checkpoints(self, writer: str) -> None:
+        for suffix in SUFFIXES:
+            self._witnesses.found(self._directory / f"{writer}{suffix}")
+
     def _journal(self, writer: str, stack: ExitStack) -> BinaryIO | None:
         """A writer's journal, opened: it may become a sealed file any moment."""
         try:
@@ -140,12 +143,19 @@ class _Verification:
         path = self._directory / f"{writer}{MANIFEST}"
         self._ledgers[writer] = Ledger(path, self._findings, self._witnesses.sizes())
 
-    def _find_unlisted(self, journals: dict[str, BinaryIO | None]) -> None:
+    def _add_writer(self, writer: str, stack: ExitStack) -> None:
+        """One of whom there was only a sealed file: it may have been its first this moment."""
+        self._add_checkpoints(writer)
+        self._journals[writer] = self._journal(writer, stack)
+        self._add_ledger(writer)
+
+    def _find_unlisted(self, stack: ExitStack) -> None:
         """Sealed files that are in no manifest, and what they say of themselves."""
         ledgers = list(self._ledgers.values())
         listed = {name for ledger in ledgers for name in ledger.names}
         deleted = {s.record.file: s.record.root for x in ledgers for s in x.seals if s.deletion}
-        open_now = [os.fstat(file.fileno()) for file in journals.values() if file is not None]
+        journals = [file for file in self._journals.values() if file is not None]
+        open_now = [os.fstat(file.fileno()) for file in journals]
         for name, path in self._listing.paths.items():
             if name in listed:
                 continue
@@ -161,12 +171,14 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._listing.remains[name] = closing.root
                 continue
-            self._listing.unlisted[name] = closing
             if closing is not None and closing.trail not in self._ledgers:
                 if Path(closing.trail).name != closing.trail:
-                    self._listing.unlisted[name] = None  # no name of a writer
+                    closing = None  # no name of a writer
                 elif self._only is None:
-                    self._add_ledger(closing.trail)
+                    self._add_writer(closing.trail, stack)
+                    listed |= self._ledgers[closing.trail].names.keys()
+            if name not in listed:
+                self._listing.unlisted[name] = closing
 
     def _chosen(self) -> str:
         """The writer of the one file that is asked for."""
@@ -204,18 +216,23 @@ class _Verification:
 
     # --- its parts -------------------------------------------------------------------------
 
-    def _check(self, writer: str, journal: BinaryIO | None, known: list[Statement]) -> WriterReport:
+    def _check(self, writer: str, known: list[Statement]) -> WriterReport:
         ledger = self._ledgers[writer]
         statements = self._witnesses.about(writer, ledger.id)
         known += statements
         asked = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, ledger, self._listing, self._findings, asked)
         check = WriterCheck(ledger, segments, statements, self._findings, self._progress, asked)
-        report = check.run(journal)
+        report = check.run(self._journals.get(writer))
         report.unfinished_seal = unfinished
         if self._keys and ledger.seals and not any(s.proves for s in statements):
-            words = "no checkpoint of it is signed by " + " or ".join(k.name for k in self._keys)
-            self._findings.add(ledger.name, None, "wrong_key", words)
+            self._add_checkpoints(writer)  # the first is made after the first seal
+            late = self._witnesses.about(writer, ledger.id)
+            known += late
+            if not any(statement.proves for statement in late):
+                names = " or ".join(key.name for key in self._keys)
+                words = f"no checkpoint of it is signed by {names}"
+                self._findings.add(ledger.name, None, "wrong_key", words)
         return report
 
     def _judge_strangers(self, known: list[Statement]) -> None:

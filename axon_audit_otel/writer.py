@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .attest import Attestation, deletions, moment
 from .chain import ANY, Chain, outside
-from .files import JOURNAL, ZST, open_events_file
+from .files import JOURNAL, ZST, open_events_file, sealed_name
 from .ledger import Ledger, Line, Seal
 from .manifest import SealRecord
 from .scan import Closing, Content, Witnessed, first_number, parse_closing, scan
@@ -123,7 +124,7 @@ class WriterCheck:
                 self._pass_over(seal, path is None)
             return
         if record is None and self._asked is not None:
-            self._chain.jump((segment.first or first_number(path)) - 1, ANY)
+            self._chain.jump((segment.first or _first_number(path)) - 1, ANY)
         content = Content()
         try:
             with open_events_file(path) as file:
@@ -277,10 +278,8 @@ class WriterCheck:
     # --- the journal -------------------------------------------------------------------------
 
     def _check_journal(self, file: BinaryIO) -> None:
-        status = os.fstat(file.fileno())
-        paths = [segment.path for segment in self._segments if segment.path is not None]
-        if status.st_nlink == 0 or any(_is_same(path, status) for path in paths):
-            return  # it was sealed since it was opened
+        if self._was_sealed(file):
+            return
         name, content = self._journal_name, Content()
         try:
             self._read(file, name, content, self._progress)
@@ -300,6 +299,17 @@ class WriterCheck:
         self._chain.leave()
         self._report.unsealed_events = content.events
         self._report.torn_bytes = content.torn
+
+    def _was_sealed(self, file: BinaryIO) -> bool:
+        """Whether a journal has become one of the files that were read, since it was opened."""
+        status = os.fstat(file.fileno())
+        if any(_is_same(segment.path, status) for segment in self._segments):
+            return True
+        if os.fstat(file.fileno()).st_nlink:
+            return False
+        first = first_number(file)  # compressed, or deleted
+        file.seek(0)
+        return first <= self._chain.sequence
 
     # --- in the end --------------------------------------------------------------------------
 
@@ -334,8 +344,20 @@ def _describes(closing: Closing, content: Content) -> bool:
     )
 
 
-def _is_same(path: Path, status: os.stat_result) -> bool:
+def _first_number(path: Path) -> int:
     try:
-        return os.path.samestat(path.stat(), status)
+        with open_events_file(path) as file:
+            return first_number(file)
     except OSError:
+        return 1
+
+
+def _is_same(path: Path | None, status: os.stat_result) -> bool:
+    """Whether that is the file at *path*, or the one whose compressed form that is."""
+    if path is None:
         return False
+    for name in {path, path.with_name(sealed_name(path))}:
+        with suppress(OSError):
+            if os.path.samestat(name.stat(), status):
+                return True
+    return False

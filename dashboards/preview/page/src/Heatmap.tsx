@@ -6,7 +6,7 @@ import { useMemo } from 'react';
 import type uPlot from 'uplot';
 
 import { drawExemplars } from './Exemplars';
-import type { Options, VisualizationProps } from './Visualization';
+import type { Options, VisualizationProps } from './visualizationProps';
 
 const legendHeight = 22;
 

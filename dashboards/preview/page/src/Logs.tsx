@@ -1,7 +1,7 @@
 import { dateTimeFormat } from '@grafana/data';
 import { useTheme2 } from '@grafana/ui';
 
-import type { Options, VisualizationProps } from './Visualization';
+import type { Options, VisualizationProps } from './visualizationProps';
 
 const colorOfLevel: Record<string, string> = {
   error: 'red',

@@ -7,7 +7,6 @@ import {
   type DisplayValueAlignmentFactors,
   type FieldDisplay,
 } from '@grafana/data';
-import type { Panel } from '@grafana/schema';
 import {
   BarGauge,
   BigValue,
@@ -19,20 +18,11 @@ import {
 import { TableNG } from '@grafana/ui/unstable';
 import type { JSX, ReactNode } from 'react';
 
-import type { PanelFrames } from './data';
 import { Exemplars } from './Exemplars';
 import { Gauge } from './Gauge';
 import { Heatmap } from './Heatmap';
 import { Logs } from './Logs';
-import type { Settings } from './settings';
-
-export interface VisualizationProps {
-  panel: Panel;
-  data: PanelFrames;
-  settings: Settings;
-  width: number;
-  height: number;
-}
+import type { Options, VisualizationProps } from './visualizationProps';
 
 /** By panel type; gauge, heatmap and logs are not in Grafana's packages and are drawn here. */
 export const visualizations: Record<string, (props: VisualizationProps) => ReactNode> = {
@@ -45,9 +35,6 @@ export const visualizations: Record<string, (props: VisualizationProps) => React
   logs: Logs,
   text: TextPanel,
 };
-
-// The schema of a dashboard leaves the options of a panel type open.
-export type Options = Record<string, any>;
 
 function TimeSeriesPanel({ panel, data, settings, width, height }: VisualizationProps) {
   const options: Options = panel.options ?? {};

@@ -181,9 +181,9 @@ def _went_on(ledger: Ledger, sealed: Path) -> bool:
     try:
         if ledger.path.with_name(f".{writer}.lock").stat().st_size == 0:
             return True
-        # While a file gets its name, it has two.
+    except OSError:
+        return True
+    try:  # while a file gets its name, it has two
         return not ledger.path.with_name(f"{writer}{JOURNAL}").samefile(sealed)
     except FileNotFoundError:
         return False
-    except OSError:
-        return True

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from .checkpoint import SigningKey
+from .cli_record import check_signing, record, signing_option
 from .hold import holds, place_hold, release_hold
 from .render import plain
 
@@ -18,21 +20,35 @@ __all__ = ["hold"]
 @click.option("--reason", metavar="TEXT", help="Place a hold, and why.")
 @click.option("--release", is_flag=True, help="Take the hold away.")
 @click.option("--name", default="legal", show_default=True, help="Which hold, of several.")
+@signing_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def hold(path: Path, reason: str | None, release: bool, name: str, as_json: bool) -> None:
+def hold(
+    path: Path,
+    reason: str | None,
+    release: bool,
+    name: str,
+    signing_key: SigningKey | None,
+    as_json: bool,
+) -> None:
     """Stop retention from deleting anything (a legal hold).
 
     While PATH, a directory of audit files, has a hold, nothing in it is deleted, whatever
-    the applications' retention says. Without --reason or --release: list the holds.
+    the applications' retention says. Who placed or released it, and why, is recorded there.
+    Without --reason or --release: list the holds.
     """
     if reason is not None and release:
         raise click.UsageError("--reason places a hold, --release takes it away: which?")
     if reason is not None and not reason.strip():
         raise click.BadParameter("a hold needs one", param_hint="--reason")
+    if reason is not None or release:
+        check_signing(path, signing_key)
     if reason is not None:
         place_hold(path, reason, name)
+        facts = {"state": "placed", "reason": reason.strip()}
+        record(path, "hold", signing_key, record="hold", hold=name, **facts)
     elif release:
         release_hold(path, name)
+        record(path, "hold", signing_key, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode({"held": bool(there), "holds": there})))

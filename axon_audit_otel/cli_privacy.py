@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 import msgspec
-from prometheus_client import CollectorRegistry
 
+from .checkpoint import SigningKey
+from .cli_record import check_signing, recorder, signing_option
 from .config import Settings, parse_keys, parse_secret
 from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
 from .event import AuditEvent
@@ -102,9 +103,15 @@ def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[
 @click.argument("path", type=click.Path(path_type=Path, file_okay=False))
 @keys_option
 @secret_option
+@signing_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def erase(
-    user: str, path: Path, keys: Path | None, pseudonyms: Pseudonyms | None, as_json: bool
+    user: str,
+    path: Path,
+    keys: Path | None,
+    pseudonyms: Pseudonyms | None,
+    signing_key: SigningKey | None,
+    as_json: bool,
 ) -> None:
     """Make a user's personal data unreadable, for ever.
 
@@ -120,7 +127,10 @@ def erase(
     erasure = Erasure.for_reading(path, place)
     done = any(erasure.keys.knows(identifier(form)) for form in forms)
     if done:
-        _erase(user, path, place, pseudonyms)
+        check_signing(path, signing_key)
+        settings = {"erasable": place, "pseudonymize": pseudonyms}
+        with recorder(path, "erasure", signing_key, **settings) as audit:
+            audit.erase_user(user)
     clear = _is_in_clear(path, user, pseudonyms)
     if as_json:
         click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))
@@ -134,19 +144,6 @@ def erase(
         if pseudonyms is None:
             msg += " by that id (if it was with a pseudonym: --pseudonymize)"
         raise click.ClickException(msg)
-
-
-def _erase(user: str, path: Path, place: Path, pseudonyms: Pseudonyms | None) -> None:
-    from .logger import AuditLogger  # takes its time
-
-    with AuditLogger(
-        name="erasure",
-        auto_export_path=path,
-        erasable=place,
-        pseudonymize=pseudonyms,
-        registry=CollectorRegistry(),
-    ) as audit:
-        audit.erase_user(user)
 
 
 def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None) -> bool:

@@ -108,7 +108,7 @@ def _one_of(*names: str) -> Callable[[Any], str]:
     return parse
 
 
-def _signing_key(value: Any) -> SigningKey:
+def parse_signing_key(value: Any) -> SigningKey:
     if isinstance(value, SigningKey):
         return value
     if isinstance(value, str) and value.startswith("PRIVATE+KEY+"):
@@ -253,7 +253,7 @@ class Settings:
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
     signing_key: SigningKey | None = _setting(
-        None, _signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
+        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
     )
     checkpoint_to: Any = _setting(
         None, _sink, "a second place for checkpoints: a file, or a function of the note"

@@ -426,6 +426,21 @@ class TestProcesses:
         audit.close()
         assert verify(archive).ok
 
+    async def test_signed(self, make_audit: Make, cli: Cli, archive: Path, tmp_path: Path) -> None:
+        """Where checkpoints are signed, so must be the record of an erasure: without a key,
+        nothing is erased; with one of its own, `verify` finds nothing."""
+        ours, theirs = new_key("application"), new_key("officer")
+        audit = make_audit(auto_export_path=archive, erasable=True, signing_key=ours)
+        await three(audit)
+        audit.close()
+        assert "--signing-key" in cli("erase", ALICE, archive, code=2).stderr
+        assert audit.query_events(user_id=ALICE, archived=True)
+        key = tmp_path / "officer.key"
+        key.write_text(str(theirs))
+        cli("erase", ALICE, archive, "--signing-key", key)
+        assert audit.query_events(user_id=ALICE, archived=True) == []
+        assert verify(archive, [ours.verifying, theirs.verifying]).ok
+
     def test_unfinished(self, run_script: Callable[..., str], archive: Path) -> None:
         """Of an operation that its process did not survive, the next start names the user to
         whoever has the keys, until the user is erased."""

@@ -35,7 +35,7 @@ LAYERS = [
     {"__init__"},
     {"scenario", "render"},
     {"report"},
-    {"cli_ship"},
+    {"cli_record", "cli_ship"},
     {"demo", "cli_hold", "cli_privacy", "cli_proof"},
     {"cli_alerts", "cli_filters"},
     {"cli"},

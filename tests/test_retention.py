@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import events_in, only, sealed_files, until
+from conftest import archived, events_in, only, sealed_files, until
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.checkpoint import new_key
@@ -30,6 +30,7 @@ DaysAgo = Callable[[float], Any]
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)
+_IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 @pytest.fixture(name="days_ago")
@@ -365,7 +366,7 @@ class TestHold:
             with days_ago(days):
                 await _file(program.audit, 5)
         program.restart(**options)
-        assert len(_files(tmp_path)) == 3
+        assert len(_files(tmp_path)) == 4  # one of them tells of the hold
         assert _deletions(tmp_path) == []
         cli("hold", tmp_path, "--release")
         program.restart(**options)
@@ -380,16 +381,56 @@ class TestHold:
         assert len(_files(tmp_path)) == 1
         (tmp_path / "mine.hold").touch()
         cli("hold", tmp_path, "--reason", "Roe v. Acme", "--name", "roe")
-        for count in (2, 3):
+        for count in (3, 4):  # one of them tells of the hold
             await _file(audit)
             assert len(_files(tmp_path)) == count
         cli("hold", tmp_path, "--release", "--name", "mine")
         await _file(audit)
-        assert len(_files(tmp_path)) == 4
+        assert len(_files(tmp_path)) == 6
         cli("hold", tmp_path, "--release", "--name", "roe")
         await _file(audit)
         assert len(_files(tmp_path)) == 1
         assert verify(tmp_path).ok
+
+    def test_on_the_record(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli) -> None:
+        """Who placed it, why, and who released it is an event each, in a trail of its own."""
+        monkeypatch.setenv("SUDO_USER", "mallory")
+        cli("hold", tmp_path, "--reason", "Doe v. Acme")
+        cli("hold", tmp_path, "--release")
+        placed, released = archived(tmp_path)
+        assert (placed.operation, placed.user_id) == ("AUDIT", "mallory")
+        facts = {"record": "hold", "hold": "legal", "state": "placed", "reason": "Doe v. Acme"}
+        assert placed.metadata == facts
+        assert released.metadata == {"record": "hold", "hold": "legal", "state": "released"}
+        assert verify(tmp_path).ok
+
+    async def test_signed(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
+        """Where checkpoints are signed, so must be the record of a hold: without a key, none is
+        placed; with one of its own, `verify` finds nothing."""
+        ours, theirs = new_key("application"), new_key("counsel")
+        archive, key = tmp_path / "archive", tmp_path / "counsel.key"
+        key.write_text(str(theirs))
+        with make_audit(auto_export_path=archive, signing_key=ours) as audit:
+            await _file(audit)
+        before = sorted(archive.iterdir())
+        assert "--signing-key" in cli("hold", archive, "--reason", "Doe", code=2).stderr
+        assert sorted(archive.iterdir()) == before
+        cli("hold", archive, "--reason", "Doe", "--signing-key", key)
+        assert verify(archive, [ours.verifying, theirs.verifying]).ok
+
+    @pytest.mark.skipif(not _IS_ROOT, reason="only root can give a file away")
+    def test_placed_by_root(self, tmp_path: Path, cli: Cli) -> None:
+        """What root writes belongs to the owner of the directory, except what others share."""
+        other = tmp_path / "other"
+        other.touch()
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        os.link(other, archive / "link")
+        os.chown(archive, 65534, 65534)
+        cli("hold", archive, "--reason", "Doe v. Acme")
+        names = {path.name for path in archive.iterdir() if path.stat().st_uid == 65534}
+        assert names == {path.name for path in archive.iterdir()} - {"link"}
+        assert other.stat().st_uid == 0
 
     def test_listed(self, tmp_path: Path, cli: Cli) -> None:
         """Each hold is listed with its reason, and when and by whom it was placed; --json too."""

@@ -32,8 +32,8 @@ MODULES = {
     "shipping": "ship feed cursor delivery resource otlp otlp_client otlp_json replay arrival"
     " sequence",
     "watching": "monitor rules detect recall",
-    "for people": "pipeline cli cli_alerts cli_filters cli_hold cli_privacy cli_proof cli_ship"
-    " render demo scenario",
+    "for people": "pipeline cli cli_alerts cli_filters cli_hold cli_privacy cli_proof"
+    " cli_record cli_ship render demo scenario",
 }
 
 #: Public methods of the SDK that are not audited, and why.

@@ -1,0 +1,120 @@
+"""What the command line records in an archive itself: who erased, held, or released what."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any
+
+import click
+from prometheus_client import CollectorRegistry
+
+from .checkpoint import SigningKey
+from .config import Settings, parse_signing_key
+from .event import draft
+from .files import CLOEXEC
+from .witness import SUFFIXES
+
+if TYPE_CHECKING:
+    from .logger import AuditLogger
+
+__all__ = ["check_signing", "record", "recorder", "signing_option"]
+
+
+def _key(_ctx: Any, _param: Any, value: str | None) -> SigningKey | None:
+    try:
+        return parse_signing_key(value) if value else None
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from None
+
+
+#: The key that signs for what the command records.
+signing_option = click.option(
+    "--signing-key",
+    metavar="FILE",
+    envvar=Settings.variable("signing_key"),
+    callback=_key,
+    help="Private key that signs for the record of it; needed where checkpoints are signed.",
+)
+
+
+def check_signing(directory: Path, key: SigningKey | None) -> None:
+    """Refuse to record unsigned what stands beside signed checkpoints.
+
+    Raises:
+        click.UsageError: If *key* is missing: `verify` with a key would find a trail that
+            nobody signed.
+    """
+    if key is None and any(map(_is_signed, directory.glob(f"*{SUFFIXES[0]}"))):
+        msg = f"checkpoints in {str(directory)!r} are signed, and so must be what this records"
+        raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
+
+
+def _is_signed(checkpoint: Path) -> bool:
+    with suppress(OSError):
+        return "\n\n\u2014 " in checkpoint.read_text(encoding="utf-8", errors="replace")
+    return False
+
+
+@contextmanager
+def recorder(
+    directory: Path, name: str, key: SigningKey | None, **settings: Any
+) -> Iterator[AuditLogger]:
+    """A logger whose trail in *directory* is the command's own.
+
+    What root writes there is given to the owner of the directory, in that of the keys as well:
+    the application could not read it otherwise.
+    """
+    from .logger import AuditLogger  # takes its time
+
+    options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
+    try:
+        with AuditLogger(name=name, auto_export_path=directory, **options) as audit:
+            yield audit
+    finally:
+        for place in (directory, settings.get("erasable")):
+            if isinstance(place, Path):
+                _give_to_owner(place)
+
+
+def record(directory: Path, name: str, key: SigningKey | None, **facts: Any) -> None:
+    """Record what was done, and which user of the machine did it.
+
+    Raises:
+        click.ClickException: If it could not be recorded.
+    """
+    user = _user()
+    with recorder(directory, name, key) as audit:
+        trail = audit.trail
+        if trail.pseudonyms is not None and user is not None:
+            user = trail.pseudonyms.user(user)
+        audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
+        if not trail.is_kept:
+            raise click.ClickException(f"it is done, but not recorded: {trail.why}")
+
+
+def _user() -> str | None:
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user without a name
+        return None
+
+
+def _give_to_owner(directory: Path) -> None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    owner = directory.stat()
+    for path in directory.iterdir() if owner.st_uid != 0 else ():
+        with suppress(OSError):
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | CLOEXEC)
+            try:
+                status = os.fstat(file)
+                # A second name may be that of somebody else's file.
+                if S_ISREG(status.st_mode) and (status.st_uid, status.st_nlink) == (0, 1):
+                    os.fchown(file, owner.st_uid, owner.st_gid)
+            finally:
+                os.close(file)

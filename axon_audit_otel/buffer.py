@@ -154,7 +154,7 @@ class Buffer:
     def _line(self, number: int) -> bytes:
         slot = (number - self._origin) % self.capacity
         previous = self._previous[32 * slot : 32 * slot + 32]
-        return place(self._payloads[slot], number, None if previous == _NONE else previous.hex())
+        return place(self._payloads[slot], number, previous.hex() if any(previous) else None)
 
     def candidates(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
@@ -244,8 +244,8 @@ def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
     """*payload*, a draft's JSON without its last brace, with its place in a trail: the final
     bytes of an event."""
     if previous_hash is None:
-        return b'%b,"sequence":%d}' % (payload, sequence)
-    return b'%b,"sequence":%d,"previous_hash":"%b"}' % (payload, sequence, previous_hash.encode())
+        return payload + f',"sequence":{sequence}}}'.encode()
+    return payload + f',"sequence":{sequence},"previous_hash":"{previous_hash}"}}'.encode()
 
 
 def encode(event: AuditEvent) -> bytes:
@@ -273,6 +273,14 @@ def decode(line: bytes) -> AuditEvent:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         msg = f"not an audit event: {exc} in {line[:80]!r}"
         raise InvalidEventError(msg) from exc
+
+
+def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
+    """The events in *lines*, in one go; raises as `decode` does."""
+    try:
+        return _decoder.decode_lines(b"\n".join(lines))
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise InvalidEventError(f"not audit events: {exc}") from exc
 
 
 # --- time --------------------------------------------------------------------------------

@@ -108,32 +108,37 @@ class Query:
             if value is not None
         }
 
-    def matches(self, event: AuditEvent) -> bool:
-        """Whether *event* passes every filter (times include both ends)."""
-        for name, values in self.keys.items():
-            if getattr(event, name) not in values:
-                return False
-        if self.entry_ids is not None and self.entry_ids.isdisjoint(event.entry_ids):
-            return False
-        if self.start_us is None and self.end_us is None:
-            return True
-        moment = to_microseconds(event.timestamp)
-        return (self.start_us is None or self.start_us <= moment) and (
-            self.end_us is None or moment <= self.end_us
-        )
+    def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
+        """Those of *events* that pass every filter (times include both ends), in their order.
 
-    def select(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
-        """Those of *events* that match, in their order, up to `limit`."""
-        left = self.limit
-        if left == 0:
-            return
-        for event in events:
-            if self.matches(event):
-                yield event
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        return
+        `limit` is not looked at.
+        """
+        for name, values in self.keys.items():
+            events = _having(events, name, values)
+        if self.entry_ids is not None:
+            events = _touching(events, self.entry_ids)
+        if self.start_us is not None or self.end_us is not None:
+            events = _within(events, self.start_us, self.end_us)
+        return iter(events)
+
+
+def _having(
+    events: Iterable[AuditEvent], name: str, values: tuple[str, ...]
+) -> Iterator[AuditEvent]:
+    return (event for event in events if getattr(event, name) in values)
+
+
+def _touching(events: Iterable[AuditEvent], ids: frozenset[str]) -> Iterator[AuditEvent]:
+    return (event for event in events if not ids.isdisjoint(event.entry_ids))
+
+
+def _within(
+    events: Iterable[AuditEvent], start: int | None, end: int | None
+) -> Iterator[AuditEvent]:
+    for event in events:
+        moment = to_microseconds(event.timestamp)
+        if (start is None or start <= moment) and (end is None or moment <= end):
+            yield event
 
 
 def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | None:

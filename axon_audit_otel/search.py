@@ -313,12 +313,9 @@ def _events(file: _File, query: Query, sieve: Sieve, newest: bool) -> Iterator[A
                 opened.seek(0)
             head = opened.readline()
             if head == HEAD:
-                for line in _lines(opened, sieve, newest):
-                    event = decode(line)
-                    if query.matches(event):
-                        yield event
+                yield from query.passing(map(decode, _lines(opened, sieve, newest)))
             elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
-                found = filter(query.matches, read_events(file.path))
+                found = query.passing(read_events(file.path))
                 yield from sorted(found, key=_age, reverse=newest)
     except FileNotFoundError:
         return  # deleted since it was listed

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod, ref
@@ -36,7 +36,7 @@ _logger = logging.getLogger("axon_audit_otel")
 
 _OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
-_READ_AT_ONCE = 256  # events taken from the buffer under one lock
+_FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
 
 
 class Trail:
@@ -508,7 +508,8 @@ class Trail:
             numbers = self._buffer.candidates(
                 query.keys, query.entry_ids, query.start_us, query.end_us
             )
-        return query.select(map(_event.decode, self._lines(numbers)))
+        events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
+        return islice(query.passing(events), query.limit)
 
     def search_all(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
@@ -542,17 +543,19 @@ class Trail:
                 if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
                     before = self._buffer.first
                     break
-        recent = filter(query.matches, map(_event.decode, lines))
+        recent = query.passing(map(_event.decode, lines))
         return search(directory, query, recent=recent, writer=writer, before=before)
 
     def lines(self) -> Iterator[bytes]:
         """Every event in memory as its bytes, oldest first."""
         with self._lock:
             numbers = iter(range(self._buffer.first, self._buffer.next))
-        return self._lines(numbers)
+        return chain.from_iterable(self._chunks(numbers))
 
-    def _lines(self, numbers: Iterator[int]) -> Iterator[bytes]:
-        while chunk := list(islice(numbers, _READ_AT_ONCE)):
+    def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:
+        count = _FEW  # whoever asks for the newest event does not wait for many
+        while chunk := list(islice(numbers, count)):
             with self._lock:
                 lines = self._buffer.lines(chunk)
-            yield from lines
+            yield lines
+            count = min(2 * count, _READ_AT_ONCE)

@@ -376,8 +376,9 @@ class TestDownstream:
         self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, count: int
     ) -> None:
         """Limits on attributes change neither the event nor the record's body."""
-        monkeypatch.setenv("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", str(count))
-        monkeypatch.setenv("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "2")
+        for of in ("", "LOGRECORD_"):  # the first for OpenTelemetry before 1.44
+            monkeypatch.setenv(f"OTEL_{of}ATTRIBUTE_COUNT_LIMIT", str(count))
+            monkeypatch.setenv(f"OTEL_{of}ATTRIBUTE_VALUE_LENGTH_LIMIT", "2")
         provider, exporter = LoggerProvider(shutdown_on_exit=False), *_exporters(1)
         provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
         audit = make_audit(logger_provider=provider)

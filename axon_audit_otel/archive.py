@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -406,6 +407,8 @@ class Archive:
             with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
                 status = path.stat()
                 if path.name in self._manifest.seals or status.st_mtime < since - 2:
+                    continue
+                if not stat.S_ISREG(status.st_mode):
                     continue
                 with path.open("rb") as file:
                     file.seek(max(0, status.st_size - 1024))

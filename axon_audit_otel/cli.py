@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from collections import deque
@@ -22,7 +24,7 @@ from .cli_privacy import erase, found, keys_option, pseudonym, readable, reader,
 from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
 from .erasure import Erasure
-from .errors import AxonAuditError
+from .errors import AxonAuditError, shown
 from .event import AuditEvent
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
@@ -51,6 +53,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except AxonAuditError as exc:
             raise click.ClickException(str(exc)) from exc
+        except OSError as exc:
+            if exc.errno == errno.EPIPE:  # `| head`: click's business
+                raise
+            place = f" {shown(exc.filename)}" if exc.filename else ""
+            raise click.ClickException(f"cannot use{place}: {exc.strerror or exc}") from exc
 
 
 @click.group(
@@ -260,7 +267,7 @@ def demo(
 def _check_target(out: Path, path: Path, force: bool) -> None:
     """Nothing is overwritten unasked, and never what is read."""
     target, name = out.resolve(), repr(str(out))
-    if target in {file.resolve() for file in files_of(path)}:
+    if str(target) in {os.path.realpath(file) for file in files_of(path)}:
         raise click.ClickException(f"{name} is one of the files to be read")
     if target.parent == path.resolve() and target.match("audit_*.json*"):
         raise click.ClickException(f"{name} would become part of {str(path)!r}: use another name")

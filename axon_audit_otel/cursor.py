@@ -20,6 +20,7 @@ import msgspec
 from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+from .reading import DECODE_ERRORS, open_regular
 
 try:
     import fcntl
@@ -152,7 +153,7 @@ class Cursor:
         """Open the file that the next event is in; False if there is none yet."""
         journal = self._directory / f"{self._writer}{JOURNAL}"
         try:  # before the manifest: what is sealed meanwhile is in this as well
-            file: BinaryIO | None = journal.open("rb")
+            file: BinaryIO | None = open_regular(journal)
         except FileNotFoundError:
             file = None
         try:
@@ -221,7 +222,7 @@ def newest(directory: Path, writer: str) -> int:
         for _, record in read_manifest(directory / f"{writer}{MANIFEST}"):
             if isinstance(record, SealRecord):
                 number = record.last_sequence
-    with suppress(OSError), (directory / f"{writer}{JOURNAL}").open("rb") as file:
+    with suppress(OSError), open_regular(directory / f"{writer}{JOURNAL}") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         for line in file:
             if found := _PLACE.search(line):
@@ -251,9 +252,9 @@ def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
     `Receipts`.
     """
     try:
-        with open(directory / f"{writer}{SHIPPED}", "rb") as file:
+        with open_regular(directory / f"{writer}{SHIPPED}") as file:
             state = _state_in(file.read(_SIZE))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *DECODE_ERRORS):
         return 0, ""
     return state.acknowledged, state.trail
 
@@ -281,7 +282,7 @@ class Receipts:
         self._path = directory / f"{writer}{SHIPPED}"
         self._file = _locked(self._path)
         state = _State()
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, OSError):
+        with suppress(OSError, *DECODE_ERRORS):
             state = _state_in(os.pread(self._file, _SIZE, 0))
         same = not state.stream or state.stream == stream
         self.number = state.acknowledged if same else 0

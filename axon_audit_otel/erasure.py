@@ -33,6 +33,7 @@ from .event import AuditEvent, Draft, OperationType, draft, encode
 from .keyring import PREFIX, Keyring, User, name_of
 from .merkle import leaf_hash
 from .query import Query
+from .reading import DECODE_ERRORS
 
 __all__ = ["Erasure", "decrypted", "keyring_of", "keys_of", "recorded"]
 
@@ -386,5 +387,5 @@ def _opened(box: str, users: list[User], event_id: str) -> dict[str, Any]:
         data = base64.b64decode(box)
         text = _cipher(users).decrypt(data[:_NONCE], data[_NONCE:], event_id.encode())
         return msgspec.structs.asdict(_box_in(text))
-    except (InvalidTag, ValueError, msgspec.DecodeError):  # not what was recorded
+    except (InvalidTag, ValueError, *DECODE_ERRORS):  # not what was recorded
         return {}

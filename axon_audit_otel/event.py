@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanContext
 
 from .errors import InvalidEventError, shown
 from .merkle import leaf_hash
+from .reading import DECODE_ERRORS
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
 
@@ -270,7 +271,7 @@ def decode(line: bytes) -> AuditEvent:
     """
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except DECODE_ERRORS as exc:
         msg = f"not an audit event: {exc} in {line[:80]!r}"
         raise InvalidEventError(msg) from exc
 

@@ -29,6 +29,7 @@ import msgspec
 from . import zstd
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode, format_time
+from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
     "compress",
@@ -238,11 +239,11 @@ def open_events_file(path: Path) -> BinaryIO:
         OSError: If it cannot be read. While reading: if its compression is damaged.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except FileNotFoundError:
         if path.suffix != ".json":
             raise
-        file = path.with_name(path.name + ZST).open("rb")
+        file = open_regular(path.with_name(path.name + ZST))
     try:
         if file.peek(len(zstd.MAGIC)).startswith(zstd.MAGIC):
             return zstd.decompressed(file)
@@ -348,6 +349,6 @@ def _read_whole(path: Path) -> Iterator[AuditEvent]:
             content = msgspec.json.decode(file.read())
         events = content["events"] if isinstance(content, dict) else content
         yield from msgspec.convert(events, list[AuditEvent])
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, UnicodeDecodeError) as exc:
+    except (*DECODE_ERRORS, KeyError) as exc:
         msg = f"no audit events: {exc}"
         raise InvalidEventError(msg) from exc

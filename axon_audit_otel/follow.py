@@ -13,6 +13,7 @@ from typing import BinaryIO
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
+from .reading import open_regular
 
 __all__ = ["Follower", "age", "newest"]
 
@@ -145,7 +146,7 @@ class _Growing:
         self.first = b" "  # the line of its first event, when that has been read
         self._path = path
         # Held open: another file cannot get this inode.
-        self._file: BinaryIO | None = path.open("rb")
+        self._file: BinaryIO | None = open_regular(path)
         status = os.fstat(self._file.fileno())
         self.key = status.st_dev, status.st_ino
         self._lines = 0

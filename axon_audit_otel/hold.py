@@ -15,6 +15,7 @@ from pathlib import Path
 from .errors import ArchiveError
 from .event import format_time
 from .files import write_file
+from .reading import open_regular
 
 __all__ = ["holds", "is_held", "place_hold", "release_hold"]
 
@@ -44,8 +45,8 @@ def holds(directory: Path) -> dict[str, str]:
     reasons = {}
     for path in found:
         reason = ""
-        with suppress(OSError):  # it holds all the same
-            reason = path.read_text(encoding="utf-8", errors="replace").strip()
+        with suppress(OSError), open_regular(path) as file:  # it holds all the same
+            reason = file.read().decode("utf-8", "replace").strip()
         reasons[path.name.removesuffix(_HOLD)] = reason
     return reasons
 

@@ -15,6 +15,7 @@ import msgspec
 
 from .files import CLOEXEC, open_events_file, renewed, sync_directory
 from .manifest import SealRecord
+from .reading import DECODE_ERRORS
 
 __all__ = ["Intents"]
 
@@ -103,7 +104,7 @@ class Intents:
             return []
         intents = {}
         for line in lines:
-            with contextlib.suppress(msgspec.DecodeError, KeyError):  # cut off in the middle
+            with contextlib.suppress(*DECODE_ERRORS, KeyError):  # cut off in the middle
                 intent = msgspec.json.decode(line, type=dict[str, Any])
                 intents[intent["event_id"]] = intent
         oldest = min((intent["time"] for intent in intents.values()), default="")

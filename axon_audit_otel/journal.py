@@ -12,6 +12,7 @@ import msgspec
 
 from .files import CLOEXEC, HEAD
 from .merkle import Tree, leaf_hash
+from .reading import DECODE_ERRORS, open_regular
 
 __all__ = ["Journal", "JournalRemovedError", "load", "set_damage_aside"]
 
@@ -73,7 +74,7 @@ class Journal:
 
 def set_damage_aside(path: Path) -> int:
     """Move the lines of a journal that can no longer be read into a file beside it."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
         if not damaged:
             return 0
@@ -93,7 +94,7 @@ def _is_readable(line: bytes) -> bool:
         return True
     try:
         _place_of(line[1:-1])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return False
     return True
 
@@ -102,7 +103,7 @@ def load(path: Path) -> tuple[Journal, bool]:
     """A journal that was left behind, without a torn last line; and whether it is closed."""
     journal = Journal(path, os.open(path, os.O_RDWR | os.O_APPEND | CLOEXEC))
     closed = False
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 break

@@ -9,6 +9,7 @@ import msgspec
 
 from .manifest import DeleteRecord, Record, SealRecord, TrailRecord
 from .merkle import Tree, leaf_hash
+from .reading import DECODE_ERRORS, open_regular
 from .verdict import Findings
 
 __all__ = ["Ledger", "Line", "Seal"]
@@ -36,7 +37,7 @@ class Line:
         self.state = "unknown"
         try:
             self.record: Record | None = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except DECODE_ERRORS:
             self.record = None
         if self.record is None or _encode(self.record) != data:
             self.state = "altered"
@@ -123,7 +124,7 @@ class Ledger:
         if not self.exists:
             return
         tree = Tree()
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             for number, data in enumerate(file, 1):
                 if not data.endswith(b"\n"):
                     self.torn = data
@@ -240,7 +241,7 @@ class Ledger:
     def _now(self, name: str) -> list[Record | None]:
         """The lines about a file."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 return [Line(0, data[:-1]).record for data in file if name.encode() in data]
         except OSError:
             return []

@@ -18,6 +18,7 @@ import msgspec
 
 from .event import format_time
 from .merkle import Tree, leaf_hash
+from .reading import open_regular
 
 __all__ = [
     "DeleteRecord",
@@ -192,10 +193,18 @@ def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield line[:-1], _decode(line)
+                yield line[:-1], _record_in(line)
+
+
+def _record_in(line: bytes) -> Record:
+    try:
+        record: Record = _decode(line)
+        return record
+    except (UnicodeDecodeError, RecursionError) as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 def digest(path: Path) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from . import semconv
 from .errors import InvalidEventError
 from .event import to_microseconds
 from .merkle import leaf_hash
+from .reading import DECODE_ERRORS
 from .record import SEVERITY, add_place, attributes_of
 from .version import __version__
 
@@ -91,7 +92,7 @@ def record_of(line: bytes, source: Source) -> Record:
     """
     try:
         event = _fields_of(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except DECODE_ERRORS as exc:
         msg = f"not an audit event: {exc} in {line[:80]!r}"
         raise InvalidEventError(msg) from exc
     facts: Mapping[str, Any] = event

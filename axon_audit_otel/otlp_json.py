@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from . import semconv
+from .reading import DECODE_ERRORS
 
 __all__ = ["LogRecord", "Requests"]
 
@@ -96,7 +97,6 @@ class _Request(msgspec.Struct, rename="camel"):
 
 
 _request_of = msgspec.json.Decoder(_Request).decode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _begins = re.compile(rb'\{"resource(?:Logs|Spans|Metrics|Profiles)"').finditer
 
 
@@ -139,13 +139,13 @@ class Requests:
             request = _request_of(line)
             self.lines += 1
             return request
-        except _ERRORS:
+        except DECODE_ERRORS:
             pass
         # A writer that was killed in the middle of a line goes on behind it.
         begins = max((found.start() for found in _begins(line)), default=0)
         try:
             whole = _request_of(line[begins:]) if begins else None
-        except _ERRORS:
+        except DECODE_ERRORS:
             whole = None
         if whole is not None or not line.endswith(b"\n"):
             self.torn += 1

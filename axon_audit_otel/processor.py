@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from opentelemetry._logs import LogRecord
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
 
 from . import semconv
 from .errors import AuditConfigError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
+from .reading import DECODE_ERRORS
 from .record import add_place, attributes_of
 from .trail import Trail
 
@@ -109,15 +111,18 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     told: Mapping[str, Any] = event if trail.erasure is None else msgspec.json.decode(event.encoded)
     attributes = attributes_of(told, trail.name)
     add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.stream)
-    limits = log_record.limits
-    most = limits.max_log_record_attributes
-    if limits.max_log_record_attribute_length is None and (most is None or most >= _MANY):
+    most, longest = _limits_of(log_record.limits)
+    if longest is None and (most is None or most >= _MANY):
         record.attributes = attributes  # clean, and few enough: OpenTelemetry need not copy them
     else:
         record.attributes.update(attributes)  # type: ignore[union-attr]
 
 
 _MANY = 32  # more than a record of ours has
+_LIMITS = "max_log_record_attributes", "max_log_record_attribute_length"
+if not hasattr(LogRecordLimits(0, 0), _LIMITS[0]):  # before OpenTelemetry 1.44
+    _LIMITS = "max_attributes", "max_attribute_length"
+_limits_of = attrgetter(*_LIMITS)
 
 
 _BY_GEN_AI_NAME = {
@@ -171,7 +176,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
 def _fields(body: Any) -> dict[str, Any]:
     """The fields that a record's body has: of a mapping, or of its JSON."""
     if isinstance(body, (str, bytes)):
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(*DECODE_ERRORS):
             decoded = msgspec.json.decode(body)
             body = decoded if isinstance(decoded, dict) else body
     if isinstance(body, Mapping):

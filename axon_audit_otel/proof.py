@@ -21,6 +21,7 @@ from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .merkle import inclusion_path, leaf_hash, root_from_path, root_hash
+from .reading import open_regular
 from .witness import SUFFIXES, notes_in
 
 __all__ = ["FORMAT", "prove"]
@@ -195,7 +196,7 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
         file = directory / f"{manifest.writer}{suffix}"
         if not file.exists():
             continue
-        for note in notes_in(file.read_text(encoding="utf-8", errors="replace").splitlines(True)):
+        for note in notes_in(_text(file).splitlines(True)):
             try:
                 checkpoint = Checkpoint.parse(note)
             except InvalidEventError:
@@ -210,6 +211,11 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
         )
         raise ArchiveError(msg)
     return best[1], best[2]
+
+
+def _text(path: Path) -> str:
+    with open_regular(path) as file:
+        return file.read().decode("utf-8", "replace")
 
 
 def _trimmed(text: str) -> str:

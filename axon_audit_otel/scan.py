@@ -12,6 +12,7 @@ import msgspec
 from .chain import Chain, Link
 from .files import HEAD, open_events_file
 from .merkle import Tree
+from .reading import DECODE_ERRORS
 from .verdict import Gap, UncleanEnd
 
 __all__ = ["Closing", "Content", "Witnessed", "closing_of", "first_number", "parse_closing", "scan"]
@@ -46,7 +47,6 @@ class _Own(msgspec.Struct):
 _place_of = msgspec.json.Decoder(_Place).decode
 _own_of = msgspec.json.Decoder(_Own).decode
 _closing_of = msgspec.json.Decoder(Closing).decode
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class Witnessed:
@@ -73,7 +73,7 @@ class Witnessed:
             elif facts.get("record") == "unclean_end":
                 events, torn = int(facts["events"]), int(facts["torn_bytes"])
                 self.unclean_ends.append(UncleanEnd(str(facts["writer"]), events, torn, sequence))
-        except (*_ERRORS, KeyError, ValueError, TypeError):
+        except (*DECODE_ERRORS, KeyError, ValueError, TypeError):
             return  # somebody else's, or of another version
 
 
@@ -132,7 +132,7 @@ def scan(
         try:
             place = _place_of(body)
             sequence = place.sequence
-        except _ERRORS:
+        except DECODE_ERRORS:
             if not line.endswith(b"\n"):
                 content.torn = len(line)
             elif line.startswith(b"],"):
@@ -195,7 +195,7 @@ def first_number(file: BinaryIO) -> int:
     try:
         file.readline()
         return _place_of(file.readline()[1:-1]).sequence
-    except (OSError, *_ERRORS):
+    except (OSError, *DECODE_ERRORS):
         return 1
 
 
@@ -205,6 +205,6 @@ def parse_closing(line: bytes) -> Closing | None:
         return None
     try:
         closing = _closing_of(b"{" + line[2:])
-    except _ERRORS:
+    except DECODE_ERRORS:
         return None
     return closing if b"]," + msgspec.json.encode(closing)[1:] + b"\n" == line else None

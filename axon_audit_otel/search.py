@@ -26,6 +26,7 @@ from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .query import Query
+from .reading import DECODE_ERRORS, open_regular
 from .sieve import Sieve
 
 __all__ = ["search", "search_by_writer"]
@@ -207,7 +208,7 @@ def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
     journals: dict[str, _File] = {}
     for path in sorted(directory.glob(f"*{JOURNAL}")):
         with suppress(FileNotFoundError):
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_regular(path))
             if (first := _first_number(file)) is not None:
                 journals[path.stem] = _File(path, first, opened=file)
     sealed = sealed_in(directory)
@@ -297,7 +298,7 @@ def _closing_of(path: Path) -> _Closing:
             end = (end + block)[-_LAST_LINE:]
     line = end.splitlines()[-1] if end else b""
     if line.startswith(b"],"):
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(*DECODE_ERRORS):
             return _closing_in(b"{" + line[2:])
     return _Closing()
 

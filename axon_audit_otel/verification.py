@@ -18,6 +18,7 @@ from .errors import ArchiveError
 from .files import HEAD, JOURNAL, open_events_file, sealed_name
 from .ledger import Ledger
 from .manifest import MANIFEST
+from .reading import open_regular
 from .scan import closing_of
 from .segments import Listing, segments_of
 from .verdict import Findings, VerifyReport, WriterReport
@@ -131,7 +132,7 @@ class _Verification:
     def _journal(self, writer: str, stack: ExitStack) -> BinaryIO | None:
         """A writer's journal, opened: it may become a sealed file any moment."""
         try:
-            return stack.enter_context((self._directory / f"{writer}{JOURNAL}").open("rb"))
+            return stack.enter_context(open_regular(self._directory / f"{writer}{JOURNAL}"))
         except FileNotFoundError:
             return None
         except OSError as exc:

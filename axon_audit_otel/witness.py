@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
 from .checkpoint import Checkpoint, VerifyingKey
 from .errors import InvalidEventError
+from .reading import open_regular
 from .verdict import Findings
 
 __all__ = ["SUFFIXES", "Statement", "Witnesses", "notes_in"]
@@ -88,8 +90,9 @@ class Witnesses:
         """Take what lies beside the archive."""
         try:
             # A damaged byte is no reason to pass over the other notes.
-            with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-                for note in notes_in(file):
+            with open_regular(path) as file:
+                lines = TextIOWrapper(file, "utf-8", errors="replace", newline="\n")
+                for note in notes_in(lines):
                     try:
                         self._take(Checkpoint.parse(note), note, path.name, False)
                     except InvalidEventError:

@@ -11,7 +11,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "sequence", "units", "verdict", "zstd"},
+    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "zstd"},
     {"resource"},
     {"event", "privacy", "pseudonym", "keyring", "chain", "checkpoint", "otlp_client"},
     {"otlp_json", "record"},

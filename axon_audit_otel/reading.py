@@ -1,0 +1,39 @@
+"""Reading files that may be anybody's: what is no file, and what is no JSON of ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["DECODE_ERRORS", "open_regular"]
+
+#: What decoding raises: no JSON, or of another shape; no UTF-8; nested too deeply.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A FIFO that nobody writes to would let us wait for ever.
+_FLAGS |= getattr(os, "O_NONBLOCK", 0)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """*path* opened for reading.
+
+    Raises:
+        OSError: If that failed, or it is no regular file: a FIFO, a device, a directory.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise

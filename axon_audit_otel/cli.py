@@ -56,8 +56,8 @@ class _Commands(click.Group):
         except OSError as exc:
             if exc.errno == errno.EPIPE:  # `| head`: click's business
                 raise
-            place = f" {shown(exc.filename)}" if exc.filename else ""
-            raise click.ClickException(f"cannot use{place}: {exc.strerror or exc}") from exc
+            place = f": {shown(exc.filename)}" if exc.filename else ""
+            raise click.ClickException(f"{exc.strerror or exc}{place}") from exc
 
 
 @click.group(
@@ -117,7 +117,7 @@ def stats(
     console = _console()
     first, last = local(summary["first_activity"]), local(summary["last_activity"])
     console.print(f"{_events(summary['total_operations'])} from {first} to {last}\n")
-    console.print(statistics(summary), "")
+    console.print(statistics(summary, console.width), "")
     console.print(user_table(summary))
 
 

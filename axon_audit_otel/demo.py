@@ -206,7 +206,7 @@ class _Demo:
         lines.header()
         lines.print(self._audit.query_events(limit=_SHOWN))
         self._title("Statistics")
-        self._console.print(statistics(summary))
+        self._console.print(statistics(summary, self._console.width))
         self._title("Who did how much")
         self._console.print(user_table(summary))
         self._title("Privacy")

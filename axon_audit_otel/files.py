@@ -324,7 +324,7 @@ def read_events(path: Path) -> Iterator[AuditEvent]:
     try:
         yield from _read_file(path)
     except (OSError, InvalidEventError) as exc:
-        msg = f"cannot read {str(path)!r}: {exc}"
+        msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc
 
 

@@ -95,7 +95,7 @@ class Follower:
             except (OSError, InvalidEventError) as exc:
                 if isinstance(exc, ArchiveError):
                     raise
-                msg = f"cannot read {str(path)!r}: {exc}"
+                msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
                 raise ArchiveError(msg) from exc
         return complete
 

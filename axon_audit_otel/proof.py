@@ -21,7 +21,7 @@ from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .merkle import inclusion_path, leaf_hash, root_from_path, root_hash
-from .reading import open_regular
+from .reading import DECODE_ERRORS, open_regular
 from .witness import SUFFIXES, notes_in
 
 __all__ = ["FORMAT", "prove"]
@@ -86,7 +86,7 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
         }
     except InvalidEventError:
         raise
-    except ValueError as exc:  # no UTF-8, no JSON, no hex digits
+    except (ValueError, *DECODE_ERRORS) as exc:  # no UTF-8, no JSON, no hex digits
         raise ArchiveError(_DAMAGED) from exc
     except OSError as exc:
         if isinstance(exc, ArchiveError):

@@ -171,16 +171,22 @@ def _rate(value: float) -> Text:
     return Text(f"{100 * value:.1f} %", style=colour)
 
 
-def statistics(summary: dict[str, Any]) -> Table:
-    """What `report.summarise` counted, by operation; latencies in milliseconds."""
-    names = ("count", "success", "partial", "failed", "p50 ms", "p95 ms", "p99 ms")
+def statistics(summary: dict[str, Any], width: int = 80) -> Table:
+    """What `report.summarise` counted, by operation; latencies in milliseconds.
+
+    Args:
+        summary: That.
+        width: Of the terminal: in a narrow one, p99 alone is better than three cut off.
+    """
+    quantiles = ("p50", "p95", "p99") if width >= 76 else ("p99",)
+    names = ("count", "success", "partial", "failed", *(f"{name} ms" for name in quantiles))
     table = _table("operation", *names, numbers=len(names))
     for name, operation in summary["operations"].items():
         latency = operation["latency_ms"] or {}
         table.add_row(
             Text(name, style="bold"),
             *_counts(operation["count"], operation),
-            *(milliseconds(latency.get(key)) for key in ("p50", "p95", "p99")),
+            *(milliseconds(latency.get(key)) for key in quantiles),
         )
     table.add_section()
     table.add_row("all", *_counts(summary["total_operations"], summary))

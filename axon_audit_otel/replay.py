@@ -163,8 +163,10 @@ class _Replay:
                     sending.append((batch, pool.submit(self._send, batch)))
                 if not sending:
                     break
-                batch, future = sending.popleft()
-                self._settle(writer, feed, batch, future.result())
+                batch, future = sending[0]
+                sent = future.result()
+                sending.popleft()  # now: if that was interrupted, it is waited for below
+                self._settle(writer, feed, batch, sent)
         finally:
             self._stop = True  # those that wait for their next attempt
             for _, future in sending:

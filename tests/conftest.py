@@ -346,15 +346,17 @@ def _cli() -> Callable[..., Result]:
         runner = CliRunner(mix_stderr=False)  # click before 8.2
     except TypeError:
         runner = CliRunner()
-    plain = {"COLUMNS": "80", "FORCE_COLOR": None, "NO_COLOR": None, "TTY_COMPATIBLE": None}
+    plain = {"FORCE_COLOR": None, "NO_COLOR": None, "TTY_COMPATIBLE": None}
 
-    def run(*arguments: object, code: int | None = 0, stdin: str | None = None) -> Result:
+    def run(
+        *arguments: object, code: int | None = 0, stdin: str | None = None, columns: int = 80
+    ) -> Result:
         foreign = {name: None for name in os.environ if name.startswith(_FOREIGN)}
         result = runner.invoke(
             command.load(),
             [str(item) for item in arguments],
             stdin,
-            {**plain, **foreign},
+            {**plain, **foreign, "COLUMNS": str(columns)},
             prog_name="axon-audit",
         )
         if not isinstance(result.exception, SystemExit | None):

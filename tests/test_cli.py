@@ -173,6 +173,11 @@ class TestErrors:
         assert option in self._message(cli(command, trail, *out, option, value, code=2))
         assert not (tmp_path / "out.json").exists()
 
+    def test_what_the_system_refuses(self, cli: Cli, trail: Path) -> None:
+        """An error of the operating system that has no better words."""
+        message = self._message(cli("query", "x" * 5000, code=1))
+        assert message.startswith("Error: File name too long: 'xxx")
+
     def test_start_after_end(self, cli: Cli, trail: Path) -> None:
         """A range that holds no time at all is a mistake, not an empty answer."""
         message = self._message(
@@ -407,6 +412,9 @@ class TestStats:
         assert ["all", "5", "60.0", "%", "1", "1"] in rows
         assert ["alice", "3", "33.3", "%"] in [row[:4] for row in rows]
         assert max(map(len, said.splitlines())) <= 80
+        narrow = cli("stats", trail, columns=60).stdout
+        assert ["STORE", "3", "66.7", "%", "1", "1.50"] in [x.split() for x in narrow.splitlines()]
+        assert max(map(len, narrow.splitlines())) <= 60
 
     def test_many_users(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
         """The table names the busiest and says how many more; JSON has all."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -268,3 +270,21 @@ def test_variables_that_cannot_be_meant(name: str, value: str) -> None:
 def test_secrets_are_not_shown() -> None:
     """Headers often hold a token: an endpoint does not show them."""
     assert "s3cret" not in repr(Endpoint.resolve("http://c", headers={"authorization": "s3cret"}))
+
+
+def test_interrupted(archive: Path, http: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends it, though its patience would last: nothing is tried once more."""
+    monkeypatch.setattr("axon_audit_otel.replay._RETRY_S", (0.01, 0.01))
+    attempts = 0
+
+    def judge(request: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return 503 if attempts < 50 else None
+
+    http.answer = judge
+    with pytest.raises(KeyboardInterrupt):
+        _replay(archive, http, patience=3600)
+    assert attempts < 20

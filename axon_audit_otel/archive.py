@@ -176,9 +176,17 @@ class Archive:
         self._reclaim()
         self.intents.add(intent, running)
 
-    def take_unfinished(self) -> list[dict[str, Any]]:
-        """What was about to be done before a crash, and has no outcome; see `Intents`."""
-        return self.intents.take_unfinished(reversed(self._manifest.seals.values()))
+    def unfinished(self) -> list[dict[str, Any]]:
+        """What was about to be done before a crash, and has no outcome; see `Intents`.
+
+        Raises:
+            ArchiveError: If that cannot be read.
+        """
+        try:
+            return self.intents.unfinished(reversed(self._manifest.seals.values()))
+        except OSError as exc:
+            msg = f"cannot archive to {str(self.directory)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
 
     # --- checkpoints -----------------------------------------------------------------------
 
@@ -228,15 +236,17 @@ class Archive:
 
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
-        for path in sorted(self.directory.glob(f"*{JOURNAL}")):
-            lock = path.with_name(f".{path.stem}{LOCK}")
-            if path.stem == self.writer or not lock.exists():
-                continue
-            with contextlib.suppress(OSError):
-                other = Archive(self.directory, path.stem, exact=True, sync=self._sync)
-                self.recoveries += other.recoveries
-                os.ftruncate(other._lock, 0)
-                other.close()
+        with contextlib.suppress(OSError):  # the next start tries again
+            for path in sorted(self.directory.glob(f"*{JOURNAL}")):
+                if path.stem != self.writer and path.with_name(f".{path.stem}{LOCK}").exists():
+                    self._recover_other(path.stem)
+
+    def _recover_other(self, writer: str) -> None:
+        with contextlib.suppress(OSError):
+            other = Archive(self.directory, writer, exact=True, sync=self._sync)
+            self.recoveries += other.recoveries
+            os.ftruncate(other._lock, 0)
+            other.close()
 
     # --- writing --------------------------------------------------------------------------
 

@@ -22,7 +22,12 @@ __all__ = ["Intents"]
 _KEPT = 65_536  # bytes of the file that are not worth a truncation
 _RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
 _FOR = 64  # for each so many operations that run
-_EVENT_ID = re.compile(rb'^.\{"event_id":"([^"]+)"', re.MULTILINE)
+#: An event's id; of one that tells of an intent without outcome also that one's.
+_EVENT_ID = re.compile(
+    rb'^.\{"event_id":"([^"]+)"(?:,"timestamp":"[^"]*","operation":"AUDIT",'
+    rb'.*"metadata":\{"record":"unfinished","event_id":"([^"]+)")?',
+    re.MULTILINE,
+)
 
 
 class Intents:
@@ -92,11 +97,14 @@ class Intents:
         if self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
             os.ftruncate(self._file, 0)
 
-    def take_unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
-        """The intents of a writer that crashed, as far as no event tells their outcome.
+    def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
+        """The intents of a writer that crashed, as far as no event tells of them.
 
         Args:
             seals: The sealed files of the directory, the newest first.
+
+        Raises:
+            OSError: If they cannot be read.
         """
         try:
             lines = self._path.read_bytes().splitlines()
@@ -115,9 +123,8 @@ class Intents:
                 contextlib.suppress(OSError),  # missing or damaged: for verify to say
                 open_events_file(self._path.with_name(record.file)) as file,
             ):
-                for found in _EVENT_ID.findall(file.read()):
-                    intents.pop(found.decode(), None)
-        self._path.unlink()
+                for outcome, told in _EVENT_ID.findall(file.read()):
+                    intents.pop((told or outcome).decode(), None)
         return list(intents.values())
 
     def duplicate(self) -> int:
@@ -141,5 +148,6 @@ class Intents:
     def close(self) -> None:
         """Let go of the file."""
         if self._file >= 0:
-            os.close(self._file)
+            with contextlib.suppress(OSError):
+                os.close(self._file)
         self._file = -1

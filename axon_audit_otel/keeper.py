@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import ReferenceType
@@ -104,12 +104,13 @@ class Keeper:
         # Numbers that were given without an archive must not be there already.
         disk = self._settings.durability == "disk"
         archive = Archive(self._directory, self._name, fresh=len(buffer) > 0, sync=disk)
-        self.archive = archive
         if len(buffer):
+            self.archive = archive
             return None
+        self.unfinished = archive.unfinished()
         archive.recover_others()
         self.recoveries, archive.recoveries = archive.recoveries, []
-        self.unfinished = archive.take_unfinished()
+        self.archive = archive
         self.archived = archive.last_sequence
         buffer.reset(archive.last_sequence + 1)
         return None if archive.head is None else bytes.fromhex(archive.head)
@@ -133,6 +134,11 @@ class Keeper:
         return self._timed or bool(self._retry_at)
 
     # --- writing ---------------------------------------------------------------------------
+
+    def keeps(self, buffer: Buffer) -> bool:
+        """Whether every event is in a file, or held back as durability="memory" may."""
+        held_back = self._settings.durability == "memory" and not self._broken
+        return held_back or self.archived >= buffer.next - 1
 
     @property
     def waits(self) -> bool:
@@ -309,6 +315,13 @@ class Keeper:
             raise OSError(5, self.why or "the archive is not open")
         archive.intend(intent, len(self._admitted))
         self._admitted.add(event_id)
+
+    def told(self, buffer: Buffer) -> None:
+        """What was unfinished is on the record: before, we may be killed."""
+        if self.unfinished and self.archive is not None and self.archived == buffer.next - 1:
+            with suppress(OSError):
+                self.archive.intents.remove()
+        self.unfinished = []
 
     def done(self, event_id: str) -> None:
         """An admitted operation has ended; without any left, the intents are of no use."""

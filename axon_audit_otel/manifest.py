@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -124,15 +125,15 @@ class Manifest:
         self.seals: dict[str, SealRecord] = {}  # files that are there
         self.last: SealRecord | None = None
         self.id: str | None = None
-        size = 0
+        self._size = 0
         for line, record in read_manifest(path):
             self._count(line, record)
-            size += len(line) + 1
-        if path.exists() and path.stat().st_size > size:
-            os.truncate(path, size)  # a line that was cut off in the middle
+        if path.exists() and path.stat().st_size > self._size:
+            os.truncate(path, self._size)  # a line that was cut off in the middle
 
     def _count(self, line: bytes, record: Record) -> None:
         leaf = leaf_hash(line)
+        self._size += len(line) + 1
         self.tree.add(leaf)
         self.last_hash = leaf.hex()
         if isinstance(record, TrailRecord):
@@ -161,19 +162,18 @@ class Manifest:
         record.previous = self.last_hash
         line = _encode(record)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(self._path, flags, 0o600)
         try:
-            size = os.fstat(file).st_size
-            try:
-                if os.write(file, line + b"\n") != len(line) + 1:
+            with open(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size > self._size:
+                    file.truncate(self._size)  # what a failure left
+                if file.write(line + b"\n") != len(line) + 1:
                     raise OSError(errno.ENOSPC, "no space left for the manifest")
                 if sync:
-                    os.fsync(file)
-            except OSError:
-                os.ftruncate(file, size)
-                raise
-        finally:
-            os.close(file)
+                    os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):  # else the next line does it
+                os.truncate(self._path, self._size)
+            raise
         self._count(line, record)
 
 

@@ -22,7 +22,7 @@ import msgspec
 from .archive import Archive
 from .config import Settings
 from .event import format_time
-from .files import ZST, compress, digest, sealed_in
+from .files import JOURNAL, ZST, compress, digest, sealed_in
 from .hold import is_held
 from .lock import name_of_the_gone
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
@@ -108,7 +108,8 @@ class Upkeep:
         while self._waiting and time.monotonic() < until:
             record = self._waiting.pop()
             path = archive.directory / record.file
-            if path.exists():  # else it is compressed, or deleted
+            # Else it is compressed, or deleted.
+            if path.exists() and not _is_journal(path, archive.writer):
                 try:
                     compress(path, record.sha256)
                 except OSError as exc:
@@ -132,6 +133,8 @@ class Upkeep:
             for file, reason in self._due(archive, lock):
                 if is_held(archive.directory):
                     break
+                if _is_journal(archive.directory / file.record.file, file.writer):
+                    continue
                 if file.writer not in manifests:
                     manifests[file.writer] = stack.enter_context(
                         name_of_the_gone(archive.directory, file.writer)
@@ -171,6 +174,14 @@ class Upkeep:
             else:
                 return
             excess -= file.size
+
+
+def _is_journal(path: Path, writer: str) -> bool:
+    """Whether a sealed file has its journal's name, too, until that is taken away: gone under
+    the one name, its events would still be there under the other."""
+    with suppress(FileNotFoundError):
+        return path.with_name(f"{writer}{JOURNAL}").samefile(path)
+    return False
 
 
 def _deletion(record: SealRecord, reason: str) -> DeleteRecord:

@@ -243,6 +243,7 @@ class Trail:
                 self._own("PARTIAL", record="unclean_end", **facts)
             for intent in self._keeper.unfinished:
                 self._own("FAILURE", record="unfinished", **intent)
+            self._keeper.told(self._buffer)
 
     def _reopen(self, keeper: Keeper) -> None:
         """In a forked child: an archive of its own, under another name."""
@@ -332,10 +333,10 @@ class Trail:
 
     @property
     def is_kept(self) -> bool:
-        """Whether every event is in a file (or none is asked for)."""
+        """Whether every event is in a file, as far as one is asked for."""
         if self.erasure is not None and not self.erasure.keys.is_saved:
             return False
-        return self._keeper is None or self._keeper.archived >= self._buffer.next - 1
+        return self._keeper is None or self._keeper.keeps(self._buffer)
 
     @property
     def why(self) -> str:

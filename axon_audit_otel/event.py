@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any
@@ -193,9 +193,9 @@ def draft(
 
     Its trace is that of *span*, if that is one, else *trace_id* and *span_id*.
     """
-    now = time_ns or time.time_ns()
+    now = min(max(time_ns, _FIRST * 1000), _LAST * 1000) if time_ns else time.time_ns()
+    time_us = now // 1000
     ids = [] if entry_ids is None else entry_ids
-    time_us = min(max(now // 1000, _FIRST), _LAST)
     event = Draft(
         event_id=event_id or new_event_id(now),
         timestamp=format_time(time_us),
@@ -215,8 +215,9 @@ def draft(
         event["subject_id"] = subject_id
     event.sampled = False
     if span is not None and span.is_valid:
-        trace_id, span_id = f"{span.trace_id:032x}", f"{span.span_id:016x}"
-        event.sampled = span.trace_flags.sampled
+        trace_id = span.trace_id.to_bytes(16, "big").hex()
+        span_id = span.span_id.to_bytes(8, "big").hex()
+        event.sampled = bool(span.trace_flags & 1)
     if trace_id is not None:
         event["trace_id"] = trace_id
     if span_id is not None:
@@ -228,17 +229,9 @@ def draft(
     return event
 
 
-_encoder = msgspec.json.Encoder()
+#: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
+encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)
-
-
-def encode_fields(fields: Mapping[str, Any]) -> bytes:
-    """Canonical JSON of a draft.
-
-    Raises:
-        Exception: If a value is no JSON type (the caller cleans it and tries again).
-    """
-    return _encoder.encode(fields)
 
 
 def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
@@ -260,7 +253,7 @@ def encode(event: AuditEvent) -> bytes:
         del fields["previous_hash"]
     if not event.sequence:
         del fields["sequence"]
-    return _encoder.encode(fields)
+    return encode_fields(fields)
 
 
 def decode(line: bytes) -> AuditEvent:
@@ -280,7 +273,7 @@ def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
     """The events in *lines*, in one go; raises as `decode` does."""
     try:
         return _decoder.decode_lines(b"\n".join(lines))
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except DECODE_ERRORS as exc:
         raise InvalidEventError(f"not audit events: {exc}") from exc
 
 
@@ -295,7 +288,8 @@ _second: tuple[int, str] = (-1, "")
 def format_time(microseconds: int) -> str:
     """Unix time in microseconds as ``2025-01-15T10:30:45.123456Z``."""
     global _second
-    microseconds = min(max(microseconds, _FIRST), _LAST)
+    if not _FIRST <= microseconds <= _LAST:
+        microseconds = min(max(microseconds, _FIRST), _LAST)
     second, fraction = divmod(microseconds, 1_000_000)
     known, text = _second  # one tuple: threads see a pair that belongs together
     if known != second:
@@ -328,11 +322,14 @@ if hasattr(os, "register_at_fork"):
 
 
 _MAX_NS = (1 << 48) * 1_000_000 - 1  # what 48 bits of milliseconds hold
+_VERSION_7 = 7 << 76 | 1 << 63  # version and variant
 
 
 def new_event_id(time_ns: int) -> str:
     """``evt_`` and a UUIDv7 with a sub-millisecond fraction (RFC 9562, method 3)."""
-    ms, rest = divmod(min(max(time_ns, 0), _MAX_NS), 1_000_000)
+    if not 0 <= time_ns <= _MAX_NS:
+        time_ns = min(max(time_ns, 0), _MAX_NS)
+    ms, rest = divmod(time_ns, 1_000_000)
     fraction = rest * 4096 // 1_000_000
-    tail = 0x8000000000000000 | _random.getrandbits(62)
-    return f"evt_{ms:012x}7{fraction:03x}{tail:016x}"
+    number = ms << 80 | fraction << 64 | _VERSION_7 | _random.getrandbits(62)
+    return f"evt_{number.to_bytes(16, 'big').hex()}"

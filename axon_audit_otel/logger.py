@@ -598,6 +598,8 @@ def _checked_ids(name: str, values: Any) -> list[str]:
     """Ids as a list of text; one id alone is a list of one."""
     if values is None:
         return []
+    if type(values) is list:
+        return [_checked_id(name, item) for item in values]
     if isinstance(values, _ID_TYPES):
         return [_checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):

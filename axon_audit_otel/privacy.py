@@ -173,10 +173,10 @@ def identifiers(values: object) -> list[str]:
     """Ids as a list of text; one id alone is a list of one."""
     if values is None:
         return []
+    if type(values) is list:  # most often: checked first
+        return [identifier(value) for value in values]
     if isinstance(values, (str, bytes, UUID, int)):
         return [identifier(values)]
-    if type(values) is list:
-        return [identifier(value) for value in values]
     if isinstance(values, Iterable):
         return [identifier(value) for value in values]
     return [identifier(values)]

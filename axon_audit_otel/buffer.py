@@ -17,9 +17,9 @@ from .merkle import leaf_hash
 
 __all__ = ["Buffer"]
 
-#: Fields with an index: of few values one list of events each, of many a hash of each event's.
+#: Fields with an index of their own: a list of events for each value. Session and entry ids,
+#: which have few events each, share one of hashes.
 LISTED = ("operation", "status", "user_id", "subject_id")
-HASHED = ("session_id", "entry_ids")
 
 _List = tuple[str, "array[int]"]  # a value (the object that all share), and its events
 _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
@@ -61,7 +61,7 @@ class Buffer:
         # What began or went on in each block, so that the index can forget it undecoded.
         self._blocks: deque[dict[str, list[str]]] = deque()
         self._block = 0  # number of the first event of the newest block
-        self._hashes = {name: _HashIndex() for name in HASHED}
+        self._ids = _HashIndex()
 
     def __len__(self) -> int:
         return self.next - self.first
@@ -83,8 +83,10 @@ class Buffer:
             fields: Its decoded fields.
         """
         sequence = self.next
-        if sequence - self.first == self.capacity:
-            self._evict()
+        if sequence - self.first == self.capacity:  # the oldest leaves
+            self.first += 1
+            if not self.first & _PLACE:
+                self._forget_block()
         slot = (sequence - self._origin) % self.capacity
         if slot == len(self._payloads):
             self._payloads.append(payload)
@@ -114,11 +116,8 @@ class Buffer:
                 if found[-1] < self._block:
                     self._blocks[-1][name].append(first_key)
                 found.append(sequence)
-        session_id, entry_ids = fields["session_id"], fields["entry_ids"]
-        if session_id is not None:
-            self._hashes["session_id"].add(sequence, (session_id,))
-        if entry_ids:
-            self._hashes["entry_ids"].add(sequence, entry_ids)
+        session_id, ids = fields["session_id"], fields["entry_ids"]
+        self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
 
     def mend(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
@@ -134,18 +133,14 @@ class Buffer:
             self.append(payload, previous, to_microseconds(moment), fields)
         self._zero = zero
 
-    def _evict(self) -> None:
-        """Let the oldest event go, and with the last of a block what the index has of it."""
-        sequence = self.first
-        self.first = sequence + 1
-        if sequence & _PLACE == _PLACE:
-            for name, keys in self._blocks.popleft().items():
-                lists = self._lists[name]
-                for key in keys:
-                    if _spent(lists[key][1], sequence):
-                        del lists[key]
-            for index in self._hashes.values():
-                index.drop_before(self.first)
+    def _forget_block(self) -> None:
+        """The last event of the oldest block has left: drop what the index has of that."""
+        for name, keys in self._blocks.popleft().items():
+            lists = self._lists[name]
+            for key in keys:
+                if _spent(lists[key][1], self.first):
+                    del lists[key]
+        self._ids.drop_before(self.first)
 
     def lines(self, numbers: Iterable[int]) -> list[bytes]:
         """The events with those numbers, as far as they are still held."""
@@ -167,14 +162,14 @@ class Buffer:
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
         for name, values in keys.items():
-            if name in self._hashes:
-                numbers: _Numbers = self._hashes[name].find(values)
+            if name not in self._lists:
+                numbers: _Numbers = self._ids.find(values)
             else:
                 lists = [known[1] for value in values if (known := self._lists[name].get(value))]
                 numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
             chosen = _shorter(chosen, numbers, low, high)
         if entry_ids is not None:
-            chosen = _shorter(chosen, self._hashes["entry_ids"].find(entry_ids), low, high)
+            chosen = _shorter(chosen, self._ids.find(entry_ids), low, high)
         return reversed(chosen)
 
     def _bounds(self, start_us: int | None, end_us: int | None) -> tuple[int, int]:
@@ -201,7 +196,8 @@ class _HashIndex:
     """Which events have an id: eight bytes for each id of each event.
 
     Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
-    of the id (54 bits) and the event's place in the block; whoever reads checks the event.
+    of the id (54 bits) and the event's place in the block; whoever reads checks the event,
+    which may have another id of that hash, or have it as an id of another kind.
     """
 
     def __init__(self) -> None:
@@ -247,12 +243,12 @@ _PLACE = (1 << _BITS) - 1
 _HASH = (1 << 64) - 1 - _PLACE
 
 
-def _spent(postings: array[int], sequence: int) -> bool:
-    """Whether nothing after *sequence* is left; drops what is before, by halves."""
-    if postings[-1] <= sequence:
+def _spent(postings: array[int], first: int) -> bool:
+    """Whether nothing from *first* on is left; drops what is before, by halves."""
+    if postings[-1] < first:
         return True
     middle = len(postings) >> 1
-    if postings[middle] <= sequence:
+    if postings[middle] < first:
         del postings[: middle + 1]
     return False
 

@@ -160,12 +160,10 @@ class Trail:
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()
         line = _event.place(payload, draft.sequence, draft.previous_hash)
-        held = len(buffer)
-        if held == buffer.capacity:
-            if keeper is None or buffer.first > keeper.archived:
-                self.metrics.evicted.inc()
-            held -= 1
+        oldest = buffer.first
         buffer.append(payload, self._head, draft.time_us, fields)
+        if buffer.first != oldest and (keeper is None or oldest > keeper.archived):
+            self.metrics.evicted.inc()
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
         if not self.stream:
@@ -173,9 +171,10 @@ class Trail:
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
             keeper.measure(buffer)
-        if held + 1 != self._shown:
-            self._shown = held + 1
-            self.metrics.buffer_events.set(self._shown)
+        held = buffer.next - buffer.first
+        if held != self._shown:
+            self._shown = held
+            self.metrics.buffer_events.set(held)
         return line
 
     @contextmanager

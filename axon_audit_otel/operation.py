@@ -242,19 +242,19 @@ class Operation:
             attributes = {semconv.AXON_OPERATION: self.kind.name}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
-            attributes.update(self._identity())
-            name = self.gen_ai or self.kind.span
-            self._span = self._signals.tracer.start_span(name, attributes=attributes)
+            self._add_identity(attributes)
+            name, here = self.gen_ai or self.kind.span, otel_context.get_current()
+            self._span = self._signals.tracer.start_span(name, context=here, attributes=attributes)
             self._own_span = True
-            self._context = trace.set_span_in_context(self._span)
+            self._context = trace.set_span_in_context(self._span, here)
             self._attached = otel_context.attach(self._context)
         except Exception as exc:
             self.trail.fault("record", exc)
 
-    def _identity(self) -> dict[str, str]:
+    def _add_identity(self, attributes: dict[str, str]) -> None:
         """Who acts, as span attributes."""
         pseudonyms = self.trail.pseudonyms
-        user, session, attributes = self.user_id, self.session_id, {}
+        user, session = self.user_id, self.session_id
         if user is not None and pseudonyms is None:
             attributes[semconv.USER_ID] = user
         elif user is not None and pseudonyms is not None:
@@ -262,7 +262,6 @@ class Operation:
         if session is not None:
             hidden = session if pseudonyms is None else pseudonyms.session(session)
             attributes[semconv.SESSION_ID] = hidden
-        return attributes
 
     def _masked(self, text: str) -> str:
         """A text of a span, without the ids that pseudonyms stand for."""
@@ -368,7 +367,7 @@ class Operation:
         # Nothing is deleted unseen, whatever the operation.
         if seen.deleted:
             names = set(map(str, known))
-            known = [*(key for key in seen.deleted if key not in names), *known]
+            known = [key for key in seen.deleted if key not in names] + known
         handled = len(known) if ids is None else len(ids)
         message = None
         if exc is not None and self.capture.on_events:
@@ -414,13 +413,13 @@ class Operation:
         failed = exc is not None or draft["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
         if self.gen_ai is not None and self._telemetry:
-            name = {semconv.GEN_AI_OPERATION_NAME: self.gen_ai}
-            self._signals.duration.record(seconds, {**name, **error})
+            name = semconv.GEN_AI_OPERATION_NAME
+            self._signals.duration.record(seconds, {name: self.gen_ai, **error})
         if not self._own_span:
             return
         span = self._span
         if span.is_recording():
-            span.set_attributes({**self._final_attributes(draft), **error})
+            span.set_attributes(self._final_attributes(draft) | error)
             if failed:
                 message = None
                 if exc is not None and self.capture.on_spans:
@@ -445,7 +444,8 @@ class Operation:
                     isinstance(value, list) and all(type(item) is str for item in value)
                 ):
                     attributes[name] = value
-        attributes.update((key, self._masked(t)) for key, t in self.span_attributes.items())
+        for key, text in self.span_attributes.items():
+            attributes[key] = self._masked(text)
         return attributes
 
     async def settle(self) -> None:

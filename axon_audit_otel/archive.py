@@ -454,7 +454,7 @@ class Archive:
         self.abandon()
 
     def __del__(self) -> None:
-        if getattr(self, "_lock", -1) >= 0:
+        if getattr(self, "_lock", -1) >= 0 and contextlib is not None:  # None: Python is ending
             self.abandon()
 
     def abandon(self) -> None:

@@ -80,7 +80,8 @@ class VerifyingKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
+            public = Ed25519PublicKey.from_public_bytes(self.public)
+            public.verify(signature, text.encode("utf-8", "surrogatepass"))
         except InvalidSignature:
             return False
         return True
@@ -134,7 +135,7 @@ def new_key(name: str) -> SigningKey:
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    if not re.fullmatch(r"[^+\s]{1,128}", name):
+    if not re.fullmatch(r"[^+\s\ud800-\udfff]{1,128}", name):
         msg = f"key name {name!r}: must be 1 to 128 characters without spaces and plus signs"
         raise AuditConfigError(msg)
     key = Ed25519PrivateKey.generate()
@@ -192,8 +193,8 @@ class Checkpoint:
 
 
 _TEXT = re.compile(
-    r"(axon-audit/\S+)\n(0|[1-9]\d*)\n([A-Za-z0-9+/]{43}=)\n"
-    r"events (0|[1-9]\d*)(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
+    r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
+    r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-import msgspec
 from rich.console import Console
 
 from .cli_alerts import alerts
@@ -31,7 +30,7 @@ from .files import files_of
 from .follow import Follower, age, newest
 from .pseudonym import Pseudonyms
 from .query import Query
-from .render import EventLines, local, statistics, user_table
+from .render import EventLines, local, print_json, statistics, user_table
 from .report import summarise
 from .resource import resource_from_environment
 from .search import search_by_writer
@@ -109,7 +108,7 @@ def stats(
     query = Query.of(user_id=user).under(pseudonyms)
     summary = summarise(found(path, query, keys, oldest_first=True))
     if as_json:
-        _print_json(summary if user is None else {"user_id": user, **summary})
+        print_json(summary if user is None else {"user_id": user, **summary})
         return
     if not summary["total_operations"]:
         click.echo("no events", err=True)
@@ -191,7 +190,7 @@ def export(
             events = reversed(list(events))
         written = export_events(events, out.resolve(), name)
     if as_json:
-        _print_json({"path": str(out), "format": name, "events": written})
+        print_json({"path": str(out), "format": name, "events": written})
     else:
         click.echo(f"{_events(written)} written to {out}")
 
@@ -260,7 +259,7 @@ def demo(
         port=port if serve else None,
         host=host,
         otlp=otlp,
-        report=_print_json if as_json else None,
+        report=print_json if as_json else None,
     )
 
 
@@ -301,10 +300,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     if header:
         lines.header()
     lines.print(chain(first, events))
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 class _Counted:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from .cli_privacy import found as found_in
 from .cli_privacy import keys_option
 from .detect import Alert, Detector
 from .event import format_time, to_microseconds
 from .query import Query
-from .render import local, plain
+from .render import local, plain, print_json
 from .rules import DEFAULT_RULES
 from .units import seconds
 
@@ -47,7 +46,7 @@ def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool)
     found = sorted(_found(path, Query.of(start_time=since), keys), key=lambda alert: alert.since)
     if as_json:
         content = [_facts(alert) for alert in found]
-        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        print_json(content)
         return
     for alert in found:
         until = "now" if alert.resolved_at is None else local(alert.resolved_at)

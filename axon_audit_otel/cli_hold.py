@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from .checkpoint import SigningKey
 from .cli_record import check_signing, record, signing_option
 from .hold import holds, place_hold, release_hold
-from .render import plain
+from .render import plain, print_json
 
 __all__ = ["hold"]
 
@@ -51,7 +50,7 @@ def hold(
         record(path, "hold", signing_key, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode({"held": bool(there), "holds": there})))
+        print_json({"held": bool(there), "holds": there})
         return
     if not there:
         click.echo("no hold: retention deletes what is due")

@@ -21,7 +21,7 @@ from .cli_ship import verify_files
 from .errors import AuditConfigError
 from .files import write_file
 from .proof import prove as make_proof
-from .render import local, plain
+from .render import local, plain, print_json
 from .verdict import Finding, VerifyReport, WriterReport, numbers
 from .verification import verify as run_verify
 
@@ -68,7 +68,7 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
         target.unlink(missing_ok=True)
         raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
     if as_json:
-        _print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
+        print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
         return
     click.echo(f"private key written to {target}; the public key is", err=True)
     click.echo(str(key.verifying))
@@ -160,7 +160,7 @@ def verify(
     with _progress(path) as advance:
         report = run_verify(path, given, texts, advance)
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         _print(report, Console(highlight=False), bool(texts))
     ctx.exit(0 if report.ok else 1)
@@ -276,10 +276,6 @@ def _print_finding(finding: Finding, lines: _Lines) -> None:
     lines.print(finding.explanation, 4)
 
 
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -330,10 +326,10 @@ def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_js
         raise click.ClickException(f"{str(output)!r} exists")
     proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
     if output is None:
-        _print_json(proof)
+        print_json(proof)
         return
     write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
     if as_json:
-        _print_json({"path": str(output), "event_id": event_id})
+        print_json({"path": str(output), "event_id": event_id})
     else:
         click.echo(f"proof written to {output}")

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from .render import plain
+from .render import plain, print_json
 from .resource import resource_from_environment
 from .verdict import numbers
 
@@ -42,7 +42,7 @@ def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_
         task = bar.add_task("", total=size)
         report = verify_arrival(paths, partial, archive, lambda read: bar.advance(task, read))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report.to_dict()), indent=2))
+        print_json(report.to_dict())
     else:
         _print_arrival(report, archive is not None, Console(highlight=False))
     return 0 if report.ok else 1
@@ -96,7 +96,7 @@ def replay(
         done = run(directory, target, resource_from_environment(), everything, patience, progress)
     if as_json:
         content = {"endpoint": target.url, **msgspec.to_builtins(done)}
-        click.echo(msgspec.json.format(msgspec.json.encode(content), indent=2))
+        print_json(content)
     else:
         click.echo(f"{_count(done.sent, 'event')} sent to {target.url}")
         for number, words in (

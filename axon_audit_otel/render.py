@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import click
+import msgspec
 from rich import box
 from rich.cells import set_cell_size
 from rich.console import Console
@@ -14,7 +17,15 @@ from rich.text import Text
 
 from .event import AuditEvent
 
-__all__ = ["EventLines", "details", "milliseconds", "plain", "statistics", "user_table"]
+__all__ = [
+    "EventLines",
+    "details",
+    "milliseconds",
+    "plain",
+    "print_json",
+    "statistics",
+    "user_table",
+]
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
 _USERS = 10  # shown of many
@@ -26,6 +37,15 @@ def plain(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: object) -> None:
+    """Print *value*; what is no Unicode in it (the name of a file) is escaped."""
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), indent=2)
+    click.echo(text)
 
 
 def milliseconds(value: float | None) -> str:

@@ -128,6 +128,14 @@ class TestNotes:
         with pytest.raises(InvalidEventError, match="not signed by auditor"):
             Checkpoint.parse(note[:-10] + "\u00e9" + note[-9:], [key.verifying])
 
+    @pytest.mark.parametrize("position", [5, 30, 100])
+    def test_text_that_is_no_unicode(self, position: int) -> None:
+        """A note with half a character in it is not signed, and no other error."""
+        key = new_key("auditor")
+        note = key.sign(CHECKPOINT.text())
+        with pytest.raises(InvalidEventError, match="not signed by auditor"):
+            Checkpoint.parse(f"{note[:position]}\udcff{note[position:]}", [key.verifying])
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -139,6 +147,8 @@ class TestNotes:
             "axon-audit/t/1\n1\n" + "A" * 40 + "\nevents 1\ntime t\n\n",
             "elsewhere/t/1\n1\n" + "A" * 43 + "=\nevents 1\ntime t\n\n",
             "axon-audit/t/1\n1\n" + "A" * 43 + "=\ntime t\n\n",
+            "axon-audit/t/1\n" + "9" * 5000 + "\n" + "A" * 43 + "=\nevents 1\ntime t\n\n",
+            "axon-audit/t/1\n1\n" + "A" * 43 + "=\nevents " + "9" * 5000 + "\ntime t\n\n",
         ],
     )
     def test_what_is_no_checkpoint(self, text: str) -> None:

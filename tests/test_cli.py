@@ -173,6 +173,13 @@ class TestErrors:
         assert option in self._message(cli(command, trail, *out, option, value, code=2))
         assert not (tmp_path / "out.json").exists()
 
+    def test_names_that_are_no_unicode(self, cli: Cli, trail: Path, tmp_path: Path) -> None:
+        """A file may be called anything, a key may not."""
+        out = tmp_path / "\udcff.json"
+        told = json.loads(cli("export", trail, out, "--json").stdout)
+        assert (told["path"], told["events"]) == (str(out), len(EVENTS))
+        assert "key name '\\udcff'" in self._message(cli("keygen", "\udcff", code=1))
+
     def test_what_the_system_refuses(self, cli: Cli, trail: Path) -> None:
         """An error of the operating system that has no better words."""
         message = self._message(cli("query", "x" * 5000, code=1))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
@@ -26,7 +27,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from . import logger as _logger_module
 from . import sdk, semconv, supplied
 from .adapters import AdapterSeam
-from .errors import AuditConfigError, shown
+from .errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
@@ -70,20 +71,36 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         logger_provider = kwargs.get("logger_provider")
         audit_logger = kwargs.get("audit_logger")
         if audit_logger is None:
-            audit_logger = AuditLogger(logger_provider=logger_provider)
+            audit_logger = _own_logger(logger_provider)
         elif not isinstance(audit_logger, AuditLogger):
             msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
             raise AuditConfigError(msg)
         elif logger_provider is not None:
             audit_logger.use(logger_provider)
-        _recorder.default = audit_logger
+        _recorder.default, _recorder.refusal = audit_logger, ""
         _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         _recorder.patch()
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
-        _recorder.default = None
+        _recorder.default, _recorder.refusal = None, ""
         _recorder.signals = None
+
+
+def _own_logger(logger_provider: Any) -> AuditLogger:
+    """The logger that the environment describes.
+
+    Raises:
+        AxonAuditError: If it cannot be. ``opentelemetry-instrument`` logs that and goes on: with
+            ``AXON_AUDIT_ON_FAILURE=block``, operations are then refused.
+    """
+    try:
+        return AuditLogger(logger_provider=logger_provider)
+    except AxonAuditError as exc:
+        if os.environ.get("AXON_AUDIT_ON_FAILURE", "").strip().lower() == "block":
+            _recorder.refusal = str(exc)
+            _recorder.patch()
+        raise
 
 
 def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
@@ -105,6 +122,7 @@ class _Recorder:
     def __init__(self) -> None:
         self.default: AuditLogger | None = None  # set while instrumented
         self.signals: Signals | None = None
+        self.refusal = ""  # why there is no trail though nothing may go unrecorded
         self._patch: _Patch | None = None
         # By id, since an adapter need not be hashable; an entry goes with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
@@ -126,6 +144,9 @@ class _Recorder:
         audit: AuditLogger | None = None
         try:
             audit = self._trail_of(target)
+            if audit is None and self.refusal:
+                msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
+                raise AuditUnavailableError(msg)
             if audit is None:
                 return None
             outer = current()
@@ -134,6 +155,8 @@ class _Recorder:
             if self.signals is None:
                 self.signals = _signals()
             operation = Operation(kind, target, audit, self.signals, args, kwargs, identity, outer)
+        except AuditUnavailableError:
+            raise
         except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
             if audit is not None:
                 audit.trail.fault("record", exc)

@@ -15,7 +15,13 @@ import pytest
 from axon import MemorySystem
 from conftest import ListingAdapter, archived, until
 
-from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
+from axon_audit_otel import (
+    ArchiveError,
+    AuditLogger,
+    AuditUnavailableError,
+    AxonInstrumentor,
+    verify,
+)
 
 Make = Callable[..., AuditLogger]
 Fault = Callable[[Path], AbstractContextManager[None]]
@@ -294,3 +300,27 @@ async def test_two_on_one_archive(
         "shared": 2,
         "shared-2": 1,
     }
+
+
+async def test_no_archive_from_the_start(
+    make_system: Any, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``opentelemetry-instrument`` goes on when an instrumentor fails: with "block", operations
+    are refused even then, until there is a trail."""
+    (tmp_path / "logs").touch()
+    monkeypatch.setenv("AXON_AUDIT_AUTO_EXPORT_PATH", str(tmp_path / "logs"))
+    monkeypatch.setenv("AXON_AUDIT_ON_FAILURE", "block")
+    with pytest.raises(ArchiveError, match="logs"):
+        AxonInstrumentor().instrument()
+    adapter = ListingAdapter()
+    memory: Any = make_system(persistent=adapter)
+    with pytest.raises(AuditUnavailableError, match="no trail: cannot archive to"):
+        await memory.store("tea")
+    assert adapter._storage == {}
+    monkeypatch.undo()
+    audit = make_audit(auto_export_path=tmp_path / "elsewhere")
+    AxonInstrumentor().instrument(audit_logger=audit)
+    await memory.store("tea")
+    AxonInstrumentor().uninstrument()
+    await memory.store("tea")
+    assert (len(adapter._storage), audit.event_count) == (2, 1)

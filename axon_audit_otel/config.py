@@ -16,6 +16,7 @@ from .checkpoint import SigningKey
 from .errors import AuditConfigError, shown
 from .otlp_client import Endpoint
 from .pseudonym import Pseudonyms
+from .reading import read_key
 from .units import seconds, size
 
 __all__ = ["Settings"]
@@ -115,7 +116,7 @@ def parse_signing_key(value: Any) -> SigningKey:
         return SigningKey(value)
     path = _path(value)
     try:
-        return SigningKey(path.read_text(encoding="utf-8") if path else "")
+        return SigningKey(read_key(path).decode() if path else "")
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
 
@@ -146,7 +147,7 @@ def _secrets(value: Any) -> list[bytes]:
         raise ValueError("must be bytes, text, or the path of a file with it")
     path = _path(value[1:] if isinstance(value, str) else value)
     try:
-        content = b"" if path is None else path.read_bytes()
+        content = b"" if path is None else read_key(path)
     except OSError as exc:
         raise ValueError(f"{str(path)!r} cannot be read: {exc.strerror or exc}") from None
     try:

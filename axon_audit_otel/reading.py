@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["DECODE_ERRORS", "open_regular"]
+__all__ = ["DECODE_ERRORS", "open_regular", "read_key"]
 
 #: What decoding raises: no JSON, or of another shape; no UTF-8; nested too deeply.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -37,3 +37,19 @@ def open_regular(path: Path) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_key(path: Path) -> bytes:
+    """The content of a file that holds a key or a secret, also of a pipe.
+
+    Raises:
+        OSError: If it cannot be read, or does not end within a MiB.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MIB + 1)
+    if len(content) > _MIB:
+        raise OSError(errno.EFBIG, "too large to be a key", str(path))
+    return content
+
+
+_MIB = 1 << 20

@@ -128,6 +128,8 @@ BAD = [
     ("capture_content", 1, "1"),
     ("auto_export_path", 5, "5"),
     ("auto_export_path", b"logs", "b'logs'"),
+    ("signing_key", "/dev/zero", "'/dev/zero': cannot be read: too large"),
+    ("pseudonymize", "@/dev/zero", "'/dev/zero' cannot be read: too large"),
 ]
 
 

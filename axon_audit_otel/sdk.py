@@ -29,7 +29,7 @@ def _name(value: Any) -> str | None:
 
 def _before_store(op: Operation, args: Arguments) -> None:
     metadata = args.get("metadata")
-    if isinstance(metadata, Mapping):
+    if isinstance(metadata, (dict, Mapping)):  # most often a dict: then no other is looked at
         op.concerns(metadata.get("user_id"), metadata.get("session_id"))
     op.note(
         importance=args.get("importance"),
@@ -54,7 +54,7 @@ def _after_store(op: Operation, args: Arguments, result: Any) -> None:
         )
         # An extra field: pydantic takes 2 us to say by name that there is none.
         detected = (getattr(metadata, "model_extra", None) or {}).get("pii_detection")
-        if isinstance(detected, Mapping) and detected.get("has_pii"):
+        if isinstance(detected, dict) and detected.get("has_pii"):
             op.note(pii_detected=True, pii_types=sorted(detected.get("detected_types", ())))
 
 

@@ -172,6 +172,8 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
     """
     temporary: Path | None = None
     try:
+        if path.exists() and not path.is_file():  # /dev/null would become a file
+            raise OSError(errno.EINVAL, "it is no regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -432,6 +432,15 @@ class TestExport:
             await audit.export_to_json(path)
         assert names_in(tmp_path) == ["directory", "file"]
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
+    def test_what_is_no_file(self, audit: AuditLogger, tmp_path: Path) -> None:
+        """A FIFO stays what it is, and so would a device: nothing takes its place."""
+        path = tmp_path / "fifo"
+        os.mkfifo(path)
+        with pytest.raises(ArchiveError, match="no regular file"):
+            audit.export_to_file(path)
+        assert path.is_fifo()
+
     @pytest.mark.parametrize("path", ["", "/", "a\0b", "x" * 300])
     async def test_no_path(self, audit: AuditLogger, path: str) -> None:
         """A text that names no file is an `ArchiveError` too."""

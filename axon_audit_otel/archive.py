@@ -25,7 +25,19 @@ import msgspec
 
 from .errors import ArchiveError
 from .event import format_time
-from .files import CLOEXEC, HEAD, JOURNAL, publish, renewed, sync_directory, tail, write_file
+from .files import (
+    CLOEXEC,
+    HEAD,
+    JOURNAL,
+    append,
+    is_there,
+    listed,
+    publish,
+    renewed,
+    sync_directory,
+    tail,
+    write_file,
+)
 from .intents import Intents
 from .journal import Journal, JournalRemovedError, load, set_damage_aside
 from .lock import LOCK, MAX_WRITERS, claim
@@ -79,6 +91,7 @@ class Archive:
         self._sync = sync
         self._journal: Journal | None = None
         self._running = False
+        self._doubtful = False  # whether the device failed to sync the journal
         self.intents: Intents
         self._unlisted: tuple[Journal, Path] | None = None  # sealed, not in the manifest yet
         try:
@@ -119,7 +132,7 @@ class Archive:
         self._adopt()
         ended_well = os.fstat(self._lock).st_size == 0
         path = self._named(JOURNAL)
-        if not path.is_file():
+        if not is_there(path):
             return None if ended_well else Recovery(self.writer, 0, 0)
         damaged = set_damage_aside(path)
         size = path.stat().st_size
@@ -148,7 +161,7 @@ class Archive:
         self._manifest = Manifest(self._named(MANIFEST))
         self._adopt()
         path = self._named(JOURNAL)
-        if path.is_file():
+        if is_there(path):
             journal, closed = load(path)
             if journal.count:
                 self._journal = journal
@@ -215,9 +228,7 @@ class Archive:
             OSError: If that failed.
         """
         write_file([note.encode()], self._named(".checkpoint"))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC
-        with open(os.open(self._named(".checkpoints"), flags, 0o600), "ab") as file:
-            file.write(note.encode())
+        append(self._named(".checkpoints"), note.encode())
 
     def renew(self) -> None:
         """Write journal and intents to new files: those of before could not be synced.
@@ -229,16 +240,20 @@ class Archive:
         if journal is not None and os.fstat(journal.file).st_nlink:
             journal.file = renewed(journal.path, journal.file)
         self.intents.renew()
+        sync_directory(self.directory)
+        self._doubtful = False
 
     def duplicate(self) -> int:
         """Another descriptor of the journal, -1 where everything is sealed."""
+        if self._doubtful:
+            self.renew()
         return -1 if self._journal is None else os.dup(self._journal.file)
 
     def recover_others(self) -> None:
         """Seal what other writers left here that live no more (forked children, mostly)."""
         with contextlib.suppress(OSError):  # the next start tries again
-            for path in sorted(self.directory.glob(f"*{JOURNAL}")):
-                if path.stem != self.writer and path.with_name(f".{path.stem}{LOCK}").exists():
+            for path in sorted(listed(self.directory, f"*{JOURNAL}")):
+                if path.stem != self.writer and is_there(path.with_name(f".{path.stem}{LOCK}")):
                     self._recover_other(path.stem)
 
     def _recover_other(self, writer: str) -> None:
@@ -274,9 +289,12 @@ class Archive:
         journal = self._journal
         if journal is None:
             journal = self._open()
-        elif os.fstat(journal.file).st_nlink == 0:
-            self._close_journal()
-            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
+        else:
+            status = os.fstat(journal.file)
+            if status.st_nlink == 0:
+                self._close_journal()
+                raise JournalRemovedError(2, "the journal was removed", str(journal.path))
+            journal.trim(status.st_size)
         data = b"%b%b\n" % (b"," if journal.count else b" ", line)
         try:
             journal.put(data)
@@ -293,7 +311,7 @@ class Archive:
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
             self._running = True
         path = self._named(JOURNAL)
-        if path.exists():  # sealed, under another name; this one could not be removed
+        if is_there(path):  # sealed, under another name; this one could not be removed
             self.mend()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | CLOEXEC
         journal = Journal(path, os.open(path, flags, 0o600))
@@ -313,13 +331,18 @@ class Archive:
         """Make the directory again, with our name in it, if it is gone or was moved."""
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = self._named_lock()
-        if lock.exists() and os.path.samestat(lock.stat(), os.fstat(self._lock)):
+        if is_there(lock) and os.path.samestat(lock.stat(), os.fstat(self._lock)):
             return
-        os.close(self._lock)
-        self._lock = -1
-        self.writer, self._lock = claim(self.directory, self._trail, fresh=True)
-        self.intents = self.intents.moved(self.directory / self.writer)
-        self._manifest = Manifest(self._named(MANIFEST))
+        writer, new = claim(self.directory, self._trail, fresh=True)
+        try:
+            manifest = Manifest(self.directory / f"{writer}{MANIFEST}")
+        except OSError:
+            os.close(new)
+            raise
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+        self.writer, self._lock, self._manifest = writer, new, manifest
+        self.intents = self.intents.moved(self.directory / writer)
         self._running = False
         self._unlisted = None
 
@@ -340,7 +363,7 @@ class Archive:
         if status.st_nlink == 0:
             self._close_journal()
             raise JournalRemovedError(2, "the journal was removed", str(journal.path))
-        if not journal.path.exists() or not os.path.samestat(journal.path.stat(), status):
+        if not is_there(journal.path) or not os.path.samestat(journal.path.stat(), status):
             self._close_journal()  # it is whole where it is now, and is sealed from there
             raise FileNotFoundError(2, "the journal was moved away from", str(journal.path))
         closing = tail(
@@ -351,24 +374,20 @@ class Archive:
             root=journal.tree.root().hex(),
             previous_seal=self._manifest.last_hash,
         )
+        journal.trim(status.st_size)
+        digest = journal.digest.copy()
         journal.put(closing)
         try:
             return self._finish(journal)
         except OSError:
-            # Not renamed: take the last line back, so that events can follow.
-            if journal.path.exists() and self._journal is journal:
-                self._reload(journal, len(closing))
+            if self._journal is journal:  # not renamed: events can follow
+                journal.take_back(len(closing), digest)
             raise
-
-    def _reload(self, journal: Journal, closing: int) -> None:
-        os.ftruncate(journal.file, journal.end - closing)
-        os.close(journal.file)
-        self._journal, _ = load(journal.path)
 
     def _finish(self, journal: Journal) -> Path:
         """A journal with its last line gets its name, and its line in the manifest."""
         if self._sync:
-            os.fsync(journal.file)
+            self._force(journal)
         last = self._manifest.last
         path = publish(journal.path, "" if last is None else last.file)
         self._close_journal()
@@ -379,6 +398,16 @@ class Archive:
             self._unlisted = journal, path
             self._list()
         return path
+
+    def _force(self, journal: Journal) -> None:
+        """Sync *journal*; once that failed, only a new file is believed."""
+        if self._doubtful:
+            self.renew()
+        try:
+            os.fsync(journal.file)
+        except OSError:
+            self._doubtful = True
+            raise
 
     def _list(self) -> None:
         """List what is sealed and could not be listed (no space for that line)."""
@@ -411,9 +440,9 @@ class Archive:
     def _adopt(self) -> None:
         """Register a file of ours that a killed writer sealed, and could not register."""
         manifest = self._named(MANIFEST)
-        since = manifest.stat().st_mtime if manifest.exists() else 0.0
+        since = manifest.stat().st_mtime if is_there(manifest) else 0.0
         wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
-        for path in self.directory.glob("audit_*.json"):
+        for path in listed(self.directory, "audit_*.json"):
             with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
                 status = path.stat()
                 if path.name in self._manifest.seals or status.st_mtime < since - 2:

@@ -34,7 +34,8 @@ class GroupCommit:
         self._condition = threading.Condition()
         self._wanted = 0
         self._synced = 0
-        self._error: OSError | None = None
+        self._error: OSError | None = None  # the newest
+        self._failures = 0
         self._failed = False
         self._futures: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread: threading.Thread | None = None
@@ -58,7 +59,8 @@ class GroupCommit:
         """
         with self._condition:
             if self._want(number):
-                self._condition.wait_for(lambda: self._synced >= number or self._error)
+                before = self._failures
+                self._condition.wait_for(lambda: self._synced >= number or self._failures > before)
             if self._synced < number and self._error is not None:
                 raise self._error
 
@@ -86,7 +88,6 @@ class GroupCommit:
                 if not self._condition.wait_for(lambda: self._wanted > self._synced, _IDLE_S):
                     self._thread = None  # the next who waits starts another
                     return
-                self._error = None
             try:
                 number, file = self._written(self._failed)
                 if file >= 0:
@@ -103,10 +104,11 @@ class GroupCommit:
 
     def _finish(self, number: int, error: OSError | None) -> None:
         with self._condition:
-            self._error = error
             if error is None:
                 self._synced = max(self._synced, number)
             else:
+                self._error = error
+                self._failures += 1
                 self._wanted = self._synced  # who waits is told; the next one asks again
             done = [waiter for waiter in self._futures if waiter[0] <= number]
             self._futures = [waiter for waiter in self._futures if waiter[0] > number]

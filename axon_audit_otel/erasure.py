@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .config import Settings
 from .errors import ArchiveError
 from .event import AuditEvent, Draft, OperationType, draft, encode
+from .files import append
 from .keyring import PREFIX, Keyring, User, name_of
 from .merkle import leaf_hash
 from .query import Query
@@ -79,10 +80,18 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
     """The number of the keyring that an archive's events need, and the tokens erased since.
 
     The archive keeps these, so that an old copy of the keys brings nobody back.
+
+    Raises:
+        ArchiveError: If that cannot be read.
     """
     lines: list[str] = []
-    with suppress(OSError):
+    try:
         lines = (archive / _MARK).read_text("ascii", "replace").split()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as exc:
+        msg = f"cannot read {str(archive / _MARK)!r}: {exc.strerror or exc}"
+        raise ArchiveError(msg) from exc
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
 
@@ -181,16 +190,16 @@ class Erasure:
 
     def mark(self) -> None:
         """Say in the archive which keyring its events need."""
-        with suppress(OSError):  # it is there, or the archive's own failure is told
-            self._write(f"{self.keys.number.hex()}\n", os.O_EXCL)
+        with suppress(OSError):  # the archive's own failure is told
+            self._keep([])
 
-    def _write(self, text: str, flags: int) -> None:
+    def _keep(self, tokens: list[bytes]) -> None:
+        """Write *tokens* to the archive, after the keyring's number."""
         if self._archive is not None:
-            flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            with open(os.open(self._archive / _MARK, flags, 0o600), "wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            new = tokens if keyring_of(self._archive)[0] else [self.keys.number, *tokens]
+            if new:
+                text = "".join(f"{item.hex()}\n" for item in new)
+                append(self._archive / _MARK, text.encode(), sync=True)
 
     # --- erasing ---------------------------------------------------------------------------
 
@@ -210,8 +219,7 @@ class Erasure:
         Raises:
             OSError: If that failed.
         """
-        self.mark()
-        self._write("".join(f"{token.hex()}\n" for token in tokens), 0)
+        self._keep(tokens)
         for user_id in user_ids:
             self.keys.forget(user_id, tokens)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import hashlib
 import itertools
 import os
@@ -32,9 +33,12 @@ from .event import AuditEvent, decode, format_time
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
+    "append",
     "compress",
     "digest",
     "files_of",
+    "is_there",
+    "listed",
     "open_events_file",
     "publish",
     "read_events",
@@ -73,7 +77,7 @@ def publish(path: Path, last: str = "") -> Path:
     Raises:
         OSError: If that failed; *path* is then still there.
     """
-    for named in path.parent.glob("audit_*.json") if path.stat().st_nlink > 1 else ():
+    for named in listed(path.parent, "audit_*.json") if path.stat().st_nlink > 1 else ():
         with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
             if named.samefile(path):  # a writer died between the two steps below
                 path.unlink()
@@ -83,7 +87,7 @@ def publish(path: Path, last: str = "") -> Path:
     for number in itertools.count(taken + 1 if used == stem else 1):
         name = f"{stem}.json" if number == 1 else f"{stem}_{number}.json"
         target = path.with_name(name)
-        if target.with_name(name + ZST).exists():
+        if is_there(target.with_name(name + ZST)):
             continue
         try:
             os.link(path, target)  # fails where the name is taken; a rename would not
@@ -192,8 +196,35 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
                 temporary.unlink()
 
 
+def append(path: Path, data: bytes, sync: bool = False) -> None:
+    """Append *data* to a file that only its owner reads, whole or not at all.
+
+    Args:
+        path: The file; made if it is missing.
+        data: What.
+        sync: Force it to stable storage.
+
+    Raises:
+        OSError: If that failed.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if sync:
+                os.fsync(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
+
+
 def renewed(path: Path, file: int) -> int:
-    """A new file with the content of *path*, in its place and on stable storage.
+    """A new file with the content of *path*, in its place and synced, but for its name.
 
     For what could not be synced: the device may have dropped it, and says so only once.
 
@@ -214,11 +245,11 @@ def renewed(path: Path, file: int) -> int:
             shutil.copyfileobj(source, target)
         os.fsync(new)
         os.replace(temporary, path)
-        sync_directory(path.parent)
     except OSError:
         os.close(new)
         raise
-    os.close(file)
+    with contextlib.suppress(OSError):
+        os.close(file)
     return new
 
 
@@ -232,6 +263,32 @@ def sync_directory(directory: Path) -> None:
 
 
 # --- reading ---------------------------------------------------------------------------------
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at *path*.
+
+    Raises:
+        OSError: If that cannot be told (`Path.exists` says no then, in newer Pythons).
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def listed(directory: Path, pattern: str) -> list[Path]:
+    """The files in *directory* whose names match *pattern*; none if it is no directory.
+
+    Raises:
+        OSError: If it cannot be read (`Path.glob` finds nothing then, in newer Pythons).
+    """
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - raises at once
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in fnmatch.filter(names, pattern)]
 
 
 def open_events_file(path: Path) -> BinaryIO:
@@ -295,9 +352,9 @@ def files_of(path: Path) -> list[Path]:
 
 def sealed_in(directory: Path) -> dict[str, Path]:
     """The sealed files in a directory by the names that they have in a manifest."""
-    found = {path.name: path for path in directory.glob("audit_*.json")}
+    found = {path.name: path for path in listed(directory, "audit_*.json")}
     # After the others: while one becomes the other, both are there, and then only this.
-    for path in directory.glob(f"audit_*.json{ZST}"):
+    for path in listed(directory, f"audit_*.json{ZST}"):
         found.setdefault(sealed_name(path), path)
     return found
 

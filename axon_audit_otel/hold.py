@@ -31,8 +31,12 @@ def is_held(directory: Path) -> bool:
     return any(name.endswith(_HOLD) for name in os.listdir(directory))  # noqa: PTH208 - raises
 
 
-def holds(directory: Path) -> dict[str, str]:
+def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
     """The holds in *directory* by name, and why they are there.
+
+    Args:
+        directory: The archive's.
+        missing_ok: There are none in a directory that is not there.
 
     Raises:
         ArchiveError: If *directory* cannot be read.
@@ -40,6 +44,8 @@ def holds(directory: Path) -> dict[str, str]:
     try:
         found = sorted(path for path in directory.iterdir() if path.name.endswith(_HOLD))
     except OSError as exc:
+        if missing_ok and isinstance(exc, FileNotFoundError):
+            return {}
         msg = f"cannot read {str(directory)!r}: {exc.strerror or exc}"
         raise ArchiveError(msg) from exc
     reasons = {}

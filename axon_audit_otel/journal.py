@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -52,10 +53,23 @@ class Journal:
             if os.write(self.file, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            os.ftruncate(self.file, self.end)
+            with suppress(OSError):  # else `trim` does it
+                os.ftruncate(self.file, self.end)
             raise
         self.digest.update(data)
         self.end += len(data)
+
+    def trim(self, size: int) -> None:
+        """Cut off what a failure left, of a file of that size."""
+        if size > self.end:
+            os.ftruncate(self.file, self.end)
+
+    def take_back(self, count: int, digest: hashlib._Hash) -> None:
+        """Cut off the last bytes again; *digest* was that of the rest."""
+        self.end -= count
+        self.digest = digest
+        with suppress(OSError):  # else `trim` does it
+            os.ftruncate(self.file, self.end)
 
     def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
         """Count an event that was put."""

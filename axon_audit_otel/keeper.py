@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from .checkpoint import Checkpoint
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
+from .files import append
 from .journal import JournalRemovedError
 from .manifest import MANIFEST
 from .metrics import TrailMetrics
@@ -72,6 +72,7 @@ class Keeper:
         self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
         self._checkpoint_at = 0.0
         self._outbox: list[str] = []  # checkpoints that are not sent yet
+        self._sending = threading.RLock()  # a finalizer may close in the midst of it
         self.lost: list[tuple[int, int, str]] = []  # first, last, why: not yet in a gap record
         self.recoveries: list[Recovery] = []
         self.archive: Archive | None = None
@@ -289,7 +290,7 @@ class Keeper:
 
     def after_fork(self, lock: Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
-        self._lock = lock
+        self._lock, self._sending = lock, threading.RLock()
         self._upkeep = Upkeep(self._settings, self._fault)
         self._retry_at, self.archived = 0.0, 0
         self.lost, self._outbox, self.recoveries = [], [], []
@@ -308,13 +309,20 @@ class Keeper:
         Raises:
             OSError: If not.
         """
+        self.require(buffer).intend(intent, len(self._admitted))
+        self._admitted.add(event_id)
+
+    def require(self, buffer: Buffer) -> Archive:
+        """Write all that memory has, now.
+
+        Raises:
+            OSError: If that failed.
+        """
         self._retry_at = 0.0
         self.catch_up(buffer)
-        archive = self.archive
-        if archive is None or self.archived < buffer.next - 1:
-            raise OSError(5, self.why or "the archive is not open")
-        archive.intend(intent, len(self._admitted))
-        self._admitted.add(event_id)
+        if self.archive is None or self.archived < buffer.next - 1:
+            raise OSError(errno.EIO, self.why or "the archive is not open")
+        return self.archive
 
     def told(self, buffer: Buffer) -> None:
         """What was unfinished is on the record: before, we may be killed."""
@@ -396,20 +404,18 @@ class Keeper:
     def send(self) -> None:
         """Send the checkpoints on; called without the lock, since it may take long."""
         to: Any = self._settings.checkpoint_to
-        while self._outbox and to is not None:
-            note = self._outbox[0]
-            try:
-                if callable(to):
-                    to(note)
-                else:
-                    with open(
-                        os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a"
-                    ) as file:
-                        file.write(note)
-            except Exception as exc:
-                self._fault("checkpoint", exc)
-                return  # tried again
-            self._outbox.pop(0)
+        with self._sending:  # the clock, or whoever closes
+            while self._outbox and to is not None:
+                note = self._outbox.pop(0)
+                try:
+                    if callable(to):
+                        to(note)
+                    else:
+                        append(to, note.encode())
+                except Exception as exc:
+                    self._outbox.insert(0, note)  # tried again
+                    self._fault("checkpoint", exc)
+                    return
 
 
 class Clock:

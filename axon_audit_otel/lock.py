@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import CLOEXEC, JOURNAL
+from .files import CLOEXEC, JOURNAL, is_there
 from .manifest import MANIFEST, Manifest
 
 try:
@@ -28,17 +28,13 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
         writer = trail if number == 1 else f"{trail}-{number}"
         flags = os.O_RDWR | os.O_CREAT | CLOEXEC
         lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
-        try:
+        used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
+        with contextlib.suppress(OSError):
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            continue
-        used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
-        if fresh and any(path.exists() for path in used):
-            os.close(lock)
-            continue
-        return writer, lock
+            if not (fresh and any(map(is_there, used))):
+                return writer, lock
+        os.close(lock)
     raise OSError(errno.EBUSY, f"{most:,} writers are at work in it")
 
 

@@ -249,6 +249,8 @@ class AuditLogger:
             # It speaks of the operation that runs: one operation, one event.
             running.get().merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
+        if self.trail.blocks:
+            self._require_files(draft)
         event = self.trail.event(self.emit(draft), draft)
         if self.trail.settles:
             await self.settle()
@@ -256,6 +258,14 @@ class AuditLogger:
             msg = f"the {draft['operation']} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
+
+    def _require_files(self, draft: Draft) -> None:
+        """Refuse an event that would only wait in memory, and push out those let through."""
+        try:
+            self.trail.require_files()
+        except OSError as exc:
+            msg = f"the {draft['operation']} is in no file: {exc.strerror or exc}"
+            raise AuditUnavailableError(msg) from exc
 
     async def settle(self) -> None:
         """Wait until what was recorded is on stable storage (``durability="disk"``).
@@ -345,7 +355,7 @@ class AuditLogger:
         if erasure is None:
             msg = "erase_user: without erasable=True, personal data is not encrypted"
             raise AuditConfigError(msg)
-        if held := archive is not None and archive.is_dir() and holds(archive):
+        if held := archive is not None and holds(archive, missing_ok=True):
             msg = f"{str(archive)!r} is on hold ({', '.join(held)}): nothing in it is erased"
             raise ArchiveError(msg)
         forms = [user, *(pseudonyms.aliases("user_id", user) if pseudonyms else ())]
@@ -356,6 +366,7 @@ class AuditLogger:
             tokens = erasure.destroy(forms)
             if tokens:
                 self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
+                self.trail.require_files()
                 self.trail.settle_now()
                 erasure.complete(forms, tokens)
         except OSError as exc:

@@ -128,8 +128,9 @@ class Manifest:
         self._size = 0
         for line, record in read_manifest(path):
             self._count(line, record)
-        if path.exists() and path.stat().st_size > self._size:
-            os.truncate(path, self._size)  # a line that was cut off in the middle
+        with suppress(FileNotFoundError):
+            if path.stat().st_size > self._size:
+                os.truncate(path, self._size)  # a line that was cut off in the middle
 
     def _count(self, line: bytes, record: Record) -> None:
         leaf = leaf_hash(line)
@@ -191,9 +192,11 @@ def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
         OSError: If it cannot be read.
         msgspec.DecodeError: If a line is none of ours.
     """
-    if not path.exists():
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
         return
-    with open_regular(path) as file:
+    with file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line[:-1], _record_in(line)

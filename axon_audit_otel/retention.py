@@ -22,7 +22,7 @@ import msgspec
 from .archive import Archive
 from .config import Settings
 from .event import format_time
-from .files import JOURNAL, ZST, compress, digest, sealed_in
+from .files import JOURNAL, ZST, compress, digest, is_there, listed, sealed_in
 from .hold import is_held
 from .lock import name_of_the_gone
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
@@ -109,7 +109,7 @@ class Upkeep:
             record = self._waiting.pop()
             path = archive.directory / record.file
             # Else it is compressed, or deleted.
-            if path.exists() and not _is_journal(path, archive.writer):
+            if is_there(path) and not _is_journal(path, archive.writer):
                 try:
                     compress(path, record.sha256)
                 except OSError as exc:
@@ -193,7 +193,7 @@ def _remove(directory: Path, name: str) -> None:
     """Remove a file of a writer whose name we have: nobody else does, and while it is there
     nobody else's file has its name."""
     paths = (directory / name, directory / f"{name}{ZST}")
-    for path in [path for path in paths if path.exists()]:
+    for path in [path for path in paths if is_there(path)]:
         path.unlink(missing_ok=True)
 
 
@@ -201,7 +201,7 @@ def _files_in(directory: Path, writer: str, own: list[SealRecord]) -> list[_Seal
     """The sealed files that are in a manifest, the oldest first."""
     there = sealed_in(directory)
     records = [(writer, record) for record in own]
-    for path in directory.glob(f"*{MANIFEST}"):
+    for path in listed(directory, f"*{MANIFEST}"):
         if path.stem != writer:
             with suppress(msgspec.DecodeError):  # damaged: what it lists is left alone
                 records += [(path.stem, record) for record in _seals(path)]
@@ -225,7 +225,7 @@ def _seals(manifest: Path) -> list[SealRecord]:
 def _finish_deletions(directory: Path, own: str) -> None:
     """Remove what a manifest says is deleted, and its writer could not remove any more."""
     there = sealed_in(directory)
-    for manifest in directory.glob(f"*{MANIFEST}"):
+    for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
         with suppress(msgspec.DecodeError):
             for _, record in read_manifest(manifest):

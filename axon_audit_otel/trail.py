@@ -356,6 +356,17 @@ class Trail:
                     self._reopen(self._keeper)
                 self._keeper.admit(self._buffer, event_id, _event.encode_fields(intent))
 
+    def require_files(self) -> None:
+        """Write what no file has yet, and do not wait after a failure.
+
+        Raises:
+            OSError: If that is not possible.
+        """
+        keeper = self._keeper
+        if keeper is not None and (keeper.waits or not keeper.keeps(self._buffer)):
+            with self._change():
+                keeper.require(self._buffer)
+
     def done(self, event_id: str) -> None:
         """An admitted operation has ended."""
         if self._keeper is not None:

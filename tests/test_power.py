@@ -207,6 +207,20 @@ async def test_device_that_fails(
     assert left() == [first, second, third]
 
 
+async def test_device_that_fails_at_a_seal(
+    device: Device, left: Callable[[], list[AuditEvent]], make_audit: Make
+) -> None:
+    """Nor is a journal believed that was not synced when it was to be sealed."""
+    audit = make_audit(2, device.directory, durability="disk", on_failure="block")
+    first = await audit.log_event("STORE")
+    device.failing = 1
+    with pytest.raises(AuditUnavailableError):
+        await audit.log_event("STORE")
+    assert audit.get_statistics()["failures"]["seal"] == 1
+    third = await audit.log_event("STORE")
+    assert (left()[0], left()[2]) == (first, third)
+
+
 # --- operations that are refused if they cannot be recorded ------------------------------------
 
 

@@ -49,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "erasable": {"erasable": True},
     "pseudonyms": {"pseudonymize": b"x" * 32},
 }
-STEP = 5  # of the calls that the slow tests try; 1 tries all, in some minutes
+STEP = 8  # of the calls that the slow tests try; 1 tries all, in some minutes
 FAULTS = [errno.EIO, errno.ENOSPC, errno.EMFILE]
 
 
@@ -289,7 +289,7 @@ class TestFailing:
 
     def test_some(self, root: Path, setting: Setting) -> None:
         """A sample of the calls, each of them with one of three errors."""
-        for number in range(1 + SETTINGS.index(setting), 200, 41):
+        for number in range(1 + SETTINGS.index(setting), 200, 61):
             fails(root / str(number), setting, number, after=number % 2 == 0)
 
     @pytest.mark.slow
@@ -376,7 +376,7 @@ class TestKilled:
     def test_some(self, root: Path, setting: Setting) -> None:
         """A sample of the calls, and of those of the next start."""
         turn = SETTINGS.index(setting)
-        for left in kills(root, setting, lambda number: number % 29 == turn):
+        for left in kills(root, setting, lambda number: number % 43 == turn):
             for second in kills_again(left, setting, lambda number: number % 37 == turn):
                 judge(second, setting)
             judge(left, setting)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import linecache
 import os
-import pathlib
 import shutil
 import sys
 from collections.abc import Callable
@@ -27,7 +26,9 @@ _MODULES = {"posix", "fcntl", "_io", "io"}
 _FILES = {"BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO", "TextIOWrapper"}
 #: Who makes them: the package, or what it calls for that.
 _OURS = f"{Path(axon_audit_otel.__file__).parent}/"
-_HELPERS = (os.__file__, f"{Path(pathlib.__file__).parent}/pathlib", shutil.__file__)
+_HELPERS = tuple(
+    str(Path(os.__file__).with_name(name)) for name in ("os.py", "pathlib", "shutil", "genericpath")
+)
 
 
 def _is_one(call: Any) -> bool:

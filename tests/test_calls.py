@@ -49,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "erasable": {"erasable": True},
     "pseudonyms": {"pseudonymize": b"x" * 32},
 }
-STEP = 8  # of the calls that the slow tests try; 1 tries all, in some minutes
+STEP = 7  # of the calls that the slow tests try; 1 tries all, in some minutes
 FAULTS = [errno.EIO, errno.ENOSPC, errno.EMFILE]
 
 
@@ -300,6 +300,30 @@ class TestFailing:
             if number > len(calls.names):
                 assert number > 50
                 break
+
+
+@pytest.mark.parametrize(
+    ("option", "call", "function"),
+    [
+        ("compress", "unlink", "publish"),
+        ("retention", "unlink", "publish"),
+        ("signed", "write", "append"),
+        ("erasable", "write", "append"),
+        ("plain", "flock", "claim"),
+    ],
+)
+def test_failing_once(root: Path, option: str, call: str, function: str) -> None:
+    """Calls whose failure cost events, files or a start, once."""
+    setting = Setting(option, "degrade", "process", 100)
+    names = fails(root / "none", setting, 10_000, after=False).names
+    found = [
+        number
+        for number, name in enumerate(names, 1)
+        if name.startswith(f"{call} ") and name.endswith(f" in {function}")
+    ]
+    assert found
+    for number in found:
+        fails(root / str(number), setting, number, after=False)
 
 
 # --- a call that is the last one ---------------------------------------------------------------

@@ -379,8 +379,9 @@ class Archive:
         journal.put(closing)
         try:
             return self._finish(journal)
-        except OSError:
-            if self._journal is journal:  # not renamed: events can follow
+        except OSError as exc:
+            # Not renamed: events can follow. (But a signal handler's can strike after that.)
+            if self._journal is journal and exc.errno is not None:
                 journal.take_back(len(closing), digest)
             raise
 

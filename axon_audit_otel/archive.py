@@ -289,12 +289,9 @@ class Archive:
         journal = self._journal
         if journal is None:
             journal = self._open()
-        else:
-            status = os.fstat(journal.file)
-            if status.st_nlink == 0:
-                self._close_journal()
-                raise JournalRemovedError(2, "the journal was removed", str(journal.path))
-            journal.trim(status.st_size)
+        elif os.fstat(journal.file).st_nlink == 0:
+            self._close_journal()
+            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
         data = b"%b%b\n" % (b"," if journal.count else b" ", line)
         try:
             journal.put(data)
@@ -374,7 +371,6 @@ class Archive:
             root=journal.tree.root().hex(),
             previous_seal=self._manifest.last_hash,
         )
-        journal.trim(status.st_size)
         digest = journal.digest.copy()
         journal.put(closing)
         try:

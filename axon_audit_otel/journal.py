@@ -40,6 +40,7 @@ class Journal:
         self.file = file
         self.began = time.monotonic()
         self.end = 0  # its size without a torn write
+        self._torn = False  # whether there is one
         self.count = 0
         self.first = self.last = 0  # sequence numbers
         self.first_time = self.last_time = ""
@@ -49,27 +50,30 @@ class Journal:
 
     def put(self, data: bytes) -> None:
         """Append *data*, whole or not at all."""
+        if self._torn:
+            self._cut()
         try:
             if os.write(self.file, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            with suppress(OSError):  # else `trim` does it
-                os.ftruncate(self.file, self.end)
+            self._torn = True
+            with suppress(OSError):  # else the next one does it
+                self._cut()
             raise
         self.digest.update(data)
         self.end += len(data)
 
-    def trim(self, size: int) -> None:
-        """Cut off what a failure left, of a file of that size."""
-        if size > self.end:
-            os.ftruncate(self.file, self.end)
+    def _cut(self) -> None:
+        os.ftruncate(self.file, self.end)
+        self._torn = False
 
     def take_back(self, count: int, digest: hashlib._Hash) -> None:
         """Cut off the last bytes again; *digest* was that of the rest."""
         self.end -= count
         self.digest = digest
-        with suppress(OSError):  # else `trim` does it
-            os.ftruncate(self.file, self.end)
+        self._torn = True
+        with suppress(OSError):  # else `put` does it
+            self._cut()
 
     def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
         """Count an event that was put."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -258,6 +259,17 @@ def _instrumented(
     yield instrumentor
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()
+
+
+@pytest.fixture(name="no_finalizers")
+def _no_finalizers() -> Iterator[None]:
+    """Loggers of earlier tests, which seal when they are collected, do so before this test."""
+    gc.collect()
+    gc.freeze()  # so that later collections are short
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

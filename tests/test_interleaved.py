@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -177,17 +177,7 @@ class Following(Reader):
         self.judge(sorted(self._found), self.known)
 
 
-@pytest.fixture(autouse=True)
-def _no_finalizers() -> Iterator[None]:
-    """Loggers of before are collected between two scenes only, not in the midst of one."""
-    gc.collect()
-    gc.freeze()  # so that later collections are short
-    gc.disable()
-    yield
-    gc.enable()
-    gc.unfreeze()
-
-
+pytestmark = pytest.mark.usefixtures("no_finalizers")
 READERS = [Verifying, Searching, Shipping, Following]
 
 

@@ -64,6 +64,7 @@ def _log(audit: AuditLogger, user_id: str) -> None:
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="somebody else traces: coverage, debugger")
+@pytest.mark.usefixtures("no_finalizers")
 class TestAnywhere:
     """At every line of what changes a trail, one after the other."""
 

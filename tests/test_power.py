@@ -110,7 +110,9 @@ class Device:
 
 
 @pytest.fixture(name="device")
-def _device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+def _device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_finalizers: None
+) -> Iterator[Device]:
     if not Path("/proc/self/fd").exists():
         pytest.skip("needs /proc")
     device = Device(tmp_path / "logs")

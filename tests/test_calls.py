@@ -248,11 +248,12 @@ def _root(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory, if possible: thousands of syncs of a device would take minutes."""
     gc.collect()
     gc.freeze()
-    if not os.access("/dev/shm", os.W_OK):
+    if os.access("/dev/shm", os.W_OK):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+            yield Path(directory)
+    else:
         yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
+    gc.unfreeze()
 
 
 # --- a call that fails -------------------------------------------------------------------------

@@ -82,8 +82,8 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing and nothing was altered."""
-        return not self.findings
+        """Whether there are events, none is missing and none was altered."""
+        return bool(self.streams) and not self.findings
 
     @property
     def events(self) -> int:

@@ -175,12 +175,13 @@ def _print_arrival(report: Any, compared: bool, console: Console) -> None:
     if report.torn_lines:
         say(f"{_count(report.torn_lines, 'line')} not finished: a collector was killed, probably")
     if not report.streams:
-        say("There is no audit record in it.", "yellow")
+        say("There is no audit record in it.", "bold red")
     if report.ok:
         until = "of the archive" if compared else "up to the newest event"
         say(f"Nothing is missing {until}, and nothing was altered.", "green")
         return
-    say(f"{_count(len(report.findings) + report.left_out, 'finding')}:", "bold red")
+    if report.findings:
+        say(f"{_count(len(report.findings) + report.left_out, 'finding')}:", "bold red")
     for finding in report.findings:
         where = "" if finding.sequence is None else f", event {finding.sequence}"
         say(f"  {finding.kind}: {finding.file}{where}", "red")

@@ -361,5 +361,7 @@ def test_command(records: Records, tmp_path: Path, cli: Callable[..., Result]) -
     assert "event 1 did not arrive" in cli("verify", "--otlp-json", file, code=1).stdout
     assert cli("verify", "--otlp-json", "--partial", file)
     cli("verify", "--otlp-json", tmp_path / "missing.json", code=1)
+    file.write_text(json.dumps({"resourceLogs": []}) + "\n")
+    assert "no audit record" in cli("verify", "--otlp-json", file, code=1).stdout
     cli("verify", file, file, code=2)
     cli("verify", "--otlp-json", file, "--checkpoint", file, code=2)

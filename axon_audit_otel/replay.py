@@ -134,10 +134,15 @@ class _Replay:
         self._progress(0, self._total)
         try:
             with ThreadPoolExecutor(_IN_FLIGHT, "axon-audit-replay") as pool:
-                for writer in names:
-                    self._send_all(writer, starts[writer], pool)
-                    if self._result.why:
-                        break
+                try:
+                    for writer in names:
+                        self._send_all(writer, starts[writer], pool)
+                        if self._result.why:
+                            break
+                finally:
+                    self._stop = (
+                        True  # also those that nobody waits for: Ctrl-C can strike anywhere
+                    )
         finally:
             for client in self._clients:
                 client.close()

@@ -288,3 +288,7 @@ def test_interrupted(archive: Path, http: Receiver, monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyboardInterrupt):
         _replay(archive, http, patience=3600)
     assert attempts < 20
+    for thread in threading.enumerate():
+        if thread.name.startswith("axon-audit-replay"):
+            thread.join(60)
+            assert not thread.is_alive()

@@ -62,16 +62,15 @@ class Follower:
         Raises:
             ArchiveError: If a file cannot be read or holds no audit events.
         """
-        for _ in range(_PASSES):
-            if (yield from self._pass()):
+        for left in reversed(range(_PASSES)):
+            if (yield from self._pass(patient=left > 0)):
                 return
 
-    def _pass(self) -> Generator[AuditEvent, None, bool]:
-        """One look at every file; whether none got another name meanwhile."""
-        here = self._here()
+    def _pass(self, patient: bool) -> Generator[AuditEvent, None, bool]:
+        """One look at every file; ends with False where, if *patient*, one got another name."""
+        here = self._here(patient)
         if here is None:
             return False
-        complete = True
         for key, known in list(self._files.items()):
             if key not in here or known.was_replaced(here[key][1]):
                 yield from known.read()  # what came before it was removed
@@ -81,36 +80,41 @@ class Follower:
         for key, (path, _) in here.items():
             try:
                 if key not in self._files:
+                    is_known = self._is_known(path)
                     found = _Growing(path)
                     if found.key != key:  # sealed: this is the journal after it
                         found.close()
-                        complete = False
+                        if patient:
+                            return False
                         continue
                     self._files[key] = found
-                    if self._is_known(path):
+                    if is_known:
                         found.close()
                 yield from self._files[key].read()
             except FileNotFoundError:
-                complete = False
+                if patient:  # what follows it comes after it
+                    return False
             except (OSError, InvalidEventError) as exc:
                 if isinstance(exc, ArchiveError):
                     raise
                 msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
                 raise ArchiveError(msg) from exc
-        return complete
+        return True
 
-    def _here(self) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
-        """Every file by its inode; None if one got another name meanwhile."""
+    def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
+        """Every file by its inode; None where, if *patient*, one got another name."""
         here = {}
         listed = self._listed()
         for path in listed:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                return None
+                if patient:
+                    return None
+                continue
             here[status.st_dev, status.st_ino] = path, status
         # What has the name of a journal now may be the one after it.
-        return here if self._listed() == listed else None
+        return here if not patient or self._listed() == listed else None
 
     def close(self) -> None:
         """Let go of the files."""

@@ -290,7 +290,7 @@ class TestFailing:
 
     def test_some(self, root: Path, setting: Setting) -> None:
         """A sample of the calls, each of them with one of three errors."""
-        for number in range(1 + SETTINGS.index(setting), 200, 61):
+        for number in range(1 + 7 * SETTINGS.index(setting), 200, 97):
             fails(root / str(number), setting, number, after=number % 2 == 0)
 
     @pytest.mark.slow
@@ -401,8 +401,8 @@ class TestKilled:
     def test_some(self, root: Path, setting: Setting) -> None:
         """A sample of the calls, and of those of the next start."""
         turn = SETTINGS.index(setting)
-        for left in kills(root, setting, lambda number: number % 43 == turn):
-            for second in kills_again(left, setting, lambda number: number % 37 == turn):
+        for left in kills(root, setting, lambda number: number % 89 == 6 * turn):
+            for second in kills_again(left, setting, lambda number: number % 61 == 4 * turn):
                 judge(second, setting)
             judge(left, setting)
 

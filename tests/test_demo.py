@@ -358,6 +358,7 @@ def _scrape(url: str) -> tuple[str, str, float]:
 class TestServe:
     """--serve"""
 
+    @pytest.mark.slow
     def test_load_and_metrics(
         self, cli: Cli, serving: tuple[subprocess.Popen[str], str], tmp_path: Path
     ) -> None:
@@ -434,6 +435,7 @@ def _ship(directory: Path, endpoint: str, **environment: str) -> subprocess.Comp
 class TestOtlp:
     """--otlp"""
 
+    @pytest.mark.slow
     def test_everything_is_shipped(self, cli: Cli, tmp_path: Path) -> None:
         """A collector gets a log record for every event, spans and metrics."""
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:

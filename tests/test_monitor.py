@@ -34,6 +34,7 @@ from axon_audit_otel import (
     Rule,
     SecurityMonitor,
     audit_context,
+    detect,
 )
 from axon_audit_otel.detect import Detector
 
@@ -262,7 +263,9 @@ class TestWhenItFires:
                 for event in range(22):
                     detector.add(trackers, f"user_{number}", number * 1000 + event)
             gc.collect()
-            return tracemalloc.get_traced_memory()[0]
+            ours = [tracemalloc.Filter(True, detect.__file__)]  # not of other threads
+            held = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
+            return sum(found.size for found in held)
 
         tracemalloc.start()
         try:

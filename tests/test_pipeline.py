@@ -141,6 +141,7 @@ _APPLICATION = """
 
 
 class TestExport:
+    @pytest.mark.slow
     def test_all_three_signals(self, run_script: Run, receiver: Receiver) -> None:
         """One call, and spans, log records and metrics of a real system arrive over OTLP:
         the log record's body is the event, byte for byte."""

@@ -52,6 +52,9 @@ class Device:
         """A function that syncs as *sync* does, and notes what that was."""
 
         def watched(file: int) -> None:
+            if not Path(f"/proc/self/fd/{file}").readlink().is_relative_to(self.directory):
+                sync(file)  # of a logger from before
+                return
             status, begun = os.fstat(file), next(self._clock)
             here = self._names_now() if stat.S_ISDIR(status.st_mode) else None
             content = b"" if here is not None else Path(f"/proc/self/fd/{file}").read_bytes()

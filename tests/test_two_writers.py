@@ -141,7 +141,8 @@ print(pairs)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-@pytest.mark.parametrize("steps", [(23, 29), pytest.param((4, 11), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [(23, 29), (4, 11)])
 def test_one_ends_while_the_other_starts(
     run_script: Callable[..., str], tmp_path: Path, steps: tuple[int, int]
 ) -> None:

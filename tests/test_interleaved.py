@@ -239,10 +239,10 @@ class TestInterleaved:
     def test_each_place(
         self, tmp_path: Path, kind: type[Reader], before: int, compress: bool
     ) -> None:
-        """Wherever the reader is (or every other place), whatever the writer does meanwhile."""
+        """Wherever the reader is (or at every third place), whatever the writer does meanwhile."""
         if compress:
             pytest.importorskip("zstandard")
-        for read in itertools.count(step=2 if compress else 1):
+        for read in itertools.count(step=3 if compress else 1):
             for written in itertools.count():
                 scene = Scene(tmp_path / f"{read}-{written}", kind, before, compress)
                 more = scene.reader.step(read), scene.writer.step(written)

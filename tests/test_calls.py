@@ -284,6 +284,7 @@ def fails(root: Path, setting: Setting, number: int, after: bool) -> Calls:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 class TestFailing:
     """One call fails. The program goes on, and ends."""
@@ -394,6 +395,7 @@ def kills_again(left: Left, setting: Setting, wanted: Callable[[int], bool]) -> 
     yield from found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS[:-1], ids=str)
 class TestKilled:
     """Killed before a call. The next start goes on."""

@@ -177,7 +177,7 @@ class Following(Reader):
         self.judge(self._found, self.known)
 
 
-pytestmark = pytest.mark.usefixtures("no_finalizers")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_finalizers")]
 READERS = [Verifying, Searching, Shipping, Following]
 
 

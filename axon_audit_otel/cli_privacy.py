@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from .checkpoint import SigningKey
-from .cli_record import check_signing, recorder, signing_option
+from .cli_record import check_signing, parsed, recorder, signing_option
 from .config import Settings, parse_keys, parse_secret
 from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
 from .event import AuditEvent
@@ -24,31 +24,19 @@ __all__ = ["erase", "found", "keys_option", "pseudonym", "readable", "reader"]
 __all__ += ["secret_option"]
 
 
-def _secret(_ctx: Any, _param: Any, value: str | None) -> Pseudonyms | None:
-    if not value:
-        return None
-    try:
-        return parse_secret(value)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from None
-
-
 #: The secret that ids were hashed with; `Query.under` takes it.
 secret_option = click.option(
     "--pseudonymize",
     "pseudonyms",
     metavar="@FILE",
     envvar=Settings.variable("pseudonymize"),
-    callback=_secret,
+    callback=parsed(parse_secret),
     help="The secret that the ids were hashed with.",
 )
 
 
-def _keys(_ctx: Any, _param: Any, value: str | None) -> Path | None:
-    try:
-        place = parse_keys(value) if value else None
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from None
+def _place(value: str) -> Path | None:
+    place = parse_keys(value)
     return place if isinstance(place, Path) else None
 
 
@@ -57,7 +45,7 @@ keys_option = click.option(
     "--keys",
     metavar="DIR",
     envvar=Settings.variable("erasable"),
-    callback=_keys,
+    callback=parsed(_place),
     help="The keys that personal data is encrypted with. Default: PATH.keys.",
 )
 

@@ -27,6 +27,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from . import logger as _logger_module
 from . import sdk, semconv, supplied
 from .adapters import AdapterSeam
+from .config import Settings
 from .errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
@@ -97,7 +98,7 @@ def _own_logger(logger_provider: Any) -> AuditLogger:
     try:
         return AuditLogger(logger_provider=logger_provider)
     except AxonAuditError as exc:
-        if os.environ.get("AXON_AUDIT_ON_FAILURE", "").strip().lower() == "block":
+        if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
             _recorder.refusal = str(exc)
             _recorder.patch()
         raise

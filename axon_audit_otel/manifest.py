@@ -7,7 +7,6 @@ proves every file's digest, and a file's root every event in it.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import time
@@ -208,13 +207,3 @@ def _record_in(line: bytes) -> Record:
         return record
     except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
-
-
-def digest(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file."""
-    size, sha256 = 0, hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha256.update(block)
-            size += len(block)
-    return size, sha256.hexdigest()

@@ -200,8 +200,8 @@ class Scene:
         self.writer = Steps(self._write, _CHANGES)
 
     def _write(self) -> None:
+        self.audit.trail.tick()  # compresses what was sealed, while the journal stays
         record(self.audit, PER_FILE + 1)
-        self.audit.trail.tick()  # compresses
         self.audit.close()
 
     def end(self) -> None:

@@ -407,9 +407,9 @@ def _places(data: bytes, start: bytes) -> Iterator[int]:
 
 @contextmanager
 def _locked(file: int) -> Iterator[None]:
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
+    try:  # also around the taking: a signal handler may raise when it is taken
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         if fcntl is not None:

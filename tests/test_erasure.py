@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from axon import Filter, MemorySystem
+from calls import Calls
 from click.testing import Result
 from conftest import FaultyAdapter, assert_chained, history, only, only_event
 from opentelemetry._logs import LogRecord
@@ -722,6 +723,20 @@ class TestKeys:
             await memory.store("new", user_id=ALICE)
         with pytest.raises(AuditUnavailableError):
             await audit.log_event("STORE", user_id="carol")
+
+    def test_lock_after_an_interruption(self, make_audit: Make, archive: Path) -> None:
+        """What a signal handler raises when the lock is taken does not keep it taken."""
+        fcntl = pytest.importorskip("fcntl")
+
+        def happens(_: int) -> None:
+            if "in _locked" in calls.names[-1]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt) as raised, Calls(happens, after=True) as calls:
+            make_audit(auto_export_path=archive, erasable=True)
+        with (archive.with_name("archive.keys") / "keyring").open() as ring:
+            fcntl.flock(ring, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        del raised  # it held the frame that has the file open
 
     def test_settings(
         self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch

@@ -300,7 +300,7 @@ class TestTimes:
             await audit.get_events(start_time=NOON + timedelta(hours=1), end_time=NOON)
         assert audit.query_events(start_time=NOON, end_time=NOON) == []
 
-    @pytest.mark.parametrize("value", ["2025-01-15", 1736942400, date(2025, 1, 15), time.time()])
+    @pytest.mark.parametrize("value", ["2025-01-15", 1736942400, date(2025, 1, 15), 1736942400.5])
     def test_no_datetime(self, audit: AuditLogger, value: Any) -> None:
         """Only datetimes are times; anything else is an error that shows it."""
         with pytest.raises(InvalidEventError, match=r"start_time=.*datetime"):

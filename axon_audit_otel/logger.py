@@ -227,6 +227,7 @@ class AuditLogger:
             AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
         try:
+            by_the_sdk = type(operation).__module__.startswith("axon.")
             draft = self._by_hand(
                 operation,
                 status,
@@ -238,13 +239,13 @@ class AuditLogger:
                 duration_ms,
                 error_type,
                 subject_id,
+                private=by_the_sdk and not self.settings.capture_content.on_events,
             )
         except InvalidEventError:
             raise
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        by_the_sdk = type(operation).__module__.startswith("axon.")
         if by_the_sdk and not self and running.get().kind.name == draft["operation"]:
             # It speaks of the operation that runs: one operation, one event.
             running.get().merge(draft["entry_ids"], draft["metadata"])
@@ -293,7 +294,10 @@ class AuditLogger:
         duration_ms: Any,
         error_type: Any,
         subject_id: Any,
+        *,
+        private: bool,
     ) -> Draft:
+        """The event as it is recorded; *private*: as the SDK says it, and without content."""
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
         actor, session = _identity(user_id, session_id)
@@ -303,12 +307,12 @@ class AuditLogger:
             user_id=actor,
             session_id=session,
             entry_ids=_checked_ids("entry_ids", entry_ids),
-            metadata=None if metadata is None else self._manual_metadata(metadata),
+            metadata=None if metadata is None else self._manual_metadata(metadata, private),
             duration_ms=_checked_duration(duration_ms),
             trail=self.trail,
             error_message=None
             if error_message is None
-            else self._manual_message(error_message, metadata),
+            else self._manual_message(error_message, metadata, private),
             error_type=None if error_type is None else _checked_id("error_type", error_type),
             subject_id=None if subject_id is None else _checked_id("subject_id", subject_id),
             span=get_current_span().get_span_context(),
@@ -317,16 +321,15 @@ class AuditLogger:
             self.trail.pseudonyms.apply(draft)
         return draft
 
-    def _manual_metadata(self, metadata: Any) -> dict[str, Any]:
+    def _manual_metadata(self, metadata: Any, private: bool) -> dict[str, Any]:
         cleaned = self.trail.privacy.metadata(metadata)
-        if not self.settings.capture_content.on_events:
+        if private:
             cleaned.pop("query", None)  # the SDK passes the raw query of a recall here
         return cleaned
 
-    def _manual_message(self, message: Any, metadata: Any) -> str | None:
+    def _manual_message(self, message: Any, metadata: Any, private: bool) -> str | None:
         # The SDK passes str(exception) together with its type: content, unlike your words.
-        of_the_sdk = isinstance(metadata, dict) and "error_type" in metadata
-        if of_the_sdk and not self.settings.capture_content.on_events:
+        if private and isinstance(metadata, dict) and "error_type" in metadata:
             return None
         return self.trail.privacy.text(str(message))
 

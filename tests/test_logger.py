@@ -193,9 +193,9 @@ class TestLogEvent:
 
     async def test_message_of_the_sdk_is_content(self, make_audit: Make) -> None:
         """The SDK passes str(exception) beside its type: content. A message in your own
-        words is none."""
+        words is none, whatever it stands beside."""
         sdk: dict[str, Any] = {
-            "operation": "STORE",
+            "operation": SdkOperation.STORE,
             "status": "FAILURE",
             "metadata": {"error_type": "ValueError"},
             "error_message": "secret plans",
@@ -204,15 +204,22 @@ class TestLogEvent:
         assert (without.error_message, without.metadata) == (None, {"error_type": "ValueError"})
         captured = await make_audit(capture_content=True).log_event(**sdk)
         assert captured.error_message == "secret plans"
-        own = await make_audit().log_event("STORE", status="FAILURE", error_message="timeout")
-        assert own.error_message == "timeout"
+        facts = {"error_type": "TimeoutError", "db": "main"}
+        own = await make_audit().log_event(
+            "STORE", status="FAILURE", metadata=facts, error_message="connection timeout"
+        )
+        assert (own.error_message, own.metadata) == ("connection timeout", facts)
 
     async def test_query_of_the_sdk_is_content(self, make_audit: Make) -> None:
-        """The raw query that the SDK passes in the metadata is recorded as content is."""
-        recall: dict[str, Any] = {"operation": "RECALL", "metadata": {"query": "my tea", "k": 5}}
+        """The raw query that the SDK passes in the metadata is recorded as content is; a fact
+        of yours by that name is a fact."""
+        facts = {"query": "my tea", "k": 5}
+        recall: dict[str, Any] = {"operation": SdkOperation.RECALL, "metadata": facts}
         assert (await make_audit().log_event(**recall)).metadata == {"k": 5}
         captured = await make_audit(capture_content="EVENT_ONLY").log_event(**recall)
-        assert captured.metadata == {"query": "my tea", "k": 5}
+        assert captured.metadata == facts
+        own = await make_audit().log_event(OperationType.RECALL, metadata=facts)
+        assert own.metadata == facts
 
 
 class TestIdentity:

@@ -209,10 +209,17 @@ async def import_data(
 
     Returns:
         What `import_from` returns: ``imported``, ``skipped``, ``errors``, ``by_tier``.
+
+    Raises:
+        ValueError: If *data* is one text, or no export that `import_from` takes.
+        TypeError: If it holds no entries at all.
     """
     if isinstance(data, Mapping):
         imported: dict[str, Any] = await self.import_from(data, overwrite, tier_mapping)
         return imported
+    if isinstance(data, (str, bytes, bytearray)):  # a list of its characters, otherwise
+        msg = f"data is one {type(data).__name__}, no list: pass one text in a list, [text]"
+        raise ValueError(msg)
     items = list(data)
     owner = {"user_id": user_id, "session_id": session_id}
     entries = [await _as_entry(self, item, owner) for item in items]

@@ -429,6 +429,15 @@ class TestImportData:
             await memory.import_data(3)
         assert only_event(audit).status is FAILURE
 
+    @pytest.mark.parametrize("data", ["some text", b"some text", bytearray(b"text"), ""])
+    async def test_one_text(self, memory: MemorySystem, audit: AuditLogger, data: Any) -> None:
+        """A text is no list of texts: it is refused before anything is stored."""
+        with pytest.raises(ValueError, match="in a list"):
+            await memory.import_data(data)
+        event = only_event(audit)
+        assert (event.status, event.error_type, event.entry_ids) == (FAILURE, "ValueError", [])
+        assert (await memory.registry.get_adapter("persistent")).list_ids() == []
+
     async def test_owner_without_a_trail(
         self, config: Any, make_audit: Callable[..., AuditLogger], instrumented: AxonInstrumentor
     ) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -294,6 +295,7 @@ class _Grpc:
             ("grpc.min_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 5000),
             ("grpc.max_receive_message_length", 1 << 20),
+            ("grpc.use_local_subchannel_pool", 1),  # else clients of a process share a connection
         ]
         gzip_on = endpoint.compression == "gzip"
         compression = grpc.Compression.Gzip if gzip_on else grpc.Compression.NoCompression
@@ -302,9 +304,14 @@ class _Grpc:
             files = endpoint.certificate, endpoint.client_key, endpoint.client_certificate
             pems = [Path(name).read_bytes() if name else None for name in files]
             credentials = grpc.ssl_channel_credentials(*pems)
-            self._channel = grpc.secure_channel(target, credentials, options, compression)
+            dial = partial(grpc.secure_channel, target, credentials, options, compression)
         else:
-            self._channel = grpc.insecure_channel(target, options, compression)
+            dial = partial(grpc.insecure_channel, target, options, compression)
+        self._dial: Callable[[], Any] = dial
+        self._open()
+
+    def _open(self) -> None:
+        self._channel = self._dial()
         self._export = self._channel.unary_unary(_METHOD)  # bytes, both ways
 
     def send(self, request: bytes) -> Answer:
@@ -318,6 +325,9 @@ class _Grpc:
     def _failed(self, exc: Any) -> Answer:
         status, details = exc.code(), exc.details() or ""
         code = self._grpc.StatusCode
+        if status is code.DEADLINE_EXCEEDED:  # gRPC would keep a connection that died silently
+            self.close()
+            self._open()
         too_large = status is code.RESOURCE_EXHAUSTED and "larger than max" in details
         refused = too_large or status is code.INVALID_ARGUMENT
         why = f"gRPC {status.name}: {details}"[:300]

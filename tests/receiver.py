@@ -204,6 +204,46 @@ class SilentServer:
             connection.close()
 
 
+class Relay:
+    """Passes connections on to a receiver; those that it has can fall silent, as when a machine
+    on the way forgets them: what is sent there is acknowledged by nobody but the kernel."""
+
+    def __init__(self, url: str) -> None:
+        self._address = "127.0.0.1", int(url.rpartition(":")[2])
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._silent: set[socket.socket] = set()
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def forget(self) -> None:
+        """Let the connections that there are fall silent; new ones work."""
+        self._silent.update(self._open)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = self._socket.accept()[0], socket.create_connection(self._address)
+                self._open += near, far
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if source not in self._silent:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._socket.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as found:

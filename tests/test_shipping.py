@@ -174,6 +174,22 @@ async def test_an_outage(
     assert _dropped(value) == {}
 
 
+async def test_a_connection_that_died_silently(
+    receiver: Receiver, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closed it, and nobody answers any more: there is a new one after the timeout."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+    relay = receivers.Relay(receiver.url)
+    audit = make_audit(auto_export_path=tmp_path, ship_to=relay.url)
+    await _log(audit, 1)
+    await until(lambda: receiver.numbers == [1])
+    relay.forget()
+    await _log(audit, 1)
+    await until(lambda: 2 in receiver.numbers)
+    audit.close()
+    relay.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 404, 503])
 async def test_answers_that_may_become_better(

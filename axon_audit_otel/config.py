@@ -287,7 +287,10 @@ class Settings:
         True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
     )
     redact: Callable[[str], str] | None = _setting(
-        None, _hook, "function applied to every free text before it is recorded", env=False
+        None,
+        _hook,
+        "function applied to every free text and fact's name that is recorded",
+        env=False,
     )
 
     @classmethod

@@ -66,7 +66,8 @@ class AuditLogger:
         name: Name of the trail. Default "default".
         capture_content: Record texts, queries and exception messages: True, or
             ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
-        redact: A function from text to text for every free text that is recorded.
+        redact: A function from text to text for every free text that is recorded, and for
+            the names of facts that you give.
         redact_pii: Replace personal data of a known shape in what is recorded. Default True.
         erasable: Encrypt personal data in the trail, so that `erase_user` can make it
             unreadable. True: with keys in a directory beside the archive, ``audit_logs.keys``;

@@ -381,7 +381,7 @@ class Operation:
             user_id=self.user_id,
             session_id=self.session_id,
             entry_ids=entry_ids,
-            metadata=self.trail.privacy.metadata(self.metadata),
+            metadata=self.trail.privacy.metadata(self.metadata, own=True),
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
             entries=handled if self.entries is None else self.entries,

@@ -186,7 +186,8 @@ class Privacy:
     """The rules of one trail.
 
     Args:
-        redact: A function from text to text, applied to every free text that is recorded.
+        redact: A function from text to text, applied to every free text that is recorded,
+            and to the names of facts.
         pii: Whether `redact_pii` is applied after it.
         on_fault: Called with the exception when *redact* fails; the text is then dropped.
         on_found: Called with the kind of each piece of personal data that is replaced.
@@ -203,7 +204,8 @@ class Privacy:
         self._pii = pii
         self._on_fault = on_fault
         self.on_found = on_found
-        self._harmless: set[str] = set()  # names and short values seen before
+        self._names: set[str] = set()  # seen before, and free of personal data
+        self._values: set[str] = set()  # short ones; none where a hook is to see them
 
     def text(self, value: str, found: Callable[[str], None] | None = None) -> str:
         """Free text, redacted; *found* instead of `on_found` is told of what it held."""
@@ -214,35 +216,43 @@ class Privacy:
             and value.isascii()
             and (not self._pii or _SUSPECT.search(value) is None)
         ):
-            if len(value) <= 16 and len(self._harmless) < MAX_ITEMS:
-                self._harmless.add(value)
+            if len(value) <= 16 and len(self._values) < MAX_ITEMS:
+                self._values.add(value)
             return value  # most of them
         # Redacted before it is cut: half an address is no address any more.
         text = plain_text(value, MAX_TEXT + 512)
         if self._redact is not None:
-            try:
-                text = plain_text(str(self._redact(text)), MAX_TEXT + 512)
-            except Exception as exc:
-                self._on_fault(exc)
-                return "[REDACTED:error]"
+            text = self._hooked(self._redact, text, MAX_TEXT + 512)
         if self._pii:
             text = redact_pii(text, found or self.on_found)
         if len(text) <= MAX_TEXT:
             return text
         return f"{text[:MAX_TEXT]}[truncated: {str.__len__(value)} characters]"
 
-    def key(self, value: str) -> str:
-        """The name of a fact, redacted as far as it is personal data."""
+    def key(self, value: str, own: bool = False) -> str:
+        """The name of a fact, redacted; one of our *own* only where it is personal data."""
         name = plain_text(value, MAX_ID)
+        if self._redact is not None and not own:
+            name = self._hooked(self._redact, name, MAX_ID)
         return redact_pii(name, self.on_found) if self._pii else name
 
-    def metadata(self, values: object) -> dict[str, Any]:
-        """Metadata as JSON types, its texts redacted."""
-        if type(values) is dict and len(values) <= MAX_ITEMS:
+    def _hooked(self, redact: Callable[[str], str], text: str, limit: int) -> str:
+        try:
+            return plain_text(str(redact(text)), limit)
+        except Exception as exc:
+            self._on_fault(exc)
+            return "[REDACTED:error]"
+
+    def metadata(self, values: object, own: bool = False) -> dict[str, Any]:
+        """Metadata as JSON types, its texts redacted.
+
+        *own*: the names of the facts are ours, no text of anybody.
+        """
+        if type(values) is dict and len(values) <= MAX_ITEMS and (own or self._redact is None):
             simple = self._simple(values)
             if simple is not None:
                 return simple
-        cleaned = _Cleaner(self).clean(values)
+        cleaned = _Cleaner(self, own).clean(values)
         return cleaned if isinstance(cleaned, dict) else {"value": cleaned}
 
     def _simple(self, values: dict[Any, Any]) -> dict[str, Any] | None:
@@ -251,11 +261,11 @@ class Privacy:
         found: list[str] = []
         size = 0
         for key, value in values.items():
-            if key not in self._harmless and not self._is_harmless(key):
+            if key not in self._names and not self._is_harmless(key):
                 return None
             kind = type(value)
             if kind is str:
-                if value not in self._harmless:
+                if value not in self._values:
                     value = self.text(value, found.append)
                     size += len(value)
             elif kind is float:
@@ -267,7 +277,7 @@ class Privacy:
             elif kind is list and len(value) <= 64:
                 if not {str}.issuperset(map(type, value)):
                     return None
-                if not self._harmless.issuperset(value):
+                if not self._values.issuperset(value):
                     value = [self.text(item, found.append) for item in value]
                     size += sum(map(len, value))
             elif value is not None and kind is not bool:
@@ -289,16 +299,17 @@ class Privacy:
             return False
         if _SUSPECT.search(key) is not None or self.is_secret(key):
             return False
-        if len(self._harmless) < MAX_ITEMS:
-            self._harmless.add(key)
+        if len(self._names) < MAX_ITEMS:
+            self._names.add(key)
         return True
 
 
 class _Cleaner:
     """One walk over hostile data."""
 
-    def __init__(self, privacy: Privacy) -> None:
+    def __init__(self, privacy: Privacy, own: bool) -> None:
         self._privacy = privacy
+        self._own = own
         self._size = 0
         self._path: set[int] = set()
         self._nodes = 0
@@ -365,7 +376,8 @@ class _Cleaner:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, item in _first(value.items()):
-            name = self._privacy.key(key) if isinstance(key, str) else identifier(key)
+            text = key if isinstance(key, str) else identifier(key)
+            name = self._privacy.key(text, self._own and depth == 0)
             number, unique = 1, name
             while unique in result:  # the same only since it is text, redacted or cut
                 number += 1

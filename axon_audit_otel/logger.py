@@ -302,13 +302,17 @@ class AuditLogger:
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
         actor, session = _identity(user_id, session_id)
+        facts = None if metadata is None else self._manual_metadata(metadata, private)
+        if kind == "AUDIT" and facts is not None and "record" in facts:
+            msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
+            raise InvalidEventError(msg)
         draft = _event.draft(
             kind,
             outcome,
             user_id=actor,
             session_id=session,
             entry_ids=_checked_ids("entry_ids", entry_ids),
-            metadata=None if metadata is None else self._manual_metadata(metadata, private),
+            metadata=facts,
             duration_ms=_checked_duration(duration_ms),
             trail=self.trail,
             error_message=None

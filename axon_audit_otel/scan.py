@@ -69,6 +69,8 @@ class Witnessed:
             facts = _own_of(line).metadata
             if facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
+                if not 0 < first <= last < sequence:
+                    return  # a loss is told of afterwards
                 self.gaps.append(Gap(first, last, str(facts.get("reason", "")), sequence))
             elif facts.get("record") == "unclean_end":
                 events, torn = int(facts["events"]), int(facts["torn_bytes"])

@@ -16,10 +16,12 @@ from axon_audit_otel import (
     ArchiveError,
     AuditEvent,
     AuditLogger,
+    InvalidEventError,
     VerifyReport,
     verify,
 )
 from axon_audit_otel.checkpoint import new_key
+from axon_audit_otel.event import draft
 
 Make = Callable[..., AuditLogger]
 Run = Callable[..., str]
@@ -108,6 +110,24 @@ async def test_signatures_stripped_and_content_forged(make_audit: Make, tmp_path
     for path in _paths(tmp_path, "*.checkpoint*"):
         path.unlink()
     assert _kinds(verify(tmp_path, [PUBLIC])) == {"wrong_key"}
+
+
+async def test_gap_told_in_advance(make_audit: Make, tmp_path: Path) -> None:
+    """Nothing but the trail itself tells of a gap, and of none before it was: else whoever can
+    record could have what is deleted later explained."""
+    notes: list[str] = []
+    audit = make_audit(auto_export_path=tmp_path, signing_key=KEY, checkpoint_to=notes.append)
+    told = {"record": "gap", "first": 1, "last": 10**9, "reason": "disk full"}
+    with pytest.raises(InvalidEventError, match="record"):
+        await audit.log_event("AUDIT", metadata=told)
+    audit.emit(draft("AUDIT", "FAILURE", metadata=told, trail=audit.trail))
+    await _log(audit, 20)
+    journal = only(tmp_path, "*.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:2] + lines[-1:]))
+    (finding,) = verify(tmp_path).findings
+    assert (finding.sequence, finding.kind) == (2, "removed")
+    assert "events 2 to 20" in finding.explanation
 
 
 @pytest.mark.parametrize("field", ["metadata", "user_id", "status", "timestamp", "duration_ms"])

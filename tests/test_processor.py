@@ -168,12 +168,16 @@ class TestRecordsOfOthers:
 
     @pytest.mark.parametrize(
         "fields",
-        [{}, {"body": "plain words"}, {"body": {"operation": "MELT"}}, {"body": {"user_id": "u"}}],
+        [
+            *({}, {"body": "plain words"}, {"body": {"operation": "MELT"}}),
+            *({"body": {"user_id": "u"}}, {"body": {"operation": "AUDIT"}}),
+        ],
     )
     def test_no_operation(
         self, audit: AuditLogger, logger_provider: LoggerProvider, fields: dict[str, Any]
     ) -> None:
-        """A record that names no operation of ours is an OTHER, and is not lost."""
+        """A record that names no operation of ours, or that of the trail itself, is an OTHER, and
+        is not lost."""
         emit(logger_provider, **fields)
         assert only_event(audit).operation.value == "OTHER"
         assert audit.get_statistics()["by_operation"]["OTHER"] == 1

@@ -96,7 +96,7 @@ def _path(value: Any) -> Path | None:
         with suppress(RuntimeError):  # no such user
             path = Path(value).expanduser()
             if "\0" not in str(path):
-                return path
+                return path.absolute()  # wherever the program goes from here
     raise ValueError("must be a path")
 
 

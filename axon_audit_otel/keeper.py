@@ -278,8 +278,8 @@ class Keeper:
             OSError: If that failed.
         """
         self.seal(buffer)
-        if self.archive is not None:
-            self.archive.ended()
+        if self.archive is not None and self.archived >= buffer.next - 1:
+            self.archive.ended()  # else the next start records an unclean end
 
     def tidy(self) -> None:
         """Compress and delete what is due; called without the lock, since it may take long."""

@@ -242,7 +242,8 @@ class Ledger:
         """The lines about a file."""
         try:
             with open_regular(self.path) as file:
-                return [Line(0, data[:-1]).record for data in file if name.encode() in data]
+                wanted, end = name.encode(), b"\n"
+                return [Line(0, d[:-1]).record for d in file if wanted in d and d.endswith(end)]
         except OSError:
             return []
 

@@ -95,6 +95,8 @@ class Trail:
         self.ships = self._shipper is not None  # to a collector, from here
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
+        if self._keeper is not None and self._keeper.needs_clock:
+            self._start_clock()
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())

@@ -34,6 +34,7 @@ from axon_audit_otel import (
     AxonAuditError,
     AxonInstrumentor,
     InvalidEventError,
+    verify,
 )
 
 Make = Callable[..., AuditLogger]
@@ -499,6 +500,43 @@ class TestFaults:
         audit.close()
         assert sealed_numbers(directory) == list(range(1, audit.total_events_logged + 1))
 
+    def test_end_during_a_fault(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
+        """What ends with events that are in no file has not ended well, and the next start
+        says so."""
+        run_script(
+            """
+            import asyncio, sys
+            from pathlib import Path
+            from axon_audit_otel import AuditLogger
+            logs = Path(sys.argv[1])
+            audit = AuditLogger(5, logs)
+            for number in range(8):
+                if number == 5:
+                    logs.rename(logs.with_name("aside"))
+                    logs.write_text("in the way")
+                asyncio.run(audit.log_event("STORE"))
+            """,
+            tmp_path / "logs",
+        )
+        (tmp_path / "logs").unlink()
+        (tmp_path / "aside").rename(tmp_path / "logs")
+        make_audit(5, tmp_path / "logs").close()
+        (writer,) = verify(tmp_path / "logs").writers
+        assert [end.told_by for end in writer.unclean_ends] == [6]
+
+    async def test_change_of_the_working_directory(
+        self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A relative path means what it did when the logger was made."""
+        monkeypatch.chdir(tmp_path)
+        audit = make_audit(3, "./logs")
+        await log(audit, 2)
+        monkeypatch.chdir("/")
+        await log(audit, 3)
+        audit.close()
+        assert sealed_numbers(tmp_path / "logs") == [1, 2, 3, 4, 5]
+        assert audit.get_statistics()["failures"] == {}
+
     async def test_instrumented_operations(
         self, config: Any, make_audit: Make, tmp_path: Path
     ) -> None:
@@ -593,9 +631,10 @@ class TestFaults:
         events follow. A read-only one at the start is refused."""
         printed = run_script(
             """
-            import asyncio, os, sys
+            import asyncio, os, shutil, sys, tempfile
             from axon_audit_otel import ArchiveError, AuditLogger
-            os.chdir(sys.argv[1])   # who is not root may not reach it from the top
+            there = tempfile.mkdtemp()   # who is not root reaches it from the top
+            os.chdir(there)
             os.chmod(".", 0o711)
             os.mkdir("logs")
             root = os.geteuid() == 0
@@ -615,7 +654,7 @@ class TestFaults:
             try:
                 AuditLogger(auto_export_path="logs")
             except ArchiveError as exc:
-                print("refused", "'logs'" in str(exc))
+                print("refused", "logs'" in str(exc))
             make(0o700)
             audit.close()
             asyncio.run(log(2))
@@ -627,8 +666,12 @@ class TestFaults:
             audit.close()
             print(audit.get_statistics()["evicted_events"])
             make(0o711)
+            if root:
+                os.setresuid(0, 0, 0)
+            shutil.copytree("logs", sys.argv[1])
+            shutil.rmtree(there)
             """,
-            tmp_path,
+            tmp_path / "logs",
         )
         assert printed.split() == ["refused", "True", "0"]
         assert sealed_numbers(tmp_path / "logs") == list(range(1, 9))

@@ -257,6 +257,15 @@ class TestCheckpoints:
         assert (first.events, first.head) == (second.events, second.head) == (1, event.hash)
         assert first.time < second.time
 
+    async def test_before_anything_happens(self, make_audit: Make, tmp_path: Path) -> None:
+        """So they are where nothing was recorded yet."""
+        loop, made = asyncio.get_running_loop(), asyncio.Event()
+        audit = make_audit(
+            auto_export_path=tmp_path, checkpoint_to=lambda _: loop.call_soon_threadsafe(made.set)
+        )
+        await asyncio.wait_for(made.wait(), 60)
+        assert audit.total_events_logged == 0
+
     async def test_sink_that_fails(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A second place that fails costs nothing, and gets every checkpoint later."""
         notes: list[str] = []

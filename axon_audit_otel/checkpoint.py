@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from .errors import AuditConfigError, InvalidEventError
 
-__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "new_key"]
+__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "new_key", "signed_by"]
 
 _ED25519 = b"\x01"
 
@@ -122,9 +122,13 @@ class SigningKey:
 
     def sign(self, text: str) -> str:
         """*text* (which ends with a newline) as a signed note."""
+        return f"{text}\n{self.signature(text)}\n"
+
+    def signature(self, text: str) -> str:
+        """The line that says so."""
         signature = self._key.sign(text.encode())
         identity = _key_id(self.verifying.name, self.verifying.public)
-        return f"{text}\n\u2014 {self.verifying.name} {_b64(identity + signature)}\n"
+        return f"\u2014 {self.verifying.name} {_b64(identity + signature)}"
 
 
 def new_key(name: str) -> SigningKey:
@@ -180,7 +184,7 @@ class Checkpoint:
         """
         text, _, signatures = note.partition("\n\n")
         text += "\n"
-        if keys and not any(_signed_by(key, text, signatures) for key in keys):
+        if keys and not signed_by(keys, text, signatures):
             names = ", ".join(key.name for key in keys)
             msg = f"the checkpoint is not signed by {names}"
             raise InvalidEventError(msg)
@@ -198,7 +202,12 @@ _TEXT = re.compile(
 )
 
 
-def _signed_by(key: VerifyingKey, text: str, signatures: str) -> bool:
+def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:
+    """Whether one of *keys* made one of the lines *signatures* under *text*."""
+    return any(_is_signed_by(key, text, signatures) for key in keys)
+
+
+def _is_signed_by(key: VerifyingKey, text: str, signatures: str) -> bool:
     for line in signatures.splitlines():
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")

@@ -82,7 +82,9 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     previous: str | None = None
 
 
-class DeleteRecord(msgspec.Struct, kw_only=True, tag="delete", tag_field="kind"):
+class DeleteRecord(
+    msgspec.Struct, kw_only=True, omit_defaults=True, tag="delete", tag_field="kind"
+):
     """A sealed file that retention deleted; its `SealRecord` stays.
 
     Attributes:
@@ -90,6 +92,7 @@ class DeleteRecord(msgspec.Struct, kw_only=True, tag="delete", tag_field="kind")
         sha256: The digest it had.
         reason: The rule that deleted it.
         deleted_at: When.
+        signature: Of `text`, as the last line of a C2SP signed note; None without a key.
         previous: Hash of the manifest's line before, hex.
     """
 
@@ -97,7 +100,15 @@ class DeleteRecord(msgspec.Struct, kw_only=True, tag="delete", tag_field="kind")
     sha256: str
     reason: str
     deleted_at: str
+    signature: str | None = None
     previous: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is signed: else whoever can write here could delete in the name of retention."""
+        return (
+            f"axon-audit deletion\n{self.file}\n{self.sha256}\n{self.reason}\n{self.deleted_at}\n"
+        )
 
 
 Record = TrailRecord | SealRecord | DeleteRecord

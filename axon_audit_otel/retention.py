@@ -145,7 +145,7 @@ class Upkeep:
                 with lock if file.writer == archive.writer else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    manifest.add(_deletion(file.record, reason), sync=True)
+                    manifest.add(self._deletion(file.record, reason), sync=True)
                 deleted = self._unfinished = True
                 _remove(archive.directory, file.record.file)
                 self._unfinished = False
@@ -175,6 +175,13 @@ class Upkeep:
                 return
             excess -= file.size
 
+    def _deletion(self, record: SealRecord, reason: str) -> DeleteRecord:
+        now, key = format_time(time.time_ns() // 1000), self._settings.signing_key
+        said = DeleteRecord(file=record.file, sha256=record.sha256, reason=reason, deleted_at=now)
+        if key is not None:
+            said.signature = key.signature(said.text)
+        return said
+
 
 def _is_journal(path: Path, writer: str) -> bool:
     """Whether a sealed file has its journal's name, too, until that is taken away: gone under
@@ -182,11 +189,6 @@ def _is_journal(path: Path, writer: str) -> bool:
     with suppress(FileNotFoundError):
         return path.with_name(f"{writer}{JOURNAL}").samefile(path)
     return False
-
-
-def _deletion(record: SealRecord, reason: str) -> DeleteRecord:
-    now = format_time(time.time_ns() // 1000)
-    return DeleteRecord(file=record.file, sha256=record.sha256, reason=reason, deleted_at=now)
 
 
 def _remove(directory: Path, name: str) -> None:

@@ -223,7 +223,9 @@ class _Verification:
         known += statements
         asked = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, ledger, self._listing, self._findings, asked)
-        check = WriterCheck(ledger, segments, statements, self._findings, self._progress, asked)
+        check = WriterCheck(
+            ledger, segments, statements, self._keys, self._findings, self._progress, asked
+        )
         report = check.run(self._journals.get(writer))
         report.unfinished_seal = unfinished
         if self._keys and ledger.seals and not any(s.proves for s in statements):

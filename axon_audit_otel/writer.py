@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from .attest import Attestation, deletions, moment
 from .chain import ANY, Chain, outside
+from .checkpoint import VerifyingKey, signed_by
 from .files import JOURNAL, ZST, open_events_file, sealed_name
 from .ledger import Ledger, Line, Seal
 from .manifest import SealRecord
@@ -41,6 +42,7 @@ class WriterCheck:
         ledger: Its manifest.
         segments: Its sealed files.
         statements: The checkpoints about it, by their newest event.
+        keys: Those that may have signed what it deleted; none: that is not asked.
         findings: Takes the damage.
         progress: Takes the number of bytes read.
         asked: Name of the one file to be verified; the others are passed over.
@@ -51,6 +53,7 @@ class WriterCheck:
         ledger: Ledger,
         segments: list[Segment],
         statements: list[Statement],
+        keys: list[VerifyingKey],
         findings: Findings,
         progress: Callable[[int], None],
         asked: str | None,
@@ -58,6 +61,7 @@ class WriterCheck:
         self._ledger = ledger
         self._segments = segments
         self._statements = statements
+        self._keys = keys
         self._findings = findings
         self._progress = progress
         self._asked = asked
@@ -146,13 +150,25 @@ class WriterCheck:
         record = seal.record
         if missing and seal.deletion is None:
             self._ledger.look_again(seal)
-        if missing and seal.deletion is not None:
+        if missing and seal.deletion is not None and self._is_forged(seal):
+            words = "it is missing, and that retention deleted it is not signed"
+            self._findings.add(record.file, record.first_sequence, "removed", words)
+        elif missing and seal.deletion is not None:
             self._deleted.append(seal)
         elif missing and self._asked is None:
             which = numbers(record.first_sequence, record.last_sequence)
             words = f"it is missing, and with it {which}"
             self._findings.add(record.file, record.first_sequence, "removed", words)
         self._skip(seal)
+
+    def _is_forged(self, seal: Seal) -> bool:
+        """Whether a signed checkpoint knew the file, and its deletion nobody signed."""
+        assert seal.deletion is not None
+        deletion, number = seal.deletion
+        if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
+            return False
+        known = (s.checkpoint.size for s in self._statements if s.proves)
+        return any(seal.line.number <= size < number for size in known)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)

@@ -301,8 +301,8 @@ class TestProof:
             file.write_bytes(with_it)
 
     async def test_in_the_name_of_retention(self, make_audit: Make, tmp_path: Path) -> None:
-        """Whoever removes a file and writes into the manifest that retention did is not covered
-        by any signed checkpoint, and the report says so; if the writer goes on, it is damage."""
+        """Whoever removes a file and writes into the manifest that retention did cannot sign
+        that; and if the writer starts anew and signs a checkpoint over it, that is no excuse."""
         audit = make_audit(auto_export_path=tmp_path, signing_key=KEY)
         removed = await _file(audit)
         await _file(audit)
@@ -320,11 +320,14 @@ class TestProof:
         with manifest.open("ab") as file:
             file.write(json.dumps(forged, separators=(",", ":")).encode() + b"\n")
         removed.unlink()
-        report = verify(tmp_path, [PUBLIC])
-        assert report.ok
-        assert [deletion.proved for deletion in report.writers[0].deletions] == [False]
-        await _file(audit)
-        assert not verify(tmp_path, [PUBLIC]).ok
+        (deletion,) = verify(tmp_path).writers[0].deletions
+        assert not deletion.proved  # nobody asked for a signature
+        (finding,) = verify(tmp_path, [PUBLIC]).findings
+        assert (finding.file, finding.sequence, finding.kind) == (removed.name, 1, "removed")
+        del audit
+        gc.collect()
+        await _file(make_audit(auto_export_path=tmp_path, signing_key=KEY))
+        assert verify(tmp_path, [PUBLIC]).findings == [finding]
 
     def test_proofs_of_what_is_left(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from opentelemetry.trace import SpanContext
@@ -108,7 +108,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     event_id: str
-    timestamp: datetime
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
     operation: OperationType
     user_id: str | None
     session_id: str | None
@@ -263,7 +263,10 @@ def decode(line: bytes) -> AuditEvent:
         InvalidEventError: If it is not the JSON of an event.
     """
     try:
-        return _decoder.decode(line)
+        try:
+            return _decoder.decode(line)
+        except msgspec.ValidationError:  # of another source?
+            return of_fields(msgspec.json.decode(line))
     except DECODE_ERRORS as exc:
         msg = f"not an audit event: {exc} in {line[:80]!r}"
         raise InvalidEventError(msg) from exc
@@ -275,6 +278,19 @@ def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
         return _decoder.decode_lines(b"\n".join(lines))
     except DECODE_ERRORS as exc:
         raise InvalidEventError(f"not audit events: {exc}") from exc
+
+
+def of_fields(fields: Any) -> AuditEvent:
+    """The event with these *fields*, as JSON types; a time without a zone is UTC.
+
+    Raises:
+        msgspec.ValidationError: If they are not those of an event.
+    """
+    if isinstance(fields, dict) and "timestamp" in fields:
+        moment = msgspec.convert(fields["timestamp"], datetime)
+        utc = moment.replace(tzinfo=moment.tzinfo or timezone.utc)
+        fields = {**fields, "timestamp": utc}
+    return msgspec.convert(fields, AuditEvent)
 
 
 # --- time --------------------------------------------------------------------------------
@@ -300,7 +316,9 @@ def format_time(microseconds: int) -> str:
 
 
 def _microseconds(moment: datetime) -> int:
-    """Unix time of an aware datetime, in microseconds, exactly."""
+    """Unix time of *moment* in microseconds, exactly; a naive one is UTC, as the SDK's are."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH) // _MICROSECOND
 
 

@@ -29,7 +29,7 @@ import msgspec
 
 from . import zstd
 from .errors import ArchiveError, InvalidEventError
-from .event import AuditEvent, decode, format_time
+from .event import AuditEvent, decode, format_time, of_fields
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
@@ -407,7 +407,9 @@ def _read_whole(path: Path) -> Iterator[AuditEvent]:
         with open_events_file(path) as file:
             content = msgspec.json.decode(file.read())
         events = content["events"] if isinstance(content, dict) else content
-        yield from msgspec.convert(events, list[AuditEvent])
+        if not isinstance(events, list):
+            raise InvalidEventError("no audit events: not a list of them")
+        yield from map(of_fields, events)
     except (*DECODE_ERRORS, KeyError) as exc:
         msg = f"no audit events: {exc}"
         raise InvalidEventError(msg) from exc

@@ -1,0 +1,123 @@
+"""Events that somebody else wrote: the SDK's own files, times without a zone, other ids."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from axon.core.audit import AuditLogger as SdkLogger
+from axon.models.audit import OperationType as SdkOperation
+from click.testing import Result
+
+from axon_audit_otel import AuditEvent, AuditLogger
+
+Cli = Callable[..., Result]
+Make = Callable[..., AuditLogger]
+
+UTC = timezone.utc
+_FIELDS: dict[str, Any] = {
+    "event_id": "6f1d",
+    "timestamp": "2025-01-15T10:30:45.123456",
+    "operation": "store",
+    "user_id": "ada",
+    "session_id": None,
+    "entry_ids": ["e1"],
+    "metadata": {},
+    "status": "success",
+    "duration_ms": 2.5,
+}
+LAYOUTS: dict[str, Callable[[list[bytes]], bytes]] = {
+    "a list": lambda lines: b"[" + b",".join(lines) + b"]",
+    "an object": lambda lines: b'{"events":[' + b",".join(lines) + b"]}",
+    "ours": lambda lines: b'{"events":[\n ' + b"\n,".join(lines) + b'\n],"total_events":2}\n',
+}
+
+
+def _line(**fields: Any) -> bytes:
+    return json.dumps({**_FIELDS, **fields}).encode()
+
+
+def _printed(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(name="zone")
+def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the local time zone, as POSIX writes it: ``JST-9`` is nine hours ahead of UTC."""
+
+    def use(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield use
+    monkeypatch.undo()
+    time.tzset()
+
+
+class TestTimesWithoutAZone:
+    """They are UTC, wherever the reader is: the SDK writes such."""
+
+    @pytest.fixture(autouse=True)
+    def _tokyo(self, zone: Callable[[str], None]) -> None:
+        zone("JST-9")
+
+    async def test_the_files_of_the_sdk(self, cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+        """What the SDK's own logger exported is read beside ours, in the order of time."""
+        sdk, archive = SdkLogger(), tmp_path / "archive"
+        audit = make_audit(auto_export_path=archive)
+        first = await audit.log_event("STORE", user_id="ada")
+        await sdk.log_event(operation=SdkOperation.RECALL, user_id="ada")
+        await sdk.export_to_json(archive / "audit_sdk.json")
+        last = await audit.log_event("FORGET", user_id="ada")
+        (event,) = await sdk.get_events()
+
+        found = audit.query_events(archived=True)
+        assert [e.operation for e in found] == ["FORGET", "RECALL", "STORE"]
+        assert found[1].timestamp == event.timestamp.replace(tzinfo=UTC)
+        assert found[::2] == [last, first]
+        asked = cli("query", archive, "--json", "--since", f"{event.timestamp.isoformat()}Z")
+        assert [e["operation"] for e in _printed(asked)] == ["FORGET", "RECALL"]
+        assert json.loads(cli("stats", archive, "--json").stdout)["total_operations"] == 3
+        cli("tail", archive)
+        cli("alerts", archive)
+        for form in ("json", "jsonl", "csv", "otlp"):
+            out = tmp_path / f"out.{form}"
+            cli("export", archive, out, "--format", form)
+            assert "RECALL" in out.read_text()
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_any_layout(self, cli: Cli, tmp_path: Path, layout: str) -> None:
+        """One event with a zone and one without, in every way that events are laid out."""
+        path = tmp_path / "others.json"
+        with_zone = _line(event_id="6f1e", timestamp="2025-01-15T12:30:46+02:00")
+        path.write_bytes(LAYOUTS[layout]([_line(), with_zone]))
+        times = [e["timestamp"] for e in _printed(cli("query", path, "--json"))]
+        assert times == ["2025-01-15T10:30:46.000000Z", "2025-01-15T10:30:45.123456Z"]
+        assert "2025-01-15 19:30" in cli("query", path).stdout
+
+    def test_events_made_by_hand(self, audit: AuditLogger, tmp_path: Path) -> None:
+        """`AuditLogger.export_events` takes an event's time without a zone as UTC."""
+        moment = datetime(2025, 1, 15, 10, 30)
+        aware = msgspec.convert({**_FIELDS, "timestamp": moment.replace(tzinfo=UTC)}, AuditEvent)
+        naive = msgspec.structs.replace(aware, timestamp=moment)
+        assert audit.export_events([naive], tmp_path / "out.json") == 1
+        (written,) = json.loads((tmp_path / "out.json").read_bytes())["events"]
+        assert written["timestamp"] == "2025-01-15T10:30:00.000000Z"
+        assert naive.to_dict() == aware.to_dict()
+        assert naive.hash == aware.hash
+
+    @pytest.mark.parametrize("moment", [None, 5, "yesterday", "2025-01-15", ["2025"]])
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_no_time_at_all(self, cli: Cli, tmp_path: Path, layout: str, moment: object) -> None:
+        """What is no time is refused in one line, as before."""
+        path = tmp_path / "others.json"
+        path.write_bytes(LAYOUTS[layout]([_line(timestamp=moment)]))
+        said = cli("query", path, code=1).stderr
+        assert said.startswith(f"Error: cannot read '{path}'")
+        assert said.count("\n") == 1

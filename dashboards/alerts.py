@@ -240,14 +240,17 @@ def _presence(objectives: Objectives) -> list[dict[str, Any]]:
     week, silence = q.duration(7 * objectives.day), q.duration(objectives.silence)
     known = f"group by (job, instance) (last_over_time({q.CAPACITY}[{memory}]))"
     down = f"up == 0 and on (job, instance) {known}"
+    # A week ago it was the same weekday: what was quiet then is a night or a weekend, and how
+    # yesterday was says nothing. Yesterday, and the last hours, stand in for a week not yet known.
     quiet = (
         f"{names.traffic} == 0\n"
         f"and (\n"
-        f"  ({names.traffic} offset {day} > {busy}"
-        f" unless {names.traffic} offset {week} <= {busy})\n"
+        f"  {names.traffic} offset {week} > {busy}\n"
+        f"  or\n"
+        f"  ({names.traffic} offset {day} > {busy} unless {names.traffic} offset {week})\n"
         f"  or\n"
         f"  (avg_over_time({names.rate()}[{q.duration(4 * objectives.silence)}]) > {busy}"
-        f" unless {names.traffic} offset {day})\n"
+        f" unless {names.traffic} offset {day} unless {names.traffic} offset {week})\n"
         f")\n"
     )
     return [
@@ -288,8 +291,8 @@ def _presence(objectives: Objectives) -> list[dict[str, Any]]:
             quiet,
             "warning",
             "No memory operation for {{ $labels.trail }}",
-            f"There was no operation {_OF_TRAIL} in the last {silence}, where there is traffic at"
-            " this time of other days (or was until now, for one that is younger than a day).",
+            f"There was no operation {_OF_TRAIL} in the last {silence}, but there was at this time"
+            " a week ago (yesterday, or until now, if the trail is not that old).",
             hold=objectives.unit,
         ),
     ]

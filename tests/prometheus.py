@@ -171,6 +171,15 @@ class Alertmanager(_Server):
             ],
         )
 
+    def alert(self, *labels: dict[str, str]) -> None:
+        """As a Prometheus would, say that alerts with these labels fire."""
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/alerts",
+            json.dumps([{"labels": one} for one in labels]).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=60).close()
+
 
 # --- as Grafana asks -------------------------------------------------------------------------
 

@@ -290,6 +290,34 @@ class TestAlertmanager:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             assert done.stdout.split() == [receiver]
 
+    def test_who_was_woken_needs_no_ticket(self, tmp_path: Path) -> None:
+        """About the same: another stage that fails, or another trail, is still told."""
+        manager = Alertmanager(tmp_path, quick("http://127.0.0.1:9"))
+        stages = ("critical", "journal"), ("warning", "journal"), ("warning", "checkpoint")
+        common = {"alertname": "AxonAuditFailures", "job": "agent", "trail": "default"}
+        failures = [{**common, "severity": how, "stage": stage} for how, stage in stages]
+        failures.append({**failures[1], "trail": "other"})
+
+        def told() -> dict[tuple[str, ...], str]:
+            return {
+                tuple(alert["labels"][name] for name in ("severity", "stage", "trail")): alert[
+                    "status"
+                ]["state"]
+                for alert in manager.get("/api/v2/alerts")
+            }
+
+        try:
+            manager.alert(*failures)
+            wait(lambda: len(told()) == 4 and "unprocessed" not in told().values())
+            assert told() == {
+                ("critical", "journal", "default"): "active",
+                ("warning", "journal", "default"): "suppressed",
+                ("warning", "checkpoint", "default"): "active",
+                ("warning", "journal", "other"): "active",
+            }
+        finally:
+            manager.stop()
+
     async def test_failing_backend(
         self,
         make_system: Any,

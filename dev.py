@@ -5,7 +5,7 @@ Needs Python 3.10 or newer and nothing else. Makes a virtual environment in ``.v
 when ``pyproject.toml`` changed) and runs one command in it:
 
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
-    test [OPTIONS]   the tests that need no server, two to three minutes (pytest --help)
+    test [OPTIONS]   the tests that need no server, under two minutes (pytest --help)
     check            ruff and mypy
     preview          pictures of the dashboards (needs npm, prometheus and chromium)
     all              every test, also the slow ones and those with real servers
@@ -29,12 +29,13 @@ def main(arguments: list) -> int:
     if sys.version_info < (3, 10):
         sys.exit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     command, options = (arguments[0], arguments[1:]) if arguments else ("", [])
+    tests = ["pytest", "-n", "logical", "--maxprocesses", "8", "--dist", "worksteal"]
     commands = {
         "demo": [["axon-audit", "demo", *options]],
-        "test": [["pytest", *options]],
+        "test": [[*tests, *options]],
         "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
         "preview": [["python", "-m", "dashboards.preview", *options]],
-        "all": [["pytest", "-m", "", *options]],
+        "all": [[*tests, "-m", "", *options]],
         "run": [options],
     }
     if command not in commands or commands[command] == [[]]:

@@ -286,7 +286,7 @@ class TestScript:
             (lambda p: p["in_file"]["path"].append("00" * 32), "too long"),
             (lambda p: p["in_file"]["path"].reverse(), "the event is not in the file"),
             (lambda p: p["in_manifest"].update(index=1), "the seal is not in the trail"),
-            (lambda p: p["in_manifest"].update(size=6), "another size"),
+            (lambda p: p["in_manifest"].update(size=6), "of another size"),
             (lambda p: p["in_manifest"]["path"].pop(0), "too short"),
             (lambda p: p.update(checkpoint=p["checkpoint"].replace("\n5\n", "\n6\n")), "signed"),
             (lambda p: p.update(checkpoint=p["checkpoint"].split("\u2014")[0]), "not signed"),

@@ -1,18 +1,9 @@
 #!/usr/bin/env python3
-"""Checks a proof that an event is in an audit trail.
-
-    python3 verify_proof.py PROOF KEY
+"""Checks a proof that an event is in an audit trail:  python3 verify_proof.py PROOF KEY
 
 PROOF is what `axon-audit prove` wrote, KEY the public key (NAME+ID+KEY, or a file with it). Get
 the key from whom you trust, not from where the proof comes from. Needs `pip install cryptography`.
-
-What is proved, step by step:
- 1. The checkpoint was signed with the key (Ed25519; format: https://c2sp.org/signed-note).
- 2. The seal of a file of events was in the trail that was signed (Merkle tree of RFC 6962).
- 3. The event was in that file (likewise).
 """
-
-from __future__ import annotations
 
 import base64
 import hashlib
@@ -29,62 +20,63 @@ class NotProvedError(Exception):
     """Why it is not proved."""
 
 
+def need(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise NotProvedError(otherwise)
+
+
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def check_signature(note: str, key_line: str) -> list[str]:
-    """The lines of the signed text."""
+def signed_text(note: str, key_line: str) -> list[str]:
+    """What was signed with the key: Ed25519, format https://c2sp.org/signed-note."""
     name, key_id, encoded = key_line.strip().split("+", 2)
     key = base64.b64decode(encoded, validate=True)
-    if key[:1] != b"\x01" or sha256(name.encode() + b"\n" + key)[:4].hex() != key_id:
-        raise NotProvedError("the key is no Ed25519 key in the form NAME+ID+KEY")
+    known = key[:1] == b"\x01" and sha256(name.encode() + b"\n" + key)[:4].hex() == key_id
+    need(known, "the key is no Ed25519 key in the form NAME+ID+KEY")
     text, signatures = note.split("\n\n")
-    for line in signatures.splitlines():
-        dash, signer, signature = line.split(" ")
-        data = base64.b64decode(signature, validate=True)
-        if (dash, signer, data[:4].hex()) == ("\u2014", name, key_id):
-            try:
-                Ed25519PublicKey.from_public_bytes(key[1:]).verify(data[4:], f"{text}\n".encode())
-            except InvalidSignature:
-                raise NotProvedError(f"the checkpoint is not what {name} signed") from None
-            return text.splitlines()
-    raise NotProvedError(f"the checkpoint is not signed by {name}")
+    made = [line.split(" ") for line in signatures.splitlines()]
+    data = [
+        base64.b64decode(value, validate=True)
+        for dash, by, value in made
+        if (dash, by) == ("\u2014", name)
+    ]
+    ours = [value[4:] for value in data if value[:4].hex() == key_id]
+    need(ours, f"the checkpoint is not signed by {name}")
+    try:
+        Ed25519PublicKey.from_public_bytes(key[1:]).verify(ours[0], f"{text}\n".encode())
+    except InvalidSignature:
+        raise NotProvedError(f"the checkpoint is not what {name} signed") from None
+    return text.splitlines()
 
 
-def merkle_root(entry: str, proof: dict[str, Any]) -> bytes:
+def merkle_root(entry: str, index: int, size: int, path: list[str]) -> bytes:
     """The root of the tree that has *entry* in it: RFC 9162, section 2.1.3.2."""
-    index, last = int(proof["index"]), int(proof["size"]) - 1
-    if not 0 <= index <= last:
-        raise NotProvedError("the place in the tree is outside of it")
-    root = sha256(b"\x00" + entry.encode())
-    for sibling in map(bytes.fromhex, proof["path"]):
-        if last == 0:
-            raise NotProvedError("the path through the tree is too long")
-        if index & 1 or index == last:
-            root = sha256(b"\x01" + sibling + root)
-            while index and not index & 1:
-                index, last = index >> 1, last >> 1
-        else:
-            root = sha256(b"\x01" + root + sibling)
+    last, root = size - 1, sha256(b"\x00" + entry.encode())
+    need(0 <= index <= last, "the place in the tree is outside of it")
+    for sibling in map(bytes.fromhex, path):
+        need(last > 0, "the path through the tree is too long")
+        on_the_right = index & 1 or index == last
+        root = sha256(b"\x01" + (sibling + root if on_the_right else root + sibling))
+        while on_the_right and index and not index & 1:
+            index, last = index >> 1, last >> 1
         index, last = index >> 1, last >> 1
-    if last != 0:
-        raise NotProvedError("the path through the tree is too short")
+    need(last == 0, "the path through the tree is too short")
     return root
 
 
 def check(proof: dict[str, Any], key_line: str) -> str:
     """What is proved, in words."""
-    origin, size, root, _, time = check_signature(proof["checkpoint"], key_line)[:5]
-    if int(size) != proof["in_manifest"]["size"]:
-        raise NotProvedError("the tree of seals has another size than the one that was signed")
-    if merkle_root(proof["seal"], proof["in_manifest"]) != base64.b64decode(root, validate=True):
-        raise NotProvedError("the seal is not in the trail that was signed")
+    origin, size, signed, _, time = signed_text(proof["checkpoint"], key_line)[:5]
+    need(int(size) == proof["in_manifest"]["size"], "the tree of seals is of another size")
+    root = merkle_root(proof["seal"], **proof["in_manifest"])
+    need(root == base64.b64decode(signed), "the seal is not in the trail that was signed")
     seal, event = json.loads(proof["seal"]), json.loads(proof["event"])
-    if seal["kind"] != "seal" or seal["events"] != proof["in_file"]["size"]:
-        raise NotProvedError("the seal is not about a file of that many events")
-    if merkle_root(proof["event"], proof["in_file"]).hex() != seal["root"]:
-        raise NotProvedError("the event is not in the file that was sealed")
+    about = seal["kind"] == "seal" and seal["events"] == proof["in_file"]["size"]
+    need(about, "the seal is not about a file of that many events")
+    root = merkle_root(proof["event"], **proof["in_file"])
+    need(root.hex() == seal["root"], "the event is not in the file that was sealed")
     facts = ", ".join(ascii(event[name]) for name in ("operation", "user_id", "timestamp"))
     return f"event {event['event_id']!a} ({facts}) is in {origin}, signed at {time[5:]}"
 

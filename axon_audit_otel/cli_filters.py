@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .cli_privacy import keys_option, secret_option
-from .event import EventStatus, OperationType
+from .event import EventStatus, OperationType, aware
 from .query import Query
 from .render import local
 
@@ -35,7 +35,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
         try:
-            return self._parse(str(value).strip()).astimezone()
+            return aware(self._parse(str(value).strip()))
         except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r} is no time: use 2025-01-31, 2025-01-31T10:30, 10:30 (today),"

@@ -127,7 +127,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as JSON types (as the SDK's event gives them)."""
         fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        fields["timestamp"] = format_time(_microseconds(self.timestamp))
+        fields["timestamp"] = format_time(to_microseconds(self.timestamp, timezone.utc))
         fields["operation"] = self.operation.value
         fields["status"] = self.status.value
         return fields
@@ -245,7 +245,7 @@ def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
 def encode(event: AuditEvent) -> bytes:
     """The canonical bytes of *event*: the same as when it was recorded."""
     fields = msgspec.structs.asdict(event)
-    fields["timestamp"] = format_time(_microseconds(event.timestamp))
+    fields["timestamp"] = format_time(to_microseconds(event.timestamp, timezone.utc))
     for name in _OPTIONAL:
         if fields[name] is None:
             del fields[name]
@@ -288,8 +288,7 @@ def of_fields(fields: Any) -> AuditEvent:
     """
     if isinstance(fields, dict) and "timestamp" in fields:
         moment = msgspec.convert(fields["timestamp"], datetime)
-        utc = moment.replace(tzinfo=moment.tzinfo or timezone.utc)
-        fields = {**fields, "timestamp": utc}
+        fields = {**fields, "timestamp": aware(moment, timezone.utc)}
     return msgspec.convert(fields, AuditEvent)
 
 
@@ -315,21 +314,21 @@ def format_time(microseconds: int) -> str:
     return f"{text}.{fraction:06d}Z"
 
 
-def _microseconds(moment: datetime) -> int:
-    """Unix time of *moment* in microseconds, exactly; a naive one is UTC, as the SDK's are."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // _MICROSECOND
+def aware(moment: datetime, naive: timezone | None = None) -> datetime:
+    """*moment*; a naive one is taken in *naive*, else as local time."""
+    if moment.tzinfo is not None:
+        return moment
+    try:
+        return moment.replace(tzinfo=naive) if naive else moment.astimezone()
+    except (ValueError, OverflowError, OSError):  # the first or last day of the calendar
+        return moment.replace(tzinfo=timezone.utc)
 
 
 def to_microseconds(moment: datetime, naive: timezone | None = None) -> int:
-    """Unix time of *moment*; a naive one is taken in *naive*, else as local time."""
+    """Unix time of `aware` *moment*, in microseconds, exactly."""
     if moment.tzinfo is None:
-        try:
-            moment = moment.replace(tzinfo=naive) if naive else moment.astimezone()
-        except (ValueError, OverflowError, OSError):  # the first or last day of the calendar
-            moment = moment.replace(tzinfo=timezone.utc)
-    return _microseconds(moment)
+        moment = aware(moment, naive)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 # --- identity ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -59,7 +60,11 @@ def milliseconds(value: float | None) -> str:
 
 def local(moment: datetime | None) -> str:
     """A time as the reader's clock shows it."""
-    return "-" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    if moment is None:
+        return "-"
+    with suppress(ValueError, OverflowError, OSError):  # the first or last day of the calendar
+        moment = moment.astimezone()
+    return moment.isoformat(" ")[:19]
 
 
 # --- events ----------------------------------------------------------------------------------
@@ -109,10 +114,11 @@ class EventLines:
 
     def _moment(self, moment: datetime) -> str:
         """The year where it is another than this one; seconds where there is room."""
+        text = local(moment)
         if self._wide:
-            return local(moment)
-        this_year = moment.astimezone().year == datetime.now().year
-        return f"{local(moment)[5:]:16}" if this_year else local(moment)[:16]
+            return text
+        this_year = text.startswith(f"{datetime.now().year}-")
+        return f"{text[5:]:16}" if this_year else text[:16]
 
     @staticmethod
     def _cell(name: str, event: AuditEvent) -> tuple[str, str]:

@@ -14,6 +14,8 @@ import pytest
 from axon.core.audit import AuditLogger as SdkLogger
 from axon.models.audit import OperationType as SdkOperation
 from click.testing import Result
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
 
 from axon_audit_otel import AuditEvent, AuditLogger
 
@@ -121,3 +123,54 @@ class TestTimesWithoutAZone:
         said = cli("query", path, code=1).stderr
         assert said.startswith(f"Error: cannot read '{path}'")
         assert said.count("\n") == 1
+
+
+ZONES = {"the west": "EST5", "Greenwich": "UTC", "the east": "JST-9"}
+
+
+@pytest.mark.parametrize("place", ZONES)
+class TestEndsOfTheCalendar:
+    """The first and the last day that a time can be of: local time may lie beyond."""
+
+    @pytest.fixture(autouse=True)
+    def _here(self, zone: Callable[[str], None], place: str) -> None:
+        zone(ZONES[place])
+
+    def test_an_archive(
+        self, cli: Cli, make_audit: Make, logger_provider: LoggerProvider, tmp_path: Path
+    ) -> None:
+        """Records of other sources, whose clocks say anything."""
+        archive = tmp_path / "archive"
+        audit = make_audit(auto_export_path=archive)
+        for ns in (-(10**30), 10**30):
+            logger_provider.get_logger("other").emit(
+                LogRecord(timestamp=ns, event_name="axon.memory.audit", body={"operation": "STORE"})
+            )
+        audit.close()
+        for columns in (80, 120):
+            for command in ("query", "stats", "tail", "alerts", "verify"):
+                cli(command, archive, columns=columns)
+        years = cli("query", archive, columns=120).stdout.splitlines()[1:]
+        assert {line[:4] for line in years} == {"0001", "9999"}
+
+    @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+    def test_a_zone_that_leads_beyond(self, cli: Cli, tmp_path: Path, moment: str) -> None:
+        """In UTC such a time is of no year."""
+        path = tmp_path / "others.json"
+        path.write_bytes(LAYOUTS["a list"]([_line(timestamp=moment)]))
+        for command in ("query", "stats", "tail", "alerts"):
+            cli(command, path)
+        assert moment[:10] in cli("query", path).stdout
+        assert _printed(cli("query", path, "--json"))[0]["timestamp"] in {
+            "0001-01-01T00:00:00.000000Z",
+            "9999-12-31T23:59:59.999999Z",
+        }
+
+    def test_asked_for(self, cli: Cli, tmp_path: Path) -> None:
+        """``--since`` and ``--until`` such a day."""
+        path = tmp_path / "others.json"
+        path.write_bytes(LAYOUTS["a list"]([_line()]))
+        ever = cli("query", path, "--since", "0001-01-01", "--until", "9999-12-31", "--json")
+        assert len(_printed(ever)) == 1
+        assert _printed(cli("query", path, "--until", "0001-01-01T00:00", "--json")) == []
+        assert _printed(cli("query", path, "--since", "9999-12-31T23:59", "--json")) == []

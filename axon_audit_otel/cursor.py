@@ -1,14 +1,9 @@
-"""Reads the events of one writer in their order, while they are written, sealed and compressed.
-
-What has been acknowledged is kept in a small file beside the archive (``default.shipped``). Who
-holds its lock ships the events of that writer: one at a time.
-"""
+"""Reads the events of one writer in their order, while they are written, sealed and compressed."""
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,28 +12,13 @@ from typing import BinaryIO
 
 import msgspec
 
-from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
-from .reading import DECODE_ERRORS, open_regular
+from .merkle import leaf_hash
+from .reading import open_regular
 
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["Cursor", "hash_at", "newest", "number_of", "writers"]
 
-__all__ = [
-    "SHIPPED",
-    "Cursor",
-    "Receipts",
-    "acknowledged",
-    "newest",
-    "number_of",
-    "writers",
-]
-
-SHIPPED = ".shipped"
-_SIZE = 256  # bytes of the file: it is overwritten in place, which a full disk allows
 _PLACE = re.compile(rb',"sequence":(\d{1,18})(?:,"previous_hash":"[0-9a-f]{64}")?\}\n$')
 _PLACE_SIZE = 128  # bytes at a line's end that hold it
 _TAIL = 1 << 18  # bytes at a journal's end in which its last event is looked for
@@ -230,104 +210,23 @@ def newest(directory: Path, writer: str) -> int:
     return number
 
 
-# --- what has been acknowledged ------------------------------------------------------------------
-
-
-class _State(msgspec.Struct):
-    """What a ``.shipped`` file says."""
-
-    acknowledged: int = 0
-    stream: str = ""
-    trail: str = ""
-    at: str = ""
-
-
-_state_in = msgspec.json.Decoder(_State).decode
-
-
-def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
-    """Up to which event a receiver has those of *writer*, and the name of their trail.
-
-    0 and "" where nothing is known. What is known of another archive does not count: compare
-    `Receipts`.
-    """
-    try:
-        with open_regular(directory / f"{writer}{SHIPPED}") as file:
-            state = _state_in(file.read(_SIZE))
-    except (OSError, *DECODE_ERRORS):
-        return 0, ""
-    return state.acknowledged, state.trail
-
-
-class Receipts:
-    """Remembers up to which event those of one writer have been acknowledged.
-
-    Args:
-        directory: The archive.
-        writer: Its name.
-        stream: What tells this archive from another that had its place: the receipts of
-            that one do not count.
-        trail: Name of the trail.
-
-    Attributes:
-        number: The newest event that has been acknowledged, with all before it.
-        trail: Name of the trail, as far as it is known.
+def hash_at(
+    directory: Path, writer: str, number: int, unlisted: Iterable[tuple[int, int, Path]] = ()
+) -> str | None:
+    """The hash of event *number* of *writer*: "" if that was deleted, None if there is none.
 
     Raises:
-        BlockingIOError: If somebody else ships the events of this writer.
-        OSError: If the file cannot be opened.
+        OSError: If a file cannot be read.
     """
-
-    def __init__(self, directory: Path, writer: str, stream: str, trail: str = "") -> None:
-        self._path = directory / f"{writer}{SHIPPED}"
-        self._file = _locked(self._path)
-        state = _State()
-        with suppress(OSError, *DECODE_ERRORS):
-            state = _state_in(os.pread(self._file, _SIZE, 0))
-        same = not state.stream or state.stream == stream
-        self.number = state.acknowledged if same else 0
-        self.trail = trail or (state.trail if same else "")
-        self._stream = stream
-        if (state.stream, state.trail) != (stream, self.trail):
-            with suppress(OSError):  # whoever sends the rest one day knows whose it is
-                self.save(self.number)
-
-    def save(self, number: int) -> None:
-        """Remember that everything up to event *number* has been acknowledged.
-
-        Lost with the power, it costs duplicates: so nobody waits for the disk.
-
-        Raises:
-            OSError: If that failed.
-        """
-        self.number = number
-        if os.fstat(self._file).st_nlink == 0:  # somebody removed it
-            file = _locked(self._path)
-            os.close(self._file)
-            self._file = file
-        now = format_time(time.time_ns() // 1000)
-        state = msgspec.json.encode(_State(number, self._stream, self.trail, now))
-        os.pwrite(self._file, state.ljust(_SIZE - 1) + b"\n", 0)
-
-    def close(self) -> None:
-        """Let somebody else ship."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def _locked(path: Path) -> int:
-    """*path* opened, with the lock on it.
-
-    Raises:
-        BlockingIOError: If somebody else has it.
-        OSError: If it cannot be opened.
-    """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    with suppress(OSError, msgspec.DecodeError):
+        for _, record in read_manifest(directory / f"{writer}{MANIFEST}"):
+            if isinstance(record, SealRecord) and record.last_sequence == number:
+                return record.head
+    cursor = Cursor(directory, writer, number - 1, unlisted)
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(file)
-        raise
-    return file
+        lines = cursor.read(1, 1)
+    finally:
+        cursor.close()
+    if lines and number_of(lines[0]) == number:
+        return leaf_hash(lines[0]).hex()
+    return "" if cursor.gone else None

@@ -6,21 +6,36 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from . import semconv
-from .cursor import Cursor, Receipts
+from .cursor import Cursor
 from .errors import InvalidEventError
 from .files import JOURNAL
 from .manifest import MANIFEST
 from .origin import source_of
 from .otlp import Source, encode, record_of
+from .receipts import Receipts
 
-__all__ = ["ArchiveFeed", "Feed", "MemoryFeed", "others"]
+__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "others"]
 
 EVENTS = 1000  # in a batch
 _BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
 _YIELD = 32  # events after which other threads get their turn
+
+
+class Item(NamedTuple):
+    """An event to be sent.
+
+    Attributes:
+        number: Of the event.
+        hash: Of the event, in hex.
+        record: The log record, encoded.
+    """
+
+    number: int
+    hash: str
+    record: bytes
 
 
 class Feed(Protocol):
@@ -34,11 +49,11 @@ class Feed(Protocol):
     acknowledged: int
     dropped: dict[str, int]
 
-    def batch(self) -> list[tuple[int, bytes]]:
-        """The next events: number and encoded record; [] for now."""
+    def batch(self) -> list[Item]:
+        """The next events; [] for now."""
 
-    def acknowledge(self, number: int) -> None:
-        """A receiver has everything up to event *number*."""
+    def acknowledge(self, item: Item) -> None:
+        """A receiver has everything up to *item*."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -46,12 +61,14 @@ class Feed(Protocol):
 
 def _encoded(
     lines: list[bytes], source: Source, dropped: dict[str, int], polite: bool = True
-) -> list[tuple[int, bytes]]:
+) -> list[Item]:
     found = []
     for count, line in enumerate(lines, 1):
         try:
             record = record_of(line, source)
-            found.append((record.attributes[semconv.AUDIT_SEQUENCE_NUMBER], encode(record)))
+            number = record.attributes[semconv.AUDIT_SEQUENCE_NUMBER]
+            own_hash = record.attributes[semconv.AXON_AUDIT_HASH]
+            found.append(Item(number, own_hash, encode(record)))
         except InvalidEventError:
             dropped["unreadable"] = dropped.get("unreadable", 0) + 1
         if polite and not count % _YIELD:
@@ -94,15 +111,16 @@ class ArchiveFeed:
         source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
         if not source.stream:
             raise FileNotFoundError(2, "there is no event yet", str(directory))
-        self._receipts = Receipts(directory, writer, source.stream, trail) if remember else None
-        if self._receipts is not None:
+        self._receipts: Receipts | None = None
+        if remember:
+            self._receipts = Receipts(directory, writer, source.stream, trail, unlisted)
             after, trail = self._receipts.number, self._receipts.trail
         self._source = Source(trail or writer, source.stream)
         self._cursor = Cursor(directory, writer, after, unlisted)
         self.acknowledged = after
         self.dropped: dict[str, int] = {}
 
-    def batch(self) -> list[tuple[int, bytes]]:
+    def batch(self) -> list[Item]:
         lines = self._cursor.read(EVENTS, _BYTES)
         for reason, name in (("deleted", "gone"), ("unreadable", "unreadable")):
             if count := getattr(self._cursor, name):
@@ -110,10 +128,10 @@ class ArchiveFeed:
                 setattr(self._cursor, name, 0)
         return _encoded(lines, self._source, self.dropped, self.polite)
 
-    def acknowledge(self, number: int) -> None:
-        self.acknowledged = number
+    def acknowledge(self, item: Item) -> None:
+        self.acknowledged = item.number
         if self._receipts is not None:
-            self._receipts.save(number)
+            self._receipts.save(item.number, item.hash)
 
     def close(self) -> None:
         self._cursor.close()
@@ -135,7 +153,7 @@ class MemoryFeed:
         self.acknowledged = 0
         self.dropped: dict[str, int] = {}
 
-    def batch(self) -> list[tuple[int, bytes]]:
+    def batch(self) -> list[Item]:
         trail = self._trail()
         if trail is None:
             return []
@@ -146,8 +164,8 @@ class MemoryFeed:
         self._position = first + len(lines) - 1
         return _encoded(lines, Source(trail.name, trail.stream), self.dropped)
 
-    def acknowledge(self, number: int) -> None:
-        self.acknowledged = number
+    def acknowledge(self, item: Item) -> None:
+        self.acknowledged = item.number
 
     def close(self) -> None:
         """There is nothing to let go."""

@@ -12,21 +12,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .cursor import acknowledged, newest, writers
+from .cursor import newest, writers
 from .delivery import Delivery
 from .errors import ArchiveError
-from .feed import ArchiveFeed
-from .files import sealed_in
-from .manifest import MANIFEST, SealRecord, read_manifest
+from .feed import ArchiveFeed, Item
 from .otlp import Envelope
 from .otlp_client import Client, Endpoint, connect, load
-from .scan import closing_of
+from .receipts import confirmed, unlisted
 
 __all__ = ["Replayed", "replay"]
 
 _RETRY_S = (0.2, 5.0)  # between attempts: the first, and at most
 _IN_FLIGHT = 4  # requests, of up to a thousand events or two MiB
-_Batch = list[tuple[int, bytes]]
+_Batch = list[Item]
 
 
 class _Sent(NamedTuple):
@@ -118,7 +116,7 @@ class _Replay:
         self._stop = False
         self._progressed = time.monotonic()
         self._envelope = Envelope(resource)
-        self._unlisted = _unlisted(directory)
+        self._unlisted = unlisted(directory)
         self._done = self._total = 0
         self._result = Replayed()
 
@@ -149,7 +147,9 @@ class _Replay:
         return self._result
 
     def _start(self, writer: str) -> int:
-        return 0 if self._everything else acknowledged(self._directory, writer)[0]
+        if self._everything:
+            return 0
+        return confirmed(self._directory, writer, self._unlisted.get(writer, ()))[0]
 
     def _newest(self, writer: str) -> int:
         listed = newest(self._directory, writer)
@@ -184,7 +184,7 @@ class _Replay:
     def _settle(self, writer: str, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
         if sent.settled:
             try:
-                feed.acknowledge(batch[sent.settled - 1][0])
+                feed.acknowledge(batch[sent.settled - 1])
             except OSError:  # a full disk: it costs duplicates
                 if writer not in self._result.unremembered:
                     self._result.unremembered.append(writer)
@@ -195,17 +195,17 @@ class _Replay:
         self._progress(self._done, self._total)
 
     def _open(self, writer: str, after: int) -> ArchiveFeed | None:
-        unlisted = self._unlisted.get(writer, [])
+        files = self._unlisted.get(writer, ())
         try:
             if not self._everything:
-                return ArchiveFeed(self._directory, writer, "", unlisted)
+                return ArchiveFeed(self._directory, writer, "", files)
         except FileNotFoundError:
             return None
         except OSError:  # a running process ships it, or nothing can be written here
             self._result.unremembered.append(writer)
-        trail = acknowledged(self._directory, writer)[1]
+        trail = confirmed(self._directory, writer, files)[1]
         try:
-            return ArchiveFeed(self._directory, writer, trail, unlisted, False, after)
+            return ArchiveFeed(self._directory, writer, trail, files, False, after)
         except FileNotFoundError:
             return None
 
@@ -215,7 +215,7 @@ class _Replay:
         if client is None:
             client = self._local.client = connect(self._endpoint)
             self._clients.append(client)
-        records = [record for _, record in batch]
+        records = [item.record for item in batch]
         delay, most = _RETRY_S
         settled = rejected = 0
         while True:
@@ -232,20 +232,3 @@ class _Replay:
                 return _Sent(settled, rejected, delivery.answer.why)
             time.sleep(max(delay, delivery.answer.wait))
             delay = min(2 * delay, most)
-
-
-def _unlisted(directory: Path) -> dict[str, list[tuple[int, int, Path]]]:
-    """Sealed files that no manifest lists, by the writer that they name."""
-    listed: set[str] = set()
-    for manifest in directory.glob(f"*{MANIFEST}"):
-        try:
-            listed |= {r.file for _, r in read_manifest(manifest) if isinstance(r, SealRecord)}
-        except msgspec.DecodeError:
-            continue  # damaged: then its files are read as they are
-    found: dict[str, list[tuple[int, int, Path]]] = {}
-    for name, path in sealed_in(directory).items():
-        closing = None if name in listed else closing_of(path)
-        if closing is not None and Path(closing.trail).name == closing.trail:
-            place = closing.first_sequence, closing.last_sequence, path
-            found.setdefault(closing.trail, []).append(place)
-    return {writer: sorted(places) for writer, places in found.items()}

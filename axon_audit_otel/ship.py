@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from weakref import ReferenceType
 
-from .cursor import acknowledged
 from .delivery import Delivery
-from .feed import EVENTS, ArchiveFeed, Feed, MemoryFeed, others
+from .feed import EVENTS, ArchiveFeed, Feed, Item, MemoryFeed, others
 from .metrics import TrailMetrics
 from .otlp import Envelope
 from .otlp_client import Client, Endpoint, connect, load
+from .receipts import acknowledged
 from .resource import own_resource, resource_of
 
 __all__ = ["Shipper"]
@@ -171,7 +171,7 @@ class Shipper:
             if not lane.fill():
                 self._drop(lane)
                 return _POLL_S
-        batch = [record for _, record in lane.pending]
+        batch = [item.record for item in lane.pending]
         assert self._client is not None
         assert self._envelope is not None
         delivery = Delivery(self._client, self._envelope, batch)
@@ -270,7 +270,7 @@ class _Lane:
 
     def __init__(self, feed: Feed | None = None) -> None:
         self.feed = feed
-        self.pending: list[tuple[int, bytes]] = []
+        self.pending: list[Item] = []
         self.acknowledged = 0 if feed is None else feed.acknowledged
         self.elsewhere = False  # another process sends it
 
@@ -282,11 +282,11 @@ class _Lane:
 
     def settle(self, count: int) -> None:
         """The first *count* of what is pending need not be sent again."""
-        number = self.pending[count - 1][0]
+        item = self.pending[count - 1]
         del self.pending[:count]
-        self.acknowledged = number
+        self.acknowledged = item.number
         assert self.feed is not None
-        self.feed.acknowledge(number)
+        self.feed.acknowledge(item)
 
     def drop(self, reason: str, count: int) -> None:
         """Events that will not be sent."""

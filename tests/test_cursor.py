@@ -12,7 +12,7 @@ from conftest import sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger
-from axon_audit_otel.cursor import Cursor, Receipts, acknowledged, newest, number_of, writers
+from axon_audit_otel.cursor import Cursor, newest, number_of, writers
 
 Make = Callable[..., AuditLogger]
 
@@ -116,20 +116,3 @@ async def test_a_journal_that_is_removed(make: Make, tmp_path: Path) -> None:
     audit.seal()  # which makes it try again at once
     assert _numbers(cursor) == [4]
     cursor.close()
-
-
-def test_receipts(tmp_path: Path) -> None:
-    """One at a time holds the receipts of a writer; they count for one archive only."""
-    first = Receipts(tmp_path, "default", "a" * 16, "orders")
-    with pytest.raises(BlockingIOError):
-        Receipts(tmp_path, "default", "a" * 16)
-    first.save(7)
-    assert acknowledged(tmp_path, "default") == (7, "orders")
-    first.close()
-    second = Receipts(tmp_path, "default", "a" * 16)
-    assert (second.number, second.trail) == (7, "orders")
-    second.close()
-    other = Receipts(tmp_path, "default", "b" * 16, "orders")
-    assert other.number == 0
-    other.close()
-    assert acknowledged(tmp_path, "nobody") == (0, "")

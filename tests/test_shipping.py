@@ -37,7 +37,8 @@ from receiver import Receiver
 
 from axon_audit_otel import AuditConfigError, AuditLogger
 from axon_audit_otel.arrival import verify_arrival
-from axon_audit_otel.cursor import acknowledged, newest
+from axon_audit_otel.cursor import newest
+from axon_audit_otel.receipts import acknowledged
 
 Make = Callable[..., AuditLogger]
 

@@ -29,8 +29,8 @@ MODULES = {
     " retention hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness verdict proof",
-    "shipping": "ship feed cursor delivery resource otlp otlp_client otlp_json replay arrival"
-    " sequence",
+    "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
+    " arrival sequence",
     "watching": "monitor rules detect recall",
     "for people": "pipeline cli cli_alerts cli_filters cli_hold cli_privacy cli_proof"
     " cli_record cli_ship render demo scenario",

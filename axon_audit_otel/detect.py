@@ -20,11 +20,13 @@ from .event import EventStatus, OperationType
 from .rules import Rule
 from .units import short
 
-__all__ = ["Alert", "Detector"]
+__all__ = ["Alert", "AlertKey", "Detector"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _US = 1_000_000
 _STEP_BACK = _US  # a clock that goes back further has been set
+
+AlertKey = tuple[str, str | None]  # the rule's name and the user
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class Alert:
     since: datetime
     event_id: str | None = None
     resolved_at: datetime | None = None
+
+    @property
+    def key(self) -> AlertKey:
+        """What tells it from others: the rule's name and the user."""
+        return self.rule.name, self.user_id
 
     @property
     def state(self) -> str:
@@ -181,7 +188,7 @@ class Detector:
             window.recall(time_us)
             self.clock = max(self.clock, time_us)
 
-    def settle(self, fired: dict[tuple[str, str | None], Alert], now_us: int) -> list[Alert]:
+    def settle(self, fired: dict[AlertKey, Alert], now_us: int) -> list[Alert]:
         """After `recall`: the alerts that fire at *now_us* and are not among *fired*, and those
         of *fired* that are over."""
         changes: list[Alert] = []

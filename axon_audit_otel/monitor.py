@@ -10,12 +10,14 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
+from datetime import timedelta
+from itertools import takewhile
 from time import time_ns
 from typing import Any
 from weakref import WeakMethod, ref
 
 from . import event as _event
-from .detect import Alert, Detector, Tracker
+from .detect import Alert, AlertKey, Detector, Tracker
 from .errors import AuditConfigError, shown
 from .event import Draft
 from .logger import AuditLogger
@@ -37,8 +39,10 @@ class SecurityMonitor:
     Every event is counted as it is recorded, whoever records it; nothing is searched. When a
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
     metadata ``record: alert``), and *on_alert* is called. It goes on while the rule holds, and
-    then is recorded as resolved. Events have their own time; one that comes later than its
-    rule's window is not counted. What alerts record is never counted.
+    then is recorded as resolved; meanwhile as ongoing, once in the longest window of all rules,
+    so that a restart need not read further back than two of these to know it. Events have their
+    own time; one that comes later than its rule's window is not counted. What alerts record is
+    never counted.
 
     Each process watches its own events: a forked child begins with none.
 
@@ -78,6 +82,8 @@ class SecurityMonitor:
             raise AuditConfigError(msg)
         self._audit = ref(audit_logger)  # the trail keeps us; we must not keep the trail
         self.rules = _checked_rules(rules)
+        longest = max((rule.window for rule in self.rules), default=timedelta(0))
+        self._again_us = longest // timedelta(microseconds=1)
         self._on_alert = _checked("on_alert", on_alert) or _log
         self._on_resolved = _checked("on_resolved", on_resolved)
         if isinstance(max_users, bool) or not isinstance(max_users, int) or max_users < 1:
@@ -109,6 +115,7 @@ class SecurityMonitor:
         self._thread: threading.Thread | None = None
         self._home = None
         self._tasks: set[asyncio.Future[None]] = set()
+        self._recorded: dict[AlertKey, int] = {}  # alerts that fire: when last; oldest first
 
     def __repr__(self) -> str:
         return f"SecurityMonitor(rules={len(self.rules)}, active={len(self.active)})"
@@ -181,7 +188,8 @@ class SecurityMonitor:
             if due is None:
                 self._thread = None
         self._tell(over)
-        return None if due is None else (due - now) / 1e6
+        again = self._write_again()
+        return None if due is None else min((due - now) / 1e6, again)
 
     def _start_thread(self) -> None:
         """A thread, as long as an alert fires."""
@@ -207,16 +215,37 @@ class SecurityMonitor:
             audit = self._audit()
             if audit is None:
                 return
-            try:
-                audit.emit(_record(alert, audit, cause))
-            except Exception as exc:
-                self._fault(exc)
+            self._write(audit, alert, alert.state, cause)
             tell = self._on_alert if alert.resolved_at is None else self._on_resolved
             if tell is not None:
                 # Not in the context of the operation that caused it: what the callback does
                 # to a memory is an operation of its own, and nobody's.
                 Context().run(self._call, tell, alert)
         self._start_thread()
+
+    def _write(
+        self, audit: AuditLogger, alert: Alert, state: str, cause: Draft | None = None
+    ) -> None:
+        with self._lock:
+            self._recorded.pop(alert.key, None)
+            if alert.resolved_at is None:
+                self._recorded[alert.key] = time_ns() // 1000
+        try:
+            audit.emit(_record(alert, state, audit, cause))
+        except Exception as exc:
+            self._fault(exc)
+
+    def _write_again(self) -> float:
+        """Record the alerts that go on for long; returns in how many seconds to do it again."""
+        audit, now, every = self._audit(), time_ns() // 1000, self._again_us
+        with self._lock:
+            old = set(takewhile(lambda key: self._recorded[key] <= now - every, self._recorded))
+            alerts = [alert for alert in self._detector.active if alert.key in old] if old else []
+        for alert in alerts:
+            if audit is not None:
+                self._write(audit, alert, "ongoing")
+        with self._lock:
+            return (next(iter(self._recorded.values()), now) + every - now) / 1e6
 
     def _call(self, tell: _Tell, alert: Alert) -> None:
         try:
@@ -255,28 +284,31 @@ class SecurityMonitor:
 
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
-        fired: dict[tuple[str, str | None], Alert] = {}
+        known: dict[AlertKey, tuple[Alert, int]] = {}
         try:
             count_past(self._detector, audit.trail, self._counted)
-            fired = past_alerts(self._detector, audit.trail)
+            known = past_alerts(self._detector, audit.trail)
         except Exception as exc:  # a file that cannot be read: we begin with what could be
             self._fault(exc)
         with self._lock:
             self._seen = max(self._detector.clock, 0)
+            self._recorded = {key: at for key, (_, at) in reversed(known.items())}
+            fired = {key: alert for key, (alert, _) in known.items()}
             changes = self._detector.settle(fired, time_ns() // 1000)
             waiting, self._waiting = self._waiting or [], None
         self._tell(changes)
+        self._write_again()
         for draft in waiting:
             self._see(draft)
 
 
-def _record(alert: Alert, audit: AuditLogger, cause: Draft | None) -> Draft:
+def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -> Draft:
     """The event that says so."""
     rule = alert.rule
     facts = {
         "record": "alert",
         "rule": rule.name,
-        "state": alert.state,
+        "state": state,
         "severity": rule.severity,
         "count": alert.count,
         "over": rule.over,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from .detect import Alert, Detector, Tracker
+import msgspec
+
+from .detect import Alert, AlertKey, Detector, Tracker
 from .event import AuditEvent, OperationType, to_microseconds
 from .query import Query
 from .trail import Trail
@@ -52,16 +55,19 @@ def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) 
                         counted.add((event.event_id, tracker.rule.name))
 
 
-def past_alerts(detector: Detector, trail: Trail) -> dict[tuple[str, str | None], Alert]:
-    """The alerts that *trail* has as firing, by their rule's name and user.
+def past_alerts(detector: Detector, trail: Trail) -> dict[AlertKey, tuple[Alert, int]]:
+    """The alerts that *trail* has as firing, and when that was last recorded.
+
+    What still holds is of events within its rule's window, and while these came it was recorded
+    once in the longest window of all: before two of them there is nothing to find.
 
     Raises:
         ArchiveError: If a file cannot be read.
     """
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
-    newest: dict[tuple[str, str | None], Alert | None] = {}
-    longest = max((rule.window for rule in rules.values()), default=timedelta(seconds=1))
-    for event in _past(trail, longest, operation=OperationType.AUDIT):
+    newest: dict[AlertKey, tuple[Alert, int] | None] = {}
+    longest = max((rule.window for rule in rules.values()), default=timedelta(0))
+    for event in _past(trail, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -71,12 +77,22 @@ def past_alerts(detector: Detector, trail: Trail) -> dict[tuple[str, str | None]
             rule,
             event.subject_id if rule.per_user else None,
             count if isinstance(count, int) else rule.over + 1,
-            event.timestamp,
+            _since(event),
             cause if isinstance(cause, str) else None,
         )
-        firing = alert if facts.get("state") == "firing" else None
-        newest.setdefault((rule.name, alert.user_id), firing)
-    return {key: alert for key, alert in newest.items() if alert is not None}
+        goes_on = facts.get("state") in ("firing", "ongoing")
+        known = (alert, to_microseconds(event.timestamp)) if goes_on else None
+        newest.setdefault(alert.key, known)
+    return {key: known for key, known in newest.items() if known is not None}
+
+
+def _since(event: AuditEvent) -> datetime:
+    """When the alert fired that *event* records."""
+    with suppress(msgspec.ValidationError):
+        since = msgspec.convert(event.metadata.get("since"), datetime)
+        if since.tzinfo is not None:
+            return since
+    return event.timestamp
 
 
 def _past(trail: Trail, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:

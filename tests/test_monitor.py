@@ -37,6 +37,7 @@ from axon_audit_otel import (
     detect,
 )
 from axon_audit_otel.detect import Detector
+from axon_audit_otel.event import draft
 
 Make = Callable[..., AuditLogger]
 Run = Callable[..., str]
@@ -51,9 +52,9 @@ def _at(logger_provider: LoggerProvider) -> Callable[..., None]:
     """Emits a record of *operation* at a time after `START`."""
 
     def emit(
-        operation: str, user_id: str | None = None, status: str = "SUCCESS", **ago: Any
+        operation: str, user_id: str | None = None, status: str = "SUCCESS", **after: Any
     ) -> None:
-        moment = START + timedelta(**ago)
+        moment = START + timedelta(**after)
         logger_provider.get_logger("another").emit(
             LogRecord(
                 event_name="axon.memory.audit",
@@ -65,10 +66,15 @@ def _at(logger_provider: LoggerProvider) -> Callable[..., None]:
     return emit
 
 
+def ago(time: timedelta) -> float:
+    """The seconds from `START` until *time* before now."""
+    return (datetime.now(timezone.utc) - time - START).total_seconds()
+
+
 def alerts(audit: AuditLogger) -> list[AuditEvent]:
     """The alerts that were recorded, the oldest first."""
     found = history(audit, operation="AUDIT")
-    return [event for event in found if event.metadata["record"] == "alert"]
+    return [event for event in found if event.metadata.get("record") == "alert"]
 
 
 def told(audit: AuditLogger) -> list[tuple[str, str, str | None]]:
@@ -420,6 +426,25 @@ class TestAlertsInTheTrail:
         await until(lambda: set(threading.enumerate()) <= set(before))
         assert [state for _, state, _ in told(audit)] == ["firing", "resolved"]
 
+    async def test_recorded_while_it_goes_on(self, audit: AuditLogger) -> None:
+        """Now and then, so that a restart finds it; nobody is called again."""
+        seen: list[Alert] = []
+        rule = Rule("short", over=1, window=0.2, operations="STORE", keep_firing_for="1h")
+        with SecurityMonitor(audit, [rule], seen.append):
+            for _ in range(2):
+                await audit.log_event("STORE")
+            await until(lambda: len(told(audit)) > 2)
+            await audit.log_event("STORE")
+            known = len(told(audit))
+            await until(lambda: len(told(audit)) > known)
+        states = [state for _, state, _ in told(audit)]
+        assert states == ["firing", *["ongoing"] * (len(states) - 1)]
+        first, *_, last = alerts(audit)
+        for fact in ("since", "event_id", "severity"):
+            assert last.metadata[fact] == first.metadata[fact]
+        assert (first.metadata["count"], last.metadata["count"]) == (2, 3)
+        assert len(seen) == 1
+
     async def test_no_alert_about_alerts(self, audit: AuditLogger) -> None:
         """What alerts record is counted by no rule of any monitor."""
         everything = Rule("everything", over=0, window="1h")
@@ -429,7 +454,7 @@ class TestAlertsInTheTrail:
         for _ in range(3):
             await audit.log_event("STORE")
         assert told(audit) == [("everything", "firing", None)] * 2
-        await audit.log_event("AUDIT", metadata={"record": "review"})
+        await audit.log_event("AUDIT", metadata={"why": "review"})
         assert [rule for rule, _, _ in told(audit)][2:] == ["own"] * 2
 
 
@@ -592,11 +617,10 @@ class TestRestart:
             Rule("long", over=2, window="24h", operations="EXPORT", per_user=True),
             Rule("short", over=1, window="1h", operations="STORE"),
         ]
-        two_hours_ago = (datetime.now(timezone.utc) - START - timedelta(hours=2)).total_seconds()
         audit = again()
         SecurityMonitor(audit, rules)
         for operation in ("EXPORT", "EXPORT", "EXPORT", "STORE", "STORE"):
-            at(operation, "eve", seconds=two_hours_ago)
+            at(operation, "eve", seconds=ago(timedelta(hours=2)))
         assert told(audit) == [("long", "firing", "eve"), ("short", "firing", None)]
         audit = again()
         seen: list[Alert] = []
@@ -610,6 +634,30 @@ class TestRestart:
         audit = again()
         SecurityMonitor(audit, rules)
         assert told(audit) == []
+
+    @pytest.mark.parametrize("state", ["firing", "ongoing"])
+    async def test_an_alert_older_than_every_window(
+        self, again: Callable[..., AuditLogger], at: Callable[..., None], state: str
+    ) -> None:
+        """An alert that has gone on for longer is not repeated; it is recorded anew."""
+        rule = Rule("exports", over=2, window="15h", operations="EXPORT")
+        since = datetime.now(timezone.utc) - timedelta(hours=40)
+        audit = again()
+        facts = {"record": "alert", "rule": rule.name, "state": state, "since": str(since)}
+        then = (datetime.now(timezone.utc) - timedelta(hours=20)).timestamp()
+        audit.emit(
+            draft("AUDIT", "SUCCESS", metadata=facts, trail=audit.trail, time_ns=int(then * 1e9))
+        )
+        for minutes in (3, 2, 1):
+            at("EXPORT", seconds=ago(timedelta(minutes=minutes)))
+        audit = again()
+        seen: list[Alert] = []
+        monitor = SecurityMonitor(audit, [rule], seen.append, on_resolved=seen.append)
+        assert (seen, [alert.since for alert in monitor.active]) == ([], [since])
+        assert told(audit) == [("exports", "ongoing", None)]
+        audit = again()
+        SecurityMonitor(audit, [rule], seen.append, on_resolved=seen.append)
+        assert (seen, told(audit)) == ([], [])
 
     async def test_found_at_the_start(self, audit: AuditLogger) -> None:
         """A rule that holds already fires at once; without *warm_up* nothing is looked at."""

@@ -372,7 +372,7 @@ def _parts(name: str) -> tuple[str, int]:
 
 
 def read_events(path: Path) -> Iterator[AuditEvent]:
-    """The events of a file in its order, one line at a time.
+    """The events of a file in its order, one line at a time: of our format or JSON lines.
 
     A journal's torn last line is passed over. JSON that is not laid out one event a line
     (somebody's pretty-printer) is read whole.
@@ -389,7 +389,8 @@ def read_events(path: Path) -> Iterator[AuditEvent]:
 
 def _read_file(path: Path) -> Iterator[AuditEvent]:
     with open_events_file(path) as file:
-        if file.readline() == HEAD:
+        first = file.readline()
+        if first == HEAD:
             for line in file:
                 if line.startswith(b"],"):
                     return
@@ -399,7 +400,20 @@ def _read_file(path: Path) -> Iterator[AuditEvent]:
             if path.suffix == ZST:
                 raise InvalidEventError("its end is missing")
             return
+        if _is_event(first) or (not first and path.suffix == ".jsonl"):
+            for line in itertools.chain((first,), file):
+                if line.strip():
+                    yield decode(line)
+            return
     yield from _read_whole(path)
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        decode(line)
+    except InvalidEventError:
+        return False
+    return True
 
 
 def _read_whole(path: Path) -> Iterator[AuditEvent]:

@@ -125,6 +125,53 @@ class TestTimesWithoutAZone:
         assert said.count("\n") == 1
 
 
+class TestJsonLines:
+    """One event a line, as ``axon-audit export --format jsonl`` writes them."""
+
+    READERS = (("query", "--json"), ("stats", "--json"), ("tail", "--json"), ("alerts", "--json"))
+
+    async def test_our_own(self, cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+        """Every reader says of them what it says of the archive they are from."""
+        archive, lines = tmp_path / "archive", tmp_path / "out.jsonl"
+        audit = make_audit(2, archive)
+        for number in range(5):
+            await audit.log_event("STORE", user_id="ada", entry_ids=[str(number)])
+        audit.close()
+        cli("export", archive, lines)
+        for command, *options in self.READERS:
+            said = cli(command, lines, *options).stdout
+            assert said == cli(command, archive, *options).stdout
+            assert said
+        cli("export", lines, tmp_path / "again.jsonl")
+        assert (tmp_path / "again.jsonl").read_bytes() == lines.read_bytes()
+        entry = cli("query", lines, "--json", "--entry", "3").stdout
+        assert [e["entry_ids"] for e in map(json.loads, entry.splitlines())] == [["3"]]
+
+    def test_no_events(self, cli: Cli, tmp_path: Path) -> None:
+        """An empty file is one of no events, if its name says that it is one at all."""
+        for suffix, code in (("jsonl", 0), ("json", 1)):
+            path = tmp_path / f"none.{suffix}"
+            path.touch()
+            assert cli("query", path, "--json", code=code).stdout == ""
+
+    def test_of_others(self, cli: Cli, tmp_path: Path) -> None:
+        """Other spaces, a time without a zone, a blank line, no newline at the end."""
+        path = tmp_path / "others.jsonl"
+        path.write_bytes(b"\r\n".join([_line(event_id="1"), b"", _line(event_id="2")]))
+        found = _printed(cli("query", path, "--json", "--user", "ada"))
+        assert {e["event_id"] for e in found} == {"1", "2"}
+
+    @pytest.mark.parametrize("line", [b"{}", b"[1]", b"nonsense", _line()[:50], b"\xff"])
+    def test_line_that_is_no_event(self, cli: Cli, tmp_path: Path, line: bytes) -> None:
+        """Nothing is passed over."""
+        path = tmp_path / "others.jsonl"
+        path.write_bytes(b"\n".join([_line(), line, _line()]))
+        for command, *options in self.READERS:
+            said = cli(command, path, *options, code=1)
+            assert said.stdout == ""
+            assert said.stderr.startswith(f"Error: cannot read '{path}': not an audit event")
+
+
 ZONES = {"the west": "EST5", "Greenwich": "UTC", "the east": "JST-9"}
 
 

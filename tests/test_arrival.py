@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditLogger
 from axon_audit_otel.arrival import ArrivalReport, verify_arrival
+from axon_audit_otel.event import draft
 from axon_audit_otel.otlp import Envelope, Source, record_of
 
 COUNT = 40
@@ -237,7 +238,7 @@ async def test_lost_before_it_was_sent(audit: AuditLogger, check: Check) -> None
     for _ in range(9):
         await audit.log_event("STORE")
     lost = {"record": "gap", "first": 3, "last": 5, "events": 3, "reason": "disk full"}
-    await audit.log_event("AUDIT", metadata=lost, status="FAILURE")
+    audit.emit(draft("AUDIT", "FAILURE", metadata=lost, trail=audit.trail))
     lines = [event.to_json() for event in reversed(audit.query_events())]
     request = json.loads(Envelope({}).json([record_of(line, Source("default")) for line in lines]))
     records = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]

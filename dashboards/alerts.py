@@ -24,12 +24,14 @@ def _alert(
     description: str,
     *,
     hold: timedelta = timedelta(0),
+    keep: timedelta = timedelta(0),
     **labels: str,
 ) -> dict[str, Any]:
     return {
         "alert": name,
         "expr": expression,
         **({"for": q.duration(hold)} if hold else {}),
+        **({"keep_firing_for": q.duration(keep)} if keep else {}),
         "labels": {"severity": severity, **labels},
         "annotations": {
             "summary": summary,
@@ -74,6 +76,7 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
                 f"{{{{ $value | humanizePercentage }}}} of the operations {_OF_TRAIL} did not"
                 f" succeed in the last {window}; {1 - objectives.success:.2%} are allowed.",
                 hold=burn.hold,
+                keep=objectives.calm,
                 window=window,
             )
         )
@@ -88,6 +91,7 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
                 f" took over {objectives.latency_seconds:g} s in the last {window};"
                 f" {1 - objectives.latency_share:.2%} may.",
                 hold=burn.hold,
+                keep=objectives.calm,
                 window=window,
             )
         )

@@ -39,6 +39,8 @@ class Objectives:
         latency_share: Share of them that must be.
         period: What the error budget is of.
         burn_rates: When it is spent too fast.
+        calm: An alert about a burn rate ends when it was below for so long: in little
+            traffic the short window is now and then empty.
         least_failures: Fewer in a burn rate's long window are no alert: one failed
             operation in a quiet night is no incident.
         unit: The window of the shortest rates.
@@ -61,6 +63,7 @@ class Objectives:
         BurnRate("warning", 3, _hours(2), _hours(24), _hours(1)),  # 10 % in 1 d
         BurnRate("warning", 1, _hours(6), _hours(72), _hours(3)),  # 10 % in 3 d
     )
+    calm: timedelta = _minutes(10)
     least_failures: int = 10
     unit: timedelta = _minutes(5)
     interval: timedelta = timedelta(seconds=30)
@@ -85,6 +88,7 @@ class Objectives:
             self,
             scale=self.scale * factor,
             burn_rates=burn_rates,
+            calm=window(self.calm),
             period=window(self.period),
             unit=window(self.unit),
             interval=window(self.interval),

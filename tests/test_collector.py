@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -433,6 +434,21 @@ def test_traces_of_what_failed_are_kept(start_collector: Start) -> None:
     wait(lambda: "traces_span_metrics_calls_total{" in there.metrics())
     wait(lambda: sum(calls(there, 'span_name="create_memory"').values()) == 40)
     assert list(calls(there, 'axon_status="FAILURE"', 'axon_operation="STORE"').values()) == [1]
+
+
+@pytest.mark.slow
+def test_the_trace_of_what_fails_late_is_kept(start_collector: Start) -> None:
+    """Whole, though a part of it had long ended by then."""
+    there = start_collector("all-in-one.yaml", COLLECTOR_SAMPLE_PERCENT="0")
+    tracer = Application(there).tracer
+    with tracer.start_as_current_span("request"):
+        with tracer.start_as_current_span("compact") as span:
+            with tracer.start_as_current_span("chat"):
+                pass
+            time.sleep(13)  # that is the case
+            span.set_status(StatusCode.ERROR)
+    wait(there.spans)
+    assert {span["name"] for span in there.spans()} == {"request", "compact", "chat"}
 
 
 def calls(there: Collector, *labels: str) -> dict[str, float]:

@@ -169,6 +169,12 @@ class Collector:
         with urllib.request.urlopen(f"{self.prometheus}/metrics", timeout=30) as answer:
             return str(answer.read().decode())
 
+    def telemetry(self) -> str:
+        """Its own metrics."""
+        url = f"http://127.0.0.1:{self._environment['COLLECTOR_TELEMETRY_PORT']}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return str(answer.read().decode())
+
     def files(self, name: str) -> list[Path]:
         """Its files of that name, oldest first."""
         return sorted(self.data.glob(f"{name}*.jsonl"), key=lambda path: path.stat().st_mtime)

@@ -30,9 +30,13 @@ from collector import CONFIG, ROOT, Collector, binary, free_port, log_records, p
 from conftest import events_in, sealed_files
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode, Tracer
@@ -441,12 +445,11 @@ def test_the_trace_of_what_fails_late_is_kept(start_collector: Start) -> None:
     """Whole, though a part of it had long ended by then."""
     there = start_collector("all-in-one.yaml", COLLECTOR_SAMPLE_PERCENT="0")
     tracer = Application(there).tracer
-    with tracer.start_as_current_span("request"):
-        with tracer.start_as_current_span("compact") as span:
-            with tracer.start_as_current_span("chat"):
-                pass
-            time.sleep(13)  # that is the case
-            span.set_status(StatusCode.ERROR)
+    with tracer.start_as_current_span("request"), tracer.start_as_current_span("compact") as span:
+        with tracer.start_as_current_span("chat"):
+            pass
+        time.sleep(13)  # that is the case
+        span.set_status(StatusCode.ERROR)
     wait(there.spans)
     assert {span["name"] for span in there.spans()} == {"request", "compact", "chat"}
 
@@ -540,6 +543,38 @@ def test_a_trace_stays_together_among_gateways(start_collector: Start) -> None:
     traces = [Counter(span["traceId"] for span in gateway.spans()) for gateway in gateways]
     assert traces[0].keys().isdisjoint(traces[1])
     assert {*traces[0].values(), *traces[1].values()} == {4}
+
+
+def test_metrics_of_a_process_stay_together_among_gateways(start_collector: Start) -> None:
+    """Of two gateways that took turns, one would show old values for ever."""
+    gateways = [start_collector("gateway.yaml") for _ in range(2)]
+    hosts = [gateway.grpc[7:] for gateway in gateways]
+    agent = start_collector(
+        "agent.yaml",
+        "yaml:exporters::load_balancing/metrics::resolver: "
+        f"{{dns: null, static: {{hostnames: {hosts}}}}}",
+        GATEWAY_HOST="127.0.0.1",
+    )
+    for number in range(20):
+        resource = Resource({"service.name": "shop", "service.instance.id": f"i{number}"})
+        provider = MeterProvider(
+            [reader := InMemoryMetricReader()], resource, shutdown_on_exit=False
+        )
+        orders = provider.get_meter("shop").create_counter("orders")
+        exporter = OTLPMetricExporter(f"{agent.http}/v1/metrics")
+        for _ in range(3):
+            orders.add(1)
+            exporter.export(reader.get_metrics_data())
+
+    def shown(gateway: Collector) -> list[str]:
+        found = re.findall(
+            r'^orders_total{.*instance="(i\d+)".* (\S+)$', gateway.metrics(), re.MULTILINE
+        )
+        return [instance for instance, value in found if float(value) == 3]
+
+    wait(lambda: sum(len(shown(gateway)) for gateway in gateways) == 20)
+    assert sum(gateway.metrics().count("\norders_total{") for gateway in gateways) == 20
+    assert all(shown(gateway) for gateway in gateways)
 
 
 def test_a_gateway_takes_records_only_from_whom_it_knows(
@@ -636,6 +671,37 @@ def test_overlays_ship_to_what_speaks_otlp(start_collector: Start) -> None:
     assert audited["attributes"] == {"event.name": "axon.memory.audit"}  # Loki drops the other
     assert [record["body"] for record in store.logs()] == [{"stringValue": "an order"}]
     assert [span["name"] for span in store.spans()] == ["order"]
+
+
+def test_the_queue_of_an_overlay_is_full(start_collector: Start) -> None:
+    """The sender is refused, so that it keeps the record, and the metrics say how full it is."""
+    gateway = start_collector(
+        *("gateway.yaml", "overlays/loki.yaml"),
+        "yaml:exporters::otlp_http/loki-audit::sending_queue::queue_size: 400000",
+        LOKI_ENDPOINT=f"http://127.0.0.1:{free_port()}/otlp",
+    )
+
+    def send() -> bool:
+        record = {"eventName": "axon.memory.audit", "body": {"stringValue": "x" * 100_000}}
+        body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{gateway.http}/v1/logs", body.encode(), headers)
+        try:
+            urllib.request.urlopen(request).close()
+        except urllib.error.HTTPError as exc:
+            return exc.code in (429, 503)  # such as are sent again
+        return False
+
+    wait(send)
+    size, capacity = (
+        re.search(rf"^otelcol_exporter_queue_{name}{{.*loki-audit.*}} (\S+)$", text, re.MULTILINE)
+        for text in [gateway.telemetry()]
+        for name in ("size", "capacity")
+    )
+    assert size is not None
+    assert capacity is not None
+    assert float(capacity[1]) == 400_000
+    assert 300_000 <= float(size[1]) <= 400_000
 
 
 def test_overlay_object_storage(start_collector: Start, cli: Cli, tmp_path: Path) -> None:

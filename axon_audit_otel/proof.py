@@ -64,11 +64,9 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
 
     Raises:
         ArchiveError: If there is no such event, it is not sealed, or no checkpoint covers it.
-        InvalidEventError: If *event_id* or *checkpoint* is none.
+        InvalidEventError: If *checkpoint* is none.
     """
     path = Path(path)
-    if not re.fullmatch(r"evt_[0-9a-f]{32}", event_id):
-        raise InvalidEventError(f"{shown(event_id)} is no event id (evt_ and 32 hex digits)")
     if not path.exists():
         raise ArchiveError(f"no such file or directory: {str(path)!r}")
     try:
@@ -106,7 +104,10 @@ def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:
 
 def _find(path: Path, event_id: str) -> _Found:
     directory, only = (path, None) if path.is_dir() else (path.parent, path.name)
-    needle = f'{{"event_id":"{event_id}"'.encode()
+    try:
+        needle = b'{"event_id":' + msgspec.json.encode(event_id)  # as it is at the head of its line
+    except (UnicodeEncodeError, TypeError):
+        raise InvalidEventError(f"{shown(event_id)} is no event id") from None
     manifests = [_read(file) for file in sorted(directory.glob(f"*{MANIFEST}"))]
     sealed = [
         (manifest, index, seal)
@@ -122,9 +123,9 @@ def _find(path: Path, event_id: str) -> _Found:
             return _Found(manifest, index, seal, *found)
     for journal in directory.glob(f"*{JOURNAL}"):
         if any(line.startswith(needle, 1) for line in _lines(journal)):
-            msg = f"event {event_id} is in {journal.name}, which is not sealed yet"
+            msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
             raise ArchiveError(msg)
-    msg = f"no event {event_id} in the sealed files of {str(path)!r}"
+    msg = f"no event {shown(event_id)} in the sealed files of {str(path)!r}"
     raise ArchiveError(msg)
 
 
@@ -141,7 +142,9 @@ def _read(path: Path) -> _Manifest:
 
 
 def _moment_of(event_id: str) -> datetime | None:
-    """When an id was made, as it says itself (RFC 9562)."""
+    """When an id was made, if it is one of ours, which say so (RFC 9562)."""
+    if not re.fullmatch(r"evt_[0-9a-f]{32}", event_id):
+        return None
     try:
         return datetime.fromtimestamp(int(event_id[4:16], 16) / 1000, timezone.utc)
     except (ValueError, OverflowError, OSError):
@@ -206,7 +209,7 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
     if best is None:
         msg = (
             f"no signed checkpoint of {manifest.writer!r} covers event"
-            f" {msgspec.json.decode(found.line)['event_id']}: set a signing key, or give the"
+            f" {shown(msgspec.json.decode(found.line)['event_id'])}: set a signing key, or give the"
             " checkpoint that covers it"
         )
         raise ArchiveError(msg)

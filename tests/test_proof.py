@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 from test_merkle import by_definition, climb
 
@@ -180,12 +182,46 @@ class TestWithoutProof:
         with pytest.raises(ArchiveError, match=r"in default\.journal, which is not sealed yet"):
             prove(trail.path, trail.events[22].event_id)
 
+    @pytest.mark.parametrize(
+        "event_id",
+        ["7b0c6a1e-3f2d-4a53-9a5b-0b8e7c6d5e4f", "42", 'a "quote", \\ and zoë\n', "evt_1"],
+    )
+    def test_ids_of_other_sources(
+        self,
+        make_audit: Make,
+        logger_provider: LoggerProvider,
+        script: ModuleType,
+        tmp_path: Path,
+        event_id: str,
+    ) -> None:
+        """An event of another source has the id that this gave it, and is proved by that."""
+        audit = make_audit(auto_export_path=tmp_path / "archive", signing_key=KEY)
+        other = logger_provider.get_logger("other")
+        for uid in ("another", event_id, "7b0c6a1e"):
+            other.emit(
+                LogRecord(
+                    event_name="axon.memory.audit",
+                    body={"operation": "STORE"},
+                    attributes={"log.record.uid": uid},
+                )
+            )
+        (event,) = (e for e in audit.query_events() if e.event_id == event_id)
+        with pytest.raises(ArchiveError, match="not sealed yet"):
+            prove(tmp_path / "archive", event_id)
+        audit.close()
+        proof = prove(tmp_path / "archive", event_id)
+        assert proof["event"].encode() == event.to_json()
+        assert ascii(event_id) in script.check(proof, PUBLIC)
+
     def test_unknown(self, trail: Trail, tmp_path: Path) -> None:
         """No such event; no event id; no archive."""
-        with pytest.raises(ArchiveError, match="no event evt_"):
+        with pytest.raises(ArchiveError, match="no event 'evt_0"):
             prove(trail.path, "evt_" + "0" * 32)
+        for other in ("evt_1", "", trail.events[0].event_id[:-1], f"{trail.events[0].event_id}0"):
+            with pytest.raises(ArchiveError, match=f"no event '{other}'"):
+                prove(trail.path, other)
         with pytest.raises(InvalidEventError, match="no event id"):
-            prove(trail.path, "evt_1")
+            prove(trail.path, "no \udcff Unicode")
         with pytest.raises(ArchiveError, match="no such file"):
             prove(tmp_path / "nowhere", trail.events[0].event_id)
 
@@ -383,8 +419,8 @@ class TestCommand:
         """One line, exit code 1, nothing on stdout."""
         for event, message in (
             (trail.events[22].event_id, "not sealed yet"),
-            ("evt_" + "f" * 32, "no event evt_f"),
-            ("nonsense", "no event id"),
+            ("evt_" + "f" * 32, "no event 'evt_f"),
+            ("nonsense", "no event 'nonsense'"),
         ):
             said = cli("prove", event, trail.path, code=1)
             assert said.stdout == ""

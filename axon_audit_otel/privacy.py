@@ -49,12 +49,13 @@ def _ipv4(address: str) -> bool:
 
 
 def _ipv6(address: str) -> bool:
-    """An address of at least three groups: ``dead::beef`` and ``a::b`` are rather words."""
+    """An address of three groups, or a local one: ``dead::beef`` and ``a::b`` are words."""
     try:
-        ipaddress.IPv6Address(address)
+        local = ipaddress.IPv6Address(address).is_private
     except ValueError:
         return False
-    return len(re.findall(r"[0-9A-Fa-f]+", address)) > 2 and any(map(str.isdigit, address))
+    enough = local or len(re.findall(r"[0-9A-Fa-f]+", address)) > 2
+    return enough and any(map(str.isdigit, address))
 
 
 def _national(number: str) -> bool:
@@ -63,10 +64,15 @@ def _national(number: str) -> bool:
 
 
 _NAMES = (
-    r"password|passwd|pwd|passphrase|(?:client[_-]?)?secret|api[_-]?key|(?:access|auth)[_-]?token"
+    r"password|passwd|pwd|passphrase|passcode|(?:client[_-]?)?secret(?:[_-]?(?:access[_-]?)?key)?"
+    r"|(?:api|access|private)[_-]?key|(?:access|auth)[_-]?token"
 )
+# What has such a name may also be a number or a word in passing.
+_NAMES_TOO = r"(?:(?:id|refresh|session)[_-]?)?token|credentials?"
 _SECRET_NAME = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES}))")
+_SECRET_NAME_TOO = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES_TOO}|authorization))")
 _SECRET_VALUE = "[REDACTED:secret]"  # noqa: S105
+_IS = r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?!-----BEGIN )"  # between a name and its value
 _SECRET = (
     r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?"
     r"(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)"
@@ -74,15 +80,24 @@ _SECRET = (
     r"|(?<![\w-])(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)"  # AWS
     r"|(?<![\w-])AIza[\w-]{35}(?![\w-])"  # Google
     r"|(?<!\w)(?:gh[pousr]_\w{36,255}|github_pat_\w{22,255}|glpat-[\w-]{20,64})"
-    r"|(?<![\w-])xox[abeoprs]-[\w-]{10,255}"  # Slack
+    r"|(?<![\w-])(?:xox[abeoprs]|xapp-\d)-[\w-]{10,255}"  # Slack
+    r"|(?<![\w.-])(?:https://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{8,255}"
+    r"|(?<![\w.-])SG\.[\w-]{16,64}\.[\w-]{16,64}"  # SendGrid
+    r"|(?<!\w)whsec_[\w+/-]{16,255}={0,2}"  # Stripe, Svix
+    r"|(?<!\w)dapi[0-9a-f]{32}(?!\w)"  # Databricks
+    r"|(?<![A-Za-z0-9])(?:Account|SharedAccess)Key=[\w+/-]{16,255}={0,2}"  # Azure
     # OpenAI, Anthropic, Stripe: with digits, unlike names such as sk-learn-pipeline
     r"|(?<![\w-])(?:sk|rk|pk)[-_](?=(?:[A-Za-z_-]{0,40}\d){2})[\w-]{16,255}"
     r"|(?<!\w)(?:hf_[A-Za-z]{20,64}|npm_\w{36}|pypi-[\w-]{50,255})"
     r"|(?<=://)[^/\s:@]{1,255}:[^/\s@]{1,255}(?=@)"  # user:password in a URL
     r"|(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
-    rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES}))[\"']?\s{{0,3}}[:=]\s{{0,3}}[\"']?[^\s\"',;}}]{{1,255}}"
+    rf"|(?i:(?<!\w)authorization{_IS}(?:basic|bearer|digest|negotiate|token)\s{{1,3}})"
+    r"(?=[^\s\"',;}]{0,64}[\dA-Z=])[^\s\"',;}]+"
+    rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES}){_IS}(?:(?:basic|bearer)\s{{1,3}})?)[^\s\"',;}}]+"
+    rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES_TOO}){_IS})(?=[^\s\"',;}}]{{0,64}}\d)"
+    r"(?![\d.]{1,5}(?![\w+/=-]))[^\s\"',;}]+"  # a short number rather counts tokens
     rf"|(?i:(?<![A-Za-z0-9])(?:{_NAMES})\s{{1,3}}is\s{{1,3}})"
-    r"[\"']?(?=[^\s\"',;]{0,64}[\d!#$%^&*])[^\s\"',;]{1,255}"
+    r"[\"']?(?=[^\s\"',;]{0,64}[\d!#$%^&*])[^\s\"',;]+"
 )
 
 _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...] = (
@@ -99,7 +114,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]
         None,
     ),
     ("ip", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"), _ipv4),
-    ("ip", re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?<!:)(?![\w:])"), _ipv6),
+    # (x[::1] is a slice, and [::1] an address)
+    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f:]{6,39}(?<!:)|(?<!\w\[)::1)(?![\w:])"), _ipv6),
     (
         "phone",
         re.compile(
@@ -119,10 +135,13 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]
 #: What `redact_pii` finds.
 PII_KINDS = tuple(sorted({kind for kind, _, _ in _PATTERNS}))
 
-# Whatever a pattern above matches has one of these; most strings have none.
+# Whatever a pattern above matches has one of these; most strings have none. It is looked for in
+# every text: (?i) would take twice as long.
 _SUSPECT = re.compile(
-    r"[@:]|\d[\d .()-]{6}|eyJ|AKIA|ASIA|AIza|[srp]k[-_]|gh\w_|github_pat_|glpat-|xox|hf_"
-    r"|npm_|pypi-|BEGIN|(?i:bearer|passw|pwd|passphrase|secret|api.?key|token)"
+    r"[@:]|\d[\d .()-]{6}|eyJ|A(?:KIA|SIA|Iza)|[srp]k[-_]|g(?:h\w_|ithub_pat_|lpat-)|x(?:ox|app-)"
+    r"|h(?:f_|ooks\.slack)|npm_|pypi-|SG\.|whsec_|dapi|BEGIN|[aA][uU][tT][hH][oO][rR][iI]"
+    r"|[bB][eE][aA][rR][eE][rR]|[cC][rR][eE][dD][eE][nN]|[kK][eE][yY]|[tT][oO][kK][eE][nN]"
+    r"|[pP](?:[aA][sS][sS][wWpPcC]|[wW][dD])|[sS][eE][cC][rR][eE][tT]"
 )
 
 
@@ -289,15 +308,22 @@ class Privacy:
             self.on_found(what)
         return result
 
-    def is_secret(self, key: Any) -> bool:
+    def is_secret(self, key: Any, value: object = "") -> bool:
         """Whether what has this name is a secret, whatever its shape."""
-        return self._pii and isinstance(key, str) and _SECRET_NAME.fullmatch(key[:64]) is not None
+        if not self._pii or not isinstance(key, str):
+            return False
+        name = str(key[-64:])
+        if _SECRET_NAME.fullmatch(name) is not None:
+            return True
+        if _SECRET_NAME_TOO.fullmatch(name) is None:
+            return False
+        return value is not None and not issubclass(type(value), (int, float))  # a count
 
     def _is_harmless(self, key: Any) -> bool:
         """Whether *key* can stay as it is; the answer is kept for the next event."""
         if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
             return False
-        if _SUSPECT.search(key) is not None or self.is_secret(key):
+        if self.is_secret(key) or (self._pii and redact_pii(key) != key):
             return False
         if len(self._names) < MAX_ITEMS:
             self._names.add(key)
@@ -382,7 +408,7 @@ class _Cleaner:
             while unique in result:  # the same only since it is text, redacted or cut
                 number += 1
                 unique = f"{name} ({number})"
-            if self._privacy.is_secret(key):
+            if self._privacy.is_secret(key, item):
                 self._privacy.on_found("secret")
                 result[unique] = _SECRET_VALUE
             else:

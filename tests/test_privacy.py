@@ -400,6 +400,9 @@ IPS = [
     "2001:db8::1",
     "fe80::1ff:fe23:4567:890a",
     "2001:db8:0:0:1::1",
+    "::1",
+    "fe80::1",
+    "fd12::1",
 ]
 SECRETS = [
     "AKIAIOSFODNN7EXAMPLE",
@@ -409,6 +412,11 @@ SECRETS = [
     "github_pat_11ABCDEFG0" + "a1B2c3D4e5F6g7H8i9J0_" + "x" * 40,
     "glpat-" + "a1B2c3D4e5F6g7H8i9J0",
     "xoxb-" + "123456789012-1234567890123-a1B2c3D4e5F6g7H8i9J0k1L2",
+    "xapp-1-" + "A0123456789-1234567890123-a1b2c3d4e5f6",
+    "https://hooks.slack" + ".com/services/T0A1B2C3D/B0A1B2C3D/a1B2c3D4e5F6g7H8i9J0k1L2",
+    "SG." + "a1B2c3D4e5F6g7H8i9J0k1." + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V",
+    "whsec_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6",
+    "dapi" + "a1b2c3d4e5f6a7b8" * 2,
     "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4",
     "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0k1L2",
     "sk-ant-api03-" + "a1B2c3D4e5F6g7H8i9J0k1L2-AA",
@@ -462,6 +470,26 @@ class TestPersonalData:
             ("access_token=a1b2c3d4", "a1b2c3d4"),
             ('{"password": "hunter2", "n": 1}', "hunter2"),
             ("-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA7 (cut off", "MIIEowIB"),
+            ('"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEowIBAAKCA"', "MIIEowIB"),
+            ("aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYKEY", "wJalr"),
+            ("AWS_SECRET_ACCESS_KEY: wJalrXUtnFEMI/K7MDENG/bPxRfiCYKEY", "wJalr"),
+            ("SECRET_KEY='django-insecure-1234567890'", "django-insecure"),
+            ("secret_key=abcdef", "abcdef"),
+            ("private_key=abcdef", "abcdef"),
+            ("access-key: abcdef", "abcdef"),
+            ("passcode: 1234", "1234"),
+            ("passcode is 1234", "1234"),
+            ("token=a1b2c3", "a1b2c3"),
+            ("your token: 123456.", "123456"),
+            ("refresh_token=a1b2c3", "a1b2c3"),
+            ('{"idToken": "a1b2c3"}', "a1b2c3"),
+            ("credentials=ann/s3cret", "s3cret"),
+            ("authorization=basic QWxhZGRpbjpvcGVu", "QWxh"),
+            ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "dXNl"),
+            ('"authorization": "Token abcdef1"', "abcdef1"),
+            ("auth_token: Bearer abcdef", "abcdef"),
+            ("AccountName=a;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50u==;", "Eby8"),
+            ("api_key=" + "a1B2" * 1_000, "a1B2"),
         ],
     )
     async def test_secret_named_as_one(self, audit: AuditLogger, text: str, secret: str) -> None:
@@ -469,6 +497,29 @@ class TestPersonalData:
         found = await cleaned(audit, text)
         assert secret not in found
         assert "[REDACTED:secret]" in found
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("password", "db_password", "passcode", "secret", "secret_key", "private_key"),
+            *("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", "access_key", "x-api-key"),
+            *("token", "refresh_token", "refreshToken", "session_token", "headers.Authorization"),
+            *("credentials", "a" * 100 + ".password"),
+        ],
+    )
+    async def test_fact_named_as_a_secret(self, audit: AuditLogger, name: str) -> None:
+        """What a fact of such a name says is not recorded, at any depth and of any shape."""
+        for value in ("abcdef", ["abcdef"], {"value": "abcdef"}):
+            event = await audit.log_event("STORE", metadata={name: value, "n": {name: value}})
+            hidden = "[REDACTED:secret]"
+            assert event.metadata == {name: hidden, "n": {name: hidden}}
+
+    async def test_fact_that_counts_tokens(self, audit: AuditLogger) -> None:
+        """Numbers of tokens, and whatever else is named after secrets, are no secrets."""
+        numbers = {"tokens": 512, "token_count": 3, "max_tokens": 1_024, "token": 7, "a_token": 0.5}
+        texts = dict.fromkeys(("tokenizer", "prompt_tokens", "key", "monkey", "secretary"), "a")
+        facts = {**numbers, **texts, "has_token": True, "session_token": None}
+        assert (await audit.log_event("STORE", metadata=facts)).metadata == facts
 
     async def test_everywhere_in_an_event(self, audit: AuditLogger) -> None:
         """Values, list items, nested values, keys and messages are all redacted."""
@@ -611,6 +662,26 @@ HARMLESS = [
     "00:1A:2B:3C:4D:5E",
     "max_tokens=512",
     "token count: 1234567",
+    "max_token=4096",
+    "token: 17",
+    "the next token: a word of the vocabulary",
+    "tokens=128000",
+    "credentials: see the handbook",
+    "authorization: basic needs are met",
+    "Authorization: required",
+    "basic arithmetic2 for beginners",
+    "a public-key: value",
+    "primary_key=order_id1",
+    "the private key: none",
+    "std::string",
+    "std::vector<std::string>::size_type",
+    "x[::1]",
+    "items[::-1]",
+    "cafe::bad",
+    "SG.com.example",
+    "xapp-stage-environment",
+    "hooks.slack.com",
+    "dapibus",
     "the secretary's passport",
     "forgot my password again",
     "the password is required",
@@ -706,6 +777,16 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "bearers": lambda n: "bearer " * (n // 7),
     "blanks": lambda n: "password" + " " * n,
     "passwords": lambda n: "password:" * (n // 9),
+    "account keys": lambda n: "AccountKey=" * (n // 11),
+    "authorizations": lambda n: "authorization: basic " * (n // 21),
+    "token names": lambda n: "token:" * (n // 6),
+    "tokens without an end": lambda n: "refresh_token=" + "a" * n,
+    "names of names": lambda n: "secret_access_" * (n // 14),
+    "sendgrid": lambda n: "SG." + "SG.aaaaaaaaaaaaaaaa." * (n // 20),
+    "hooks": lambda n: "hooks.slack.com/services/" * (n // 25),
+    "webhooks": lambda n: "whsec_-" * (n // 7),
+    "databricks": lambda n: "dapi" * (n // 4),
+    "equals signs": lambda n: "=" * n,
     "base64": lambda n: "data:;base64," + "QUJD" * (n // 4),
 }
 

@@ -25,11 +25,9 @@ def age(event: AuditEvent) -> tuple[datetime, int]:
     return event.timestamp, event.sequence
 
 
-def newest(events: Iterable[AuditEvent], limit: int | None = None) -> list[AuditEvent]:
-    """*events*, the newest first; with *limit*, memory holds so many and no more."""
-    if limit is None:
-        return sorted(events, key=age, reverse=True)
-    if limit == 0:
+def newest(events: Iterable[AuditEvent], limit: int) -> list[AuditEvent]:
+    """The newest of *events*, the newest first; memory holds so many and no more."""
+    if limit == 0:  # they are read all the same
         deque(events, maxlen=0)
         return []
     return heapq.nlargest(limit, events, key=age)

@@ -34,7 +34,7 @@ _BATCH = 512  # events that durability="memory" holds back at most
 
 
 class Keeper:
-    """The archive of one trail. Its trail calls it under its lock, but for `settle*`.
+    """The archive of one trail. Its trail calls it under its lock, but for `tidy` and `send`.
 
     Args:
         settings: See `Settings`; `auto_export_path` is set.
@@ -424,18 +424,14 @@ class Clock:
     def __init__(self, target: ReferenceType[Any], seconds: float) -> None:
         self._target = target
         self._seconds = seconds
-        self._wake = threading.Event()
         thread = threading.Thread(target=self._run, name="axon-audit-keeper", daemon=True)
         thread.start()
 
     def _run(self) -> None:
-        while not self._wake.wait(self._seconds):
+        while True:
+            time.sleep(self._seconds)
             target = self._target()
             if target is None:
                 return
             target.tick()
             del target
-
-    def stop(self) -> None:
-        """End it."""
-        self._wake.set()

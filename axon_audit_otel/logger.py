@@ -311,7 +311,7 @@ class AuditLogger:
             outcome,
             user_id=actor,
             session_id=session,
-            entry_ids=_checked_ids("entry_ids", entry_ids),
+            entry_ids=_checked_ids(entry_ids),
             metadata=facts,
             duration_ms=_checked_duration(duration_ms),
             trail=self.trail,
@@ -613,18 +613,18 @@ def _checked_id(name: str, value: Any) -> str:
     raise InvalidEventError(msg)
 
 
-def _checked_ids(name: str, values: Any) -> list[str]:
+def _checked_ids(values: Any) -> list[str]:
     """Ids as a list of text; one id alone is a list of one."""
     if values is None:
         return []
     if type(values) is list:
-        return [_checked_id(name, item) for item in values]
+        return [_checked_id("entry_ids", item) for item in values]
     if isinstance(values, _ID_TYPES):
-        return [_checked_id(name, values)]
+        return [_checked_id("entry_ids", values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"{name}={shown(values)}: must be ids as text"
+        msg = f"entry_ids={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
-    return [_checked_id(name, item) for item in values]
+    return [_checked_id("entry_ids", item) for item in values]
 
 
 def _checked_duration(value: Any) -> float | None:

@@ -33,7 +33,7 @@ _POLL_S = 0.25  # how often is looked for new events
 _PAUSE_S = 0.05  # after a batch that is not full, so that the next one is fuller
 _OTHERS_S = 10.0  # how often for what others left in the same archive
 _RETRY_S = (0.5, 15.0)  # between attempts: the first, and at most
-FLUSH_S = 2.0  # that the end of a program waits for
+_FLUSH_S = 2.0  # that the end of a program waits for
 
 _inherited: list[Client | None] = []  # from a parent: gRPC's cannot be ended in a forked child
 _unresponsive: set[str] = set()  # endpoints that the end of a program has waited for in vain
@@ -109,29 +109,20 @@ class Shipper:
             number = acknowledged(*place)[0]
         self._metrics.shipping_lag.set(max(0, trail.newest - number))
 
-    def flush(self, timeout: float = FLUSH_S) -> bool:
-        """Wait until everything is sent, but not for a collector that does not answer.
-
-        Args:
-            timeout: Seconds to wait at most.
-
-        Returns:
-            Whether it is sent.
-        """
+    def flush(self) -> None:
+        """Wait until everything is sent, but not for a collector that does not answer."""
         trail = self._trail()
         if trail is None:
-            return False
+            return
         self.tick()
         target: int = trail.newest
-        if self._endpoint.url in _unresponsive:
-            timeout = 0.0
+        timeout = 0.0 if self._endpoint.url in _unresponsive else _FLUSH_S
         with self._condition:
             self._condition.notify_all()
             over = self._condition.wait_for(lambda: self._is_over(target), timeout)
             if timeout and not over and not self._own.elsewhere:
                 _unresponsive.add(self._endpoint.url)
         self._measure()
-        return self.acknowledged >= target
 
     def _is_over(self, target: int) -> bool:
         """Whether all is sent, or it makes no sense to wait for it."""

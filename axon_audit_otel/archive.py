@@ -98,7 +98,7 @@ class Archive:
             directory.mkdir(parents=True, exist_ok=True)
             self.writer, self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
             self.intents = Intents(directory / self.writer, sync)
-            self._manifest = Manifest(self._named(MANIFEST))
+            self.manifest = Manifest(self._named(MANIFEST))  # what is sealed
             self.recoveries = [found for found in [self._recover()] if found is not None]
             self.sealed_through = self.last_sequence
         except (OSError, msgspec.DecodeError) as exc:
@@ -108,23 +108,18 @@ class Archive:
     def _named(self, suffix: str) -> Path:
         return self.directory / f"{self.writer}{suffix}"
 
-    @property
-    def manifest(self) -> Manifest:
-        """What is sealed."""
-        return self._manifest
-
     # --- what was there before -----------------------------------------------------------
 
     @property
     def last_sequence(self) -> int:
         """The number of the newest sealed event; 0 before the first."""
-        last = self._manifest.last
+        last = self.manifest.last
         return 0 if last is None else last.last_sequence
 
     @property
     def head(self) -> str | None:
         """The hash of that event."""
-        last = self._manifest.last
+        last = self.manifest.last
         return None if last is None else last.head
 
     def _recover(self) -> Recovery | None:
@@ -158,7 +153,7 @@ class Archive:
         """
         self._close_journal()
         self._unlisted = None  # `_adopt` finds it
-        self._manifest = Manifest(self._named(MANIFEST))
+        self.manifest = Manifest(self._named(MANIFEST))
         self._adopt()
         path = self._named(JOURNAL)
         if is_there(path):
@@ -196,7 +191,7 @@ class Archive:
             ArchiveError: If that cannot be read.
         """
         try:
-            return self.intents.unfinished(reversed(self._manifest.seals.values()))
+            return self.intents.unfinished(reversed(self.manifest.seals.values()))
         except OSError as exc:
             msg = f"cannot archive to {str(self.directory)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
@@ -206,20 +201,20 @@ class Archive:
     @property
     def origin(self) -> str:
         """Which trail a checkpoint of this one is about."""
-        return f"axon-audit/{self.writer}/{self._manifest.id or 'new'}"
+        return f"axon-audit/{self.writer}/{self.manifest.id or 'new'}"
 
     @property
     def stream(self) -> str:
         """What tells its events from those of every other trail; "" before the first."""
         journal = self._journal
-        if self._manifest.id is None and journal is not None:
+        if self.manifest.id is None and journal is not None:
             return trail_id(journal.first_hash)
-        return self._manifest.id or ""
+        return self.manifest.id or ""
 
     @property
     def tree(self) -> tuple[int, bytes]:
         """Size and root of the tree over the manifest."""
-        return self._manifest.tree.size, self._manifest.tree.root()
+        return self.manifest.tree.size, self.manifest.tree.root()
 
     def keep_checkpoint(self, note: str) -> None:
         """Write a signed statement beside the files that it is about.
@@ -338,7 +333,7 @@ class Archive:
             raise
         with contextlib.suppress(OSError):
             os.close(self._lock)
-        self.writer, self._lock, self._manifest = writer, new, manifest
+        self.writer, self._lock, self.manifest = writer, new, manifest
         self.intents = self.intents.moved(self.directory / writer)
         self._running = False
         self._unlisted = None
@@ -369,7 +364,7 @@ class Archive:
             first_sequence=journal.first,
             last_sequence=journal.last,
             root=journal.tree.root().hex(),
-            previous_seal=self._manifest.last_hash,
+            previous_seal=self.manifest.last_hash,
         )
         digest = journal.digest.copy()
         journal.put(closing)
@@ -385,11 +380,11 @@ class Archive:
         """A journal with its last line gets its name, and its line in the manifest."""
         if self._sync:
             self._force(journal)
-        last = self._manifest.last
+        last = self.manifest.last
         path = publish(journal.path, "" if last is None else last.file)
         self._close_journal()
         self.sealed_through = journal.last
-        known = self._manifest.seals.get(path.name)
+        known = self.manifest.seals.get(path.name)
         # A writer that died while the file had two names may have listed it.
         if known is None or known.last_sequence != journal.last:
             self._unlisted = journal, path
@@ -416,7 +411,7 @@ class Archive:
 
     def _register(self, journal: Journal, path: Path) -> None:
         """The line of a sealed file in the manifest."""
-        self._manifest.add(
+        self.manifest.add(
             SealRecord(
                 file=path.name,
                 first_sequence=journal.first,
@@ -442,7 +437,7 @@ class Archive:
         for path in listed(self.directory, "audit_*.json"):
             with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
                 status = path.stat()
-                if path.name in self._manifest.seals or status.st_mtime < since - 2:
+                if path.name in self.manifest.seals or status.st_mtime < since - 2:
                     continue
                 if not stat.S_ISREG(status.st_mode):
                     continue

@@ -45,8 +45,7 @@ def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool)
     since = None if last is None else datetime.now(timezone.utc) - last
     found = sorted(_found(path, Query.of(start_time=since), keys), key=lambda alert: alert.since)
     if as_json:
-        content = [_facts(alert) for alert in found]
-        print_json(content)
+        print_json([_facts(alert) for alert in found])
         return
     for alert in found:
         until = "now" if alert.resolved_at is None else local(alert.resolved_at)

@@ -49,11 +49,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             day = datetime.fromisoformat(text)
-            return (
-                day.replace(hour=23, minute=59, second=59, microsecond=999_999)
-                if (self._end)
-                else day
-            )
+            return datetime.combine(day, time_of_day.max) if self._end else day
         text = re.sub(r"[zZ]$", "+00:00", text)
         if re.match(r"\d\d:\d\d", text):
             return datetime.combine(datetime.now().date(), time_of_day.fromisoformat(text))

@@ -95,8 +95,7 @@ def replay(
     with _bar(f"sending to {target.url}") as progress:
         done = run(directory, target, resource_from_environment(), everything, patience, progress)
     if as_json:
-        content = {"endpoint": target.url, **msgspec.to_builtins(done)}
-        print_json(content)
+        print_json({"endpoint": target.url, **msgspec.to_builtins(done)})
     else:
         click.echo(f"{_count(done.sent, 'event')} sent to {target.url}")
         for number, words in (

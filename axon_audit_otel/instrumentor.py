@@ -311,8 +311,7 @@ class _Patch:
         if self._active:
             for part in (instance.router, instance.registry):
                 self._recorder.owns(part, instance)
-            for adapter in getattr(instance.registry, "_adapters", {}).values():
-                self._adopt(adapter, instance)
+            self._adopt_all(instance.registry, instance)
         return result
 
     async def _initialized(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -324,18 +323,19 @@ class _Patch:
                 operation.seen.failed["open", str(args[0] if args else "")] = exc
             raise
         if self._active:
-            system = self._recorder.owner(instance)
-            for adapter in getattr(instance, "_adapters", {}).values():
-                self._adopt(adapter, system)
+            self._adopt_all(instance, self._recorder.owner(instance))
         return result
 
     def _registered(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)
         if self._active:
-            system = self._recorder.owner(instance)
-            for adapter in getattr(instance, "_adapters", {}).values():
-                self._adopt(adapter, system)
+            self._adopt_all(instance, self._recorder.owner(instance))
         return result
+
+    def _adopt_all(self, registry: Any, system: Any) -> None:
+        """See what is done to the adapters in *registry*, and know whose they are."""
+        for adapter in getattr(registry, "_adapters", {}).values():
+            self._adopt(adapter, system)
 
     def _adopt(self, adapter: Any, system: Any) -> None:
         """See what is done to *adapter*, and know whose it is."""

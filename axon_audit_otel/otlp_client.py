@@ -223,7 +223,6 @@ class _Http:
     def __init__(self, endpoint: Endpoint) -> None:
         import requests
 
-        self._requests = requests
         self._endpoint = endpoint
         self._session = session = requests.Session()
         session.headers.update({"Content-Type": "application/x-protobuf", **endpoint.headers})
@@ -247,9 +246,7 @@ class _Http:
                 stream=True,
             ) as response:
                 body = response.raw.read(_BODY, decode_content=True)
-        except (self._requests.RequestException, OSError, ValueError) as exc:
-            return Answer("later", _reason(exc))
-        except Exception as exc:  # urllib3's, while the answer is read
+        except Exception as exc:  # also urllib3's, while the answer is read
             return Answer("later", _reason(exc))
         status, kind = response.status_code, response.headers.get("Content-Type", "")
         if status == 200 and kind.startswith("text/"):

@@ -15,6 +15,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -391,17 +392,17 @@ class _Cleaner:
             if isinstance(value, Mapping):
                 return self._mapping(value, depth)
             if isinstance(value, (set, frozenset)):
-                items = [self.clean(v, depth + 1) for v in _first(value)]
+                items = [self.clean(v, depth + 1) for v in islice(value, MAX_ITEMS)]
                 return sorted(items, key=str) + _rest(value)
             if isinstance(value, (list, tuple)):
-                return [self.clean(v, depth + 1) for v in _first(value)] + _rest(value)
+                return [self.clean(v, depth + 1) for v in islice(value, MAX_ITEMS)] + _rest(value)
             return self._other(value, depth)
         finally:
             self._path.discard(id(value))
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key, item in _first(value.items()):
+        for key, item in islice(value.items(), MAX_ITEMS):
             text = key if isinstance(key, str) else identifier(key)
             name = self._privacy.key(text, self._own and depth == 0)
             number, unique = 1, name
@@ -424,13 +425,6 @@ class _Cleaner:
                 return self._clean(value.item(), depth)
             return f"[array: {'x'.join(map(str, value.shape))}]"
         return f"[unserializable: {kind.__module__}.{kind.__qualname__}]"
-
-
-def _first(values: Iterable[Any]) -> Iterable[Any]:
-    for count, value in enumerate(values):
-        if count == MAX_ITEMS:
-            return
-        yield value
 
 
 def _rest(values: Any) -> list[str]:

@@ -59,8 +59,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                         self.capture(body)
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
-                event = _from_record(record, self.trail)
-                self.capture(event)
+                self.capture(_from_record(record, self.trail))
         except Exception as exc:
             self.trail.fault("record", exc)
 

@@ -137,10 +137,8 @@ class _Replay:
                         self._send_all(writer, starts[writer], pool)
                         if self._result.why:
                             break
-                finally:
-                    self._stop = (
-                        True  # also those that nobody waits for: Ctrl-C can strike anywhere
-                    )
+                finally:  # also of those that nobody waits for: Ctrl-C can strike anywhere
+                    self._stop = True
         finally:
             for client in self._clients:
                 client.close()

@@ -238,11 +238,11 @@ def _finish_deletions(directory: Path, own: str) -> None:
         writer = manifest.stem
         with nullcontext(True) if writer == own else name_of_the_gone(directory, writer) as ours:
             for name, sha256 in deleted.items():
-                if ours and _is_there(there[name], sha256):
+                if ours and _is_as_sealed(there[name], sha256):
                     _remove(directory, name)
 
 
-def _is_there(path: Path, sha256: str) -> bool:
+def _is_as_sealed(path: Path, sha256: str) -> bool:
     """Whether a file is still the one that was sealed under its name."""
     with suppress(FileNotFoundError):
         return digest(path)[1] == sha256

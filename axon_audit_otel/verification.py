@@ -55,16 +55,12 @@ def verify(
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
     try:
-        return _Verification(Path(path), parsed, notes, progress or _silent).run()
+        return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
     except OSError as exc:
         if isinstance(exc, ArchiveError):
             raise
         msg = f"cannot read {str(path)!r}: {exc.strerror or exc}"
         raise ArchiveError(msg) from exc
-
-
-def _silent(_: int) -> None:
-    """No progress is shown."""
 
 
 class _Verification:

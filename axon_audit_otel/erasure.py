@@ -31,10 +31,11 @@ from .config import Settings
 from .errors import ArchiveError
 from .event import AuditEvent, Draft, OperationType, draft, encode
 from .files import append
-from .keyring import PREFIX, Keyring, User, name_of
+from .keyring import Keyring, User, name_of
 from .merkle import leaf_hash
 from .query import Query
 from .reading import DECODE_ERRORS
+from .semconv import ERASABLE_PREFIX
 
 __all__ = ["Erasure", "decrypted", "keyring_of", "keys_of", "recorded"]
 
@@ -111,7 +112,7 @@ def is_erasure(fields: Mapping[str, Any]) -> bool:
     if fields["operation"] != "AUDIT" or fields["metadata"].get("record") != "erasure":
         return False
     subject: str | None = fields.get("subject_id")
-    return subject is not None and subject.startswith(PREFIX)
+    return subject is not None and subject.startswith(ERASABLE_PREFIX)
 
 
 def recorded(event: AuditEvent) -> AuditEvent:
@@ -347,7 +348,7 @@ class Erasure:
         is_whole = True
         for field in ("user_id", "subject_id"):
             name = getattr(event, field)
-            if name is not None and name.startswith(PREFIX):
+            if name is not None and name.startswith(ERASABLE_PREFIX):
                 found = self.keys.by_name(name)
                 if found is None:
                     is_whole = False
@@ -370,7 +371,7 @@ class Erasure:
         return _readable(event, {name: plain.get(name) for name in _PERSONAL})
 
     def _id(self, value: Any) -> Any:
-        if not isinstance(value, str) or not value.startswith(PREFIX):
+        if not isinstance(value, str) or not value.startswith(ERASABLE_PREFIX):
             return value
         found = self.keys.by_name(value)
         return value if found is None else found[1]

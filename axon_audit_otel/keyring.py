@@ -29,15 +29,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import ArchiveError
+from .files import CLOEXEC, sync_directory
+from .semconv import ERASABLE_PREFIX
 
 try:
     import fcntl
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["PREFIX", "Keyring", "User", "name_of"]
-
-PREFIX = "erasable:"
+__all__ = ["Keyring", "User", "name_of"]
 
 _RING = "keyring"
 _MAGIC = b"axon-audit keys1"
@@ -49,7 +49,6 @@ _FREE = bytes(_RECORD)
 _PADDING, _END = 32, b"\x01"
 _KEPT = 8192  # users in memory, of some two KB each
 _RETRY_S = 1.0
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
 class User(NamedTuple):
@@ -71,7 +70,7 @@ class User(NamedTuple):
 
 def name_of(token: bytes) -> str:
     """What is left of a user's `name` when the key is destroyed."""
-    return PREFIX + token.hex()
+    return ERASABLE_PREFIX + token.hex()
 
 
 class Keyring:
@@ -109,7 +108,7 @@ class Keyring:
             raise ArchiveError(msg) from exc
 
     def _open(self, create: bool) -> None:
-        flags = os.O_RDWR | os.O_APPEND | _CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | CLOEXEC
         if create:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags |= os.O_CREAT
@@ -118,7 +117,7 @@ class Keyring:
         except OSError as exc:
             if create or exc.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            self._ring = os.open(self.directory / _RING, os.O_RDONLY | _CLOEXEC)
+            self._ring = os.open(self.directory / _RING, os.O_RDONLY | CLOEXEC)
         finalize(self, os.close, self._ring)
         with _locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
@@ -127,8 +126,8 @@ class Keyring:
                 os.ftruncate(self._ring, 0)
                 os.write(self._ring, header)
                 os.fsync(self._ring)
-                _sync_directory(self.directory)
-                _sync_directory(self.directory.parent)
+                sync_directory(self.directory)
+                sync_directory(self.directory.parent)
         if len(header) < _HEADER or not header.startswith(_MAGIC):
             raise OSError(22, f"{_RING!r} is not the file of a keyring")
         self.number = header[len(_MAGIC) :][:_NUMBER]
@@ -185,7 +184,7 @@ class Keyring:
         return known.get(name)
 
     def _decrypted(self, name: str) -> tuple[User, str] | None:
-        token, _, text = name.removeprefix(PREFIX).partition(":")
+        token, _, text = name.removeprefix(ERASABLE_PREFIX).partition(":")
         try:
             known = bytes.fromhex(token)
             keys = self._read(known) if known[:_NUMBER] == self.number else []
@@ -323,7 +322,7 @@ class Keyring:
     def _read(self, name: bytes) -> list[bytes]:
         """What *name* stands for."""
         try:
-            file = os.open(self._file(name), os.O_RDONLY | _CLOEXEC)
+            file = os.open(self._file(name), os.O_RDONLY | CLOEXEC)
         except FileNotFoundError:
             return []
         try:
@@ -335,7 +334,7 @@ class Keyring:
     def _write(self, name: bytes, value: bytes) -> None:
         path = self._file(name)
         is_new = self._sync and not path.exists()
-        file = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | CLOEXEC, 0o600)
         try:
             with _locked(file):
                 data = _content(file)
@@ -347,12 +346,12 @@ class Keyring:
         finally:
             os.close(file)
         if is_new:
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
 
     def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
         """Overwrite the records that are due; returns whether there were any."""
         try:
-            file = os.open(path, os.O_RDWR | _CLOEXEC)
+            file = os.open(path, os.O_RDWR | CLOEXEC)
         except FileNotFoundError:
             return False
         try:
@@ -414,11 +413,3 @@ def _locked(file: int) -> Iterator[None]:
     finally:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _sync_directory(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -12,12 +12,13 @@ from collections.abc import Iterable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
 
-__all__ = ["PREFIX", "Pseudonyms"]
+from .semconv import PSEUDONYM_PREFIX
 
-PREFIX = "hmac-sha256:"  # of every pseudonym
+__all__ = ["Pseudonyms"]
+
 _KEPT = 4096  # pseudonyms in memory
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
-_PSEUDONYM = re.compile(re.escape(PREFIX) + "[0-9a-f]{32}")
+_PSEUDONYM = re.compile(re.escape(PSEUDONYM_PREFIX) + "[0-9a-f]{32}")
 
 #: Facts that name a user or a session, whatever their value is.
 _USERS = frozenset(
@@ -134,7 +135,7 @@ class Pseudonyms:
 
 def _pseudonym(key: bytes, kind: bytes, value: str) -> str:
     digest = hmac.digest(key, kind + value.encode("utf-8", "backslashreplace"), "sha256")
-    return PREFIX + digest[:_BYTES].hex()
+    return PSEUDONYM_PREFIX + digest[:_BYTES].hex()
 
 
 class _Mask:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import keyring, pseudonym, semconv
+from . import semconv
 
 __all__ = ["SEVERITY", "add_place", "attributes_of"]
 
-_HIDDEN = (pseudonym.PREFIX, keyring.PREFIX)
+_HIDDEN = (semconv.PSEUDONYM_PREFIX, semconv.ERASABLE_PREFIX)
 #: Severity number and text (of OpenTelemetry's logs data model) by status.
 SEVERITY = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
 # The draft knows success, failure and unknown; PARTIAL is neither of the first two.

@@ -53,6 +53,9 @@ AXON_SUBJECT_ID = "axon.subject.id"
 AXON_AUDIT_TRAIL = "axon.audit.trail"
 AXON_AUDIT_HASH = "axon.audit.hash"
 AXON_DURATION_MS = "axon.duration_ms"
+#: What stands for an id begins so: its pseudonym, or the id encrypted.
+PSEUDONYM_PREFIX = "hmac-sha256:"
+ERASABLE_PREFIX = "erasable:"
 
 # --- Prometheus ------------------------------------------------------------------------
 METRIC_OPERATIONS = "axon_memory_operations"

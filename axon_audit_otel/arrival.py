@@ -18,7 +18,7 @@ import msgspec
 from . import semconv
 from .chain import outside
 from .cursor import Cursor, number_of, writers
-from .errors import ArchiveError, InvalidEventError
+from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import decode
 from .files import open_events_file
 from .merkle import leaf_hash
@@ -119,13 +119,8 @@ def verify_arrival(
     """
     arrival = _Arrival(partial)
     for path in map(Path, paths):
-        try:
+        with archive_errors(path):
             arrival.read(path, progress)
-        except OSError as exc:
-            if isinstance(exc, ArchiveError):
-                raise
-            msg = f"cannot read {str(path)!r}: {exc.strerror or exc}"
-            raise ArchiveError(msg) from exc
     return arrival.report(None if archive is None else Path(archive))
 
 

@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .config import Settings
-from .errors import ArchiveError
+from .errors import ArchiveError, archive_errors
 from .event import AuditEvent, Draft, OperationType, draft, encode
 from .files import append
 from .keyring import Keyring, User, name_of
@@ -86,13 +86,8 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
         ArchiveError: If that cannot be read.
     """
     lines: list[str] = []
-    try:
+    with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
         lines = (archive / _MARK).read_text("ascii", "replace").split()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as exc:
-        msg = f"cannot read {str(archive / _MARK)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
 

@@ -9,12 +9,19 @@
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 __all__ = [
     "ArchiveError",
     "AuditConfigError",
     "AuditUnavailableError",
     "AxonAuditError",
     "InvalidEventError",
+    "archive_errors",
 ]
 
 
@@ -45,3 +52,16 @@ class ArchiveError(AxonAuditError, OSError):
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):
     """The operation was refused because it could not have been recorded."""
+
+
+@contextmanager
+def archive_errors(path: Path, *also: type[Exception]) -> Iterator[None]:
+    """An `OSError` (or one of *also*) in the block becomes an `ArchiveError` that names *path*."""
+    told: tuple[type[Exception], ...] = (OSError, *also)
+    try:
+        yield
+    except ArchiveError:
+        raise  # it says more
+    except told as exc:
+        msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
+        raise ArchiveError(msg) from exc

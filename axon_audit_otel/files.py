@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from . import zstd
-from .errors import ArchiveError, InvalidEventError
+from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, decode, format_time, of_fields
 from .reading import DECODE_ERRORS, open_regular
 
@@ -380,11 +380,8 @@ def read_events(path: Path) -> Iterator[AuditEvent]:
     Raises:
         ArchiveError: If it cannot be read or holds no audit events.
     """
-    try:
+    with archive_errors(path, InvalidEventError):
         yield from _read_file(path)
-    except (OSError, InvalidEventError) as exc:
-        msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
-        raise ArchiveError(msg) from exc
 
 
 def _read_file(path: Path) -> Iterator[AuditEvent]:

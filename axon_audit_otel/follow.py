@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ArchiveError, InvalidEventError
+from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
 from .reading import open_regular
@@ -76,27 +76,23 @@ class Follower:
                 del self._files[key]
                 self._gone.add(known.first)
         for key, (path, _) in here.items():
-            try:
-                if key not in self._files:
-                    is_known = self._is_known(path)
-                    found = _Growing(path)
-                    if found.key != key:  # sealed: this is the journal after it
-                        found.close()
-                        if patient:
-                            return False
-                        continue
-                    self._files[key] = found
-                    if is_known:
-                        found.close()
-                yield from self._files[key].read()
-            except FileNotFoundError:
-                if patient:  # what follows it comes after it
-                    return False
-            except (OSError, InvalidEventError) as exc:
-                if isinstance(exc, ArchiveError):
-                    raise
-                msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
-                raise ArchiveError(msg) from exc
+            with archive_errors(path, InvalidEventError):
+                try:
+                    if key not in self._files:
+                        is_known = self._is_known(path)
+                        found = _Growing(path)
+                        if found.key != key:  # sealed: this is the journal after it
+                            found.close()
+                            if patient:
+                                return False
+                            continue
+                        self._files[key] = found
+                        if is_known:
+                            found.close()
+                    yield from self._files[key].read()
+                except FileNotFoundError:
+                    if patient:  # what follows it comes after it
+                        return False
         return True
 
     def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .checkpoint import Checkpoint
-from .errors import ArchiveError, InvalidEventError, shown
+from .errors import ArchiveError, InvalidEventError, archive_errors, shown
 from .event import format_time
 from .files import HEAD, JOURNAL, open_events_file
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
@@ -69,27 +69,28 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
     path = Path(path)
     if not path.exists():
         raise ArchiveError(f"no such file or directory: {str(path)!r}")
-    try:
-        found = _find(path, event_id)
-        directory = path if path.is_dir() else path.parent
-        note, size = _covering(directory, found, checkpoint)
-        leaves = found.manifest.leaves[:size]
-        return {
-            "format": FORMAT,
-            "event": found.line.decode(),
-            "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
-            "seal": found.manifest.lines[found.place].decode(),
-            "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
-            "checkpoint": note,
-        }
-    except InvalidEventError:
-        raise
-    except (ValueError, *DECODE_ERRORS) as exc:  # no UTF-8, no JSON, no hex digits
-        raise ArchiveError(_DAMAGED) from exc
-    except OSError as exc:
-        if isinstance(exc, ArchiveError):
+    with archive_errors(path):
+        try:
+            return _proof(path, event_id, checkpoint)
+        except InvalidEventError:
             raise
-        raise ArchiveError(f"cannot read {str(path)!r}: {exc.strerror or exc}") from exc
+        except (ValueError, *DECODE_ERRORS) as exc:  # no UTF-8, no JSON, no hex digits
+            raise ArchiveError(_DAMAGED) from exc
+
+
+def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
+    found = _find(path, event_id)
+    directory = path if path.is_dir() else path.parent
+    note, size = _covering(directory, found, checkpoint)
+    leaves = found.manifest.leaves[:size]
+    return {
+        "format": FORMAT,
+        "event": found.line.decode(),
+        "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
+        "seal": found.manifest.lines[found.place].decode(),
+        "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
+        "checkpoint": note,
+    }
 
 
 def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:

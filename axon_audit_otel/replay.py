@@ -14,7 +14,7 @@ import msgspec
 
 from .cursor import newest, writers
 from .delivery import Delivery
-from .errors import ArchiveError
+from .errors import ArchiveError, archive_errors
 from .feed import ArchiveFeed, Item
 from .otlp import Envelope
 from .otlp_client import Client, Endpoint, connect, load
@@ -81,13 +81,8 @@ def replay(
         ArchiveError: If there is no archive, or it cannot be read.
         AuditConfigError: If a file of the TLS settings cannot be read.
     """
-    try:
+    with archive_errors(directory):
         return _Replay(directory, endpoint, resource, everything, patience, progress).run()
-    except OSError as exc:
-        if isinstance(exc, ArchiveError):
-            raise
-        msg = f"cannot read {str(directory)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
 
 
 class _Replay:

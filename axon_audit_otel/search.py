@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from .errors import ArchiveError, InvalidEventError
+from .errors import InvalidEventError, archive_errors
 from .event import AuditEvent, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
@@ -122,12 +122,6 @@ class _Distinct:
         return True
 
 
-def _unreadable(path: Path, exc: Exception) -> ArchiveError:
-    if isinstance(exc, ArchiveError):
-        return exc
-    return ArchiveError(f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}")
-
-
 # --- which files ------------------------------------------------------------------------------
 
 
@@ -181,12 +175,10 @@ _closing_in = msgspec.json.Decoder(_Closing).decode
 
 
 def _found_at(path: Path, sieve: Sieve, stack: ExitStack, needed: bool = True) -> list[_Run]:
-    try:
+    with archive_errors(path):
         runs = _runs_at(path, sieve, stack)
         if not runs and needed:
             files_of(path)  # says so, if there is nothing
-    except OSError as exc:
-        raise _unreadable(path, exc) from exc
     return runs
 
 
@@ -308,22 +300,19 @@ def _closing_of(path: Path) -> _Closing:
 
 def _events(file: _File, query: Query, sieve: Sieve, newest: bool) -> Iterator[AuditEvent]:
     """The events of one file that answer *query*."""
-    try:
-        with file.opened or open_events_file(file.path) as opened:
-            if opened.seekable():
-                opened.seek(0)
-            head = opened.readline()
-            if head == HEAD:
-                yield from query.passing(map(decode, _lines(opened, sieve, newest)))
-            elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
-                found = query.passing(read_events(file.path))
-                yield from sorted(found, key=_age, reverse=newest)
-    except FileNotFoundError:
-        return  # deleted since it was listed
-    except (OSError, InvalidEventError) as exc:
-        if isinstance(exc, ArchiveError):
-            raise
-        raise _unreadable(file.path, exc) from exc
+    with (
+        archive_errors(file.path, InvalidEventError),
+        suppress(FileNotFoundError),  # deleted since it was listed
+        file.opened or open_events_file(file.path) as opened,
+    ):
+        if opened.seekable():
+            opened.seek(0)
+        head = opened.readline()
+        if head == HEAD:
+            yield from query.passing(map(decode, _lines(opened, sieve, newest)))
+        elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
+            found = query.passing(read_events(file.path))
+            yield from sorted(found, key=_age, reverse=newest)
 
 
 def _lines(file: BinaryIO, sieve: Sieve, newest: bool) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .checkpoint import VerifyingKey
-from .errors import ArchiveError
+from .errors import ArchiveError, archive_errors
 from .files import HEAD, JOURNAL, open_events_file, sealed_name
 from .ledger import Ledger
 from .manifest import MANIFEST
@@ -54,13 +54,8 @@ def verify(
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
-    try:
+    with archive_errors(Path(path)):
         return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
-    except OSError as exc:
-        if isinstance(exc, ArchiveError):
-            raise
-        msg = f"cannot read {str(path)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
 
 
 class _Verification:

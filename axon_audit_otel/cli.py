@@ -17,9 +17,16 @@ import click
 from rich.console import Console
 
 from .cli_alerts import alerts
-from .cli_filters import filters, json_option, path_argument, query_of
 from .cli_hold import hold
-from .cli_privacy import erase, found, keys_option, pseudonym, readable, reader, secret_option
+from .cli_options import (
+    filters,
+    json_option,
+    keys_option,
+    path_argument,
+    query_of,
+    secret_option,
+)
+from .cli_privacy import erase, found, pseudonym, readable, reader
 from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
 from .erasure import Erasure
@@ -30,7 +37,7 @@ from .files import files_of
 from .follow import Follower, age, newest
 from .pseudonym import Pseudonyms
 from .query import Query
-from .render import EventLines, local, print_json, statistics, user_table
+from .render import EventLines, amount, local, print_json, statistics, user_table
 from .report import summarise
 from .resource import resource_from_environment
 from .search import search_by_writer
@@ -89,7 +96,7 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == asked.limit else ""
-        click.echo(which + _events(events.count), err=True)
+        click.echo(which + amount(events.count, "event"), err=True)
 
 
 @main.command()
@@ -115,7 +122,8 @@ def stats(
         return
     console = _console()
     first, last = local(summary["first_activity"]), local(summary["last_activity"])
-    console.print(f"{_events(summary['total_operations'])} from {first} to {last}\n")
+    count = amount(summary["total_operations"], "event")
+    console.print(f"{count} from {first} to {last}\n")
     console.print(statistics(summary, console.width), "")
     console.print(user_table(summary))
 
@@ -192,7 +200,7 @@ def export(
     if as_json:
         print_json({"path": str(out), "format": name, "events": written})
     else:
-        click.echo(f"{_events(written)} written to {out}")
+        click.echo(f"{amount(written, 'event')} written to {out}")
 
 
 def _export_otlp(path: Path, asked: Query, out: Path, erasure: Erasure | None) -> int:
@@ -277,10 +285,6 @@ def _check_target(out: Path, path: Path, force: bool) -> None:
 
 
 # --- printing --------------------------------------------------------------------------------
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'' if count == 1 else 's'}"
 
 
 def _console(quiet: bool = False, stderr: bool = False) -> Console:

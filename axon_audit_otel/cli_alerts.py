@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
+from .cli_options import json_option, keys_option, path_argument
 from .cli_privacy import found as found_in
-from .cli_privacy import keys_option
 from .detect import Alert, Detector
 from .event import format_time, to_microseconds
 from .query import Query
-from .render import local, plain, print_json
+from .render import amount, local, plain, print_json
 from .rules import DEFAULT_RULES
 from .units import seconds
 
@@ -32,10 +32,10 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@path_argument
 @click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
 @keys_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool) -> None:
     """Look for what looks wrong: many deletions, failures, exports.
 
@@ -50,7 +50,7 @@ def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool)
     for alert in found:
         until = "now" if alert.resolved_at is None else local(alert.resolved_at)
         click.echo(f"{local(alert.since)} to {until}: {plain(str(alert))}")
-    click.echo(f"{len(found):,} alert{'' if len(found) == 1 else 's'}", err=True)
+    click.echo(amount(len(found), "alert"), err=True)
 
 
 def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from .checkpoint import SigningKey
-from .cli_record import check_signing, record, signing_option
+from .cli_options import json_option, path_argument, signing_option
+from .cli_record import check_signing, record
 from .hold import holds, place_hold, release_hold
 from .render import plain, print_json
 
@@ -15,12 +16,12 @@ __all__ = ["hold"]
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@path_argument
 @click.option("--reason", metavar="TEXT", help="Place a hold, and why.")
 @click.option("--release", is_flag=True, help="Take the hold away.")
 @click.option("--name", default="legal", show_default=True, help="Which hold, of several.")
 @signing_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def hold(
     path: Path,
     reason: str | None,

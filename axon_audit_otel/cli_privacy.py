@@ -1,4 +1,4 @@
-"""What the command line needs of privacy: the secret of pseudonyms, the keys of users."""
+"""Events as far as there are keys, and the commands of privacy: erase, pseudonym."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import click
 import msgspec
 
 from .checkpoint import SigningKey
-from .cli_record import check_signing, parsed, recorder, signing_option
-from .config import Settings, parse_keys, parse_secret
+from .cli_options import json_option, keys_option, secret_option, signing_option
+from .cli_record import check_signing, recorder
+from .config import Settings
 from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
 from .event import AuditEvent
 from .privacy import identifier
@@ -20,34 +21,7 @@ from .query import Query
 from .render import plain
 from .search import search
 
-__all__ = ["erase", "found", "keys_option", "pseudonym", "readable", "reader"]
-__all__ += ["secret_option"]
-
-
-#: The secret that ids were hashed with; `Query.under` takes it.
-secret_option = click.option(
-    "--pseudonymize",
-    "pseudonyms",
-    metavar="@FILE",
-    envvar=Settings.variable("pseudonymize"),
-    callback=parsed(parse_secret),
-    help="The secret that the ids were hashed with.",
-)
-
-
-def _place(value: str) -> Path | None:
-    place = parse_keys(value)
-    return place if isinstance(place, Path) else None
-
-
-#: The place of the keys that personal data is encrypted with.
-keys_option = click.option(
-    "--keys",
-    metavar="DIR",
-    envvar=Settings.variable("erasable"),
-    callback=parsed(_place),
-    help="The keys that personal data is encrypted with. Default: PATH.keys.",
-)
+__all__ = ["erase", "found", "pseudonym", "readable", "reader"]
 
 
 def reader(path: Path, keys: Path | None) -> Erasure | None:
@@ -92,7 +66,7 @@ def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[
 @keys_option
 @secret_option
 @signing_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def erase(
     user: str,
     path: Path,
@@ -145,7 +119,7 @@ def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None) -> bool:
 @click.argument("user")
 @click.option("--session", is_flag=True, help="It is a session's id.")
 @secret_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
     """Print what stands for a user's id: its user.hash.
 

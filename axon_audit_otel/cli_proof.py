@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,21 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from .checkpoint import VerifyingKey, new_key
+from .cli_options import json_option, path_argument
 from .cli_ship import verify_files
 from .errors import AuditConfigError
 from .files import write_file
 from .proof import prove as make_proof
-from .render import local, plain, print_json
+from .render import amount, local, plain, print_json, reading_bar
 from .verdict import Finding, VerifyReport, WriterReport, numbers
 from .verification import verify as run_verify
 
 __all__ = ["keygen", "prove", "verify"]
 
 _SHOWN = 5  # gaps and unclean ends of many
-_path = click.argument("path", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 # --- keygen ----------------------------------------------------------------------------------
@@ -42,7 +39,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the private key; it must not exist. Default: NAME.key.",
 )
-@_json
+@json_option
 def keygen(name: str, output: Path | None, as_json: bool) -> None:
     """Make a key that signs checkpoints.
 
@@ -126,7 +123,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere.",
 )
-@_json
+@json_option
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -157,40 +154,14 @@ def verify(
     (path,) = paths
     texts = [note.read() for note in notes]
     given = [key for several in keys for key in several]
-    with _progress(path) as advance:
-        report = run_verify(path, given, texts, advance)
+    files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
+    with reading_bar("verifying", files) as progress:
+        report = run_verify(path, given, texts, progress)
     if as_json:
         print_json(report.to_dict())
     else:
         _print(report, Console(highlight=False), bool(texts))
     ctx.exit(0 if report.ok else 1)
-
-
-def _progress(path: Path) -> Any:
-    """A bar on a terminal, for what takes long enough to see it."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return nullcontext()
-    files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
-    bar = Progress(
-        TextColumn("verifying"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.is_file()))
-
-    class _Bar:
-        def __enter__(self) -> Any:
-            bar.start()
-            return lambda size: bar.advance(task, size)
-
-        def __exit__(self, *exc_info: object) -> None:
-            bar.stop()
-
-    return _Bar()
 
 
 class _Lines:
@@ -227,7 +198,7 @@ def _print(report: VerifyReport, console: Console, outside: bool) -> None:
         lines.print("No damage was found.", style="green")
         return
     count = len(report.findings) + report.left_out
-    lines.print(f"{count:,} finding{'' if count == 1 else 's'}:", style="bold red")
+    lines.print(f"{amount(count, 'finding')}:", style="bold red")
     for finding in report.findings:
         _print_finding(finding, lines)
     if report.left_out:
@@ -235,14 +206,14 @@ def _print(report: VerifyReport, console: Console, outside: bool) -> None:
 
 
 def _print_writer(writer: WriterReport, lines: _Lines) -> None:
-    head = f"{writer.writer}: {_count(writer.events, 'event')}"
+    head = f"{writer.writer}: {amount(writer.events, 'event')}"
     if writer.first_sequence is not None and writer.last_sequence is not None:
         head += f", {writer.first_sequence:,} to {writer.last_sequence:,}"
-    lines.print(f"{head}, in {_count(writer.files, 'sealed file')}", style="bold")
+    lines.print(f"{head}, in {amount(writer.files, 'sealed file')}", style="bold")
     if writer.first_time is not None:
         lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
     if writer.unsealed_events:
-        lines.print(f"{_count(writer.unsealed_events, 'event')} in the journal, not sealed yet", 2)
+        lines.print(f"{amount(writer.unsealed_events, 'event')} in the journal, not sealed yet", 2)
     if writer.torn_bytes:
         lines.print(f"{writer.torn_bytes:,} bytes of a line that was never finished", 2)
     if writer.unfinished_seal is not None:
@@ -251,14 +222,14 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
         )
     for deletion in writer.deletions[:_SHOWN]:
         which = numbers(deletion.first, deletion.last)
-        said = f"deleted: {which}, {_count(deletion.files, 'file')} ({deletion.rule})"
+        said = f"deleted: {which}, {amount(deletion.files, 'file')} ({deletion.rule})"
         said += "" if deletion.proved else ", as the manifest says; no signed checkpoint covers it"
         lines.print(said, 2)
     for gap in writer.gaps[:_SHOWN]:
         why = f" ({gap.reason})" if gap.reason else ""
         lines.print(f"gap: {numbers(gap.first, gap.last)} lost{why}, says event {gap.told_by}", 2)
     for end in writer.unclean_ends[:_SHOWN]:
-        said = f"unclean end of {end.writer}: {_count(end.events, 'event')} recovered"
+        said = f"unclean end of {end.writer}: {amount(end.events, 'event')} recovered"
         lines.print(f"{said}, says event {end.told_by}", 2)
     told = (writer.deletions, writer.gaps, writer.unclean_ends)
     more = sum(max(0, len(found) - _SHOWN) for found in told)
@@ -276,10 +247,6 @@ def _print_finding(finding: Finding, lines: _Lines) -> None:
     lines.print(finding.explanation, 4)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 # --- prove -----------------------------------------------------------------------------------
 
 
@@ -292,7 +259,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.command()
 @click.argument("event_id")
-@_path
+@path_argument
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -311,7 +278,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_print_script,
     help="Print the program that checks proofs (needs no axon-audit), and exit.",
 )
-@_json
+@json_option
 def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
     """Write a proof that one event is in the trail.
 

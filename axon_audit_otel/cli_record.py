@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -14,7 +14,6 @@ import click
 from prometheus_client import CollectorRegistry
 
 from .checkpoint import SigningKey
-from .config import Settings, parse_signing_key
 from .event import draft
 from .files import CLOEXEC
 from .witness import SUFFIXES
@@ -22,29 +21,7 @@ from .witness import SUFFIXES
 if TYPE_CHECKING:
     from .logger import AuditLogger
 
-__all__ = ["check_signing", "parsed", "record", "recorder", "signing_option"]
-
-
-def parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
-    """The callback of an option whose value is that of a setting; None where it is not given."""
-
-    def callback(_ctx: Any, _param: Any, value: str | None) -> Any:
-        try:
-            return parse(value) if value else None
-        except ValueError as exc:
-            raise click.BadParameter(str(exc)) from None
-
-    return callback
-
-
-#: The key that signs for what the command records.
-signing_option = click.option(
-    "--signing-key",
-    metavar="FILE",
-    envvar=Settings.variable("signing_key"),
-    callback=parsed(parse_signing_key),
-    help="Private key that signs for the record of it; needed where checkpoints are signed.",
-)
+__all__ = ["check_signing", "record", "recorder"]
 
 
 def check_signing(directory: Path, key: SigningKey | None) -> None:

@@ -10,17 +10,11 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .render import plain, print_json
+from .cli_options import json_option
+from .render import amount, plain, print_json, reading_bar
 from .resource import resource_from_environment
 from .verdict import numbers
 
@@ -33,14 +27,8 @@ def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_
     """Verify and print what arrived (``verify --otlp-json``); returns the exit code."""
     from .arrival import verify_arrival
 
-    console = Console(stderr=True)
-    size = sum(path.stat().st_size for path in paths if path.is_file())
-    columns = TextColumn("verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=size)
-        report = verify_arrival(paths, partial, archive, lambda read: bar.advance(task, read))
+    with reading_bar("verifying", paths) as progress:
+        report = verify_arrival(paths, partial, archive, progress)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -67,7 +55,7 @@ def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_
     show_default=True,
     help="Seconds without progress after which it is given up.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_context
 def replay(
     ctx: click.Context,
@@ -97,16 +85,16 @@ def replay(
     if as_json:
         print_json({"endpoint": target.url, **msgspec.to_builtins(done)})
     else:
-        click.echo(f"{_count(done.sent, 'event')} sent to {target.url}")
+        click.echo(f"{amount(done.sent, 'event')} sent to {target.url}")
         for number, words in (
             (done.before, "acknowledged before (--all sends them again)"),
             (done.rejected, "refused by the collector for good"),
             (done.deleted, "deleted by retention before they were sent"),
         ):
             if number:
-                click.echo(f"{_count(number, 'event')} {words}", err=True)
+                click.echo(f"{amount(number, 'event')} {words}", err=True)
         if done.unreadable:
-            click.echo(f"{_count(done.unreadable, 'line')} of the archive: no event", err=True)
+            click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
         for writer in done.unremembered:
             click.echo(f"{plain(writer)}: what was acknowledged is not remembered", err=True)
     if done.why:
@@ -152,14 +140,14 @@ def _print_arrival(report: Any, compared: bool, console: Console) -> None:
 
     for stream in report.streams:
         which = f" ({stream.stream})" if stream.stream else ""
-        head = f"{stream.trail or 'unnamed trail'}{which}: {_count(stream.events, 'event')}"
+        head = f"{stream.trail or 'unnamed trail'}{which}: {amount(stream.events, 'event')}"
         if stream.last_sequence is not None:
             head += f", {stream.first_sequence:,} to {stream.last_sequence:,}"
         say(head, "bold")
         if stream.duplicates:
-            say(f"  {_count(stream.duplicates, 'duplicate')}, to be dropped by log.record.uid")
+            say(f"  {amount(stream.duplicates, 'duplicate')}, to be dropped by log.record.uid")
         if stream.out_of_order:
-            say(f"  {_count(stream.out_of_order, 'event')} came out of order, which is no damage")
+            say(f"  {amount(stream.out_of_order, 'event')} came out of order, which is no damage")
         for gap in stream.gaps[:_SHOWN]:
             why = f" ({gap.reason})" if gap.reason else ""
             said = f"lost before it was sent{why}, says event {gap.told_by}"
@@ -170,9 +158,9 @@ def _print_arrival(report: Any, compared: bool, console: Console) -> None:
         more = ", ..." if len(report.duplicates) > _SHOWN else ""
         say("duplicates: " + ", ".join(report.duplicates[:_SHOWN]) + more + " (--json: all)")
     if report.other_records:
-        say(f"{_count(report.other_records, 'other log record')} passed over")
+        say(f"{amount(report.other_records, 'other log record')} passed over")
     if report.torn_lines:
-        say(f"{_count(report.torn_lines, 'line')} not finished: a collector was killed, probably")
+        say(f"{amount(report.torn_lines, 'line')} not finished: a collector was killed, probably")
     if not report.streams:
         say("There is no audit record in it.", "bold red")
     if report.ok:
@@ -180,14 +168,10 @@ def _print_arrival(report: Any, compared: bool, console: Console) -> None:
         say(f"Nothing is missing {until}, and nothing was altered.", "green")
         return
     if report.findings:
-        say(f"{_count(len(report.findings) + report.left_out, 'finding')}:", "bold red")
+        say(f"{amount(len(report.findings) + report.left_out, 'finding')}:", "bold red")
     for finding in report.findings:
         where = "" if finding.sequence is None else f", event {finding.sequence}"
         say(f"  {finding.kind}: {finding.file}{where}", "red")
         say(f"    {finding.explanation}")
     if report.left_out:
         say(f"  and {report.left_out:,} more")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 from rich import box
 from rich.cells import set_cell_size
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,10 +22,13 @@ from .event import AuditEvent
 
 __all__ = [
     "EventLines",
+    "amount",
     "details",
+    "local",
     "milliseconds",
     "plain",
     "print_json",
+    "reading_bar",
     "statistics",
     "user_table",
 ]
@@ -49,6 +54,11 @@ def print_json(value: object) -> None:
     click.echo(text)
 
 
+def amount(number: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def milliseconds(value: float | None) -> str:
     """A duration in about three digits."""
     if value is None:
@@ -65,6 +75,19 @@ def local(moment: datetime | None) -> str:
     with suppress(ValueError, OverflowError, OSError):  # the first or last day of the calendar
         moment = moment.astimezone()
     return moment.isoformat(" ")[:19]
+
+
+@contextmanager
+def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal while *files* are read; takes the bytes that were."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda size: None
+        return
+    columns = TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.is_file()))
+        yield lambda size: bar.advance(task, size)
 
 
 # --- events ----------------------------------------------------------------------------------

@@ -36,10 +36,9 @@ LAYERS = [
     {"instrumentor", "pipeline"},
     {"__init__"},
     {"scenario", "render"},
-    {"report"},
-    {"cli_record", "cli_ship"},
-    {"demo", "cli_hold", "cli_privacy", "cli_proof"},
-    {"cli_alerts", "cli_filters"},
+    {"report", "cli_options", "cli_record"},
+    {"demo", "cli_hold", "cli_privacy", "cli_ship"},
+    {"cli_alerts", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]

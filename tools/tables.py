@@ -32,7 +32,7 @@ MODULES = {
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
     " arrival sequence",
     "watching": "monitor rules detect recall",
-    "for people": "pipeline cli cli_alerts cli_filters cli_hold cli_privacy cli_proof"
+    "for people": "pipeline cli cli_alerts cli_hold cli_options cli_privacy cli_proof"
     " cli_record cli_ship render demo scenario",
 }
 

@@ -1,4 +1,4 @@
-"""What the commands that read events take: a path, filters, keys; and the query that they make."""
+"""What commands take: a path, keys, a secret, filters; and the query that filters make."""
 
 from __future__ import annotations
 
@@ -11,12 +11,75 @@ from typing import Any
 
 import click
 
-from .cli_privacy import keys_option, secret_option
+from .config import Settings, parse_keys, parse_secret, parse_signing_key
 from .event import EventStatus, OperationType, aware
 from .query import Query
 from .render import local
 
-__all__ = ["filters", "json_option", "path_argument", "query_of"]
+__all__ = [
+    "filters",
+    "json_option",
+    "keys_option",
+    "path_argument",
+    "query_of",
+    "secret_option",
+    "signing_option",
+]
+
+path_argument = click.argument("path", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
+    """The callback of an option whose value is that of a setting; None where it is not given."""
+
+    def callback(_ctx: Any, _param: Any, value: str | None) -> Any:
+        try:
+            return parse(value) if value else None
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from None
+
+    return callback
+
+
+def _place(value: str) -> Path | None:
+    place = parse_keys(value)
+    return place if isinstance(place, Path) else None
+
+
+#: The key that signs for what the command records.
+signing_option = click.option(
+    "--signing-key",
+    metavar="FILE",
+    envvar=Settings.variable("signing_key"),
+    callback=_parsed(parse_signing_key),
+    help="Private key that signs for the record of it; needed where checkpoints are signed.",
+)
+
+#: The secret that ids were hashed with; `Query.under` takes it.
+secret_option = click.option(
+    "--pseudonymize",
+    "pseudonyms",
+    metavar="@FILE",
+    envvar=Settings.variable("pseudonymize"),
+    callback=_parsed(parse_secret),
+    help="The secret that the ids were hashed with.",
+)
+
+#: The place of the keys that personal data is encrypted with.
+keys_option = click.option(
+    "--keys",
+    metavar="DIR",
+    envvar=Settings.variable("erasable"),
+    callback=_parsed(_place),
+    help="The keys that personal data is encrypted with. Default: PATH.keys.",
+)
+
+
+# --- filters ---------------------------------------------------------------------------------
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -62,8 +125,6 @@ def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callabl
     return click.option(name, type=choice, metavar="NAME", help=", ".join(names) + ".")
 
 
-path_argument = click.argument("path", type=click.Path(path_type=Path))
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILTERS = [
     click.option("--user", metavar="ID", help="Who acted."),
     click.option("--session", metavar="ID", help="In which session."),

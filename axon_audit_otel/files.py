@@ -38,6 +38,7 @@ __all__ = [
     "digest",
     "files_of",
     "is_there",
+    "last_line",
     "listed",
     "open_events_file",
     "publish",
@@ -54,6 +55,8 @@ CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 HEAD = b'{"events":[\n'
 JOURNAL = ".journal"
 ZST = ".zst"
+_BLOCK = 1 << 20
+_LAST_LINE = 4096  # more than the last line of a sealed file is long
 _numbers = itertools.count(1)
 
 
@@ -312,6 +315,20 @@ def open_events_file(path: Path) -> BinaryIO:
     return file
 
 
+def last_line(path: Path) -> bytes:
+    """The last line of a file's content, uncompressed; nothing if it cannot be read."""
+    end = b""
+    try:
+        with open_events_file(path) as file:
+            if file.seekable():
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+            while block := file.read(_BLOCK):
+                end = (end + block)[-_LAST_LINE:]
+    except OSError:
+        return b""
+    return end[end.rfind(b"\n", 0, -1) + 1 :]
+
+
 def digest(path: Path) -> tuple[int, str]:
     """Size and SHA-256 of a file's content, uncompressed.
 
@@ -320,7 +337,7 @@ def digest(path: Path) -> tuple[int, str]:
     """
     size, sha256 = 0, hashlib.sha256()
     with open_events_file(path) as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             sha256.update(block)
             size += len(block)
     return size, sha256.hexdigest()

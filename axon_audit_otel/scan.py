@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .chain import Chain, Link
-from .files import HEAD, open_events_file
+from .files import HEAD, last_line
 from .merkle import Tree
 from .reading import DECODE_ERRORS
 from .verdict import Gap, UncleanEnd
@@ -180,16 +180,7 @@ def scan(
 
 def closing_of(path: Path) -> Closing | None:
     """What the last line of a sealed file says; None if it is none."""
-    try:
-        with open_events_file(path) as file:
-            if file.seekable():
-                file.seek(max(0, file.seek(0, 2) - 4096))
-            line = b""
-            for line in file:  # noqa: B007
-                pass
-    except OSError:
-        return None
-    return parse_closing(line)
+    return parse_closing(last_line(path))
 
 
 def first_number(file: BinaryIO) -> int:

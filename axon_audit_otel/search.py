@@ -23,7 +23,7 @@ import msgspec
 
 from .errors import InvalidEventError, archive_errors
 from .event import AuditEvent, decode
-from .files import HEAD, JOURNAL, files_of, open_events_file, read_events, sealed_in
+from .files import HEAD, JOURNAL, files_of, last_line, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .query import Query
 from .reading import DECODE_ERRORS, open_regular
@@ -32,7 +32,6 @@ from .sieve import Sieve
 __all__ = ["search", "search_by_writer"]
 
 _BLOCK = 1 << 18  # larger ones are slower: they leave the cache
-_LAST_LINE = 4096  # more than the last line of a sealed file is long
 
 
 def search(
@@ -282,13 +281,7 @@ def _first_number(file: BinaryIO) -> int | None:
 
 def _closing_of(path: Path) -> _Closing:
     """What the last line of a file says; nothing if it is none of ours."""
-    end = b""
-    with suppress(OSError), open_events_file(path) as file:
-        if file.seekable():
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
-        while block := file.read(_BLOCK):
-            end = (end + block)[-_LAST_LINE:]
-    line = end.splitlines()[-1] if end else b""
+    line = last_line(path)
     if line.startswith(b"],"):
         with suppress(*DECODE_ERRORS):
             return _closing_in(b"{" + line[2:])

@@ -353,17 +353,3 @@ class Settings:
     def variable(setting: str) -> str:
         """The environment variable of *setting*."""
         return semconv.ENV_PREFIX + setting.upper()
-
-    @classmethod
-    def table(cls) -> str:
-        """Every setting as a Markdown table (the README's)."""
-        rows = ["| argument | environment | default | meaning |", "| --- | --- | --- | --- |"]
-        for setting in fields(cls):
-            variable = f"`{cls.variable(setting.name)}`" if setting.metadata["env"] else ""
-            default = setting.default
-            if isinstance(default, ContentCapture):
-                default = default.on_events
-            rows.append(
-                f"| `{setting.name}` | {variable} | `{default}` | {setting.metadata['doc']} |"
-            )
-        return "\n".join(rows) + "\n"

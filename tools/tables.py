@@ -6,13 +6,14 @@ import ast
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from axon_audit_otel import sdk
-from axon_audit_otel.config import Settings
+from axon_audit_otel.config import ContentCapture, Settings
 from axon_audit_otel.metrics import TrailMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +98,18 @@ def coverage() -> str:
     return "\n".join(rows) + "\n"
 
 
+def settings() -> str:
+    """Every setting with its variable, default and meaning."""
+    rows = ["| argument | environment | default | meaning |", "| --- | --- | --- | --- |"]
+    for setting in fields(Settings):
+        variable = f"`{Settings.variable(setting.name)}`" if setting.metadata["env"] else ""
+        default = setting.default
+        if isinstance(default, ContentCapture):
+            default = default.on_events
+        rows.append(f"| `{setting.name}` | {variable} | `{default}` | {setting.metadata['doc']} |")
+    return "\n".join(rows) + "\n"
+
+
 def metrics() -> str:
     """Every Prometheus metric with its type, labels and meaning."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
@@ -121,7 +134,7 @@ def rooms() -> str:
     return "\n".join(rows) + "\n"
 
 
-IN_README = {"coverage": coverage, "metrics": metrics, "settings": Settings.table}
+IN_README = {"coverage": coverage, "metrics": metrics, "settings": settings}
 IN_ROOMS = {"rooms": rooms}
 
 

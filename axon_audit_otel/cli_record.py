@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from .checkpoint import SigningKey
 from .event import draft
 from .files import CLOEXEC
+from .hold import user_name
 from .witness import SUFFIXES
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def record(directory: Path, name: str, key: SigningKey | None, **facts: Any) -> 
     Raises:
         click.ClickException: If it could not be recorded.
     """
-    user = _user()
+    user = os.environ.get("SUDO_USER") or user_name()
     with recorder(directory, name, key) as audit:
         trail = audit.trail
         if trail.pseudonyms is not None and user is not None:
@@ -77,13 +77,6 @@ def record(directory: Path, name: str, key: SigningKey | None, **facts: Any) -> 
         audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
         if not trail.is_kept:
             raise click.ClickException(f"it is done, but not recorded: {trail.why}")
-
-
-def _user() -> str | None:
-    try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name
-        return None
 
 
 def _give_to_owner(directory: Path) -> None:

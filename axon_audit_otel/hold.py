@@ -17,7 +17,7 @@ from .event import format_time
 from .files import write_file
 from .reading import open_regular
 
-__all__ = ["holds", "is_held", "place_hold", "release_hold"]
+__all__ = ["holds", "is_held", "place_hold", "release_hold", "user_name"]
 
 _HOLD = ".hold"
 
@@ -72,13 +72,17 @@ def place_hold(directory: Path, reason: str, name: str = "legal") -> Path:
     if name in holds(directory):
         msg = f"there is a hold {name!r} in {str(directory)!r}: use another name"
         raise ArchiveError(msg)
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name
-        user = "unknown"
-    placed = f"placed {format_time(time.time_ns() // 1000)} by {user}"
+    placed = f"placed {format_time(time.time_ns() // 1000)} by {user_name() or 'unknown'}"
     write_file([f"{reason.strip()}\n{placed}\n".encode("utf-8", "replace")], path)
     return path
+
+
+def user_name() -> str | None:
+    """Of the machine's user whose process this is; None if he has no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
 
 
 def release_hold(directory: Path, name: str = "legal") -> None:

@@ -31,10 +31,10 @@ from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
 from .erasure import Erasure
 from .errors import AxonAuditError, shown
-from .event import AuditEvent
+from .event import AuditEvent, age
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
-from .follow import Follower, age, newest
+from .follow import Follower, newest
 from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, amount, local, print_json, statistics, user_table

@@ -292,6 +292,11 @@ def of_fields(fields: Any) -> AuditEvent:
     return msgspec.convert(fields, AuditEvent)
 
 
+def age(event: AuditEvent) -> tuple[datetime, int]:
+    """A key that sorts events of any number of files by their time."""
+    return event.timestamp, event.sequence
+
+
 # --- time --------------------------------------------------------------------------------
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)

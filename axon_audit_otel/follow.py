@@ -6,23 +6,17 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import ArchiveError, InvalidEventError, archive_errors
-from .event import AuditEvent, decode
+from .event import AuditEvent, age, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
 from .reading import open_regular
 
-__all__ = ["Follower", "age", "newest"]
+__all__ = ["Follower", "newest"]
 
 _PASSES = 10  # looks in one call, while files get other names
-
-
-def age(event: AuditEvent) -> tuple[datetime, int]:
-    """A key that sorts events of any number of files by their time."""
-    return event.timestamp, event.sequence
 
 
 def newest(events: Iterable[AuditEvent], limit: int) -> list[AuditEvent]:

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from .errors import InvalidEventError, archive_errors
-from .event import AuditEvent, decode
+from .event import AuditEvent, age, decode
 from .files import HEAD, JOURNAL, files_of, last_line, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .query import Query
@@ -100,10 +100,6 @@ def _time_of(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _age(event: AuditEvent) -> tuple[datetime, int]:
-    return event.timestamp, event.sequence
-
-
 class _Distinct:
     """Lets each event pass once: an export may lie beside the files that it was made from."""
 
@@ -155,7 +151,7 @@ class _Run:
                 continue
             found = _events(file, query, sieve, newest)
             if not self.ordered:
-                found = iter(sorted(found, key=_age, reverse=newest))
+                found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
                 if before is None or event.sequence < before:
                     yield event
@@ -305,7 +301,7 @@ def _events(file: _File, query: Query, sieve: Sieve, newest: bool) -> Iterator[A
             yield from query.passing(map(decode, _lines(opened, sieve, newest)))
         elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
             found = query.passing(read_events(file.path))
-            yield from sorted(found, key=_age, reverse=newest)
+            yield from sorted(found, key=age, reverse=newest)
 
 
 def _lines(file: BinaryIO, sieve: Sieve, newest: bool) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import JOURNAL, ZST, sealed_name
+from .files import JOURNAL, ZST, sealed_in
 from .ledger import Ledger, Seal
 from .scan import Closing, closing_of
 from .verdict import Findings
@@ -52,8 +52,7 @@ class Listing:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        found = [directory.glob(f"audit_*.json{zst}") for zst in (ZST, "")]
-        self.paths = {sealed_name(path): path for paths in found for path in sorted(paths)}
+        self.paths = dict(sorted(sealed_in(directory).items()))
         self.unlisted: dict[str, Closing | None] = {}
         self.remains: dict[str, str] = {}
         self._roots: dict[str, str] | None = None

@@ -49,12 +49,13 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def wait(done: Callable[[], Any]) -> None:
-    """Wait for what another process does."""
-    deadline = time.monotonic() + 120  # only so that a failure ends
-    while not done():
+def wait(done: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait for what another process does; returns what *done* said at last."""
+    deadline = time.monotonic() + seconds  # only so that a failure ends
+    while not (result := done()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
+    return result
 
 
 def free_port() -> int:

@@ -42,6 +42,12 @@ from axon_audit_otel.search import search
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+#: What fixtures of those names give.
+Cli = Callable[..., Result]
+Make = Callable[..., AuditLogger]
+MakeSystem = Callable[..., MemorySystem]
+Run = Callable[..., str]
+
 
 class ListingAdapter(InMemoryAdapter):
     """Answers any vector with all it holds, as a server without vector search does.
@@ -182,7 +188,7 @@ _POLICIES = {
 
 
 @pytest.fixture(name="make_system")
-def _make_system() -> Callable[..., MemorySystem]:
+def _make_system() -> MakeSystem:
     """Makes systems on adapter instances given by tier (default: a `ListingAdapter`)."""
 
     def make(*, audit_logger: Any = None, embedder: Any = None, **tiers: Any) -> MemorySystem:
@@ -230,9 +236,7 @@ def _tracer_provider(span_exporter: InMemorySpanExporter) -> TracerProvider:
 
 
 @pytest.fixture(name="make_audit")
-def _make_audit(
-    registry: CollectorRegistry, logger_provider: LoggerProvider
-) -> Callable[..., AuditLogger]:
+def _make_audit(registry: CollectorRegistry, logger_provider: LoggerProvider) -> Make:
     """Makes audit loggers on the test's registry and logger provider."""
 
     def make(*args: Any, **kwargs: Any) -> AuditLogger:
@@ -244,7 +248,7 @@ def _make_audit(
 
 
 @pytest.fixture(name="audit")
-def _audit(make_audit: Callable[..., AuditLogger]) -> AuditLogger:
+def _audit(make_audit: Make) -> AuditLogger:
     """An audit logger with default settings."""
     return make_audit()
 
@@ -308,7 +312,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(name="run_script")
-def _run_script() -> Callable[..., str]:
+def _run_script() -> Run:
     """Runs source text in a Python of its own, for what is global in a process.
 
     Returns what it printed; keyword arguments are environment variables. A script that
@@ -347,7 +351,7 @@ def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 
 
 @pytest.fixture(name="cli", scope="session")
-def _cli() -> Callable[..., Result]:
+def _cli() -> Cli:
     """Runs the installed command ``axon-audit``, its output 80 columns wide and no terminal.
 
     A run that ends with another exit code than *code* (None: any), or with an exception that

@@ -15,18 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from collector import free_port, program
+from collector import free_port, program, wait
 
 DASHBOARDS = Path(__file__).resolve().parent.parent / "dashboards"
-
-
-def wait(done: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait for what another process does; returns what *done* said at last."""
-    deadline = time.monotonic() + seconds  # only so that a failure ends
-    while not (result := done()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-    return result
 
 
 class _Server:

@@ -17,13 +17,12 @@ from axon import Filter, MemoryEntry, MemorySystem
 from axon.adapters.base import StorageAdapter
 from axon.adapters.memory import InMemoryAdapter
 from axon.core.adapter_registry import AdapterRegistry
-from conftest import FaultyAdapter, ListingAdapter, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history, only_event
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, EventStatus, OperationType
 
 pytestmark = pytest.mark.usefixtures("instrumented")
 
-MakeSystem = Callable[..., MemorySystem]
 SUCCESS, FAILURE, PARTIAL = EventStatus.SUCCESS, EventStatus.FAILURE, EventStatus.PARTIAL
 
 
@@ -700,7 +699,7 @@ class TestLeavesAdaptersAsTheyAre:
 
 class TestWhoseTrail:
     async def test_the_systems_own(
-        self, make_system: MakeSystem, make_audit: Callable[..., AuditLogger], audit: AuditLogger
+        self, make_system: MakeSystem, make_audit: Make, audit: AuditLogger
     ) -> None:
         """A delete on an adapter goes to the trail of the system that the adapter belongs to."""
         own = make_audit(name="own")
@@ -711,7 +710,7 @@ class TestWhoseTrail:
         assert audit.event_count == 0
 
     async def test_route_forget(
-        self, make_system: MakeSystem, make_audit: Callable[..., AuditLogger], audit: AuditLogger
+        self, make_system: MakeSystem, make_audit: Make, audit: AuditLogger
     ) -> None:
         """So does `Router.route_forget`."""
         own = make_audit(name="own")
@@ -720,7 +719,7 @@ class TestWhoseTrail:
         assert (own.event_count, audit.event_count) == (1, 0)
 
     async def test_unhashable(
-        self, make_system: MakeSystem, make_audit: Callable[..., AuditLogger], audit: AuditLogger
+        self, make_system: MakeSystem, make_audit: Make, audit: AuditLogger
     ) -> None:
         """Also where the adapter has no hash."""
         own = make_audit(name="own")
@@ -732,7 +731,7 @@ class TestWhoseTrail:
     async def test_without_instrument(
         self,
         make_system: MakeSystem,
-        make_audit: Callable[..., AuditLogger],
+        make_audit: Make,
         instrumented: AxonInstrumentor,
     ) -> None:
         """`MemorySystem(audit_logger=...)` alone sees the deletes on its adapters."""

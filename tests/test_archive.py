@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 from axon import MemorySystem
-from conftest import assert_chained, events_in, history, sealed_files
+from conftest import Make, Run, assert_chained, events_in, history, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
@@ -36,9 +36,6 @@ from axon_audit_otel import (
     InvalidEventError,
     verify,
 )
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 SEALED = re.compile(r"audit_(\d{4}_\d\d_\d\d_\d{6})(_\d+)?\.json")
 

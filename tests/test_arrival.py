@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from click.testing import Result
+from conftest import Cli, Make
 from google.protobuf import json_format
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
@@ -251,7 +251,7 @@ async def test_lost_before_it_was_sent(audit: AuditLogger, check: Check) -> None
 
 
 async def test_what_an_exporter_of_opentelemetry_sends(
-    make_audit: Callable[..., AuditLogger],
+    make_audit: Make,
     memory: MemorySystem,
     audit: AuditLogger,
     log_exporter: InMemoryLogRecordExporter,
@@ -330,7 +330,7 @@ def test_damaged_line(records: Records, tmp_path: Path) -> None:
     assert kinds == ["unreadable", "removed"]
 
 
-async def test_against_the_archive(tmp_path: Path, cli: Callable[..., Result]) -> None:
+async def test_against_the_archive(tmp_path: Path, cli: Cli) -> None:
     """With the archive beside it, a tail that never arrived is found, and a trail of which
     nothing did."""
     with AuditLogger(10, tmp_path / "logs", registry=CollectorRegistry()) as audit:
@@ -351,7 +351,7 @@ async def test_against_the_archive(tmp_path: Path, cli: Callable[..., Result]) -
     cli(*arguments[:-1], tmp_path, code=1)
 
 
-def test_command(records: Records, tmp_path: Path, cli: Callable[..., Result]) -> None:
+def test_command(records: Records, tmp_path: Path, cli: Cli) -> None:
     """``verify --otlp-json`` prints it in words, and its exit code says whether all is well."""
     file = tmp_path / "audit.json"
     file.write_text(_line(*records, records[0]))

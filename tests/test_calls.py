@@ -294,7 +294,6 @@ class TestFailing:
         for number in range(1 + 7 * SETTINGS.index(setting), 200, 97):
             fails(root / str(number), setting, number, after=number % 2 == 0)
 
-    @pytest.mark.slow
     def test_each(self, root: Path, setting: Setting) -> None:
         """Every `STEP`-th of them."""
         for number in count(1 + SETTINGS.index(setting) % STEP, STEP):
@@ -408,7 +407,6 @@ class TestKilled:
                 judge(second, setting)
             judge(left, setting)
 
-    @pytest.mark.slow
     def test_each(self, root: Path, setting: Setting) -> None:
         """Every `STEP`-th of them; and a sample of those of the next start."""
         first = SETTINGS.index(setting) % STEP

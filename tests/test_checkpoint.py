@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Make
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from test_merkle import by_definition
 
-from axon_audit_otel import AuditConfigError, AuditLogger, InvalidEventError
+from axon_audit_otel import AuditConfigError, InvalidEventError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
-
-Make = Callable[..., AuditLogger]
 
 #: c2sp.org/signed-note: a text that ends with a newline, an empty line, signature lines;
 #: c2sp.org/tlog-checkpoint: origin, size, root, extension lines that are not empty.

@@ -19,11 +19,10 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import Result
+from conftest import Cli
 from rich.cells import cell_len
 
 from axon_audit_otel import AuditEvent, AuditLogger, __version__
-
-Cli = Callable[..., Result]
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay"]

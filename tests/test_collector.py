@@ -25,9 +25,8 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from click.testing import Result
 from collector import CONFIG, ROOT, Collector, binary, free_port, log_records, program, wait
-from conftest import events_in, sealed_files
+from conftest import Cli, Make, Run, events_in, sealed_files
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -41,7 +40,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode, Tracer
 
-from axon_audit_otel import AuditLogger
 from axon_audit_otel.files import files_of, read_events
 
 pytestmark = pytest.mark.component
@@ -56,7 +54,6 @@ REQUIRED = {
 }
 
 Start = Callable[..., Collector]
-Cli = Callable[..., Result]
 
 
 # --- the files -------------------------------------------------------------------------------
@@ -330,7 +327,7 @@ def test_secrets_by_their_names(start_collector: Start, base: str) -> None:
 
 
 async def test_the_fence_leaves_what_the_application_masked(
-    start_collector: Start, cli: Cli, make_audit: Callable[..., AuditLogger]
+    start_collector: Start, cli: Cli, make_audit: Make
 ) -> None:
     """An application that redacts by itself keeps its hashes, whatever it was given."""
     there = start_collector("gateway.yaml")
@@ -347,7 +344,7 @@ async def test_the_fence_leaves_what_the_application_masked(
 
 @pytest.mark.parametrize("secret", [{"note": "bob@example.org"}, {"password": "tea"}])
 async def test_what_the_fence_masked_is_named(
-    start_collector: Start, cli: Cli, make_audit: Callable[..., AuditLogger], secret: Any
+    start_collector: Start, cli: Cli, make_audit: Make, secret: Any
 ) -> None:
     """Its hash cannot hold any more; verification says which event, and why."""
     there = start_collector("gateway.yaml")
@@ -797,7 +794,7 @@ def test_overlay_prometheus_remote_write(start_collector: Start, tmp_path: Path)
 
 @pytest.mark.slow
 def test_fifty_processes_ship_through_one_gateway(
-    start_collector: Start, cli: Cli, run_script: Callable[..., str], tmp_path: Path
+    start_collector: Start, cli: Cli, run_script: Run, tmp_path: Path
 ) -> None:
     """They share an archive; every event of each of them arrives, in fifty chains."""
     gateway = start_collector("gateway.yaml")
@@ -835,7 +832,7 @@ def test_fifty_processes_ship_through_one_gateway(
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize("behaviour", ["hangs", "refuses", "hangs up"])
 def test_a_collector_that_does_not_answer_stops_nobody(
-    run_script: Callable[..., str], tmp_path: Path, behaviour: str, protocol: str
+    run_script: Run, tmp_path: Path, behaviour: str, protocol: str
 ) -> None:
     """Every call returns, and its event is in the archive, while no answer ever comes."""
     with socket.create_server(("127.0.0.1", 0)) as server:

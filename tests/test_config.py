@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Make
 
 from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger, AxonAuditError
 
@@ -19,8 +19,6 @@ SETTINGS = [
     ("redact_pii", True, "No", False, True),
 ]
 GENAI = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-
-Make = Callable[..., AuditLogger]
 
 
 def _captured(audit: AuditLogger) -> tuple[bool, bool]:

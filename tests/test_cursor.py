@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import sealed_files
+from conftest import Make, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger
 from axon_audit_otel.cursor import Cursor, newest, number_of, writers
-
-Make = Callable[..., AuditLogger]
 
 
 def _numbers(cursor: Cursor, events: int = 1000, size: int = 1 << 20) -> list[int]:

@@ -17,19 +17,17 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import Result
+from conftest import Cli
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from rich.cells import cell_len
 
 from axon_audit_otel import EventStatus, OperationType
-
-Cli = Callable[..., Result]
 
 TEXT = files("axon_audit_otel").joinpath("data/tea_party.txt").read_text("utf-8")
 #: Users that are no speakers of the dialogue.

@@ -8,19 +8,16 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axon import MemorySystem
 from axon.core.config import MemoryConfig
-from conftest import ListingAdapter, archived
+from conftest import ListingAdapter, Make, archived
 
-from axon_audit_otel import AuditLogger, AuditUnavailableError
+from axon_audit_otel import AuditUnavailableError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
-
-Make = Callable[..., AuditLogger]
 
 
 def journals(directory: Path) -> list[Path]:

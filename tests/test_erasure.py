@@ -9,16 +9,24 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axon import Filter, MemorySystem
+from axon import Filter
 from calls import Calls
-from click.testing import Result
-from conftest import FaultyAdapter, assert_chained, history, only, only_event
+from conftest import (
+    Cli,
+    FaultyAdapter,
+    Make,
+    MakeSystem,
+    Run,
+    assert_chained,
+    history,
+    only,
+    only_event,
+)
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
@@ -37,10 +45,6 @@ from axon_audit_otel import (
 from axon_audit_otel.checkpoint import new_key
 from axon_audit_otel.event import draft
 from axon_audit_otel.keyring import Keyring
-
-Make = Callable[..., AuditLogger]
-MakeSystem = Callable[..., MemorySystem]
-Cli = Callable[..., Result]
 
 IDS = ["", "a", "用户一", "naïve\u0301", "\ud800", "a\0b\0", "x" * 10**6, "erasable:" + "0" * 32]
 ALICE, SESSION, SECRET = "alice-7f3e", "visit-9c41", "canary-5e1f"
@@ -446,7 +450,7 @@ class TestProcesses:
         assert audit.query_events(user_id=ALICE, archived=True) == []
         assert verify(archive, [ours.verifying, theirs.verifying]).ok
 
-    def test_unfinished(self, run_script: Callable[..., str], archive: Path) -> None:
+    def test_unfinished(self, run_script: Run, archive: Path) -> None:
         """Of an operation that its process did not survive, the next start names the user to
         whoever has the keys, until the user is erased."""
         run_script(
@@ -482,7 +486,7 @@ class TestProcesses:
         audit.close()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-    def test_forked_child(self, run_script: Callable[..., str], archive: Path) -> None:
+    def test_forked_child(self, run_script: Run, archive: Path) -> None:
         """A child shares the keys: it reads and erases what its parent recorded."""
         said = run_script(
             """
@@ -565,7 +569,7 @@ class TestProcesses:
         told = only_event(audit, operation="AUDIT").metadata["tokens"]
         assert (tokens[0].hex() in told) is (steps == 1)
 
-    def test_many_threads(self, run_script: Callable[..., str], archive: Path) -> None:
+    def test_many_threads(self, run_script: Run, archive: Path) -> None:
         """Threads that record, read and erase the same users do not disturb each other."""
         said = run_script(
             """

@@ -13,17 +13,15 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, archived, until
+from conftest import ListingAdapter, Make, Run, archived, until
 
 from axon_audit_otel import (
     ArchiveError,
-    AuditLogger,
     AuditUnavailableError,
     AxonInstrumentor,
     verify,
 )
 
-Make = Callable[..., AuditLogger]
 Fault = Callable[[Path], AbstractContextManager[None]]
 
 
@@ -271,7 +269,7 @@ def test_many_run_at_once(start: Callable[..., Application], tmp_path: Path) -> 
 @pytest.mark.parametrize("on_failure", ["degrade", "block"])
 async def test_two_on_one_archive(
     start: Callable[..., Application],
-    run_script: Callable[..., str],
+    run_script: Run,
     tmp_path: Path,
     on_failure: str,
 ) -> None:

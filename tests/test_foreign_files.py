@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from conftest import Cli, Make
 
 from axon_audit_otel import ArchiveError, AuditLogger, verify
-
-Cli = Callable[..., Result]
-Make = Callable[..., AuditLogger]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
 

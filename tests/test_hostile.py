@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, only_event
+from conftest import ListingAdapter, Make, MakeSystem, only_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
@@ -34,8 +34,6 @@ from axon_audit_otel import (
     InvalidEventError,
     audit_context,
 )
-
-Make = Callable[..., AuditLogger]
 
 
 def _no_constant(name: str) -> Any:
@@ -585,7 +583,7 @@ class HostileAdapter(ListingAdapter):
 
 
 @pytest.fixture(name="real")
-def _real(make_system: Callable[..., MemorySystem], make_audit: Make) -> Iterator[Any]:
+def _real(make_system: MakeSystem, make_audit: Make) -> Iterator[Any]:
     """An instrumented system; after the test, every event it left can be read."""
     audit = make_audit(capture_content=True)
     AxonInstrumentor().instrument(audit_logger=audit)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from axon import Filter, MemorySystem
-from conftest import FaultyAdapter, ListingAdapter, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, MakeSystem, history, only_event
 from opentelemetry import baggage, context
 
 from axon_audit_otel import AuditEvent, AuditLogger, EventStatus, audit_context
@@ -100,7 +100,7 @@ CALLS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("method", CALLS)
 async def test_every_method_takes_it(
-    make_system: Callable[..., MemorySystem], audit: AuditLogger, method: str
+    make_system: MakeSystem, audit: AuditLogger, method: str
 ) -> None:
     """`user_id=` and `session_id=` work on every audited method; the SDK never sees them."""
     memory = make_system(session=ListingAdapter())
@@ -183,9 +183,7 @@ class TestFailures:
         event = only_event(audit)
         assert (event.status, who(event)) == (EventStatus.FAILURE, ("ada", "s1", None))
 
-    async def test_cancelled_recall(
-        self, make_system: Callable[..., MemorySystem], audit: AuditLogger
-    ) -> None:
+    async def test_cancelled_recall(self, make_system: MakeSystem, audit: AuditLogger) -> None:
         """A cancelled operation is a FAILURE of its user."""
         asked = asyncio.Event()
 
@@ -207,9 +205,7 @@ class TestFailures:
         )
         assert who(event) == ("ada", "s1", None)
 
-    async def test_failed_forget(
-        self, make_system: Callable[..., MemorySystem], audit: AuditLogger
-    ) -> None:
+    async def test_failed_forget(self, make_system: MakeSystem, audit: AuditLogger) -> None:
         """An erasure that failed names the entry, the operator and the person."""
         memory = make_system(persistent=FaultyAdapter(delete=OSError("down")))
         entry_id = await memory.store("tea", {"user_id": "customer"})

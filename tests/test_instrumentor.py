@@ -27,7 +27,15 @@ from axon.core.adapter_registry import AdapterRegistry
 from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.core.router import Router
 from axon.models.audit import OperationType as SdkOperationType
-from conftest import FaultyAdapter, ListingAdapter, assert_chained, history, only_event
+from conftest import (
+    FaultyAdapter,
+    ListingAdapter,
+    Make,
+    MakeSystem,
+    assert_chained,
+    history,
+    only_event,
+)
 from opentelemetry import baggage, context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk._logs import (
@@ -55,9 +63,6 @@ from axon_audit_otel import (
     EventStatus,
     OperationType,
 )
-
-MakeAudit = Callable[..., AuditLogger]
-MakeSystem = Callable[..., MemorySystem]
 
 EMPTY = {"version": "1.0", "entries": []}
 
@@ -89,7 +94,7 @@ class TestOneOfEach:
     def _setup(
         self,
         request: pytest.FixtureRequest,
-        make_audit: MakeAudit,
+        make_audit: Make,
         make_system: MakeSystem,
         tracer_provider: TracerProvider,
     ) -> tuple[MemorySystem, AuditLogger, list[AuditLogger]]:
@@ -144,7 +149,7 @@ class TestOneOfEach:
 class TestAuditLoggerAlone:
     """`MemorySystem(config, audit_logger=AuditLogger())` is all that is needed."""
 
-    async def test_supplies_what_the_sdk_lacks(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_supplies_what_the_sdk_lacks(self, config: Any, make_audit: Make) -> None:
         """`user_id=` and `forget` work without a call of `instrument`."""
         audit = make_audit()
         memory: Any = MemorySystem(config, audit_logger=audit)
@@ -156,9 +161,7 @@ class TestAuditLoggerAlone:
         ]
 
     @pytest.mark.parametrize("attached", ["constructor", "attribute"])
-    async def test_never_fails_a_store(
-        self, config: Any, make_audit: MakeAudit, attached: str
-    ) -> None:
+    async def test_never_fails_a_store(self, config: Any, make_audit: Make, attached: str) -> None:
         """What the SDK's own audit code fails on works, since it is not asked."""
         memory = MemorySystem(config)
         systems = [memory, MemorySystem(config, enable_pii_detection=False)]
@@ -175,7 +178,7 @@ class TestAuditLoggerAlone:
         assert {event.status for event in history(audit)} == {EventStatus.SUCCESS}
         assert audit.event_count == 4
 
-    async def test_export_audit_log(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_export_audit_log(self, config: Any, make_audit: Make) -> None:
         """The SDK's `export_audit_log` returns our events, filtered by its own enum."""
         memory: Any = MemorySystem(config, audit_logger=make_audit())
         entry_id = await memory.store("tea", user_id="ada")
@@ -185,14 +188,14 @@ class TestAuditLoggerAlone:
         assert stored["entry_ids"] == [entry_id]
         assert len(await memory.export_audit_log()) == 2
 
-    async def test_others_are_not_recorded(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_others_are_not_recorded(self, config: Any, make_audit: Make) -> None:
         """A system without an audit logger stays unrecorded."""
         audit = make_audit()
         await MemorySystem(config).store("tea")
         assert audit.event_count == 0
 
     async def test_two_never_mix(
-        self, make_system: MakeSystem, make_audit: MakeAudit, registry: CollectorRegistry
+        self, make_system: MakeSystem, make_audit: Make, registry: CollectorRegistry
     ) -> None:
         """Two systems with an audit logger each: events, numbering and metrics stay apart."""
         audits = [make_audit(), make_audit()]
@@ -207,7 +210,7 @@ class TestAuditLoggerAlone:
             assert registry.get_sample_value("axon_memory_operations_total", stored) == 10
 
     async def test_a_system_that_uses_another(
-        self, make_system: MakeSystem, make_audit: MakeAudit
+        self, make_system: MakeSystem, make_audit: Make
     ) -> None:
         """An operation inside one of another trail is recorded there, with all its facts."""
         outer_audit, inner_audit = make_audit(), make_audit()
@@ -313,9 +316,7 @@ class TestTransparency:
         assert event.status is EventStatus.FAILURE
         assert event.error_type == f"{__name__}.{StopNow.__qualname__}"
 
-    async def test_exception_without_words(
-        self, make_system: MakeSystem, make_audit: MakeAudit
-    ) -> None:
+    async def test_exception_without_words(self, make_system: MakeSystem, make_audit: Make) -> None:
         """An exception that cannot be printed is raised and recorded all the same."""
 
         class MuteError(Exception):
@@ -654,7 +655,7 @@ WRAPPED = (MemorySystem, Router, AdapterRegistry, StorageAdapter, InMemoryAdapte
 
 
 class TestInstrumentAndBack:
-    def test_cycles_restore_everything(self, make_audit: MakeAudit) -> None:
+    def test_cycles_restore_everything(self, make_audit: Make) -> None:
         """After `uninstrument` every class has its own members again, the very same objects."""
         before = [dict(vars(cls)) for cls in WRAPPED]
         assert not hasattr(MemorySystem, "forget")
@@ -668,7 +669,7 @@ class TestInstrumentAndBack:
                 assert vars(cls).keys() == members.keys()
                 assert [name for name in members if vars(cls)[name] is not members[name]] == []
 
-    async def test_leaves_a_later_wrapper_alone(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_leaves_a_later_wrapper_alone(self, config: Any, make_audit: Make) -> None:
         """What somebody else wrapped after us stays; ours inside it only passes on."""
         calls = []
         audit = make_audit()
@@ -688,7 +689,7 @@ class TestInstrumentAndBack:
             MemorySystem.store = ours.__wrapped__
         assert (calls, audit.event_count) == ([("tea",)], 0)
 
-    async def test_silences_bound_methods(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_silences_bound_methods(self, config: Any, make_audit: Make) -> None:
         """Methods taken earlier still work, and record nothing any more."""
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
@@ -704,7 +705,7 @@ class TestInstrumentAndBack:
         assert await forget(entry_id) == 1
         assert audit.event_count == 0
 
-    async def test_the_sdk_speaks_for_itself(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_the_sdk_speaks_for_itself(self, config: Any, make_audit: Make) -> None:
         """After `uninstrument` the SDK's own audit code uses the audit logger as its own."""
         audit = make_audit()
         memory = MemorySystem(config, audit_logger=audit)
@@ -716,9 +717,7 @@ class TestInstrumentAndBack:
         assert recalled.operation is OperationType.RECALL
         assert b"private" not in recalled.to_json()
 
-    async def test_an_operation_under_way(
-        self, make_system: MakeSystem, make_audit: MakeAudit
-    ) -> None:
+    async def test_an_operation_under_way(self, make_system: MakeSystem, make_audit: Make) -> None:
         """What began while instrumented is recorded to its end."""
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
@@ -732,7 +731,7 @@ class TestInstrumentAndBack:
         assert only_event(audit).entry_ids == [entry_id]
 
     async def test_two_constructions(
-        self, config: Any, make_audit: MakeAudit, tracer_provider: TracerProvider
+        self, config: Any, make_audit: Make, tracer_provider: TracerProvider
     ) -> None:
         """Constructing another one changes nothing; either can undo."""
         audit = make_audit()
@@ -748,7 +747,7 @@ class TestInstrumentAndBack:
         assert audit.event_count == 1
 
     async def test_twice_warns(
-        self, config: Any, make_audit: MakeAudit, caplog: pytest.LogCaptureFixture
+        self, config: Any, make_audit: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A second `instrument` warns and changes nothing."""
         first, second = make_audit(), make_audit()
@@ -781,7 +780,7 @@ class TestInstrumentAndBack:
         assert instrumentor.audit_logger is not None
         assert only_event(instrumentor.audit_logger).operation is OperationType.STORE
 
-    async def test_systems_made_before(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_systems_made_before(self, config: Any, make_audit: Make) -> None:
         """Systems that exist already are recorded from then on, their adapters too."""
         memory = MemorySystem(config)
         entry_id = await memory.store("tea")
@@ -862,7 +861,7 @@ class TestSurroundings:
 
     @pytest.mark.parametrize("kind", PROVIDERS)
     async def test_logger_provider(
-        self, config: Any, make_audit: MakeAudit, registry: CollectorRegistry, kind: str
+        self, config: Any, make_audit: Make, registry: CollectorRegistry, kind: str
     ) -> None:
         """A provider that is missing, shut down, broken or narrow loses and changes nothing."""
         audit = make_audit(logger_provider=PROVIDERS[kind]())
@@ -881,7 +880,7 @@ class TestSurroundings:
         assert registry.get_sample_value("axon_memory_operations_total", labels) == 1
 
     async def test_limits_of_the_environment(
-        self, config: Any, make_audit: MakeAudit, monkeypatch: pytest.MonkeyPatch
+        self, config: Any, make_audit: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """`OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT=1` and the like do not reach the trail."""
         for variable in (
@@ -904,7 +903,7 @@ class TestSurroundings:
         assert event.metadata["tags"] == ["long tag"]
 
     async def test_unsampled(
-        self, config: Any, make_audit: MakeAudit, registry: CollectorRegistry
+        self, config: Any, make_audit: Make, registry: CollectorRegistry
     ) -> None:
         """A sampler that drops every span: the event has its trace, metrics no exemplar."""
         audit = make_audit()
@@ -917,7 +916,7 @@ class TestSurroundings:
         assert audit.get_statistics()["by_operation"]["STORE"] == 1
         assert "trace_id=" not in generate_latest(registry).decode()
 
-    async def test_no_tracer_provider(self, config: Any, make_audit: MakeAudit) -> None:
+    async def test_no_tracer_provider(self, config: Any, make_audit: Make) -> None:
         """Without any tracer the event has no trace, and everything else."""
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
@@ -939,7 +938,7 @@ class TestSurroundings:
         assert only_event(audit).operation is OperationType.STORE
 
     async def test_tracer_that_raises(
-        self, config: Any, make_audit: MakeAudit, caplog: pytest.LogCaptureFixture
+        self, config: Any, make_audit: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A broken span processor reaches neither the caller nor the event."""
         from opentelemetry.sdk.trace import SpanProcessor
@@ -1112,7 +1111,7 @@ class TestElsewhere:
 
     @pytest.mark.parametrize("durability", ["process", "disk"])
     def test_another_event_loop(
-        self, make_system: MakeSystem, make_audit: MakeAudit, tmp_path: Path, durability: str
+        self, make_system: MakeSystem, make_audit: Make, tmp_path: Path, durability: str
     ) -> None:
         """Without asyncio's loop (trio, a coroutine driven by hand) an operation works, and
         its event is as durable as promised."""

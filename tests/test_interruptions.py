@@ -11,12 +11,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from conftest import assert_chained, history
+from conftest import Make, Run, assert_chained, history
 
 import axon_audit_otel
 from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
-
-Make = Callable[..., AuditLogger]
 
 PACKAGE = str(Path(axon_audit_otel.__file__).parent)
 #: What changes a trail; `errors` and others only compute.
@@ -135,7 +133,7 @@ class TestAnywhere:
 @pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="there a signal can strike between a lock and its block"
 )
-def test_a_real_signal(run_script: Callable[..., str], tmp_path: Path) -> None:
+def test_a_real_signal(run_script: Run, tmp_path: Path) -> None:
     """The same with a timer's signals, that strike between any two bytecodes. (In a process of
     its own: they can hit what others lock as well.)"""
     struck = run_script(

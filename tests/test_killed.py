@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import assert_chained
+from conftest import Make, Run, assert_chained
 
-from axon_audit_otel import AuditEvent, AuditLogger, verify
+from axon_audit_otel import AuditEvent, verify
 from axon_audit_otel.checkpoint import new_key
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 KEY = new_key("auditor")
 BATCH = 7  # max_events: what a life's journal holds, and memory holds back, at most
@@ -182,9 +179,7 @@ def test_operations(killed: Callable[..., Killed]) -> None:
 
 
 @pytest.mark.parametrize("listed", [False, True])
-async def test_between_two_names(
-    make_audit: Callable[..., AuditLogger], tmp_path: Path, listed: bool
-) -> None:
+async def test_between_two_names(make_audit: Make, tmp_path: Path, listed: bool) -> None:
     """Killed while its journal had the name of the sealed file as well, whether the manifest
     listed that or not: the file is listed once, and `verify` finds nothing."""
     audit = make_audit(auto_export_path=tmp_path, name="killed")
@@ -211,7 +206,7 @@ async def test_between_two_names(
 
 
 async def test_before_it_told_of_the_last_end(
-    make_audit: Callable[..., AuditLogger], run_script: Callable[..., str], tmp_path: Path
+    make_audit: Make, run_script: Run, tmp_path: Path
 ) -> None:
     """Killed when it had recovered a journal, and not yet recorded that: the next start does."""
     script = """

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from click.testing import Result
 from collector import Collector, wait
+from conftest import Cli
 
 from axon_audit_otel.files import files_of, read_events
 
@@ -63,7 +63,7 @@ class Application:
 @pytest.mark.parametrize("chain", [["all-in-one.yaml"], ["gateway.yaml", "agent.yaml"]], ids=len)
 def test_nothing_is_lost(
     start_collector: Callable[..., Collector],
-    cli: Callable[..., Result],
+    cli: Cli,
     tmp_path: Path,
     chain: list[str],
 ) -> None:

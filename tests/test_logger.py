@@ -20,7 +20,7 @@ from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.models.audit import AuditEvent as SdkAuditEvent
 from axon.models.audit import EventStatus as SdkStatus
 from axon.models.audit import OperationType as SdkOperation
-from conftest import assert_chained, history
+from conftest import Make, assert_chained, history
 from opentelemetry import baggage, context
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
@@ -36,8 +36,6 @@ from axon_audit_otel import (
     OperationType,
     audit_context,
 )
-
-Make = Callable[..., AuditLogger]
 
 
 class TestLogEvent:

@@ -10,12 +10,12 @@ import time
 import urllib.request
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ListingAdapter, until
+from conftest import ListingAdapter, Make, Run, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -26,9 +26,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from prometheus_client.samples import Sample
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 #: Every metric of ours: its type and labels.
 METRICS = {

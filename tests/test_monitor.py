@@ -17,7 +17,7 @@ from weakref import ref
 
 import pytest
 from axon import MemorySystem
-from conftest import assert_chained, events_in, history, until
+from conftest import Make, Run, assert_chained, events_in, history, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
@@ -38,9 +38,6 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.detect import Detector
 from axon_audit_otel.event import draft
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)  # events have their own time
 EXPORTS = Rule("exports", over=2, window="1h", operations="EXPORT")
@@ -571,9 +568,7 @@ def _finish(call: Any) -> None:
 
 class TestRestart:
     @pytest.fixture(name="again")
-    def _again(
-        self, tmp_path: Path, logger_provider: LoggerProvider
-    ) -> Iterator[Callable[..., AuditLogger]]:
+    def _again(self, tmp_path: Path, logger_provider: LoggerProvider) -> Iterator[Make]:
         """Audit loggers on one archive, one after the other."""
         running: list[AuditLogger] = []
 
@@ -592,7 +587,7 @@ class TestRestart:
         yield start
         running.pop().close()
 
-    async def test_it_counts_on(self, again: Callable[..., AuditLogger]) -> None:
+    async def test_it_counts_on(self, again: Make) -> None:
         """What was recorded before the start counts."""
         seen: list[Alert] = []
         audit = again()
@@ -609,9 +604,7 @@ class TestRestart:
         await audit.log_event("EXPORT", user_id="x")
         assert [alert.user_id for alert in seen] == [None, "x"]
 
-    async def test_an_alert_goes_on(
-        self, again: Callable[..., AuditLogger], at: Callable[..., None]
-    ) -> None:
+    async def test_an_alert_goes_on(self, again: Make, at: Callable[..., None]) -> None:
         """An alert that fired before the start is active and not repeated, or ends."""
         rules = [
             Rule("long", over=2, window="24h", operations="EXPORT", per_user=True),
@@ -669,7 +662,7 @@ class TestRestart:
         assert [alert.count for alert in seen] == [3]
 
     async def test_an_archive_that_cannot_be_read(
-        self, again: Callable[..., AuditLogger], tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, again: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Then it begins with what could be read, says so, and watches."""
         audit = again()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from conftest import Cli, Make
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -142,7 +141,7 @@ def test_what_is_no_event(line: bytes) -> None:
         record_of(line, SOURCE)
 
 
-async def test_lines_stay_short(make_audit: Callable[..., AuditLogger]) -> None:
+async def test_lines_stay_short(make_audit: Make) -> None:
     """A reader of OTLP JSON lines takes lines of up to 1 MiB: many events are many lines."""
     audit = make_audit()
     text = "x" * 3000
@@ -157,9 +156,7 @@ async def test_lines_stay_short(make_audit: Callable[..., AuditLogger]) -> None:
     assert bodies == lines
 
 
-async def test_export_and_verify(
-    make_audit: Callable[..., AuditLogger], cli: Callable[..., Result], tmp_path: Path
-) -> None:
+async def test_export_and_verify(make_audit: Make, cli: Cli, tmp_path: Path) -> None:
     """`export --format otlp` of an archive, sealed and not, verifies at the far end."""
     with make_audit(max_events=4, auto_export_path=tmp_path / "logs") as audit:
         for number in range(10):
@@ -177,9 +174,7 @@ async def test_export_and_verify(
     assert later["streams"][0]["stream"] == stream["stream"]
 
 
-async def test_export_of_several_writers(
-    make_audit: Callable[..., AuditLogger], cli: Callable[..., Result], tmp_path: Path
-) -> None:
+async def test_export_of_several_writers(make_audit: Make, cli: Cli, tmp_path: Path) -> None:
     """Trails in one directory stay apart, and the newest N can be chosen."""
     first = make_audit(auto_export_path=tmp_path / "logs")
     second = make_audit(auto_export_path=tmp_path / "logs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,13 +12,12 @@ from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.core.compaction_strategies import CountCompactionStrategy
 from axon.core.router import Router
 from axon.core.summarizer import Summarizer
-from conftest import FaultyAdapter, ListingAdapter, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history, only_event
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, EventStatus, OperationType
 
 pytestmark = pytest.mark.usefixtures("instrumented")
 
-MakeSystem = Callable[..., MemorySystem]
 SUCCESS, FAILURE, PARTIAL = EventStatus.SUCCESS, EventStatus.FAILURE, EventStatus.PARTIAL
 
 
@@ -439,7 +437,7 @@ class TestImportData:
         assert (await memory.registry.get_adapter("persistent")).list_ids() == []
 
     async def test_owner_without_a_trail(
-        self, config: Any, make_audit: Callable[..., AuditLogger], instrumented: AxonInstrumentor
+        self, config: Any, make_audit: Make, instrumented: AxonInstrumentor
     ) -> None:
         """Plain texts belong to `user_id` also in a system that no trail records."""
         instrumented.uninstrument()

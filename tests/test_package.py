@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from conftest import Run
 
 import axon_audit_otel
 
@@ -36,7 +35,7 @@ def test_names_are_these() -> None:
     ]
 
 
-def test_every_name_is_there(run_script: Callable[..., str]) -> None:
+def test_every_name_is_there(run_script: Run) -> None:
     """Each public name is there in a new process, also where its module was imported before
     by another way, and none of them is a module."""
     said = run_script(
@@ -61,7 +60,7 @@ def test_unknown_name() -> None:
         axon_audit_otel.nothing  # noqa: B018
 
 
-def test_import_loads_little(run_script: Callable[..., str]) -> None:
+def test_import_loads_little(run_script: Run) -> None:
     """Importing the package loads neither OpenTelemetry's SDK nor a metrics client."""
     said = run_script(
         """

@@ -22,14 +22,12 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, assert_chained, until
+from conftest import ListingAdapter, Make, assert_chained, until
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError, verify
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
-
-Make = Callable[..., AuditLogger]
 
 
 class Device:

@@ -12,7 +12,7 @@ import pytest
 from axon import Filter, MemorySystem
 from axon.core.adapter_registry import AdapterRegistry
 from axon.core.config import MemoryConfig
-from conftest import FaultyAdapter, ListingAdapter, only_event
+from conftest import FaultyAdapter, ListingAdapter, Make, only_event
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
@@ -22,8 +22,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor
-
-Make = Callable[..., AuditLogger]
 
 CANARY = "canary5e1f"
 GENAI = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

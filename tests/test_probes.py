@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import assert_chained, only, sealed_files
+from conftest import Make, Run, assert_chained, only, sealed_files
 from prometheus_client import CollectorRegistry, generate_latest
 from test_verify import rewrite
 
@@ -22,9 +21,6 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.checkpoint import new_key
 from axon_audit_otel.event import draft
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)

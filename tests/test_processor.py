@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from conftest import assert_chained, history, only_event
+from conftest import Make, Run, assert_chained, history, only_event
 from opentelemetry import baggage, context
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
@@ -20,9 +19,6 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, AuditLogRecordProcessor, audit_context
-
-Make = Callable[..., AuditLogger]
-Run = Callable[..., str]
 
 EVENT = "axon.memory.audit"
 

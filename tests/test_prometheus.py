@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import yaml
 from axon import MemorySystem
-from collector import free_port, program
-from conftest import FaultyAdapter, until
+from collector import free_port, program, wait
+from conftest import FaultyAdapter, Make, until
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus import (
     DASHBOARDS,
@@ -30,7 +30,6 @@ from prometheus import (
     queries,
     replaced,
     selectors,
-    wait,
 )
 from prometheus_client import CollectorRegistry
 
@@ -44,7 +43,6 @@ from dashboards.recording import Names
 
 pytestmark = [pytest.mark.component, pytest.mark.slow]
 
-Make = Callable[..., AuditLogger]
 
 #: Five minutes are three seconds: from the generator of the real rules.
 FAST = OBJECTIVES.scaled(1 / 100)

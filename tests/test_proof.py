@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from click.testing import Result
+from conftest import Cli, Make
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
@@ -26,9 +26,6 @@ import axon_audit_otel
 from axon_audit_otel import ArchiveError, AuditEvent, AuditLogger, InvalidEventError
 from axon_audit_otel.checkpoint import Checkpoint, VerifyingKey, new_key
 from axon_audit_otel.proof import prove
-
-Make = Callable[..., AuditLogger]
-Cli = Callable[..., Result]
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)

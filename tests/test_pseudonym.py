@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axon import Filter, MemorySystem
+from axon import Filter
 from axon.core.audit import OperationType as SdkOperationType
-from click.testing import Result
-from conftest import FaultyAdapter, history, only_event
+from conftest import Cli, FaultyAdapter, Make, MakeSystem, history, only_event
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
 from opentelemetry._logs import LogRecord
@@ -25,10 +23,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditConfigError, AuditLogger, AxonInstrumentor, audit_context
-
-Make = Callable[..., AuditLogger]
-MakeSystem = Callable[..., MemorySystem]
-Cli = Callable[..., Result]
 
 KEY = b"0123456789abcdef0123456789abcdef"
 ALICE, SESSION = "alice-7f3e", "visit-9c41"

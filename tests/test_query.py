@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from itertools import combinations
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from axon.models.audit import EventStatus as SdkStatus
 from axon.models.audit import OperationType as SdkOperation
-from conftest import history
+from conftest import Make, history
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
@@ -28,7 +28,6 @@ from axon_audit_otel import (
     OperationType,
 )
 
-Make = Callable[..., AuditLogger]
 UTC = timezone.utc
 NOON = datetime(2025, 1, 15, 12, 0, tzinfo=UTC)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ from axon import Filter, MemoryEntry, MemorySystem
 from axon.core.config import MemoryConfig
 from axon.core.policies.persistent import PersistentPolicy
 from axon.core.policies.session import SessionPolicy
+from collector import free_port
 from conftest import history, only_event
 
 from axon_audit_otel import AuditLogger, EventStatus, OperationType
@@ -25,13 +25,6 @@ from axon_audit_otel import AuditLogger, EventStatus, OperationType
 pytestmark = [pytest.mark.component, pytest.mark.usefixtures("instrumented")]
 
 SUCCESS, FAILURE, PARTIAL = EventStatus.SUCCESS, EventStatus.FAILURE, EventStatus.PARTIAL
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:

@@ -6,22 +6,20 @@ import json
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import receiver as receivers
-from click.testing import Result
-from conftest import only, sealed_files
+from collector import free_port
+from conftest import Cli, Run, only, sealed_files
 from prometheus_client import CollectorRegistry
 from receiver import Receiver
 
 from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger
 from axon_audit_otel.otlp_client import Endpoint
 from axon_audit_otel.replay import Replayed, replay
-
-Cli = Callable[..., Result]
 
 
 @pytest.fixture(name="receiver", params=["http/protobuf", "grpc"])
@@ -115,9 +113,7 @@ def test_progress(archive: Path, http: Receiver) -> None:
 
 
 @pytest.mark.slow
-async def test_several_writers(
-    archive: Path, http: Receiver, run_script: Callable[..., str]
-) -> None:
+async def test_several_writers(archive: Path, http: Receiver, run_script: Run) -> None:
     """The events of all writers are sent, each as its own trail."""
     run_script(
         """
@@ -210,7 +206,7 @@ def test_command(archive: Path, http: Receiver, cli: Cli) -> None:
     assert http.headers["x-tenant"] == "blue"
     assert "0 events sent" in cli("replay", archive, url).stdout
     assert "25 events sent" in cli("replay", archive, url, "--all").stdout
-    nobody = f"--endpoint=http://127.0.0.1:{receivers.free_port()}"
+    nobody = f"--endpoint=http://127.0.0.1:{free_port()}"
     failed = cli("replay", archive, nobody, "--all", "--patience=0", code=1)
     assert "not everything was sent" in failed.stderr
     cli("replay", archive, "--endpoint=collector:4318", code=1)

@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import archived, events_in, only, sealed_files, until
+from conftest import Cli, Make, Run, archived, events_in, only, sealed_files, until
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.checkpoint import new_key
 
-Make = Callable[..., AuditLogger]
-Cli = Callable[..., Any]
-Run = Callable[..., str]
 DaysAgo = Callable[[float], Any]
 
 KEY = new_key("auditor")

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import events_in, only, sealed_files, until
+from conftest import Make, Run, events_in, only, sealed_files, until
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
-
-Make = Callable[..., AuditLogger]
 
 
 def _names(directory: Path, suffix: str) -> list[str]:
@@ -296,7 +294,7 @@ class TestCompression:
             process.kill()
         assert [json.loads(line)["sequence"] for line in shown] == [*range(1, 1002)]
 
-    def test_missing_package(self, run_script: Callable[..., str], tmp_path: Path) -> None:
+    def test_missing_package(self, run_script: Run, tmp_path: Path) -> None:
         """Where nothing can compress, that is said at once; reading says what is missing."""
         path = tmp_path / "audit_1.json.zst"
         path.write_bytes(b"\x28\xb5\x2f\xfd and so on")

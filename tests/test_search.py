@@ -12,21 +12,17 @@ import tempfile
 import textwrap
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from conftest import only, sealed_files
+from conftest import Cli, Make, Run, only, sealed_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from axon_audit_otel import ArchiveError, AuditConfigError, AuditEvent, AuditLogger, verify
-
-Make = Callable[..., AuditLogger]
-Cli = Callable[..., Result]
 
 
 async def _log(audit: AuditLogger, count: int, **fields: Any) -> list[AuditEvent]:
@@ -386,7 +382,7 @@ class TestWhileWritersWork:
             writer.join()
 
     async def test_another_process_reads(
-        self, make_audit: Make, tmp_path: Path, run_script: Callable[..., str]
+        self, make_audit: Make, tmp_path: Path, run_script: Run
     ) -> None:
         """So does a reader that knows nothing of the writer but its files."""
         audit = make_audit(max_events=20, auto_export_path=tmp_path, compress=True)

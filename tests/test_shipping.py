@@ -18,7 +18,8 @@ from weakref import ref
 
 import pytest
 import receiver as receivers
-from conftest import sealed_files, until
+from collector import free_port
+from conftest import Make, Run, sealed_files, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -39,8 +40,6 @@ from axon_audit_otel import AuditConfigError, AuditLogger
 from axon_audit_otel.arrival import verify_arrival
 from axon_audit_otel.cursor import newest
 from axon_audit_otel.receipts import acknowledged
-
-Make = Callable[..., AuditLogger]
 
 
 @pytest.fixture(name="receiver", params=["http/protobuf", "grpc"])
@@ -157,7 +156,7 @@ async def test_an_outage(
 ) -> None:
     """What happens while nobody listens is sent by itself when somebody does."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    port = receivers.free_port()
+    port = free_port()
     audit = make_audit(auto_export_path=tmp_path, ship_to=f"http://127.0.0.1:{port}")
     await _log(audit, 300)
     await until(lambda: value("failures_total", stage="ship"))
@@ -303,7 +302,7 @@ async def test_silent_collector(make_audit: Make, value: Any, tmp_path: Path) ->
 @pytest.mark.slow
 async def test_memory_is_the_queue_without_an_archive(make_audit: Make, value: Any) -> None:
     """Without an archive, what leaves memory before it could be sent is counted as dropped."""
-    port = receivers.free_port()
+    port = free_port()
     audit = make_audit(max_events=50, ship_to=f"http://127.0.0.1:{port}")
     await _log(audit, 10)
     await until(lambda: value("failures_total", stage="ship"))
@@ -344,9 +343,7 @@ def test_wrong_urls(given: Any) -> None:
 
 
 @pytest.mark.slow
-def test_disabled_sdk(
-    http: Receiver, registry: CollectorRegistry, run_script: Callable[..., str]
-) -> None:
+def test_disabled_sdk(http: Receiver, registry: CollectorRegistry, run_script: Run) -> None:
     """With OTEL_SDK_DISABLED nothing is shipped."""
     script = """
         import asyncio, sys
@@ -379,11 +376,11 @@ _LOGGING = """
 
 @pytest.mark.slow
 def test_what_a_killed_process_had_not_sent(
-    http: Receiver, run_script: Callable[..., str], tmp_path: Path
+    http: Receiver, run_script: Run, tmp_path: Path
 ) -> None:
     """The next start sends what the one before could not, and nothing twice that was
     acknowledged."""
-    nowhere = f"http://127.0.0.1:{receivers.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     kill = _LOGGING + "    os.kill(os.getpid(), signal.SIGKILL)\n"
     run_script(kill, tmp_path, nowhere, 40, code=-signal.SIGKILL)
     run_script(_LOGGING, tmp_path, http.url, 3)
@@ -393,11 +390,9 @@ def test_what_a_killed_process_had_not_sent(
 
 
 @pytest.mark.slow
-def test_a_program_that_only_starts(
-    http: Receiver, run_script: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_program_that_only_starts(http: Receiver, run_script: Run, tmp_path: Path) -> None:
     """What was left is sent although nothing happens."""
-    nowhere = f"http://127.0.0.1:{receivers.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     run_script(_LOGGING, tmp_path, nowhere, 5)
     run_script(_LOGGING, tmp_path, http.url, 0)
     assert http.numbers == [1, 2, 3, 4, 5]
@@ -405,10 +400,10 @@ def test_a_program_that_only_starts(
 
 @pytest.mark.slow
 async def test_what_other_writers_left(
-    http: Receiver, make_audit: Make, run_script: Callable[..., str], tmp_path: Path, value: Any
+    http: Receiver, make_audit: Make, run_script: Run, tmp_path: Path, value: Any
 ) -> None:
     """Events of a process that is gone are sent by another one of the same archive."""
-    nowhere = f"http://127.0.0.1:{receivers.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
     run_script(_LOGGING, tmp_path, nowhere, 30)  # as "default-2"
     await _log(audit, 1)
@@ -420,7 +415,7 @@ async def test_what_other_writers_left(
     assert sorted(http.numbers) == [1, *range(1, 32)]
 
 
-def test_forked_children(http: Receiver, run_script: Callable[..., str], tmp_path: Path) -> None:
+def test_forked_children(http: Receiver, run_script: Run, tmp_path: Path) -> None:
     """A parent and its forked children each ship their own."""
     run_script(
         """
@@ -520,9 +515,7 @@ async def test_receipts_that_somebody_removes(
 
 
 @pytest.mark.slow
-async def test_a_child_that_lives_longer(
-    http: Receiver, run_script: Callable[..., str], tmp_path: Path
-) -> None:
+async def test_a_child_that_lives_longer(http: Receiver, run_script: Run, tmp_path: Path) -> None:
     """A forked child does not keep its parent's successor from shipping."""
     script = (
         _LOGGING
@@ -537,7 +530,7 @@ async def test_a_child_that_lives_longer(
         signal.pause()
     """
     )
-    nowhere = f"http://127.0.0.1:{receivers.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     found = run_script(script, tmp_path, nowhere, 3, PYTHONWARNINGS="ignore")
     try:
         run_script(_LOGGING, tmp_path, http.url, 1)
@@ -611,10 +604,10 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_chaos(run_script: Callable[..., str], tmp_path: Path) -> None:
+def test_chaos(run_script: Run, tmp_path: Path) -> None:
     """Applications killed under load, a receiver that goes, comes, refuses and hangs up: in the
     end every event is there, and those that are there twice are named."""
-    port, chance = receivers.free_port(), Random(4)
+    port, chance = free_port(), Random(4)
     received: list[Any] = []
     script = textwrap.dedent(
         """

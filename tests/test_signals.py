@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from axon import Filter, MemorySystem
-from conftest import FaultyAdapter, ListingAdapter, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history, only_event
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
@@ -42,7 +41,7 @@ def _instrument(
 
 
 @pytest.fixture(name="memory")
-def _memory(make_system: Callable[..., MemorySystem]) -> MemorySystem:
+def _memory(make_system: MakeSystem) -> MemorySystem:
     return make_system(session=ListingAdapter())
 
 
@@ -275,7 +274,7 @@ class TestSpans:
         assert "valid tiers" not in span.to_json().lower()
 
     async def test_exception_of_a_library(
-        self, make_system: Callable[..., MemorySystem], span_exporter: InMemorySpanExporter
+        self, make_system: MakeSystem, span_exporter: InMemorySpanExporter
     ) -> None:
         """`error.type` is the qualified name; built-in exceptions stand bare."""
 
@@ -292,7 +291,7 @@ class TestSpans:
 
     async def test_parents_and_children(
         self,
-        make_system: Callable[..., MemorySystem],
+        make_system: MakeSystem,
         tracer_provider: TracerProvider,
         span_exporter: InMemorySpanExporter,
     ) -> None:
@@ -324,8 +323,8 @@ class TestSpans:
 
     async def test_content_is_opt_in(
         self,
-        make_audit: Callable[..., AuditLogger],
-        make_system: Callable[..., MemorySystem],
+        make_audit: Make,
+        make_system: MakeSystem,
         span_exporter: InMemorySpanExporter,
     ) -> None:
         """With `capture_content` texts, queries and messages are on the span, redacted."""
@@ -430,7 +429,7 @@ class TestRecords:
 
     async def test_partial(
         self,
-        make_system: Callable[..., MemorySystem],
+        make_system: MakeSystem,
         log_exporter: InMemoryLogRecordExporter,
     ) -> None:
         """PARTIAL is a WARN record; the audit draft has no outcome for it but "unknown"."""
@@ -496,7 +495,7 @@ class TestMetrics:
 
     async def test_in_progress(
         self,
-        make_system: Callable[..., MemorySystem],
+        make_system: MakeSystem,
         audit: AuditLogger,
         registry: CollectorRegistry,
     ) -> None:

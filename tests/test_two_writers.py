@@ -6,13 +6,12 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 from calls import Calls
-from conftest import archived
+from conftest import Run, archived
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 
@@ -144,7 +143,7 @@ print(pairs)
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [(23, 29), (4, 11)])
 def test_one_ends_while_the_other_starts(
-    run_script: Callable[..., str], tmp_path: Path, steps: tuple[int, int]
+    run_script: Run, tmp_path: Path, steps: tuple[int, int]
 ) -> None:
     """The one is killed, or ends, at any time of the other's."""
     assert int(run_script(textwrap.dedent(SCRIPT), tmp_path, *steps)) > 20

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import Result
+from conftest import Cli, Make, Run
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 from test_merkle import by_definition
@@ -33,10 +33,6 @@ from axon_audit_otel import (
     verify,
 )
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, new_key
-
-Make = Callable[..., AuditLogger]
-Cli = Callable[..., Result]
-Run = Callable[..., str]
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)

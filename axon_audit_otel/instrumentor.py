@@ -155,7 +155,7 @@ class _Recorder:
                 outer = None
             if self.signals is None:
                 self.signals = _signals()
-            operation = Operation(kind, target, audit, self.signals, args, kwargs, identity, outer)
+            operation = Operation(kind, audit, self.signals, args, kwargs, identity, outer)
         except AuditUnavailableError:
             raise
         except Exception as exc:  # a bug of ours: nothing above can fail by its arguments

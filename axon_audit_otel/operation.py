@@ -108,7 +108,6 @@ class Operation:
     def __init__(
         self,
         kind: Kind,
-        target: Any,
         audit: AuditLogger,
         signals: Signals,
         args: tuple[Any, ...],
@@ -118,7 +117,6 @@ class Operation:
     ) -> None:
         self._outer = outer  # records this one, unless it ends before
         self.kind = kind
-        self.target = target
         self.audit = audit
         self.trail = audit.trail
         self.capture = audit.settings.capture_content  # where content may be recorded
@@ -322,7 +320,7 @@ class Operation:
         if self._outer is not None:
             if self._outer.active:
                 self._outer.seen.take(self.seen, failures=exc is None)
-                self.seen, self.arguments, self.target = Seen(), {}, None
+                self.seen, self.arguments = Seen(), {}
                 return
             self._gauge.inc()
         if exc is not None:
@@ -357,7 +355,7 @@ class Operation:
         if self._event_id is not None:
             self.trail.done(self._event_id)
         # The context of a task that was begun inside may live long: keep no memories alive.
-        self.seen, self.arguments, self.target = Seen(), {}, None
+        self.seen, self.arguments = Seen(), {}
 
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int

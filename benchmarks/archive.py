@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -35,7 +36,7 @@ from axon_audit_otel.merkle import leaf_hash
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
 
-from .cases import METADATA, Batch, Comparison, Group, audit_logger, log_events
+from .cases import METADATA, Comparison, Group, audit_logger, log_events
 
 # --- log_event ---------------------------------------------------------------------------------
 
@@ -120,19 +121,13 @@ async def written(stack: ExitStack) -> Group:
         "structlog": (_Structlog(directory / "events.log", stack), "STORE"),
     }
 
-    def batch(name: str) -> Batch:
-        async def run(n: int) -> float:
-            return await log_events(*loggers[name], n)
-
-        return run
-
     def against(name: str, versus: str, limit: float | None) -> Comparison:
         title = "log_event into files"
         return Comparison(title, "us", lambda t: t["ours"], lambda t: t[name], versus, limit)
 
     return Group(
         "written",
-        {name: batch(name) for name in loggers},
+        {name: partial(log_events, *logger) for name, logger in loggers.items()},
         500,
         [
             against("SDK", "the SDK's log_event (memory only)", 1),

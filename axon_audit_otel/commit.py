@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["GroupCommit"]
 
@@ -46,10 +47,22 @@ class GroupCommit:
             return False
         self._wanted = max(self._wanted, number)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="axon-audit-commit", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="axon-audit-commit", daemon=True)
+            thread.start()
+            self._thread = thread
         self._condition.notify_all()
         return True
+
+    @property
+    def synced(self) -> int:
+        """Number of the newest event that was forced to stable storage here."""
+        return self._synced
+
+    def ask(self, number: int) -> None:
+        """Have event *number* forced there soon; after a failure whoever waits tries again."""
+        with self._condition, suppress(RuntimeError):  # no thread can be started: the program ends
+            if not self._failed:
+                self._want(number)
 
     def wait(self, number: int) -> None:
         """Return when event *number* is on stable storage.

@@ -339,6 +339,20 @@ class Keeper:
 
     # --- stable storage --------------------------------------------------------------------
 
+    @property
+    def durable(self) -> int | None:
+        """The newest event that is on stable storage; None where that is not promised.
+
+        What nobody waits for (an event about the trail itself) is forced there from here.
+        """
+        archive, commit = self.archive, self.commit
+        if commit is None:
+            return None
+        number = max(commit.synced, 0 if archive is None else archive.sealed_through)
+        if number < self.archived:
+            commit.ask(self.archived)
+        return number
+
     def _written(self, failed: bool) -> tuple[int, int]:
         """For the group commit: the newest event in a file, and that file."""
         assert self._lock is not None

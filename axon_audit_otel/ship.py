@@ -43,7 +43,8 @@ class Shipper:
     """Sends the events of one trail, from a daemon thread.
 
     Args:
-        trail: The `Trail`: it is asked for its place, its newest event and those in memory.
+        trail: The `Trail`: it is asked for its place, its newest event, the newest durable
+            one, and those in memory.
         endpoint: Where to.
         metrics: The trail's.
         fault: Reports a failure.
@@ -84,6 +85,7 @@ class Shipper:
         self._other: _Lane | None = None
         self._seen: dict[str, tuple[int, ...]] = {}  # of other writers, when all was sent
         self._look_at = 0.0
+        self._durable: int | None = None  # newest of its own events that may be sent; None: all
         self._delay = 0.0  # after a failure
 
     @property
@@ -157,12 +159,13 @@ class Shipper:
     def _turn(self) -> float:
         """Send one batch; returns for how many seconds there is nothing to do."""
         lane = self._own
-        if not lane.fill():
+        batch = lane.ready(self._durable)
+        if not batch:
             lane = self._lane_of_others() or lane
-            if not lane.fill():
-                self._drop(lane)
-                return _POLL_S
-        batch = [item.record for item in lane.pending]
+            batch = lane.ready(self._durable if lane is self._own else None)
+        if not batch:
+            self._drop(lane)
+            return _POLL_S
         assert self._client is not None
         assert self._envelope is not None
         delivery = Delivery(self._client, self._envelope, batch)
@@ -207,6 +210,7 @@ class Shipper:
         if self._client is None:
             self._client = connect(self._endpoint)
             self._envelope = Envelope(resource_of(trail.provider) or self._resource)
+        self._durable = trail.durable
         self._open_own(trail)
         return True
 
@@ -270,6 +274,12 @@ class _Lane:
         if self.feed is not None and not self.pending:
             self.pending = self.feed.batch()
         return bool(self.pending)
+
+    def ready(self, newest: int | None) -> list[bytes]:
+        """What can be sent, up to event *newest*."""
+        self.fill()
+        pending = self.pending
+        return [item.record for item in pending if newest is None or item.number <= newest]
 
     def settle(self, count: int) -> None:
         """The first *count* of what is pending need not be sent again."""

@@ -478,6 +478,11 @@ class Trail:
         return None if archive is None else (archive.directory, archive.writer)
 
     @property
+    def durable(self) -> int | None:
+        """The newest event that may leave this process; None: all (but for durability="disk")."""
+        return None if self._keeper is None else self._keeper.durable
+
+    @property
     def newest(self) -> int:
         """The number of the newest event."""
         return self._buffer.next - 1

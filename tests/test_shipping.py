@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from ipaddress import IPv4Address
@@ -356,6 +358,39 @@ def test_disabled_sdk(http: Receiver, registry: CollectorRegistry, run_script: R
     assert http.records == []
     run_script(script, http.url)
     assert http.numbers == [1]
+
+
+# --- stable storage ---------------------------------------------------------------------------
+
+
+async def test_nothing_leaves_before_it_is_on_disk(
+    http: Receiver, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With durability="disk" an event is shipped when it is on stable storage, and no sooner."""
+    monkeypatch.setattr("axon_audit_otel.ship._POLL_S", 0.01)
+    audit = make_audit(auto_export_path=tmp_path, ship_to=http.url, durability="disk")
+    await audit.log_event("STORE")
+    await until(lambda: http.numbers == [1])
+    real, arrived, early = os.fdatasync, threading.Event(), []
+    http.answer = lambda request: arrived.set()
+
+    def sync(file: int) -> None:
+        early.append(arrived.wait(0.5))
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    await audit.log_event("STORE")
+    await until(lambda: http.numbers == [1, 2])
+    assert early == [False]
+
+
+async def test_what_nobody_waits_for(http: Receiver, make_audit: Make, tmp_path: Path) -> None:
+    """With durability="disk" events about the trail itself are shipped as well, at once."""
+    audit = make_audit(auto_export_path=tmp_path / "logs")
+    await _log(audit, 3)
+    shutil.copytree(tmp_path / "logs", tmp_path / "after")  # as a crash would leave it
+    audit = make_audit(auto_export_path=tmp_path / "after", ship_to=http.url, durability="disk")
+    await until(lambda: http.numbers == [1, 2, 3, 4])
 
 
 # --- ends and beginnings ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ import yaml
 from collector import CONFIG, ROOT, binary, program
 
 STACK: dict[str, Any] = yaml.safe_load((CONFIG / "compose.yaml").read_text())
+DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 PROVISIONING = ROOT / "dashboards" / "provisioning"
 SERVICES: dict[str, Any] = STACK["services"]
 
@@ -66,7 +67,8 @@ def test_every_mounted_file_is_there_and_a_test_knows_it() -> None:
     known = {
         *(CONFIG / "stack").glob("*.yaml"),
         *(CONFIG / "gateway.yaml", CONFIG / "overlays"),
-        *(ROOT / "dashboards", ROOT / "dashboards" / "rules"),
+        *DASHBOARDS,
+        ROOT / "dashboards" / "rules",
         *PROVISIONING.iterdir(),
     }
     mounted = [path for service in SERVICES for path in mounts(service).values()]
@@ -134,6 +136,12 @@ def test_alertmanager() -> None:
     check(amtool, "check-config", in_container("alertmanager", place))
 
 
+def hours(text: str) -> int:
+    """Of a duration in hours."""
+    assert text.endswith("h")
+    return int(text[:-1])
+
+
 @pytest.mark.parametrize("service", ["loki", "tempo"])
 def test_loki_and_tempo(service: str) -> None:
     """What this stack relies on; the programs themselves are in no package to ask."""
@@ -148,7 +156,13 @@ def test_loki_and_tempo(service: str) -> None:
         receiver = config["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
         assert receiver == "0.0.0.0:4317"  # in the container
     else:
-        assert config["limits_config"]["allow_structured_metadata"] is True
+        limits = config["limits_config"]
+        assert limits["allow_structured_metadata"] is True
+        # As old as what is kept; behind its stream, a record may be half of that age.
+        oldest = hours(limits["retention_period"])
+        assert hours(limits["reject_old_samples_max_age"]) == oldest
+        assert hours(config["ingester"]["max_chunk_age"]) / 2 == oldest
+        assert config["querier"]["query_ingesters_within"] == "0s"  # all that is in memory
         assert config["schema_config"]["configs"][-1]["schema"] == "v13"
 
 
@@ -162,7 +176,24 @@ def test_grafana_provisioning() -> None:
     assert set(re.findall(r"datasourceUid: (\w+)", text)) <= set(kinds)
     dashboards = "/etc/grafana/provisioning/dashboards/axon.yaml"
     (provider,) = yaml.safe_load(in_container("grafana", dashboards).read_text())["providers"]
-    directory = in_container("grafana", provider["options"]["path"])
-    assert len(list(directory.glob("*.json"))) >= 3
+    directory = provider["options"]["path"]
+    # Grafana takes every JSON file that it finds there, or further down, for a dashboard.
+    mounted = [path for at, path in mounts("grafana").items() if at.startswith(f"{directory}/")]
+    assert sorted(mounted) == DASHBOARDS
+    assert directory not in mounts("grafana")
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert in_container("grafana", home).is_file()
+
+
+def test_links_to_traces_open_for_whoever_looks() -> None:
+    """They lead to Explore, which a viewer sees only if Grafana lets viewers edit."""
+    settings = SERVICES["grafana"]["environment"]
+    role = settings["GF_AUTH_ANONYMOUS_ORG_ROLE"]
+    assert role == "Editor" or settings["GF_USERS_VIEWERS_CAN_EDIT"] == "true"
+
+
+def test_prometheus_reaches_programs_of_this_machine() -> None:
+    """By the name that its file and the page name, also where Docker does not know it itself."""
+    (name,) = (host.partition(":")[0] for host in SERVICES["prometheus"]["extra_hosts"])
+    for file in ("compose.yaml", "stack/prometheus.yaml"):
+        assert f"{name}:9464" in (CONFIG / file).read_text()

@@ -145,11 +145,14 @@ class MemoryFeed:
 
     Args:
         trail: The `Trail`.
+
+    Attributes:
+        position: Number of the newest event that was read, or missed.
     """
 
     def __init__(self, trail: Any) -> None:
         self._trail = trail
-        self._position = 0
+        self.position = 0
         self.acknowledged = 0
         self.dropped: dict[str, int] = {}
 
@@ -157,11 +160,11 @@ class MemoryFeed:
         trail = self._trail()
         if trail is None:
             return []
-        first, lines = trail.after(self._position, EVENTS)
-        if first > self._position + 1:
-            lost = first - 1 - self._position
+        first, lines = trail.after(self.position, EVENTS)
+        if first > self.position + 1:
+            lost = first - 1 - self.position
             self.dropped["queue_full"] = self.dropped.get("queue_full", 0) + lost
-        self._position = first + len(lines) - 1
+        self.position = first + len(lines) - 1
         return _encoded(lines, Source(trail.name, trail.stream), self.dropped)
 
     def acknowledge(self, item: Item) -> None:

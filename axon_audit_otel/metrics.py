@@ -5,11 +5,14 @@ User, session and entry ids are never labels: the series of a trail are a closed
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 from . import semconv
 from .event import Draft, EventStatus, OperationType
@@ -29,6 +32,33 @@ STAGES = (
 )
 #: Why an event was not shipped: the values of the label ``reason``.
 SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
+
+
+class _Gone:
+    """Takes out the gauges of trails that are gone.
+
+    Trails end in finalizers, which may run while this very thread holds one of the locks of a
+    metric. So they only say so, and it is done before the next scrape or trail.
+    """
+
+    def __init__(self) -> None:
+        self._gauges: deque[tuple[Gauge, tuple[str, ...]]] = deque()
+        self.lock = threading.Lock()  # held while a trail gets its gauges, too
+        self.add = self._gauges.extend
+
+    def collect(self) -> Iterator[Metric]:
+        """Nothing of its own."""
+        with self.lock:
+            self.take_out()
+        return iter(())
+
+    def take_out(self) -> None:
+        """Do it; under the lock."""
+        while self._gauges:
+            gauge, labels = self._gauges.popleft()
+            gauge.labels(*labels).set(0)
+            if not {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys():
+                gauge.remove(*labels)  # the multi-process mode cannot
 
 
 class _Metrics:
@@ -104,13 +134,15 @@ class _Metrics:
         )
 
 
-_by_registry: WeakKeyDictionary[CollectorRegistry, _Metrics] = WeakKeyDictionary()
+_by_registry: WeakKeyDictionary[CollectorRegistry, tuple[_Metrics, _Gone]] = WeakKeyDictionary()
 
 
-def _metrics(registry: CollectorRegistry) -> _Metrics:
+def _metrics(registry: CollectorRegistry) -> tuple[_Metrics, _Gone]:
     found = _by_registry.get(registry)
     if found is None:
-        found = _by_registry[registry] = _Metrics(registry)
+        gone = _Gone()
+        registry.register(gone)  # before the metrics: a scrape collects in this order
+        found = _by_registry[registry] = _Metrics(registry), gone
     return found
 
 
@@ -124,7 +156,14 @@ class TrailMetrics:
 
     def __init__(self, trail: str, registry: CollectorRegistry | None = None) -> None:
         self.trail = trail
-        self._all = metrics = _metrics(registry or REGISTRY)
+        self._all, self._gone = _metrics(registry or REGISTRY)
+        self._gauges: list[tuple[Gauge, tuple[str, ...]]] = []
+        with self._gone.lock:
+            self._gone.take_out()
+            self._begin_series(trail, self._all)
+        self.begin()
+
+    def _begin_series(self, trail: str, metrics: _Metrics) -> None:
         # At 0 from the start: the first increase of a series that was not there is unseen.
         operations = [operation.value for operation in OperationType]
         self._operations = {
@@ -137,19 +176,27 @@ class TrailMetrics:
         }
         self._durations: dict[str, Histogram] = {}  # 20 series each: when there is one
         self._in_progress: dict[str, Gauge] = {}
-        self.buffer_events = metrics.buffer_events.labels(trail)
-        self.buffer_capacity = metrics.buffer_capacity.labels(trail)
+        self.buffer_events = self._gauge(metrics.buffer_events)
+        self.buffer_capacity = self._gauge(metrics.buffer_capacity)
         self.evicted = metrics.evicted.labels(trail)
         self.exported = metrics.exported.labels(trail)
-        self.last_seal = metrics.last_seal.labels(trail)
+        self.last_seal = self._gauge(metrics.last_seal)
         self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
         self._pii = {kind: metrics.pii.labels(trail, kind) for kind in PII_KINDS}
         self.shipped = metrics.shipped.labels(trail)
-        self.shipping_lag = metrics.shipping_lag.labels(trail)
+        self.shipping_lag = self._gauge(metrics.shipping_lag)
         self.shipping_dropped = {
             reason: metrics.shipping_dropped.labels(trail, reason) for reason in SHIPPING_DROPS
         }
-        self.begin()
+
+    def _gauge(self, gauge: Gauge, *labels: str) -> Gauge:
+        """One that goes with the trail."""
+        self._gauges.append((gauge, (self.trail, *labels)))
+        return gauge.labels(self.trail, *labels)
+
+    def end(self) -> None:
+        """The trail is gone: it holds nothing now. What it counted stays."""
+        self._gone.add(self._gauges)
 
     def begin(self) -> None:
         """Start the statistics anew; the counters of a name used before go on."""
@@ -175,7 +222,7 @@ class TrailMetrics:
         try:
             return self._in_progress[operation]
         except KeyError:
-            gauge = self._all.in_progress.labels(self.trail, operation)
+            gauge = self._gauge(self._all.in_progress, operation)
             self._in_progress[operation] = gauge
             return gauge
 
@@ -189,11 +236,11 @@ class TrailMetrics:
 
     def journal_lag(self) -> Gauge:
         """The gauge of events in no file; only a trail with an archive has it."""
-        return self._all.journal_lag.labels(self.trail)
+        return self._gauge(self._all.journal_lag)
 
     def journal_start(self) -> Gauge:
         """The gauge of the journal's oldest event; only a trail with an archive has it."""
-        return self._all.journal_start.labels(self.trail)
+        return self._gauge(self._all.journal_start)
 
     def _begin_duration(self, operation: str) -> Histogram:
         histogram = self._all.duration.labels(self.trail, operation)

@@ -87,6 +87,7 @@ class Shipper:
         self._look_at = 0.0
         self._durable: int | None = None  # newest of its own events that may be sent; None: all
         self._delay = 0.0  # after a failure
+        self._newest = 0  # number of the trail's newest event, when it was last looked at
 
     @property
     def acknowledged(self) -> int:
@@ -109,7 +110,8 @@ class Shipper:
         number, place = self.acknowledged, trail.place
         if self._own.feed is None and place is not None:  # not begun
             number = acknowledged(*place)[0]
-        self._metrics.shipping_lag.set(max(0, trail.newest - number))
+        self._newest = trail.newest
+        self._metrics.shipping_lag.set(max(0, self._newest - number))
 
     def flush(self) -> None:
         """Wait until everything is sent, but not for a collector that does not answer."""
@@ -150,6 +152,10 @@ class Shipper:
                     self._condition.notify_all()
                     if wait:
                         self._condition.wait(wait)
+        if isinstance(self._own.feed, MemoryFeed):  # gone with the trail
+            unread = max(0, self._newest - self._own.feed.position)
+            self._own.drop("shutdown", len(self._own.pending) + unread)
+            self._drop(self._own)
         self._own.close()
         if self._other is not None:
             self._other.close()

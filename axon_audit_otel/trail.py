@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
-from weakref import WeakMethod, ref
+from weakref import WeakMethod, finalize, ref
 
 from prometheus_client import CollectorRegistry
 
@@ -57,6 +57,7 @@ class Trail:
         self.name = name
         self.settings = settings
         self.metrics = TrailMetrics(name, registry)
+        finalize(self, self.metrics.end).atexit = False  # a last push still has them
         fault = WeakMethod(self.fault)
         self.privacy = Privacy(
             settings.redact,

@@ -420,6 +420,39 @@ class TestStatistics:
         assert scrape.total("axon_memory_operations_total", trail="again") == 2
         assert scrape.value("axon_audit_buffer_events", trail="again") == 1
 
+    async def test_gauges_go_with_the_trail(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
+    ) -> None:
+        """A trail that is gone holds nothing and lacks nothing; what it counted stays."""
+
+        def of_trail(kind: str) -> set[str]:
+            return {
+                family.name
+                for family in registry.collect()
+                if family.type == kind and family.samples
+            }
+
+        def make() -> AuditLogger:
+            return make_audit(name="gone", auto_export_path=tmp_path)
+
+        audit = make()
+        with audit.trail.metrics.in_progress("STORE").track_inprogress():
+            await audit.log_event("STORE")
+        gauges, counters = of_trail("gauge"), of_trail("counter")
+        assert len(gauges) == 7
+        trail = weakref.ref(audit.trail)
+        del audit
+        gc.collect()
+        assert trail() is None
+        assert (of_trail("gauge"), of_trail("counter")) == (set(), counters)
+        audit = make()
+        del audit
+        gc.collect()
+        audit = make()  # before any scrape
+        await audit.log_event("STORE")
+        assert of_trail("gauge") == gauges - {"axon_memory_operations_in_progress"}
+        assert registry.get_sample_value("axon_audit_buffer_events", {"trail": "gone"}) == 1
+
     def test_registries_are_let_go(self) -> None:
         """A registry, its metrics and its logger are freed when nobody holds them."""
         registry = CollectorRegistry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -317,6 +318,33 @@ async def test_memory_is_the_queue_without_an_archive(make_audit: Make, value: A
     assert receiver.numbers[-50:] == list(range(151, 201))
     assert _dropped(value) == {"queue_full": 200 - len(receiver.records)}
     assert value("shipped_events_total") == len(receiver.records)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+async def test_a_trail_that_ends_before_all_is_sent(
+    make_audit: Make, value: Any, tmp_path: Path, archive: bool
+) -> None:
+    """What was in memory only is counted as dropped; it has no lag any more."""
+    others = set(threading.enumerate())
+    audit = make_audit(
+        auto_export_path=tmp_path if archive else None,
+        ship_to=f"http://127.0.0.1:{receivers.free_port()}",
+    )
+    await _log(audit, 3)
+    await until(lambda: value("failures_total", stage="ship"))
+    await _log(audit, 4)
+    threads = set(threading.enumerate()) - others
+    audit.close()
+    assert value("shipping_lag_events") == 7
+    del audit
+
+    def is_over() -> bool:
+        gc.collect()
+        return not any(thread.is_alive() for thread in threads)
+
+    await until(is_over)
+    assert _dropped(value) == ({} if archive else {"shutdown": 7})
+    assert value("shipping_lag_events") is None
 
 
 async def test_options_of_the_environment(

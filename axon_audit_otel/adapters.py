@@ -19,6 +19,7 @@ import wrapt
 from . import sdk
 from .operation import Kind, Operation, current
 from .privacy import identifier
+from .supplied import all_queried, limited, listed_ids, unlisted
 
 #: Starts an operation for a call on an adapter, or None if no trail wants it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -360,8 +361,11 @@ class AdapterSeam:
 def _note_all_now(op: Any, adapter: Any) -> None:
     """All entries, as what a `clear` is about to delete."""
     try:
-        ids = adapter.list_ids()
+        ids = adapter.list_ids(**limited(adapter.list_ids))
         op.entry_ids = list(ids) if isinstance(ids, (list, tuple)) else []
+        with suppress(Exception):  # it cannot count
+            if not inspect.iscoroutinefunction(adapter.count):
+                op.note(unlisted=max(0, adapter.count() - len(op.entry_ids)) or None)
     except Exception:
         op.note(entry_ids_unknown=True)
 
@@ -369,9 +373,9 @@ def _note_all_now(op: Any, adapter: Any) -> None:
 async def _note_all(op: Any, adapter: Any) -> None:
     try:
         try:  # Redis lists ids cut at a colon, and finds them whole
-            entries = await adapter.query([0.0] * 384, k=100_000)
-            op.entry_ids = [entry.id for entry in entries]
+            op.entry_ids = [entry.id for entry in await all_queried(adapter)]
         except Exception:
-            op.entry_ids = list(await adapter.list_ids_async())
+            op.entry_ids = await listed_ids(adapter)
+        op.note(unlisted=await unlisted(adapter, op.entry_ids) or None)
     except Exception:
         op.note(entry_ids_unknown=True)

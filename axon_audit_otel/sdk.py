@@ -212,14 +212,14 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     tier = args.get("tier")
     tiers = [tier] if tier is not None else list(router.config.tiers)
     try:
-        requested, remaining = await present_in(router.registry, tiers, args)
+        requested, remaining, hidden = await present_in(router.registry, tiers, args)
     except Exception as exc:  # nobody can say that it is gone
         op.failed, op.error_type = not op.seen.deleted, error_type(exc)
         op.problems += 1
         return
     op.seen.failed.clear()  # its own calls of the adapters may fail, and yet all be gone
     gone = [key for key in op.seen.deleted if key not in remaining]
-    conclude_forget(op, requested, gone, remaining)
+    conclude_forget(op, requested, gone, remaining, hidden)
     if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
         op.entries = result
         op.note(deleted=result)
@@ -248,7 +248,8 @@ def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
 
 def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
     op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
-    op.note(deleted=len(op.seen.deleted), cleared=True, source="adapter")
+    op.entries = len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+    op.note(deleted=op.entries, cleared=True, source="adapter")
 
 
 def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +15,8 @@ from .privacy import identifier
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
+#: And of one after which there may be more that a filter selects: not all could be listed.
+NOT_LISTED = "entries_not_listed"
 
 
 async def exists(adapter: Any, entry_id: str) -> bool:
@@ -24,37 +26,78 @@ async def exists(adapter: Any, entry_id: str) -> bool:
         return False
 
 
-async def matching(adapter: Any, chosen: Any) -> list[str]:
-    """Ids of an adapter's entries that *chosen* selects.
+async def matching(adapter: Any, chosen: Any) -> tuple[list[str], int]:
+    """Ids of an adapter's entries that *chosen* selects, and how many it could not list.
 
     Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
     ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
     refuses it). Raises what the query raised if the list has nothing either.
     """
     found: dict[str, Any] = {}
-    listed = await _listed_entries(adapter)
+    counted = await _count(adapter)
     try:
-        queried = await adapter.query([0.0] * 384, k=100_000, filter=chosen)
+        ids = await listed_ids(adapter)
     except Exception:
-        if not listed:  # nothing, or nobody knows
+        ids = []
+        counted = 0  # nor can it be said what such a list would lack
+    for entry in await _entries(adapter, ids):
+        found[entry.id] = entry
+    try:
+        queried = await all_queried(adapter, filter=chosen)
+    except Exception:
+        if not found:  # nothing, or nobody knows
             raise
         queried = []
-    for entry in [*(listed or ()), *queried]:
+    for entry in queried:
         found[entry.id] = entry
-    return [key for key, entry in found.items() if chosen.matches(entry)]
+    seen = max(len(ids), len(found))
+    if counted > seen:  # unless others have deleted meanwhile
+        counted = min(counted, await _count(adapter))
+    return [key for key, entry in found.items() if chosen.matches(entry)], max(0, counted - seen)
 
 
-async def _listed_entries(adapter: Any) -> list[Any] | None:
-    """The entries of an adapter that can list its ids, else None."""
-    lister = getattr(adapter, "list_ids_async", None) or getattr(adapter, "list_ids", None)
-    if lister is None:
-        return None
+async def all_queried(adapter: Any, **chosen: Any) -> list[Any]:
+    """What a query with a zero vector finds."""
+    many = limited(adapter.query) or {"k": 100_000}
+    entries: list[Any] = await adapter.query([0.0] * 384, **many, **chosen)
+    return entries
+
+
+async def listed_ids(adapter: Any) -> list[str]:
+    """The ids that an adapter lists; raises if it has no such method."""
+    lister = getattr(adapter, "list_ids_async", None) or adapter.list_ids
+    ids = lister(**limited(lister))
+    if inspect.isawaitable(ids):
+        ids = await ids
+    return list(ids)
+
+
+def limited(function: Callable[..., Any]) -> dict[str, int]:
+    """The argument for as many as can be had, where *function* has a ``limit``."""
     try:
-        ids = lister()
-        if inspect.isawaitable(ids):
-            ids = await ids
+        names = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {"limit": 10_000} if "limit" in names else {}  # Pinecone refuses more
+
+
+async def _count(adapter: Any) -> int:
+    """How many entries an adapter says that it holds, 0 if it cannot say."""
+    try:
+        number = (getattr(adapter, "count_async", None) or adapter.count)()
+        if inspect.isawaitable(number):
+            number = await number
+        return int(number)
     except Exception:
-        return None
+        return 0
+
+
+async def unlisted(adapter: Any, ids: list[str]) -> int:
+    """How many entries an adapter holds besides those of *ids*, 0 if it cannot say."""
+    return max(0, await _count(adapter) - len(ids))
+
+
+async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
     entries = []
     for entry_id in ids:
         with suppress(KeyError):
@@ -66,22 +109,25 @@ async def _listed_entries(adapter: Any) -> list[Any] | None:
 
 async def present_in(
     registry: Any, tiers: list[str], args: Arguments
-) -> tuple[list[str], list[str]]:
-    """What was asked for, and what of it is (still) there."""
+) -> tuple[list[str], list[str], int]:
+    """What was asked for, what of it is (still) there, and how many could not be listed."""
     present: list[str] = []
+    hidden = 0
     entry_id = args.get("entry_id")
     for tier in tiers:
         adapter = await registry.get_adapter(tier)
         if entry_id is None:
-            present += await matching(adapter, args.get("filter"))
+            ids, more = await matching(adapter, args.get("filter"))
+            present += ids
+            hidden += more
         elif await exists(adapter, entry_id):
             present.append(entry_id)
     requested = present if entry_id is None else [entry_id]
-    return list(dict.fromkeys(requested)), list(dict.fromkeys(present))
+    return list(dict.fromkeys(requested)), list(dict.fromkeys(present)), hidden
 
 
 def conclude_forget(
-    op: Operation, requested: list[str], gone: list[str], remaining: list[str]
+    op: Operation, requested: list[str], gone: list[str], remaining: list[str], hidden: int
 ) -> None:
     """What was to go, what is gone, what is still there: the truth about a deletion."""
     op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
@@ -89,7 +135,10 @@ def conclude_forget(
     op.entry_ids = list(dict.fromkeys([*requested, *gone]))
     op.entries, op.attempted = len(gone), len(op.entry_ids)
     op.note(deleted=len(gone), remaining=len(remaining))
-    op.problems = len(remaining)
+    op.problems = len(remaining) + hidden
+    if hidden:
+        op.error_type = NOT_LISTED
+        op.note(unlisted=hidden)
     if remaining:
         op.failed = not gone
         op.error_type = STILL_PRESENT
@@ -115,7 +164,8 @@ async def forget(
 
     Returns:
         How many entries were there and are gone. What could not be deleted is in the
-        audit event, whose status is then FAILURE or PARTIAL.
+        audit event, whose status is then FAILURE or PARTIAL; PARTIAL also if the storage
+        counts more entries than it lists, and so may hold more that *filter* selects.
 
     Raises:
         ValueError: If neither or both of *entry_id* and *filter* are given, or *tier* is
@@ -142,27 +192,40 @@ class _Erasure:
         self._requested: dict[str, None] = {} if entry_id is None else {entry_id: None}
         self._gone: dict[str, None] = {}
         self._remaining: dict[str, None] = {}
+        self._hidden = 0
         self._errors: list[Exception] = []
 
     async def erase(self, tier: str) -> None:
         """Delete from one tier; an error waits until every tier was tried."""
         try:
             adapter = await self._system.registry.get_adapter(tier)
-            ids: Iterable[str]
             if self._entry_id is None:
-                ids = await matching(adapter, self._filter)
-            else:
-                ids = [self._entry_id] if await exists(adapter, self._entry_id) else []
+                await self._erase_matching(adapter, tier)
+            elif await exists(adapter, self._entry_id):
+                await self._erase_one(adapter, tier, self._entry_id)
         except Exception as exc:
             self._errors.append(exc)
-            return
-        for key in ids:
-            self._requested[key] = None
-            if await self._delete(adapter, key):
-                self._gone[key] = None
-                self._system.router.get_tier_stats(tier)["forgets"] += 1
-            else:
-                self._remaining[key] = None
+
+    async def _erase_matching(self, adapter: Any, tier: str) -> None:
+        """Delete what the filter selects; again where a list had an end, for what is behind."""
+        tried: set[str] = set()
+        while True:
+            ids, hidden = await matching(adapter, self._filter)
+            fresh = [key for key in ids if key not in tried]
+            for key in fresh:
+                await self._erase_one(adapter, tier, key)
+            tried.update(fresh)
+            if not hidden or not fresh:
+                break
+        self._hidden += hidden
+
+    async def _erase_one(self, adapter: Any, tier: str, key: str) -> None:
+        self._requested[key] = None
+        if await self._delete(adapter, key):
+            self._gone[key] = None
+            self._system.router.get_tier_stats(tier)["forgets"] += 1
+        else:
+            self._remaining[key] = None
 
     async def _delete(self, adapter: Any, key: str) -> bool:
         """Delete one entry; True if it is gone, whatever `delete` answered or raised."""
@@ -181,7 +244,7 @@ class _Erasure:
         gone = [key for key in self._gone if key not in self._remaining]
         op = current()
         if op is not None and op.kind.operation is OperationType.FORGET:
-            conclude_forget(op, list(self._requested), gone, list(self._remaining))
+            conclude_forget(op, list(self._requested), gone, list(self._remaining), self._hidden)
             if self._gone.keys() - set(gone):  # gone from one tier, and still in another
                 op.seen.deleted = self._gone
         if self._errors:

@@ -45,6 +45,105 @@ class LyingAdapter(ListingAdapter):
         return True
 
 
+class CappedAdapter(FaultyAdapter):
+    """Lists and finds a hundred entries unless told to give more, as the SDK's Pinecone
+    adapter does; `most` is what it gives at all."""
+
+    most = 10_000
+
+    async def query(self, embedding: Any, filter: Any = None, limit: int = 10) -> Any:  # type: ignore[override]
+        self._fault("query")
+        if limit > 10_000:
+            raise ValueError("top_k")
+        chosen = [e for e in self._storage.values() if filter is None or filter.matches(e)]
+        return chosen[: min(limit, self.most)]
+
+    async def list_ids_async(self, limit: int = 100) -> list[str]:
+        return list(self._storage)[: min(limit, self.most)]
+
+    async def count_async(self) -> int:
+        return len(self._storage)
+
+    async def clear_async(self) -> None:
+        self._storage.clear()
+
+
+class TestListingWithAnEnd:
+    """Adapters that list no more than so many entries."""
+
+    @pytest.mark.parametrize("most", [10_000, 50])
+    @pytest.mark.parametrize("faults", [{}, {"query": TypeError("no such query")}])
+    async def test_all_that_a_filter_selects(
+        self, make_system: MakeSystem, audit: AuditLogger, most: int, faults: Any
+    ) -> None:
+        """All are deleted, whatever the default of the list is, and however often it has to
+        be asked."""
+        adapter = CappedAdapter()
+        memory: Any = make_system(persistent=adapter)
+        ids = await store_owned(memory, "ada", *map(str, range(120)))
+        adapter.most, adapter.faults = most, faults
+        assert await memory.forget(filter=Filter(user_id="ada")) == 120
+        event = forgotten(audit)
+        assert (event.status, event.entry_ids) == (SUCCESS, ids)
+        assert adapter.count() == 0
+
+    async def test_some_behind_its_end(self, make_system: MakeSystem, audit: AuditLogger) -> None:
+        """Where others' entries fill the list, nobody knows what is behind: PARTIAL."""
+        adapter = CappedAdapter()
+        memory: Any = make_system(persistent=adapter)
+        await store_owned(memory, "bob", *map(str, range(60)))
+        await store_owned(memory, "ada", "tea")
+        adapter.most, adapter.faults = 50, {"query": TypeError("no such query")}
+        for call in (memory.forget, memory.router.route_forget):
+            assert await call(filter=Filter(user_id="ada")) == 0
+            event = audit.query_events(operation="FORGET")[0]
+            assert (event.status, event.error_type) == (PARTIAL, "entries_not_listed")
+            assert (event.metadata["deleted"], event.metadata["unlisted"]) == (0, 11)
+
+    async def test_clear(self, make_system: MakeSystem, audit: AuditLogger) -> None:
+        """A `clear` names all; those that it cannot name it counts."""
+        adapter = CappedAdapter()
+        memory: Any = make_system(persistent=adapter)
+        for most, unlisted in ((10_000, None), (50, 70)):
+            ids = await store_owned(memory, "ada", *map(str, range(120)))
+            adapter.most = most
+            await adapter.clear_async()
+            event = audit.query_events(operation="FORGET")[0]
+            assert (event.status, event.entry_ids) == (SUCCESS, ids[:most])
+            assert (event.metadata["deleted"], event.metadata.get("unlisted")) == (120, unlisted)
+
+    async def test_clear_that_does_not_wait(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """The same of a synchronous one."""
+
+        class Short(ListingAdapter):
+            def list_ids(self, limit: int = 1) -> list[str]:
+                return super().list_ids()[: min(limit, 2)]
+
+        memory: Any = make_system(persistent=Short())
+        ids = await store_owned(memory, "ada", "tea", "coffee", "milk")
+        (await adapter_of(memory)).clear()
+        event = forgotten(audit)
+        assert event.entry_ids == ids[:2]
+        assert (event.metadata["deleted"], event.metadata["unlisted"]) == (3, 1)
+
+    async def test_adapter_that_cannot_count(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """Without a number to compare with, what is listed is all there is."""
+
+        class Uncounted(ListingAdapter):
+            def count(self) -> int:
+                raise NotImplementedError
+
+        memory: Any = make_system(persistent=Uncounted())
+        await store_owned(memory, "ada", "tea")
+        assert await memory.forget(filter=Filter(user_id="ada")) == 1
+        (await adapter_of(memory)).clear()
+        assert {event.status for event in audit.query_events(operation="FORGET")} == {SUCCESS}
+
+
 class TestForget:
     async def test_by_id(self, memory: Any, audit: AuditLogger) -> None:
         """The entry is gone, and the event says so."""

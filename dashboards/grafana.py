@@ -65,13 +65,10 @@ Step = tuple[float | None, str]
 # --- queries -------------------------------------------------------------------------------
 
 
-def query(
-    expression: str, legend: str = "", *, exemplars: bool = False, instant: bool = False
-) -> prometheus.Dataquery:
-    """A query over the shown time, or at its end."""
+def query(expression: str, legend: str = "", *, exemplars: bool = False) -> prometheus.Dataquery:
+    """A query over the shown time; panels that show one value of it ask at its end."""
     made = prometheus.Dataquery().expr(expression).legend_format(legend or "__auto")
-    made = made.datasource(METRICS).exemplar(exemplars)
-    return made.instant() if instant else made.range()
+    return made.datasource(METRICS).exemplar(exemplars).range()
 
 
 def stream(expression: str) -> loki.Dataquery:
@@ -159,20 +156,24 @@ def number(
     decimals: int | None = None,
     absent: str = "-",
 ) -> stat.Panel:
-    """One number, coloured by *steps*; *absent* stands there when there is none."""
+    """One number, coloured by *steps*; *absent* stands there when there is none.
+
+    It is asked for at the end of the shown time: the last one of that time would still be shown
+    when everything has died.
+    """
     panel = _described(stat.Panel(), title, description, unit, span, 5)  # 4: number on its line
     panel = (
         panel.datasource(METRICS)
         .no_value(absent)
         .color_mode(BigValueColorMode.VALUE)
-        .graph_mode(BigValueGraphMode.AREA)
+        .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
     if decimals is not None:
         panel = panel.decimals(decimals)
-    return _with_queries(panel, [one])
+    return _with_queries(panel, [one.instant()])
 
 
 def dial(
@@ -195,7 +196,7 @@ def dial(
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
-    return _with_queries(panel, [one])
+    return _with_queries(panel, [one.instant()])
 
 
 def bars(
@@ -219,7 +220,7 @@ def bars(
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
     )
-    return _with_queries(panel, queries)
+    return _with_queries(panel, [one.instant() for one in queries])
 
 
 def density(

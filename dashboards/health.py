@@ -23,21 +23,26 @@ def _unsealed(by: str) -> str:
 
 
 def _state() -> list[Any]:
+    lost = (
+        f"{q.increase(q.EVICTED)} and on (job, instance, trail)"
+        f" last_over_time({q.select(q.JOURNAL_LAG)}[$__range])"
+    )
     return [
         g.number(
             "Failures of the trail",
             "Failures of the audit trail itself in the shown time. Anything but 0 needs a look:"
             " by stage below.",
             "short",
-            g.query(f"ceil({q.total('', q.increase(q.FAILURES))})", instant=True),
+            g.query(f"ceil({q.total('', q.increase(q.FAILURES))})"),
             steps=_BAD,
         ),
         g.number(
             "Evicted, in no file",
-            "Events in the shown time that left memory without being in a file. With an archive:"
-            " lost. Without one: only what was shipped still exists.",
+            "Events in the shown time that left memory without being in a file, although there is"
+            " an archive: lost, unless a collector has them. Trails without one are below.",
             "short",
-            g.query(f"ceil({q.total('', q.increase(q.EVICTED))})", instant=True),
+            g.query(f"ceil({q.total('', lost)})"),
+            absent="no archive",
             steps=_BAD,
         ),
         g.number(
@@ -94,7 +99,8 @@ def _memory() -> list[Any]:
         ),
         g.graph(
             "Evicted, in no file",
-            "Evictions a second of events that are in no file.",
+            "Evictions a second of events that are in no file. Without an archive, only what was"
+            " shipped still exists.",
             "cps",
             g.query(q.total("trail", q.rate(q.EVICTED)), "{{trail}}"),
             span=10,
@@ -158,11 +164,7 @@ def _failures() -> list[Any]:
             "Instances with most failures",
             "Failures of the audit trail itself in the shown time: the ten instances with most.",
             "short",
-            g.query(
-                f"topk(10, {q.total('instance', q.increase(q.FAILURES))})",
-                "{{instance}}",
-                instant=True,
-            ),
+            g.query(f"topk(10, {q.total('instance', q.increase(q.FAILURES))})", "{{instance}}"),
             steps=_BAD,
         ),
     ]
@@ -186,7 +188,8 @@ def _shipping() -> list[Any]:
         ),
         g.graph(
             "Not shipped, by reason",
-            "Events a second that were given up; the archive still has them: axon-audit replay.",
+            "Events a second that were given up. Which of them the archive still has depends on"
+            " the reason: see AxonAuditShippingDropped in the runbook.",
             "cps",
             g.query(q.total("reason", q.rate(q.SHIPPING_DROPPED)), "{{reason}}"),
             soft_max=1,

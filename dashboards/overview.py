@@ -45,7 +45,7 @@ def _summary() -> list[Any]:
             "Share of operations in the shown time that ended in SUCCESS. PARTIAL counts as"
             f" not succeeded. The objective is {success:.2%}.",
             "percentunit",
-            g.query(_success("$__range"), instant=True),
+            g.query(_success("$__range")),
             steps=((None, g.RED), (success - 0.01, g.YELLOW), (success, g.GREEN)),
             decimals=2,
             absent="no traffic",
@@ -56,7 +56,7 @@ def _summary() -> list[Any]:
             " trail that has least: over 30 days where the recording rules are loaded (all"
             " instances), else over the shown time. Below 0: the objective is missed.",
             "percentunit",
-            g.query(_budget(), instant=True),
+            g.query(_budget()),
             steps=((None, g.RED), (0, g.YELLOW), (0.25, g.GREEN)),
             decimals=1,
             absent="no traffic",
@@ -65,7 +65,7 @@ def _summary() -> list[Any]:
             "Latency p95",
             "95 of 100 operations are faster. All operations together, over the last interval.",
             "s",
-            g.query(q.quantile(0.95, "")),
+            g.query(q.quantile(0.95, "") + " >= 0"),  # without traffic it is NaN
             steps=((None, g.GREEN), (slow / 2, g.YELLOW), (slow, g.RED)),
             absent="no traffic",
         ),
@@ -178,20 +178,20 @@ def _instances() -> list[Any]:
             "Busiest instances",
             "Operations in the shown time: the ten instances with most.",
             "short",
-            g.query(f"topk(10, {every})", "{{instance}}", instant=True),
+            g.query(f"topk(10, {every})", "{{instance}}"),
         ),
         g.bars(
             "Instances that fail most",
             "Share of operations in the shown time that did not succeed: the ten worst instances.",
             "percentunit",
-            g.query(f"topk(10, {q.share(failed, every)})", "{{instance}}", instant=True),
+            g.query(f"topk(10, {q.share(failed, every)})", "{{instance}}"),
             steps=((None, g.GREEN), (1 - OBJECTIVES.success, g.YELLOW), (0.05, g.RED)),
         ),
         g.bars(
             "Slowest instances",
             "95 of 100 operations in the shown time were faster: the ten slowest instances.",
             "s",
-            g.query(f"topk(10, histogram_quantile(0.95, {buckets}))", "{{instance}}", instant=True),
+            g.query(f"topk(10, histogram_quantile(0.95, {buckets}) >= 0)", "{{instance}}"),
             steps=((None, g.GREEN), (slow / 2, g.YELLOW), (slow, g.RED)),
         ),
     ]

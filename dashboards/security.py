@@ -27,7 +27,7 @@ def _rule(rule: Rule) -> Any:
         f"{title}, {window}",
         f"{what} in the last {window}, in the trail with most. More than {rule.over} are an alert.",
         "short",
-        g.query(f"max(round({series}))", instant=True),
+        g.query(f"max(round({series}))"),
         steps=((None, g.GREEN), (rule.over * 0.75, g.YELLOW), (rule.over + 1, g.RED)),
     )
 
@@ -40,23 +40,21 @@ def _thresholds() -> list[Any]:
             "Operations of the last hour of which a part failed, or that changed memory and then"
             " raised.",
             "short",
-            g.query(
-                f"round({q.total('', q.increase(q.OPERATIONS, _PARTIAL, over='1h'))})", instant=True
-            ),
+            g.query(f"round({q.total('', q.increase(q.OPERATIONS, _PARTIAL, over='1h'))})"),
             steps=((None, g.GREEN), (1, g.YELLOW)),
         ),
         g.number(
             "Entries deleted",
             "Memory entries deleted in the shown time; one FORGET can delete many.",
             "short",
-            g.query(f"round({q.total('', q.increase(q.ENTRIES, _FORGET))})", instant=True),
+            g.query(f"round({q.total('', q.increase(q.ENTRIES, _FORGET))})"),
         ),
         g.number(
             "Personal data replaced",
             "Emails, phone and card numbers, secrets and the like that would have been recorded in"
             " the shown time, and were replaced.",
             "short",
-            g.query(f"round({q.total('', q.increase(q.PII))})", instant=True),
+            g.query(f"round({q.total('', q.increase(q.PII))})"),
             steps=((None, g.GREEN), (1, g.YELLOW)),
         ),
     ]

@@ -144,6 +144,14 @@ class TestBoards:
             for match in re.finditer(r"\w+_total\{", target["expr"]):
                 assert re.search(r"(?:rate|increase)\($", target["expr"][: match.start()])
 
+    @every_board
+    def test_what_is_now(self, board: dict[str, Any]) -> None:
+        """A panel of one value asks for that of now: of a range it would show the last that was,
+        long after everything has died."""
+        for panel, target in queries(board):
+            single = panel["type"] in ("stat", "gauge", "bargauge")
+            assert (target["instant"], target["range"]) == (single, not single), panel["title"]
+
     def test_exemplars(self) -> None:
         """The latency panels ask for them, and others do not."""
         asked = {

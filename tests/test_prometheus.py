@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.server
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -178,6 +179,42 @@ class TestDemo:
         assert not {
             name for name in trail if name.startswith(("AxonAudit", "AxonTarget", "AxonNo"))
         }
+
+
+class TestNow:
+    async def test_what_stopped_is_not_shown(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
+    ) -> None:
+        """A rest in traffic is no latency that is not a number; of what died, nothing is now."""
+        audit = make_audit(auto_export_path=tmp_path / "archive")
+        await audit.log_event("RECALL", duration_ms=5)
+        board = boards()["axon-memory-overview"]
+        asked = {
+            panel["title"]: re.sub(r"\[\d+s\]", "[3s]", replaced(target["expr"], board))
+            for panel, target in queries(board)
+            if panel["title"] in ("Latency p95", "Slowest instances", "Processes", "In progress")
+        }
+        with serve_metrics(0, registry=registry) as target:
+            server = Prometheus(tmp_path / "server", {"a": f"127.0.0.1:{target.port}"})
+
+            def shown() -> dict[str, list[str]]:
+                answers = {
+                    title: server.get("/api/v1/query", query=expression)["data"]["result"]
+                    for title, expression in asked.items()
+                }
+                return {title: [s["value"][1] for s in answers[title]] for title in answers}
+
+            try:
+                growth = "increase(axon_memory_operation_duration_seconds_count[3s])"
+                await until(lambda: server.instant(f"{growth} == 0"))
+                found = shown()
+                assert (found["Processes"], found["Latency p95"]) == (["1"], [])
+                assert found["Slowest instances"] == []
+                target.close()
+                await until(lambda: server.instant("up == 0"))
+                assert not any(shown().values())
+            finally:
+                server.stop()
 
 
 # --- exemplars -----------------------------------------------------------------------------------

@@ -270,6 +270,8 @@ NAMED = {
     "client_secret": ["hunter", "hunter2"],
     "GITHUB_TOKEN": "hunter,",
     "access-token": "hunter\n2",
+    "AWS_SECRET_ACCESS_KEY": "hunter/2",
+    "secretKey": ["hunter-2"],
 }
 
 

@@ -270,6 +270,8 @@ NAMED = {
     "client_secret": ["hunter", "hunter2"],
     "GITHUB_TOKEN": "hunter,",
     "access-token": "hunter\n2",
+    "token": "hunter 2",
+    "refresh_token": "hunter",
     "AWS_SECRET_ACCESS_KEY": "hunter/2",
     "secretKey": ["hunter-2"],
 }
@@ -306,7 +308,13 @@ def test_secrets_by_their_names(start_collector: Start, base: str) -> None:
     """What a name says to be a secret is masked, in attributes and in JSON, which stays JSON."""
     there = start_collector(base, COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="100")
     application = Application(there)
-    other = {"page_token": "tea", "secretary": "bob", "password_set": "no", "api_key": None}
+    other = {
+        "max_token": 3,
+        "tokens": "tea",
+        "secretary": "bob",
+        "password_set": "no",
+        "api_key": None,
+    }
     body = json.dumps({"a": {**NAMED, "b": [other, NAMED]}})
     text = json.dumps({"text": json.dumps({"password": "hunter2", "n": 1}), "n": 1})
     for event_name, sent in product(["axon.memory.audit", "other"], [body, text, body[:-2]]):

@@ -7,13 +7,14 @@ import re
 import textwrap
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from . import semconv
 from .checkpoint import VerifyingKey, new_key
 from .cli_options import json_option, path_argument
 from .cli_ship import verify_files
@@ -121,7 +122,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "notes",
     type=click.File("r", encoding="utf-8", errors="replace"),
     multiple=True,
-    help="Checkpoints that were kept elsewhere.",
+    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
 @json_option
 @click.pass_context
@@ -152,7 +153,7 @@ def verify(
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
-    texts = [note.read() for note in notes]
+    texts = [_text_of(note) for note in notes]
     given = [key for several in keys for key in several]
     files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
     with reading_bar("verifying", files) as progress:
@@ -162,6 +163,15 @@ def verify(
     else:
         _print(report, Console(highlight=False), bool(texts))
     ctx.exit(0 if report.ok else 1)
+
+
+def _text_of(file: TextIO) -> str:
+    """The checkpoints in *file*; of OTLP JSON, which may be large, the lines that have one."""
+    name = semconv.CHECKPOINT_EVENT_NAME
+    text = "".join(line for line in file if not line.startswith("{") or name in line)
+    if not text.strip():
+        raise click.ClickException(f"there is no checkpoint in {file.name!r}")
+    return text
 
 
 class _Lines:

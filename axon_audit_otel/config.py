@@ -157,6 +157,8 @@ def _secrets(value: Any) -> list[bytes]:
 
 
 def _sink(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "otlp":
+        return "otlp"  # a file of that name is "./otlp"
     return value if callable(value) else _path(value)
 
 
@@ -257,7 +259,10 @@ class Settings:
         None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
     )
     checkpoint_to: Any = _setting(
-        None, _sink, "a second place for checkpoints: a file, or a function of the note"
+        None,
+        _sink,
+        "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
+        " by `ship_to` or else the logger provider",
     )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"

@@ -42,6 +42,7 @@ class Keeper:
         metrics: The trail's.
         fault: Reports a failure by its stage.
         restored: Called when what had failed works again.
+        emit: Sends a checkpoint through OpenTelemetry (``checkpoint_to="otlp"``).
 
     Raises:
         ArchiveError: If the directory cannot be used.
@@ -54,6 +55,7 @@ class Keeper:
         metrics: TrailMetrics,
         fault: Callable[[str, BaseException], None],
         restored: Callable[[], object],
+        emit: Callable[[str], object],
     ) -> None:
         assert settings.auto_export_path is not None
         self._settings = settings
@@ -62,6 +64,7 @@ class Keeper:
         self._metrics = metrics
         self._fault = fault
         self._restored = restored
+        self._emit = emit
         self._broken = False  # it failed, and did not work since
         self._lag = metrics.journal_lag()
         self._lagging = 0  # as the gauge says
@@ -418,6 +421,7 @@ class Keeper:
     def send(self) -> None:
         """Send the checkpoints on; called without the lock, since it may take long."""
         to: Any = self._settings.checkpoint_to
+        to = self._emit if to == "otlp" else to
         with self._sending:  # the clock, or whoever closes
             while self._outbox and to is not None:
                 note = self._outbox.pop(0)

@@ -85,7 +85,8 @@ class AuditLogger:
             on, and is counted. ``"block"``: it is refused before it touches memory, with
             `AuditUnavailableError`.
         signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
-        checkpoint_to: Where checkpoints go besides the archive: a file, or a function.
+        checkpoint_to: Where checkpoints go besides the archive: a file, a function, or
+            ``"otlp"``: log records, by *ship_to* or else *logger_provider*.
         checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
         ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an

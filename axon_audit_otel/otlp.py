@@ -65,7 +65,7 @@ class Source(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The log record of one event.
+    """The log record of one event, or of a checkpoint.
 
     Attributes:
         time_ns: When it happened, Unix time in nanoseconds, as far as 64 bits hold it.
@@ -74,6 +74,7 @@ class Record(NamedTuple):
         span_id: 16 hex digits, or "".
         attributes: By name: text, int or float.
         body: The event's canonical JSON.
+        event_name: What kind of record it is.
     """
 
     time_ns: int
@@ -82,6 +83,7 @@ class Record(NamedTuple):
     span_id: str
     attributes: dict[str, Any]
     body: bytes
+    event_name: str = semconv.EVENT_NAME
 
 
 def record_of(line: bytes, source: Source) -> Record:
@@ -221,7 +223,9 @@ def _key_value(tag: bytes, key: str, value: Any) -> bytes:
 
 _KEYS: dict[str, bytes] = {}
 _SHORT = 126  # what is shorter has a length of one byte, also with its own tag and length
-_EVENT_NAME = _text(b"\x62", semconv.EVENT_NAME)
+_EVENT_NAMES = {
+    name: _text(b"\x62", name) for name in (semconv.EVENT_NAME, semconv.CHECKPOINT_EVENT_NAME)
+}
 _SEVERITIES = {
     (number, text): b"\x10" + _varint(number) + _text(b"\x1a", text)
     for number, text in SEVERITY.values()
@@ -247,7 +251,7 @@ def encode(record: Record) -> bytes:
         else:
             parts.append(_key_value(b"\x32", key, value))
     # Observed when it was recorded, which is when it ended.
-    parts += (ids, b"\x59", time, _EVENT_NAME)
+    parts += (ids, b"\x59", time, _EVENT_NAMES[record.event_name])
     return _field(b"\x12", b"".join(parts))
 
 
@@ -279,7 +283,7 @@ def _json_record(record: Record) -> dict[str, Any]:
         "observedTimeUnixNano": str(record.time_ns),
         "severityNumber": number,
         "severityText": text,
-        "eventName": semconv.EVENT_NAME,
+        "eventName": record.event_name,
         "body": {"stringValue": record.body.decode()},
         "attributes": _json_attributes(record.attributes),
     }

@@ -7,6 +7,7 @@ section Memory (development; no Python package carries them yet).
 
 SCOPE_NAME = "axon_audit_otel"
 EVENT_NAME = "axon.memory.audit"
+CHECKPOINT_EVENT_NAME = "axon.memory.audit.checkpoint"
 
 # --- GenAI memory conventions ------------------------------------------------------
 GEN_AI_OPERATION_NAME = "gen_ai.operation.name"

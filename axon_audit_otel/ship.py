@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ _logger = logging.getLogger("axon_audit_otel")
 
 _POLL_S = 0.25  # how often is looked for new events
 _PAUSE_S = 0.05  # after a batch that is not full, so that the next one is fuller
+_STATEMENTS = 1000  # that wait at most: a newer one says what the older did
 _OTHERS_S = 10.0  # how often for what others left in the same archive
 _RETRY_S = (0.5, 15.0)  # between attempts: the first, and at most
 _FLUSH_S = 2.0  # that the end of a program waits for
@@ -85,6 +87,7 @@ class Shipper:
         self._other: _Lane | None = None
         self._seen: dict[str, tuple[int, ...]] = {}  # of other writers, when all was sent
         self._look_at = 0.0
+        self._statements: deque[bytes] = deque(maxlen=_STATEMENTS)  # not sent yet
         self._durable: int | None = None  # newest of its own events that may be sent; None: all
         self._delay = 0.0  # after a failure
         self._newest = 0  # number of the trail's newest event, when it was last looked at
@@ -113,6 +116,10 @@ class Shipper:
         self._newest = trail.newest
         self._metrics.shipping_lag.set(max(0, self._newest - number))
 
+    def add(self, record: bytes) -> None:
+        """Send *record* too, which is no event; it waits in memory only."""
+        self._statements.append(record)
+
     def flush(self) -> None:
         """Wait until everything is sent, but not for a collector that does not answer."""
         trail = self._trail()
@@ -132,7 +139,8 @@ class Shipper:
         """Whether all is sent, or it makes no sense to wait for it."""
         if self._thread is None or not self._thread.is_alive():
             return True
-        return self.acknowledged >= target or bool(self._delay)
+        sent = self.acknowledged >= target and not self._statements
+        return sent or bool(self._delay)
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -164,6 +172,8 @@ class Shipper:
 
     def _turn(self) -> float:
         """Send one batch; returns for how many seconds there is nothing to do."""
+        if self._statements and (wait := self._send_statements()):
+            return wait
         lane = self._own
         batch = lane.ready(self._durable)
         if not batch:
@@ -172,9 +182,7 @@ class Shipper:
         if not batch:
             self._drop(lane)
             return _POLL_S
-        assert self._client is not None
-        assert self._envelope is not None
-        delivery = Delivery(self._client, self._envelope, batch)
+        delivery = self._deliver(batch)
         if delivery.settled:
             _unresponsive.discard(self._endpoint.url)
             self._metrics.shipped.inc(delivery.settled - delivery.rejected)
@@ -186,12 +194,30 @@ class Shipper:
             lane.drop("rejected", delivery.rejected)
         self._drop(lane)
         self._measure()
-        if delivery.answer.kind != "accepted" or delivery.answer.rejected:
-            self._fault(ConnectionError(f"{self._endpoint.url}: {delivery.answer.why}"))
+        self._tell(delivery)
         if delivery.settled < len(batch):
             return self._failed(delivery.answer.wait)
         self._delay = 0.0
         return 0.0 if len(batch) >= EVENTS else _PAUSE_S
+
+    def _send_statements(self) -> float:
+        """Returns how long to wait until they are sent again; 0.0 if they were."""
+        records = [*self._statements]
+        delivery = self._deliver(records)
+        for record in records[: delivery.settled]:
+            with suppress(ValueError):  # newer ones took its place
+                self._statements.remove(record)
+        self._tell(delivery)
+        return self._failed(delivery.answer.wait) if delivery.settled < len(records) else 0.0
+
+    def _deliver(self, records: list[bytes]) -> Delivery:
+        assert self._client is not None
+        assert self._envelope is not None
+        return Delivery(self._client, self._envelope, records)
+
+    def _tell(self, delivery: Delivery) -> None:
+        if delivery.answer.kind != "accepted" or delivery.answer.rejected:
+            self._fault(ConnectionError(f"{self._endpoint.url}: {delivery.answer.why}"))
 
     def _failed(self, wanted: float) -> float:
         """How long to wait after a failure: longer each time, and as the receiver wants."""

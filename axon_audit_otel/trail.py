@@ -25,10 +25,12 @@ from .keeper import Clock, Keeper
 from .manifest import trail_id
 from .merkle import leaf_hash
 from .metrics import TrailMetrics
+from .otlp import Source, encode
 from .privacy import Privacy
 from .query import Query
 from .search import search
 from .ship import Shipper
+from .statement import emit_record, statement_of
 
 __all__ = ["Trail"]
 
@@ -85,7 +87,9 @@ class Trail:
             report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
             restored = WeakMethod(self._restored)
             works = lambda: (f := restored()) and f()  # noqa: E731
-            self._keeper = Keeper(settings, settings.name, self.metrics, report, works)
+            announce = WeakMethod(self._announce)
+            emit = lambda note: (f := announce()) and f(note)  # noqa: E731
+            self._keeper = Keeper(settings, settings.name, self.metrics, report, works, emit)
             self._head = self._keeper.open(self._buffer, self._lock)
             self.stream = self._keeper.stream
             self._tell_recoveries()
@@ -466,6 +470,18 @@ class Trail:
             self._shipper.after_fork()
 
     # --- shipping ----------------------------------------------------------------------------
+
+    def _announce(self, note: str) -> None:
+        """Send a checkpoint the way that events take.
+
+        Raises:
+            OSError: If there is none.
+        """
+        record = statement_of(note, Source(self.name, self.stream))
+        if self._shipper is not None:
+            self._shipper.add(encode(record))
+        else:
+            emit_record(record, self.provider)
 
     @property
     def archives(self) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .checkpoint import Checkpoint, VerifyingKey
 from .errors import InvalidEventError
 from .reading import open_regular
+from .statement import notes_in_otlp
 from .verdict import Findings
 
 __all__ = ["SUFFIXES", "Statement", "Witnesses", "notes_in"]
@@ -75,14 +76,16 @@ class Witnesses:
         self._statements: dict[tuple[object, ...], Statement] = {}
 
     def given(self, texts: Iterable[str]) -> None:
-        """Take what the caller kept elsewhere.
+        """Take what the caller kept elsewhere: notes, or lines of OTLP JSON that hold them.
 
         Raises:
             InvalidEventError: If there is no checkpoint in one of *texts*.
         """
         for text in texts:
             ended = text if text.endswith("\n") else f"{text}\n"
-            notes = list(notes_in(ended.splitlines(keepends=True)))
+            lines = ended.splitlines(keepends=True)
+            is_otlp = ended.lstrip().startswith("{")
+            notes = notes_in_otlp(lines) if is_otlp else list(notes_in(lines))
             for note in notes or [ended]:
                 self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import socket
 import ssl
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
@@ -89,6 +91,15 @@ def numbers_in(request: ExportLogsServiceRequest) -> list[int]:
 def attributes(record: Any) -> dict[str, Any]:
     """The attributes of a record by name."""
     return {p.key: getattr(p.value, p.value.WhichOneof("value")) for p in record.attributes}
+
+
+def write_json(records: list[Any], path: Path) -> None:
+    """Records as a collector's file exporter writes them."""
+    with path.open("w") as file:
+        for record in records:
+            content = MessageToDict(record, use_integers_for_enums=True)
+            logs = {"scopeLogs": [{"logRecords": [content]}]}
+            file.write(json.dumps({"resourceLogs": [logs]}) + "\n")
 
 
 def over_http(port: int = 0, tls: tuple[Path, Path] | None = None) -> Receiver:

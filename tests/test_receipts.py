@@ -13,15 +13,13 @@ from weakref import ref
 
 import pytest
 import receiver as receivers
-from conftest import archived, sealed_files, until
+from conftest import Make, archived, sealed_files, until
 from receiver import Receiver
 
 from axon_audit_otel import AuditLogger
 from axon_audit_otel.otlp_client import Endpoint
 from axon_audit_otel.receipts import SHIPPED, Receipts, acknowledged, confirmed
 from axon_audit_otel.replay import replay
-
-Make = Callable[..., AuditLogger]
 
 
 async def _log(audit: AuditLogger, count: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import signal
@@ -26,7 +25,6 @@ from conftest import Make, Run, sealed_files, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf.json_format import MessageToDict
 from opentelemetry import _logs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
@@ -706,18 +704,9 @@ def test_chaos(run_script: Run, tmp_path: Path) -> None:
     run_script(_LOGGING, tmp_path / "logs", url, 1)
     receiver.close()
     received += receiver.records
-    _write_json(received, tmp_path / "far.json")
+    receivers.write_json(received, tmp_path / "far.json")
     report = verify_arrival([tmp_path / "far.json"])
     assert report.ok, report.findings
     (stream,) = report.streams
     assert stream.last_sequence == newest(tmp_path / "logs", "default")
     assert stream.events + stream.duplicates == len(received)
-
-
-def _write_json(records: list[Any], path: Path) -> None:
-    """Records as a collector's file exporter writes them."""
-    with path.open("w") as file:
-        for record in records:
-            content = MessageToDict(record, use_integers_for_enums=True)
-            logs = {"scopeLogs": [{"logRecords": [content]}]}
-            file.write(json.dumps({"resourceLogs": [logs]}) + "\n")

@@ -29,7 +29,7 @@ MODULES = {
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
     " retention hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
-    "verifying": "verification writer scan chain ledger attest witness verdict proof",
+    "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
     " arrival sequence",
     "watching": "monitor rules detect recall",

@@ -326,7 +326,7 @@ async def test_a_trail_that_ends_before_all_is_sent(
     others = set(threading.enumerate())
     audit = make_audit(
         auto_export_path=tmp_path if archive else None,
-        ship_to=f"http://127.0.0.1:{receivers.free_port()}",
+        ship_to=f"http://127.0.0.1:{free_port()}",
     )
     await _log(audit, 3)
     await until(lambda: value("failures_total", stage="ship"))

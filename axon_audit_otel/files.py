@@ -57,6 +57,7 @@ JOURNAL = ".journal"
 ZST = ".zst"
 _BLOCK = 1 << 20
 _LAST_LINE = 4096  # more than the last line of a sealed file is long
+_WHOLE = 256 << 20  # bytes of a file that is not laid out in lines
 _numbers = itertools.count(1)
 
 
@@ -433,7 +434,10 @@ def _is_event(line: bytes) -> bool:
 def _read_whole(path: Path) -> Iterator[AuditEvent]:
     try:
         with open_events_file(path) as file:
-            content = msgspec.json.decode(file.read())
+            text = file.read(_WHOLE + 1)
+        if len(text) > _WHOLE:
+            raise InvalidEventError(f"more than {_WHOLE >> 20} MiB, and not one event a line")
+        content = msgspec.json.decode(text)
         events = content["events"] if isinstance(content, dict) else content
         if not isinstance(events, list):
             raise InvalidEventError("no audit events: not a list of them")

@@ -64,7 +64,7 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
 
     Raises:
         ArchiveError: If there is no such event, it is not sealed, or no checkpoint covers it.
-        InvalidEventError: If *checkpoint* is none.
+        InvalidEventError: If *event_id* or *checkpoint* is none.
     """
     path = Path(path)
     if not path.exists():

@@ -26,7 +26,7 @@ from .event import AuditEvent, age, decode
 from .files import HEAD, JOURNAL, files_of, last_line, open_events_file, read_events, sealed_in
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .query import Query
-from .reading import DECODE_ERRORS, open_regular
+from .reading import DECODE_ERRORS, LINE_LIMIT, open_regular
 from .sieve import Sieve
 
 __all__ = ["search", "search_by_writer"]
@@ -324,24 +324,25 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     Raises:
         InvalidEventError: If it is compressed, and has no last line.
     """
-    rest = block = b""
+    block = b""
+    rest: list[bytes] = []  # the beginning of a line that ends further on
     while data := file.read(_BLOCK):
         whole, newline, after = data.rpartition(b"\n")
         if newline:
-            block = rest + whole + newline
-            rest = after
+            block = b"".join((*rest, whole, newline))
+            rest = [after]
             yield block
         else:
-            rest += data
+            rest.append(data)
     last = block[block.rfind(b"\n", 0, -1) + 1 :]
-    if not file.seekable() and (rest or not last.startswith(b"],")):
+    if not file.seekable() and (any(rest) or not last.startswith(b"],")):
         raise InvalidEventError("its end is missing")
 
 
 def _blocks_from_the_end(file: BinaryIO) -> Iterator[bytes]:
     """The same, the last block first."""
     end = file.seek(0, os.SEEK_END)
-    rest: bytes | None = None  # the end of a line that begins further ahead
+    rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
     while end > len(HEAD):
         start = max(len(HEAD), end - _BLOCK)
         file.seek(start)
@@ -351,9 +352,15 @@ def _blocks_from_the_end(file: BinaryIO) -> Iterator[bytes]:
             whole = data.rfind(b"\n") + 1
             if not whole:
                 continue
-            data, rest = data[:whole], b""
-        data += rest
-        cut = data.find(b"\n") + 1 if start > len(HEAD) else 0
-        rest = data[:cut]
-        if cut < len(data):
-            yield data[cut:]
+            data, rest = data[:whole], []
+        cut = data.find(b"\n") + 1
+        if start == len(HEAD):
+            cut = 0
+        elif not cut:
+            if len(rest) * _BLOCK > LINE_LIMIT:
+                raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+            rest.append(data)
+            continue
+        if lines := data[cut:] + b"".join(reversed(rest)):
+            yield lines
+        rest = [data[:cut]]

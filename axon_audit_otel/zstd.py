@@ -9,6 +9,8 @@ import shutil
 from functools import cache
 from typing import Any, BinaryIO, cast
 
+from .reading import LineLimit
+
 __all__ = ["MAGIC", "available", "compress", "decompressed"]
 
 MAGIC = b"\x28\xb5\x2f\xfd"  # what every frame begins with (RFC 8878)
@@ -62,7 +64,8 @@ def decompressed(source: BinaryIO) -> BinaryIO:
     """What the frames in *source* hold; closes *source* with it.
 
     Raises:
-        OSError: If there is no module for it; while reading, if a frame is damaged.
+        OSError: If there is no module for it; while reading, if a frame is damaged or a line
+            longer than `reading.LINE_LIMIT`.
     """
     return cast(BinaryIO, io.BufferedReader(_Reader(source), _BLOCK))
 
@@ -73,6 +76,7 @@ class _Reader(io.RawIOBase):
     def __init__(self, source: BinaryIO) -> None:
         zstd = _zstd()
         self._source = source
+        self._limit = LineLimit()
         if hasattr(zstd, "ZstdFile"):
             self._stream = zstd.ZstdFile(source, "rb")
             self._faults: tuple[type[BaseException], ...] = (zstd.ZstdError, EOFError)
@@ -86,7 +90,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            return cast(int, self._stream.readinto(buffer))
+            return self._limit.pass_on(buffer, self._stream.readinto(buffer))
         except self._faults as exc:
             raise OSError(5, f"damaged compression: {exc}") from exc
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Cli, Make
 
-from axon_audit_otel import ArchiveError, AuditLogger, verify
+from axon_audit_otel import ArchiveError, AuditLogger, verify, zstd
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
 
@@ -154,3 +154,63 @@ def test_path_that_cannot_be_one(cli: Cli, tmp_path: Path) -> None:
         told = {"out": tmp_path / "out", "id": f"evt_{0:032x}"}
         said = cli(*(word.format("x" * 5000, **told) for word in words), code=1)
         assert said.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def _compressed(path: Path) -> Path:
+    if not zstd.available():
+        pytest.skip("no module for Zstandard")
+    target = path.with_name("audit_2025_01_01_000000.json.zst")
+    with path.open("rb") as source, target.open("wb") as file:
+        zstd.compress(source, file)
+    path.unlink()
+    return target
+
+
+class TestLineWithoutEnd:
+    """What says that it is one line, and is larger than memory: a few bytes on the disk."""
+
+    SAID = "it has a line of more than 64 MiB"
+
+    def _sparse(self, path: Path, head: bytes = b"", end: bytes = b"", size: int = 1 << 30) -> Path:
+        path.write_bytes(head)
+        os.truncate(path, size)
+        with path.open("ab") as file:
+            file.write(end)
+        return path
+
+    @pytest.mark.parametrize("head", [b"", _HEAD], ids=["none of ours", "ours"])
+    def test_plain(self, cli: Cli, archive: Path, tmp_path: Path, head: bytes) -> None:
+        """It is not read to its end."""
+        copy = tmp_path / "archive"
+        shutil.copytree(archive, copy)
+        path = self._sparse(copy / "audit_2025_01_01_000000.json", head)
+        assert self.SAID in cli("verify", path, code=1).stderr
+        if not head:
+            assert self.SAID in cli("query", path, code=1).stderr
+
+    def test_compressed(self, cli: Cli, tmp_path: Path) -> None:
+        """Likewise."""
+        path = _compressed(self._sparse(tmp_path / "bomb", size=100 << 20))
+        for command in ("query", "stats", "tail", "verify"):
+            assert self.SAID in cli(command, path, code=1).stderr
+
+    @pytest.mark.parametrize("file", ["default.journal", "default.manifest", "default.checkpoints"])
+    def test_where_we_write(self, archive: Path, tmp_path: Path, file: str) -> None:
+        """`verify` names the file; the others are verified."""
+        copy = tmp_path / "archive"
+        shutil.copytree(archive, copy)
+        self._sparse(copy / file, (archive / file).read_bytes())
+        report = verify(copy)
+        assert any(f.file == file and self.SAID in f.explanation for f in report.findings)
+
+    def test_read_from_its_end(self, cli: Cli, tmp_path: Path) -> None:
+        """The newest first: the line is met from behind."""
+        path = self._sparse(tmp_path / "audit_2025_01_01_000000.json", _HEAD, b"\n],\n")
+        assert self.SAID in cli("query", path, code=1).stderr
+
+
+def test_large_file_that_is_not_in_lines(cli: Cli, tmp_path: Path) -> None:
+    """Nothing of more than 256 MiB is read whole."""
+    path = tmp_path / "bomb"
+    path.write_bytes(b"[" + (b" " * 1023 + b"\n") * (300 << 10))
+    assert "more than 256 MiB" in cli("query", _compressed(path), code=1).stderr

@@ -208,7 +208,11 @@ class Shipper:
             with suppress(ValueError):  # newer ones took its place
                 self._statements.remove(record)
         self._tell(delivery)
-        return self._failed(delivery.answer.wait) if delivery.settled < len(records) else 0.0
+        if delivery.settled < len(records):
+            return self._failed(delivery.answer.wait)
+        self._delay = 0.0
+        _unresponsive.discard(self._endpoint.url)
+        return 0.0
 
     def _deliver(self, records: list[bytes]) -> Delivery:
         assert self._client is not None

@@ -16,6 +16,8 @@ from receiver import Receiver
 
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, new_key
 
+AT_SEALS = {"checkpoint_interval": 1e9}  # and at no other time
+
 
 @pytest.fixture(name="key", scope="module")
 def _key() -> SigningKey:
@@ -43,7 +45,7 @@ async def test_log_records(
 ) -> None:
     """With "otlp" they are log records of the logger provider, and in no file of that name."""
     monkeypatch.chdir(tmp_path)
-    audit = make_audit(2, tmp_path / "logs", signing_key=key, checkpoint_to="otlp")
+    audit = make_audit(2, tmp_path / "logs", signing_key=key, checkpoint_to="otlp", **AT_SEALS)
     for _ in range(3):
         await audit.log_event("STORE")
     audit.close()
@@ -68,7 +70,13 @@ async def test_shipped(
     answers = [503]
     http.answer = lambda request: answers.pop() if answers else None
     audit = make_audit(
-        2, archive, signing_key=key, checkpoint_to="otlp", ship_to=http.url, name="default"
+        2,
+        archive,
+        signing_key=key,
+        checkpoint_to="otlp",
+        **AT_SEALS,
+        ship_to=http.url,
+        name="default",
     )
     for _ in range(4):
         await audit.log_event("STORE")
@@ -91,11 +99,35 @@ async def test_shipped(
     assert "no checkpoint" in cli("verify", archive, *given, code=1).stderr
 
 
+async def test_close_waits_for_them(
+    make_audit: Make, tmp_path: Path, key: SigningKey, http: Receiver
+) -> None:
+    """It waits for what is new, also where an outage that is over met only a checkpoint."""
+    audit = make_audit(
+        10, tmp_path, signing_key=key, checkpoint_to="otlp", **AT_SEALS, ship_to=http.url
+    )
+    await audit.log_event("STORE")
+    await until(lambda: http.records)
+    answers = [503]
+    http.answer = lambda request: answers.pop() if answers else None
+    audit.close()
+    await until(lambda: not answers and _events_of_newest(http) == 1)
+    await audit.log_event("STORE")
+    audit.close()
+    assert _events_of_newest(http) == 2
+    assert len(http.records) - len(_notes(http)) == 2
+
+
+def _events_of_newest(http: Receiver) -> int:
+    """Of how many events the newest checkpoint speaks."""
+    return max((Checkpoint.parse(note).events for note in _notes(http)), default=0)
+
+
 async def test_nowhere_to_send_them(
     make_audit: Make, tmp_path: Path, logger_provider: LoggerProvider
 ) -> None:
     """Without a provider that is a failure, which is counted; they follow when there is one."""
-    audit = make_audit(1, tmp_path, checkpoint_to="otlp", logger_provider=None)
+    audit = make_audit(1, tmp_path, checkpoint_to="otlp", **AT_SEALS, logger_provider=None)
     await audit.log_event("STORE")
     audit.close()
     assert audit.get_statistics()["failures"]["checkpoint"] >= 1
@@ -129,6 +161,7 @@ async def test_through_a_collector(
         archive,
         signing_key=key,
         checkpoint_to="otlp",
+        **AT_SEALS,
         ship_to=there.http if ships else None,
         logger_provider=None if ships else provider,
     )

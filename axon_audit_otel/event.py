@@ -7,12 +7,15 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from itertools import accumulate
 from typing import Annotated, Any
 
 import msgspec
@@ -196,6 +199,9 @@ def draft(
     now = min(max(time_ns, _FIRST * 1000), _LAST * 1000) if time_ns else time.time_ns()
     time_us = now // 1000
     ids = [] if entry_ids is None else entry_ids
+    count = len(ids)
+    if count > _FEW_IDS:
+        ids, metadata = _bounded(ids, metadata or {})
     event = Draft(
         event_id=event_id or new_event_id(now),
         timestamp=format_time(time_us),
@@ -223,10 +229,27 @@ def draft(
     if span_id is not None:
         event["span_id"] = span_id
     event.encoded = None
-    event.entries = len(ids) if entries is None else entries
+    event.entries = count if entries is None else entries
     event.time_us = time_us
     event.trail = trail
     return event
+
+
+# The SDK itself handles at most so many entries in one query.
+_MAX_IDS = 100_000
+# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`reading.LINE_LIMIT`).
+_MAX_ID_CHARACTERS = 8 << 20
+_FEW_IDS = 16_000  # of at most 512 characters: they fit
+
+
+def _bounded(ids: list[str], metadata: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """As many ids as an event can carry; of all of them their number and digest."""
+    sizes = list(accumulate(map(len, ids[:_MAX_IDS])))
+    most = bisect_right(sizes, _MAX_ID_CHARACTERS)
+    if most == len(ids):
+        return ids, metadata
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    return ids[:most], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
 
 
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.

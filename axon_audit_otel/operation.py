@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,9 +25,6 @@ from .privacy import identifier, identifiers
 if TYPE_CHECKING:
     from .logger import AuditLogger
     from .pseudonym import Pseudonyms
-
-#: The SDK itself handles at most so many entries in one query.
-MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
 
@@ -370,15 +366,12 @@ class Operation:
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
-        entry_ids = identifiers(known)
-        if len(entry_ids) > MAX_ENTRY_IDS:
-            entry_ids = self._bounded(entry_ids)
         return _event.draft(
             self.kind.name,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
-            entry_ids=entry_ids,
+            entry_ids=identifiers(known),
             metadata=self.trail.privacy.metadata(self.metadata, own=True),
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
@@ -400,12 +393,6 @@ class Operation:
             draft["metadata"] = {"dropped": "[details that could not be recorded]"}
             for name in ("subject_id", "error_message"):
                 draft.pop(name, None)
-
-    def _bounded(self, ids: list[str]) -> list[str]:
-        """As many ids as an event may carry; of all of them their number and digest."""
-        digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-        self.metadata.update(entry_ids_total=len(ids), entry_ids_sha256=digest)
-        return ids[:MAX_ENTRY_IDS]
 
     def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or draft["status"] == "FAILURE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import fractions
+import hashlib
 import json
 import math
 import pathlib
@@ -11,6 +12,7 @@ from collections import OrderedDict, UserDict, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, IntEnum, auto
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -33,6 +35,7 @@ from axon_audit_otel import (
     AxonInstrumentor,
     InvalidEventError,
     audit_context,
+    verify,
 )
 
 
@@ -424,6 +427,24 @@ class TestSize:
         assert event.user_id.startswith("uuuu")
         assert audit.query_events(user_id=long, session_id=long, entry_ids=[long]) == [event]
         readable(audit)
+
+    @pytest.mark.parametrize(("count", "text"), [(120_000, "e"), (20_000, "\0" * 511)])
+    async def test_of_many_ids(
+        self, make_audit: Make, tmp_path: Path, count: int, text: str
+    ) -> None:
+        """No event is longer than what readers take for a line; of all ids it has number and
+        digest."""
+        ids = [f"{text}{number}" for number in range(count)]
+        with make_audit(auto_export_path=tmp_path) as audit:
+            event = await audit.log_event("IMPORT", entry_ids=ids)
+        assert 10_000 < len(event.entry_ids) < count
+        digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+        assert event.metadata["entry_ids_total"] == count
+        assert text != "e" or event.metadata["entry_ids_sha256"] == digest
+        assert len(event.to_json()) < 64 << 20
+        assert verify(tmp_path).ok
+        (found,) = make_audit(auto_export_path=tmp_path).query_events(archived=True)
+        assert found == event
 
     async def test_of_a_message(self, audit: AuditLogger) -> None:
         """A 10 MB message is cut."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -188,14 +187,12 @@ async def test_no_descriptors_left(make_audit: Make, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     audit = make_audit(auto_export_path=tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # whatever is closed meanwhile
     try:
         await audit.log_event("STORE")
         assert audit.event_count == 1
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        os.close(held[0])
     audit.close()
     assert [event.sequence for event in archived(tmp_path)] == [1]
     assert audit.get_statistics()["failures"]["journal"] == 1

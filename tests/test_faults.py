@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
@@ -72,11 +71,11 @@ def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
 def no_descriptors(directory: Path) -> Iterator[None]:
     """No file can be opened."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held = os.open(os.devnull, os.O_RDONLY)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    os.close(held)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # whatever is closed meanwhile
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 FAULTS = [

@@ -201,7 +201,7 @@ def draft(
     ids = [] if entry_ids is None else entry_ids
     count = len(ids)
     if count > _FEW_IDS:
-        ids, metadata = _bounded(ids, metadata or {})
+        ids, metadata = bounded(ids, metadata or {})
     event = Draft(
         event_id=event_id or new_event_id(now),
         timestamp=format_time(time_us),
@@ -235,21 +235,21 @@ def draft(
     return event
 
 
-# The SDK itself handles at most so many entries in one query.
-_MAX_IDS = 100_000
 # Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`reading.LINE_LIMIT`).
 _MAX_ID_CHARACTERS = 8 << 20
 _FEW_IDS = 16_000  # of at most 512 characters: they fit
 
 
-def _bounded(ids: list[str], metadata: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """As many ids as an event can carry; of all of them their number and digest."""
-    sizes = list(accumulate(map(len, ids[:_MAX_IDS])))
-    most = bisect_right(sizes, _MAX_ID_CHARACTERS)
-    if most == len(ids):
+def bounded(
+    ids: list[str], metadata: dict[str, Any], most: int | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
+    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
+    fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
+    if fit == len(ids):
         return ids, metadata
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-    return ids[:most], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
+    return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
 
 
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .logger import AuditLogger
     from .pseudonym import Pseudonyms
 
+#: The SDK itself handles at most so many entries in one query.
+MAX_ENTRY_IDS = 100_000
+
 Arguments = dict[str, Any]
 
 
@@ -366,13 +369,17 @@ class Operation:
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
+        metadata = self.trail.privacy.metadata(self.metadata, own=True)
+        entry_ids = identifiers(known)
+        if len(entry_ids) > MAX_ENTRY_IDS:
+            entry_ids, metadata = _event.bounded(entry_ids, metadata, MAX_ENTRY_IDS)
         return _event.draft(
             self.kind.name,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
-            entry_ids=identifiers(known),
-            metadata=self.trail.privacy.metadata(self.metadata, own=True),
+            entry_ids=entry_ids,
+            metadata=metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
             entries=handled if self.entries is None else self.entries,

@@ -91,7 +91,7 @@ class Attestation:
                 altered.append(statement)
             time = self._time_of(statement)
             if time is not None and root == checkpoint.root:
-                if statement.proves and checkpoint.events:
+                if statement.proves and checkpoint.events and not self._is_lost(checkpoint.events):
                     report.proved_until = checkpoint.events
                     report.proved_until_time = moment(time)
                     report.proved_at = moment(checkpoint.time)
@@ -136,5 +136,8 @@ class Attestation:
             if record.first_sequence <= number <= record.last_sequence:
                 as_sealed = number < record.last_sequence or record.head == head
                 return "" if seal.deletion is not None and as_sealed else None
-        in_gap = any(gap.first <= number <= gap.last for gap in self._witnessed.gaps)
-        return "" if in_gap else None
+        return "" if self._is_lost(number) else None
+
+    def _is_lost(self, number: int) -> bool:
+        """Whether a gap tells of that event."""
+        return any(gap.first <= number <= gap.last for gap in self._witnessed.gaps)

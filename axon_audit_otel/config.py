@@ -93,7 +93,7 @@ def _path(value: Any) -> Path | None:
     if isinstance(value, (str, os.PathLike)):
         if not str(value):
             return None
-        with suppress(RuntimeError):  # no such user
+        with suppress(RuntimeError, OSError):  # no such user; no working directory
             path = Path(value).expanduser()
             if "\0" not in str(path):
                 return path.absolute()  # wherever the program goes from here

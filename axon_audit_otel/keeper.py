@@ -247,14 +247,17 @@ class Keeper:
         except (OSError, msgspec.DecodeError) as exc:
             self.failed("journal", OSError(errno.EIO, str(exc)), buffer)
 
+    def resume(self, buffer: Buffer) -> None:
+        """Write what no file has, and do not wait after a failure. Never raises."""
+        self._retry_at = 0.0
+        self.catch_up(buffer)
+
     def seal(self, buffer: Buffer) -> Path | None:
         """Seal what the journal holds; returns the file, None if it held nothing.
 
         Raises:
             OSError: If that failed; the journal goes on.
         """
-        self._retry_at = 0.0
-        self.catch_up(buffer)
         self.measure(buffer)
         if self.archive is None:
             return None
@@ -386,6 +389,8 @@ class Keeper:
         archive, settings = self.archive, self._settings
         if archive is None or not (settings.signing_key or settings.checkpoint_to):
             return None
+        if not archive.newest[0]:
+            return None  # of nothing it would be true of any trail
         try:
             note = self._note(archive)
             archive.keep_checkpoint(note)

@@ -93,7 +93,8 @@ class DeleteRecord(
         reason: The rule that deleted it.
         deleted_at: When.
         signature: Of `text`, as the last line of a C2SP signed note; None without a key.
-        previous: Hash of the manifest's line before, hex.
+        previous: Hash of the manifest's line before, hex: signed too, since the same line in
+            another manifest is no deletion.
     """
 
     file: str
@@ -106,9 +107,8 @@ class DeleteRecord(
     @property
     def text(self) -> str:
         """What is signed: else whoever can write here could delete in the name of retention."""
-        return (
-            f"axon-audit deletion\n{self.file}\n{self.sha256}\n{self.reason}\n{self.deleted_at}\n"
-        )
+        facts = self.file, self.sha256, self.reason, self.deleted_at, self.previous
+        return "\n".join(["axon-audit deletion", *map(str, facts), ""])
 
 
 Record = TrailRecord | SealRecord | DeleteRecord

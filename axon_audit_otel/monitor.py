@@ -227,7 +227,9 @@ class SecurityMonitor:
         self, audit: AuditLogger, alert: Alert, state: str, cause: Draft | None = None
     ) -> None:
         with self._lock:
-            self._recorded.pop(alert.key, None)
+            known = self._recorded.pop(alert.key, None)
+            if state == "ongoing" and known is None:
+                return  # it has ended meanwhile
             if alert.resolved_at is None:
                 self._recorded[alert.key] = time_ns() // 1000
         try:

@@ -116,7 +116,11 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]
     ),
     ("ip", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"), _ipv4),
     # (x[::1] is a slice, and [::1] an address)
-    ("ip", re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f:]{6,39}(?<!:)|(?<!\w\[)::1)(?![\w:])"), _ipv6),
+    (
+        "ip",
+        re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f:]{6,39}(?<!:)|(?<![\w)\]]\[)::1)(?![\w:])"),
+        _ipv6,
+    ),
     (
         "phone",
         re.compile(

@@ -22,7 +22,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FLAGS |= getattr(os, "O_NONBLOCK", 0)
 
 
-#: Bytes of a line. No event is nearly as long, and who reads lines holds one in memory.
+#: Bytes of a line. No event is as long, and who reads lines holds one in memory.
 LINE_LIMIT = 64 << 20
 
 _BUFFER = 1 << 16

@@ -145,7 +145,7 @@ class Upkeep:
                 with lock if file.writer == archive.writer else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    manifest.add(self._deletion(file.record, reason), sync=True)
+                    manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
                 deleted = self._unfinished = True
                 _remove(archive.directory, file.record.file)
                 self._unfinished = False
@@ -175,9 +175,15 @@ class Upkeep:
                 return
             excess -= file.size
 
-    def _deletion(self, record: SealRecord, reason: str) -> DeleteRecord:
+    def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
         now, key = format_time(time.time_ns() // 1000), self._settings.signing_key
-        said = DeleteRecord(file=record.file, sha256=record.sha256, reason=reason, deleted_at=now)
+        said = DeleteRecord(
+            file=record.file,
+            sha256=record.sha256,
+            reason=reason,
+            deleted_at=now,
+            previous=previous,
+        )
         if key is not None:
             said.signature = key.signature(said.text)
         return said

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakMethod, finalize, ref
 
+from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
 
 from . import event as _event
@@ -100,7 +101,7 @@ class Trail:
         self.ships = self._shipper is not None  # to a collector, from here
         self.metrics.buffer_capacity.set(settings.max_events)
         self.metrics.buffer_events.set(0)
-        if self._keeper is not None and self._keeper.needs_clock:
+        if self._clock is None and self._keeper is not None and self._keeper.needs_clock:
             self._start_clock()
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
@@ -241,6 +242,10 @@ class Trail:
             self._own("FAILURE", record="gap", first=first, last=last, events=events, reason=why)
             del keeper.lost[0]
 
+    def _resume(self, keeper: Keeper) -> None:
+        keeper.resume(self._buffer)
+        self._tell_losses(keeper)
+
     def _tell_recoveries(self) -> None:
         assert self._keeper is not None
         with self._lock:
@@ -281,6 +286,7 @@ class Trail:
         if self._keeper is None:
             return None
         with self._change():
+            self._resume(self._keeper)
             sealed = self._keeper.seal(self._buffer)
         self._keeper.tidy()
         return sealed
@@ -293,6 +299,7 @@ class Trail:
         if keeper is not None:
             try:
                 with self._change():
+                    self._resume(keeper)
                     keeper.end(self._buffer)
                 keeper.tidy()
                 keeper.send()
@@ -312,6 +319,7 @@ class Trail:
             with self._change():
                 if keeper.archive is not None:
                     keeper.catch_up(self._buffer)
+                    self._tell_losses(keeper)
                     keeper.measure(self._buffer)
                     if keeper.checkpoint_due():
                         keeper.make_checkpoint()
@@ -481,7 +489,8 @@ class Trail:
         if self._shipper is not None:
             self._shipper.add(encode(record))
         else:
-            emit_record(record, self.provider)
+            ours = hasattr(self.provider, "add_log_record_processor")
+            emit_record(record, self.provider if ours else get_logger_provider())
 
     @property
     def archives(self) -> bool:

@@ -219,11 +219,11 @@ class _Verification:
         )
         report = check.run(self._journals.get(writer))
         report.unfinished_seal = unfinished
-        if self._keys and ledger.seals and not any(s.proves for s in statements):
+        if self._keys and ledger.seals and not _any_proves(statements, report):
             self._add_checkpoints(writer)  # the first is made after the first seal
             late = self._witnesses.about(writer, ledger.id)
             known += late
-            if not any(statement.proves for statement in late):
+            if not _any_proves(late, report):
                 names = " or ".join(key.name for key in self._keys)
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(ledger.name, None, "wrong_key", words)
@@ -246,3 +246,12 @@ class _Verification:
             else:
                 words = f"{of}, of which there is nothing here"
                 self._findings.add(f"{statement.writer}{MANIFEST}", None, "removed", words)
+
+
+def _any_proves(statements: Iterable[Statement], report: WriterReport) -> bool:
+    """Whether one of them is of a key, and names an event that is not merely said to be lost."""
+    lost = [(gap.first, gap.last) for gap in report.gaps]
+    named = [s.checkpoint.events for s in statements if s.proves]
+    return any(
+        number and not any(first <= number <= last for first, last in lost) for number in named
+    )

@@ -162,13 +162,14 @@ class WriterCheck:
         self._skip(seal)
 
     def _is_forged(self, seal: Seal) -> bool:
-        """Whether a signed checkpoint knew the file, and its deletion nobody signed."""
+        """Whether a signed checkpoint knew its events, and their deletion nobody signed."""
         assert seal.deletion is not None
         deletion, number = seal.deletion
         if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
             return False
-        known = (s.checkpoint.size for s in self._statements if s.proves)
-        return any(seal.line.number <= size < number for size in known)
+        first = seal.record.first_sequence
+        known = [s.checkpoint for s in self._statements if s.proves]
+        return any(said.events >= first and said.size < number for said in known)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)

@@ -521,6 +521,21 @@ class TestFaults:
         (writer,) = verify(tmp_path / "logs").writers
         assert [end.told_by for end in writer.unclean_ends] == [6]
 
+    async def test_losses_are_told_at_the_end(self, make_audit: Make, tmp_path: Path) -> None:
+        """What memory could not hold during a fault is on record also if nothing follows it."""
+        directory = tmp_path / "logs"
+        audit = make_audit(10, directory)
+        await log(audit, 5)
+        shutil.rmtree(directory)
+        directory.write_text("in the way")
+        await log(audit, 30)
+        directory.unlink()
+        audit.close()
+        report = verify(directory)
+        assert report.ok
+        (gap,) = report.writers[0].gaps
+        assert (gap.first, gap.last, gap.told_by) == (1, 25, 36)
+
     async def test_change_of_the_working_directory(
         self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

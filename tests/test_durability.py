@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -252,13 +253,22 @@ class TestCheckpoints:
         assert first.time < second.time
 
     async def test_before_anything_happens(self, make_audit: Make, tmp_path: Path) -> None:
-        """So they are where nothing was recorded yet."""
+        """So they are by a program that recorded nothing yet."""
+        with make_audit(auto_export_path=tmp_path, name="before") as before:
+            event = await before.log_event("STORE")
+        del before
+        gc.collect()
         loop, made = asyncio.get_running_loop(), asyncio.Event()
-        audit = make_audit(
-            auto_export_path=tmp_path, checkpoint_to=lambda _: loop.call_soon_threadsafe(made.set)
-        )
+        notes: list[str] = []
+
+        def sink(note: str) -> None:
+            notes.append(note)
+            loop.call_soon_threadsafe(made.set)
+
+        audit = make_audit(auto_export_path=tmp_path, name="before", checkpoint_to=sink)
         await asyncio.wait_for(made.wait(), 60)
         assert audit.total_events_logged == 0
+        assert Checkpoint.parse(notes[0]).head == event.hash
 
     async def test_sink_that_fails(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A second place that fails costs nothing, and gets every checkpoint later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from axon_audit_otel import (
     VerifyReport,
     verify,
 )
-from axon_audit_otel.checkpoint import new_key
+from axon_audit_otel.checkpoint import Checkpoint, new_key
 from axon_audit_otel.event import draft
 
 KEY = new_key("auditor")
@@ -106,6 +107,21 @@ async def test_signatures_stripped_and_content_forged(make_audit: Make, tmp_path
     for path in _paths(tmp_path, "*.checkpoint*"):
         path.unlink()
     assert _kinds(verify(tmp_path, [PUBLIC])) == {"wrong_key"}
+
+
+async def test_checkpoint_of_nothing(make_audit: Make, tmp_path: Path) -> None:
+    """What is signed before the first event would be true of any trail: none is made, and one
+    proves nothing."""
+    audit = make_audit(auto_export_path=tmp_path / "new", signing_key=KEY)
+    audit.trail.tick()
+    assert _paths(tmp_path / "new", "*.checkpoint") == []
+    forged = make_audit(5, tmp_path / "forged", name="forged")
+    await _log(forged, 5)
+    now = "2026-01-01T00:00:00.000000Z"
+    root = hashlib.sha256(b"").digest()
+    nothing = Checkpoint("axon-audit/forged/new", 0, root, 0, "", now).text()
+    (tmp_path / "forged" / "forged.checkpoint").write_text(KEY.sign(nothing))
+    assert _kinds(verify(tmp_path / "forged", [PUBLIC])) == {"wrong_key"}
 
 
 async def test_gap_told_in_advance(make_audit: Make, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoint import Checkpoint, VerifyingKey
+from .checkpoint import Checkpoint, VerifyingKey, is_checkpoint
 from .errors import InvalidEventError
 from .reading import open_regular
 from .statement import notes_in_otlp
@@ -87,7 +87,7 @@ class Witnesses:
             is_otlp = ended.lstrip().startswith("{")
             notes = notes_in_otlp(lines) if is_otlp else list(notes_in(lines))
             if is_otlp:  # anybody can send a record of that name
-                notes = [note for note in notes if _is_checkpoint(note)]
+                notes = [note for note in notes if is_checkpoint(note)]
             for note in notes or [ended]:
                 self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
 
@@ -151,11 +151,3 @@ class Witnesses:
     def sizes(self) -> set[int]:
         """Of the manifests that they speak of."""
         return {statement.checkpoint.size for statement in self._statements.values()}
-
-
-def _is_checkpoint(note: str) -> bool:
-    try:
-        Checkpoint.parse(note)
-    except InvalidEventError:
-        return False
-    return True

@@ -16,7 +16,7 @@ from axon import MemorySystem
 from axon.core.config import MemoryConfig
 from conftest import ListingAdapter, Make, archived
 
-from axon_audit_otel import AuditUnavailableError
+from axon_audit_otel import AuditUnavailableError, verify
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
 
 
@@ -269,6 +269,26 @@ class TestCheckpoints:
         await asyncio.wait_for(made.wait(), 60)
         assert audit.total_events_logged == 0
         assert Checkpoint.parse(notes[0]).head == event.hash
+
+    async def test_torn_by_a_kill(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
+        """What a kill left of a checkpoint, here and elsewhere, spoils no other."""
+        sink, kept = tmp_path / "notes", tmp_path / "logs" / "default.checkpoints"
+        options = {"signing_key": key, "checkpoint_to": sink}
+        with make_audit(auto_export_path=tmp_path / "logs", **options) as audit:
+            await audit.log_event("STORE")
+            audit.seal()
+            await audit.log_event("STORE")
+        whole = kept.read_bytes()
+        last = whole.rindex(b"axon-audit/")
+        for size in range(last + 1, len(whole), 5):
+            if whole[size - 1] == ord("\n"):
+                continue
+            kept.write_bytes(whole[:size])
+            sink.write_bytes(whole[:size])
+            await audit.log_event("STORE")
+            audit.close()
+            report = verify(tmp_path / "logs", [str(key.verifying)], [sink.read_text()])
+            assert report.findings == [], whole[last:size]
 
     async def test_sink_that_fails(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A second place that fails costs nothing, and gets every checkpoint later."""

@@ -29,7 +29,7 @@ from .files import (
     CLOEXEC,
     HEAD,
     JOURNAL,
-    append_note,
+    append,
     is_there,
     listed,
     publish,
@@ -223,7 +223,7 @@ class Archive:
             OSError: If that failed.
         """
         write_file([note.encode()], self._named(".checkpoint"))
-        append_note(self._named(".checkpoints"), note)
+        append(self._named(".checkpoints"), note.encode())
 
     def renew(self) -> None:
         """Write journal and intents to new files: those of before could not be synced.

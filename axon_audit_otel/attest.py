@@ -9,7 +9,7 @@ import msgspec
 
 from .ledger import Ledger, Seal
 from .scan import Witnessed
-from .verdict import Deletion, Findings, Kind, WriterReport, numbers
+from .verdict import Deletion, Findings, Kind, WriterReport, in_gap, numbers
 from .witness import Statement
 
 __all__ = ["Attestation", "deletions", "moment"]
@@ -80,7 +80,7 @@ class Attestation:
         Of checkpoints that all tell of the same damage, one is named: where something was
         cut off the newest of them, where something was rewritten the oldest.
         """
-        manifest = self._ledger.name
+        manifest, gaps = self._ledger.name, self._witnessed.gaps
         altered, rewritten, shorter, beyond = [], [], [], []
         for statement in statements:  # by the number of their newest event
             checkpoint = statement.checkpoint
@@ -91,7 +91,7 @@ class Attestation:
                 altered.append(statement)
             time = self._time_of(statement)
             if time is not None and root == checkpoint.root:
-                if statement.proves and checkpoint.events and not self._is_lost(checkpoint.events):
+                if statement.proves and checkpoint.events and not in_gap(gaps, checkpoint.events):
                     report.proved_until = checkpoint.events
                     report.proved_until_time = moment(time)
                     report.proved_at = moment(checkpoint.time)
@@ -136,8 +136,4 @@ class Attestation:
             if record.first_sequence <= number <= record.last_sequence:
                 as_sealed = number < record.last_sequence or record.head == head
                 return "" if seal.deletion is not None and as_sealed else None
-        return "" if self._is_lost(number) else None
-
-    def _is_lost(self, number: int) -> bool:
-        """Whether a gap tells of that event."""
-        return any(gap.first <= number <= gap.last for gap in self._witnessed.gaps)
+        return "" if in_gap(self._witnessed.gaps, number) else None

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from .errors import AuditConfigError, InvalidEventError
 
-__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "is_checkpoint", "new_key", "signed_by"]
+__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "new_key", "signed_by"]
 
 _ED25519 = b"\x01"
 
@@ -200,15 +200,6 @@ _TEXT = re.compile(
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
-
-
-def is_checkpoint(note: str) -> bool:
-    """Whether it can be read as one."""
-    try:
-        Checkpoint.parse(note)
-    except InvalidEventError:
-        return False
-    return True
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:

@@ -28,7 +28,6 @@ from typing import Any, BinaryIO
 import msgspec
 
 from . import zstd
-from .checkpoint import is_checkpoint
 from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, decode, format_time, of_fields
 from .reading import DECODE_ERRORS, open_regular
@@ -226,34 +225,6 @@ def append(path: Path, data: bytes, sync: bool = False) -> None:
             raise
     finally:
         os.close(file)
-
-
-def append_note(path: Path, note: str) -> None:
-    """Append a checkpoint to others. What a kill left of the newest goes: else this one would
-    not begin a line, or that one be taken for damage.
-
-    Raises:
-        OSError: If that failed.
-    """
-    with contextlib.suppress(OSError):  # none yet, or no regular file
-        end = _whole_notes(path, "\u2014" in note)
-        if end is not None:
-            os.truncate(path, end)
-    append(path, note.encode())
-
-
-def _whole_notes(path: Path, signed: bool) -> int | None:
-    """How much of a file is whole notes, if not all of it."""
-    with open_regular(path) as file:
-        start = max(0, file.seek(0, os.SEEK_END) - 4096)
-        file.seek(start)
-        data = file.read()
-    end = data.rfind(b"\n") + 1
-    at = (b"\n" + data[:end]).rfind(b"\naxon-audit/")
-    if end == len(data) or at < 0:
-        return None  # nothing is torn in the middle of a line, or it is not ours
-    last = data[at:end].decode("utf-8", "replace")
-    return start + (end if is_checkpoint(last) and ("\u2014" in last) >= signed else at)
 
 
 def renewed(path: Path, file: int) -> int:

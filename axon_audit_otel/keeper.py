@@ -19,7 +19,7 @@ from .checkpoint import Checkpoint
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
-from .files import append_note
+from .files import append
 from .journal import JournalRemovedError
 from .manifest import MANIFEST
 from .metrics import TrailMetrics
@@ -434,7 +434,7 @@ class Keeper:
                     if callable(to):
                         to(note)
                     else:
-                        append_note(to, note)
+                        append(to, note.encode())
                 except Exception as exc:
                     self._outbox.insert(0, note)  # tried again
                     self._fault("checkpoint", exc)

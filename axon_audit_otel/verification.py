@@ -21,7 +21,7 @@ from .manifest import MANIFEST
 from .reading import open_regular
 from .scan import closing_of
 from .segments import Listing, segments_of
-from .verdict import Findings, VerifyReport, WriterReport
+from .verdict import Findings, VerifyReport, WriterReport, in_gap
 from .witness import SUFFIXES, Statement, Witnesses
 from .writer import WriterCheck
 
@@ -250,8 +250,5 @@ class _Verification:
 
 def _any_proves(statements: Iterable[Statement], report: WriterReport) -> bool:
     """Whether one of them is of a key, and names an event that is not merely said to be lost."""
-    lost = [(gap.first, gap.last) for gap in report.gaps]
     named = [s.checkpoint.events for s in statements if s.proves]
-    return any(
-        number and not any(first <= number <= last for first, last in lost) for number in named
-    )
+    return any(number and not in_gap(report.gaps, number) for number in named)

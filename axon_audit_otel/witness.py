@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoint import Checkpoint, VerifyingKey, is_checkpoint
+from .checkpoint import Checkpoint, VerifyingKey
 from .errors import InvalidEventError
 from .reading import open_regular
 from .statement import notes_in_otlp
@@ -17,6 +18,8 @@ __all__ = ["SUFFIXES", "Statement", "Witnesses", "notes_in"]
 
 SUFFIXES = (".checkpoint", ".checkpoints")
 _START = "axon-audit/"
+# Its first line, not at the beginning of one; a writer or a key may have that word in its name.
+_after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
 
 
 class Statement(NamedTuple):
@@ -50,10 +53,13 @@ class Statement(NamedTuple):
 
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
-    """The notes in a text; one that was cut off in the middle of a line is passed over."""
+    """The notes in a text; one that a kill cut off in the middle of a line is passed over, the
+    next then begins in the midst of that line."""
     note: list[str] = []
     for line in lines:
-        if line.startswith(_START) and note:
+        if begins := _after_a_cut(line):
+            note, line = [], begins[0]
+        elif line.startswith(_START) and note:
             yield "".join(note)
             note = []
         if note or line.strip():
@@ -87,7 +93,7 @@ class Witnesses:
             is_otlp = ended.lstrip().startswith("{")
             notes = notes_in_otlp(lines) if is_otlp else list(notes_in(lines))
             if is_otlp:  # anybody can send a record of that name
-                notes = [note for note in notes if is_checkpoint(note)]
+                notes = [note for note in notes if _is_checkpoint(note)]
             for note in notes or [ended]:
                 self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
 
@@ -151,3 +157,11 @@ class Witnesses:
     def sizes(self) -> set[int]:
         """Of the manifests that they speak of."""
         return {statement.checkpoint.size for statement in self._statements.values()}
+
+
+def _is_checkpoint(note: str) -> bool:
+    try:
+        Checkpoint.parse(note)
+    except InvalidEventError:
+        return False
+    return True

@@ -275,7 +275,7 @@ class TestScript:
         return json.loads(json.dumps(prove(trail.path, trail.events[12].event_id)))
 
     def test_imports_nothing_of_ours(self) -> None:
-        """The standard library and `cryptography`; and it can be read in ten minutes."""
+        """The standard library and `cryptography`; and it has no more than 60 lines of code."""
         text = SCRIPT.read_text(encoding="utf-8")
         imported = set()
         for node in ast.walk(ast.parse(text)):
@@ -284,7 +284,17 @@ class TestScript:
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").partition(".")[0])
         assert imported - set(sys.stdlib_module_names) == {"cryptography"}
-        assert len(text.splitlines()) < 120
+        docstrings = [
+            range(node.lineno - 1, node.end_lineno or 0)
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ]
+        code = [
+            line
+            for number, line in enumerate(text.splitlines())
+            if line and line[0] != "#" and not any(number in lines for lines in docstrings)
+        ]
+        assert 40 < len(code) <= 60
 
     def test_proved(self, proof: dict[str, Any], trail: Trail, tmp_path: Path) -> None:
         """Exit code 0, and one line that says what is proved; the key as text or as a file."""
@@ -335,18 +345,14 @@ class TestScript:
         proof: dict[str, Any],
         script: ModuleType,
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
         change: Callable[[dict[str, Any]], object],
         reason: str,
     ) -> None:
-        """Any part changed: exit code 1, and one line that says why."""
+        """Any part changed: it says why it is not proved."""
         change(proof)
-        monkeypatch.setattr(sys, "argv", ["x", str(written(proof, tmp_path)), PUBLIC])
-        assert script.main() == 1
-        (line,) = capsys.readouterr().out.splitlines()
-        assert line.startswith("NOT PROVED: ")
-        assert reason in line
+        said = script.main(str(written(proof, tmp_path)), PUBLIC)
+        assert said.startswith("NOT PROVED: ")
+        assert reason in said
 
     def test_of_two_proofs(self, trail: Trail, script: ModuleType) -> None:
         """The event of one proof with the rest of another, from any file."""
@@ -355,14 +361,14 @@ class TestScript:
             for second in proofs:
                 if first is not second:
                     mixed = {**second, "event": first["event"]}
-                    with pytest.raises(script.NotProvedError, match="the event is not in"):
+                    with pytest.raises(AssertionError, match="the event is not in"):
                         script.check(mixed, PUBLIC)
 
     def test_a_node_is_no_event(self, proof: dict[str, Any], script: ModuleType) -> None:
         """The hashes inside of the tree cannot be passed off as a line (RFC 6962's prefixes)."""
         node = proof["in_file"]["path"][0] + proof["in_file"]["path"][1]
         forged = {"index": 1, "size": 2, "path": proof["in_file"]["path"][2:]}
-        with pytest.raises((script.NotProvedError, ValueError)):
+        with pytest.raises((AssertionError, ValueError)):
             script.check({**proof, "event": node, "in_file": forged}, PUBLIC)
 
     def test_what_it_prints_is_harmless(

@@ -5,10 +5,10 @@ PROOF is what `axon-audit prove` wrote, KEY the public key (NAME+ID+KEY, or a fi
 the key from whom you trust, not from where the proof comes from. Needs `pip install cryptography`.
 """
 
-import base64
-import hashlib
 import json
 import sys
+from base64 import b64decode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +16,34 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
-class NotProvedError(Exception):
-    """Why it is not proved."""
-
-
 def need(holds: object, otherwise: str) -> None:
     if not holds:
-        raise NotProvedError(otherwise)
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+        raise AssertionError(otherwise)
 
 
 def signed_text(note: str, key_line: str) -> list[str]:
     """What was signed with the key: Ed25519, format https://c2sp.org/signed-note."""
     name, key_id, encoded = key_line.strip().split("+", 2)
-    key = base64.b64decode(encoded, validate=True)
-    known = key[:1] == b"\x01" and sha256(name.encode() + b"\n" + key)[:4].hex() == key_id
+    key = b64decode(encoded, validate=True)
+    known = key[:1] == b"\x01" and sha256(f"{name}\n".encode() + key).hexdigest()[:8] == key_id
     need(known, "the key is no Ed25519 key in the form NAME+ID+KEY")
     text, signatures = note.split("\n\n")
-    made = [line.split(" ") for line in signatures.splitlines()]
-    data = [
-        base64.b64decode(value, validate=True)
-        for dash, by, value in made
-        if (dash, by) == ("\u2014", name)
-    ]
-    ours = [value[4:] for value in data if value[:4].hex() == key_id]
+    lines = [line.split(" ") for line in signatures.splitlines()]
+    made = [b64decode(one[2], validate=True) for one in lines if one[:2] == ["\u2014", name]]
+    ours = [value[4:] for value in made if value[:4].hex() == key_id]
     need(ours, f"the checkpoint is not signed by {name}")
-    try:
-        Ed25519PublicKey.from_public_bytes(key[1:]).verify(ours[0], f"{text}\n".encode())
-    except InvalidSignature:
-        raise NotProvedError(f"the checkpoint is not what {name} signed") from None
+    Ed25519PublicKey.from_public_bytes(key[1:]).verify(ours[0], f"{text}\n".encode())
     return text.splitlines()
 
 
 def merkle_root(entry: str, index: int, size: int, path: list[str]) -> bytes:
     """The root of the tree that has *entry* in it: RFC 9162, section 2.1.3.2."""
-    last, root = size - 1, sha256(b"\x00" + entry.encode())
-    need(0 <= index <= last, "the place in the tree is outside of it")
+    need(0 <= index < size, "the place in the tree is outside of it")
+    last, root = size - 1, sha256(b"\x00" + entry.encode()).digest()
     for sibling in map(bytes.fromhex, path):
         need(last > 0, "the path through the tree is too long")
         on_the_right = index & 1 or index == last
-        root = sha256(b"\x01" + (sibling + root if on_the_right else root + sibling))
+        root = sha256(b"\x01" + (sibling + root if on_the_right else root + sibling)).digest()
         while on_the_right and index and not index & 1:
             index, last = index >> 1, last >> 1
         index, last = index >> 1, last >> 1
@@ -71,7 +56,7 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     origin, size, signed, _, time = signed_text(proof["checkpoint"], key_line)[:5]
     need(int(size) == proof["in_manifest"]["size"], "the tree of seals is of another size")
     root = merkle_root(proof["seal"], **proof["in_manifest"])
-    need(root == base64.b64decode(signed), "the seal is not in the trail that was signed")
+    need(root == b64decode(signed), "the seal is not in the trail that was signed")
     seal, event = json.loads(proof["seal"]), json.loads(proof["event"])
     about = seal["kind"] == "seal" and seal["events"] == proof["in_file"]["size"]
     need(about, "the seal is not about a file of that many events")
@@ -81,22 +66,17 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     return f"event {event['event_id']!a} ({facts}) is in {origin}, signed at {time[5:]}"
 
 
-def main() -> int:
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
+def main(proof: str, key: str) -> str:
     try:
-        key = Path(sys.argv[2])
-        key_line = key.read_text(encoding="utf-8") if key.is_file() else sys.argv[2]
-        print("PROVED:", check(json.loads(Path(sys.argv[1]).read_bytes()), key_line))
-    except NotProvedError as reason:
-        print("NOT PROVED:", ascii(str(reason))[1:-1])
+        key_line = Path(key).read_text(encoding="utf-8") if Path(key).is_file() else key
+        return f"PROVED: {check(json.loads(Path(proof).read_bytes()), key_line)}"
+    except (AssertionError, InvalidSignature) as reason:
+        return f"NOT PROVED: {ascii(str(reason) or 'that is not what was signed')[1:-1]}"
     except Exception as error:
-        print(f"NOT PROVED: the proof or the key cannot be read ({type(error).__name__})")
-    else:
-        return 0
-    return 1
+        return f"NOT PROVED: the proof or the key cannot be read ({type(error).__name__})"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    said = main(*sys.argv[1:]) if len(sys.argv) == 3 else __doc__
+    print(said)
+    sys.exit(2 if said == __doc__ else said.startswith("NOT"))

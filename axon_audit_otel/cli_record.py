@@ -10,7 +10,6 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import click
-from prometheus_client import CollectorRegistry
 
 from .checkpoint import SigningKey
 from .event import draft
@@ -51,7 +50,9 @@ def recorder(
     What root writes there is given to the owner of the directory, in that of the keys as well:
     the application could not read it otherwise.
     """
-    from .logger import AuditLogger  # takes its time
+    from prometheus_client import CollectorRegistry  # these take their time
+
+    from .logger import AuditLogger
 
     options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
     try:

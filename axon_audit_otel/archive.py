@@ -18,6 +18,7 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -244,18 +245,27 @@ class Archive:
             self.renew()
         return -1 if self._journal is None else os.dup(self._journal.file)
 
-    def recover_others(self) -> None:
-        """Seal what other writers left here that live no more (forked children, mostly)."""
-        with contextlib.suppress(OSError):  # the next start tries again
-            for path in sorted(listed(self.directory, f"*{JOURNAL}")):
-                if path.stem != self.writer and is_there(path.with_name(f".{path.stem}{LOCK}")):
-                    self._recover_other(path.stem)
+    def recover_others(self, attest: Callable[[Archive], bool]) -> None:
+        """Seal what other writers left here that live no more (forked children, mostly).
 
-    def _recover_other(self, writer: str) -> None:
+        Args:
+            attest: Signs how far such a writer was; False if it has to be tried again.
+        """
+        with contextlib.suppress(OSError):  # the next start tries again
+            journals = {path.stem for path in listed(self.directory, f"*{JOURNAL}")}
+            manifests = {path.stem for path in listed(self.directory, f"*{MANIFEST}")}
+            for writer in sorted((journals | manifests) - {self.writer}):
+                lock = self.directory / f".{writer}{LOCK}"
+                # Not empty: it runs, or was killed, or whoever recovered it was.
+                if is_there(lock) and (writer in journals or lock.stat().st_size):
+                    self._recover_other(writer, attest)
+
+    def _recover_other(self, writer: str, attest: Callable[[Archive], bool]) -> None:
         with contextlib.suppress(OSError):
             other = Archive(self.directory, writer, exact=True, sync=self._sync)
             self.recoveries += other.recoveries
-            os.ftruncate(other._lock, 0)
+            if attest(other) or not other.newest[0]:
+                os.ftruncate(other._lock, 0)
             other.close()
 
     # --- writing --------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import msgspec
 
 from .ledger import Ledger, Seal
 from .scan import Witnessed
-from .verdict import Deletion, Findings, Kind, WriterReport, in_gap, numbers
+from .verdict import Deletion, Findings, Kind, WriterReport, numbers
 from .witness import Statement
 
 __all__ = ["Attestation", "deletions", "moment"]
@@ -80,8 +80,8 @@ class Attestation:
         Of checkpoints that all tell of the same damage, one is named: where something was
         cut off the newest of them, where something was rewritten the oldest.
         """
-        manifest, gaps = self._ledger.name, self._witnessed.gaps
-        altered, rewritten, shorter, beyond = [], [], [], []
+        manifest = self._ledger.name
+        altered, rewritten, shorter, beyond, vanished = [], [], [], [], []
         for statement in statements:  # by the number of their newest event
             checkpoint = statement.checkpoint
             root = self._ledger.roots.get(checkpoint.size)
@@ -91,7 +91,7 @@ class Attestation:
                 altered.append(statement)
             time = self._time_of(statement)
             if time is not None and root == checkpoint.root:
-                if statement.proves and checkpoint.events and not in_gap(gaps, checkpoint.events):
+                if statement.proves and checkpoint.events:
                     report.proved_until = checkpoint.events
                     report.proved_until_time = moment(time)
                     report.proved_at = moment(checkpoint.time)
@@ -99,6 +99,8 @@ class Attestation:
                 rewritten.append(statement)
             elif checkpoint.events > self._last and time is None:
                 beyond.append(statement)
+            elif time is None:
+                vanished.append(statement)
         report.checkpoints = len(statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
@@ -119,6 +121,10 @@ class Attestation:
             which = numbers(self._last + 1, beyond[-1].checkpoint.events)
             words = f"the trail ends before {which}, which {beyond[-1]} knew"
             findings.add(self._newest, self._last + 1, "truncated", words)
+        if vanished and not findings.kept:  # else that it is missing is said already
+            number = vanished[0].checkpoint.events
+            words = f"there is no event {number}, which {vanished[0]} knew"
+            findings.add(manifest, number, "removed", words)
 
     def _time_of(self, statement: Statement) -> str | None:
         """The time of the event that it names; "" if not known, None if it is not here."""
@@ -136,4 +142,5 @@ class Attestation:
             if record.first_sequence <= number <= record.last_sequence:
                 as_sealed = number < record.last_sequence or record.head == head
                 return "" if seal.deletion is not None and as_sealed else None
-        return "" if in_gap(self._witnessed.gaps, number) else None
+        lost = any(gap.first <= number <= gap.last for gap in self._witnessed.gaps)
+        return "" if lost else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class Keeper:
         self.why = ""  # the newest failure, in words
         self._admitted: set[str] = set()  # operations that run
         self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
-        self._checkpoint_at = 0.0
+        self._checkpoint_at = -math.inf
         self._outbox: list[str] = []  # checkpoints that are not sent yet
         self._sending = threading.RLock()  # a finalizer may close in the midst of it
         self.lost: list[tuple[int, int, str]] = []  # first, last, why: not yet in a gap record
@@ -112,7 +113,9 @@ class Keeper:
             self.archive = archive
             return None
         self.unfinished = archive.unfinished()
-        archive.recover_others()
+        if archive.recoveries:
+            self._attest(archive)  # we may be killed before the first that is due
+        archive.recover_others(self._attest)
         self.recoveries, archive.recoveries = archive.recoveries, []
         self.archive = archive
         self.archived = archive.last_sequence
@@ -213,8 +216,8 @@ class Keeper:
 
     def _seal_if_full(self) -> None:
         archive, settings = self.archive, self._settings
-        if archive is None or not settings.enable_rotation or not archive.count:
-            return
+        if archive is None or not settings.enable_rotation or not archive.count or self.lost:
+            return  # what is lost is told first: no checkpoint knows better than its gap
         if (
             archive.count >= settings.max_events
             or (settings.max_file_bytes is not None and archive.size >= settings.max_file_bytes)
@@ -384,23 +387,27 @@ class Keeper:
 
     # --- checkpoints ---------------------------------------------------------------------------
 
-    def make_checkpoint(self) -> str | None:
-        """State, signed if there is a key, how far the trail is; None without an archive."""
-        archive, settings = self.archive, self._settings
-        if archive is None or not (settings.signing_key or settings.checkpoint_to):
-            return None
+    def make_checkpoint(self) -> None:
+        """State, signed if there is a key, how far the trail is. Never raises."""
+        if self.archive is not None and not self.lost and self._attest(self.archive):
+            self._checkpoint_at = time.monotonic()
+
+    def _attest(self, archive: Archive) -> bool:
+        """The same of any archive: also of a writer that is gone. False if it is still due."""
+        settings = self._settings
+        if not (settings.signing_key or settings.checkpoint_to):
+            return True
         if not archive.newest[0]:
-            return None  # of nothing it would be true of any trail
+            return False  # of nothing it would be true of any trail
         try:
             note = self._note(archive)
             archive.keep_checkpoint(note)
-            self._checkpoint_at = time.monotonic()
             if settings.checkpoint_to is not None:
                 self._outbox.append(note)
-            return note
+            return True
         except OSError as exc:
             self._fault("checkpoint", exc)
-            return None
+            return False
 
     def _note(self, archive: Archive) -> str:
         size, root = archive.tree

@@ -221,6 +221,8 @@ class Ledger:
                     seal = self.names[record.file] = Seal(record, line)
                     self.seals.append(seal)
                     self.file_roots.add(record.root)
+                if record.first_sequence > record.last_sequence:
+                    self._tell("inserted", f"{line.about()}, is of no events")
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -54,11 +53,6 @@ class Gap(msgspec.Struct, frozen=True):
     last: int
     reason: str
     told_by: int
-
-
-def in_gap(gaps: Iterable[Gap], number: int) -> bool:
-    """Whether one of *gaps* tells of event *number*."""
-    return any(gap.first <= number <= gap.last for gap in gaps)
 
 
 class UncleanEnd(msgspec.Struct, frozen=True):

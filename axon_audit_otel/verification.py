@@ -21,7 +21,7 @@ from .manifest import MANIFEST
 from .reading import open_regular
 from .scan import closing_of
 from .segments import Listing, segments_of
-from .verdict import Findings, VerifyReport, WriterReport, in_gap
+from .verdict import Findings, VerifyReport, WriterReport
 from .witness import SUFFIXES, Statement, Witnesses
 from .writer import WriterCheck
 
@@ -219,11 +219,11 @@ class _Verification:
         )
         report = check.run(self._journals.get(writer))
         report.unfinished_seal = unfinished
-        if self._keys and ledger.seals and not _any_proves(statements, report):
+        if self._keys and ledger.seals and not _any_proves(statements):
             self._add_checkpoints(writer)  # the first is made after the first seal
             late = self._witnesses.about(writer, ledger.id)
             known += late
-            if not _any_proves(late, report):
+            if not _any_proves(late):
                 names = " or ".join(key.name for key in self._keys)
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(ledger.name, None, "wrong_key", words)
@@ -248,7 +248,6 @@ class _Verification:
                 self._findings.add(f"{statement.writer}{MANIFEST}", None, "removed", words)
 
 
-def _any_proves(statements: Iterable[Statement], report: WriterReport) -> bool:
-    """Whether one of them is of a key, and names an event that is not merely said to be lost."""
-    named = [s.checkpoint.events for s in statements if s.proves]
-    return any(number and not in_gap(report.gaps, number) for number in named)
+def _any_proves(statements: Iterable[Statement]) -> bool:
+    """Whether one of them is of a key, and names an event."""
+    return any(s.proves and s.checkpoint.events for s in statements)

@@ -16,7 +16,7 @@ from .ledger import Ledger, Line, Seal
 from .manifest import SealRecord
 from .scan import Closing, Content, Witnessed, first_number, parse_closing, scan
 from .segments import Segment
-from .verdict import Findings, Kind, WriterReport, numbers
+from .verdict import Findings, Gap, Kind, WriterReport, numbers
 from .witness import Statement
 
 __all__ = ["WriterCheck"]
@@ -85,6 +85,7 @@ class WriterCheck:
             self._check(segment)
         if journal is not None and self._asked in (None, self._journal_name):
             self._check_journal(journal)
+        self._witnessed.gaps = [gap for gap in self._witnessed.gaps if not self._is_belated(gap)]
         self._explain()
         Attestation(
             self._ledger,
@@ -336,6 +337,12 @@ class WriterCheck:
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))
         self._unclaimed.append(first - 1)
+
+    def _is_belated(self, gap: Gap) -> bool:
+        """Whether a checkpoint knew events that only a later one says were lost: they were
+        there. Of what is lost the trail tells before it makes a checkpoint."""
+        known = (s.checkpoint.events for s in self._statements if s.proves)
+        return any(gap.first <= number < gap.told_by for number in known)
 
     def _explain(self) -> None:
         """What is missing is damage, unless a later event tells of its loss."""

@@ -124,6 +124,60 @@ async def test_checkpoint_of_nothing(make_audit: Make, tmp_path: Path) -> None:
     assert _kinds(verify(tmp_path / "forged", [PUBLIC])) == {"wrong_key"}
 
 
+def _forge_deletion(directory: Path, first: int, last: int, head: str) -> None:
+    """Lines of a manifest: a file with those events was sealed, and retention deleted it."""
+    now, name = "2026-01-01T00:00:00.000000Z", "audit_2026_01_01_000000.json"
+    manifest = only(directory, "*.manifest")
+    seal = {"kind": "seal", "file": name, "first_sequence": first, "last_sequence": last}
+    seal |= {"events": 1, "first_time": now, "last_time": now, "head": head, "root": "0" * 64}
+    seal |= {"sealed_at": now, "bytes": 1, "sha256": "0" * 64}
+    gone = {"kind": "delete", "file": name, "sha256": "0" * 64, "reason": "retention: 1d"}
+    for record in (seal, {**gone, "deleted_at": now}):
+        above = hashlib.sha256(b"\0" + manifest.read_bytes().splitlines()[-1]).hexdigest()
+        line = json.dumps({**record, "previous": above}, separators=(",", ":"))
+        with manifest.open("a") as file:
+            file.write(f"{line}\n")
+
+
+def _gap_after(newest: bytes, first: int, last: int) -> bytes:
+    """A line that follows *newest* and says that those events were lost."""
+    entry = newest[1:-1]
+    event = json.loads(entry)
+    event |= {"event_id": "evt_0", "operation": "AUDIT", "status": "FAILURE"}
+    event["metadata"] = {"record": "gap", "first": first, "last": last, "reason": "disk full"}
+    event["sequence"] += 1
+    event["previous_hash"] = hashlib.sha256(b"\0" + entry).hexdigest()
+    return b"," + json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+@pytest.mark.parametrize("how", ["tail deleted", "middle deleted", "tail lost", "middle lost"])
+async def test_explained_by_a_forger(make_audit: Make, tmp_path: Path, how: str) -> None:
+    """Events that a checkpoint knew are not explained by what only later lines say of them:
+    that their file was deleted, or that they were lost."""
+    notes: list[str] = []
+    audit = make_audit(
+        10, tmp_path, signing_key=KEY, checkpoint_to=notes.append, checkpoint_interval=1e-9
+    )
+    await _log(audit, 28)
+    audit.trail.tick()  # a checkpoint of event 28
+    journal = only(tmp_path, "*.journal")
+    head, *lines = journal.read_bytes().splitlines(keepends=True)
+    previous = json.loads(lines[-1][1:])["previous_hash"]
+    if how == "tail deleted":
+        journal.unlink()
+        _forge_deletion(tmp_path, 29, 30, "a" * 64)
+    elif how == "middle deleted":
+        journal.write_bytes(head + b" " + lines[-1][1:])
+        _forge_deletion(tmp_path, 29, 27, previous)
+    elif how == "tail lost":
+        journal.write_bytes(b"".join([head, *lines[:2], _gap_after(lines[-1], 23, 28)]))
+    else:
+        gap = _gap_after(lines[-1], 23, 27)
+        journal.write_bytes(b"".join([head, *lines[:2], lines[-1], gap]))
+    assert not verify(tmp_path, [PUBLIC], notes).ok
+    assert not verify(tmp_path, [], notes[-1:]).ok
+
+
 async def test_gap_told_in_advance(make_audit: Make, tmp_path: Path) -> None:
     """Nothing but the trail itself tells of a gap, and of none before it was: else whoever can
     record could have what is deleted later explained."""

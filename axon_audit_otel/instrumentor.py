@@ -198,6 +198,8 @@ class _Recorder:
 
     def patch(self) -> None:
         """Wrap the SDK, once."""
+        import axon.core.memory_system  # noqa: F401 - its import may call this, see `met`
+
         if self._patch is None:
             self._patch = _Patch(self)
 
@@ -291,6 +293,8 @@ class _Patch:
                 await operation.settle()
             return result
 
+        # Its coroutines are called as the SDK's: others select them by name.
+        audited.__name__, audited.__qualname__ = original.__name__, original.__qualname__
         return audited
 
     # --- the other wrappers ----------------------------------------------------------------------

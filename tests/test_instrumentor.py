@@ -32,6 +32,7 @@ from conftest import (
     ListingAdapter,
     Make,
     MakeSystem,
+    Run,
     assert_chained,
     history,
     only_event,
@@ -413,6 +414,9 @@ class TestTransparency:
             assert next(iter(inspect.signature(method).parameters)) == "self"
             assert method.__name__ == name
             assert method.__doc__
+            coroutine = method(MemorySystem.__new__(MemorySystem))
+            assert coroutine.__qualname__ == f"MemorySystem.{name}"  # as asyncio shows it
+            coroutine.close()
 
     async def test_subclass(self, config: Any, audit: AuditLogger) -> None:
         """A subclass that overrides a method and calls `super` is recorded once."""
@@ -668,6 +672,39 @@ class TestInstrumentAndBack:
             for cls, members in zip(WRAPPED, before):
                 assert vars(cls).keys() == members.keys()
                 assert [name for name in members if vars(cls)[name] is not members[name]] == []
+
+    def test_before_the_sdk_is_imported(self, run_script: Run) -> None:
+        """`instrument` imports the SDK, which is wrapped once all the same: outcomes are the
+        same, and `uninstrument` restores it."""
+        said = run_script("""
+            import asyncio, sys
+            from axon_audit_otel import AuditLogger, AxonInstrumentor
+            audit = AuditLogger()
+            assert "axon" not in sys.modules
+            AxonInstrumentor().instrument(audit_logger=audit)
+            from axon import MemorySystem
+            from axon.core.config import MemoryConfig
+            from axon.core.policies.persistent import PersistentPolicy
+            policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+            memory = MemorySystem(MemoryConfig(persistent=policy, default_tier="persistent"))
+
+            async def main():
+                entry = await memory.store("tea")
+                adapter = await memory.registry.get_adapter("persistent")
+
+                async def delete(entry_id):
+                    return True
+
+                adapter.delete = delete
+                await memory.forget(entry)
+
+            asyncio.run(main())
+            newest = audit.query_events(limit=1)[0]
+            print(newest.status.value, newest.error_type)
+            AxonInstrumentor().uninstrument()
+            print(type(vars(MemorySystem)["store"]).__name__, hasattr(MemorySystem, "forget"))
+            """)
+        assert said.splitlines() == ["FAILURE entry_still_present", "function False"]
 
     async def test_leaves_a_later_wrapper_alone(self, config: Any, make_audit: Make) -> None:
         """What somebody else wrapped after us stays; ours inside it only passes on."""

@@ -20,6 +20,11 @@ SUFFIXES = (".checkpoint", ".checkpoints")
 _START = "axon-audit/"
 # Its first line, not at the beginning of one; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
+# Some of its lines, and not the empty one after them.
+_is_cut_off = re.compile(
+    r"axon-audit/\S+\n(?:[0-9]+\n(?:[A-Za-z0-9+/]{43}=\n(?:events [0-9]+(?: [0-9a-f]{64})?\n"
+    r"(?:time \S+\n)?)?)?)?"
+).fullmatch
 
 
 class Statement(NamedTuple):
@@ -53,18 +58,19 @@ class Statement(NamedTuple):
 
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
-    """The notes in a text; one that a kill cut off in the middle of a line is passed over, the
-    next then begins in the midst of that line."""
+    """The notes in a text. What a kill left of one is passed over, as if it had not been begun:
+    cut off in the middle of a line, where the next begins, or after one."""
     note: list[str] = []
     for line in lines:
         if begins := _after_a_cut(line):
             note, line = [], begins[0]
         elif line.startswith(_START) and note:
-            yield "".join(note)
+            if not _is_cut_off("".join(note)):
+                yield "".join(note)
             note = []
         if note or line.strip():
             note.append(line)
-    if note and note[-1].endswith("\n"):
+    if note and note[-1].endswith("\n") and not _is_cut_off("".join(note)):
         yield "".join(note)
 
 
@@ -90,10 +96,10 @@ class Witnesses:
         for text in texts:
             ended = text if text.endswith("\n") else f"{text}\n"
             lines = ended.splitlines(keepends=True)
-            is_otlp = ended.lstrip().startswith("{")
-            notes = notes_in_otlp(lines) if is_otlp else list(notes_in(lines))
-            if is_otlp:  # anybody can send a record of that name
-                notes = [note for note in notes if _is_checkpoint(note)]
+            if ended.lstrip().startswith("{"):  # anybody can send a record of that name
+                notes = [note for note in notes_in_otlp(lines) if self._is_good(note, [])]
+            else:
+                notes = self._finished(notes_in(lines), text == ended)
             for note in notes or [ended]:
                 self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
 
@@ -103,7 +109,7 @@ class Witnesses:
             # A damaged byte is no reason to pass over the other notes.
             with open_regular(path) as file:
                 lines = TextIOWrapper(file, "utf-8", errors="replace", newline="\n")
-                for note in notes_in(lines):
+                for note in self._finished(notes_in(lines)):
                     try:
                         self._take(Checkpoint.parse(note), note, path.name, False)
                     except InvalidEventError:
@@ -116,7 +122,7 @@ class Witnesses:
             self._findings.add(path.name, None, "unreadable", words)
 
     def _take(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
-        signed = bool(self._keys) and self._is_signed(note)
+        signed = bool(self._keys) and self._is_good(note, self._keys)
         if self._keys and not signed:
             names = " or ".join(key.name for key in self._keys)
             words = f"a checkpoint in it is not signed by {names}"
@@ -132,9 +138,24 @@ class Witnesses:
         ):
             self._statements[key] = statement
 
-    def _is_signed(self, note: str) -> bool:
+    def _finished(self, found: Iterable[str], ended: bool = True) -> list[str]:
+        """*found* without the last of several, if a kill cut that off before its signature.
+
+        Args:
+            found: Notes.
+            ended: Whether the text ended with a newline.
+        """
+        notes = list(found)
+        if len(notes) > 1 and not self._is_good(notes[-1], self._keys):
+            unsigned = "\u2014" not in notes[-1] and self._is_good(notes[-1], [])
+            return notes[:-1] if unsigned or not ended else notes
+        return notes
+
+    @staticmethod
+    def _is_good(note: str, keys: list[VerifyingKey]) -> bool:
+        """Whether it is a checkpoint, signed by one of *keys* if there are any."""
         try:
-            Checkpoint.parse(note, self._keys)
+            Checkpoint.parse(note, keys)
         except InvalidEventError:
             return False
         return True
@@ -157,11 +178,3 @@ class Witnesses:
     def sizes(self) -> set[int]:
         """Of the manifests that they speak of."""
         return {statement.checkpoint.size for statement in self._statements.values()}
-
-
-def _is_checkpoint(note: str) -> bool:
-    try:
-        Checkpoint.parse(note)
-    except InvalidEventError:
-        return False
-    return True

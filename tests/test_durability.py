@@ -280,15 +280,19 @@ class TestCheckpoints:
             await audit.log_event("STORE")
         whole = kept.read_bytes()
         last = whole.rindex(b"axon-audit/")
-        for size in range(last + 1, len(whole), 5):
-            if whole[size - 1] == ord("\n"):
-                continue
-            kept.write_bytes(whole[:size])
-            sink.write_bytes(whole[:size])
-            await audit.log_event("STORE")
-            audit.close()
-            report = verify(tmp_path / "logs", [str(key.verifying)], [sink.read_text()])
-            assert report.findings == [], whole[last:size]
+        lines = [at + 1 for at in range(last, len(whole) - 1) if whole[at] == ord("\n")]
+        for size in sorted({*range(last + 1, len(whole), 5), *lines}):
+            for goes_on in (False, True):
+                if goes_on and size == lines[-1]:
+                    continue  # it is as one that somebody took the signature from
+                kept.write_bytes(whole[:size])
+                sink.write_bytes(whole[:size])
+                if goes_on:
+                    await audit.log_event("STORE")
+                    audit.close()
+                given = sink.read_text(errors="replace")
+                report = verify(tmp_path / "logs", [str(key.verifying)], [given])
+                assert report.findings == [], whole[last:size]
 
     async def test_sink_that_fails(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A second place that fails costs nothing, and gets every checkpoint later."""

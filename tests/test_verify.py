@@ -1085,6 +1085,37 @@ class TestExplained:
         (end,) = report.writers[0].unclean_ends
         assert (end.writer, end.events, end.torn_bytes) == ("killed", 5, 0)
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_killed_before_the_first_checkpoint(self, run_script: Run, tmp_path: Path) -> None:
+        """What a start recovers it signs, also of a child that never runs again, and though it
+        is killed at once as well."""
+        for _ in range(3):
+            run_script(
+                """
+                import asyncio, os, sys
+                from axon_audit_otel import AuditLogger
+                audit = AuditLogger(100, sys.argv[1], name="short", signing_key=sys.argv[2])
+
+                async def work():
+                    for _ in range(3):
+                        await audit.log_event("STORE")
+
+                asyncio.run(work())
+                child = os.fork()
+                if child:
+                    os.waitpid(child, 0)
+                else:
+                    asyncio.run(work())
+                os._exit(0)
+                """,
+                tmp_path,
+                KEY,
+            )
+            report = verify(tmp_path, [PUBLIC])
+            assert damage(report) == []
+        assert {"short", "short-2"} == {writer.writer for writer in report.writers}
+        assert all(writer.proved_until for writer in report.writers)
+
     def test_killed_before_a_file_was_listed(self, bare: Archive) -> None:
         """A file that was sealed, whose writer was killed at that moment: the next start lists
         it. It is no damage while the writer has not ended, and has not gone on."""

@@ -22,10 +22,11 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import AuditConfigError, InvalidEventError
 
-__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "new_key", "signed_by"]
+__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "is_signed", "new_key", "signed_by"]
 
 _ED25519 = b"\x01"
 
@@ -200,6 +201,14 @@ _TEXT = re.compile(
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
+
+
+def is_signed(file: Path) -> bool:
+    """Whether the checkpoint in *file* is signed, by whomever."""
+    try:
+        return "\n\n\u2014 " in file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:

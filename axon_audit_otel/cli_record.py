@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .checkpoint import SigningKey
+from .checkpoint import SigningKey, is_signed
 from .event import draft
 from .files import CLOEXEC
 from .hold import user_name
@@ -30,15 +30,9 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
         click.UsageError: If *key* is missing: `verify` with a key would find a trail that
             nobody signed.
     """
-    if key is None and any(map(_is_signed, directory.glob(f"*{SUFFIXES[0]}"))):
+    if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[0]}"))):
         msg = f"checkpoints in {str(directory)!r} are signed, and so must be what this records"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
-
-
-def _is_signed(checkpoint: Path) -> bool:
-    with suppress(OSError):
-        return "\n\n\u2014 " in checkpoint.read_text(encoding="utf-8", errors="replace")
-    return False
 
 
 @contextmanager

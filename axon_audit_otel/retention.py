@@ -8,6 +8,7 @@ are looked after by whoever is there.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from .archive import Archive
+from .checkpoint import is_signed
 from .config import Settings
 from .event import format_time
 from .files import JOURNAL, ZST, compress, digest, is_there, listed, sealed_in
@@ -139,6 +141,7 @@ class Upkeep:
                     manifests[file.writer] = stack.enter_context(
                         name_of_the_gone(archive.directory, file.writer)
                     )
+                self._check_signing(archive.directory / f"{file.writer}.checkpoint")
                 manifest = manifests[file.writer]
                 if manifest is None:  # its writer will do it
                     continue
@@ -174,6 +177,16 @@ class Upkeep:
             else:
                 return
             excess -= file.size
+
+    def _check_signing(self, checkpoint: Path) -> None:
+        """Refuse to delete unsigned what is signed: `verify` would take it for damage.
+
+        Raises:
+            OSError: If there is no key for that.
+        """
+        if self._settings.signing_key is None and is_signed(checkpoint):
+            msg = "nothing is deleted without signing_key=, since it is signed"
+            raise PermissionError(errno.EPERM, msg, str(checkpoint))
 
     def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
         now, key = format_time(time.time_ns() // 1000), self._settings.signing_key

@@ -326,6 +326,24 @@ class TestProof:
         await _file(make_audit(auto_export_path=tmp_path, signing_key=KEY))
         assert verify(tmp_path, [PUBLIC]).findings == [finding]
 
+    async def test_without_the_key(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
+    ) -> None:
+        """What is signed is not deleted unsigned, by a process that has no key; it says so."""
+        with days_ago(40):
+            signed = make_audit(auto_export_path=tmp_path, name="signed", signing_key=KEY)
+            file = await _file(signed)
+            del signed
+            gc.collect()
+        keyless = make_audit(auto_export_path=tmp_path, name="keyless", retention="30d")
+        keyless.trail.tick()
+        assert file.exists()
+        assert keyless.get_statistics()["failures"] == {"retention": 1}
+        other = make_audit(auto_export_path=tmp_path, name="x", retention="30d", signing_key=KEY)
+        await until(lambda: not file.exists())
+        await other.log_event("STORE")
+        assert verify(tmp_path, [PUBLIC]).ok
+
     def test_proofs_of_what_is_left(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
     ) -> None:

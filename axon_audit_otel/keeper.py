@@ -86,7 +86,8 @@ class Keeper:
         blocks = settings.on_failure == "block"
         self.intents = GroupCommit(self._intended) if disk and blocks else None
         self._lock: Lock | None = None
-        self._timed = settings.durability == "memory" or any(
+        self._holds_back = settings.durability == "memory"
+        self._timed = self._holds_back or any(
             (
                 settings.signing_key,
                 settings.checkpoint_to,
@@ -144,7 +145,7 @@ class Keeper:
 
     def keeps(self, buffer: Buffer) -> bool:
         """Whether every event is in a file, or held back as durability="memory" may."""
-        held_back = self._settings.durability == "memory" and not self._broken
+        held_back = self._holds_back and not self._broken
         return held_back or self.archived >= buffer.next - 1
 
     @property
@@ -156,7 +157,7 @@ class Keeper:
         """An event was appended to *buffer*: bring the journal up to it. Never raises."""
         number = buffer.next - 1
         held_back = min(_BATCH, buffer.capacity)
-        if self._settings.durability == "memory" and number - self.archived < held_back:
+        if self._holds_back and number - self.archived < held_back:
             return
         if self._retry_at or self.archived != number - 1 or self.archive is None:
             self.catch_up(buffer)
@@ -280,12 +281,17 @@ class Keeper:
             self.make_checkpoint()
         return sealed
 
-    def end(self, buffer: Buffer) -> None:
+    def end(self, buffer: Buffer, program_ends: bool = False) -> None:
         """Seal, and say that all is well.
+
+        Args:
+            buffer: The events in memory.
+            program_ends: Nobody writes later what is held back from now on.
 
         Raises:
             OSError: If that failed.
         """
+        self._holds_back = self._holds_back and not program_ends
         self.seal(buffer)
         if self.archive is not None and self.archived >= buffer.next - 1:
             self.archive.ended()  # else the next start records an unclean end

@@ -154,7 +154,7 @@ class AuditLogger:
         self.trail = Trail(self.settings, _free_name(self.settings.name), registry)
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
-        finalize(self, self.trail.end)
+        finalize(self, self.trail.end, True)
         for tell in created:
             tell(self)
 

@@ -291,8 +291,9 @@ class Trail:
         self._keeper.tidy()
         return sealed
 
-    def end(self) -> None:
-        """Seal the journal and say that all is well. Never raises; events may still come."""
+    def end(self, program_ends: bool = False) -> None:
+        """Seal the journal and say that all is well. Never raises; events may still come: when
+        the program ends they are written at once, since nobody does it later."""
         if self.erasure is not None:
             self.erasure.keys.save()
         keeper = self._keeper
@@ -300,7 +301,7 @@ class Trail:
             try:
                 with self._change():
                     self._resume(keeper)
-                    keeper.end(self._buffer)
+                    keeper.end(self._buffer, program_ends)
                 keeper.tidy()
                 keeper.send()
             except OSError:

@@ -1038,7 +1038,7 @@ class TestEnds:
         self, run_script: Run, tmp_path: Path, ending: str, code: int
     ) -> None:
         """When the program ends by itself, with an exception or without, everything is in a
-        sealed file, also without `close`."""
+        sealed file, also without `close`; what is logged after that is in the journal."""
         run_script(
             f"""
             import asyncio, sys
@@ -1073,7 +1073,10 @@ class TestEnds:
         assert sealed_users(tmp_path) == ["u"]
 
     @pytest.mark.slow
-    def test_logging_at_exit(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("durability", ["memory", "process", "disk"])
+    def test_logging_at_exit(
+        self, run_script: Run, make_audit: Make, tmp_path: Path, durability: str
+    ) -> None:
         """What is logged while the interpreter ends (an exit handler) is in a file as well."""
         run_script(
             """
@@ -1082,10 +1085,11 @@ class TestEnds:
             def last():
                 asyncio.run(audit.log_event("EXPORT", user_id="last"))
             atexit.register(last)   # runs after everything that is registered later
-            audit = AuditLogger(auto_export_path=sys.argv[1])
+            audit = AuditLogger(auto_export_path=sys.argv[1], durability=sys.argv[2])
             asyncio.run(audit.log_event("STORE", user_id="first"))
             """,
             tmp_path,
+            durability,
         )
         make_audit(auto_export_path=tmp_path).close()
         assert sealed_users(tmp_path) == ["first", "last"]

@@ -37,6 +37,16 @@ __all__ = ["Trail"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
+_FOR_FILES = (
+    "max_file_bytes",
+    "max_file_age",
+    "compress",
+    "retention",
+    "max_archive_bytes",
+    "durability",
+    "signing_key",
+    "checkpoint_to",
+)
 _OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
@@ -96,6 +106,9 @@ class Trail:
             self._tell_recoveries()
             if self.erasure is not None:
                 self.erasure.mark()
+        elif idle := [key for key in _FOR_FILES if getattr(settings, key) != vars(Settings)[key]]:
+            words = "audit trail %r has no files: %s mean nothing without auto_export_path"
+            _logger.warning(words, name, ", ".join(f"{key}=" for key in idle))
         self.provider: Any = None  # what its records go through
         self._shipper = self._make_shipper(settings.ship_to)
         self.ships = self._shipper is not None  # to a collector, from here

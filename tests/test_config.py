@@ -212,3 +212,16 @@ def test_nothing_is_left_of_a_logger_that_could_not_be(make_audit: Make) -> None
     with pytest.raises(AuditConfigError):
         make_audit(name="refused", max_events=0)
     assert make_audit(name="refused").name == "refused"
+
+
+def test_what_needs_files_and_has_none(
+    make_audit: Make, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Whoever asks for what only files can have, and names no directory, is told."""
+    make_audit(auto_export_path=tmp_path, durability="disk", retention="hipaa")
+    make_audit(durability="process")
+    assert caplog.records == []
+    make_audit(durability="disk", retention="hipaa")
+    (record,) = caplog.records
+    assert "retention=, durability= mean nothing" in record.getMessage()
+    assert "auto_export_path" in record.getMessage()

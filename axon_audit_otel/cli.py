@@ -298,7 +298,8 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
             out.write(event.to_json() + b"\n")
         out.flush()
         return
-    lines = EventLines(_console())
+    console = _console()
+    lines = EventLines(console, whole=not console.is_terminal)
     events = iter(events)
     first = list(islice(events, 1))  # what cannot be read is said before anything is shown
     if header:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 from rich import box
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -94,10 +94,17 @@ def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], No
 
 
 class EventLines:
-    """Events as lines of fixed columns, so that they can be printed as they come."""
+    """Events as lines of fixed columns, so that they can be printed as they come.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where to.
+        whole: Cut nothing off, though a line may be wider than the console.
+    """
+
+    def __init__(self, console: Console, whole: bool = False) -> None:
         self._console = console
+        self._whole = whole
+        self._fit = _pad if whole else _fit
         # A wide terminal has room for the session and the year; the rest is for the details.
         self._wide = console.width >= 100
         self._columns = [("operation", 11), ("status", 7), ("user", 15)]
@@ -112,7 +119,10 @@ class EventLines:
         zone = datetime.now().astimezone().tzname() or "local"
         names = [set_cell_size(name, width) for name, width in self._columns]
         line = " ".join([set_cell_size(f"time ({zone})", self._time), *names, f"{'ms':>7}", "what"])
-        self._console.print(Text(line, style="bold"), no_wrap=True, overflow="crop")
+        if self._whole:
+            self._console.file.write(f"{line}\n")
+        else:
+            self._console.print(Text(line, style="bold"), no_wrap=True, overflow="crop")
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on one line."""
@@ -130,10 +140,10 @@ class EventLines:
         line = Text(self._moment(event.timestamp))
         for name, width in self._columns:
             value, style = self._cell(name, event)
-            line.append(" ").append(_fit(value, width), style=style)
+            line.append(" ").append(self._fit(value, width), style=style)
         line.append(f" {milliseconds(event.duration_ms):>7} ")
         style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
-        return line.append(_fit(details(event), self._rest).rstrip(), style=style)
+        return line.append(self._fit(details(event), self._rest).rstrip(), style=style)
 
     def _moment(self, moment: datetime) -> str:
         """The year where it is another than this one; seconds where there is room."""
@@ -159,6 +169,11 @@ def _fit(text: str, width: int) -> str:
     if fitted.rstrip() != text.rstrip():
         fitted = set_cell_size(text, width - 1) + "…"
     return fitted
+
+
+def _pad(text: str, width: int) -> str:
+    """*text* in at least so many cells."""
+    return text + " " * (width - cell_len(text))
 
 
 #: The fact of an operation's metadata that says most, and the words around it.

@@ -6,12 +6,14 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -298,15 +300,35 @@ class TestQuery:
         assert failed.endswith("TimeoutError")
         assert result.stderr == "the newest 3 events\n"
 
-    def test_ids_of_any_kind_fit(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
-        """Long, wide and empty ids leave the columns where they are, within 80 cells."""
+    def test_ids_of_any_kind_fit(self, tmp_path: Path, audit: AuditLogger) -> None:
+        """On a terminal, long, wide and empty ids leave the columns where they are, within 80
+        cells."""
         ids = ["x" * 500, "日本語の利用者の名前です", "", "a\nb", "é" * 30]
         events = [_event(n, user_id=name, subject_id=name) for n, name in enumerate(ids, 1)]
         audit.export_events(events, tmp_path / "a.json")
-        lines = cli("query", tmp_path / "a.json").stdout.splitlines()
-        assert len(lines) == 1 + len(ids)
+        said = _on_a_terminal("query", tmp_path / "a.json")
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()[: 1 + len(ids)]
+        assert all("1.50" in line for line in lines[1:])
         assert max(map(cell_len, lines)) <= 80
         assert len({cell_len(line.partition("1.50")[0]) for line in lines[1:]}) == 1
+
+    def test_a_pipe_gets_all_of_it(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
+        """Off a terminal nothing is cut off: ids that differ at their end differ."""
+        ids = [f"user-of-the-far-too-long-name-{n}" for n in range(3)]
+        events = [
+            _event(n, user_id=name, session_id=name, error_type="E" * 90)
+            for n, name in enumerate([*ids, "bob"], 1)
+        ]
+        audit.export_events(events, tmp_path / "a.json")
+        for columns in (40, 80, 120):
+            header, short, *lines = cli("query", tmp_path / "a.json", columns=columns).stdout.split(
+                "\n"
+            )
+            assert header.endswith(" what")
+            assert [name for line in lines for name in ids if name in line] == ids[::-1]
+            assert all(line.endswith("E" * 90) for line in (short, *lines) if line)
+            assert short.index("bob") == header.index("user")
+            assert short.index("EEE") == header.index("what")
 
     def test_ids_cannot_steer_the_terminal(
         self, cli: Cli, tmp_path: Path, audit: AuditLogger
@@ -338,17 +360,24 @@ class TestQuery:
     def test_colours_on_a_terminal_only(self, cli: Cli, trail: Path) -> None:
         """A pipe gets plain text, a terminal colours."""
         assert "\x1b" not in cli("query", trail).stdout
-        master, slave = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-        environment.pop("NO_COLOR", None)
-        with subprocess.Popen(_command("query", trail), stdout=slave, env=environment) as process:
-            os.close(slave)
-            said = b""
-            while b"2025-01-14" not in said:  # the oldest is the last
-                said += os.read(master, 4096)
-            process.wait()
-        os.close(master)
-        assert b"\x1b[31mFAILURE" in said
+        assert "\x1b[31mFAILURE" in _on_a_terminal("query", trail)
+
+
+def _on_a_terminal(*arguments: object) -> str:
+    """What the command says on one of 80 columns, which shows colours."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    environment.pop("NO_COLOR", None)
+    command = _command(*arguments)
+    with subprocess.Popen(command, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        said = b""
+        with suppress(OSError):  # Linux says so that the other end is closed
+            while block := os.read(master, 4096):
+                said += block
+        process.wait()
+    os.close(master)
+    return said.decode()
 
 
 def _command(*arguments: object) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .event import AuditEvent
+from .units import short
+from .verdict import numbers
 
 __all__ = [
     "EventLines",
@@ -193,6 +195,8 @@ _FACTS = {
 def details(event: AuditEvent) -> str:
     """What an event says beside its columns, in a few words."""
     facts, words = event.metadata, []
+    if event.operation == "AUDIT" and "record" in facts:
+        return plain(_said(event))
     if event.error_type:
         words.append(event.error_type.rpartition(".")[2])
     if event.status != "FAILURE":
@@ -207,6 +211,65 @@ def details(event: AuditEvent) -> str:
     if event.subject_id is not None and event.subject_id != event.user_id:
         said = f"{event.subject_id}: {said}"
     return plain(said)
+
+
+# --- what a trail says of itself --------------------------------------------------------------
+
+
+def _said(event: AuditEvent) -> str:
+    """The text of an event that has a metadata["record"]."""
+    facts, name = event.metadata, str(event.metadata["record"])
+    try:
+        return _RECORDS[name](facts, event.subject_id)
+    except (KeyError, ValueError, TypeError, OverflowError):  # another version's, or forged
+        return name.replace("_", " ")
+
+
+def _gap(facts: dict[str, Any], _subject: str | None) -> str:
+    why = f" ({facts['reason']})" if facts["reason"] else ""
+    return f"gap: {numbers(facts['first'], facts['last'])} lost{why}"
+
+
+def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
+    words = [f"{amount(facts['events'], 'event')} recovered"]
+    if facts["torn_bytes"]:
+        words.append(f"{amount(facts['torn_bytes'], 'byte')} of a torn line cut away")
+    if facts.get("damaged"):
+        words.append(f"{amount(facts['damaged'], 'damaged line')} set aside")
+    return f"unclean end of {facts['writer']}: {', '.join(words)}"
+
+
+def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
+    user, subject = facts.get("user_id"), facts.get("subject_id")
+    who = "" if user is None else f" by {user}"
+    whose = "" if subject in (None, user) else f", data of {subject}"
+    return f"unfinished: {facts['operation']}{who}{whose}, begun {facts['time']}"
+
+
+def _hold(facts: dict[str, Any], _subject: str | None) -> str:
+    why = f": {facts['reason']}" if "reason" in facts else ""
+    return f"hold {facts['hold']!r} {facts['state']}{why}"
+
+
+def _erasure(facts: dict[str, Any], subject: str | None) -> str:
+    return f"erasure: {amount(len(facts['tokens']), 'key')} destroyed, of {subject}"
+
+
+def _alert(facts: dict[str, Any], subject: str | None) -> str:
+    who = "" if subject is None else f" by {subject}"
+    limit = f"more than {facts['over']} in {short(timedelta(seconds=facts['window_s']))}"
+    events = amount(facts["count"], "event")
+    return f"alert {facts['state']}: {facts['rule']}, {events}{who}, {limit}"
+
+
+_RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
+    "gap": _gap,
+    "unclean_end": _unclean_end,
+    "unfinished": _unfinished,
+    "hold": _hold,
+    "erasure": _erasure,
+    "alert": _alert,
+}
 
 
 # --- statistics ------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import Result
-from conftest import Cli
+from conftest import Cli, Run
 from rich.cells import cell_len
 
-from axon_audit_otel import AuditEvent, AuditLogger, __version__
+from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay"]
@@ -382,6 +382,89 @@ def _on_a_terminal(*arguments: object) -> str:
 
 def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "axon_audit_otel", *map(str, arguments)]
+
+
+# --- what a trail says of itself --------------------------------------------------------------
+
+_LOST = {"record": "gap", "first": 41, "last": 50, "events": 10, "reason": "disk full"}
+_KILLED = {"record": "unclean_end", "writer": "default", "events": 5, "torn_bytes": 0}
+_BEGUN = {"record": "unfinished", "operation": "FORGET", "time": "2025-01-15T09:59:00Z"}
+_HELD = {"record": "hold", "hold": "legal", "state": "placed", "reason": "Doe v. Acme"}
+_ALERT = {"record": "alert", "state": "firing", "rule": "night", "count": 6, "over": 5}
+
+#: The facts of an AUDIT event, and what `query` says of it.
+RECORDS: list[tuple[dict[str, Any], str]] = [
+    (_LOST, "gap: events 41 to 50 lost (disk full)"),
+    ({**_LOST, "last": 41, "reason": ""}, "gap: event 41 lost"),
+    (_KILLED, "unclean end of default: 5 events recovered"),
+    (
+        {**_KILLED, "torn_bytes": 1, "damaged": 2},
+        "unclean end of default: 5 events recovered, 1 byte of a torn line cut away,"
+        " 2 damaged lines set aside",
+    ),
+    (_BEGUN, "unfinished: FORGET, begun 2025-01-15T09:59:00Z"),
+    (
+        {**_BEGUN, "user_id": "ann", "subject_id": "bob"},
+        "unfinished: FORGET by ann, data of bob, begun 2025-01-15T09:59:00Z",
+    ),
+    (_HELD, "hold 'legal' placed: Doe v. Acme"),
+    ({"record": "hold", "hold": "legal", "state": "released"}, "hold 'legal' released"),
+    ({"record": "erasure", "tokens": ["ab"]}, "erasure: 1 key destroyed, of mallory"),
+    (
+        {**_ALERT, "window_s": 86_400.0},
+        "alert firing: night, 6 events by mallory, more than 5 in 24h",
+    ),
+    ({"record": "of_another_version"}, "of another version"),
+    ({"record": "gap", "first": [], "last": {}}, "gap"),
+    ({**_ALERT, "window_s": 1e300}, "alert"),
+    ({**_HELD, "reason": "\x1b[31m\n"}, "hold 'legal' placed: \\x1b[31m\\n"),
+    ({"record": {"a": "\x9b"}}, "{'a': '\\x9b'}"),
+]
+
+
+class TestRecords:
+    """Operation AUDIT: events of the trail about itself."""
+
+    @pytest.mark.parametrize(("facts", "said"), RECORDS)
+    def test_each_says_what_happened(
+        self, cli: Cli, tmp_path: Path, audit: AuditLogger, facts: dict[str, Any], said: str
+    ) -> None:
+        """One short text for each kind, whoever wrote it."""
+        subject = "mallory" if facts["record"] in ("alert", "erasure") else None
+        event = _event(51, operation="AUDIT", metadata=facts, subject_id=subject)
+        audit.export_events([event], tmp_path / "a.json")
+        shown = cli("query", tmp_path / "a.json", "--operation", "AUDIT").stdout.splitlines()[1]
+        assert shown.endswith(f" 1.50 {said}")
+
+    async def test_of_a_real_trail(
+        self, cli: Cli, make_audit: Any, run_script: Run, tmp_path: Path
+    ) -> None:
+        """A killed process, an erasure, an alert and a hold: each is told in words."""
+        run_script(
+            """
+            import asyncio, os, sys
+            from axon_audit_otel import AuditLogger
+            audit = AuditLogger(auto_export_path=sys.argv[1], name="killed")
+            asyncio.run(audit.log_event("STORE"))
+            os._exit(9)
+            """,
+            tmp_path / "logs",
+            code=9,
+        )
+        with make_audit(auto_export_path=tmp_path / "logs", name="killed", erasable=True) as audit:
+            rule = Rule("exports", operations="EXPORT", over=1, window="24h")
+            monitor = SecurityMonitor(audit, [rule], print)
+            await audit.log_event("EXPORT", user_id="alice")
+            await audit.log_event("EXPORT", user_id="alice")
+            audit.erase_user("alice")
+            monitor.close()
+        cli("hold", tmp_path / "logs", "--reason", "Doe v. Acme")
+        lines = cli("query", tmp_path / "logs", "--operation", "AUDIT").stdout.splitlines()
+        held, erased, alert, ended = (re.split(r" {2,}- ", line)[1] for line in lines[1:])
+        assert held == "hold 'legal' placed: Doe v. Acme"
+        assert erased.startswith("erasure: 1 key destroyed, of erasable:")
+        assert alert == "alert firing: exports, 2 events, more than 1 in 24h"
+        assert ended == "unclean end of killed: 1 event recovered"
 
 
 # --- stats -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 from rich.console import Console
@@ -157,7 +157,7 @@ def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool)
 
 @main.command()
 @path_argument
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option(
     "--format",
     "form",
@@ -170,7 +170,7 @@ def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool)
 @json_option
 def export(
     path: Path,
-    out: Path,
+    out: str,
     form: str | None,
     force: bool,
     decrypt: bool,
@@ -183,27 +183,28 @@ def export(
     of the sealed files, jsonl one event a line, csv a table in which entry_ids and metadata
     are JSON and no cell is taken for a formula, otlp log records as OpenTelemetry's JSON
     lines, for a collector's otlpjsonfile receiver (OTEL_SERVICE_NAME and
-    OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all.
+    OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all; - prints.
     """
     asked = query_of(given)
-    name = form or out.suffix.lower().lstrip(".")
+    name = form or Path(out).suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
-    _check_target(out, path, force)
+    printed = out == "-"  # which as a path would be the same as ./-
+    target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, out.resolve(), reader(path, given["keys"]))
+        written = _export_otlp(path, asked, target, reader(path, given["keys"]))
     else:
         keys, oldest = given["keys"], asked.limit is None
         events: Any = found(path, asked, keys, as_recorded=not decrypt, oldest_first=oldest)
         if asked.limit is not None:
             events = reversed(list(events))
-        written = export_events(events, out.resolve(), name)
+        written = export_events(events, target, name)
     if as_json:
-        print_json({"path": str(out), "format": name, "events": written})
+        print_json({"path": out, "format": name, "events": written}, err=printed)
     else:
-        click.echo(f"{amount(written, 'event')} written to {out}")
+        click.echo(f"{amount(written, 'event')} written to {out}", err=printed)
 
 
-def _export_otlp(path: Path, asked: Query, out: Path, erasure: Erasure | None) -> int:
+def _export_otlp(path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None) -> int:
     events: Any = search_by_writer(path, asked if erasure is None else erasure.asking(asked))
     if erasure is not None:
         events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
@@ -271,8 +272,8 @@ def demo(
     )
 
 
-def _check_target(out: Path, path: Path, force: bool) -> None:
-    """Nothing is overwritten unasked, and never what is read."""
+def _checked_target(out: Path, path: Path, force: bool) -> Path:
+    """Where to write: nothing is overwritten unasked, and never what is read."""
     target, name = out.resolve(), repr(str(out))
     if str(target) in {os.path.realpath(file) for file in files_of(path)}:
         raise click.ClickException(f"{name} is one of the files to be read")
@@ -282,6 +283,7 @@ def _check_target(out: Path, path: Path, force: bool) -> None:
         raise click.ClickException(f"{name} is no regular file")
     if target.exists() and not force:
         raise click.ClickException(f"{name} exists: --force replaces it")
+    return target
 
 
 # --- printing --------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from .event import AuditEvent
-from .files import write_events, write_file
+from .files import laid_out, write_file
 from .origin import source_of
 from .otlp import Envelope, Record, Source, record_of
 
@@ -24,8 +24,8 @@ FORMATS = ("json", "jsonl", "csv", "otlp")
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
-def export_events(events: Iterable[AuditEvent], path: Path, form: str = "json") -> int:
-    """Write *events* to *path* in their order, as ``json``, ``jsonl`` or ``csv``.
+def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:
+    """Write *events* to *out* in their order, as ``json``, ``jsonl`` or ``csv``.
 
     Returns:
         How many.
@@ -33,8 +33,6 @@ def export_events(events: Iterable[AuditEvent], path: Path, form: str = "json") 
     Raises:
         ArchiveError: If it cannot be written.
     """
-    if form == "json":
-        return write_events((event.to_json() for event in events), path)
     count = 0
 
     def counted() -> Iterator[AuditEvent]:
@@ -43,19 +41,19 @@ def export_events(events: Iterable[AuditEvent], path: Path, form: str = "json") 
             count += 1
             yield event
 
-    write_file((_json_lines if form == "jsonl" else _csv_lines)(counted()), path)
+    _write(_LAYOUTS[form](counted()), out)
     return count
 
 
 def export_otlp(
-    found: Iterable[tuple[str, AuditEvent]], directory: Path, path: Path, resource: Any
+    found: Iterable[tuple[str, AuditEvent]], directory: Path, out: Path | BinaryIO, resource: Any
 ) -> int:
     """Write events as OTLP JSON lines, which the collector's otlpjsonfile receiver reads.
 
     Args:
         found: Writers and their events.
         directory: Of the archive that these are of.
-        path: Where to.
+        out: Where to.
         resource: The attributes of the resource: ``service.name`` and others.
 
     Returns:
@@ -75,8 +73,21 @@ def export_otlp(
             count += 1
             yield record_of(event.to_json(), sources[writer])
 
-    write_file(Envelope(resource).json_lines(records()), path)
+    _write(Envelope(resource).json_lines(records()), out)
     return count
+
+
+def _write(content: Iterable[bytes], out: Path | BinaryIO) -> None:
+    """To a file, which appears whole or not at all, or to one that is open."""
+    if isinstance(out, Path):
+        write_file(content, out)
+    else:
+        out.writelines(content)
+        out.flush()
+
+
+def _document(events: Iterable[AuditEvent]) -> Iterator[bytes]:
+    return laid_out(event.to_json() for event in events)
 
 
 def _json_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
@@ -94,6 +105,9 @@ def _csv_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
         line.seek(0)
         line.truncate()
     yield line.getvalue().encode()  # the header, where there was no event
+
+
+_LAYOUTS = {"json": _document, "jsonl": _json_lines, "csv": _csv_lines}
 
 
 def _cell(value: object) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "digest",
     "files_of",
     "is_there",
+    "laid_out",
     "last_line",
     "listed",
     "open_events_file",
@@ -152,6 +153,16 @@ def _reserve(target: Path) -> bool:
     return True
 
 
+def laid_out(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Encoded events in the export format."""
+    count = 0
+    yield HEAD
+    for line in lines:
+        yield (b"," if count else b" ") + line + b"\n"
+        count += 1
+    yield tail(count)
+
+
 def write_events(lines: Iterable[bytes], path: Path) -> int:
     """Write encoded events to *path* in the export format; returns how many.
 
@@ -160,15 +171,13 @@ def write_events(lines: Iterable[bytes], path: Path) -> int:
     """
     count = 0
 
-    def content() -> Iterator[bytes]:
+    def counted() -> Iterator[bytes]:
         nonlocal count
-        yield HEAD
         for line in lines:
-            yield (b"," if count else b" ") + line + b"\n"
             count += 1
-        yield tail(count)
+            yield line
 
-    write_file(content(), path)
+    write_file(laid_out(counted()), path)
     return count
 
 

@@ -47,13 +47,13 @@ def plain(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def print_json(value: object) -> None:
+def print_json(value: object, err: bool = False) -> None:
     """Print *value*; what is no Unicode in it (the name of a file) is escaped."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), indent=2)
-    click.echo(text)
+    click.echo(text, err=err)
 
 
 def amount(number: int, noun: str) -> str:

@@ -736,6 +736,41 @@ class TestExport:
             said = cli("export", trail, tmp_path / name, *options, "--json").stdout
             assert json.loads(said)["format"] == form
 
+    @pytest.mark.parametrize("form", ["json", "jsonl", "csv", "otlp"])
+    @pytest.mark.parametrize("summary", [[], ["--json"]])
+    def test_to_stdout(
+        self,
+        cli: Cli,
+        trail: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        form: str,
+        summary: list[str],
+    ) -> None:
+        """With `-` the same bytes are printed, and nothing else; the count goes to stderr."""
+        monkeypatch.chdir(tmp_path)
+        options = ["--format", form, "--user", "alice", "--limit", 2]
+        cli("export", trail, "out", *options)
+        printed = cli("export", trail, "-", *options, *summary)
+        exported = rb'"exported_at":"[^"]*"'
+        assert re.sub(exported, b"", printed.stdout_bytes) == re.sub(
+            exported, b"", (tmp_path / "out").read_bytes()
+        )
+        if summary:
+            told = json.loads(printed.stderr)
+            assert told == {"path": "-", "format": form, "events": 2}
+        else:
+            assert printed.stderr == "2 events written to -\n"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "trail"]
+
+    def test_file_of_that_name(
+        self, cli: Cli, trail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`./-` is a file."""
+        monkeypatch.chdir(tmp_path)
+        cli("export", trail, "./-")
+        assert json.loads((tmp_path / "-").read_bytes())["total_events"] == 5
+
     def test_overwrites_only_when_told(self, cli: Cli, trail: Path, tmp_path: Path) -> None:
         """A file that exists stays, unless `--force` is given."""
         out = tmp_path / "out.csv"

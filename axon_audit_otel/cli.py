@@ -182,7 +182,7 @@ def export(
     Those at PATH that pass every filter, to the file OUT, oldest first. json is the format
     of the sealed files, jsonl one event a line, csv a table in which entry_ids and metadata
     are JSON and no cell is taken for a formula, otlp log records as OpenTelemetry's JSON
-    lines, for a collector's otlpjsonfile receiver (OTEL_SERVICE_NAME and
+    lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME and
     OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all; - prints.
     """
     asked = query_of(given)

@@ -119,10 +119,22 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return datetime.fromisoformat(text)
 
 
+class _Name(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """One of *names* in any case; click would list them in lower case."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names, case_sensitive=False)
+        self._shown = ", ".join(names)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if str(value).upper() not in self.choices:
+            self.fail(f"{value!r} is none of {self._shown}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callable[..., Any]:
     names = list(kind.__members__)
-    choice = click.Choice(names, case_sensitive=False)
-    return click.option(name, type=choice, metavar="NAME", help=", ".join(names) + ".")
+    return click.option(name, type=_Name(names), metavar="NAME", help=", ".join(names) + ".")
 
 
 _FILTERS = [

@@ -48,7 +48,7 @@ def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str 
 def export_otlp(
     found: Iterable[tuple[str, AuditEvent]], directory: Path, out: Path | BinaryIO, resource: Any
 ) -> int:
-    """Write events as OTLP JSON lines, which the collector's otlpjsonfile receiver reads.
+    """Write events as OTLP JSON lines, which the collector's otlp_json_file receiver reads.
 
     Args:
         found: Writers and their events.

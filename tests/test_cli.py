@@ -95,6 +95,11 @@ class TestHelp:
         readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
         assert all(f"axon-audit {command}" in readme for command in COMMANDS)
 
+    def test_the_receiver_has_one_name(self, cli: Cli) -> None:
+        """What reads the export is called as in the documentation and in a collector."""
+        said = " ".join(cli("export", "-h").stdout.split())
+        assert "a collector's otlp_json_file receiver" in said
+
     def test_version(self, cli: Cli) -> None:
         """`--version` is the package's."""
         assert cli("--version").stdout.split() == ["axon-audit,", "version", __version__]
@@ -174,6 +179,14 @@ class TestErrors:
         assert option in self._message(cli(command, trail, *out, option, value, code=2))
         assert not (tmp_path / "out.json").exists()
 
+    @pytest.mark.parametrize("option", ["--operation", "--status"])
+    def test_names_as_the_help_has_them(self, cli: Cli, trail: Path, option: str) -> None:
+        """The message lists the names as the help does."""
+        said = self._message(cli("query", trail, option, "DELETE", code=2))
+        (names,) = re.findall(rf"{option} NAME +(\S.*?\.)\n", _unwrapped(cli("query", "-h").stdout))
+        assert "'DELETE'" in said
+        assert said.endswith(names)
+
     def test_names_that_are_no_unicode(self, cli: Cli, trail: Path, tmp_path: Path) -> None:
         """A file may be called anything, a key may not."""
         out = tmp_path / "\udcff.json"
@@ -193,6 +206,11 @@ class TestErrors:
         )
         assert "--since" in message
         assert "--until" in message
+
+
+def _unwrapped(text: str) -> str:
+    """A help text whose options are on one line each."""
+    return re.sub(r"\n {10,}", " ", text)
 
 
 # --- query -----------------------------------------------------------------------------------

@@ -6,11 +6,16 @@ import ast
 import asyncio
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from receiver import over_http
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,3 +68,47 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 f"{name}:{line} says\n{source}\nbut the block prints\n{printed}"
             )
     assert ran
+
+
+_APP = """
+import asyncio
+from axon import MemorySystem
+from axon.core.config import MemoryConfig
+from axon.core.policies.persistent import PersistentPolicy
+
+policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+memory = MemorySystem(MemoryConfig(persistent=policy, default_tier="persistent"))
+asyncio.run(memory.store("tea", user_id="alice"))
+"""
+
+
+def _shell(commands: str, directory: Path, **environment: str) -> str:
+    """Run the commands of a ``console`` block in a shell that stops at the first failure."""
+    lines = [line.removeprefix("$ ") for line in commands.splitlines()]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "-ec", "\n".join(lines)],
+        cwd=directory,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_shipping_example(tmp_path: Path) -> None:
+    """The first example of docs/shipping.md ships, with OpenTelemetry's own distro installed,
+    whose default is gRPC."""
+    assert find_spec("opentelemetry.distro")
+    receiver = over_http()
+    (tmp_path / "app.py").write_text(_APP)
+    _, example, _ = _blocks(ROOT / "docs/shipping.md")[0]
+    assert "http://localhost:4318" in example
+    others = dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER"), "none")
+    try:
+        _shell(example.replace("http://localhost:4318", receiver.url), tmp_path, **others)
+        assert receiver.numbers == [1]
+    finally:
+        receiver.close()

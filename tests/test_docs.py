@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import inspect
 import io
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from receiver import over_http
+
+from axon_audit_otel import AuditLogger
 
 ROOT = Path(__file__).resolve().parent.parent
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,7 +33,8 @@ def _blocks(page: Path) -> list[tuple[str, str, int]]:
 
 
 def _run(source: str, line: int, page: Path, namespace: dict[str, Any]) -> str:
-    """Run one block, as in a notebook: ``await`` is allowed at its top level."""
+    """Run one block, as in a notebook: ``await`` is allowed at its top level; as a program,
+    where there is none."""
     code = compile(
         "\n" * (line - 1) + source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     )
@@ -42,7 +46,10 @@ def _run(source: str, line: int, page: Path, namespace: dict[str, Any]) -> str:
             await result
 
     with contextlib.redirect_stdout(printed):
-        asyncio.run(run())
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(run())
+        else:
+            exec(code, namespace)
     return printed.getvalue()
 
 
@@ -57,6 +64,10 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ``text`` block is what the ``python`` block before it prints."""
     page = ROOT / name
     monkeypatch.chdir(tmp_path)
+    _run_page(page)
+
+
+def _run_page(page: Path) -> None:
     namespace: dict[str, Any] = {"__name__": "__docs__"}
     printed, ran = "", 0
     for language, source, line in _blocks(page):
@@ -65,7 +76,7 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             ran += 1
         elif language == "text":
             assert re.fullmatch(_pattern(source), printed.strip(), re.DOTALL), (
-                f"{name}:{line} says\n{source}\nbut the block prints\n{printed}"
+                f"{page.name}:{line} says\n{source}\nbut the block prints\n{printed}"
             )
     assert ran
 
@@ -112,3 +123,41 @@ def test_shipping_example(tmp_path: Path) -> None:
         assert receiver.numbers == [1]
     finally:
         receiver.close()
+
+
+def test_first_block_is_a_program(tmp_path: Path) -> None:
+    """The first block of the README, copied into a file, runs and prints what the page says."""
+    (_, source, _), (_, expected, _) = _blocks(ROOT / "README.md")[1:3]
+    (tmp_path / "app.py").write_text(source)
+    printed = _shell("$ python app.py", tmp_path)
+    assert re.fullmatch(_pattern(expected), printed.strip(), re.DOTALL)
+
+
+def _commands(beginning: str) -> list[str]:
+    """The commands of the README's block that begins so, without their comments."""
+    (block,) = [s for _, s, _ in _blocks(ROOT / "README.md") if s.startswith(f"$ {beginning}")]
+    return [line.partition("  #")[0] for line in block.splitlines()]
+
+
+def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the README's code, its commands work, but for those that go on or need a server."""
+    monkeypatch.chdir(tmp_path)
+    _run_page(ROOT / "README.md")
+    endless = "--follow", "--serve", "http://collector"
+    ran = [line for line in _commands("axon-audit query") if not any(x in line for x in endless)]
+    assert len(ran) == 6
+    _shell("\n".join(ran), tmp_path)
+
+
+async def test_readme_commands_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So do those that take an application with a signing key, a secret and keys of users."""
+    monkeypatch.chdir(tmp_path)
+    keygen, export, *others = _commands("axon-audit keygen")
+    (tmp_path / "key").write_text("32 secret bytes, kept elsewhere!")
+    _shell(keygen, tmp_path)
+    for name, _, value in (item.partition("=") for item in export.split()[2:]):
+        monkeypatch.setenv(name, value)
+    with AuditLogger(auto_export_path="audit_logs", name="signed", erasable=True) as audit:
+        event = await audit.log_event("STORE", user_id="alice")
+    _shell("\n".join(others).replace("evt_01a2...", event.event_id), tmp_path)
+    assert audit.query_events(user_id="alice", archived=True) == []

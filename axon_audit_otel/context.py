@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from opentelemetry import baggage
 
 from . import semconv
-from .privacy import identifier
+from .privacy import checked_id, identifier
 
 __all__ = ["audit_context"]
 
@@ -40,12 +40,15 @@ def audit_context(*, user_id: str | None = None, session_id: str | None = None) 
     Args:
         user_id: Who acts.
         session_id: In which session.
+
+    Raises:
+        InvalidEventError: If one of them is no text, number or UUID.
     """
     outer = _identity.get()
     token = _identity.set(
         Identity(
-            outer.user_id if user_id is None else identifier(user_id),
-            outer.session_id if session_id is None else identifier(session_id),
+            outer.user_id if user_id is None else checked_id("user_id", user_id),
+            outer.session_id if session_id is None else checked_id("session_id", session_id),
         )
     )
     try:

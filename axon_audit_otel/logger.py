@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from numbers import Real
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 from weakref import WeakValueDictionary, finalize
 
 import msgspec
@@ -25,7 +24,7 @@ from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, Inval
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
 from .hold import holds
-from .privacy import identifier
+from .privacy import ID_TYPES, checked_id
 from .query import Query, activity
 from .trail import Trail
 
@@ -319,8 +318,8 @@ class AuditLogger:
             error_message=None
             if error_message is None
             else self._manual_message(error_message, metadata, private),
-            error_type=None if error_type is None else _checked_id("error_type", error_type),
-            subject_id=None if subject_id is None else _checked_id("subject_id", subject_id),
+            error_type=None if error_type is None else checked_id("error_type", error_type),
+            subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
             span=get_current_span().get_span_context(),
         )
         if self.trail.pseudonyms is not None:
@@ -358,7 +357,7 @@ class AuditLogger:
             ArchiveError: If the archive is on hold, or a key may still be there: try again.
             AuditUnavailableError: If it was done, but could not be recorded.
         """
-        user = _checked_id("user_id", user_id)
+        user = checked_id("user_id", user_id)
         erasure, pseudonyms = self.trail.erasure, self.trail.pseudonyms
         archive = self.settings.auto_export_path
         if erasure is None:
@@ -590,8 +589,8 @@ def _as_line(event: AuditEvent) -> bytes:
 
 def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
     here = current_identity()
-    user = here.user_id if user_id is None else _checked_id("user_id", user_id)
-    session = here.session_id if session_id is None else _checked_id("session_id", session_id)
+    user = here.user_id if user_id is None else checked_id("user_id", user_id)
+    session = here.session_id if session_id is None else checked_id("session_id", session_id)
     if user is None or session is None:
         carried = baggage_identity()
         user = carried.user_id if user is None else user
@@ -599,33 +598,18 @@ def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
     return user, session
 
 
-_ID_TYPES = (str, int, UUID)
-
-
-def _checked_id(name: str, value: Any) -> str:
-    """An id as text.
-
-    Raises:
-        InvalidEventError: If it is no text, number or UUID.
-    """
-    if type(value) is str or (isinstance(value, _ID_TYPES) and not isinstance(value, bool)):
-        return identifier(value)
-    msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
-    raise InvalidEventError(msg)
-
-
 def _checked_ids(values: Any) -> list[str]:
     """Ids as a list of text; one id alone is a list of one."""
     if values is None:
         return []
     if type(values) is list:
-        return [_checked_id("entry_ids", item) for item in values]
-    if isinstance(values, _ID_TYPES):
-        return [_checked_id("entry_ids", values)]
+        return [checked_id("entry_ids", item) for item in values]
+    if isinstance(values, ID_TYPES):
+        return [checked_id("entry_ids", values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
         msg = f"entry_ids={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
-    return [_checked_id("entry_ids", item) for item in values]
+    return [checked_id("entry_ids", item) for item in values]
 
 
 def _checked_duration(value: Any) -> float | None:

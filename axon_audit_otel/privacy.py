@@ -20,6 +20,8 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from .errors import InvalidEventError, shown
+
 __all__ = ["PII_KINDS", "Privacy", "redact_pii"]
 
 MAX_TEXT = 8_192  # characters of one string
@@ -191,6 +193,24 @@ def identifier(value: object) -> str:
         if isinstance(value, (int, UUID)) and not isinstance(value, bool):
             return str(value)[:MAX_ID]
     return f"[{type(value).__name__}]"
+
+
+ID_TYPES = (str, int, UUID)
+
+
+def checked_id(name: str, value: Any) -> str:
+    """An id that a caller gives by hand, as text.
+
+    Raises:
+        InvalidEventError: If it is no text, number or UUID.
+    """
+    if type(value) is str:
+        return identifier(value)
+    with suppress(Exception):  # its class may raise
+        if isinstance(value, ID_TYPES) and not isinstance(value, bool):
+            return identifier(value)
+    msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
+    raise InvalidEventError(msg)
 
 
 def identifiers(values: object) -> list[str]:

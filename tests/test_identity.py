@@ -13,7 +13,13 @@ from axon import Filter, MemorySystem
 from conftest import FaultyAdapter, ListingAdapter, MakeSystem, history, only_event
 from opentelemetry import baggage, context
 
-from axon_audit_otel import AuditEvent, AuditLogger, EventStatus, audit_context
+from axon_audit_otel import (
+    AuditEvent,
+    AuditLogger,
+    EventStatus,
+    InvalidEventError,
+    audit_context,
+)
 
 pytestmark = pytest.mark.usefixtures("instrumented")
 
@@ -285,9 +291,35 @@ class TestForms:
         self, memory: MemorySystem, audit: AuditLogger, hostile: Any
     ) -> None:
         """What cannot be an id is replaced by a marker; the store works all the same."""
-        with audit_context(user_id=hostile):
-            assert await memory.store("tea")
+        assert await memory.store("tea", user_id=hostile)
         event = only_event(audit)
         assert event.status is EventStatus.SUCCESS
         assert isinstance(event.user_id, str)
         assert audit.get_statistics()["failures"] == {}
+
+    @pytest.mark.parametrize("name", ["user_id", "session_id"])
+    @pytest.mark.parametrize("wrong", [object(), b"ada", ["ada"], {"a": 1}, 1.5, True])
+    async def test_context_refuses_what_is_no_id(
+        self, memory: MemorySystem, audit: AuditLogger, name: str, wrong: Any
+    ) -> None:
+        """`audit_context` says at once what cannot be an id, as `log_event` does, and leaves
+        what an enclosing one said."""
+        with audit_context(user_id="ada", session_id="s1"):
+            with pytest.raises(InvalidEventError) as refused, audit_context(**{name: wrong}):
+                pytest.fail("the block ran")
+            with pytest.raises(InvalidEventError) as by_hand:
+                await audit.log_event("STORE", **{name: wrong})
+            await memory.store("tea")
+        assert str(refused.value) == str(by_hand.value)
+        assert who(only_event(audit))[:2] == ("ada", "s1")
+
+    @pytest.mark.parametrize(
+        ("given", "recorded"), [(7, "7"), ("zoë", "zoë"), ("\ud800", "\\ud800")]
+    )
+    async def test_context_takes_what_is_one(
+        self, memory: MemorySystem, audit: AuditLogger, given: Any, recorded: str
+    ) -> None:
+        """Numbers and any text are ids there, too."""
+        with audit_context(user_id=given):
+            await memory.store("tea")
+        assert only_event(audit).user_id == recorded

@@ -11,16 +11,29 @@ from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
 
 from . import semconv
-from .errors import AuditUnavailableError
+from .errors import AuditConfigError, AuditUnavailableError, shown
 from .event import Draft
 from .processor import AuditLogRecordProcessor
 from .record import SEVERITY, attributes_of
 from .trail import Trail
 from .version import __version__
 
-__all__ = ["Emitter"]
+__all__ = ["Emitter", "checked_provider"]
 
 _SEVERITY = {status: (SeverityNumber(number), text) for status, (number, text) in SEVERITY.items()}
+
+
+def checked_provider(value: Any) -> Any:
+    """*value*, which None or anything with the methods of OpenTelemetry's API may be.
+
+    Raises:
+        AuditConfigError: If it is neither.
+    """
+    is_one = callable(getattr(value, "get_logger", None)) and not isinstance(value, type)
+    if value is None or is_one:
+        return value
+    msg = f"logger_provider={shown(value)}: must be an OpenTelemetry LoggerProvider"
+    raise AuditConfigError(msg)
 
 
 class Emitter:
@@ -41,8 +54,12 @@ class Emitter:
         self._bind(logger_provider or get_logger_provider())
 
     def use(self, logger_provider: Any) -> None:
-        """Send the records through *logger_provider* from now on."""
-        self._given = logger_provider
+        """Send the records through *logger_provider* from now on.
+
+        Raises:
+            AuditConfigError: If it is none.
+        """
+        self._given = checked_provider(logger_provider)
         self._bind(logger_provider)
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:

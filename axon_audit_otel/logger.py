@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from . import event as _event
 from .config import Settings
 from .context import baggage_identity, current_identity, running
-from .emitter import Emitter
+from .emitter import Emitter, checked_provider
 from .erasure import recorded
 from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
@@ -150,7 +150,8 @@ class AuditLogger:
                 "ship_to": ship_to,
             }
         )
-        self.trail = Trail(self.settings, _free_name(self.settings.name), registry)
+        checked_provider(logger_provider)
+        self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         finalize(self, self.trail.end, True)
@@ -182,7 +183,11 @@ class AuditLogger:
         return self.trail.name
 
     def use(self, logger_provider: Any) -> None:
-        """Send the records through *logger_provider* from now on."""
+        """Send the records through *logger_provider* from now on.
+
+        Raises:
+            AuditConfigError: If it is none.
+        """
         self._emitter.use(logger_provider)
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
@@ -578,6 +583,13 @@ class AuditLogger:
             "rotation_enabled": self.settings.enable_rotation,
             "auto_export_enabled": self.settings.auto_export_path is not None,
         }
+
+
+def _registry(value: Any) -> CollectorRegistry | None:
+    if value is None or isinstance(value, CollectorRegistry):
+        return value
+    msg = f"registry={shown(value)}: must be a prometheus_client.CollectorRegistry"
+    raise AuditConfigError(msg)
 
 
 def _as_line(event: AuditEvent) -> bytes:

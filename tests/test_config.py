@@ -8,8 +8,18 @@ from typing import Any
 
 import pytest
 from conftest import Make
+from opentelemetry._logs import NoOpLogger, NoOpLoggerProvider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider
+from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger, AxonAuditError
+from axon_audit_otel import (
+    ArchiveError,
+    AuditConfigError,
+    AuditLogger,
+    AxonAuditError,
+    AxonInstrumentor,
+)
 
 #: Setting, its default, text in the environment and what that means, an argument.
 SETTINGS = [
@@ -189,6 +199,49 @@ class TestBadValues:
         with pytest.raises((AuditConfigError, ArchiveError)) as caught:
             make_audit(auto_export_path=path)
         assert repr(path)[1:-1] in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("registry", "x"),
+            ("registry", CollectorRegistry),
+            ("logger_provider", "x"),
+            ("logger_provider", ""),
+            ("logger_provider", LoggerProvider),
+        ],
+    )
+    def test_where_telemetry_goes(
+        self, tmp_path: Path, make_audit: Make, name: str, value: Any
+    ) -> None:
+        """What is no registry or no provider is named and shown, before a file is made."""
+        with pytest.raises(AuditConfigError) as caught:
+            make_audit(auto_export_path=tmp_path / "logs", **{name: value})
+        assert f"{name}={value!r}: must be" in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_provider_in_use(self, audit: AuditLogger) -> None:
+        """The same where the provider is given later."""
+        instrumentor = AxonInstrumentor()
+        with pytest.raises(AuditConfigError, match="logger_provider='x': must be"):
+            instrumentor.instrument(audit_logger=audit, logger_provider="x")
+
+    @pytest.mark.parametrize("provider", [None, NoOpLoggerProvider(), ProxyLoggerProvider()])
+    async def test_any_provider_of_the_api(self, make_audit: Make, provider: Any) -> None:
+        """None, and whatever has the methods of the API, are taken."""
+        audit = make_audit(logger_provider=provider)
+        await audit.log_event("STORE")
+        assert audit.event_count == 1
+
+    async def test_provider_by_its_methods(self, make_audit: Make) -> None:
+        """A provider need not inherit from the API's."""
+
+        class Own:
+            def get_logger(self, name: str, *args: Any, **kwargs: Any) -> Any:
+                return NoOpLogger(name)
+
+        audit = make_audit(logger_provider=Own())
+        await audit.log_event("STORE")
+        assert audit.event_count == 1
 
     def test_value_without_a_repr(self, make_audit: Make) -> None:
         """A value that cannot even be shown is still an error of ours."""

@@ -38,6 +38,7 @@ from conftest import (
     only_event,
 )
 from opentelemetry import baggage, context
+from opentelemetry._logs import NoOpLoggerProvider
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk._logs import (
     LoggerProvider,
@@ -888,7 +889,7 @@ PROVIDERS: dict[str, Callable[[], Any]] = {
     "raises after ours": lambda: _raising(before=False),
     "raises before ours": lambda: _raising(before=True),
     "concurrent and raising": _concurrent,
-    "no SDK's": object,
+    "no SDK's": NoOpLoggerProvider,
     "one attribute": _narrow,
 }
 

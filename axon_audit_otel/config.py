@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from .reading import read_key
 from .units import seconds, size
 
 __all__ = ["Settings"]
+
+_logger = logging.getLogger("axon_audit_otel")
 
 _CONTENT = {
     "true": (True, True),
@@ -56,6 +59,9 @@ _RULES = {
     "hipaa": Retention(2192 * _DAY, "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)"),
     "eu-ai-act": Retention(184 * _DAY, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
 }
+
+#: Variables that begin as ours do and are none: that of ``dev.py``, and what was told already.
+_told = {"VENV"}
 
 
 # --- parsers: a value as given (or text from the environment) to a setting -----------------
@@ -301,6 +307,7 @@ class Settings:
     @classmethod
     def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from *given* (None means not given), then *environ*, then defaults."""
+        _tell_unknown(environ)
         values: dict[str, Any] = {}
         for setting in fields(cls):
             value, source = given.get(setting.name), f"{setting.name}="
@@ -358,3 +365,17 @@ class Settings:
     def variable(setting: str) -> str:
         """The environment variable of *setting*."""
         return semconv.ENV_PREFIX + setting.upper()
+
+
+def _tell_unknown(environ: Mapping[str, str]) -> None:
+    """Warn of variables that are no setting: a typo would go unnoticed."""
+    prefix = semconv.ENV_PREFIX
+    known = [item.name.upper() for item in fields(Settings) if item.metadata["env"]]
+    given = {name for name, value in environ.items() if value and name.startswith(prefix)}
+    for name in sorted({variable.removeprefix(prefix) for variable in given} - {*known, *_told}):
+        from difflib import get_close_matches  # takes its time
+
+        _told.add(name)
+        nearest = get_close_matches(name.upper(), known, 1)
+        hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
+        _logger.warning("%s%s is no setting of this version%s", prefix, name, hint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make
+from conftest import Make, Run
 from opentelemetry._logs import NoOpLogger, NoOpLoggerProvider
 from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.sdk._logs import LoggerProvider
@@ -252,6 +252,49 @@ class TestBadValues:
 
         with pytest.raises(AuditConfigError):
             make_audit(max_events=Hostile())
+
+
+class TestUnknownVariables:
+    """``AXON_AUDIT_...`` that is no setting."""
+
+    @pytest.mark.parametrize(
+        ("variable", "nearest"),
+        [
+            ("AXON_AUDIT_MAX_EVNTS", "AXON_AUDIT_MAX_EVENTS"),
+            ("AXON_AUDIT_PSEUDONYMISE", "AXON_AUDIT_PSEUDONYMIZE"),
+            ("AXON_AUDIT_max_events", "AXON_AUDIT_MAX_EVENTS"),
+            ("AXON_AUDIT_EXPORT_PATH", "AXON_AUDIT_AUTO_EXPORT_PATH"),
+        ],
+    )
+    def test_told(self, run_script: Run, variable: str, nearest: str) -> None:
+        """It is told once in a process, with the nearest that there is and not with its value."""
+        said = run_script(_TWO_LOGGERS, **{variable: "top secret"})
+        expected = f"{variable} is no setting of this version; the nearest is {nearest}"
+        assert said.splitlines() == [f"WARNING {expected}"]
+
+    def test_each(self, run_script: Run) -> None:
+        """Of several, each is told; where none is near, none is named."""
+        said = run_script(_TWO_LOGGERS, AXON_AUDIT_NAMES="a", AXON_AUDIT_QXJ="b").splitlines()
+        assert len(said) == 2
+        assert said[0].endswith(
+            "NAMES is no setting of this version; the nearest is AXON_AUDIT_NAME"
+        )
+        assert said[1].endswith("AXON_AUDIT_QXJ is no setting of this version")
+
+    def test_known_and_foreign(self, run_script: Run, tmp_path: Path) -> None:
+        """Nothing is said of those that are known, empty, or of other programs."""
+        known = {"AXON_AUDIT_AUTO_EXPORT_PATH": tmp_path, "AXON_AUDIT_MAX_EVENTS": 5}
+        others = {"AXON_AUDIT_MAX_EVNTS": "", "AXON_AUDITOR": "x", "AXON_AUDIT_VENV": "x"}
+        assert run_script(_TWO_LOGGERS, **known, **others) == ""
+
+
+_TWO_LOGGERS = """
+    import logging, sys
+    from axon_audit_otel import AuditLogger
+    logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
+    AuditLogger()
+    AuditLogger()
+"""
 
 
 def test_frozen(audit: AuditLogger) -> None:

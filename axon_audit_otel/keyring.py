@@ -245,8 +245,7 @@ class Keyring:
             return
         try:
             for user_id, user in list(self._unsaved.items()):
-                self._write(user.token, user.key)
-                self._write(self._name(user_id), user.token + bytes(_VALUE - _NAME))
+                self._write_user(user_id, user)
                 del self._unsaved[user_id]
             if self._retry_at:  # whoever missed them looks again
                 self._retry_at = 0.0
@@ -254,6 +253,15 @@ class Keyring:
         except OSError as exc:
             self._retry_at = time.monotonic() + _RETRY_S
             self.fault(exc)
+
+    def _write_user(self, user_id: str, user: User) -> None:
+        """Write both records, or none: a key that is not found by the id outlives its erasure."""
+        self._write(user.token, user.key)
+        try:
+            self._write(self._name(user_id), user.token + bytes(_VALUE - _NAME))
+        except OSError:
+            self._wipe(self._file(user.token), lambda name, _: name == user.token)
+            raise
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
@@ -271,15 +279,16 @@ class Keyring:
             OSError: If a key may still be there.
         """
         with self._lock:
-            unsaved = self._unsaved.pop(user_id, None)
+            unsaved = self._unsaved.get(user_id)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            if unsaved is not None and unsaved.token not in tokens:
+                tokens.append(unsaved.token)  # its key may be in a file all the same
             for token in tokens:
                 self._wipe(self._file(token), lambda name, _: name in tokens)
             if tokens:
                 self._tell()
             self._users.pop(user_id, None)
-            if unsaved is not None and unsaved.token not in tokens:
-                tokens.append(unsaved.token)
+            self._unsaved.pop(user_id, None)  # last: until here it is found again
         return tokens
 
     def forget(self, user_id: str, tokens: Container[bytes]) -> None:

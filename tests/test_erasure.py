@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,37 @@ def content(directory: Path) -> bytes:
 def files(directory: Path) -> list[Path]:
     """The sealed files."""
     return list(directory.glob("audit_*"))
+
+
+def keys_of(archive: Path) -> Path:
+    """Where its keys are."""
+    return archive.with_name(f"{archive.name}.keys")
+
+
+def records(keys: Path) -> int:
+    """How many records of 48 bytes are not overwritten."""
+    data = [path.read_bytes() for path in keys.glob("*.keys")]
+    return sum(any(text[at : at + 48]) for text in data for at in range(0, len(text), 48))
+
+
+@contextmanager
+def room_for(
+    count: int, monkeypatch: pytest.MonkeyPatch, overwrites: bool = True
+) -> Iterator[None]:
+    """The disk of the keys has room for that many records more, and then for none."""
+    real, left = os.pwrite, [None] * count
+
+    def pwrite(file: int, data: bytes, at: int) -> int:
+        grows = at >= os.fstat(file).st_size
+        if len(data) == 48 and grows and left:
+            left.pop()
+        elif len(data) == 48 and (grows or not overwrites):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", pwrite)
+        yield
 
 
 async def three(audit: AuditLogger) -> None:
@@ -716,6 +750,39 @@ class TestKeys:
         audit.close()
         assert [e.user_id for e in reader.query_events(archived=True)] == [ALICE]
         assert len(reader.query_events(user_id=ALICE, archived=True)) == 1
+
+    async def test_written_by_half(
+        self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a key that the disk had room for, and not for the name of its user, nothing is
+        left in files: what it encrypts is erased with the user, in the running process too."""
+        audit = make_audit(auto_export_path=archive, erasable=True)
+        with room_for(1, monkeypatch):
+            await three(audit)
+            assert len(audit.query_events(user_id=ALICE)) == 1
+            assert records(keys_of(archive)) == 0
+            assert audit.erase_user(ALICE) is True
+        assert seen(audit)[:2] == [("?", None, None), ("bob", "?", None)]
+        audit.close()
+        assert seen(audit)[:2] == [("?", None, None), ("bob", "?", None)]
+        assert audit.erase_user("bob") is True
+        assert records(keys_of(archive)) == 0
+
+    async def test_written_by_half_and_stuck(
+        self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A key that could not be taken back either is destroyed as soon as it can be, for all
+        who read with it; until then the erasure fails, and is repeated."""
+        audit, other = (make_audit(auto_export_path=archive, erasable=True) for _ in range(2))
+        with room_for(1, monkeypatch, overwrites=False):
+            await audit.log_event("STORE", user_id=ALICE)
+            assert records(keys_of(archive)) == 1
+            with pytest.raises(ArchiveError, match="not complete: No space left"):
+                audit.erase_user(ALICE)
+        assert seen(audit) == seen(other) == [(ALICE, None, None)]
+        assert audit.erase_user(ALICE) is True
+        assert seen(audit)[0] == seen(other)[0] == ("?", None, None)
+        assert records(keys_of(archive)) == 0
 
     async def test_that_cannot_be_written_and_must(
         self, make_audit: Make, make_system: MakeSystem, archive: Path

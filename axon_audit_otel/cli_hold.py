@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from .checkpoint import SigningKey
-from .cli_options import json_option, path_argument, signing_option
-from .cli_record import check_signing, record
+from .cli_options import json_option, keys_option, path_argument, signing_option
+from .cli_record import check_signing, keys_for, record
 from .hold import holds, place_hold, release_hold
 from .render import plain, print_json
 
@@ -21,6 +21,7 @@ __all__ = ["hold"]
 @click.option("--release", is_flag=True, help="Take the hold away.")
 @click.option("--name", default="legal", show_default=True, help="Which hold, of several.")
 @signing_option
+@keys_option
 @json_option
 def hold(
     path: Path,
@@ -28,6 +29,7 @@ def hold(
     release: bool,
     name: str,
     signing_key: SigningKey | None,
+    keys: Path | None,
     as_json: bool,
 ) -> None:
     """Stop retention from deleting anything (a legal hold).
@@ -42,13 +44,14 @@ def hold(
         raise click.BadParameter("a hold needs one", param_hint="--reason")
     if reason is not None or release:
         check_signing(path, signing_key)
+        keys = keys_for(path, keys)
     if reason is not None:
         place_hold(path, reason, name)
         facts = {"state": "placed", "reason": reason.strip()}
-        record(path, "hold", signing_key, record="hold", hold=name, **facts)
+        record(path, "hold", signing_key, keys, record="hold", hold=name, **facts)
     elif release:
         release_hold(path, name)
-        record(path, "hold", signing_key, record="hold", hold=name, state="released")
+        record(path, "hold", signing_key, keys, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
         print_json({"held": bool(there), "holds": there})

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .checkpoint import SigningKey, is_signed
+from .erasure import Erasure, keyring_of, keys_of
+from .errors import ArchiveError
 from .event import draft
 from .files import CLOEXEC
 from .hold import user_name
@@ -20,7 +22,7 @@ from .witness import SUFFIXES
 if TYPE_CHECKING:
     from .logger import AuditLogger
 
-__all__ = ["check_signing", "record", "recorder"]
+__all__ = ["check_signing", "keys_for", "record", "recorder"]
 
 
 def check_signing(directory: Path, key: SigningKey | None) -> None:
@@ -33,6 +35,26 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
     if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[0]}"))):
         msg = f"checkpoints in {str(directory)!r} are signed, and so must be what this records"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
+
+
+def keys_for(directory: Path, given: Path | None) -> Path | None:
+    """The keys to record in *directory* with: those *given*, or those beside it if it needs any.
+
+    None if it needs none, or they are not here: then `record` names nobody.
+
+    Raises:
+        ArchiveError: If those *given* are not the archive's, or cannot be used.
+    """
+    if keyring_of(directory)[0] is None:
+        return given
+    place = given or keys_of(directory)
+    try:
+        Erasure.for_reading(directory, place)
+    except ArchiveError:
+        if given is not None:
+            raise
+        return None
+    return place if os.access(place, os.W_OK) else None
 
 
 @contextmanager
@@ -48,9 +70,12 @@ def recorder(
 
     from .logger import AuditLogger
 
+    class Recorder(AuditLogger):
+        _names_users = settings.get("erasable") is not False
+
     options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
     try:
-        with AuditLogger(name=name, auto_export_path=directory, **options) as audit:
+        with Recorder(name=name, auto_export_path=directory, **options) as audit:
             yield audit
     finally:
         for place in (directory, settings.get("erasable")):
@@ -58,14 +83,27 @@ def recorder(
                 _give_to_owner(place)
 
 
-def record(directory: Path, name: str, key: SigningKey | None, **facts: Any) -> None:
+def record(
+    directory: Path, name: str, key: SigningKey | None, keys: Path | None, **facts: Any
+) -> None:
     """Record what was done, and which user of the machine did it.
+
+    Args:
+        directory: The archive's.
+        name: Of the trail.
+        key: Signs for it.
+        keys: As `keys_for` says; without those that the archive needs, nobody is named.
+        facts: What was done.
 
     Raises:
         click.ClickException: If it could not be recorded.
     """
     user = os.environ.get("SUDO_USER") or user_name()
-    with recorder(directory, name, key) as audit:
+    erasable: Path | bool | None = keys
+    if keys is None and keyring_of(directory)[0] is not None:
+        user, erasable = None, False
+        click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
+    with recorder(directory, name, key, erasable=erasable) as audit:
         trail = audit.trail
         if trail.pseudonyms is not None and user is not None:
             user = trail.pseudonyms.user(user)

@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .config import Settings
-from .errors import ArchiveError, archive_errors
+from .errors import ArchiveError, AuditConfigError, archive_errors
 from .event import AuditEvent, Draft, OperationType, draft, encode
 from .files import append
 from .keyring import Keyring, User, name_of
@@ -37,7 +37,7 @@ from .query import Query
 from .reading import DECODE_ERRORS
 from .semconv import ERASABLE_PREFIX
 
-__all__ = ["Erasure", "decrypted", "keyring_of", "keys_of", "recorded"]
+__all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -90,6 +90,26 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
         lines = (archive / _MARK).read_text("ascii", "replace").split()
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
+
+
+def check_in_clear(settings: Settings) -> None:
+    """Refuse to record in clear beside events that are encrypted.
+
+    Raises:
+        AuditConfigError: If the archive needs keys, and `erasable` is False.
+        ArchiveError: If it cannot be told whether it does.
+    """
+    archive = settings.auto_export_path
+    if archive is None or settings.erasable is not False:
+        return
+    number, _ = keyring_of(archive)
+    if number is not None:
+        msg = (
+            f"erasable=False: personal data in {str(archive)!r} is encrypted (keyring {number}),"
+            " and would be in clear from now on; give erasable=True or the place of its keys, or"
+            " another auto_export_path"
+        )
+        raise AuditConfigError(msg)
 
 
 def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring:

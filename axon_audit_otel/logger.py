@@ -19,7 +19,7 @@ from . import event as _event
 from .config import Settings
 from .context import baggage_identity, current_identity, running
 from .emitter import Emitter, checked_provider
-from .erasure import recorded
+from .erasure import check_in_clear, recorded
 from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
@@ -100,6 +100,8 @@ class AuditLogger:
         ArchiveError: If *auto_export_path* cannot be used.
     """
 
+    _names_users = True  # what does not needs no keys
+
     def __init__(
         self,
         max_events: int | None = None,
@@ -151,6 +153,8 @@ class AuditLogger:
             }
         )
         checked_provider(logger_provider)
+        if self._names_users:
+            check_in_clear(self.settings)
         self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)

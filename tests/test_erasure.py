@@ -671,6 +671,54 @@ class TestKeys:
             user_id=ALICE, archived=True
         )
 
+    @pytest.mark.parametrize(("setting", "variable"), [(None, ""), (False, "true"), (None, "no")])
+    async def test_not_given(
+        self,
+        make_audit: Make,
+        archive: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        setting: bool | None,
+        variable: str,
+    ) -> None:
+        """Nobody writes in clear to an archive that has keys, under whatever name; an archive
+        that has none can be given them."""
+        await three(make_audit(auto_export_path=archive))
+        with make_audit(auto_export_path=archive, erasable=True) as audit:
+            await three(audit)
+        before = content(archive)
+        monkeypatch.setenv("AXON_AUDIT_ERASABLE", variable)
+        with pytest.raises(AuditConfigError, match=r"erasable=False: .* give erasable=True or"):
+            make_audit(auto_export_path=archive, erasable=setting, name="kept")
+        assert content(archive) == before
+        monkeypatch.setenv("AXON_AUDIT_ERASABLE", str(keys_of(archive)))
+        assert await make_audit(auto_export_path=archive, name="kept").log_event("STORE")
+
+    def test_not_given_to_another_process(self, run_script: Run, archive: Path) -> None:
+        """The same holds in a second process, and a forked child goes on as its parent did."""
+        said = run_script(
+            """
+            import asyncio, os, subprocess, sys
+            from axon_audit_otel import AuditLogger
+
+            audit = AuditLogger(auto_export_path=sys.argv[1], erasable=True)
+            asyncio.run(audit.log_event("STORE", user_id="alice"))
+            child = os.fork() if hasattr(os, "fork") else 0
+            if child == 0:
+                asyncio.run(audit.log_event("RECALL", user_id="alice"))
+                audit.close()
+                code = "import sys, axon_audit_otel as a; a.AuditLogger(1, sys.argv[1])"
+                done = subprocess.run(
+                    [sys.executable, "-c", code, sys.argv[1]], capture_output=True, text=True
+                )
+                print(done.stderr.splitlines()[-1].partition(":")[0], flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+            """,
+            archive,
+        )
+        assert said.strip().endswith("AuditConfigError")
+        assert b"alice" not in content(archive)
+
     async def test_of_another_archive(self, make_audit: Make, cli: Cli, tmp_path: Path) -> None:
         """Keys of another archive are told from keys that were destroyed."""
         for name in "ab":
@@ -856,6 +904,32 @@ class TestCommands:
                 cli("export", archive, out, *options, "--decrypt")
                 assert ALICE.encode() in out.read_bytes()
                 assert SECRET.encode() in out.read_bytes()
+
+    async def test_who_held_it(
+        self, make_audit: Make, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who placed a hold or released it is encrypted like everybody; it can be done without
+        the keys, and is recorded without a name then. Wrong keys are refused before."""
+        monkeypatch.setenv("SUDO_USER", "mallory")
+        with make_audit(auto_export_path=archive, erasable=True) as audit:
+            await three(audit)
+        cli("hold", archive, "--reason", "Doe v. Acme")
+        moved = keys_of(archive).rename(archive.with_name("elsewhere"))
+        monkeypatch.setenv("AXON_AUDIT_ERASABLE", "true")
+        assert "without a name" in cli("hold", archive, "--release").stderr
+        monkeypatch.delenv("AXON_AUDIT_ERASABLE")
+        cli("hold", archive, "--reason", "Roe v. Acme", "--keys", moved)
+        cli("hold", archive, "--release", "--keys", archive.with_name("typo"), code=1)
+        assert (archive / "legal.hold").exists()
+        assert b"mallory" not in content(archive)
+        reader = make_audit(auto_export_path=archive, erasable=moved)
+        found = reader.query_events(operation="AUDIT", archived=True)
+        assert [(e.user_id, e.metadata["state"]) for e in found[::-1]] == [
+            ("mallory", "placed"),
+            (None, "released"),
+            ("mallory", "placed"),
+        ]
+        assert verify(archive).ok
 
     async def test_what_was_never_encrypted(
         self, make_audit: Make, cli: Cli, archive: Path

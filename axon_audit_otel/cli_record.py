@@ -38,15 +38,15 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
 
 
 def keys_for(directory: Path, given: Path | None) -> Path | None:
-    """The keys to record in *directory* with: those *given*, or those beside it if it needs any.
+    """The keys that what is recorded in *directory* needs: those *given*, or those beside it.
 
-    None if it needs none, or they are not here: then `record` names nobody.
+    None if it needs none, which is not changed; or they are not here, or cannot be added to.
 
     Raises:
         ArchiveError: If those *given* are not the archive's, or cannot be used.
     """
     if keyring_of(directory)[0] is None:
-        return given
+        return None
     place = given or keys_of(directory)
     try:
         Erasure.for_reading(directory, place)
@@ -92,18 +92,17 @@ def record(
         directory: The archive's.
         name: Of the trail.
         key: Signs for it.
-        keys: As `keys_for` says; without those that the archive needs, nobody is named.
+        keys: As `keys_for` says; nobody is named if the archive needs some and there are none.
         facts: What was done.
 
     Raises:
         click.ClickException: If it could not be recorded.
     """
     user = os.environ.get("SUDO_USER") or user_name()
-    erasable: Path | bool | None = keys
     if keys is None and keyring_of(directory)[0] is not None:
-        user, erasable = None, False
+        user = None
         click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
-    with recorder(directory, name, key, erasable=erasable) as audit:
+    with recorder(directory, name, key, erasable=keys or False) as audit:
         trail = audit.trail
         if trail.pseudonyms is not None and user is not None:
             user = trail.pseudonyms.user(user)

@@ -931,6 +931,19 @@ class TestCommands:
         ]
         assert verify(archive).ok
 
+    async def test_hold_without_encryption(
+        self, make_audit: Make, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A hold gives no keys to an archive that has none: its application goes on."""
+        with make_audit(auto_export_path=archive) as audit:
+            await three(audit)
+        monkeypatch.setenv("AXON_AUDIT_ERASABLE", "true")
+        cli("hold", archive, "--reason", "Doe v. Acme")
+        cli("hold", archive, "--release", "--keys", archive.with_name("elsewhere"))
+        monkeypatch.delenv("AXON_AUDIT_ERASABLE")
+        await three(make_audit(auto_export_path=archive))
+        assert [path.name for path in archive.parent.iterdir()] == [archive.name]
+
     async def test_what_was_never_encrypted(
         self, make_audit: Make, cli: Cli, archive: Path
     ) -> None:

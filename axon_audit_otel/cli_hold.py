@@ -8,7 +8,7 @@ import click
 
 from .checkpoint import SigningKey
 from .cli_options import json_option, keys_option, path_argument, signing_option
-from .cli_record import check_signing, keys_for, record
+from .cli_record import check_archive, check_signing, keys_for, record
 from .hold import holds, place_hold, release_hold
 from .render import plain, print_json
 
@@ -43,6 +43,7 @@ def hold(
     if reason is not None and not reason.strip():
         raise click.BadParameter("a hold needs one", param_hint="--reason")
     if reason is not None or release:
+        check_archive(path)
         check_signing(path, signing_key)
         keys = keys_for(path, keys)
     if reason is not None:

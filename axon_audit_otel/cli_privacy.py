@@ -11,7 +11,7 @@ import msgspec
 
 from .checkpoint import SigningKey
 from .cli_options import json_option, keys_option, secret_option, signing_option
-from .cli_record import check_signing, recorder
+from .cli_record import check_archive, check_signing, recorder
 from .config import Settings
 from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
 from .event import AuditEvent
@@ -81,6 +81,7 @@ def erase(
     The files stay as they are: verify and proofs hold. That it was done is recorded there,
     without the name. Applications may go on meanwhile. Copies of the keys bring it back.
     """
+    check_archive(path)
     place = keys or keys_of(path)
     forms = [user, *(pseudonyms.aliases("user_id", identifier(user)) if pseudonyms else ())]
     if not place.is_dir():

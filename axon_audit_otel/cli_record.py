@@ -15,14 +15,27 @@ from .checkpoint import SigningKey, is_signed
 from .erasure import Erasure, keyring_of, keys_of
 from .errors import ArchiveError
 from .event import draft
-from .files import CLOEXEC
+from .files import CLOEXEC, files_of, listed
 from .hold import user_name
+from .lock import LOCK
+from .manifest import MANIFEST
 from .witness import SUFFIXES
 
 if TYPE_CHECKING:
     from .logger import AuditLogger
 
-__all__ = ["check_signing", "keys_for", "record", "recorder"]
+__all__ = ["check_archive", "check_signing", "keys_for", "record", "recorder"]
+
+
+def check_archive(directory: Path) -> None:
+    """Refuse a directory that is no archive: the parent of one, for example.
+
+    Raises:
+        ArchiveError: If *directory* is not there, or has no audit files.
+    """
+    # A writer may have no event yet, or retention deleted them all.
+    if not any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}")):
+        files_of(directory)
 
 
 def check_signing(directory: Path, key: SigningKey | None) -> None:

@@ -931,6 +931,22 @@ class TestCommands:
         ]
         assert verify(archive).ok
 
+    async def test_no_archive(self, make_audit: Make, cli: Cli, archive: Path) -> None:
+        """Where no audit files are, nobody is erased, whatever keys are given; the directory
+        is named, and nothing is created there."""
+        with make_audit(auto_export_path=archive, erasable=True) as audit:
+            await three(audit)
+        empty, missing = archive.with_name("empty"), archive.with_name("nope")
+        empty.mkdir()
+        for options in ([], ["--keys", keys_of(archive)]):
+            said = cli("erase", ALICE, missing, *options, code=1).stderr
+            assert "no such file or directory" in said
+            assert "nope" in said
+            assert "no audit files" in cli("erase", ALICE, empty, *options, code=1).stderr
+        assert not missing.exists()
+        assert list(empty.iterdir()) == []
+        assert len(audit.query_events(user_id=ALICE, archived=True)) == 1
+
     async def test_hold_without_encryption(
         self, make_audit: Make, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

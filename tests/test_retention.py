@@ -410,8 +410,11 @@ class TestHold:
         assert len(_files(tmp_path)) == 1
         assert verify(tmp_path).ok
 
-    def test_on_the_record(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli) -> None:
+    def test_on_the_record(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli
+    ) -> None:
         """Who placed it, why, and who released it is an event each, in a trail of its own."""
+        make_audit(auto_export_path=tmp_path).close()
         monkeypatch.setenv("SUDO_USER", "mallory")
         cli("hold", tmp_path, "--reason", "Doe v. Acme")
         cli("hold", tmp_path, "--release")
@@ -437,12 +440,12 @@ class TestHold:
         assert verify(archive, [ours.verifying, theirs.verifying]).ok
 
     @pytest.mark.skipif(not _IS_ROOT, reason="only root can give a file away")
-    def test_placed_by_root(self, tmp_path: Path, cli: Cli) -> None:
+    def test_placed_by_root(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
         """What root writes belongs to the owner of the directory, except what others share."""
         other = tmp_path / "other"
         other.touch()
         archive = tmp_path / "archive"
-        archive.mkdir()
+        make_audit(auto_export_path=archive).close()
         os.link(other, archive / "link")
         os.chown(archive, 65534, 65534)
         cli("hold", archive, "--reason", "Doe v. Acme")
@@ -450,8 +453,9 @@ class TestHold:
         assert names == {path.name for path in archive.iterdir()} - {"link"}
         assert other.stat().st_uid == 0
 
-    def test_listed(self, tmp_path: Path, cli: Cli) -> None:
+    def test_listed(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
         """Each hold is listed with its reason, and when and by whom it was placed; --json too."""
+        make_audit(auto_export_path=tmp_path).close()
         assert "no hold" in cli("hold", tmp_path).stdout
         assert json.loads(cli("hold", tmp_path, "--json").stdout) == {"held": False, "holds": {}}
         placed = cli("hold", tmp_path, "--reason", "Doe v. Acme").stdout
@@ -485,22 +489,52 @@ class TestHold:
             ("--release",),
         ],
     )
-    def test_mistakes(self, tmp_path: Path, cli: Cli, options: tuple[str, ...]) -> None:
+    def test_mistakes(
+        self, make_audit: Make, tmp_path: Path, cli: Cli, options: tuple[str, ...]
+    ) -> None:
         """What cannot be meant is refused, and nothing is placed."""
+        make_audit(auto_export_path=tmp_path).close()
+        before = list(tmp_path.iterdir())
         code = 2 if options in {("--reason", " "), ("--reason", "x", "--release")} else 1
         assert cli("hold", tmp_path, *options, code=code).stderr
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == before
 
-    def test_no_name_twice(self, tmp_path: Path, cli: Cli) -> None:
+    def test_no_name_twice(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
         """A second hold does not take the place of the first."""
+        make_audit(auto_export_path=tmp_path).close()
         cli("hold", tmp_path, "--reason", "first")
         cli("hold", tmp_path, "--reason", "second", code=1)
         assert "first" in cli("hold", tmp_path).stdout
 
-    def test_no_directory(self, tmp_path: Path, cli: Cli) -> None:
-        """A hold on nothing would hold nothing."""
-        result = cli("hold", tmp_path / "missing", "--reason", "x", code=1)
-        assert "missing" in result.stderr
+    @pytest.mark.parametrize("options", [("--reason", "x"), ("--release",)])
+    def test_no_archive(
+        self, make_audit: Make, tmp_path: Path, cli: Cli, options: tuple[str, ...]
+    ) -> None:
+        """A hold on nothing would hold nothing: it is refused where no audit files are, in the
+        archive's parent as well, and nothing is created there."""
+        (tmp_path / "logs" / "empty").mkdir(parents=True)
+        make_audit(auto_export_path=tmp_path / "logs" / "archive").close()
+        before = sorted(tmp_path.rglob("*"))
+        for place in ("logs", "logs/empty"):
+            assert "no audit files" in cli("hold", tmp_path / place, *options, code=1).stderr
+        said = cli("hold", tmp_path / "missing", *options, code=1).stderr
+        assert "no such file or directory" in said
+        assert "missing" in said
+        assert sorted(tmp_path.rglob("*")) == before
+
+    async def test_nothing_left(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
+    ) -> None:
+        """An archive whose files were all deleted can be held."""
+        archive = tmp_path / "archive"
+        with days_ago(40):
+            await _file(make_audit(auto_export_path=archive))
+        make_audit(auto_export_path=archive, retention="30d").close()
+        copy = tmp_path / "copy"
+        shutil.copytree(archive, copy, ignore=shutil.ignore_patterns(".*"))
+        assert _files(copy) == []
+        cli("hold", copy, "--reason", "Doe v. Acme")
+        assert (copy / "legal.hold").exists()
 
 
 # --- restarts, kills, several writers ----------------------------------------------------------

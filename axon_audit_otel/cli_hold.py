@@ -9,7 +9,7 @@ import click
 from .checkpoint import SigningKey
 from .cli_options import json_option, keys_option, path_argument, signing_option
 from .cli_record import check_archive, check_signing, keys_for, record
-from .hold import holds, place_hold, release_hold
+from .hold import holds, parts, place_hold, release_hold
 from .render import plain, print_json
 
 __all__ = ["hold"]
@@ -48,17 +48,18 @@ def hold(
         keys = keys_for(path, keys)
     if reason is not None:
         place_hold(path, reason, name)
-        facts = {"state": "placed", "reason": reason.strip()}
-        record(path, "hold", signing_key, keys, record="hold", hold=name, **facts)
+        said = {"state": "placed", "reason": reason.strip()}
+        record(path, "hold", signing_key, keys, record="hold", hold=name, **said)
     elif release:
         release_hold(path, name)
         record(path, "hold", signing_key, keys, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
-        print_json({"held": bool(there), "holds": there})
+        facts = {held: parts(why) for held, why in there.items()}
+        print_json({"held": bool(there), "holds": facts})
         return
     if not there:
         click.echo("no hold: retention deletes what is due")
     for held, why in there.items():
-        said = plain("; ".join(why.splitlines())) or "no reason is given"
-        click.echo(f"held by {plain(held)!r}: {said}")
+        because = plain("; ".join(why.splitlines())) or "no reason is given"
+        click.echo(f"held by {plain(held)!r}: {because}")

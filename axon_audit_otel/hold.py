@@ -17,7 +17,7 @@ from .event import format_time
 from .files import write_file
 from .reading import open_regular
 
-__all__ = ["holds", "is_held", "place_hold", "release_hold", "user_name"]
+__all__ = ["holds", "is_held", "parts", "place_hold", "release_hold", "user_name"]
 
 _HOLD = ".hold"
 
@@ -55,6 +55,14 @@ def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
             reason = file.read().decode("utf-8", "replace").strip()
         reasons[path.name.removesuffix(_HOLD)] = reason
     return reasons
+
+
+def parts(text: str) -> dict[str, str | None]:
+    """The text of a hold as its reason, when it was placed, and by whom; None where unsaid."""
+    reason, _, last = text.rpartition("\n")
+    placed = re.fullmatch(r"placed (\S+) by (.+)", last)
+    at, by = placed.groups() if placed else (None, None)
+    return {"reason": (reason if placed else text) or None, "placed_at": at, "placed_by": by}
 
 
 def place_hold(directory: Path, reason: str, name: str = "legal") -> Path:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from conftest import Cli, Make, Run, archived, events_in, only, sealed_files, un
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.checkpoint import new_key
+from axon_audit_otel.hold import user_name
 
 DaysAgo = Callable[[float], Any]
 
@@ -454,18 +455,27 @@ class TestHold:
         assert other.stat().st_uid == 0
 
     def test_listed(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
-        """Each hold is listed with its reason, and when and by whom it was placed; --json too."""
+        """Each hold is listed with its reason, and when and by whom it was placed; --json has a
+        field for each, empty where somebody made the file himself."""
         make_audit(auto_export_path=tmp_path).close()
         assert "no hold" in cli("hold", tmp_path).stdout
         assert json.loads(cli("hold", tmp_path, "--json").stdout) == {"held": False, "holds": {}}
         placed = cli("hold", tmp_path, "--reason", "Doe v. Acme").stdout
         assert "held by 'legal': Doe v. Acme; placed 20" in placed
+        (tmp_path / "empty.hold").touch()
+        (tmp_path / "mine.hold").write_text("placed with care\nby me\n")
         listed = json.loads(
-            cli("hold", tmp_path, "--reason", "tax", "--name", "2026", "--json").stdout
+            cli("hold", tmp_path, "--reason", "tax\naudit", "--name", "2026", "--json").stdout
         )
         assert listed["held"] is True
-        assert list(listed["holds"]) == ["2026", "legal"]
-        assert listed["holds"]["2026"].startswith("tax\nplaced ")
+        assert list(listed["holds"]) == ["2026", "empty", "legal", "mine"]
+        of_2026 = listed["holds"]["2026"]
+        assert (of_2026["reason"], of_2026["placed_by"]) == ("tax\naudit", user_name())
+        placed_at = datetime.fromisoformat(of_2026["placed_at"].replace("Z", "+00:00"))
+        assert abs(datetime.now(timezone.utc) - placed_at) < timedelta(hours=1)
+        unsaid = {"placed_at": None, "placed_by": None}
+        assert listed["holds"]["empty"] == {"reason": None, **unsaid}
+        assert listed["holds"]["mine"] == {"reason": "placed with care\nby me", **unsaid}
         assert "Doe" in cli("hold", tmp_path).stdout
 
     def test_a_reason_from_elsewhere(self, tmp_path: Path, cli: Cli) -> None:

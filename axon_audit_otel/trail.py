@@ -599,7 +599,7 @@ class Trail:
             with self._lock:
                 lines += self._buffer.lines(chunk)
                 if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
-                    before = self._buffer.first
+                    before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
                     break
         recent = query.passing(map(_event.decode, lines))
         return search(directory, query, recent=recent, writer=writer, before=before)

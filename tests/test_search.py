@@ -13,6 +13,7 @@ import textwrap
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from conftest import Cli, Make, Run, only, sealed_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from axon_audit_otel import ArchiveError, AuditConfigError, AuditEvent, AuditLogger, verify
+from axon_audit_otel import (
+    ArchiveError,
+    AuditConfigError,
+    AuditEvent,
+    AuditLogger,
+    trail,
+    verify,
+)
 
 
 async def _log(audit: AuditLogger, count: int, **fields: Any) -> list[AuditEvent]:
@@ -380,6 +388,41 @@ class TestWhileWritersWork:
         finally:
             stop.set()
             writer.join()
+
+    def test_events_leave_memory_at_each_step(self, make_audit: Make, tmp_path: Path) -> None:
+        """Wherever a query is when a hundred events push out as many, it misses none and has
+        none twice."""
+        audit = make_audit(max_events=300, auto_export_path=tmp_path)
+        asyncio.run(_log(audit, 900))
+
+        def steps_before_more(left: int) -> int:
+            """Query, and log after so many lines of the trail's; returns how many were left."""
+
+            def at_line(frame: Any, event: str, _: Any) -> Any:
+                nonlocal left
+                left -= event == "line"
+                if event == "line" and not left:
+                    for _ in range(100):
+                        with suppress(StopIteration):
+                            audit.log_event("STORE").send(None)
+                return at_line
+
+            def at_call(frame: Any, event: str, _: Any) -> Any:
+                return at_line if frame.f_code.co_filename == trail.__file__ else None
+
+            before = sys.gettrace()
+            sys.settrace(at_call)
+            try:
+                numbers = _numbers(audit.query_events(archived=True))
+            finally:
+                sys.settrace(before)
+            assert numbers == list(range(len(numbers), 0, -1))
+            return left
+
+        step = 1
+        while steps_before_more(step) <= 0:
+            step += 1
+        assert step > 10
 
     async def test_another_process_reads(
         self, make_audit: Make, tmp_path: Path, run_script: Run

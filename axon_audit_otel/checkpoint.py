@@ -204,7 +204,7 @@ _TEXT = re.compile(
 
 
 def is_signed(file: Path) -> bool:
-    """Whether the checkpoint in *file* is signed, by whomever."""
+    """Whether a checkpoint in *file* is signed, by whomever."""
     try:
         return "\n\n\u2014 " in file.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -45,7 +45,7 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
         click.UsageError: If *key* is missing: `verify` with a key would find a trail that
             nobody signed.
     """
-    if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[0]}"))):
+    if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}"))):
         msg = f"checkpoints in {str(directory)!r} are signed, and so must be what this records"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
 

@@ -116,7 +116,7 @@ class Keeper:
         self.unfinished = archive.unfinished()
         if archive.recoveries:
             self._attest(archive)  # we may be killed before the first that is due
-        archive.recover_others(self._attest)
+        archive.recover_others(self._attest_other)
         self.recoveries, archive.recoveries = archive.recoveries, []
         self.archive = archive
         self.archived = archive.last_sequence
@@ -157,7 +157,7 @@ class Keeper:
         """An event was appended to *buffer*: bring the journal up to it. Never raises."""
         number = buffer.next - 1
         held_back = min(_BATCH, buffer.capacity)
-        if self._holds_back and number - self.archived < held_back:
+        if self._holds_back and not self.lost and number - self.archived < held_back:
             return
         if self._retry_at or self.archived != number - 1 or self.archive is None:
             self.catch_up(buffer)
@@ -414,6 +414,10 @@ class Keeper:
         except OSError as exc:
             self._fault("checkpoint", exc)
             return False
+
+    def _attest_other(self, archive: Archive) -> bool:
+        # Unsigned, it would take the place of one that is signed.
+        return self._settings.signing_key is None or self._attest(archive)
 
     def _note(self, archive: Archive) -> str:
         size, root = archive.tree

@@ -141,9 +141,11 @@ class Upkeep:
                     manifests[file.writer] = stack.enter_context(
                         name_of_the_gone(archive.directory, file.writer)
                     )
-                self._check_signing(archive.directory / f"{file.writer}.checkpoint")
                 manifest = manifests[file.writer]
                 if manifest is None:  # its writer will do it
+                    continue
+                if not self._may_sign(archive.directory / f"{file.writer}.checkpoints"):
+                    manifests[file.writer] = None
                     continue
                 with lock if file.writer == archive.writer else nullcontext():
                     if file.record.file not in manifest.seals:
@@ -178,15 +180,13 @@ class Upkeep:
                 return
             excess -= file.size
 
-    def _check_signing(self, checkpoint: Path) -> None:
-        """Refuse to delete unsigned what is signed: `verify` would take it for damage.
-
-        Raises:
-            OSError: If there is no key for that.
-        """
-        if self._settings.signing_key is None and is_signed(checkpoint):
-            msg = "nothing is deleted without signing_key=, since it is signed"
-            raise PermissionError(errno.EPERM, msg, str(checkpoint))
+    def _may_sign(self, checkpoints: Path) -> bool:
+        """Whether what is signed is deleted signed: else `verify` would take it for damage."""
+        if self._settings.signing_key is not None or not is_signed(checkpoints):
+            return True
+        why = "nothing is deleted without signing_key=, since it is signed"
+        self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
+        return False
 
     def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
         now, key = format_time(time.time_ns() // 1000), self._settings.signing_key

@@ -249,11 +249,13 @@ class Trail:
         self.own.append(draft)
 
     def _tell_losses(self, keeper: Keeper) -> None:
-        for _ in range(len(keeper.lost)):
+        """Lost is on the record when that is in a file: if it fails again, it is told again."""
+        while keeper.lost and keeper.archived == self.newest:
             first, last, why = keeper.lost[0]
             events = last - first + 1
             self._own("FAILURE", record="gap", first=first, last=last, events=events, reason=why)
-            del keeper.lost[0]
+            if keeper.archived == self.newest:
+                del keeper.lost[0]
 
     def _resume(self, keeper: Keeper) -> None:
         keeper.resume(self._buffer)

@@ -59,7 +59,7 @@ class Statement(NamedTuple):
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
     """The notes in a text. What a kill left of one is passed over, as if it had not been begun:
-    cut off in the middle of a line, where the next begins, or after one."""
+    cut off in the middle of a line, where the next begins, or after one of its text."""
     note: list[str] = []
     for line in lines:
         if begins := _after_a_cut(line):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import resource
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from axon import MemorySystem
 from axon.core.config import MemoryConfig
 from conftest import ListingAdapter, Make, archived
 
-from axon_audit_otel import AuditUnavailableError, verify
+from axon_audit_otel import ArchiveError, AuditUnavailableError, verify
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key
 
 
@@ -28,6 +31,17 @@ def own_records(directory: Path, record: str) -> list[dict[str, Any]]:
     """What the trail says of itself."""
     found = [event.metadata for event in archived(directory) if event.operation.value == "AUDIT"]
     return [facts for facts in found if facts["record"] == record]
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """No file grows beyond *size* bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_memory_mode_writes_at_the_end(make_audit: Make, tmp_path: Path) -> None:
@@ -293,6 +307,46 @@ class TestCheckpoints:
                 given = sink.read_text(errors="replace")
                 report = verify(tmp_path / "logs", [str(key.verifying)], [given])
                 assert report.findings == [], whole[last:size]
+
+    async def test_losses_are_told_before(
+        self, make_audit: Make, tmp_path: Path, key: SigningKey
+    ) -> None:
+        """No checkpoint is made while a loss is in no file, also in an outage that flaps: it
+        would know what it is told of later."""
+        options = {"signing_key": key, "checkpoint_interval": 1e-9}
+        audit = make_audit(10, tmp_path, enable_rotation=False, **options)
+        for _ in range(5):
+            await audit.log_event("STORE")
+        (journal,) = journals(tmp_path)
+        full = journal.stat().st_size
+        with at_most(full):
+            for _ in range(20):
+                await audit.log_event("STORE")
+        with at_most(full + 1_000):  # some go into the file, not all
+            with pytest.raises(ArchiveError):
+                audit.seal()
+            audit.trail.tick()
+        audit.close()
+        report = verify(tmp_path, [str(key.verifying)])
+        assert report.findings == []
+        assert [(gap.first, gap.last) for gap in report.writers[0].gaps] == [(6, 15)]
+
+    @pytest.mark.parametrize("ticks", [0, 1])
+    async def test_losses_of_memory_mode(
+        self, make_audit: Make, tmp_path: Path, key: SigningKey, ticks: int
+    ) -> None:
+        """What memory let go of before it was written is told in a file, though others wait."""
+        audit = make_audit(auto_export_path=tmp_path, durability="memory", signing_key=key)
+        for _ in range(5):
+            await audit.log_event("STORE")
+        await audit.clear()
+        await audit.log_event("STORE")
+        for _ in range(ticks):
+            audit.trail.tick()
+        audit.close()
+        report = verify(tmp_path, [str(key.verifying)])
+        assert report.findings == []
+        assert [(gap.first, gap.last) for gap in report.writers[0].gaps] == [(1, 5)]
 
     async def test_sink_that_fails(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A second place that fails costs nothing, and gets every checkpoint later."""

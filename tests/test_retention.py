@@ -330,20 +330,40 @@ class TestProof:
     async def test_without_the_key(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
-        """What is signed is not deleted unsigned, by a process that has no key; it says so."""
+        """What is signed is not deleted unsigned by a process that has no key: it says so, and
+        deletes what is not."""
         with days_ago(40):
             signed = make_audit(auto_export_path=tmp_path, name="signed", signing_key=KEY)
             file = await _file(signed)
             del signed
             gc.collect()
-        keyless = make_audit(auto_export_path=tmp_path, name="keyless", retention="30d")
-        keyless.trail.tick()
+            plain = make_audit(auto_export_path=tmp_path, name="plain")
+            other = await _file(plain)
+            del plain
+            gc.collect()
+        options = {"checkpoint_to": [].append, "retention": "30d"}  # unsigned
+        keyless = make_audit(auto_export_path=tmp_path, name="keyless", **options)
+        await until(lambda: not other.exists())
         assert file.exists()
         assert keyless.get_statistics()["failures"] == {"retention": 1}
-        other = make_audit(auto_export_path=tmp_path, name="x", retention="30d", signing_key=KEY)
+        make_audit(auto_export_path=tmp_path, name="x", retention="30d", signing_key=KEY)
         await until(lambda: not file.exists())
-        await other.log_event("STORE")
-        assert verify(tmp_path, [PUBLIC]).ok
+
+    async def test_of_one_that_runs(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
+    ) -> None:
+        """Nor are those of a process that runs: it does so itself."""
+        with days_ago(40):
+            signed = make_audit(auto_export_path=tmp_path, name="signed", signing_key=KEY)
+            file = await _file(signed)
+            plain = make_audit(auto_export_path=tmp_path, name="plain")
+            other = await _file(plain)
+            del plain
+            gc.collect()
+        keyless = make_audit(auto_export_path=tmp_path, name="keyless", retention="30d")
+        await until(lambda: not other.exists())
+        assert file.exists()
+        assert keyless.get_statistics()["failures"] == {}
 
     def test_proofs_of_what_is_left(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli

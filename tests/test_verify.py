@@ -1116,6 +1116,27 @@ class TestExplained:
         assert {"short", "short-2"} == {writer.writer for writer in report.writers}
         assert all(writer.proved_until for writer in report.writers)
 
+    def test_recovered_by_one_without_a_key(
+        self, run_script: Run, make_audit: Make, tmp_path: Path
+    ) -> None:
+        """It leaves the checkpoints of others as they are: its own are not signed."""
+        run_script(
+            """
+            import asyncio, os, sys
+            from axon_audit_otel import AuditLogger
+            audit = AuditLogger(5, sys.argv[1], name="signed", signing_key=sys.argv[2])
+            for _ in range(7):
+                asyncio.run(audit.log_event("STORE"))
+            os._exit(0)
+            """,
+            tmp_path,
+            KEY,
+        )
+        make_audit(auto_export_path=tmp_path, name="keyless", checkpoint_to=[].append)
+        assert not list(tmp_path.glob("signed.journal"))
+        found = damage(verify(tmp_path, [PUBLIC]))
+        assert {name.partition(".")[0] for name, *_ in found} == {"keyless"}
+
     def test_killed_before_a_file_was_listed(self, bare: Archive) -> None:
         """A file that was sealed, whose writer was killed at that moment: the next start lists
         it. It is no damage while the writer has not ended, and has not gone on."""

@@ -227,11 +227,12 @@ class SecurityMonitor:
         self, audit: AuditLogger, alert: Alert, state: str, cause: Draft | None = None
     ) -> None:
         with self._lock:
-            known = self._recorded.pop(alert.key, None)
-            if state == "ongoing" and known is None:
-                return  # it has ended meanwhile
+            now, known = time_ns() // 1000, self._recorded.get(alert.key)
+            if state == "ongoing" and (known is None or known > now - self._again_us):
+                return  # it has ended meanwhile, or another thread has written it
+            self._recorded.pop(alert.key, None)
             if alert.resolved_at is None:
-                self._recorded[alert.key] = time_ns() // 1000
+                self._recorded[alert.key] = now
         try:
             audit.emit(_record(alert, state, audit, cause))
         except Exception as exc:

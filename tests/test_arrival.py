@@ -263,7 +263,8 @@ async def test_what_an_exporter_of_opentelemetry_sends(
     await memory.recall("tea", user_id="bob")
     await memory.forget(entry_id)
     for _ in range(2):
-        with make_audit(auto_export_path=tmp_path / "logs", pseudonymize="k" * 32) as other:
+        options = {"pseudonymize": "k" * 32, "name": "carols"}  # which no other test takes
+        with make_audit(auto_export_path=tmp_path / "logs", **options) as other:
             await other.log_event("STORE", user_id="carol", session_id="s", duration_ms=1)
         del other  # and with it the lock of its name
     # One that ended badly: what its trail says of that is a record as well.

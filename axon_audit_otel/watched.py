@@ -1,0 +1,98 @@
+"""What the SDK calls besides storage, and what of it fails without being raised.
+
+The SDK swallows what a filter's comparison, a summary or an embedding raises, and what its own
+housekeeping raises. Here it is noted on its way, and goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from .operation import Operation, current
+
+#: Arguments of the SDK's methods whose own methods it calls: argument -> method, stage.
+PARTS = {
+    "filter": ("matches", "filter"),
+    "summarizer": ("summarize", "summary"),
+    "embedder": ("embed", "embedding"),
+}
+
+
+class Watch:
+    """Wraps methods of classes, each once, and can take it all back."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[type, str]] = set()
+        self._wrapped: list[tuple[type, str, Any]] = []
+        self._active = True
+
+    def part(self, name: str, part: Any) -> None:
+        """See what a filter or another of `PARTS` raises."""
+        if part is not None:
+            method, stage = PARTS[name]
+            self.methods(type(part), method, _noted(stage))
+
+    def housekeeping(self, cls: type, method: str, stage: str) -> None:
+        """What *method* raises is none of the operation's failures."""
+        self.methods(cls, method, _set_aside(stage))
+
+    def methods(self, cls: type, name: str, note: Callable[[Operation, Exception], None]) -> None:
+        """Call *note* with what the method *name* of *cls*, or of its bases, raises."""
+        if (cls, name) in self._known:
+            return
+        for base in cls.__mro__:
+            original = vars(base).get(name)
+            if (base, name) not in self._known and inspect.isfunction(original):
+                setattr(base, name, self._wrapper(original, note))
+                self._wrapped.append((base, name, original))
+            self._known.add((base, name))
+
+    def undo(self) -> None:
+        """Put every method back; references taken earlier only pass on."""
+        self._active = False
+        for cls, name, original in self._wrapped:
+            if getattr(vars(cls).get(name), "__wrapped__", None) is original:
+                setattr(cls, name, original)
+
+    def _wrapper(self, original: Any, note: Callable[[Operation, Exception], None]) -> Any:
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return await original(*args, **kwargs)
+                except Exception as exc:
+                    self._tell(note, exc)
+                    raise
+
+            return awaited
+
+        @functools.wraps(original)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            except Exception as exc:
+                self._tell(note, exc)
+                raise
+
+        return called
+
+    def _tell(self, note: Callable[[Operation, Exception], None], exc: Exception) -> None:
+        op = current()
+        if op is not None and self._active:
+            note(op, exc)
+
+
+def _noted(stage: str) -> Callable[[Operation, Exception], None]:
+    def note(op: Operation, exc: Exception) -> None:
+        # Only the first: a filter can fail for every entry.
+        op.seen.failed.setdefault((stage, ""), exc)
+
+    return note
+
+
+def _set_aside(stage: str) -> Callable[[Operation, Exception], None]:
+    return lambda op, exc: op.seen.set_aside(stage, exc)

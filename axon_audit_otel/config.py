@@ -74,6 +74,13 @@ def _positive(value: Any) -> int:
     return number
 
 
+def _number(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError("must be a whole number, or 0")
+    return number
+
+
 def _flag(value: Any) -> bool:
     if isinstance(value, str):
         text = value.strip().lower()
@@ -303,33 +310,45 @@ class Settings:
         "function applied to every free text and fact's name that is recorded",
         env=False,
     )
+    max_trace_events: int = _setting(
+        1_000,
+        _number,
+        "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
+        " newest; `0`: all, as without us",
+    )
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from *given* (None means not given), then *environ*, then defaults."""
         _tell_unknown(environ)
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            value, source = given.get(setting.name), f"{setting.name}="
-            if value is None and setting.metadata["env"]:
-                variable = cls.variable(setting.name)
-                # As everywhere in OpenTelemetry: empty is unset.
-                value, source = environ.get(variable) or None, f"{variable}="
-                if value is None and setting.name == "capture_content":
-                    variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
-                    value, source = environ.get(variable) or None, f"{variable}="
-            if value is None:
-                continue
-            try:
-                values[setting.name] = setting.metadata["parse"](value)
-            except ValueError as exc:
-                reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-                what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
-                msg = f"{source}{what}: {reason}"
-                raise AuditConfigError(msg) from None
+        values = {
+            setting.name: cls.one(setting.name, given.get(setting.name), environ)
+            for setting in fields(cls)
+        }
         settings = cls(**values)
         settings._check()
         return settings
+
+    @classmethod
+    def one(cls, name: str, given: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
+        """The value of one setting; raises as `resolve` does, of this one only."""
+        setting = next(item for item in fields(cls) if item.name == name)
+        value, source = given, f"{name}="
+        if value is None and setting.metadata["env"]:
+            variable = cls.variable(name)
+            # As everywhere in OpenTelemetry: empty is unset.
+            value, source = environ.get(variable) or None, f"{variable}="
+            if value is None and name == "capture_content":
+                variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
+                value, source = environ.get(variable) or None, f"{variable}="
+        if value is None:
+            return setting.default
+        try:
+            return setting.metadata["parse"](value)
+        except ValueError as exc:
+            reason = "must be a whole number" if "invalid literal" in str(exc) else exc
+            what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+            raise AuditConfigError(f"{source}{what}: {reason}") from None
 
     @property
     def file_age(self) -> float | None:

@@ -40,7 +40,6 @@ class TraceEvents(list):  # type: ignore[type-arg]
         return list, (list(self),)
 
 
-
 def _forgetting(name: str) -> Callable[..., Any]:
     """The method *name* of a list, of no more than the newest."""
     method = getattr(list, name)

@@ -29,11 +29,10 @@ class Watch:
         self._wrapped: list[tuple[type, str, Any]] = []
         self._active = True
 
-    def part(self, name: str, part: Any) -> None:
-        """See what a filter or another of `PARTS` raises."""
-        if part is not None:
-            method, stage = PARTS[name]
-            self.methods(type(part), method, _noted(stage))
+    def part(self, name: str, cls: type) -> None:
+        """See what a filter or another of `PARTS` of that class raises."""
+        method, stage = PARTS[name]
+        self.methods(cls, method, _noted(stage))
 
     def housekeeping(self, cls: type, method: str, stage: str) -> None:
         """What *method* raises is none of the operation's failures."""

@@ -11,11 +11,11 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict"},
+    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "traces"},
     {"resource", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
     {"otlp_json", "record"},
-    {"config", "otlp", "rules"},
+    {"config", "otlp", "rules", "selection"},
     {"statement"},
     {"witness", "context", "delivery", "detect", "buffer", "query", "metrics", "manifest"},
     {"files"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"emitter"},
     {"logger"},
     {"monitor", "operation"},
-    {"supplied"},
+    {"supplied", "watched"},
     {"sdk"},
     {"adapters"},
     {"instrumentor", "pipeline"},
@@ -73,7 +73,7 @@ def test_imports_go_down_only() -> None:
 
 def test_instrumentor_and_processor_do_not_know_each_other() -> None:
     """Between what observes the SDK and what writes the trail lies OpenTelemetry."""
-    observing = {"instrumentor", "operation", "sdk", "adapters", "supplied"}
+    observing = {"instrumentor", "operation", "sdk", "adapters", "supplied", "watched"}
     for name in observing:
         assert "processor" not in _imports(PACKAGE / f"{name}.py")
         assert "trail" not in _imports(PACKAGE / f"{name}.py")

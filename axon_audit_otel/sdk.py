@@ -9,7 +9,7 @@ from . import semconv
 from .event import OperationType
 from .operation import Arguments, Kind, Operation, error_type
 from .selection import has_matches, selects_everybody, unrestricted
-from .supplied import conclude_forget, present_in
+from .supplied import STILL_PRESENT, conclude_forget, present_in
 
 #: ``error.type`` where the SDK passed over something and no exception was seen.
 NOT_IMPORTED = "entry_not_imported"
@@ -165,6 +165,8 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
     # The SDK counts an entry whose dates cannot be compared (one naive, one aware) as skipped.
     uncompared = sum(newer and not _comparable(source.get(key), target[key]) for key in kept)
     op.problems = max(0, result["skipped"] - len(kept) + uncompared)
+    # It does not look what `delete` answers.
+    undeleted = max(0, result["deleted"] - len(seen.deleted))
     op.entries = result["synced"]
     op.note(
         synced=result["synced"],
@@ -176,6 +178,9 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
     if uncompared:
         _passed_over(op, "compare", error_type(TypeError()))
     _passed_over(op, "entry", NOT_SYNCED)
+    if undeleted:
+        op.note(remaining=undeleted)
+        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
 
 
 def _comparable(source: Any, target: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 from typing import Any
 
@@ -24,19 +25,28 @@ def selects_everybody(chosen: Any) -> bool:
 
     A class with a ``matches`` of its own may restrict in ways that nobody here knows: False.
     """
-    from axon.models.filter import Filter
-
-    own = next((cls for cls in type(chosen).__mro__ if "matches" in vars(cls)), None)
-    if own is not Filter:
+    if not _is_plain(type(chosen)):
         return False
     least, most, days = chosen.min_importance, chosen.max_importance, chosen.older_than_days
     return not (
-        any(getattr(chosen, name) for name in (*_TEXTS, "tags", "custom"))
+        chosen.user_id
+        or chosen.session_id
+        or chosen.privacy_level
+        or chosen.tags
+        or chosen.custom
         or (least is not None and least > 0)
         or (most is not None and most < 1)
         or (days is not None and days > 0)
         or _is_bounded(chosen.date_range)
     )
+
+
+@functools.lru_cache(64)
+def _is_plain(cls: type) -> bool:
+    """Whether a filter's class compares as the SDK's own does."""
+    from axon.models.filter import Filter
+
+    return next((base for base in cls.__mro__ if "matches" in vars(base)), None) is Filter
 
 
 def _is_bounded(dates: Any) -> bool:

@@ -234,6 +234,23 @@ class TestChanges:
         assert (event.status, event.error_type) == (PARTIAL, error)
         assert (event.metadata["stage"], event.metadata["deleted"]) == (stage, 0)
 
+    async def test_sync_that_leaves_the_source(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """`sync` counts a source entry as deleted whatever `delete` answered: not so the event."""
+
+        class Stubborn(ListingAdapter):
+            async def delete(self, id: str) -> bool:
+                return False
+
+        memory = make_system(session=Stubborn())
+        await memory.import_from(exported("a", tier="session"))
+        result = await memory.sync("session", "persistent", delete_source=True)
+        assert result["deleted"] == 1
+        event = only_event(audit, operation="SYNC")
+        assert (event.status, event.error_type) == (PARTIAL, "entry_still_present")
+        assert (event.metadata["deleted"], event.metadata["remaining"]) == (0, 1)
+
     @pytest.mark.parametrize(
         ("parts", "told"),
         [

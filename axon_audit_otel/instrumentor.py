@@ -399,6 +399,7 @@ class _Patch:
             return
         try:
             self._seam.watch(type(adapter))
+            self._watch.client(adapter)
             if system is not None:
                 self._recorder.owns(adapter, system)
         except Exception:

@@ -282,12 +282,15 @@ def _before_delete(op: Operation, args: Arguments) -> None:
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
     op.entries = len(op.seen.deleted)
     deleted = len(op.seen.deleted)
-    op.note(deleted=deleted, found=None if deleted else 0, source="adapter")
+    op.failed = bool(op.seen.failed) and not deleted  # it answered, and could not look
+    op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
 
 
 def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
-    op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
-    op.entries = len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+    op.failed = any(stage == "delete" for stage, _ in op.seen.failed)
+    if not op.failed:
+        op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
+    op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
     op.note(deleted=op.entries, cleared=True, source="adapter")
 
 

@@ -22,10 +22,16 @@ NOT_LISTED = "entries_not_listed"
 
 
 async def exists(adapter: Any, entry_id: str) -> bool:
+    """Whether the entry is there; raises what `get` raised, or swallowed to say that it is not."""
     try:
-        return await adapter.get(entry_id) is not None
+        found = await adapter.get(entry_id) is not None
     except KeyError:
         return False
+    op = current()
+    swallowed = None if op is None or found else op.seen.failed.pop(("get", ""), None)
+    if isinstance(swallowed, BaseException):
+        raise swallowed
+    return found
 
 
 async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
@@ -141,15 +147,23 @@ async def present_in(
 
 
 def conclude_forget(
-    op: Operation, requested: list[str], gone: list[str], remaining: list[str], hidden: int
+    op: Operation,
+    requested: list[str],
+    gone: list[str],
+    remaining: list[str],
+    hidden: int,
+    errors: bool = False,
 ) -> None:
-    """What was to go, what is gone, what is still there: the truth about a deletion."""
+    """What was to go, what is gone, what is still there: the truth about a deletion.
+
+    *hidden* may be there and could not be looked at, nor could more if there were *errors*.
+    """
     op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
     op.seen.failed.clear()  # what failed is in `remaining`, or raised
     op.entry_ids = list(dict.fromkeys([*requested, *gone]))
     op.entries, op.attempted = len(gone), len(op.entry_ids)
     op.note(deleted=len(gone), remaining=len(remaining))
-    if not gone and not remaining and not hidden:
+    if not (gone or remaining or hidden or errors):
         op.note(found=0)
     op.problems = len(remaining) + hidden
     if hidden:
@@ -293,7 +307,14 @@ class _Erasure:
         gone = [key for key in self._gone if key not in self._remaining]
         op = current()
         if op is not None and op.kind.operation is OperationType.FORGET:
-            conclude_forget(op, list(self._requested), gone, list(self._remaining), self._hidden)
+            conclude_forget(
+                op,
+                list(self._requested),
+                gone,
+                list(self._remaining),
+                self._hidden,
+                errors=bool(self._errors),
+            )
             if self._gone.keys() - set(gone):  # gone from one tier, and still in another
                 op.seen.deleted = self._gone
         if self._errors:

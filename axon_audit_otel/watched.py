@@ -20,6 +20,18 @@ PARTS = {
     "embedder": ("embed", "embedding"),
 }
 
+#: Clients whose errors an adapter of the SDK swallows, to answer "not there" or nothing at all:
+#: the adapter's module -> the client's method -> stage.
+CLIENTS = {
+    "axon.adapters.qdrant": {
+        "retrieve": "get",
+        "scroll": "list",
+        "get_collection": "list",
+        "delete": "delete",
+        "delete_collection": "delete",
+    }
+}
+
 
 class Watch:
     """Wraps methods of classes, each once, and can take it all back."""
@@ -33,6 +45,12 @@ class Watch:
         """See what a filter or another of `PARTS` of that class raises."""
         method, stage = PARTS[name]
         self.methods(cls, method, _noted(stage))
+
+    def client(self, adapter: Any) -> None:
+        """See what the client of one of the SDK's own adapters raises."""
+        for cls in type(adapter).__mro__:
+            for method, stage in CLIENTS.get(cls.__module__, {}).items():
+                self.methods(type(adapter.client), method, _noted(stage))
 
     def housekeeping(self, cls: type, method: str, stage: str) -> None:
         """What *method* raises is none of the operation's failures."""
@@ -88,9 +106,17 @@ class Watch:
 def _noted(stage: str) -> Callable[[Operation, Exception], None]:
     def note(op: Operation, exc: Exception) -> None:
         # Only the first: a filter can fail for every entry.
-        op.seen.failed.setdefault((stage, ""), exc)
+        if not _is_of_an_empty_store(exc):
+            op.seen.failed.setdefault((stage, ""), exc)
 
     return note
+
+
+def _is_of_an_empty_store(exc: Exception) -> bool:
+    """Whether a client says that there is no such collection yet: nothing is there."""
+    if getattr(exc, "status_code", None) == 404:
+        return True
+    return isinstance(exc, ValueError) and str(exc).startswith("Collection ")
 
 
 def _set_aside(stage: str) -> Callable[[Operation, Exception], None]:

@@ -9,7 +9,7 @@ import pytest
 from axon import Filter, MemoryEntry, MemorySystem
 from axon.adapters.memory import InMemoryAdapter
 from axon.models.filter import DateRange
-from conftest import ListingAdapter, MakeSystem, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, MakeSystem, history, only_event
 
 from axon_audit_otel import AuditLogger, EventStatus, ForgetRefusedError
 
@@ -154,6 +154,16 @@ class TestRefused:
         assert await left(memory) == ids
         event = only_event(audit, operation="FORGET")
         assert (event.status, event.metadata["found"]) == (SUCCESS, 0)
+
+
+async def test_store_that_cannot_be_asked(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """Where nobody could look, nothing is said of what was found."""
+    memory: Any = make_system(persistent=FaultyAdapter(query=OSError("down")))
+    with pytest.raises(OSError, match="down"):
+        await memory.forget(filter=Filter(user_id="ada"))
+    event = only_event(audit)
+    assert (event.status, event.metadata["deleted"]) == (FAILURE, 0)
+    assert "found" not in event.metadata
 
 
 class TestEverything:

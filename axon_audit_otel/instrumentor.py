@@ -71,7 +71,7 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         known = {"audit_logger", "tracer_provider", "meter_provider", "logger_provider"}
-        known.add("max_trace_events")
+        known |= {"max_trace_events"}
         if unknown := kwargs.keys() - known:
             _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")

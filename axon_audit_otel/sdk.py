@@ -220,6 +220,9 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
     if op.problems:
         op.note(failed_groups=op.problems)
         _passed_over(op, "summary", NOT_SUMMARIZED)
+    else:  # what a summarizer or an embedder got over by itself
+        for stage in ("summary", "embedding"):
+            op.seen.failed.pop((stage, ""), None)
     if op.seen.deleted:
         op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
 

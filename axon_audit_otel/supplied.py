@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,16 +21,21 @@ NOT_LISTED = "entries_not_listed"
 
 
 async def exists(adapter: Any, entry_id: str) -> bool:
-    """Whether the entry is there; raises what `get` raised, or swallowed to say that it is not."""
+    """Whether the entry is there."""
+    return await _got(adapter, entry_id) is not None
+
+
+async def _got(adapter: Any, entry_id: str) -> Any:
+    """The entry, None if it is not there; raises what `get` raised, or swallowed to say None."""
     try:
-        found = await adapter.get(entry_id) is not None
+        entry = await adapter.get(entry_id)
     except KeyError:
-        return False
+        return None
     op = current()
-    swallowed = None if op is None or found else op.seen.failed.pop(("get", ""), None)
-    if isinstance(swallowed, BaseException):
+    swallowed = None if op is None else op.seen.failed.pop(("get", ""), None)
+    if entry is None and isinstance(swallowed, BaseException):
         raise swallowed
-    return found
+    return entry
 
 
 async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
@@ -118,13 +122,8 @@ async def unlisted(adapter: Any, ids: list[str]) -> int:
 
 
 async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
-    entries = []
-    for entry_id in ids:
-        with suppress(KeyError):
-            entry = await adapter.get(entry_id)
-            if entry is not None:
-                entries.append(entry)
-    return entries
+    entries = [await _got(adapter, entry_id) for entry_id in ids]
+    return [entry for entry in entries if entry is not None]
 
 
 async def present_in(

@@ -78,24 +78,30 @@ class Watch:
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
+            async def awaited(part: Any, *args: Any, **kwargs: Any) -> Any:
                 try:
-                    return await original(*args, **kwargs)
+                    return await original(part, *args, **kwargs)
                 except Exception as exc:
-                    self._tell(note, exc)
+                    if self._is_outermost(part, awaited):
+                        self._tell(note, exc)
                     raise
 
             return awaited
 
         @functools.wraps(original)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def called(part: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                return original(*args, **kwargs)
+                return original(part, *args, **kwargs)
             except Exception as exc:
-                self._tell(note, exc)
+                if self._is_outermost(part, called):
+                    self._tell(note, exc)
                 raise
 
         return called
+
+    def _is_outermost(self, part: Any, wrapper: Any) -> bool:
+        """Not called by a subclass by ``super()``, which may get over what it raises."""
+        return getattr(type(part), wrapper.__name__, None) is wrapper
 
     def _tell(self, note: Callable[[Operation, Exception], None], exc: Exception) -> None:
         op = current()

@@ -325,6 +325,58 @@ class TestChanges:
         assert faults(registry) == {"query": 1, "open": 1}
 
 
+class Patient(Mute):
+    """Gets over what its base class raises."""
+
+    async def summarize(self, *args: Any, **kwargs: Any) -> str:
+        with suppress(ConnectionError):
+            return await super().summarize(*args, **kwargs)
+        return "words"
+
+
+class Lenient(Broken):
+    def matches(self, entry: MemoryEntry) -> bool:
+        with suppress(LookupError):
+            return super().matches(entry)
+        return True
+
+
+class Fallback:
+    """Has another embedder of its own, and gets over what that raises."""
+
+    def __init__(self) -> None:
+        self.first = Blind()
+
+    async def embed(self, text: str) -> list[float]:
+        with suppress(TimeoutError):
+            return await self.first.embed(text)
+        return [1.0] * 384
+
+
+class TestWhatIsNoFailure:
+    """What a part got over by itself is no failure, though its class was seen to fail before."""
+
+    async def test_filter(self, memory: Any, audit: AuditLogger) -> None:
+        """A filter that gets over what its base class raises."""
+        await memory.store("tea")
+        await memory.export(filter=Broken(user_id="ada"))
+        await memory.export(filter=Lenient(user_id="ada"))
+        failed, fine = history(audit, operation="EXPORT")
+        assert (failed.status, fine.status, len(fine.entry_ids)) == (FAILURE, SUCCESS, 1)
+
+    async def test_compact(self, make_system: MakeSystem, audit: AuditLogger) -> None:
+        """A summarizer and an embedder that try again."""
+        memory = make_system()
+        for summarizer, embedder in ((Mute(), Blind()), (Patient(), Fallback())):
+            await memory.import_from(exported("a", "b"), overwrite=True)
+            await memory.compact(
+                "persistent", threshold=1, summarizer=summarizer, embedder=embedder
+            )
+        failed, fine = history(audit, operation="COMPACT")
+        assert (failed.status, fine.status) == (PARTIAL, SUCCESS)
+        assert "stage" not in fine.metadata
+
+
 class TestHousekeeping:
     async def test_promotion(
         self, make_system: MakeSystem, audit: AuditLogger, registry: CollectorRegistry

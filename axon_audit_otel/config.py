@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from . import semconv, zstd
@@ -308,28 +309,52 @@ class Settings:
     def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from *given* (None means not given), then *environ*, then defaults."""
         _tell_unknown(environ)
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            value, source = given.get(setting.name), f"{setting.name}="
-            if value is None and setting.metadata["env"]:
-                variable = cls.variable(setting.name)
-                # As everywhere in OpenTelemetry: empty is unset.
-                value, source = environ.get(variable) or None, f"{variable}="
-                if value is None and setting.name == "capture_content":
-                    variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
-                    value, source = environ.get(variable) or None, f"{variable}="
-            if value is None:
-                continue
-            try:
-                values[setting.name] = setting.metadata["parse"](value)
-            except ValueError as exc:
-                reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-                what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
-                msg = f"{source}{what}: {reason}"
-                raise AuditConfigError(msg) from None
-        settings = cls(**values)
+        values = {setting.name: cls._value(setting, given, environ) for setting in fields(cls)}
+        settings = cls(**{name: value for name, value in values.items() if value is not None})
         settings._check()
         return settings
+
+    @classmethod
+    def _value(cls, setting: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+        """The value of one setting, parsed; None where it is not given."""
+        value, source = given.get(setting.name), f"{setting.name}="
+        if value is None and setting.metadata["env"]:
+            for variable in cls._variables(setting.name):
+                # As everywhere in OpenTelemetry: empty is unset.
+                if value := environ.get(variable) or None:
+                    source = f"{variable}="
+                    break
+        if value is None:
+            return None
+        try:
+            return setting.metadata["parse"](value)
+        except ValueError as exc:
+            reason = "must be a whole number" if "invalid literal" in str(exc) else exc
+            what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+            raise AuditConfigError(f"{source}{what}: {reason}") from None
+
+    @classmethod
+    def usable(cls, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+        """*environ* without the variables that cannot work, and what is wrong with each."""
+        usable, wrong = dict(environ), []
+        for setting in fields(cls):
+            try:
+                cls._value(setting, {}, environ)
+            except AuditConfigError as exc:
+                wrong.append(str(exc))
+                cls.leave_out(usable, setting.name)
+        return usable, wrong
+
+    @classmethod
+    def leave_out(cls, environ: dict[str, str], *settings: str) -> None:
+        """Take *settings* out of *environ*. What was to be hidden stays hidden, by hashes whose
+        secret nobody has, and what must not happen unrecorded does not."""
+        for name in settings:
+            given = [environ.pop(variable, "") for variable in cls._variables(name)]
+            if any(given) and name in ("pseudonymize", "erasable"):
+                environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
+            elif any(given) and name == "on_failure":
+                environ[cls.variable(name)] = "block"
 
     @property
     def file_age(self) -> float | None:
@@ -365,6 +390,12 @@ class Settings:
     def variable(setting: str) -> str:
         """The environment variable of *setting*."""
         return semconv.ENV_PREFIX + setting.upper()
+
+    @classmethod
+    def _variables(cls, setting: str) -> list[str]:
+        """Every variable that can say it, ours first."""
+        shared = [semconv.ENV_CAPTURE_MESSAGE_CONTENT] if setting == "capture_content" else []
+        return [cls.variable(setting), *shared]
 
 
 def _tell_unknown(environ: Mapping[str, str]) -> None:

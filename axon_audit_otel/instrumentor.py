@@ -32,6 +32,7 @@ from .errors import AuditConfigError, AuditUnavailableError, AxonAuditError, sho
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
+from .startup import announce, is_automatic, nearest_logger
 from .version import __version__
 
 __all__ = ["AuditLogger", "AxonInstrumentor"]
@@ -81,6 +82,7 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         _recorder.default, _recorder.refusal = audit_logger, ""
         _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         _recorder.patch()
+        announce(audit_logger)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
@@ -91,9 +93,11 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 def _own_logger(logger_provider: Any) -> AuditLogger:
     """The logger that the environment describes.
 
+    Under ``opentelemetry-instrument``, whose user does not see errors, the nearest that can be.
+
     Raises:
-        AxonAuditError: If it cannot be. ``opentelemetry-instrument`` logs that and goes on: with
-            ``AXON_AUDIT_ON_FAILURE=block``, operations are then refused.
+        AxonAuditError: If it cannot be: with ``AXON_AUDIT_ON_FAILURE=block``, operations are
+            refused from then on, whether somebody sees this error or not.
     """
     try:
         return AuditLogger(logger_provider=logger_provider)
@@ -101,7 +105,10 @@ def _own_logger(logger_provider: Any) -> AuditLogger:
         if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
             _recorder.refusal = str(exc)
             _recorder.patch()
-        raise
+            raise
+        if not is_automatic():
+            raise
+        return nearest_logger(logger_provider)
 
 
 def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:

@@ -196,7 +196,7 @@ def _retention(value: Any) -> Retention:
 def _compress(value: Any) -> bool:
     wanted = _flag(value)
     if wanted and not zstd.available():
-        raise ValueError("the package zstandard is missing: pip install 'axon-audit-otel[zstd]'")
+        raise ValueError("backports.zstd is missing: pip install 'axon-audit-otel[zstd]'")
     return wanted
 
 

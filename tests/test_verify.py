@@ -127,7 +127,7 @@ def number_on(line: bytes) -> int | None:
     """The number of the event on a line; None on the first and the last."""
     try:
         return int(json.loads(line[1:])["sequence"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):  # bytes of a compressed file may be any JSON
         return None
 
 

@@ -32,6 +32,7 @@ from .errors import AuditConfigError, AuditUnavailableError, AxonAuditError, sho
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
+from .startup import announce, is_automatic, nearest_logger
 from .traces import TraceBound
 from .version import __version__
 from .watched import Watch
@@ -70,8 +71,8 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return _recorder.default
 
     def _instrument(self, **kwargs: Any) -> None:
-        known = {"audit_logger", "tracer_provider", "meter_provider", "logger_provider"}
-        known |= {"max_trace_events"}
+        known = {"audit_logger", "max_trace_events"}
+        known |= {"tracer_provider", "meter_provider", "logger_provider"}
         if unknown := kwargs.keys() - known:
             _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")
@@ -83,10 +84,11 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise AuditConfigError(msg)
         elif logger_provider is not None:
             audit_logger.use(logger_provider)
-        most_traces = Settings.one("max_trace_events", kwargs.get("max_trace_events"))
+        most_traces = _most_traces(kwargs.get("max_trace_events"))
         _recorder.default, _recorder.refusal = audit_logger, ""
         _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         _recorder.patch(most_traces)
+        announce(audit_logger)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
@@ -94,12 +96,28 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         _recorder.signals = None
 
 
+def _most_traces(given: Any = None) -> int:
+    """How many trace events a system keeps.
+
+    Raises:
+        AuditConfigError: If *given* is no such number; of a variable who reads all tells it.
+    """
+    try:
+        return int(Settings.one("max_trace_events", given))
+    except AuditConfigError:
+        if given is not None:
+            raise
+        return Settings.max_trace_events
+
+
 def _own_logger(logger_provider: Any) -> AuditLogger:
     """The logger that the environment describes.
 
+    Under ``opentelemetry-instrument``, whose user does not see errors, the nearest that can be.
+
     Raises:
-        AxonAuditError: If it cannot be. ``opentelemetry-instrument`` logs that and goes on: with
-            ``AXON_AUDIT_ON_FAILURE=block``, operations are then refused.
+        AxonAuditError: If it cannot be: with ``AXON_AUDIT_ON_FAILURE=block``, operations are
+            refused from then on, whether somebody sees this error or not.
     """
     try:
         return AuditLogger(logger_provider=logger_provider)
@@ -107,7 +125,10 @@ def _own_logger(logger_provider: Any) -> AuditLogger:
         if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
             _recorder.refusal = str(exc)
             _recorder.patch()
-        raise
+            raise
+        if not is_automatic():
+            raise
+        return nearest_logger(logger_provider)
 
 
 def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
@@ -207,10 +228,7 @@ class _Recorder:
         import axon.core.memory_system  # noqa: F401 - its import may call this, see `met`
 
         if self._patch is None:
-            self._patch = _Patch(self)
-            if most_traces is None:
-                with suppress(AuditConfigError):  # who reads all settings tells it
-                    most_traces = Settings.one("max_trace_events")
+            self._patch = _Patch(self, _most_traces())
         if most_traces is not None:
             self._patch.traces.limit = most_traces
 
@@ -228,7 +246,7 @@ class _Recorder:
 class _Patch:
     """The wrapped SDK, and the way back."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    def __init__(self, recorder: _Recorder, most_traces: int) -> None:
         from axon.adapters.base import StorageAdapter
         from axon.core.adapter_registry import AdapterRegistry
         from axon.core.memory_system import MemorySystem
@@ -244,7 +262,7 @@ class _Patch:
         for method, stage in (("_promote_entry", "promotion"), ("_demote_entry", "demotion")):
             self._watch.housekeeping(Router, method, stage)
         self._traced = MemorySystem
-        self.traces = TraceBound(recorder.records)
+        self.traces = TraceBound(most_traces, recorder.records)
         self.traces.attach(MemorySystem)
         for name, kind in sdk.METHODS.items():
             self._wrap(MemorySystem, name, self._audited(kind, getattr(MemorySystem, name)))

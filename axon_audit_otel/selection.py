@@ -25,7 +25,8 @@ def selects_everybody(chosen: Any) -> bool:
 
     A class with a ``matches`` of its own may restrict in ways that nobody here knows: False.
     """
-    if not _is_plain(type(chosen)):
+    kind: Any = type(chosen)
+    if not _is_plain(kind):
         return False
     least, most, days = chosen.min_importance, chosen.max_importance, chosen.older_than_days
     return not (
@@ -42,7 +43,7 @@ def selects_everybody(chosen: Any) -> bool:
 
 
 @functools.lru_cache(64)
-def _is_plain(cls: type) -> bool:
+def _is_plain(cls: type[object]) -> bool:
     """Whether a filter's class compares as the SDK's own does."""
     from axon.models.filter import Filter
 

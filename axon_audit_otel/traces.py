@@ -65,14 +65,12 @@ class TraceBound:
     """Stands for the attribute ``_trace_events`` of a class of systems while it is set there.
 
     Args:
-        wanted: Whether a system's are to be bounded.
-
-    Attributes:
         limit: The number of events that stay; 0: as many as there are.
+        wanted: Whether a system's are to be bounded.
     """
 
-    def __init__(self, wanted: Callable[[Any], bool]) -> None:
-        self.limit = 0
+    def __init__(self, limit: int, wanted: Callable[[Any], bool]) -> None:
+        self.limit = limit
         self._wanted = wanted
         self._lock = threading.Lock()
 

@@ -30,7 +30,7 @@ LAYERS = [
     {"processor", "recall"},
     {"emitter"},
     {"logger"},
-    {"monitor", "operation"},
+    {"monitor", "operation", "startup"},
     {"supplied", "watched"},
     {"sdk"},
     {"adapters"},

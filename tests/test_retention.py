@@ -164,7 +164,6 @@ class TestAge:
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
         """Compressed files are deleted like others, under the name that they were sealed by."""
-        pytest.importorskip("zstandard") if sys.version_info < (3, 14) else None
         audit = make_audit(auto_export_path=tmp_path, retention="1d", compress=True)
         with days_ago(0.5):
             old = await _file(audit)

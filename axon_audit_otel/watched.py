@@ -13,6 +13,9 @@ from typing import Any
 
 from .operation import Operation, current
 
+#: Called with the operation, what was raised, and whether no subclass can get over it.
+Note = Callable[[Operation, Exception, bool], None]
+
 #: Arguments of the SDK's methods whose own methods it calls: argument -> method, stage.
 PARTS = {
     "filter": ("matches", "filter"),
@@ -56,7 +59,7 @@ class Watch:
         """What *method* raises is none of the operation's failures."""
         self.methods(cls, method, _set_aside(stage))
 
-    def methods(self, cls: type, name: str, note: Callable[[Operation, Exception], None]) -> None:
+    def methods(self, cls: type, name: str, note: Note) -> None:
         """Call *note* with what the method *name* of *cls*, or of its bases, raises."""
         if (cls, name) in self._known:
             return
@@ -74,7 +77,7 @@ class Watch:
             if getattr(vars(cls).get(name), "__wrapped__", None) is original:
                 setattr(cls, name, original)
 
-    def _wrapper(self, original: Any, note: Callable[[Operation, Exception], None]) -> Any:
+    def _wrapper(self, original: Any, note: Note) -> Any:
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
@@ -82,8 +85,7 @@ class Watch:
                 try:
                     return await original(part, *args, **kwargs)
                 except Exception as exc:
-                    if self._is_outermost(part, awaited):
-                        self._tell(note, exc)
+                    self._tell(note, exc, _is_outermost(part, awaited))
                     raise
 
             return awaited
@@ -93,26 +95,26 @@ class Watch:
             try:
                 return original(part, *args, **kwargs)
             except Exception as exc:
-                if self._is_outermost(part, called):
-                    self._tell(note, exc)
+                self._tell(note, exc, _is_outermost(part, called))
                 raise
 
         return called
 
-    def _is_outermost(self, part: Any, wrapper: Any) -> bool:
-        """Not called by a subclass by ``super()``, which may get over what it raises."""
-        return getattr(type(part), wrapper.__name__, None) is wrapper
-
-    def _tell(self, note: Callable[[Operation, Exception], None], exc: Exception) -> None:
+    def _tell(self, note: Note, exc: Exception, outermost: bool) -> None:
         op = current()
         if op is not None and self._active:
-            note(op, exc)
+            note(op, exc, outermost)
 
 
-def _noted(stage: str) -> Callable[[Operation, Exception], None]:
-    def note(op: Operation, exc: Exception) -> None:
-        # Only the first: a filter can fail for every entry.
-        if not _is_of_an_empty_store(exc):
+def _is_outermost(part: Any, wrapper: Any) -> bool:
+    """Not called by a subclass by ``super()``."""
+    return getattr(type(part), wrapper.__name__, None) is wrapper
+
+
+def _noted(stage: str) -> Note:
+    def note(op: Operation, exc: Exception, outermost: bool) -> None:
+        # A subclass may get over it. Only the first: a filter can fail for every entry.
+        if outermost and not _is_of_an_empty_store(exc):
             op.seen.failed.setdefault((stage, ""), exc)
 
     return note
@@ -125,5 +127,5 @@ def _is_of_an_empty_store(exc: Exception) -> bool:
     return isinstance(exc, ValueError) and str(exc).startswith("Collection ")
 
 
-def _set_aside(stage: str) -> Callable[[Operation, Exception], None]:
-    return lambda op, exc: op.seen.set_aside(stage, exc)
+def _set_aside(stage: str) -> Note:
+    return lambda op, exc, outermost: op.seen.set_aside(stage, exc)

@@ -11,6 +11,7 @@ import pytest
 from axon import Filter, MemoryEntry, MemorySystem
 from axon.adapters.memory import InMemoryAdapter
 from axon.core.adapter_registry import AdapterRegistry
+from axon.core.router import Router
 from axon.core.summarizer import Summarizer
 from axon.models.filter import DateRange
 from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history, only_event
@@ -417,6 +418,23 @@ class TestHousekeeping:
         event = only_event(audit, operation="RECALL")
         assert (event.status, event.metadata["stage"]) == (SUCCESS, "demotion")
         assert faults(registry) == {"demotion": 1}
+
+    async def test_promotion_of_a_routers_own(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """A router that promotes in its own way by the SDK's: the same."""
+
+        class Own(Router):
+            async def _promote_entry(self, *args: Any) -> None:
+                await super()._promote_entry(*args)
+
+        memory = make_system(session=ListingAdapter())
+        memory.router = Own(memory.config, memory.registry, memory.policy_engine)
+        await memory.store("tea", importance=1.0, tier="session")
+        for _ in range(3):
+            await memory.recall("tea")
+        event = audit.query_events(limit=1)[0]
+        assert (event.status, event.metadata["stage"]) == (SUCCESS, "promotion")
 
     async def test_beside_a_failure(self, make_system: MakeSystem, audit: AuditLogger) -> None:
         """A tier that fails makes the recall PARTIAL, whatever the housekeeping does."""

@@ -283,8 +283,7 @@ def _before_delete(op: Operation, args: Arguments) -> None:
 
 
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
-    op.entries = len(op.seen.deleted)
-    deleted = len(op.seen.deleted)
+    deleted = op.entries = len(op.seen.deleted)
     op.failed = bool(op.seen.failed) and not deleted  # it answered, and could not look
     op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
 
@@ -294,7 +293,7 @@ def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
     if not op.failed:
         op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
     op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
-    op.note(deleted=op.entries, cleared=True, source="adapter")
+    op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
 
 
 def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:

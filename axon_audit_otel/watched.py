@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,7 @@ class Watch:
         self._known: set[tuple[type, str]] = set()
         self._wrapped: list[tuple[type, str, Any]] = []
         self._active = True
+        self._lock = threading.Lock()
 
     def part(self, name: str, cls: type) -> None:
         """See what a filter or another of `PARTS` of that class raises."""
@@ -63,12 +65,13 @@ class Watch:
         """Call *note* with what the method *name* of *cls*, or of its bases, raises."""
         if (cls, name) in self._known:
             return
-        for base in cls.__mro__:
-            original = vars(base).get(name)
-            if (base, name) not in self._known and inspect.isfunction(original):
-                setattr(base, name, self._wrapper(original, note))
-                self._wrapped.append((base, name, original))
-            self._known.add((base, name))
+        with self._lock:
+            for base in cls.__mro__:
+                original = vars(base).get(name)
+                if (base, name) not in self._known and inspect.isfunction(original):
+                    setattr(base, name, self._wrapper(original, note))
+                    self._wrapped.append((base, name, original))
+                self._known.add((base, name))
 
     def undo(self) -> None:
         """Put every method back; references taken earlier only pass on."""

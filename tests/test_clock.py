@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Make, Run, archived, sealed_files
+from conftest import Cli, Make, Run, archived, sealed_files, until
 
 from axon_audit_otel import AuditEvent, AuditLogger, verify
 from axon_audit_otel.checkpoint import new_key
@@ -143,17 +143,28 @@ class TestRetention:
         audit.trail.tick()
         assert not file.exists()
 
-    async def test_a_clock_that_starts_behind(
-        self, make_audit: Make, machine: Machine, tmp_path: Path
-    ) -> None:
-        """Nor is what comes after the files of a right clock older than these, though its process
-        was gone before the clock was set."""
+    async def test_jumps_again(self, make_audit: Make, machine: Machine, tmp_path: Path) -> None:
+        """What was sealed after a jump is no evidence of the time that the next one leads to."""
         audit = make_audit(auto_export_path=tmp_path, retention="180d")
-        await _file(audit)
-        with machine.wrong_by(-2 * YEAR):
+        file = await _file(audit)
+        for jump in (7 * YEAR, 2 * DAY):
+            machine.set_by += jump
+            await _file(audit)
+        assert file.exists()
+
+    @pytest.mark.parametrize(("behind", "first"), [(2 * YEAR, False), (56 * YEAR, True)])
+    async def test_a_clock_that_starts_behind(
+        self, make_audit: Make, machine: Machine, tmp_path: Path, behind: float, first: bool
+    ) -> None:
+        """Nor is what was recorded by a process that was gone before the clock was set: what was
+        sealed before is older, and there was no such thing in 1970."""
+        if not first:
+            audit = make_audit(auto_export_path=tmp_path, retention="180d")
+            await _file(audit)
             audit.close()
             del audit
             gc.collect()
+        with machine.wrong_by(-behind):
             audit = make_audit(auto_export_path=tmp_path, retention="180d")
             file = await _file(audit)
             audit.close()
@@ -267,14 +278,15 @@ class TestOnTheRecord:
     async def test_noticed_by_a_full_journal(
         self, make_audit: Make, machine: Machine, tmp_path: Path
     ) -> None:
-        """Also the seal of a journal that is full; nothing more need happen."""
+        """Also the seal of a journal that is full; nothing more need happen, and the clock may
+        be right again by then."""
         audit = make_audit(2, tmp_path)
-        machine.set_by += 3600
         await audit.log_event("STORE")
+        with machine.wrong_by(3600):
+            await audit.log_event("STORE")
         await audit.log_event("STORE")
-        await audit.log_event("STORE")
-        audit.trail.tick()
-        assert _told(audit.query_events(archived=True)) == [("forward", 3600)]
+        await until(lambda: len(_told(archived(tmp_path))) == 2)
+        assert _told(archived(tmp_path)) == [("forward", 3600), ("backward", 3600)]
 
     async def test_a_clock_that_flaps(
         self, make_audit: Make, machine: Machine, tmp_path: Path
@@ -470,6 +482,7 @@ class TestVerify:
                     link = os.link
                     def last(*args):
                         link(*args)
+                        os.unlink(args[0])
                         os.utime(args[1], (0, 0))
                         os.kill(os.getpid(), 9)
                     os.link = last

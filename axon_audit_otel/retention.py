@@ -49,6 +49,7 @@ _EVERY_S = 60.0  # how often is looked for what has become too old
 _COMPRESS_S = 0.1  # time for compression at once; the rest waits for the next run
 _DAY = int(DAY_S * 1e6)
 _IDLE = 35 * _DAY  # a monthly job, and some days
+_EVER = 1e12  # seconds: more than a calendar has
 _NEVER_SET = "2015"  # what is dated before is of a clock that was never set: 1970, 1980, 2000
 
 
@@ -286,8 +287,8 @@ def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
             when = format_time(said + ahead)
         dated.append((record, when))
         following = when
-        if isinstance(record.clock, float):
-            ahead += int(record.clock * 1e6)
+        if isinstance(record.clock, float):  # somebody else's may say anything
+            ahead += int(max(-_EVER, min(record.clock, _EVER)) * 1e6)
     latest = ""
     for index, (record, when) in reversed(list(enumerate(dated))):
         if when <= now:  # else it is of a clock that stood in the future

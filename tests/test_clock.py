@@ -145,8 +145,11 @@ class TestRetention:
 
     async def test_jumps_again(self, make_audit: Make, machine: Machine, tmp_path: Path) -> None:
         """What was sealed after a jump is no evidence of the time that the next one leads to."""
+        with make_audit(auto_export_path=tmp_path, name="gone") as gone:
+            file = await _file(gone)
+        del gone
+        gc.collect()
         audit = make_audit(auto_export_path=tmp_path, retention="180d")
-        file = await _file(audit)
         for jump in (7 * YEAR, 2 * DAY):
             machine.set_by += jump
             await _file(audit)
@@ -395,6 +398,49 @@ class TestRotation:
         assert events == list(range(1, len(events) + 1))
         assert [event.sequence for event in audit.query_events(archived=True)] == events[::-1]
         assert verify(tmp_path).ok
+
+
+class TestIntents:
+    def test_set_back_meanwhile(self, run_script: Run, tmp_path: Path) -> None:
+        """What ended after the clock was set back, in a process that was killed then, is not told
+        as unfinished; what had not ended is."""
+        run_script(
+            """
+            import asyncio, os, sys, time
+            real, ahead = time.time_ns, [7 * 365 * 86_400 * 10**9]
+            time.time_ns = lambda: real() + ahead[0]
+            from axon import MemorySystem
+            from axon.adapters.memory import InMemoryAdapter
+            from axon.core.config import MemoryConfig
+            from axon.core.policies.persistent import PersistentPolicy
+            from axon_audit_otel import AuditLogger
+            save, saves = InMemoryAdapter.save, []
+            async def slow(self, entry):
+                saves.append(entry)
+                if len(saves) == 1:
+                    await asyncio.sleep(1e6)
+                ahead[0] = 0
+                return await save(self, entry)
+            InMemoryAdapter.save = slow
+            async def main():
+                audit = AuditLogger(auto_export_path=sys.argv[1], on_failure="block")
+                policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+                config = MemoryConfig(persistent=policy, default_tier="persistent")
+                memory = MemorySystem(config, audit_logger=audit)
+                first = asyncio.create_task(memory.store("one", user_id="first"))
+                while not saves:
+                    await asyncio.sleep(0)
+                await memory.store("two", user_id="second")
+                os.kill(os.getpid(), 9)
+            asyncio.run(main())
+            """,
+            tmp_path,
+            code=-9,
+        )
+        AuditLogger(auto_export_path=tmp_path).close()
+        told = [event.metadata for event in archived(tmp_path) if event.operation == "AUDIT"]
+        unfinished = [facts["user_id"] for facts in told if facts["record"] == "unfinished"]
+        assert unfinished == ["first"]
 
 
 class TestVerify:

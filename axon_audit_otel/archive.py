@@ -88,6 +88,7 @@ class Archive:
     ) -> None:
         self.directory = directory
         self.sealed_through = 0  # number of the newest event in a sealed file
+        self.jumped = 0.0  # seconds that the clock did since the last seal
         self._trail = trail
         self._sync = sync
         self._journal: Journal | None = None
@@ -434,15 +435,18 @@ class Archive:
                 sealed_at=format_time(time.time_ns() // 1000),
                 bytes=journal.end,
                 sha256=journal.digest.hexdigest(),
+                clock=self.jumped or msgspec.UNSET,
             ),
             self._sync,
             journal.first_hash,
         )
+        self.jumped = 0.0
 
     def _adopt(self) -> None:
         """Register a file of ours that a killed writer sealed, and could not register."""
         manifest = self._named(MANIFEST)
-        since = manifest.stat().st_mtime if is_there(manifest) else 0.0
+        ended_well = os.fstat(self._lock).st_size == 0  # else the clock may have gone back since
+        since = manifest.stat().st_mtime if ended_well and is_there(manifest) else 0.0
         wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
         for path in listed(self.directory, "audit_*.json"):
             with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment

@@ -17,6 +17,7 @@ import msgspec
 from .archive import Archive, Recovery
 from .buffer import Buffer
 from .checkpoint import Checkpoint
+from .clock import WallClock
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
@@ -98,7 +99,8 @@ class Keeper:
             )
         )
         self._file_age = settings.file_age
-        self._upkeep = Upkeep(settings, fault)
+        self.clock = WallClock()
+        self._upkeep = Upkeep(settings, fault, self.clock)
 
     def open(self, buffer: Buffer, lock: Lock) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -113,6 +115,8 @@ class Keeper:
         if len(buffer):
             self.archive = archive
             return None
+        if (last := archive.manifest.last) is not None:
+            self.clock.start_after(max(last.last_time, last.sealed_at))
         self.unfinished = archive.unfinished()
         if archive.recoveries:
             self._attest(archive)  # we may be killed before the first that is due
@@ -273,6 +277,9 @@ class Keeper:
 
     def _seal(self, archive: Archive) -> Path | None:
         count = archive.count
+        self.clock.look()
+        archive.jumped, self.clock.moved = archive.jumped + self.clock.moved, 0.0
+        self._timed = self._timed or bool(self.clock.untold)  # somebody has to tell them
         sealed = archive.seal()
         if sealed is not None:
             self._metrics.exported.inc(count)
@@ -306,7 +313,7 @@ class Keeper:
     def after_fork(self, lock: Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
         self._lock, self._sending = lock, threading.RLock()
-        self._upkeep = Upkeep(self._settings, self._fault)
+        self._upkeep = Upkeep(self._settings, self._fault, self.clock)
         self._retry_at, self.archived = 0.0, 0
         self.lost, self._outbox, self.recoveries = [], [], []
         if self.archive is not None:

@@ -66,6 +66,8 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         bytes: Its size, uncompressed.
         sha256: Digest of its content, uncompressed.
         previous: Hash of the manifest's line before, hex; None on the first.
+        clock: Seconds that the clock jumped ahead (negative: back) since the seal before, in
+            all; left out where it did not.
     """
 
     file: str
@@ -80,6 +82,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     bytes: int
     sha256: str
     previous: str | None = None
+    clock: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeleteRecord(

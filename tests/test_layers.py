@@ -14,7 +14,7 @@ LAYERS = [
     {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "traces"},
     {"resource", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
-    {"otlp_json", "record"},
+    {"clock", "otlp_json", "record"},
     {"config", "otlp", "rules", "selection"},
     {"statement"},
     {"witness", "context", "delivery", "detect", "buffer", "query", "metrics", "manifest"},

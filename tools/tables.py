@@ -28,7 +28,7 @@ MODULES = {
     " instrumentor",
     "recording": "logger emitter processor trail buffer metrics",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
-    " retention hold checkpoint origin",
+    " retention clock hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"

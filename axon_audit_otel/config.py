@@ -315,7 +315,7 @@ class Settings:
         1_000,
         _number,
         "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
-        " newest; `0`: all, as without us",
+        " newest; `0`: none",
     )
 
     @classmethod

@@ -53,7 +53,7 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     `instrument` takes, all optional and by name: ``audit_logger`` (an `AuditLogger` for the
     systems that have none of their own; default: one made from the environment),
     ``max_trace_events`` (how many of the SDK's own trace events a system keeps, the newest;
-    0: all, as without us; default: ``AXON_AUDIT_MAX_TRACE_EVENTS``, else 1,000),
+    0: none; default: ``AXON_AUDIT_MAX_TRACE_EVENTS``, else 1,000),
     ``tracer_provider``, ``meter_provider``, ``logger_provider`` (default: the global ones).
 
     A `MemorySystem` that was given an `AuditLogger` is recorded there, with `instrument` or

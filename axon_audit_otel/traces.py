@@ -19,7 +19,7 @@ class TraceEvents(list):  # type: ignore[type-arg]
     def __init__(self, events: Any, bound: TraceBound) -> None:
         super().__init__(events)
         self.bound = bound
-        self.most = 0  # before it forgets; 0: nobody knows yet
+        self.most = -1  # before it forgets; -1: nobody knows yet
 
     def append(self, event: Any) -> None:
         list.append(self, event)
@@ -29,12 +29,13 @@ class TraceEvents(list):  # type: ignore[type-arg]
     def forget(self) -> None:
         """Leave the newest only."""
         limit = self.bound.limit
-        if not limit:
+        if limit is None:
             self.most = 1 << 62
             return
         self.most = limit + limit // 4
-        if list.__len__(self) > limit:
-            list.__delitem__(self, slice(None, -limit))
+        surplus = list.__len__(self) - limit
+        if surplus > 0:
+            list.__delitem__(self, slice(None, surplus))
 
     def __reduce__(self) -> Any:
         return list, (list(self),)
@@ -65,11 +66,11 @@ class TraceBound:
     """Stands for the attribute ``_trace_events`` of a class of systems while it is set there.
 
     Args:
-        limit: The number of events that stay; 0: as many as there are.
+        limit: The number of events that stay; None: as many as there are.
         wanted: Whether a system's are to be bounded.
     """
 
-    def __init__(self, limit: int, wanted: Callable[[Any], bool]) -> None:
+    def __init__(self, limit: int | None, wanted: Callable[[Any], bool]) -> None:
         self.limit = limit
         self._wanted = wanted
         self._lock = threading.Lock()
@@ -80,7 +81,7 @@ class TraceBound:
 
     def detach(self, cls: type) -> None:
         """Be it no longer; the lists that there are grow as others do."""
-        self.limit = 0
+        self.limit = None
         if vars(cls).get(_NAME) is self:
             delattr(cls, _NAME)
 
@@ -107,6 +108,10 @@ class TraceBound:
             events = system.__dict__[_NAME]
             if type(events) is TraceEvents and events.bound is self:
                 return events
-            if self.limit and type(events) in (list, TraceEvents) and self._wanted(system):
+            if (
+                self.limit is not None
+                and type(events) in (list, TraceEvents)
+                and self._wanted(system)
+            ):
                 events = system.__dict__[_NAME] = TraceEvents(events, self)
             return events

@@ -334,7 +334,7 @@ class Trail:
         try:
             with self._change():
                 if keeper.archive is not None:
-                    keeper.catch_up(self._buffer)
+                    keeper.look_after(self._buffer)
                     self._tell_losses(keeper)
                     keeper.measure(self._buffer)
                     if keeper.checkpoint_due():

@@ -227,12 +227,12 @@ class Archive:
         self._list()
         self.manifest.restore()
         journal, path = self._journal, self._named(JOURNAL)
-        # Where the sealed files are gone as well, memory may go further back than the journal.
-        if journal is not None and (self.last_sequence or journal.first < oldest):
+        gone = self.last_sequence < self.sealed_through  # the sealed files
+        if journal is None or (gone and oldest <= journal.first):  # memory goes further back
+            self._close_journal()
+        else:
             salvage(journal, path)
             self._take_up(path)
-        else:
-            self._close_journal()
         if self._sync:
             sync_directory(self.directory)
         self.sealed_through = self.last_sequence

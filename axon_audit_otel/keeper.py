@@ -32,6 +32,7 @@ __all__ = ["Keeper"]
 Lock = AbstractContextManager[bool]
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
+_RESTORES = 10  # of changed files that may follow at once, then one a second
 _BATCH = 512  # events that durability="memory" holds back at most
 
 
@@ -72,7 +73,8 @@ class Keeper:
         self._lagging = 0  # as the gauge says
         self._start = metrics.journal_start()
         self._retry_at = 0.0
-        self._restored_at = -math.inf
+        self._restored_at = 0.0
+        self._restores: float = _RESTORES  # how many more may follow at once
         self.why = ""  # the newest failure, in words
         self._admitted: dict[str, bytes] = {}  # operations that run, and their intents
         self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
@@ -253,15 +255,18 @@ class Keeper:
         Memory writes the rest again, and what has left that as well is lost.
         """
         now = time.monotonic()
-        if now < self._restored_at + _RETRY_S:
-            return None  # changed again: not at every event
+        self._restores = min(_RESTORES, self._restores + now - self._restored_at)
+        self._restored_at = now
+        if self._restores < 1:
+            return None  # changed again and again: not at every event
+        self._restores -= 1
         sealed, before, lost = archive.sealed_through, self.archived, 0
         try:
             archive.restore(buffer.first)
         except (OSError, msgspec.DecodeError) as exc:
             self.why = f"journal: {getattr(exc, 'strerror', None) or exc}"
             return exc if isinstance(exc, OSError) else OSError(errno.EIO, str(exc))
-        self._restored_at, self._retry_at = now, 0.0
+        self._retry_at = 0.0
         self.archived = min(archive.newest[0], buffer.next - 1)
         if archive.sealed_through < sealed and archive.first > 1:  # the sealed files are gone
             lost = archive.first - 1
@@ -293,7 +298,7 @@ class Keeper:
 
     def resume(self, buffer: Buffer) -> None:
         """Write what no file has, and do not wait after a failure. Never raises."""
-        self._retry_at = 0.0
+        self._retry_at, self._restores = 0.0, _RESTORES
         self.look_after(buffer)
 
     def seal(self, buffer: Buffer) -> Path | None:

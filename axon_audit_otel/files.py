@@ -47,9 +47,9 @@ __all__ = [
     "renewed",
     "sealed_in",
     "sealed_name",
-    "sync",
     "sync_data",
     "sync_directory",
+    "sync_file",
     "write_events",
     "write_file",
 ]

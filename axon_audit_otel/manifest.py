@@ -133,9 +133,7 @@ class Manifest:
         msgspec.DecodeError: If a line of it is none of ours.
     """
 
-    def __init__(
-        self, path: Path, changed: Callable[[OSError], object] = lambda exc: None
-    ) -> None:
+    def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
         self._path = path
         self._changed = changed
         self.tree = Tree()
@@ -227,9 +225,9 @@ class Manifest:
     def _put_back(self, found: bytes) -> None:
         if not self._path.parent.is_dir():  # where all is gone, nothing begins with this
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
-        if not found.startswith(self._content) and found:
+        if not self._content.startswith(found):
             write_file([found], self._path.with_name(f"{self._path.name}.replaced"))
-        write_file([self._content], self._path)
+        write_file([bytes(self._content)], self._path)
         words = "somebody changed it; it was put back"
         self._changed(OSError(errno.EIO, words, str(self._path)))
 

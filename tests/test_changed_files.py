@@ -7,13 +7,10 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axon import MemorySystem
 from conftest import Make, Run, archived, only, sealed_files
 
 from axon_audit_otel import AuditLogger, verify
@@ -306,8 +303,7 @@ def test_after_the_end_nothing_is_made_again(make_audit: Make, where: Path) -> N
 
 
 def test_again_and_again(make_audit: Make, where: Path) -> None:
-    """A journal that is cut off after each event is not written anew at each; no event that
-    memory has is lost."""
+    """A journal that is cut off after each event: at the end, what memory has is in files."""
     audit = make_audit(auto_export_path=where)
     for _ in range(30):
         log(audit, 1, "before")

@@ -340,14 +340,15 @@ def test_numbers_change_at_times(
     make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that has another number after a while (its server forgot it) is the same file."""
-    shift = 0
+    forgotten: list[int] = []
 
     def numbered(status: os.stat_result) -> os.stat_result:
-        return _altered(status, st_ino=status.st_ino + shift)
+        return _altered(status, st_ino=status.st_ino + len(forgotten))
 
     _with_stats(monkeypatch, numbered, _same)
     audit = make_audit(4, tmp_path)
-    for shift in range(10):
+    for number in range(10):
+        forgotten.append(number)
         log(audit, 1)
     audit.close()
     assert audit.get_statistics()["failures"] == {}
@@ -433,12 +434,10 @@ def test_a_descriptor_that_is_no_good_any_more(
     audit = make_audit(auto_export_path=tmp_path)
     log(audit, 3)
     (journal,) = tmp_path.glob("*.journal")
-    bad = os.stat(journal).st_ino
     old = {
-        int(name)
-        for name in os.listdir("/proc/self/fd")
-        if (Path("/proc/self/fd") / name).exists()
-        and os.stat(f"/proc/self/fd/{name}").st_ino == bad
+        int(link.name)
+        for link in Path("/proc/self/fd").iterdir()
+        if link.exists() and link.samefile(journal)
     }
     real = os.write
     monkeypatch.setattr(os, "write", refuse(code, lambda file, _: file in old, real))

@@ -207,7 +207,6 @@ class Archive:
             raise self._gone()
         if self._journal is not None:
             self._journal.look()
-        self._list()
         self.manifest.restore()
 
     def restore(self, oldest: int) -> None:
@@ -303,13 +302,15 @@ class Archive:
         """Write journal and intents to new files: those of before could not be synced.
 
         Raises:
+            JournalChangedError: If the journal is no longer what was written; the intents are.
             OSError: If that failed; they are as before.
         """
-        journal = self._journal
-        if journal is not None:
-            journal.renew()
-        self.intents.renew()
-        sync_directory(self.directory)
+        try:
+            if self._journal is not None:
+                self._journal.renew()
+        finally:
+            self.intents.renew()
+            sync_directory(self.directory)
         self._doubtful = False
 
     def duplicate(self) -> int:

@@ -71,7 +71,6 @@ class GroupCommit:
         """What was forced after event *number* is gone: it is asked for anew."""
         with self._condition:
             self._synced = min(self._synced, number)
-            self._wanted = min(self._wanted, number)
 
     def wait(self, number: int) -> None:
         """Return when event *number* is on stable storage.

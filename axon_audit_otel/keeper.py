@@ -237,35 +237,43 @@ class Keeper:
     def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
         """The archive failed: leave it alone for a moment, then write what is missing."""
         self._retry_at = time.monotonic() + _RETRY_S
-        told, self._broken = self._broken, True
+        is_known, self._broken = self._broken, True
         self.why = f"{stage}: {exc.strerror or exc}"
         if isinstance(exc, JournalChangedError) and self.archive is not None:
-            exc = self._restore(self.archive, buffer) or exc
+            try:
+                self._restore(self.archive, buffer, exc)
+            except OSError as failure:
+                exc = failure
+                self.why = f"{stage}: {exc.strerror or exc}"
+            else:
+                if not is_known:
+                    self._fault(stage, exc)
+                self.catch_up(buffer)
+                return
         elif self.archive is not None and exc.errno is None:
             self._retry_at = 0.0  # a signal handler raised it, not the kernel
             self.mend(buffer)
-        if not (told and isinstance(exc, JournalChangedError) and not self._retry_at):
-            self._fault(stage, exc)
-        if not self._retry_at:
-            self.catch_up(buffer)
+        self._fault(stage, exc)
 
-    def _restore(self, archive: Archive, buffer: Buffer) -> OSError | None:
-        """Bring back what is left of files that somebody changed; why that failed.
+    def _restore(self, archive: Archive, buffer: Buffer, why: JournalChangedError) -> None:
+        """Bring back what is left of files that somebody changed.
 
         Memory writes the rest again, and what has left that as well is lost.
+
+        Raises:
+            OSError: If that failed, or is not tried now.
         """
         now = time.monotonic()
         self._restores = min(_RESTORES, self._restores + now - self._restored_at)
         self._restored_at = now
         if self._restores < 1:
-            return None  # changed again and again: not at every event
+            raise why  # changed again and again: not at every event
         self._restores -= 1
         sealed, before, lost = archive.sealed_through, self.archived, 0
         try:
             archive.restore(buffer.first)
-        except (OSError, msgspec.DecodeError) as exc:
-            self.why = f"journal: {getattr(exc, 'strerror', None) or exc}"
-            return exc if isinstance(exc, OSError) else OSError(errno.EIO, str(exc))
+        except msgspec.DecodeError as exc:  # of another manifest
+            raise OSError(errno.EIO, str(exc)) from exc
         self._retry_at = 0.0
         self.archived = min(archive.newest[0], buffer.next - 1)
         if archive.sealed_through < sealed and archive.first > 1:  # the sealed files are gone
@@ -275,7 +283,6 @@ class Keeper:
         self._metrics.evicted.inc(lost)
         if self.commit is not None:
             self.commit.forget(self.archived)
-        return None
 
     def look_after(self, buffer: Buffer) -> None:
         """See that the files are as they were left, and write what no file has. Never raises."""
@@ -433,7 +440,8 @@ class Keeper:
             if self.archive is None:
                 raise OSError(5, self.why or "the archive is not open")
             if failed:
-                self.archive.renew()
+                with suppress(JournalChangedError):  # the next event finds that out
+                    self.archive.renew()
             return self.archive.intents.count, self.archive.intents.duplicate()
 
     # --- checkpoints ---------------------------------------------------------------------------

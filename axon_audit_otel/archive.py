@@ -7,6 +7,7 @@ Any number of trails and processes share a directory; each writer holds the lock
     default.manifest               one line a sealed (or deleted) file, chained
     audit_2025_01_15_103045.json   sealed
     default-2.journal ...          of a second process or a forked child
+    default.journal.replaced       what somebody put in a file's place while its writer ran
 
 Sealing adds a last line to the journal and renames it. An event is handed to the kernel
 before `write` returns.

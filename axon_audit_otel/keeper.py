@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import ReferenceType
@@ -113,8 +112,8 @@ class Keeper:
         self._lock = lock
         # Numbers that were given without an archive must not be there already.
         disk = self._settings.durability == "disk"
-        changed = partial(self._fault, "journal")
-        archive = Archive(self._directory, self._name, len(buffer) > 0, sync=disk, changed=changed)
+        fresh = len(buffer) > 0
+        archive = Archive(self._directory, self._name, fresh, sync=disk, changed=self._put_back())
         if len(buffer):
             self.archive = archive
             return None
@@ -283,6 +282,16 @@ class Keeper:
         self._metrics.evicted.inc(lost)
         if self.commit is not None:
             self.commit.forget(self.archived)
+
+    def _put_back(self) -> Callable[[OSError], object]:
+        """What tells that somebody changed a file, and that this is mended."""
+        fault, restored = self._fault, self._restored  # with `self`, the two would not let go
+
+        def tell(exc: OSError) -> None:
+            fault("journal", exc)
+            restored()
+
+        return tell
 
     def look_after(self, buffer: Buffer) -> None:
         """See that the files are as they were left, and write what no file has. Never raises."""

@@ -4,6 +4,7 @@ a directory that is switched. It is noticed at the next event, and nothing is mi
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -362,6 +363,40 @@ def test_while_a_sync_is_waited_for(
     log(audit, 1, "after")
     assert synced[-1] == _journal(where).stat().st_ino
     assert audit.trail.durable == 6
+
+
+def test_what_was_on_the_device_and_is_gone(
+    make_audit: Make, where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written again counts as on the device when it is there again, not before."""
+    audit = make_audit(auto_export_path=where, durability="disk")
+    log(audit, 5, "before")
+    assert audit.trail.durable == 5
+    copytruncate(where)
+    with monkeypatch.context() as patch:
+
+        def fail(file: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        patch.setattr(os, "fdatasync", fail)
+        audit.trail.tick()
+        assert numbers(where) == [1, 2, 3, 4, 5]
+        assert audit.trail.durable == 0
+    log(audit, 1, "after")
+    assert audit.trail.durable == 6
+
+
+def test_memory_was_cleared(make_audit: Make, where: Path) -> None:
+    """What was let go of in memory and is cut off in the journal is told in a gap, also if no
+    event follows."""
+    audit = make_audit(auto_export_path=where)
+    log(audit, 5, "before")
+    asyncio.run(audit.clear())
+    copytruncate(where)
+    audit.close()
+    (writer,) = verify(where).writers
+    assert [(gap.first, gap.last) for gap in writer.gaps] == [(1, 5)]
+    assert verify(where).findings == []
 
 
 # --- the manifest -------------------------------------------------------------------------------

@@ -348,8 +348,8 @@ def test_numbers_change_at_times(
     _with_stats(monkeypatch, numbered, _same)
     audit = make_audit(4, tmp_path)
     for number in range(10):
-        forgotten.append(number)
         log(audit, 1)
+        forgotten.append(number)
     audit.close()
     assert audit.get_statistics()["failures"] == {}
     monkeypatch.undo()

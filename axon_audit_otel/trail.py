@@ -341,7 +341,7 @@ class Trail:
         try:
             with self._change():
                 if keeper.archive is not None:
-                    keeper.catch_up(self._buffer)
+                    keeper.look_after(self._buffer)
                     self._tell_losses(keeper)
                     self._tell_jumps(keeper)
                     keeper.measure(self._buffer)

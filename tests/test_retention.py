@@ -308,6 +308,8 @@ class TestProof:
         audit = make_audit(auto_export_path=tmp_path, signing_key=KEY)
         removed = await _file(audit)
         await _file(audit)
+        del audit
+        gc.collect()
         manifest = only(tmp_path, "*.manifest")
         lines = manifest.read_bytes().splitlines(keepends=True)
         seal = json.loads(lines[1])
@@ -326,8 +328,6 @@ class TestProof:
         assert not deletion.proved  # nobody asked for a signature
         (finding,) = verify(tmp_path, [PUBLIC]).findings
         assert (finding.file, finding.sequence, finding.kind) == (removed.name, 1, "removed")
-        del audit
-        gc.collect()
         await _file(make_audit(auto_export_path=tmp_path, signing_key=KEY))
         assert verify(tmp_path, [PUBLIC]).findings == [finding]
 

@@ -1001,14 +1001,15 @@ class TestExplained:
 
     @pytest.fixture(name="gapped")
     async def _gapped(self, make_audit: Make, tmp_path: Path) -> Path:
-        """Events 11 to 16 were lost with a removed journal; 17 and later were written again."""
+        """Events 11 to 16 were lost when the journal was cut off; 17 and later were written
+        again."""
         audit = make_audit(5, tmp_path, enable_rotation=False, name="gapped")
         for _ in range(10):
             await audit.log_event("STORE")
         audit.seal()
         for _ in range(10):
             await audit.log_event("STORE")
-        (tmp_path / "gapped.journal").unlink()
+        os.truncate(tmp_path / "gapped.journal", 0)
         await audit.log_event("STORE")  # finds that out
         audit.seal()  # writes what memory still has
         for _ in range(10):
@@ -1454,7 +1455,7 @@ class TestCommand:
         audit = make_audit(3, tmp_path, enable_rotation=False, name="gapped")
         for _ in range(9):
             await audit.log_event("STORE")
-        (tmp_path / "gapped.journal").unlink()
+        os.truncate(tmp_path / "gapped.journal", 0)
         await audit.log_event("STORE")
         audit.seal()
         await audit.log_event("STORE")

@@ -24,7 +24,6 @@ import wrapt
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from . import logger as _logger_module
 from . import sdk, semconv, supplied
 from .adapters import AdapterSeam
 from .config import Settings
@@ -34,7 +33,7 @@ from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
 from .version import __version__
 
-__all__ = ["AuditLogger", "AxonInstrumentor"]
+__all__ = ["AxonInstrumentor"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -436,4 +435,4 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
 
 
 _recorder = _Recorder()
-_logger_module.created.append(_recorder.met)
+met = _recorder.met  # called by `AuditLogger`

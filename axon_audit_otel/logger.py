@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ __all__ = ["AuditLogger"]
 
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
 
-#: Called with every new `AuditLogger`; the instrumentor supplies itself here, since a
-#: `MemorySystem` that is given one needs it (`user_id=`, `forget`).
-created: list[Callable[[AuditLogger], None]] = []
+#: The module whose ``met`` is told of every new `AuditLogger`, since a `MemorySystem` that is
+#: given one must be recorded. It is above this one: imported only then, by name, here alone.
+_INSTRUMENTOR = f"{__package__}.instrumentor"
 
 
 def _free_name(name: str) -> str:
@@ -159,8 +160,7 @@ class AuditLogger:
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         finalize(self, self.trail.end, True)
-        for tell in created:
-            tell(self)
+        import_module(_INSTRUMENTOR).met(self)
 
     def __repr__(self) -> str:
         return f"AuditLogger(name={self.name!r}, events={self.event_count})"

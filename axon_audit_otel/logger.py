@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from . import event as _event
 from .config import Settings
-from .context import baggage_identity, current_identity, running
+from .context import active_operation, baggage_identity, current_identity
 from .emitter import Emitter, checked_provider
 from .erasure import check_in_clear, recorded
 from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
@@ -178,8 +178,8 @@ class AuditLogger:
         ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
         that were saved, and what it would log is in the operation's event already.
         """
-        operation = running.get()
-        return operation is None or not (operation.active and operation.trail is self.trail)
+        operation = active_operation()
+        return operation is None or operation.trail is not self.trail
 
     @property
     def name(self) -> str:
@@ -256,9 +256,9 @@ class AuditLogger:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if by_the_sdk and not self and running.get().kind.name == draft["operation"]:
+        if by_the_sdk and not self and active_operation().kind.name == draft["operation"]:
             # It speaks of the operation that runs: one operation, one event.
-            running.get().merge(draft["entry_ids"], draft["metadata"])
+            active_operation().merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)

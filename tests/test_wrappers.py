@@ -152,7 +152,7 @@ class TestLooks:
             assert inspect.iscoroutinefunction(stand_in.store)
             await stand_in.store("tea")
         with pytest.raises(TypeError, match="k2"):
-            await mock.create_autospec(MemorySystem)().recall("tea", k2=5)
+            await mock.create_autospec(MemorySystem)(None).recall("tea", k2=5)
 
     @pytest.mark.parametrize("autospec", [True, False])
     async def test_mocked_for_a_while(

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "axon_audit_otel"
 MODULES = {
     "words": "semconv errors units version config",
     "the event": "event record merkle privacy pseudonym erasure keyring",
-    "seeing calls": "context operation sdk supplied wrappers adapters instrumentor",
+    "seeing calls": "generators context operation sdk supplied wrappers adapters instrumentor",
     "recording": "logger emitter processor trail buffer metrics",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
     " retention hold checkpoint origin",

@@ -38,15 +38,20 @@ class _Block:
     Attributes:
         identity: What it says.
         outer: The one around it.
+        below: The one that its context had before, which may be a generator's that waits.
         over: Whether it has ended for whoever still has it in his context.
         place: The generator that it is of, whose code alone it holds for.
     """
 
-    __slots__ = ("identity", "outer", "over", "place")
+    __slots__ = ("below", "identity", "outer", "over", "place")
+    over: bool
 
     def __init__(self, identity: Identity, outer: _Block | None, place: Place | None) -> None:
         self.identity = identity
         self.outer = outer
+        self.below = _block.get()
+        while self.below is not None and self.below.over:
+            self.below = self.below.below
         self.over = False
         self.place = None if place is None else ref(place)
 
@@ -189,9 +194,9 @@ def _current() -> _Block | None:
 
 
 def _holding(block: _Block | None) -> _Block | None:
-    """*block*, or the nearest around it that holds."""
+    """*block*, or the nearest below it that holds."""
     while block is not None and not block.holds:
-        block = block.outer
+        block = block.below
     return block
 
 

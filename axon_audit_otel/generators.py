@@ -17,8 +17,8 @@ __all__ = ["Place", "entered", "innermost", "owner"]
 
 #: Functions of these names enter a block for who calls them.
 _ENTERING = frozenset(("__enter__", "__aenter__", "enter_context", "enter_async_context"))
-#: Packages whose generators are fixtures and hooks: what these set up is for others.
-_LENDING = frozenset(("_pytest", "pluggy", "pytest_asyncio", "anyio"))
+#: Packages that run generators as fixtures and hooks: what these set up is for others.
+_LENDING = frozenset(("_pytest", "pluggy", "pytest_asyncio"))
 
 _DELEGATES = {opmap.get("SEND"), opmap.get("YIELD_FROM")} - {None}  # the latter until 3.10
 _RESUME = opmap.get("RESUME")
@@ -61,7 +61,7 @@ def owner(frame: FrameType | None) -> FrameType | None:
                 return None
             by = _driver(frame)
             if by is None or by.f_code.co_name not in _ENTERING:
-                return None if by is not None and _package(by) in _LENDING else frame
+                return None if by is not None and _lends(by) else frame
             frame = by
         frame = frame.f_back
     return None
@@ -104,8 +104,10 @@ def _driver(frame: FrameType) -> FrameType | None:
     return by
 
 
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+def _lends(by: FrameType) -> bool:
+    """Whether who asks for an item, *by*, is what runs fixtures (anyio also reads data)."""
+    package = str(by.f_globals.get("__name__", "")).partition(".")[0]
+    return package in _LENDING or by.f_code.co_name == "_run_tests_and_fixtures"
 
 
 if sys.version_info >= (3, 14):

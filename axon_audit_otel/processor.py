@@ -285,8 +285,8 @@ def _word(value: Any) -> str:
 
 def _severity(record: LogRecord) -> int:
     """A record's severity number; without one, what its text stands for."""
-    number = getattr(record.severity_number, "value", record.severity_number)
-    return number or _SEVERITY.get((record.severity_text or "").upper(), 0)
+    number: Any = getattr(record.severity_number, "value", record.severity_number)
+    return int(number or 0) or _SEVERITY.get((record.severity_text or "").upper(), 0)
 
 
 def _tells_of_an_error(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:

@@ -91,7 +91,8 @@ class Wrappers:
         _made[wrapper] = self, found
         self._placed[where] = wrapper
         setattr(cls, name, wrapper)
-        if bare or getattr(found, "__qualname__", "") == f"{cls.__qualname__}.{name}":  # or decorated in its class
+        named = getattr(found, "__qualname__", "")
+        if bare or named == f"{cls.__qualname__}.{name}":  # or decorated in its class
             self.unsure.discard(where)
         else:
             self.unsure.add(where)

@@ -156,12 +156,12 @@ class TestLooks:
 
     @pytest.mark.parametrize("autospec", [True, False])
     async def test_mocked_for_a_while(
-        self, memory: MemorySystem, audit: AuditLogger, autospec: bool
+        self, memory: MemorySystem, audit: AuditLogger, make_audit: Make, autospec: bool
     ) -> None:
-        """A mock over an instrumented method is called and nothing is recorded; then it is again."""
-        with mock.patch.object(MemorySystem, "store", **{"autospec": True} if autospec else {}) as m:
+        """A mock over an instrumented method is called and not recorded; then calls are again."""
+        with mock.patch.object(MemorySystem, "store", autospec=autospec or None) as m:
             await memory.store("tea")
-            AuditLogger()
+            make_audit(name="other")
         m.assert_called_once()
         assert audit.event_count == 0
         await memory.store("tea")
@@ -232,7 +232,7 @@ class TestMockWhileInstrumenting:
     @pytest.mark.parametrize("autospec", [True, False])
     async def test_left_alone(self, make_audit: Make, config: Any, autospec: bool) -> None:
         """A mock that is active is not wrapped: its own assertions work."""
-        with mock.patch.object(MemorySystem, "store", **{"autospec": True} if autospec else {}) as m:
+        with mock.patch.object(MemorySystem, "store", autospec=autospec or None) as m:
             audit = make_audit()
             AxonInstrumentor().instrument(audit_logger=audit)
             assert MemorySystem.store is m

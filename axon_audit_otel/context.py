@@ -182,7 +182,9 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
 
 def current_identity() -> Identity:
     """What `audit_context` says here."""
-    block = _current()
+    block = _block.get()
+    if generators.places or (block is not None and (block.over or block.place is not None)):
+        block = _current()
     return NOBODY if block is None else block.identity
 
 

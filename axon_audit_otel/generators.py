@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 from weakref import ref
 
-__all__ = ["Place", "entered", "innermost", "owner"]
+__all__ = ["Place", "entered", "innermost", "owner", "places"]
 
 #: Functions of these names enter a block for who calls them.
 _ENTERING = frozenset(("__enter__", "__aenter__", "enter_context", "enter_async_context"))
@@ -46,7 +46,7 @@ class Place:
 
 
 #: By the frame's id, since a frame has no weak references.
-_places: dict[int, ref[Place]] = {}
+places: dict[int, ref[Place]] = {}
 
 
 def owner(frame: FrameType | None) -> FrameType | None:
@@ -69,21 +69,21 @@ def owner(frame: FrameType | None) -> FrameType | None:
 
 def entered(frame: FrameType) -> Place:
     """The place of a generator that begins a block; its caller keeps it for as long."""
-    known = _places.get(id(frame))
+    known = places.get(id(frame))
     place = None if known is None else known()
     if place is None:
         key, place = id(frame), Place(frame)
-        _places[key] = ref(place, lambda _: _places.pop(key, None))
+        places[key] = ref(place, lambda _: places.pop(key, None))
     return place
 
 
 def innermost() -> Any:
     """The innermost block of the generators that this call comes from; None without one."""
-    if not _places:
+    if not places:
         return None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        known = _places.get(id(frame))
+        known = places.get(id(frame))
         place = None if known is None else known()
         if place is not None and place.blocks:
             return place.blocks[-1]

@@ -35,7 +35,7 @@ def _nothing_is_kept() -> Iterator[None]:
     """No generator is remembered when all have ended."""
     yield
     gc.collect()
-    assert generators._places == {}
+    assert generators.places == {}
 
 
 def who(audit: AuditLogger) -> list[str | None]:
@@ -217,6 +217,27 @@ class TestInterleaved:
                 await anext(one)
                 await anext(two)
         assert who(audit) == ["alice", "alice", "bob", "bob"] * 2
+
+    async def test_tasks_after_a_block(self, memory: MemorySystem, audit: AuditLogger) -> None:
+        """A task of a generator does not act as a block of it says that has ended."""
+
+        async def parts() -> AsyncIterator[None]:
+            over = asyncio.Event()
+
+            async def later() -> None:
+                await over.wait()
+                await memory.store("tea")
+
+            with audit_context(user_id="alice"):
+                with audit_context(user_id="bob"):
+                    task = asyncio.create_task(later())
+                over.set()
+                await task
+                yield
+
+        async for _ in parts():
+            pass
+        assert who(audit) == ["alice"]
 
     def test_nested_blocks_of_one(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """Blocks inside blocks of one generator end one by one, over its items."""

@@ -213,6 +213,7 @@ class TestMockWhileInstrumenting:
         """A method that was mocked when it was to be wrapped is wrapped when the mock has gone:
         at the next system, logger or call."""
         memory = make_system()
+        await memory.recall("its adapters are there")
         with Patching(how):
             audit = make_audit()
             AxonInstrumentor().instrument(audit_logger=audit)

@@ -259,7 +259,7 @@ def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only where it says so, or says nothing at all."""
+    """How a record says that it ended: SUCCESS only where it says so; PARTIAL where nobody knows."""
     stated = (
         *map(fields.get, _STATED),
         *map(attributes.get, _STATED_BY_ATTRIBUTE),
@@ -272,7 +272,7 @@ def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[st
     severity = _severity(record)
     if severity >= _ERROR or _tells_of_an_error(fields, attributes):
         return EventStatus.FAILURE.value
-    if word in _SUCCESS or (word is None and severity < _WARN):
+    if word in _SUCCESS:
         return EventStatus.SUCCESS.value
     return EventStatus.PARTIAL.value
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .detect import Alert
     from .errors import (
         ArchiveError,
+        ArchiveIncompleteWarning,
         AuditConfigError,
         AuditUnavailableError,
         AxonAuditError,
@@ -33,6 +34,7 @@ __all__ = [
     "DEFAULT_RULES",
     "Alert",
     "ArchiveError",
+    "ArchiveIncompleteWarning",
     "AuditConfigError",
     "AuditEvent",
     "AuditLogRecordProcessor",
@@ -59,6 +61,7 @@ _MODULES = {
     "DEFAULT_RULES": "rules",
     "Alert": "detect",
     "ArchiveError": "errors",
+    "ArchiveIncompleteWarning": "errors",
     "AuditConfigError": "errors",
     "AuditEvent": "event",
     "AuditLogRecordProcessor": "processor",

@@ -7,6 +7,8 @@
     ├── InvalidEventError      (ValueError)    an event or a query that cannot be
     ├── ArchiveError           (OSError)       a file or directory that cannot be used
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
+
+    ArchiveIncompleteWarning   (UserWarning)   an answer lacks what could not be read
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 __all__ = [
     "ArchiveError",
+    "ArchiveIncompleteWarning",
     "AuditConfigError",
     "AuditUnavailableError",
     "AxonAuditError",
@@ -48,6 +51,10 @@ class InvalidEventError(AxonAuditError, ValueError):
 
 class ArchiveError(AxonAuditError, OSError):
     """A file or directory of the audit archive cannot be used."""
+
+
+class ArchiveIncompleteWarning(UserWarning):
+    """An answer lacks events: a file, or a part of one, could not be read, or is gone."""
 
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):

@@ -30,6 +30,7 @@ import msgspec
 from . import zstd
 from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, decode, format_time, of_fields
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
@@ -125,9 +126,9 @@ def compress(path: Path, sha256: str) -> Path:
     """
     target = path.with_name(path.name + ZST)
     temporary = path.with_name(f".{path.name}{ZST}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        with path.open("rb") as source, open(os.open(temporary, flags, 0o600), "wb") as file:
+        with open_regular(path) as source, open(open_owned(temporary, flags), "wb") as file:
             zstd.compress(source, file)
             file.flush()
             os.fsync(file.fileno())
@@ -147,7 +148,7 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 def _reserve(target: Path) -> bool:
     """Take a name that is free."""
     try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True
@@ -193,7 +194,8 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
             raise OSError(errno.EINVAL, "it is no regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with open(open_owned(temporary, flags), "wb") as file:
             file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
@@ -209,18 +211,20 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
                 temporary.unlink()
 
 
-def append(path: Path, data: bytes, sync: bool = False) -> None:
+def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) -> None:
     """Append *data* to a file that only its owner reads, whole or not at all.
 
     Args:
         path: The file; made if it is missing.
         data: What.
         sync: Force it to stable storage.
+        anywhere: *path* was chosen by our user, and may be a link or a device.
 
     Raises:
         OSError: If that failed.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    file = os.open(path, flags | CLOEXEC, 0o600) if anywhere else open_owned(path, flags)
     try:
         size = os.fstat(file).st_size
         try:
@@ -252,9 +256,9 @@ def renewed(path: Path, file: int) -> int:
         OSError: If that failed; *path* is as before.
     """
     temporary = path.with_name(f"{path.name}.renewed")
-    new = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | CLOEXEC, 0o600)
+    new = open_owned(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
-        with path.open("rb") as source, open(new, "wb", closefd=False) as target:
+        with open_regular(path) as source, open(new, "wb", closefd=False) as target:
             shutil.copyfileobj(source, target)
         os.fsync(new)
         os.replace(temporary, path)

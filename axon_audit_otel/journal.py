@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from .files import CLOEXEC, HEAD
+from .files import HEAD
 from .merkle import Tree, leaf_hash
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = ["Journal", "JournalRemovedError", "load", "set_damage_aside"]
@@ -98,10 +99,10 @@ def set_damage_aside(path: Path) -> int:
             return 0
         file.seek(0)
         repaired = path.with_suffix(".repaired")
-        with open(os.open(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as whole:
+        with open(open_owned(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as whole:
             whole.writelines(line for line in file if _is_readable(line))
     aside = path.with_suffix(".damaged")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as rest:
+    with open(open_owned(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as rest:
         rest.writelines(damaged)
     os.replace(repaired, path)
     return len(damaged)
@@ -119,7 +120,7 @@ def _is_readable(line: bytes) -> bool:
 
 def load(path: Path) -> tuple[Journal, bool]:
     """A journal that was left behind, without a torn last line; and whether it is closed."""
-    journal = Journal(path, os.open(path, os.O_RDWR | os.O_APPEND | CLOEXEC))
+    journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
     closed = False
     with open_regular(path) as file:
         for line in file:

@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import CLOEXEC, JOURNAL, is_there
+from .files import JOURNAL, is_there
 from .manifest import MANIFEST, Manifest
+from .owned import open_owned
 
 try:
     import fcntl
@@ -26,8 +27,7 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
     """The first of *most* names for *trail* that no other writer has, and the lock on it."""
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
-        flags = os.O_RDWR | os.O_CREAT | CLOEXEC
-        lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
+        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         with contextlib.suppress(OSError):
             if fcntl is not None:
@@ -40,9 +40,15 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
 
 @contextlib.contextmanager
 def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
-    """Take the name of a writer for a moment; gives its manifest, None while it runs."""
-    flags = os.O_RDWR | os.O_CREAT | CLOEXEC
-    lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
+    """Take the name of a writer for a moment; gives its manifest, None while it runs.
+
+    None, too, where its lock belongs to another user of the machine.
+    """
+    try:
+        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+    except PermissionError:
+        yield None
+        return
     try:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

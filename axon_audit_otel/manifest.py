@@ -18,6 +18,7 @@ import msgspec
 
 from .event import format_time
 from .merkle import Tree, leaf_hash
+from .owned import open_owned
 from .reading import open_regular
 
 __all__ = [
@@ -140,7 +141,7 @@ class Manifest:
             self._count(line, record)
         with suppress(FileNotFoundError):
             if path.stat().st_size > self._size:
-                os.truncate(path, self._size)  # a line that was cut off in the middle
+                self._cut()  # a line that was cut off in the middle
 
     def _count(self, line: bytes, record: Record) -> None:
         leaf = leaf_hash(line)
@@ -172,9 +173,9 @@ class Manifest:
             self.add(header, sync)
         record.previous = self.last_hash
         line = _encode(record)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
-            with open(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
+            with open(open_owned(self._path, flags), "ab", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size > self._size:
                     file.truncate(self._size)  # what a failure left
                 if file.write(line + b"\n") != len(line) + 1:
@@ -183,9 +184,13 @@ class Manifest:
                     os.fsync(file.fileno())
         except OSError:
             with suppress(OSError):  # else the next line does it
-                os.truncate(self._path, self._size)
+                self._cut()
             raise
         self._count(line, record)
+
+    def _cut(self) -> None:
+        with open(open_owned(self._path, os.O_WRONLY), "wb", buffering=0) as file:
+            file.truncate(self._size)
 
 
 def trail_id(first: str) -> str:

@@ -23,6 +23,7 @@ from .event import format_time
 from .files import sealed_in
 from .manifest import MANIFEST, SealRecord, read_manifest
 from .origin import source_of
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 from .scan import closing_of
 
@@ -220,7 +221,7 @@ def _locked(path: Path) -> int:
         BlockingIOError: If somebody else has it.
         OSError: If it cannot be opened.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    file = open_owned(path, os.O_RDWR | os.O_CREAT)
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

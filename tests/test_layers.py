@@ -11,8 +11,8 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict"},
-    {"resource", "zstd"},
+    {"semconv", "errors", "version", "merkle", "owned", "reading", "sequence", "units", "verdict"},
+    {"missing", "resource", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
     {"otlp_json", "record"},
     {"config", "otlp", "rules"},

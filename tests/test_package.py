@@ -14,6 +14,7 @@ def test_names_are_these() -> None:
         "DEFAULT_RULES",
         "Alert",
         "ArchiveError",
+        "ArchiveIncompleteWarning",
         "AuditConfigError",
         "AuditEvent",
         "AuditLogRecordProcessor",

@@ -26,9 +26,9 @@ MODULES = {
     "the event": "event record merkle privacy pseudonym erasure keyring",
     "seeing calls": "context operation sdk supplied adapters instrumentor",
     "recording": "logger emitter processor trail buffer metrics",
-    "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
-    " retention hold checkpoint origin",
-    "asking": "query search segments sieve follow export report",
+    "the archive": "keeper archive journal intents lock commit manifest files owned"
+    " reading zstd retention hold checkpoint origin",
+    "asking": "query search missing segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
     " arrival sequence",

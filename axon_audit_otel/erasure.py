@@ -86,9 +86,12 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
         ArchiveError: If that cannot be read.
     """
     lines: list[str] = []
-    with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
-        with open_regular(archive / _MARK) as file:
-            lines = file.read().decode("ascii", "replace").split()
+    with (
+        archive_errors(archive / _MARK),
+        suppress(FileNotFoundError, NotADirectoryError),
+        open_regular(archive / _MARK) as file,
+    ):
+        lines = file.read().decode("ascii", "replace").split()
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
 

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -198,14 +198,20 @@ def trail_id(first: str) -> str:
     return first[:16]
 
 
-def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
+def read_manifest(
+    path: Path, damaged: Callable[[], object] | None = None
+) -> Iterator[tuple[bytes, Record]]:
     """The lines of a manifest (without their newline) and what they say.
 
     A last line that was cut off in the middle is passed over.
 
+    Args:
+        path: The file.
+        damaged: Called for every line that is none of ours; the next one follows.
+
     Raises:
         OSError: If it cannot be read.
-        msgspec.DecodeError: If a line is none of ours.
+        msgspec.DecodeError: If a line is none of ours, without *damaged*.
     """
     try:
         file = open_regular(path)
@@ -214,7 +220,14 @@ def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
     with file:
         for line in file:
             if line.endswith(b"\n"):
-                yield line[:-1], _record_in(line)
+                try:
+                    record = _record_in(line)
+                except msgspec.DecodeError:
+                    if damaged is None:
+                        raise
+                    damaged()
+                    continue
+                yield line[:-1], record
 
 
 def _record_in(line: bytes) -> Record:

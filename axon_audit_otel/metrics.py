@@ -31,7 +31,7 @@ STAGES = (
     *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor", "ship"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.
-SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
+SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
 
 
 class _Gone:

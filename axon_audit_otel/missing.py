@@ -34,6 +34,7 @@ class Missing:
         self._found: dict[tuple[Path, str], int] = {}  # what, and how often
         self._passed_over: dict[Path, str] = {}
         self._unnamed = 0
+        self._told: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -51,22 +52,23 @@ class Missing:
         Raises:
             ArchiveError: If that ends the answer.
         """
-        self._count(path, _words(why))
+        self._count(path, _words(why), 1)
 
-    def line(self, path: Path) -> None:
-        """A line of *path* is no event.
+    def line(self, path: Path, count: int = 1) -> None:
+        """So many lines of *path* are no events.
 
         Raises:
             ArchiveError: If that ends the answer.
         """
-        self._count(path, _LINE)
+        if count:
+            self._count(path, _LINE, count)
 
-    def _count(self, path: Path, words: str) -> None:
+    def _count(self, path: Path, words: str, count: int) -> None:
         key = path, words
         if self._strict:
-            raise ArchiveError(_said(key, 1))
+            raise ArchiveError(_said(key, count))
         if key in self._found or len(self._found) < _NAMED:
-            self._found[key] = self._found.get(key, 0) + 1
+            self._found[key] = self._found.get(key, 0) + count
         else:
             self._unnamed += 1
 
@@ -104,6 +106,12 @@ class Missing:
     def passed_over(self) -> list[str]:
         """What is of another program, in words: nothing is missing for it."""
         return [f"passed over {str(path)!r}: {why}" for path, why in self._passed_over.items()]
+
+    def untold(self, lines: list[str]) -> list[str]:
+        """Those of *lines* that this was not asked for before."""
+        new = [line for line in lines if line not in self._told]
+        self._told.update(new)
+        return new
 
     def warn(self, stacklevel: int = 1) -> None:
         """Tell a program, which asked the caller (or whoever is *stacklevel* above that)."""

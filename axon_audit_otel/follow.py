@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ArchiveError, InvalidEventError
+from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, age, decode
 from .files import HEAD, JOURNAL, files_of, open_events_file
 from .missing import Missing
@@ -98,10 +98,14 @@ class Follower:
             except FileNotFoundError:
                 if patient:  # what follows it comes after it
                     return False
-            except (OSError, InvalidEventError) as exc:
+            except ArchiveError:
+                raise
+            except OSError as exc:
                 self._unreadable[key] = state
-                told = missing.add if path == self._path else missing.judge
-                told(path, exc)
+                if path == self._path:
+                    with archive_errors(path):
+                        raise
+                missing.judge(path, exc)
         return True
 
     def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:

@@ -128,10 +128,14 @@ def events_in(path: Path, missing: Missing, asked: bool) -> Iterator[AuditEvent]
     Args:
         path: The file; that it is gone is not told.
         missing: Takes what they lack.
-        asked: It was named, and not only found: if it is another program's, that is told, too.
+        asked: It was named, and not only found.
+
+    Raises:
+        ArchiveError: If it was named, and is another program's.
     """
     query = Query()
-    return _events(_File(path, ours=asked), query, Sieve(query), False, missing)
+    file = _File(path, ours=False, asked=asked)
+    return _events(file, query, Sieve(query), False, missing)
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -198,7 +202,8 @@ class _File:
     opened: BinaryIO | None = None
     listed: _Listed | None = None  # by which manifest, under
     name: str = ""  # this name
-    ours: bool = True  # else it may be another program's
+    ours: bool = True  # else it may be another program's, which is an error
+    asked: bool = False  # only where it was asked for by name
 
     def is_absent(self) -> str:
         """Why it is missing, which is not there; "" if nothing is missing for that."""
@@ -274,7 +279,7 @@ def _runs_at(path: Path, sieve: Sieve, stack: ExitStack, missing: Missing) -> li
     if not path.exists():
         return []
     trail = path.stem if path.suffix == JOURNAL else _closing_of(path).trail
-    return [_Run([_File(path)], ordered=bool(trail), trail=trail)]
+    return [_Run([_File(path, ours=False, asked=True)], ordered=bool(trail), trail=trail)]
 
 
 def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack, missing: Missing) -> list[_Run]:
@@ -433,6 +438,9 @@ def _events(
     except (OSError, InvalidEventError) as exc:
         if file.ours:
             missing.add(path, exc)
+        elif file.asked:
+            with archive_errors(path, InvalidEventError):
+                raise
         else:
             missing.judge(path, exc)
 

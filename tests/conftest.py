@@ -36,6 +36,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+from axon_audit_otel.manifest import DeleteRecord, Manifest
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
 
@@ -138,6 +139,16 @@ def sealed_files(directory: Path) -> list[Path]:
 def archived(directory: Path) -> list[AuditEvent]:
     """Every event of an archive, oldest first."""
     return list(search(directory, Query(), oldest_first=True))
+
+
+def retire(*files: Path) -> None:
+    """Delete sealed files of the writer ``default`` as retention does: its manifest says so."""
+    for file in files:
+        manifest = Manifest(file.with_name("default.manifest"))
+        sha256 = manifest.seals[file.name].sha256
+        rule, moment = "retention: 1d", "2025-01-15T11:00:00.000000Z"
+        manifest.add(DeleteRecord(file=file.name, sha256=sha256, reason=rule, deleted_at=moment))
+        file.unlink()
 
 
 def only(directory: Path, pattern: str) -> Path:

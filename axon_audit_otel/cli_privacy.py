@@ -123,7 +123,12 @@ def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: 
     """Whether an event that is not encrypted names the user."""
     acting = Query.of(user_id=user, limit=1).under(pseudonyms)
     concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
-    return any(True for query in (acting, concerned) for _ in search(path, query, missing=missing))
+    found = False
+    for query in (acting, concerned):
+        here = Missing()
+        found = found or any(True for _ in search(path, query, missing=here))
+        missing.include(here)
+    return found
 
 
 @click.command()

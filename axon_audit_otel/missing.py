@@ -72,6 +72,16 @@ class Missing:
         else:
             self._unnamed += 1
 
+    def include(self, other: Missing) -> None:
+        """Take what another answer lacks, of the same files as this one, perhaps.
+
+        Raises:
+            ArchiveError: If that ends the answer.
+        """
+        for (path, words), count in other._found.items():
+            self._count(path, words, max(0, count - self._found.get((path, words), 0)))
+        self._passed_over.update(other._passed_over)
+
     def judge(self, path: Path, exc: Exception) -> None:
         """*path*, which nobody lists, cannot be read: it is missing, or another program's.
 

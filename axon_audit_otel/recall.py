@@ -104,4 +104,6 @@ def _since(event: AuditEvent) -> datetime:
 def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
     """What was recorded in the last *window*, newest first."""
     start = datetime.now(timezone.utc) - window
-    return trail.search_all(Query.of(start_time=start, **asked), missing)
+    here = Missing()
+    yield from trail.search_all(Query.of(start_time=start, **asked), here)
+    missing.include(here)

@@ -32,7 +32,6 @@ from .files import (
     HEAD,
     JOURNAL,
     files_of,
-    is_there,
     last_line,
     listed,
     open_events_file,
@@ -209,7 +208,7 @@ class _File:
         """Why it is missing, which is not there; "" if nothing is missing for that."""
         if self.listed is None or self.listed.is_deleted(self.name):
             return ""
-        if is_there(self.path.with_name(self.name + GZ)):
+        if os.path.lexists(self.path.with_name(self.name + GZ)):
             return GZIPPED
         return f"it is gone, with events {self.first} to {self.last}"
 
@@ -360,7 +359,7 @@ def _take_others(
         if writer in journals and _is_same(path, journals[writer]):
             continue  # sealed since that was opened
         if closing.root in known:
-            if not is_there(known[closing.root].path):
+            if not os.path.lexists(known[closing.root].path):
                 known[closing.root].path = path
             continue
         file = _File(path, closing.first_sequence, closing.last_sequence, ours=bool(writer))
@@ -377,7 +376,7 @@ def _take_others(
 
 def _is_empty(path: Path) -> bool:
     """Whether it is a name that was taken this moment."""
-    with suppress(FileNotFoundError):  # compressed meanwhile
+    with suppress(OSError):  # compressed meanwhile; a loop of links
         return not path.stat().st_size
     return False
 

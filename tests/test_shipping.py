@@ -84,7 +84,7 @@ async def _log(audit: AuditLogger, count: int, **fields: Any) -> None:
 
 
 def _dropped(value: Callable[..., float | None]) -> dict[str, float]:
-    reasons = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
+    reasons = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
     counts = {r: value("shipping_dropped_events_total", reason=r) for r in reasons}
     assert None not in counts.values()  # each is 0 from the start
     return {reason: count for reason, count in counts.items() if count}

@@ -78,6 +78,9 @@ def main() -> None:
     """Read the audit trail of an Axon memory, or see a demonstration of one.
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
+
+    Exit codes: 0; 1, something could not be done, or a file not be read (which is said, and the
+    rest is printed all the same); 2, the command was not understood.
     """
 
 

@@ -193,6 +193,7 @@ class Cursor:
                     self._end()
                 except OSError as exc:
                     self._failed(exc)
+            self._place = None
             self._file, self._is_journal, file = file, True, None
             return self._file is not None
         finally:

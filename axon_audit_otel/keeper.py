@@ -520,7 +520,7 @@ class Keeper:
                     if callable(to):
                         to(note)
                     else:
-                        append(to, note.encode())
+                        append(to, note.encode(), anywhere=True)
                 except Exception as exc:
                     self._outbox.insert(0, note)  # tried again
                     self._fault("checkpoint", exc)

@@ -29,7 +29,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import ArchiveError
-from .files import CLOEXEC, sync_directory
+from .files import sync_directory
+from .owned import make_directory, open_owned
 from .semconv import ERASABLE_PREFIX
 
 try:
@@ -81,6 +82,7 @@ class Keyring:
         create: Make it if it is not there.
         sync: Force new keys to the device before they are used.
         fault: Told of a key that could not be written; memory keeps it, and it is tried again.
+        like: Whose owner gets the directory, if root makes it: the archive. Default: root.
 
     Raises:
         ArchiveError: If it is not there, or cannot be used.
@@ -92,6 +94,7 @@ class Keyring:
         create: bool = True,
         sync: bool = False,
         fault: Callable[[Exception], object] = lambda exc: None,
+        like: Path | None = None,
     ) -> None:
         self.directory = directory
         self._sync, self.fault = sync, fault
@@ -102,22 +105,22 @@ class Keyring:
         self._retry_at = 0.0  # after a failure
         self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
         try:
-            self._open(create)
+            self._open(create, like)
         except OSError as exc:
             msg = f"cannot use the keys in {str(directory)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
 
-    def _open(self, create: bool) -> None:
-        flags = os.O_RDWR | os.O_APPEND | CLOEXEC
+    def _open(self, create: bool, like: Path | None) -> None:
+        flags = os.O_RDWR | os.O_APPEND
         if create:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.directory, like or self.directory)
             flags |= os.O_CREAT
         try:
-            self._ring = os.open(self.directory / _RING, flags, 0o600)
+            self._ring = open_owned(self.directory / _RING, flags)
         except OSError as exc:
             if create or exc.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            self._ring = os.open(self.directory / _RING, os.O_RDONLY | CLOEXEC)
+            self._ring = open_owned(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
         with _locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
@@ -331,7 +334,7 @@ class Keyring:
     def _read(self, name: bytes) -> list[bytes]:
         """What *name* stands for."""
         try:
-            file = os.open(self._file(name), os.O_RDONLY | CLOEXEC)
+            file = open_owned(self._file(name), os.O_RDONLY)
         except FileNotFoundError:
             return []
         try:
@@ -343,7 +346,7 @@ class Keyring:
     def _write(self, name: bytes, value: bytes) -> None:
         path = self._file(name)
         is_new = self._sync and not path.exists()
-        file = os.open(path, os.O_RDWR | os.O_CREAT | CLOEXEC, 0o600)
+        file = open_owned(path, os.O_RDWR | os.O_CREAT)
         try:
             with _locked(file):
                 data = _content(file)
@@ -360,7 +363,7 @@ class Keyring:
     def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
         """Overwrite the records that are due; returns whether there were any."""
         try:
-            file = os.open(path, os.O_RDWR | CLOEXEC)
+            file = open_owned(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:

@@ -18,9 +18,10 @@ from weakref import WeakMethod, ref
 
 from . import event as _event
 from .detect import Alert, AlertKey, Detector, Tracker
-from .errors import AuditConfigError, shown
+from .errors import ArchiveError, AuditConfigError, shown
 from .event import Draft
 from .logger import AuditLogger
+from .missing import Missing
 from .recall import count_past, is_alert, past_alerts
 from .rules import DEFAULT_RULES, Rule
 
@@ -288,11 +289,14 @@ class SecurityMonitor:
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
         known: dict[AlertKey, tuple[Alert, int]] = {}
+        missing = Missing()
         try:
-            count_past(self._detector, audit.trail, self._counted)
-            known = past_alerts(self._detector, audit.trail)
-        except Exception as exc:  # a file that cannot be read: we begin with what could be
+            count_past(self._detector, audit.trail, self._counted, missing)
+            known = past_alerts(self._detector, audit.trail, missing)
+        except Exception as exc:  # the keys cannot be read: we begin with what could be counted
             self._fault(exc)
+        if missing:
+            self._fault(ArchiveError(str(missing)))
         with self._lock:
             self._seen = max(self._detector.clock, 0)
             self._recorded = {key: at for key, (_, at) in reversed(known.items())}

@@ -259,7 +259,7 @@ def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only where it says so; PARTIAL where nobody knows."""
+    """How a record says that it ended: SUCCESS only if it says so, PARTIAL if nobody knows."""
     stated = (
         *map(fields.get, _STATED),
         *map(attributes.get, _STATED_BY_ATTRIBUTE),

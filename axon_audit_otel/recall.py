@@ -11,6 +11,7 @@ import msgspec
 
 from .detect import Alert, AlertKey, Detector, Tracker
 from .event import AuditEvent, OperationType, to_microseconds
+from .missing import Missing
 from .query import Query
 from .trail import Trail
 
@@ -24,16 +25,16 @@ def is_alert(facts: Mapping[str, Any]) -> bool:
     return facts.get("record") == "alert"
 
 
-def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) -> None:
+def count_past(
+    detector: Detector, trail: Trail, counted: set[tuple[str, str]], missing: Missing
+) -> None:
     """Count what *trail* holds, in memory and in files.
 
     Args:
         detector: Where to.
         trail: Which.
         counted: Gets the events of the last minute: their ids, and the rule that counted them.
-
-    Raises:
-        ArchiveError: If a file cannot be read; what could be, is counted.
+        missing: Takes what cannot be read.
     """
     now = datetime.now(timezone.utc)
     groups: dict[Any, list[Tracker]] = {}
@@ -42,6 +43,7 @@ def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) 
     for (operations, statuses), trackers in groups.items():
         for event in _past(
             trail,
+            missing,
             max(tracker.rule.window for tracker in trackers),
             operation=next(iter(operations)) if len(operations) == 1 else None,
             status=next(iter(statuses)) if len(statuses) == 1 else None,
@@ -55,19 +57,23 @@ def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) 
                         counted.add((event.event_id, tracker.rule.name))
 
 
-def past_alerts(detector: Detector, trail: Trail) -> dict[AlertKey, tuple[Alert, int]]:
+def past_alerts(
+    detector: Detector, trail: Trail, missing: Missing
+) -> dict[AlertKey, tuple[Alert, int]]:
     """The alerts that *trail* has as firing, and when that was last recorded.
 
     What still holds is of events within its rule's window, and while these came it was recorded
     once in the longest window of all: before two of them there is nothing to find.
 
-    Raises:
-        ArchiveError: If a file cannot be read.
+    Args:
+        detector: Whose rules.
+        trail: Which.
+        missing: Takes what cannot be read.
     """
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
     newest: dict[AlertKey, tuple[Alert, int] | None] = {}
     longest = max((rule.window for rule in rules.values()), default=timedelta(0))
-    for event in _past(trail, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+    for event in _past(trail, missing, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -95,7 +101,9 @@ def _since(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _past(trail: Trail, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
+def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
     """What was recorded in the last *window*, newest first."""
     start = datetime.now(timezone.utc) - window
-    return trail.search_all(Query.of(start_time=start, **asked))
+    here = Missing()
+    yield from trail.search_all(Query.of(start_time=start, **asked), here)
+    missing.include(here)

@@ -260,7 +260,8 @@ def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> 
     records = {writer: own}
     for path in listed(directory, f"*{MANIFEST}"):
         if path.stem != writer:
-            with suppress(msgspec.DecodeError):  # damaged: what it lists is left alone
+            # Damaged, or of another user: what it lists is left alone.
+            with suppress(msgspec.DecodeError, PermissionError):
                 records[path.stem] = _seals(path)
     files = []
     for name, seals in records.items():
@@ -312,7 +313,7 @@ def _finish_deletions(directory: Path, own: str) -> None:
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, PermissionError):
             for _, record in read_manifest(manifest):
                 if isinstance(record, DeleteRecord) and record.file in there:
                     deleted[record.file] = record.sha256

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .keeper import Clock, Keeper
 from .manifest import trail_id
 from .merkle import leaf_hash
 from .metrics import TrailMetrics
+from .missing import Missing
 from .otlp import Source, encode
 from .privacy import Privacy
 from .query import Query
@@ -579,14 +581,15 @@ class Trail:
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
-    def search_all(self, query: Query) -> Iterator[AuditEvent]:
+    def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
 
-        Raises:
-            ArchiveError: If a file cannot be read.
+        Args:
+            query: What is asked for.
+            missing: Takes what of it cannot be read.
         """
         query = query.under(self.pseudonyms)
-        found = self._search_all
+        found = partial(self._search_all, missing=missing)
         return found(query) if self.erasure is None else self.erasure.read(query, found)
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
@@ -594,7 +597,7 @@ class Trail:
         event = _event.decode(line)
         return event if self.erasure is None else self.erasure.as_given(event, draft)
 
-    def _search_all(self, query: Query) -> Iterator[AuditEvent]:
+    def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         directory, keeper = self.settings.auto_export_path, self._keeper
         if directory is None or keeper is None:
             return self._search(query)
@@ -612,7 +615,9 @@ class Trail:
                     before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
                     break
         recent = query.passing(map(_event.decode, lines))
-        return search(directory, query, recent=recent, writer=writer, before=before)
+        return search(
+            directory, query, recent=recent, writer=writer, before=before, missing=missing
+        )
 
     def lines(self) -> Iterator[bytes]:
         """Every event in memory as its bytes, oldest first."""

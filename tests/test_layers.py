@@ -11,9 +11,9 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "traces"},
-    {"generators", "wrappers"},
-    {"resource", "zstd"},
+    {"semconv", "errors", "version", "merkle", "owned", "reading", "sequence", "units", "verdict"},
+    {"generators", "traces", "wrappers"},
+    {"missing", "resource", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
     {"clock", "otlp_json", "record"},
     {"config", "otlp", "rules", "selection"},
@@ -24,8 +24,8 @@ LAYERS = [
     {"cursor", "erasure", "intents", "journal", "lock", "origin", "scan"},
     {"receipts"},
     {"feed"},
-    {"archive", "follow", "export", "hold", "search", "ledger"},
-    {"arrival", "attest", "commit", "segments", "proof", "replay", "retention"},
+    {"archive", "export", "hold", "search", "ledger"},
+    {"arrival", "follow", "attest", "commit", "segments", "proof", "replay", "retention"},
     {"keeper", "ship", "writer"},
     {"trail", "verification"},
     {"processor", "recall"},

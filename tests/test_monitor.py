@@ -666,14 +666,14 @@ class TestRestart:
     ) -> None:
         """Then it begins with what could be read, says so, and watches."""
         audit = again()
-        (tmp_path / "audit_2026_01_01_000000.json").mkdir()
+        (tmp_path / "other.journal").mkdir()
         seen: list[Alert] = []
         SecurityMonitor(audit, [EXPORTS], seen.append)
         for _ in range(3):
             await audit.log_event("EXPORT")
         assert len(seen) == 1
         assert audit.get_statistics()["failures"] == {"monitor": 1}
-        assert "monitor failed (ArchiveError: cannot read" in caplog.text
+        assert "monitor failed (ArchiveError: the answer is not whole: cannot read" in caplog.text
 
     @pytest.mark.usefixtures("busy_threads")
     def test_while_others_record(self, audit: AuditLogger) -> None:

@@ -25,9 +25,9 @@ MODULES = {
     "words": "semconv errors units version config",
     "the event": "event record merkle privacy pseudonym erasure keyring",
     "seeing calls": "context operation sdk supplied adapters instrumentor",
-    "recording": "logger emitter processor trail buffer metrics",
+    "recording": "logger emitter processor trail buffer afterwards metrics",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
-    " retention hold checkpoint origin",
+    " retention turn hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"

@@ -173,18 +173,17 @@ class Trail:
             self.ships or (self._keeper is not None and self._keeper.needs_clock)
         ):
             self._start_clock()
-        self._observe(draft)
+        self._count(draft)
+        for observe in self.observers:
+            observe(draft)
         if self._afterwards.waiting:
             self._afterwards.do()
 
-    def _observe(self, draft: Draft) -> None:
-        """Count an event that has its place, and show it to the observers; under no lock."""
+    def _count(self, draft: Draft) -> None:
         try:
             self.metrics.observe(draft)
         except Exception as exc:
-            self.fault("metrics", exc)
-        for observe in self.observers:
-            observe(draft)
+            self._afterwards.fault("metrics", exc)
 
     def _start_clock(self) -> None:
         with suppress(RuntimeError):  # the program ends, or may have no more threads
@@ -258,9 +257,11 @@ class Trail:
             self._append_late(*self._postponed.pop(0))
 
     def _append_late(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
-        """Append what its own caller cannot count and send, since the lock is held."""
+        """Append what nobody but us counts, shows and sends, since the lock is held."""
         draft.encoded = self._append(draft, payload, fields)
-        self._afterwards.note(partial(self._observe, draft))
+        self._count(draft)
+        for observe in self.observers:
+            self._afterwards.note(partial(observe, draft))
         if len(self.unsent) >= _UNSENT:
             self.unsent.popleft()
             self.unsent_lost += 1

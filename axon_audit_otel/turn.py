@@ -17,6 +17,10 @@ class Turn:
     """
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Nobody's; in a forked child as well, where the thread that had it is gone."""
         self._lock = threading.RLock()
         self._is_ours = self._lock._is_owned  # type: ignore[attr-defined]
 

@@ -416,3 +416,121 @@ def test_callbacks(
     call(make, foreign)
     assert foreign.calls >= 1
     assert foreign.stuck == 0
+
+
+@pytest.mark.slow
+def test_closed_elsewhere(make_audit: Make, tmp_path: Path) -> None:
+    """While a checkpoint is sent, or the deletion of a file is logged, another thread closes and
+    seals: it waits for that a moment, not for ever."""
+    closed = []
+
+    def close() -> None:
+        audit.close()
+        closed.append(True)
+
+    def foreign(*_: object) -> None:
+        if not threads:
+            threads.append(threading.Thread(target=close, daemon=True))
+            threads[0].start()
+            threads[0].join(20)
+
+    for options in ({"checkpoint_to": foreign}, {"max_archive_bytes": 1}):
+        threads: list[threading.Thread] = []
+        audit = make_audit(auto_export_path=tmp_path / str(len(closed)), **options)
+        with handled("axon_audit_otel", foreign):
+            for _ in range(2):
+                record(audit)
+                audit.close()
+    assert closed == [True, True]
+
+
+# --- forked children ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    "place", ["journal", "keys", "checkpoint", "compression", "metrics", "configure", "alert"]
+)
+def test_fork_while_a_lock_is_held(run_script: Run, tmp_path: Path, place: str) -> None:
+    """A child that is forked while another thread is in the middle of anything records, queries,
+    is scraped and closes all the same."""
+    run_script(
+        """
+        import asyncio, faulthandler, os, sys, threading, warnings
+        from prometheus_client import REGISTRY, Gauge, generate_latest
+        import axon_audit_otel
+        from axon_audit_otel import AuditLogger, Rule, SecurityMonitor, configure
+        from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+        from opentelemetry.sdk.resources import Resource
+
+        warnings.simplefilter("ignore")   # newer Pythons warn of threads and fork
+        directory, place = sys.argv[1:]
+        inside, leave = threading.Event(), threading.Event()
+
+        def stop(*_):
+            if threading.current_thread().name == "slow":
+                inside.set()
+                leave.wait()
+
+        def slow(owner, name):
+            fast = getattr(owner, name)
+            setattr(owner, name, lambda *args, **more: (stop(), fast(*args, **more))[1])
+
+        def log(user=None):
+            asyncio.run(audit.log_event("STORE", user_id=user))
+
+        def act():
+            if place == "metrics":
+                generate_latest()
+            elif place == "configure":
+                configure()
+            else:
+                log("alice")
+                audit.close()
+
+        options = {
+            "keys": {"erasable": True},
+            "checkpoint": {"checkpoint_to": stop},
+            "compression": {"max_archive_bytes": 1},
+        }
+        audit = AuditLogger(auto_export_path=directory, **options.get(place, {}))
+        monitor = SecurityMonitor(audit, [Rule("any", over=0, window=60)], on_alert=lambda a: None)
+        log()
+        if place == "compression":
+            audit.close()
+        if place == "journal":
+            slow(os, "write")
+        elif place == "keys":
+            slow(os, "pwrite")
+        elif place == "compression":
+            slow(os, "listdir")
+        elif place == "configure":
+            slow(Resource, "create")
+        elif place == "metrics":
+            passing = AuditLogger(name="passing")
+            passing = None
+            slow(Gauge, "remove")
+        elif place == "alert":
+            slow(axon_audit_otel.detect.Detector, "add")
+        threading.Thread(target=act, name="slow", daemon=True).start()
+        inside.wait()
+        child = os.fork()
+        if not child:
+            faulthandler.dump_traceback_later(20, exit=True)
+            log("bob")
+            assert audit.query_events(user_id="bob")
+            generate_latest()
+            configure()
+            AuditLogger(name="another", max_events=1)
+            audit.close()
+            os._exit(0)
+        leave.set()  # what it locks are also files
+        assert os.waitpid(child, 0)[1] == 0
+        os._exit(0)
+        """,
+        tmp_path / "archive",
+        place,
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+    )

@@ -63,6 +63,7 @@ class Emitter:
         """
         self._given = checked_provider(logger_provider)
         self._bind(logger_provider)
+        self.send_own()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
         """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
@@ -78,6 +79,8 @@ class Emitter:
                 self._bind(self._given or get_logger_provider())
             # In the middle of another event: it is sent after that, from `Trail.unsent`.
             if self._otel_logger is not None and not self._trail.is_busy():
+                if self._trail.unsent:  # older than this one
+                    self.send_own()
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)

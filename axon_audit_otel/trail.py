@@ -239,11 +239,11 @@ class Trail:
             raise OSError(errno.EDEADLK, "called in the middle of another call")
 
     def _come_after(self) -> None:
-        """Do what was noted under the lock, and send what was placed under it."""
-        if self._afterwards.waiting:
-            self._afterwards.do()
+        """Send what was placed under the lock, and do what was noted under it."""
         if self.unsent and (send := self.sender()) is not None:
             send()
+        if self._afterwards.waiting:
+            self._afterwards.do()
 
     def _postpone(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
         """In the middle of another event, by a signal handler or a finalizer: this one gets its

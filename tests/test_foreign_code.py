@@ -1,4 +1,4 @@
-"""Foreign code (handlers, callbacks, exporters) runs under no lock of ours, and may use the trail."""
+"""Foreign code (handlers, callbacks, exporters) runs under no lock of ours and may use trails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from test_faults import file_in_place
 from test_interruptions import Strike
 
-from axon_audit_otel import ArchiveError, AuditLogger, Rule, SecurityMonitor, verify
+from axon_audit_otel import ArchiveError, AuditLogger, Rule, SecurityMonitor
 
 
 def record(audit: AuditLogger, **fields: Any) -> None:

@@ -61,6 +61,7 @@ class Upkeep:
         self._afterwards = afterwards
         self._fault = afterwards.fault
         self._turn = Turn()
+        self._deleted: list[tuple[str, str]] = []  # files and reasons, not told yet
         self._waiting: list[SealRecord] = []  # for compression, the newest last
         self._through = 0  # newest event in a file that was put there
         self._looked_at = 0.0
@@ -96,6 +97,10 @@ class Upkeep:
             except (OSError, msgspec.DecodeError) as exc:
                 self._fault("retention", exc)
                 return False
+            finally:
+                if self._deleted:
+                    self._afterwards.note(partial(_tell, self._deleted))
+                    self._deleted = []
 
     # --- compression -----------------------------------------------------------------------
 
@@ -154,8 +159,7 @@ class Upkeep:
                 deleted = self._unfinished = True
                 _remove(archive.directory, file.record.file)
                 self._unfinished = False
-                told = "audit archive: %s is deleted (%s)", file.record.file, reason
-                self._afterwards.note(partial(_logger.info, *told))
+                self._deleted.append((file.record.file, reason))
         self._lines = archive.manifest.tree.size
         return deleted
 
@@ -201,6 +205,11 @@ class Upkeep:
         if key is not None:
             said.signature = key.signature(said.text)
         return said
+
+
+def _tell(deleted: list[tuple[str, str]]) -> None:
+    for file, reason in deleted:
+        _logger.info("audit archive: %s is deleted (%s)", file, reason)
 
 
 def _is_journal(path: Path, writer: str) -> bool:

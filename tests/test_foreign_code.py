@@ -9,6 +9,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from test_faults import file_in_place
-from test_interruptions import Strike
+from test_interruptions import PACKAGE, Strike
 
 from axon_audit_otel import ArchiveError, AuditLogger, Rule, SecurityMonitor
 
@@ -239,6 +241,7 @@ class TestLogging:
         assert foreign.calls >= 1
         assert foreign.stuck == 0
         assert_chained(history(audit))
+        audit.close()
 
     def test_the_same_thread(self, play: Any, scene: Scene, logger: str, tmp_path: Path) -> None:
         """A handler records an event for every line: each is there once, and it comes to an
@@ -416,6 +419,40 @@ def test_callbacks(
     call(make, foreign)
     assert foreign.calls >= 1
     assert foreign.stuck == 0
+    audit, foreign.audit = foreign.audit, None
+    assert audit is not None
+    audit.close()
+
+
+@pytest.mark.parametrize("erase", [False, True])
+def test_interrupted_keys(make_audit: Make, tmp_path: Path, erase: bool) -> None:
+    """A finalizer that records of somebody new, while this thread makes or destroys a key, waits
+    for nobody; both events are there, and readable."""
+    audit = make_audit(auto_export_path=tmp_path / "archive", erasable=True)
+    struck: list[str] = []
+
+    def strike_everywhere() -> None:
+        for number in count(1):
+            user, other = f"user {number}", f"finalizer {number}"
+            record(audit, user_id=user)
+            what = partial(record, audit, user_id=other)
+            with Strike(number, what, [f"{PACKAGE}/keyring.py"]) as strike:
+                if erase:
+                    audit.erase_user(user)
+                else:
+                    record(audit, user_id=f"new {user}")
+            if strike.left:
+                return
+            struck.append(other)
+
+    thread = threading.Thread(target=strike_everywhere, daemon=True)
+    thread.start()
+    thread.join(60)  # only so that a failure ends
+    assert not thread.is_alive()
+    assert len(struck) > 50
+    for user in struck:
+        assert len(audit.query_events(user_id=user)) == 1
+    assert audit.trail.is_kept
 
 
 @pytest.mark.slow

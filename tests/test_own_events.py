@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -350,6 +351,21 @@ class TestProviderThatComesLater:
             auto_export_path=tmp_path, logger_provider=None, ship_to="http://127.0.0.1:9"
         )
         assert (audit.total_events_logged, len(audit.trail.unsent)) == (2, 0)
+
+
+def test_a_logger_that_is_collected(
+    make_audit: Make, tmp_path: Path, log_exporter: InMemoryLogRecordExporter
+) -> None:
+    """What a logger has to say when Python collects it, as part of a cycle, is sent too."""
+    audit = make_audit(2, tmp_path / "archive")
+    cycle: list[Any] = [audit]
+    cycle.append(cycle)
+    with file_in_place(tmp_path / "archive"):
+        for _ in range(5):
+            log(audit)
+    del audit, cycle
+    gc.collect()
+    assert kinds(exported(log_exporter)) == {"STORE": 5, "gap": 1}
 
 
 def test_an_exporter_that_raises(

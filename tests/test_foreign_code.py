@@ -48,7 +48,7 @@ class Foreign:
         self.registry = registry
 
     def __call__(self, *_: object) -> None:
-        if self.audit is None or threading.current_thread().name == "elsewhere":
+        if self.audit is None or threading.current_thread().name == "elsewhere" or self.stuck:
             return
         self.calls += 1
         thread = threading.Thread(target=self._use, args=(self.audit,), name="elsewhere")
@@ -385,6 +385,18 @@ def by_an_interruption(make: Callable[..., AuditLogger], foreign: Foreign) -> No
     assert len(audit.query_events(user_id="finalizer")) == struck > 5
 
 
+def by_an_interruption_that_fails(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
+    """What is logged of it, while the lock is held: nobody can wait for the device there."""
+    for number in range(1, 60, 7):
+        audit = make(durability="disk")
+        record(audit)
+        with (
+            handled("axon_audit_otel", foreign),
+            Strike(number, lambda audit=audit: record(audit)),  # type: ignore[misc]
+        ):
+            record(audit)
+
+
 def by_a_collector(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
     """A collector of metrics of one's own, also when it is registered."""
 
@@ -401,7 +413,7 @@ def by_a_collector(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
 
 CALLS = [
     *(by_checkpoints, by_alerts, by_alerts_about_the_trail, by_redact, by_a_processor),
-    *(by_a_loop, by_an_interruption, by_a_collector),
+    *(by_a_loop, by_an_interruption, by_an_interruption_that_fails, by_a_collector),
 ]
 
 
@@ -459,17 +471,18 @@ def test_interrupted_keys(make_audit: Make, tmp_path: Path, erase: bool) -> None
 def test_closed_elsewhere(make_audit: Make, tmp_path: Path) -> None:
     """While a checkpoint is sent, or the deletion of a file is logged, another thread closes and
     seals: it waits for that a moment, not for ever."""
-    closed = []
+    closed: list[bool] = []
 
     def close() -> None:
+        record(audit)
         audit.close()
-        closed.append(True)
 
     def foreign(*_: object) -> None:
         if not threads:
             threads.append(threading.Thread(target=close, daemon=True))
             threads[0].start()
             threads[0].join(20)
+            closed.append(not threads[0].is_alive())
 
     for options in ({"checkpoint_to": foreign}, {"max_archive_bytes": 1}):
         threads: list[threading.Thread] = []

@@ -82,6 +82,7 @@ class Keyring:
         create: Make it if it is not there.
         sync: Force new keys to the device before they are used.
         fault: Told of a key that could not be written; memory keeps it, and it is tried again.
+            Called under the lock.
         like: Whose owner gets the directory, if root makes it: the archive. Default: root.
 
     Raises:
@@ -98,7 +99,7 @@ class Keyring:
     ) -> None:
         self.directory = directory
         self._sync, self.fault = sync, fault
-        self._lock = threading.Lock()
+        self.after_fork()
         self._users: dict[str, User] = {}
         self._names: dict[str, tuple[User, str] | None] = {}
         self._unsaved: dict[str, User] = {}
@@ -144,8 +145,11 @@ class Keyring:
         self._look()
         user = self._users.get(user_id)
         if user is None or self._unsaved:
+            # In the middle of another call (a finalizer, a signal handler) this thread may have
+            # locked the very file.
+            writes = not self._is_ours()
             with self._lock:
-                user = self._load(user_id)
+                user = self._load(user_id, writes)
         return user
 
     def having(self, user_id: str) -> list[User]:
@@ -201,7 +205,7 @@ class Keyring:
 
     def save(self) -> None:
         """Write what could not be written before, if that is possible now."""
-        if self._unsaved:
+        if self._unsaved and not self._is_ours():
             with self._lock:
                 self._retry_at = min(self._retry_at, time.monotonic())
                 self._save()
@@ -219,8 +223,8 @@ class Keyring:
                 self._users, self._names = {}, {}
                 self._generation = status.st_size
 
-    def _load(self, user_id: str) -> User:
-        if self._unsaved:
+    def _load(self, user_id: str, writes: bool) -> User:
+        if self._unsaved and writes:
             self._save()
         user = self._unsaved.get(user_id) or self._users.get(user_id)
         if user is None:
@@ -232,7 +236,8 @@ class Keyring:
             token = self.number + os.urandom(_NAME - _NUMBER)
             user = _user(token, os.urandom(_VALUE), user_id)
             _keep(self._unsaved, user_id, user)
-            self._save()
+            if writes:
+                self._save()
         _keep(self._users, user_id, user)
         return user
 
@@ -268,7 +273,20 @@ class Keyring:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = lock = threading.RLock()
+        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """The lock, for what locks files too.
+
+        Raises:
+            OSError: In the middle of such a change, by a signal handler or a finalizer.
+        """
+        if self._is_ours():
+            raise OSError(errno.EDEADLK, "called in the middle of another call")
+        with self._lock:
+            yield
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -281,7 +299,7 @@ class Keyring:
         Raises:
             OSError: If a key may still be there.
         """
-        with self._lock:
+        with self._change():
             unsaved = self._unsaved.get(user_id)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
             if unsaved is not None and unsaved.token not in tokens:
@@ -301,7 +319,8 @@ class Keyring:
             OSError: If that failed.
         """
         name = self._name(user_id)
-        self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
+        with self._change():
+            self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
 
     def destroy_again(self, tokens: Container[bytes]) -> bool:
         """Destroy what a copy of the keyring brought back; returns whether there was any.
@@ -309,12 +328,13 @@ class Keyring:
         Raises:
             OSError: If that failed.
         """
-        gone = [
-            self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
-            for path in sorted(self.directory.glob("*.keys"))
-        ]
-        if any(gone):
-            self._tell()
+        with self._change():
+            gone = [
+                self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
+                for path in sorted(self.directory.glob("*.keys"))
+            ]
+            if any(gone):
+                self._tell()
         return any(gone)
 
     def _tell(self) -> None:

@@ -163,7 +163,7 @@ class AuditLogger:
         self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
-        finalize(self, self.trail.end, True)
+        finalize(self, _end, self.trail, self._emitter)
         import_module(_INSTRUMENTOR).met(self)
 
     def __repr__(self) -> str:
@@ -599,6 +599,11 @@ class AuditLogger:
             "rotation_enabled": self.settings.enable_rotation,
             "auto_export_enabled": self.settings.auto_export_path is not None,
         }
+
+
+def _end(trail: Trail, emitter: Emitter) -> None:
+    """Seal the journal when nobody has the logger any more; *emitter* sends what that places."""
+    trail.end(program_ends=True)
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

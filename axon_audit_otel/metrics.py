@@ -150,6 +150,16 @@ class _Metrics:
 _by_registry: WeakKeyDictionary[CollectorRegistry, tuple[_Metrics, _Gone]] = WeakKeyDictionary()
 
 
+def _after_fork() -> None:
+    """A child: another thread of the parent may have held a lock."""
+    for _, gone in _by_registry.values():
+        gone.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _metrics(registry: CollectorRegistry) -> tuple[_Metrics, _Gone]:
     found = _by_registry.get(registry)
     if found is None:

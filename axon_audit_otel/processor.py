@@ -63,25 +63,12 @@ class AuditLogRecordProcessor(LogRecordProcessor):
             if isinstance(body, Draft):
                 if body.trail is self.trail:
                     if body.encoded is None:
-                        self.capture(body)
+                        self.trail.record(body)
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
-                self.capture(_from_record(record, self.trail))
+                self.trail.record(_from_record(record, self.trail))
         except Exception as exc:
             self.trail.fault("record", exc)
-
-    def capture(self, event: Draft) -> None:
-        """Write *event* to the trail and count it.
-
-        `AuditLogger` calls this itself where OpenTelemetry did not deliver the record.
-        """
-        event.encoded = self.trail.append(event)
-        try:
-            self.trail.metrics.observe(event)
-        except Exception as exc:
-            self.trail.fault("metrics", exc)
-        for observe in self.trail.observers:
-            observe(event)
 
     def _takes(self, record: LogRecord) -> bool:
         """Whether a record from another source is for this trail, and new to it."""

@@ -289,7 +289,10 @@ class Keeper:
 
     def _put_back(self) -> Callable[[OSError], object]:
         """What tells that somebody changed a file, and that this is mended."""
-        fault, restored = self._fault, self._afterwards.restored  # with `self`, the two would not let go
+        fault, restored = (
+            self._fault,
+            self._afterwards.restored,
+        )  # with `self`, the two would not let go
 
         def tell(exc: OSError) -> None:
             fault("journal", exc)

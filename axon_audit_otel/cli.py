@@ -7,37 +7,46 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import click
-from rich.console import Console
 
 from .cli_alerts import alerts
 from .cli_hold import hold
+from .cli_notes import Answer
 from .cli_options import (
     filters,
     json_option,
     keys_option,
+    limit_option,
     path_argument,
     query_of,
-    secret_option,
 )
 from .cli_privacy import erase, found, pseudonym, readable, reader
 from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
+from .cli_streams import standard_streams
 from .erasure import Erasure
 from .errors import AxonAuditError, shown
-from .event import AuditEvent, age
+from .event import age
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
 from .follow import Follower, newest
-from .pseudonym import Pseudonyms
+from .localtime import local
 from .query import Query
-from .render import EventLines, amount, local, print_json, statistics, user_table
+from .render import (
+    EventLines,
+    amount,
+    console,
+    plain,
+    print_json,
+    print_table,
+    statistics,
+    user_table,
+)
 from .report import summarise
 from .resource import resource_from_environment
 from .search import search_by_writer
@@ -51,10 +60,11 @@ _POLL_S = 0.2
 class _Commands(click.Group):
     """Turns our errors into one line and an exit code."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with standard_streams():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal that lacks a character is no error
-                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except AxonAuditError as exc:
@@ -84,6 +94,7 @@ def main() -> None:
 @main.command()
 @path_argument
 @filters
+@limit_option
 @json_option
 def query(path: Path, as_json: bool, **given: Any) -> None:
     """Print events that pass every filter, newest first.
@@ -92,7 +103,7 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
     keys. Times without a zone are local.
     """
     asked = query_of(given)
-    events = _Counted(found(path, asked, given["keys"]))
+    events = Answer(path, given, asked)
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == asked.limit else ""
@@ -101,31 +112,27 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
 
 @main.command()
 @path_argument
-@click.option("--user", metavar="ID", help="This user's events only.")
-@secret_option
-@keys_option
+@filters
 @json_option
-def stats(
-    path: Path, user: str | None, pseudonyms: Pseudonyms | None, keys: Path | None, as_json: bool
-) -> None:
-    """Count: success and latency by operation, users.
+def stats(path: Path, as_json: bool, **given: Any) -> None:
+    """Count events that pass every filter: success and latency by operation, users.
 
-    With --json: one object; durations in milliseconds.
+    With --json: one object; durations in milliseconds. Times without a zone are local.
     """
-    query = Query.of(user_id=user).under(pseudonyms)
-    summary = summarise(found(path, query, keys, oldest_first=True))
+    summary = summarise(Answer(path, given, query_of(given), oldest_first=True))
     if as_json:
+        user = given["user"]
         print_json(summary if user is None else {"user_id": user, **summary})
         return
     if not summary["total_operations"]:
         click.echo("no events", err=True)
         return
-    console = _console()
     first, last = local(summary["first_activity"]), local(summary["last_activity"])
-    count = amount(summary["total_operations"], "event")
-    console.print(f"{count} from {first} to {last}\n")
-    console.print(statistics(summary, console.width), "")
-    console.print(user_table(summary))
+    to = console()
+    click.echo(f"{amount(summary['total_operations'], 'event')} from {first} to {last}\n")
+    print_table(to, statistics(summary))
+    click.echo()
+    print_table(to, user_table(summary))
 
 
 @main.command()
@@ -167,6 +174,7 @@ def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--decrypt", is_flag=True, help="Write readable what there are keys for.")
 @filters
+@limit_option
 @json_option
 def export(
     path: Path,
@@ -193,15 +201,15 @@ def export(
     if name == "otlp":
         written = _export_otlp(path, asked, target, reader(path, given["keys"]))
     else:
-        keys, oldest = given["keys"], asked.limit is None
-        events: Any = found(path, asked, keys, as_recorded=not decrypt, oldest_first=oldest)
+        oldest = asked.limit is None
+        events: Any = Answer(path, given, asked, as_recorded=not decrypt, oldest_first=oldest)
         if asked.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
     if as_json:
         print_json({"path": out, "format": name, "events": written}, err=printed)
     else:
-        click.echo(f"{amount(written, 'event')} written to {out}", err=printed)
+        click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
 def _export_otlp(path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None) -> int:
@@ -250,7 +258,7 @@ def demo(
     which fail. Needs no server.
     """
     try:
-        with _console(quiet=as_json, stderr=True).status("loading the Axon SDK"):
+        with console(quiet=as_json, stderr=True).status("loading the Axon SDK"):
             from .demo import run_demo
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "axon":
@@ -261,7 +269,7 @@ def demo(
     if lines is not None and not any(line.strip() for line in lines):
         raise click.BadParameter("there is no line in it", param_hint="--input")
     run_demo(
-        _console(quiet=as_json),
+        console(quiet=as_json),
         output,
         lines,
         users,
@@ -289,10 +297,6 @@ def _checked_target(out: Path, path: Path, force: bool) -> Path:
 # --- printing --------------------------------------------------------------------------------
 
 
-def _console(quiet: bool = False, stderr: bool = False) -> Console:
-    return Console(highlight=False, quiet=quiet, stderr=stderr)
-
-
 def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     if as_json:
         out = sys.stdout.buffer
@@ -300,26 +304,12 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
             out.write(event.to_json() + b"\n")
         out.flush()
         return
-    console = _console()
-    lines = EventLines(console, whole=not console.is_terminal)
+    lines = EventLines(console())
     events = iter(events)
     first = list(islice(events, 1))  # what cannot be read is said before anything is shown
     if header:
         lines.header()
     lines.print(chain(first, events))
-
-
-class _Counted:
-    """Counts what is taken from it."""
-
-    def __init__(self, events: Iterator[AuditEvent]) -> None:
-        self._events = events
-        self.count = 0
-
-    def __iter__(self) -> Iterator[AuditEvent]:
-        for event in self._events:
-            self.count += 1
-            yield event
 
 
 for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):

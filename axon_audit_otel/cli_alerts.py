@@ -14,8 +14,9 @@ from .cli_options import json_option, keys_option, path_argument
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
 from .event import format_time, to_microseconds
+from .localtime import local
 from .query import Query
-from .render import amount, local, plain, print_json
+from .render import amount, plain, print_json
 from .rules import DEFAULT_RULES
 from .units import seconds
 

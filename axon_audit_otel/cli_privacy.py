@@ -21,7 +21,7 @@ from .query import Query
 from .render import plain
 from .search import search
 
-__all__ = ["erase", "found", "pseudonym", "readable", "reader"]
+__all__ = ["erase", "found", "found_by", "pseudonym", "readable", "reader"]
 
 
 def reader(path: Path, keys: Path | None) -> Erasure | None:
@@ -40,15 +40,28 @@ def reader(path: Path, keys: Path | None) -> Erasure | None:
     return Erasure.for_reading(directory, place)
 
 
-def found(
-    path: Path, query: Query, keys: Path | None, *, as_recorded: bool = False, **options: Any
-) -> Iterator[AuditEvent]:
-    """What `search` finds, as far as there are keys: readable, or *as_recorded*.
+def found(path: Path, query: Query, keys: Path | None, **options: Any) -> Iterator[AuditEvent]:
+    """`found_by` those *keys*.
 
     Raises:
         ArchiveError: As `search`, or if the keys cannot be used.
     """
-    erasure = reader(path, keys)
+    return found_by(reader(path, keys), path, query, **options)
+
+
+def found_by(
+    erasure: Erasure | None,
+    path: Path,
+    query: Query,
+    *,
+    as_recorded: bool = False,
+    **options: Any,
+) -> Iterator[AuditEvent]:
+    """What `search` finds, as far as there are keys: readable, or *as_recorded*.
+
+    Raises:
+        ArchiveError: As `search`.
+    """
     if erasure is None:
         return search(path, query, **options)
     events = erasure.read(query, lambda asked: search(path, asked, **options))

@@ -12,13 +12,14 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from .event import format_time
 from .merkle import Tree, leaf_hash
-from .reading import open_regular
+from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
     "DeleteRecord",
@@ -26,6 +27,7 @@ __all__ = [
     "Record",
     "SealRecord",
     "TrailRecord",
+    "deleted_in",
     "read_manifest",
     "trail_id",
 ]
@@ -210,6 +212,22 @@ def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
         for line in file:
             if line.endswith(b"\n"):
                 yield line[:-1], _record_in(line)
+
+
+def deleted_in(directory: Path) -> tuple[int, datetime | None]:
+    """How many events retention deleted in *directory*, and the time of their newest."""
+    events, newest = 0, None
+    for path in directory.glob(f"*{MANIFEST}"):
+        seals: dict[str, SealRecord] = {}
+        with suppress(OSError, *DECODE_ERRORS):  # what it does not say is said by `verify`
+            for _, record in read_manifest(path):
+                if isinstance(record, SealRecord):
+                    seals[record.file] = record
+                elif isinstance(record, DeleteRecord) and record.file in seals:
+                    seal = seals.pop(record.file)
+                    time = msgspec.convert(seal.last_time, datetime)
+                    events, newest = events + seal.events, max(newest or time, time)
+    return events, newest
 
 
 def _record_in(line: bytes) -> Record:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AuditUnavailableError,
         AxonAuditError,
         InvalidEventError,
+        MemoryOnlyWarning,
     )
     from .event import AuditEvent, EventStatus, OperationType
     from .instrumentor import AxonInstrumentor
@@ -42,6 +43,7 @@ __all__ = [
     "AxonInstrumentor",
     "EventStatus",
     "InvalidEventError",
+    "MemoryOnlyWarning",
     "OperationType",
     "Rule",
     "SecurityMonitor",
@@ -68,6 +70,7 @@ _MODULES = {
     "AxonInstrumentor": "instrumentor",
     "EventStatus": "event",
     "InvalidEventError": "errors",
+    "MemoryOnlyWarning": "errors",
     "OperationType": "event",
     "Rule": "rules",
     "SecurityMonitor": "monitor",

@@ -115,9 +115,10 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
 @filters
 @json_option
 def stats(path: Path, as_json: bool, **given: Any) -> None:
-    """Count events that pass every filter: success and latency by operation, users.
+    """Count: success and latency by operation, users.
 
-    With --json: one object; durations in milliseconds. Times without a zone are local.
+    Of the events that pass every filter. Times without a zone are local. With --json: one
+    object; durations in milliseconds.
     """
     summary = summarise(Answer(path, given, query_of(given), oldest_first=True))
     if as_json:

@@ -7,6 +7,8 @@
     ├── InvalidEventError      (ValueError)    an event or a query that cannot be
     ├── ArchiveError           (OSError)       a file or directory that cannot be used
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
+
+    MemoryOnlyWarning          (UserWarning)   the archive has more than an answer from memory
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = [
     "AuditUnavailableError",
     "AxonAuditError",
     "InvalidEventError",
+    "MemoryOnlyWarning",
     "archive_errors",
 ]
 
@@ -52,6 +55,10 @@ class ArchiveError(AxonAuditError, OSError):
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):
     """The operation was refused because it could not have been recorded."""
+
+
+class MemoryOnlyWarning(UserWarning):
+    """An answer is from memory alone, and the archive has events that could be in it."""
 
 
 @contextmanager

@@ -107,31 +107,22 @@ def _last(wall: datetime) -> datetime:
 
 def _moments(wall: datetime) -> list[datetime]:
     """The moments at which the local clock shows *wall*: one, two or none."""
-    try:
-        found = {moment for fold in (0, 1) if _wall(moment := _utc(wall, fold)) == wall}
-    except _OUT_OF_RANGE:  # the first or last day of the calendar
-        return [aware(wall)]
-    return sorted(found)
+    first, last = aware(wall), aware(wall.replace(fold=1))
+    if first == last:  # also at the ends of the calendar
+        return [first]
+    return [first, last] if first < last else []  # as PEP 495 has it
 
 
 def _jump(wall: datetime) -> datetime:
     """The moment at which the clock jumps over *wall*."""
-    before, after = _utc(wall, fold=1), _utc(wall, fold=0)  # as PEP 495 has it
+    before, after = aware(wall.replace(fold=1)), aware(wall)
     while after - before > _MICROSECOND:
         middle = before + (after - before) // 2
-        if _wall(middle) < wall:
+        if middle.astimezone().replace(tzinfo=None) < wall:
             before = middle
         else:
             after = middle
     return after
-
-
-def _utc(wall: datetime, fold: int) -> datetime:
-    return aware(wall.replace(fold=fold))
-
-
-def _wall(moment: datetime) -> datetime:
-    return moment.astimezone().replace(tzinfo=None, fold=0)
 
 
 # --- from moments to what is shown ------------------------------------------------------------

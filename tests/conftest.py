@@ -47,6 +47,7 @@ Cli = Callable[..., Result]
 Make = Callable[..., AuditLogger]
 MakeSystem = Callable[..., MemorySystem]
 Run = Callable[..., str]
+Zone = Callable[[str], None]
 
 
 class ListingAdapter(InMemoryAdapter):
@@ -299,6 +300,19 @@ def _busy_threads() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture(name="zone")
+def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone]:
+    """Sets the local time zone: ``Africa/Cairo``, or as POSIX writes it, ``JST-9``."""
+
+    def use(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield use
+    monkeypatch.undo()
+    time.tzset()
 
 
 _FOREIGN = ("AXON_AUDIT_", "OTEL_", "PROMETHEUS_")

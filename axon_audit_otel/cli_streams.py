@@ -24,7 +24,7 @@ def standard_streams() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):  # one that lacks a character is no error
             stream.reconfigure(errors="backslashreplace")
     if closed:
-        _say("standard output is closed: what is asked for cannot be shown (>/dev/null hides it)")
+        _say("standard output is closed, so nothing can be shown; /dev/null is there to hide it")
         raise SystemExit(1)
     try:
         yield
@@ -34,10 +34,12 @@ def standard_streams() -> Iterator[None]:
                 _say(f"{fault.strerror or fault}: standard output")
             raise SystemExit(1) from None
         raise
-    except OSError:  # of standard error, else it would have been said there
+    except OSError as exc:  # of help, or of standard error itself
+        _say(f"{exc.strerror or exc}")
         raise SystemExit(1) from None
     finally:
-        _flushed(sys.stdout), _flushed(sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            _flushed(stream)
 
 
 def _open_again() -> bool:

@@ -29,7 +29,6 @@ from .cli_privacy import erase, found, pseudonym, readable, reader
 from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
 from .cli_streams import standard_streams
-from .erasure import Erasure
 from .errors import AxonAuditError, shown
 from .event import age
 from .export import FORMATS, export_events, export_otlp
@@ -103,7 +102,7 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
     keys. Times without a zone are local.
     """
     asked = query_of(given)
-    events = Answer(path, given, asked)
+    events = Answer(found(path, asked, given["keys"]), path, asked, given)
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == asked.limit else ""
@@ -120,7 +119,9 @@ def stats(path: Path, as_json: bool, **given: Any) -> None:
     Of the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
     """
-    summary = summarise(Answer(path, given, query_of(given), oldest_first=True))
+    asked = query_of(given)
+    events = found(path, asked, given["keys"], oldest_first=True)
+    summary = summarise(Answer(events, path, asked, given))
     if as_json:
         user = given["user"]
         print_json(summary if user is None else {"user_id": user, **summary})
@@ -200,10 +201,11 @@ def export(
     printed = out == "-"  # which as a path would be the same as ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, target, reader(path, given["keys"]))
+        written = _export_otlp(path, asked, target, given)
     else:
-        oldest = asked.limit is None
-        events: Any = Answer(path, given, asked, as_recorded=not decrypt, oldest_first=oldest)
+        keys, oldest = given["keys"], asked.limit is None
+        events: Any = found(path, asked, keys, as_recorded=not decrypt, oldest_first=oldest)
+        events = Answer(events, path, asked, given)
         if asked.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
@@ -213,10 +215,12 @@ def export(
         click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
-def _export_otlp(path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None) -> int:
+def _export_otlp(path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any]) -> int:
+    erasure = reader(path, given["keys"])
     events: Any = search_by_writer(path, asked if erasure is None else erasure.asking(asked))
     if erasure is not None:
         events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
+    events = Answer(events, path, asked, given)
     if asked.limit is not None:
         events = deque(events, maxlen=asked.limit)
     directory = path if path.is_dir() else path.parent

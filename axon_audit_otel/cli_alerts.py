@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .cli_notes import Answer
 from .cli_options import json_option, keys_option, path_argument
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
@@ -57,7 +58,8 @@ def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool)
 def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:
     """Every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
-    for event in found_in(path, query, keys, oldest_first=True):
+    events = found_in(path, query, keys, oldest_first=True)
+    for event in Answer(events, path, query, {"keys": keys, "pseudonyms": None}):
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
             moment = to_microseconds(event.timestamp)

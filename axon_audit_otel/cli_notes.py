@@ -2,64 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import click
 
-from .cli_privacy import found_by, reader
+from .cli_privacy import readable, reader
 from .config import Settings
-from .erasure import Erasure, keyring_of
-from .event import AuditEvent, to_microseconds
+from .erasure import keyring_of
+from .errors import ArchiveError
+from .event import to_microseconds
 from .localtime import local
 from .manifest import deleted_in
 from .pseudonym import Pseudonyms, is_pseudonym
 from .query import Query
 from .render import amount, plain
+from .search import search
 
 __all__ = ["Answer"]
+
+_T = TypeVar("_T")
 
 _LOOKED_AT = 1000  # events at either end, for ids that are hashed
 _KINDS = {"user_id": "user", "subject_id": "user", "session_id": "session"}
 
 
-class Answer:
-    """The events at a path that answer a query, readable as far as there are keys.
+class Answer(Generic[_T]):
+    """The events that answer a query, counted; after the last, what they leave out is said.
 
     Args:
-        path: A file or a directory.
-        given: What the options said, by their names: those of `filters`.
-        query: What they ask for.
-        as_recorded: Not decrypted, though found by what they are decrypted to.
-        oldest_first: In which order.
-
-    Raises:
-        ArchiveError: As `search`, or if the keys cannot be used.
+        events: The events; or each with something else.
+        path: Where they are.
+        query: What they answer.
+        given: The options that it was made of, those of `filters`.
     """
 
     def __init__(
-        self,
-        path: Path,
-        given: dict[str, Any],
-        query: Query,
-        *,
-        as_recorded: bool = False,
-        oldest_first: bool = False,
+        self, events: Iterable[_T], path: Path, query: Query, given: dict[str, Any]
     ) -> None:
+        self._events = events
         self._path = path
-        self._secret: Pseudonyms | None = given["pseudonyms"]
         self._query = query
-        self._erasure: Erasure | None = reader(path, given["keys"])
-        self._found = found_by(
-            self._erasure, path, query, as_recorded=as_recorded, oldest_first=oldest_first
-        )
+        self._secret: Pseudonyms | None = given["pseudonyms"]
+        self._keys: Path | None = given["keys"]
         self.count = 0
 
-    def __iter__(self) -> Iterator[AuditEvent]:
-        """The events; after the last one, what they leave out is said."""
-        for event in self._found:
+    def __iter__(self) -> Iterator[_T]:
+        for event in self._events:
             self.count += 1
             yield event
         for said in chain(self._hashed(), self._erased(), self._deleted()):
@@ -83,30 +75,29 @@ class Answer:
                 )
 
     def _has_hashed(self, field: str) -> bool:
+        """Whether one of the newest or oldest events of that time has a hashed id there."""
         period = Query(start_us=self._query.start_us, end_us=self._query.end_us)
-        return any(
-            is_pseudonym(getattr(event, field) or "")
-            for oldest_first in (False, True)
-            for event in islice(
-                found_by(self._erasure, self._path, period, oldest_first=oldest_first), _LOOKED_AT
-            )
-        )
+        erasure = reader(self._path, self._keys, quiet=True)
+        with suppress(ArchiveError):  # said where it was read for the answer
+            for oldest_first in (False, True):
+                found = islice(search(self._path, period, oldest_first=oldest_first), _LOOKED_AT)
+                for event in readable(erasure, found):
+                    if is_pseudonym(getattr(event, field) or ""):
+                        return True
+        return False
 
     def _erased(self) -> Iterator[str]:
         """That erased users are not found by their ids."""
         by_id = any(getattr(self._query, field) is not None for field in _KINDS)
-        if self.count or not by_id or self._erasure is None:
-            return
         directory = self._path if self._path.is_dir() else self._path.parent
-        if keyring_of(directory)[1]:
+        if by_id and not self.count and keyring_of(directory)[1]:
             yield "users were erased from this archive: no id finds what is recorded of them"
 
     def _deleted(self) -> Iterator[str]:
         """That retention deleted events of the time that is asked for."""
         query = self._query
-        if not self._path.is_dir() or (
-            self.count and query.start_us is None and query.end_us is None
-        ):
+        in_general = query.start_us is None and query.end_us is None
+        if not self._path.is_dir() or (self.count and in_general):
             return
         events, until = deleted_in(self._path)
         if until is not None and (

@@ -21,11 +21,13 @@ from .query import Query
 from .render import plain
 from .search import search
 
-__all__ = ["erase", "found", "found_by", "pseudonym", "readable", "reader"]
+__all__ = ["erase", "found", "pseudonym", "readable", "reader"]
 
 
-def reader(path: Path, keys: Path | None) -> Erasure | None:
+def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None:
     """What makes the events at *path* readable; None where they are, or there are no keys.
+
+    That keys are missing is said, unless *quiet*.
 
     Raises:
         ArchiveError: If *keys* are not those of the archive.
@@ -33,35 +35,22 @@ def reader(path: Path, keys: Path | None) -> Erasure | None:
     directory = path if path.is_dir() else path.parent
     number, place = keyring_of(directory)[0], keys or keys_of(directory)
     if keys is None and not place.is_dir():
-        if number is not None:
+        if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
             click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
         return None
     return Erasure.for_reading(directory, place)
 
 
-def found(path: Path, query: Query, keys: Path | None, **options: Any) -> Iterator[AuditEvent]:
-    """`found_by` those *keys*.
-
-    Raises:
-        ArchiveError: As `search`, or if the keys cannot be used.
-    """
-    return found_by(reader(path, keys), path, query, **options)
-
-
-def found_by(
-    erasure: Erasure | None,
-    path: Path,
-    query: Query,
-    *,
-    as_recorded: bool = False,
-    **options: Any,
+def found(
+    path: Path, query: Query, keys: Path | None, *, as_recorded: bool = False, **options: Any
 ) -> Iterator[AuditEvent]:
     """What `search` finds, as far as there are keys: readable, or *as_recorded*.
 
     Raises:
-        ArchiveError: As `search`.
+        ArchiveError: As `search`, or if the keys cannot be used.
     """
+    erasure = reader(path, keys)
     if erasure is None:
         return search(path, query, **options)
     events = erasure.read(query, lambda asked: search(path, asked, **options))

@@ -39,7 +39,8 @@ LAYERS = [
     {"scenario", "render"},
     {"report", "cli_options", "cli_record", "cli_streams"},
     {"demo", "cli_hold", "cli_privacy", "cli_ship"},
-    {"cli_alerts", "cli_notes", "cli_proof"},
+    {"cli_notes"},
+    {"cli_alerts", "cli_proof"},
     {"cli"},
     {"__main__"},
 ]

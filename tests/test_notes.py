@@ -32,7 +32,9 @@ async def _hashed(make_audit: Make, tmp_path: Path) -> Path:
     return tmp_path / "a"
 
 
-@pytest.mark.parametrize("command", ["query", "query --json", "stats", "stats --json", "export"])
+@pytest.mark.parametrize(
+    "command", ["query", "query --json", "stats", "stats --json", "export", "export --format=otlp"]
+)
 @pytest.mark.parametrize(
     ("option", "kind"), [("--user", "user"), ("--session", "session"), ("--subject", "user")]
 )
@@ -108,6 +110,7 @@ async def test_a_time_that_retention_deleted(cli: Cli, make_audit: Make, tmp_pat
     assert "were deleted by retention" in said
     assert "deleted" in cli("stats", tmp_path, "--until", "0s").stderr
     assert "deleted" in cli("query", tmp_path, "--user", "nobody").stderr
+    assert "deleted" in cli("alerts", tmp_path, "--last", "1h").stderr
     assert "deleted" not in cli("query", tmp_path).stderr
     assert "deleted" not in cli("query", tmp_path, "--since", "0s").stderr
 

@@ -23,6 +23,7 @@ def test_names_are_these() -> None:
         "AxonInstrumentor",
         "EventStatus",
         "InvalidEventError",
+        "MemoryOnlyWarning",
         "OperationType",
         "Rule",
         "SecurityMonitor",

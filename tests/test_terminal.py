@@ -14,12 +14,10 @@ import subprocess
 import sys
 import termios
 from contextlib import suppress
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from conftest import Cli
 
 from axon_audit_otel import AuditLogger
 
@@ -51,15 +49,6 @@ def _archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _environment(**given: str) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _SAYS}
     return {**environment, "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8", **given}
-
-
-def _in_a_pipe(*arguments: object, **given: str) -> str:
-    """What the command says in a pipe."""
-    (command,) = entry_points(group="console_scripts", name="axon-audit")
-    environment: dict[str, Any] = dict.fromkeys(_SAYS) | given
-    result = CliRunner().invoke(command.load(), [*map(str, arguments)], env=environment)
-    assert result.exit_code == 0, result.output
-    return str(result.stdout)
 
 
 def _on_a_terminal(columns: int, *arguments: object, **given: str) -> str:
@@ -99,28 +88,28 @@ def _plain(said: str) -> str:
         {"CLICOLOR_FORCE": "1"},
         {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1"},
         {"TTY_COMPATIBLE": "0", "FORCE_COLOR": "1"},
-        {"COLUMNS": "0"},
-        {"COLUMNS": "-5"},
-        {"COLUMNS": "abc"},
-        {"COLUMNS": "1", "LINES": "0"},
-        {"COLUMNS": "20", "FORCE_COLOR": "1"},
-        {"COLUMNS": "9" * 5000, "LINES": "9" * 5000},
+        {"columns": "0"},
+        {"columns": "-5"},
+        {"columns": "abc"},
+        {"columns": "1", "LINES": "0"},
+        {"columns": "20", "FORCE_COLOR": "1"},
+        {"columns": "9" * 5000, "LINES": "9" * 5000},
     ],
     ids=str,
 )
-def test_a_pipe_gets_all_of_it(archive: Path, given: dict[str, str]) -> None:
+def test_a_pipe_gets_all_of_it(cli: Cli, archive: Path, given: dict[str, str]) -> None:
     """Ids are whole, an event is a line, and nothing moves, whatever the environment says."""
     for command in ("query", "tail"):
-        said = _in_a_pipe(command, archive, **given)
+        said = cli(command, archive, **given).stdout
         lines = _plain(said).splitlines()
         assert len(lines) == 4
         assert sum(LONG in line and LONG[::-1] in line for line in lines) == 1
         assert sum(SPELT in line for line in lines) == 1
         assert "\r" not in said
-    lines = _plain(_in_a_pipe("stats", archive, **given)).splitlines()
+    lines = _plain(cli("stats", archive, **given).stdout).splitlines()
     assert [line.split()[1] for line in lines if line.startswith((LONG, SPELT))] == ["1", "1"]
     assert [line.split()[-1] for line in lines if line.startswith("STORE")] == ["1.00"]
-    assert "No damage was found." in _plain(_in_a_pipe("verify", archive, **given))
+    assert "No damage was found." in _plain(cli("verify", archive, **given).stdout)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +128,10 @@ def test_a_pipe_gets_all_of_it(archive: Path, given: dict[str, str]) -> None:
     ],
     ids=str,
 )
-def test_colours_in_a_pipe(archive: Path, given: dict[str, str], coloured: bool) -> None:
+def test_colours_in_a_pipe(cli: Cli, archive: Path, given: dict[str, str], coloured: bool) -> None:
     """Only where somebody asks for them, and nobody forbids them; nothing is animated."""
     for command in (["query", archive], ["stats", archive]):
-        escapes = re.findall(r"\x1b\[[^A-Za-z]*[A-Za-z]", _in_a_pipe(*command, **given))
+        escapes = re.findall(r"\x1b\[[^A-Za-z]*[A-Za-z]", cli(*command, **given).stdout)
         assert bool(escapes) is coloured
         assert all(escape.endswith("m") for escape in escapes)
 
@@ -170,10 +159,10 @@ def _documents(said: bytes) -> list[bytes]:
     return [said] if lines[0] == b"{" else lines
 
 
-def test_help_is_whole() -> None:
+def test_help_is_whole(cli: Cli) -> None:
     """Absurd sizes leave no command without its help."""
     for columns in ("0", "1", "-5", "abc", "100000"):
-        said = " ".join(_in_a_pipe("query", "--help", COLUMNS=columns).split())
+        said = " ".join(cli("query", "--help", columns=columns).stdout.split())
         assert "Print events that pass every filter, newest first." in said
 
 
@@ -284,7 +273,9 @@ def test_a_reader_that_has_enough(archive: Path, command: str) -> None:
     assert _shell(f"{command} | head -c 1", archive).stderr in ("", "3 events\n", "0 alerts\n")
 
 
-def test_what_is_recorded_does_not_go_where_streams_were(tmp_path: Path, archive: Path) -> None:
+def test_what_is_recorded_does_not_go_where_streams_were(
+    cli: Cli, tmp_path: Path, archive: Path
+) -> None:
     """A file that is opened while standard error is closed is not written to by what complains."""
     shutil.copytree(archive, tmp_path / "copy")
     script = "import logging, os, sys; os.close(2); sys.stderr = None\n"
@@ -296,7 +287,7 @@ def test_what_is_recorded_does_not_go_where_streams_were(tmp_path: Path, archive
         env=_environment(),
     )
     assert done.returncode == 0
-    assert "No damage was found." in _in_a_pipe("verify", tmp_path / "copy")
+    assert "No damage was found." in cli("verify", tmp_path / "copy").stdout
     assert not [path for path in (tmp_path / "copy").iterdir() if b"complaint" in path.read_bytes()]
 
 

@@ -526,7 +526,7 @@ class AuditLogger:
             ArchiveError: If it cannot be written, or a file cannot be read.
         """
         if archived:
-            lines = [recorded(event).to_json() for event in self._found(Query(), archived)]
+            lines = [event.to_json() for event in self._found(Query(), archived)]
             return write_events(reversed(lines), Path(path))
         if archived is None:
             self._tell_of_files(Query(), 3)

@@ -93,6 +93,7 @@ def _plain(said: str) -> str:
         {"columns": "abc"},
         {"columns": "1", "LINES": "0"},
         {"columns": "20", "FORCE_COLOR": "1"},
+        {"columns": "200", "FORCE_COLOR": "1"},
         {"columns": "9" * 5000, "LINES": "9" * 5000},
     ],
     ids=str,
@@ -134,6 +135,15 @@ def test_colours_in_a_pipe(cli: Cli, archive: Path, given: dict[str, str], colou
         escapes = re.findall(r"\x1b\[[^A-Za-z]*[A-Za-z]", cli(*command, **given).stdout)
         assert bool(escapes) is coloured
         assert all(escape.endswith("m") for escape in escapes)
+
+
+@pytest.mark.parametrize("given", [{"FORCE_COLOR": "1"}, {"TTY_INTERACTIVE": "1"}], ids=str)
+def test_nothing_moves_in_a_pipe(cli: Cli, tmp_path: Path, given: dict[str, str]) -> None:
+    """The demo's progress is printed once, at its end."""
+    said = cli("demo", "--output", tmp_path / "demo", **given).stdout
+    escapes = re.findall(r"\x1b\[[^A-Za-z]*[A-Za-z]", said)
+    assert all(escape.endswith("m") for escape in escapes)
+    assert _plain(said).count("Morning") == 1
 
 
 @pytest.mark.slow

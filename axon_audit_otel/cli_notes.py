@@ -103,4 +103,4 @@ class Answer(Generic[_T]):
         if until is not None and (
             query.start_us is None or query.start_us <= to_microseconds(until)
         ):
-            yield f"{amount(events, 'event')} up to {local(until)} were deleted by retention"
+            yield f"deleted by retention: {amount(events, 'event')} up to {local(until)}"

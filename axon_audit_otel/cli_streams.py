@@ -24,7 +24,7 @@ def standard_streams() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):  # one that lacks a character is no error
             stream.reconfigure(errors="backslashreplace")
     if closed:
-        _say("standard output is closed, so nothing can be shown; /dev/null is there to hide it")
+        _say("standard output is closed: nothing can be shown (if nothing should be: >/dev/null)")
         raise SystemExit(1)
     try:
         yield

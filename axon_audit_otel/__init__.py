@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AuditConfigError,
         AuditUnavailableError,
         AxonAuditError,
+        ForgetRefusedError,
         InvalidEventError,
         MemoryOnlyWarning,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "AxonAuditError",
     "AxonInstrumentor",
     "EventStatus",
+    "ForgetRefusedError",
     "InvalidEventError",
     "MemoryOnlyWarning",
     "OperationType",
@@ -69,6 +71,7 @@ _MODULES = {
     "AxonAuditError": "errors",
     "AxonInstrumentor": "instrumentor",
     "EventStatus": "event",
+    "ForgetRefusedError": "errors",
     "InvalidEventError": "errors",
     "MemoryOnlyWarning": "errors",
     "OperationType": "event",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
@@ -110,6 +111,7 @@ class AuditLogger:
 
     _told_of_files = False
     _names_users = True  # what does not needs no keys
+    _environ: Mapping[str, str] = os.environ
 
     def __init__(
         self,
@@ -159,7 +161,8 @@ class AuditLogger:
                 "checkpoint_to": checkpoint_to,
                 "checkpoint_interval": checkpoint_interval,
                 "ship_to": ship_to,
-            }
+            },
+            self._environ,
         )
         checked_provider(logger_provider)
         if self._names_users:

@@ -30,6 +30,14 @@ STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
     *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor", "ship"),
 )
+#: Where something of the SDK can fail that it does not raise: the values of ``stage`` there.
+#: A tier that does not open; a query, list, read, save or delete of a storage adapter; a filter's
+#: comparison; a summary, an embedding; dates that cannot be compared; an entry that it passed
+#: over; and its housekeeping: promotion and demotion.
+SDK_STAGES = (
+    *("open", "query", "list", "get", "save", "delete", "reindex"),
+    *("filter", "summary", "embedding", "compare", "entry", "promotion", "demotion"),
+)
 #: Why an event was not shipped: the values of the label ``reason``.
 SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
 
@@ -102,6 +110,11 @@ class _Metrics:
         self.failures = counter(
             semconv.METRIC_FAILURES,
             "Failures of the audit trail itself, by stage.",
+            semconv.LABEL_STAGE,
+        )
+        self.sdk_faults = counter(
+            semconv.METRIC_SDK_FAULTS,
+            "Failures inside the SDK that it did not raise, by stage.",
             semconv.LABEL_STAGE,
         )
         self.last_seal = gauge(
@@ -182,6 +195,7 @@ class TrailMetrics:
         self.exported = metrics.exported.labels(trail)
         self.last_seal = self._gauge(metrics.last_seal)
         self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
+        self._sdk_faults = {stage: metrics.sdk_faults.labels(trail, stage) for stage in SDK_STAGES}
         self._pii = {kind: metrics.pii.labels(trail, kind) for kind in PII_KINDS}
         self.shipped = metrics.shipped.labels(trail)
         self.shipping_lag = self._gauge(metrics.shipping_lag)
@@ -229,6 +243,10 @@ class TrailMetrics:
     def failure(self, stage: str) -> None:
         """Count a failure of our own."""
         self._failures[stage].inc()
+
+    def sdk_fault(self, stage: str) -> None:
+        """Count a failure that the SDK did not raise."""
+        self._sdk_faults[stage].inc()
 
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""

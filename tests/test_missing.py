@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,13 @@ class TestDamage:
             found = audit.query_events(archived=True, operation="EXPORT")
         assert sorted(event.sequence for event in found) == left
         assert [warning.filename for warning in told] == [__file__]
-        with pytest.raises(ArchiveError, match=said):
-            audit.query_events(archived=True, strict=True)
+        for answer in (
+            audit.query_events,
+            partial(audit.get_user_statistics, None),
+            partial(audit.export_to_file, archive.with_name("out.json")),
+        ):
+            with pytest.raises(ArchiveError, match=said):
+                answer(archived=True, strict=True)
 
     def test_a_monitor(
         self,

@@ -69,10 +69,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
         `AuditLogger` calls this itself where OpenTelemetry did not deliver the record.
         """
         event.encoded = self.trail.append(event)
-        try:
-            self.trail.metrics.observe(event)
-        except Exception as exc:
-            self.trail.fault("metrics", exc)
+        self.trail.metrics.observe(event)
         for observe in self.trail.observers:
             observe(event)
 

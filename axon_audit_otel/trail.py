@@ -71,7 +71,9 @@ class Trail:
         self.settings = settings
         self.metrics = TrailMetrics(name, registry)
         finalize(self, self.metrics.end).atexit = False  # a last push still has them
+        self._told: set[str] = set()
         fault = WeakMethod(self.fault)
+        self.metrics.tell_faults(lambda exc: (f := fault()) and f("metrics", exc))
         self.privacy = Privacy(
             settings.redact,
             settings.redact_pii,
@@ -88,7 +90,6 @@ class Trail:
         self._begin()
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
-        self._told: set[str] = set()
         self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None

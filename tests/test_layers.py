@@ -12,7 +12,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict"},
-    {"resource", "zstd"},
+    {"resource", "series", "sketch", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
     {"otlp_json", "record"},
     {"config", "otlp", "rules"},

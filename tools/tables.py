@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-
 from axon_audit_otel import sdk
 from axon_audit_otel.config import ContentCapture, Settings
-from axon_audit_otel.metrics import TrailMetrics
+from axon_audit_otel.metrics import SPECS
 
 ROOT = Path(__file__).resolve().parent.parent
 README, ROOMS = ROOT / "README.md", ROOT / "docs" / "architecture.md"
@@ -25,7 +22,7 @@ MODULES = {
     "words": "semconv errors units version config",
     "the event": "event record merkle privacy pseudonym erasure keyring",
     "seeing calls": "context operation sdk supplied adapters instrumentor",
-    "recording": "logger emitter processor trail buffer metrics",
+    "recording": "logger emitter processor trail buffer metrics series sketch",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
     " retention hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
@@ -113,12 +110,11 @@ def settings() -> str:
 def metrics() -> str:
     """Every Prometheus metric with its type, labels and meaning."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    trail = TrailMetrics("example", CollectorRegistry())
-    for metric in vars(trail._all).values():
-        family: Metric = next(iter(metric.collect()))
-        name = family.name + ("_total" if family.type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    for spec in SPECS:
+        kind = spec.kind.__name__.lower()
+        name = spec.name + ("_total" if kind == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in spec.labels)
+        rows.append(f"| `{name}` | {kind} | {labels} | {spec.text} |")
     return "\n".join(rows) + "\n"
 
 

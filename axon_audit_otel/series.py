@@ -62,16 +62,21 @@ class _Gate:
     """Lets one thread at a time call prometheus_client, and not in the middle of such a call.
 
     Its locks are not reentrant, and a signal handler or a finalizer may record something while
-    this very thread holds one: that is done right after.
+    this very thread holds one: that is done right after. A fork waits: of a lock that another
+    thread holds, a child has a copy that nobody gives back.
     """
 
     def __init__(self) -> None:
         self.begin()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.begin)
+            os.register_at_fork(
+                before=lambda: self.lock.acquire(),
+                after_in_parent=lambda: self.lock.release(),
+                after_in_child=self.begin,
+            )
 
     def begin(self) -> None:
-        """In a forked child as well, where nobody gives back the old lock."""
+        """Nobody calls; in a forked child as well."""
         self.lock = lock = threading.RLock()
         self.is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
         self.todo: deque[tuple[Group | _Families, Callable[[Any], None], Any]] = deque()
@@ -99,7 +104,8 @@ class _Family:
     def collect(self) -> Iterable[Metric]:
         """What is scraped."""
         self._families.settle()
-        found: Iterable[Metric] = self.metric.collect()
+        with _gate.lock:
+            found: Iterable[Metric] = self.metric.collect()
         return found
 
 
@@ -196,9 +202,6 @@ class Group:
 
     def __init__(self, registry: CollectorRegistry, specs: Iterable[Spec]) -> None:
         self._families = _Families.of(registry, specs)
-        self._families.settle()  # a trail that is gone may have had this name
-        with _gate.lock:
-            self._families.groups.add(self)
         self._series: list[_Series] = []
         self.changed: deque[_Series] = deque()  # since Prometheus got them
         self.works = False  # whether prometheus_client takes what it is given
@@ -207,6 +210,9 @@ class Group:
         self._retry_at, self._wait = 0.0, _RETRY_S[0]
         self._untold: deque[Exception] = deque(maxlen=16)
         self._tell: Callable[[Exception], object] | None = None
+        self._families.settle()  # a trail that is gone may have had this name
+        with _gate.lock:
+            self._families.groups.add(self)
 
     def tell_faults(self, tell: Callable[[Exception], object]) -> None:
         """Call *tell* with what fails, and with what has failed so far."""

@@ -13,7 +13,7 @@ import click
 from .cli_options import json_option, keys_option, path_argument
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
-from .event import format_time, to_microseconds
+from .event import deleted_entries, format_time, to_microseconds
 from .query import Query
 from .render import amount, local, plain, print_json
 from .rules import DEFAULT_RULES
@@ -59,8 +59,10 @@ def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:
     for event in found_in(path, query, keys, oldest_first=True):
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
-            moment = to_microseconds(event.timestamp)
-            changes = detector.add(trackers, event.user_id, moment, event.event_id)
+            moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+            changes = detector.add(
+                trackers, event.user_id, moment, event.event_id, deleted=deleted
+            )
             yield from (alert for alert in changes or () if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active

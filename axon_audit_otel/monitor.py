@@ -161,7 +161,12 @@ class SecurityMonitor:
                 if self._counted:
                     trackers = self._uncounted(draft["event_id"], trackers, now)
                 changes = self._detector.add(
-                    trackers, draft["user_id"], draft.time_us, draft["event_id"], now
+                    trackers,
+                    draft["user_id"],
+                    draft.time_us,
+                    draft["event_id"],
+                    now,
+                    _event.deleted_entries(draft),
                 )
             if changes is not None:
                 self._tell(changes, draft)
@@ -287,12 +292,11 @@ class SecurityMonitor:
 
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
-        known: dict[AlertKey, tuple[Alert, int]] = {}
-        try:
-            count_past(self._detector, audit.trail, self._counted)
-            known = past_alerts(self._detector, audit.trail)
-        except Exception as exc:  # a file that cannot be read: we begin with what could be
-            self._fault(exc)
+        faults: list[Exception] = []  # files that cannot be read: we begin with what could be
+        count_past(self._detector, audit.trail, self._counted, faults)
+        known = past_alerts(self._detector, audit.trail, faults)
+        if faults:
+            self._fault(faults[0])
         with self._lock:
             self._seen = max(self._detector.clock, 0)
             self._recorded = {key: at for key, (_, at) in reversed(known.items())}

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .detect import Alert, AlertKey, Detector, Tracker
-from .event import AuditEvent, OperationType, to_microseconds
+from .event import AuditEvent, OperationType, deleted_entries, to_microseconds
 from .query import Query
 from .trail import Trail
 
@@ -24,16 +24,16 @@ def is_alert(facts: Mapping[str, Any]) -> bool:
     return facts.get("record") == "alert"
 
 
-def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) -> None:
-    """Count what *trail* holds, in memory and in files.
+def count_past(
+    detector: Detector, trail: Trail, counted: set[tuple[str, str]], faults: list[Exception]
+) -> None:
+    """Count what *trail* holds, in memory and in files. Never raises.
 
     Args:
         detector: Where to.
         trail: Which.
         counted: Gets the events of the last minute: their ids, and the rule that counted them.
-
-    Raises:
-        ArchiveError: If a file cannot be read; what could be, is counted.
+        faults: Gets what could not be read; what could be, is counted.
     """
     now = datetime.now(timezone.utc)
     groups: dict[Any, list[Tracker]] = {}
@@ -42,6 +42,7 @@ def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) 
     for (operations, statuses), trackers in groups.items():
         for event in _past(
             trail,
+            faults,
             max(tracker.rule.window for tracker in trackers),
             operation=next(iter(operations)) if len(operations) == 1 else None,
             status=next(iter(statuses)) if len(statuses) == 1 else None,
@@ -50,24 +51,29 @@ def count_past(detector: Detector, trail: Trail, counted: set[tuple[str, str]]) 
                 continue
             for tracker in trackers:
                 if tracker.counts(event.operation, event.status):
-                    detector.recall(tracker, event.user_id, to_microseconds(event.timestamp))
+                    moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+                    detector.recall(tracker, event.user_id, moment, deleted)
                     if now - event.timestamp < _JUST_NOW:
                         counted.add((event.event_id, tracker.rule.name))
 
 
-def past_alerts(detector: Detector, trail: Trail) -> dict[AlertKey, tuple[Alert, int]]:
-    """The alerts that *trail* has as firing, and when that was last recorded.
+def past_alerts(
+    detector: Detector, trail: Trail, faults: list[Exception]
+) -> dict[AlertKey, tuple[Alert, int]]:
+    """The alerts that *trail* has as firing, and when that was last recorded. Never raises.
 
     What still holds is of events within its rule's window, and while these came it was recorded
     once in the longest window of all: before two of them there is nothing to find.
 
-    Raises:
-        ArchiveError: If a file cannot be read.
+    Args:
+        detector: Its rules.
+        trail: Which.
+        faults: Gets what could not be read.
     """
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
     newest: dict[AlertKey, tuple[Alert, int] | None] = {}
     longest = max((rule.window for rule in rules.values()), default=timedelta(0))
-    for event in _past(trail, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+    for event in _past(trail, faults, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -95,7 +101,20 @@ def _since(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _past(trail: Trail, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
-    """What was recorded in the last *window*, newest first."""
-    start = datetime.now(timezone.utc) - window
-    return trail.search_all(Query.of(start_time=start, **asked))
+def _past(
+    trail: Trail, faults: list[Exception], window: timedelta, **asked: Any
+) -> Iterator[AuditEvent]:
+    """What was recorded in the last *window*, newest first, as far as it can be read; where not
+    even the files can be looked for, what is in memory."""
+    query = Query.of(start_time=datetime.now(timezone.utc) - window, **asked)
+    for search in (trail.search_all, trail.search):
+        read = False
+        try:
+            for event in search(query):
+                read = True
+                yield event
+            return
+        except Exception as exc:  # a monitor that starts must see what comes, whatever was before
+            faults.append(exc)
+            if read:
+                return

@@ -11,7 +11,8 @@ __all__ = ["Sketch", "between_ranks"]
 #: What a quantile is off by at most, as a share of its exact value.
 RELATIVE_ERROR = 0.01
 _WIDTH = 0.0198  # of a bucket, in logarithms: its middle is 0.995 % off at most
-_LEAST, _MOST = floor(log(1e-6) / _WIDTH), floor(log(1e15) / _WIDTH)
+_LEAST, _MOST = 1e-6, floor(log(1e15) / _WIDTH)
+_ZERO = floor(log(_LEAST) / _WIDTH) - 1
 
 
 class Sketch:
@@ -38,12 +39,12 @@ class Sketch:
             self._least = number
         if number > self._greatest:
             self._greatest = number
-        place = floor(log(number) / _WIDTH) if number > 0 else _LEAST
+        place = floor(log(number) / _WIDTH) if number >= _LEAST else _ZERO
         buckets = self._buckets
         try:
             buckets[place] += 1
         except KeyError:
-            place = min(max(place, _LEAST), _MOST)
+            place = min(place, _MOST)
             buckets[place] = buckets.get(place, 0) + 1
 
     def quantiles(self, *shares: float) -> list[float]:
@@ -54,7 +55,7 @@ class Sketch:
 
         def at(rank: int) -> float:
             place = next(p for p, count in zip(places, upto) if count > rank)
-            middle = 0.0 if place == _LEAST else exp((place + 0.5) * _WIDTH)
+            middle = 0.0 if place == _ZERO else exp((place + 0.5) * _WIDTH)
             return min(max(middle, self._least), self._greatest)
 
         return [between_ranks(at, self.count, share) if upto else 0.0 for share in shares]

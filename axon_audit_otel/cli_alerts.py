@@ -60,9 +60,7 @@ def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
             moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
-            changes = detector.add(
-                trackers, event.user_id, moment, event.event_id, deleted=deleted
-            )
+            changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)
             yield from (alert for alert in changes or () if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active

@@ -190,9 +190,7 @@ class Detector:
 
     # --- what was before -----------------------------------------------------------------------
 
-    def recall(
-        self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0
-    ) -> None:
+    def recall(self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0) -> None:
         """An event from before the start; newer ones come before older ones."""
         number = deleted if tracker.deletions else 1
         window = tracker.recall(user_id) if number else None

@@ -15,7 +15,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
-from functools import partial
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -265,8 +264,8 @@ def deleted_entries(event: Draft | AuditEvent) -> int:
     found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
     succeeded and names none, it is one deletion.
     """
-    get = event.get if isinstance(event, Draft) else partial(getattr, event)
-    operation, status, facts = get("operation"), get("status"), get("metadata")
+    fields = event if isinstance(event, Draft) else msgspec.structs.asdict(event)
+    operation, status, facts = fields["operation"], fields["status"], fields["metadata"]
     if operation not in _DELETING:
         return 0
     deleted = facts.get("deleted")
@@ -274,7 +273,7 @@ def deleted_entries(event: Draft | AuditEvent) -> int:
         return deleted
     if operation != "FORGET" or status == "FAILURE":
         return 0
-    named = facts.get("entry_ids_total", len(get("entry_ids")))  # of more than fit
+    named = facts.get("entry_ids_total", len(fields["entry_ids"]))  # of more than fit
     if type(named) is int and named > 0:
         return named
     return 1 if status == "SUCCESS" else 0

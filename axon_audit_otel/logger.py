@@ -455,9 +455,9 @@ class AuditLogger:
             the trail itself, AUDIT, do not change it; 1 without any); ``avg_duration_ms``;
             ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
             (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
-            most 1 % off the exact ones); ``events_in_memory``, ``max_events``, ``evicted_events`` (left memory
-            without being in a file), ``exported_events`` and ``failures`` (of our own, by
-            stage).
+            most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
+            ``evicted_events`` (left memory without being in a file), ``exported_events`` and
+            ``failures`` (of our own, by stage).
         """
         return self.trail.statistics()
 

@@ -40,7 +40,7 @@ def _thresholds() -> list[Any]:
             "Operations of the last hour of which a part failed, or that changed memory and then"
             " raised.",
             "short",
-            g.query(f"round({q.total('', q.increase(q.OPERATIONS, q.OF_MEMORY, _PARTIAL, over='1h'))})"),
+            g.query(f"round({q.total('', q.increase(q.OPERATIONS, *_PARTIAL, over='1h'))})"),
             steps=((None, g.GREEN), (1, g.YELLOW)),
         ),
         g.number(
@@ -61,7 +61,7 @@ def _thresholds() -> list[Any]:
 
 
 _FORGET, _EXPORT = 'operation="FORGET"', 'operation="EXPORT"'
-_PARTIAL = 'status="PARTIAL"'
+_PARTIAL = q.OF_MEMORY, 'status="PARTIAL"'
 
 
 def _by_status(*matchers: str) -> str:
@@ -74,8 +74,7 @@ def _activity() -> list[Any]:
     return [
         g.graph(
             "Deletions",
-            "Memory entries that FORGET deleted an interval, by trail. One that found nothing deleted"
-            " none.",
+            "Memory entries that FORGET deleted an interval, by trail; not calls of it.",
             "short",
             g.query(deleted, "{{trail}}"),
             stack=True,

@@ -406,8 +406,10 @@ class TestDeletions:
         clock, kept, expected, found, firing = 1000, [], [], [], False
         for number, step in [(0, 0), *steps]:
             time = clock + step
-            for alert in detector.add(trackers, None, time, deleted=number) or ():
-                found.append((alert.state, alert.count if alert.state == "firing" else None))
+            found += [
+                (alert.state, alert.count if alert.state == "firing" else None)
+                for alert in detector.add(trackers, None, time, deleted=number) or ()
+            ]
             for now in range(clock, max(clock, time) + 1):
                 if firing and sum(n for n, t in kept if now - 10 <= t) <= 20:
                     firing = False

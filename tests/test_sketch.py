@@ -1,4 +1,4 @@
-"""Quantiles of `get_statistics`: within one percent of the exact ones, for one event as for many."""
+"""Quantiles of `get_statistics` are within one percent of the exact ones; and its totals."""
 
 from __future__ import annotations
 

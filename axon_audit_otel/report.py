@@ -6,12 +6,10 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from .event import AuditEvent, success_rate
 from .query import activity
-from .sketch import between_ranks
 
 __all__ = ["summarise"]
 
@@ -63,12 +61,11 @@ class _Operation:
         durations = sorted(self._durations)
         latency = None
         if durations:
-            quantile = partial(between_ranks, durations.__getitem__, len(durations))
             latency = {
                 "avg": sum(durations) / len(durations),
-                "p50": quantile(0.50),
-                "p95": quantile(0.95),
-                "p99": quantile(0.99),
+                "p50": _quantile(durations, 0.50),
+                "p95": _quantile(durations, 0.95),
+                "p99": _quantile(durations, 0.99),
             }
         return {
             "count": self._statuses.total(),
@@ -105,3 +102,11 @@ class _User:
             "most_common_operation": operations.most_common(1)[0][0],
             "last_activity": self._last,
         }
+
+
+def _quantile(ordered: list[float], q: float) -> float:
+    """Linear between the two nearest ranks."""
+    place = q * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

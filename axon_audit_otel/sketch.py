@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
 from itertools import accumulate
-from math import exp, floor, log
+from math import ceil, exp, floor, log
 
-__all__ = ["Sketch", "between_ranks"]
+__all__ = ["RELATIVE_ERROR", "Sketch"]
 
 #: What a quantile is off by at most, as a share of its exact value.
 RELATIVE_ERROR = 0.01
@@ -48,23 +48,18 @@ class Sketch:
             buckets[place] = buckets.get(place, 0) + 1
 
     def quantiles(self, *shares: float) -> list[float]:
-        """The quantiles of *shares* (0 to 1), each within `RELATIVE_ERROR` of the exact one,
-        which is linear between the two nearest ranks; 0 without numbers."""
+        """For each of *shares* (0 to 1) a number that so many are not above, and no more than
+        must be: off by `RELATIVE_ERROR` at most. 0 without numbers."""
         places = sorted(self._buckets)
         upto = list(accumulate(self._buckets[place] for place in places))
+        found = []
+        for share in shares:
+            rank = max(1, ceil(share * self.count))
+            place = bisect_left(upto, rank)
+            found.append(self._about(places[place]) if places else 0.0)
+        return found
 
-        def at(rank: int) -> float:
-            place = next(p for p, count in zip(places, upto) if count > rank)
-            middle = 0.0 if place == _ZERO else exp((place + 0.5) * _WIDTH)
-            return min(max(middle, self._least), self._greatest)
-
-        return [between_ranks(at, self.count, share) if upto else 0.0 for share in shares]
-
-
-def between_ranks(at: Callable[[int], float], count: int, share: float) -> float:
-    """The quantile *share* of *count* numbers, of which *at* gives the one of a rank (from 0):
-    linear between the two nearest ranks."""
-    place = share * (count - 1)
-    rank = int(place)
-    below, above = at(rank), at(min(rank + 1, count - 1))
-    return below + (above - below) * (place - rank)
+    def _about(self, place: int) -> float:
+        """What the numbers of a bucket are about."""
+        middle = 0.0 if place == _ZERO else exp((place + 0.5) * _WIDTH)
+        return min(max(middle, self._least), self._greatest)

@@ -35,7 +35,7 @@ def main(arguments: list) -> int:
         "test": [[*tests, *options]],
         "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
         "preview": [["python", "-m", "dashboards.preview", *options]],
-        "all": [[*tests, "-m", "", *options]],
+        "all": [[*tests, "-m", "", "--durations=10", *options]],
         "run": [options],
     }
     if command not in commands or commands[command] == [[]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AuditConfigError,
         AuditUnavailableError,
         AxonAuditError,
+        ForgetRefusedError,
         InvalidEventError,
     )
     from .event import AuditEvent, EventStatus, OperationType
@@ -41,6 +42,7 @@ __all__ = [
     "AxonAuditError",
     "AxonInstrumentor",
     "EventStatus",
+    "ForgetRefusedError",
     "InvalidEventError",
     "OperationType",
     "Rule",
@@ -67,6 +69,7 @@ _MODULES = {
     "AxonAuditError": "errors",
     "AxonInstrumentor": "instrumentor",
     "EventStatus": "event",
+    "ForgetRefusedError": "errors",
     "InvalidEventError": "errors",
     "OperationType": "event",
     "Rule": "rules",

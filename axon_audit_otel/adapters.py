@@ -59,7 +59,8 @@ def _queried(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
 
 
 def _listed(op: Operation, adapter: Any, _: Any, result: Any) -> None:
-    # The SDK asks for a list where a query failed: nothing was lost then.
+    # The SDK asks for a list where a query failed: nothing was lost then (if its own filter
+    # fails again, that is noted again).
     op.seen.listed.add(id(adapter))
     op.seen.failed.pop(("query", str(id(adapter))), None)
 
@@ -73,29 +74,34 @@ class _Method(NamedTuple):
 
     Args:
         name: Its name.
+        stage: Where it fails, if it does: one of `metrics.SDK_STAGES`.
         note: Notes what its return tells.
         kind: The operation that it is outside of any.
         always: Whether it changes memory, also where another call makes it.
     """
 
     name: str
+    stage: str
     note: Callable[[Operation, Any, Any, Any], None]
     kind: Kind | None = None
     always: bool = False
 
 
 _METHODS = (
-    _Method("save", _saved, always=True),
-    _Method("bulk_save", _bulk_saved, sdk.BULK_SAVE, always=True),
-    _Method("delete", _deleted, sdk.DELETE, always=True),
-    _Method("get", _got),
-    _Method("query", _queried),
-    _Method("list_ids", _listed),
-    _Method("list_ids_async", _listed),
-    _Method("clear", _nothing, sdk.CLEAR),
-    _Method("clear_async", _nothing, sdk.CLEAR),
-    _Method("reindex", _nothing, sdk.REINDEX),
+    _Method("save", "save", _saved, always=True),
+    _Method("bulk_save", "save", _bulk_saved, sdk.BULK_SAVE, always=True),
+    _Method("delete", "delete", _deleted, sdk.DELETE, always=True),
+    _Method("get", "get", _got),
+    _Method("query", "query", _queried),
+    _Method("list_ids", "list", _listed),
+    _Method("list_ids_async", "list", _listed),
+    _Method("clear", "delete", _nothing, sdk.CLEAR),
+    _Method("clear_async", "delete", _nothing, sdk.CLEAR),
+    _Method("reindex", "reindex", _nothing, sdk.REINDEX),
 )
+
+#: A failure of these is over when the same entry was handled by another adapter.
+_OF_ONE_ENTRY = {"save", "get", "delete"}
 
 
 class _Call:
@@ -229,11 +235,12 @@ class _Call:
 
     @property
     def _failure(self) -> tuple[str, str]:
-        """What identifies a failed call: its method, and the entry or else the adapter."""
-        name, subject = self._method.name, self.subject
-        if name == "query":
-            return name, str(id(self._adapter))
-        return name, identifier(subject if isinstance(subject, str) else _id_of(subject))
+        """What identifies a failed call: its stage, and the entry or else the adapter."""
+        method, subject = self._method, self.subject
+        if method.name not in _OF_ONE_ENTRY:
+            return method.stage, str(id(self._adapter))
+        key = subject if isinstance(subject, str) else _id_of(subject)
+        return method.stage, identifier(key)
 
     @property
     def clears(self) -> bool:
@@ -359,15 +366,16 @@ class AdapterSeam:
 
 
 def _note_all_now(op: Any, adapter: Any) -> None:
-    """All entries, as what a `clear` is about to delete."""
+    """All entries, as what a `clear` is about to delete; of those without a name the number."""
     try:
         ids = adapter.list_ids(**limited(adapter.list_ids))
         op.entry_ids = list(ids) if isinstance(ids, (list, tuple)) else []
-        with suppress(Exception):  # it cannot count
-            if not inspect.iscoroutinefunction(adapter.count):
-                op.note(unlisted=max(0, adapter.count() - len(op.entry_ids)) or None)
     except Exception:
+        op.entry_ids = []
         op.note(entry_ids_unknown=True)
+    with suppress(Exception):  # it cannot count
+        if not inspect.iscoroutinefunction(adapter.count):
+            op.note(unlisted=max(0, adapter.count() - len(op.entry_ids)) or None)
 
 
 async def _note_all(op: Any, adapter: Any) -> None:
@@ -376,6 +384,7 @@ async def _note_all(op: Any, adapter: Any) -> None:
             op.entry_ids = [entry.id for entry in await all_queried(adapter)]
         except Exception:
             op.entry_ids = await listed_ids(adapter)
-        op.note(unlisted=await unlisted(adapter, op.entry_ids) or None)
     except Exception:
+        op.entry_ids = []
         op.note(entry_ids_unknown=True)
+    op.note(unlisted=await unlisted(adapter, op.entry_ids) or None)

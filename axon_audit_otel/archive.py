@@ -7,6 +7,7 @@ Any number of trails and processes share a directory; each writer holds the lock
     default.manifest               one line a sealed (or deleted) file, chained
     audit_2025_01_15_103045.json   sealed
     default-2.journal ...          of a second process or a forked child
+    default.journal.replaced       what somebody put in a file's place while its writer ran
 
 Sealing adds a last line to the journal and renames it. An event is handed to the kernel
 before `write` returns.
@@ -15,10 +16,11 @@ before `write` returns.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +36,22 @@ from .files import (
     is_there,
     listed,
     publish,
-    renewed,
     sync_directory,
+    sync_file,
     tail,
     write_file,
 )
 from .intents import Intents
-from .journal import Journal, JournalRemovedError, load, set_damage_aside
-from .lock import LOCK, MAX_WRITERS, claim
+from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
+from .lock import LOCK, MAX_WRITERS, BusyError, claim, is_held
 from .manifest import MANIFEST, Manifest, SealRecord, trail_id
 
 __all__ = ["Archive", "Recovery"]
+
+_NO_SYNC = (
+    "its file system cannot force files to stable storage, as durability='disk' promises;"
+    " take another directory, or durability='process'"
+)
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -73,9 +80,10 @@ class Archive:
         fresh: Take a name without a past.
         exact: Take that name or none.
         sync: Force sealed files and the manifest to stable storage.
+        changed: Told of files of ours that somebody changed, and that were put back.
 
     Raises:
-        ArchiveError: If the directory cannot be used.
+        ArchiveError: If the directory cannot be used, or its file system not for that.
     """
 
     def __init__(
@@ -85,9 +93,12 @@ class Archive:
         fresh: bool = False,
         exact: bool = False,
         sync: bool = False,
+        changed: Callable[[OSError], object] = lambda exc: None,
     ) -> None:
         self.directory = directory
+        self._changed = changed
         self.sealed_through = 0  # number of the newest event in a sealed file
+        self.jumped = 0.0  # seconds that the clock did since the last seal
         self._trail = trail
         self._sync = sync
         self._journal: Journal | None = None
@@ -99,7 +110,9 @@ class Archive:
             directory.mkdir(parents=True, exist_ok=True)
             self.writer, self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
             self.intents = Intents(directory / self.writer, sync)
-            self.manifest = Manifest(self._named(MANIFEST))  # what is sealed
+            if sync and not sync_file(self._lock):
+                raise OSError(errno.ENOTSUP, _NO_SYNC)
+            self.manifest = self._read_manifest()  # what is sealed
             self.recoveries = [found for found in [self._recover()] if found is not None]
             self.sealed_through = self.last_sequence
         except (OSError, msgspec.DecodeError) as exc:
@@ -108,6 +121,9 @@ class Archive:
 
     def _named(self, suffix: str) -> Path:
         return self.directory / f"{self.writer}{suffix}"
+
+    def _read_manifest(self) -> Manifest:
+        return Manifest(self._named(MANIFEST), self._changed)
 
     # --- what was there before -----------------------------------------------------------
 
@@ -154,19 +170,77 @@ class Archive:
         """
         self._close_journal()
         self._unlisted = None  # `_adopt` finds it
-        self.manifest = Manifest(self._named(MANIFEST))
+        self.manifest = self._read_manifest()
         self._adopt()
-        path = self._named(JOURNAL)
-        if is_there(path):
-            journal, closed = load(path)
-            if journal.count:
-                self._journal = journal
-                if closed:
-                    self._finish(journal)
-            else:
-                os.close(journal.file)
-                path.unlink()
+        self._take_up(self._named(JOURNAL))
         self.sealed_through = self.last_sequence
+
+    def _take_up(self, path: Path) -> None:
+        """Go on with the journal at *path*, if there is one with events."""
+        if not is_there(path):
+            self._close_journal()
+            return
+        set_damage_aside(path)
+        journal, closed = load(path)
+        if not journal.count:
+            os.close(journal.file)
+            path.unlink()
+            self._close_journal()
+            return
+        if self._journal is not None:
+            journal.began = self._journal.began
+        self._close_journal()
+        self._journal = journal
+        if closed:
+            self._finish(journal)
+
+    # --- what somebody else did to the files -----------------------------------------------
+
+    def look(self) -> None:
+        """See that the files are as they were left, while they are at work.
+
+        Raises:
+            JournalChangedError: If events are no longer where they were written: see `restore`.
+            OSError: If that cannot be told.
+        """
+        if not self._running:
+            return
+        if not is_held(self._named_lock(), self._lock):
+            raise self._gone()
+        if self._journal is not None:
+            self._journal.look()
+        self.manifest.restore()
+
+    def restore(self, oldest: int) -> None:
+        """Have in the directory again what is left of the events, after a `JournalChangedError`.
+
+        What is left is in the journal's file, wherever that is now. `newest` and
+        `sealed_through` say what there is afterwards.
+
+        Args:
+            oldest: The number of the oldest event in memory, which can be written again.
+
+        Raises:
+            OSError: If that failed; nothing is given up, and it can be tried again.
+        """
+        self._reclaim()
+        self._say_it_runs()
+        self._list()
+        self.manifest.restore()
+        journal, path = self._journal, self._named(JOURNAL)
+        gone = self.last_sequence < self.sealed_through  # the sealed files
+        if journal is None or (gone and oldest <= journal.first):  # memory goes further back
+            self._close_journal()
+        else:
+            salvage(journal, path)
+            self._take_up(path)
+        if self._sync:
+            sync_directory(self.directory)
+        self.sealed_through = self.last_sequence
+
+    def _gone(self) -> JournalChangedError:
+        words = "the directory was changed: it was removed or moved away"
+        return JournalChangedError(errno.ENOENT, words, str(self.directory))
 
     @property
     def newest(self) -> tuple[int, str | None]:
@@ -176,7 +250,7 @@ class Archive:
             return journal.last, journal.head
         return self.last_sequence, self.head
 
-    def intend(self, intent: bytes, running: int = 0) -> None:
+    def intend(self, intent: bytes, running: Collection[bytes] = ()) -> None:
         """Write down what is about to be done; see `Intents.add`.
 
         Raises:
@@ -230,13 +304,15 @@ class Archive:
         """Write journal and intents to new files: those of before could not be synced.
 
         Raises:
+            JournalChangedError: If the journal is no longer what was written; the intents are.
             OSError: If that failed; they are as before.
         """
-        journal = self._journal
-        if journal is not None and os.fstat(journal.file).st_nlink:
-            journal.file = renewed(journal.path, journal.file)
-        self.intents.renew()
-        sync_directory(self.directory)
+        try:
+            if self._journal is not None:
+                self._journal.renew()
+        finally:
+            self.intents.renew()
+            sync_directory(self.directory)
         self._doubtful = False
 
     def duplicate(self) -> int:
@@ -276,6 +352,11 @@ class Archive:
         return 0 if self._journal is None else self._journal.count
 
     @property
+    def first(self) -> int:
+        """The number of the first of them; 0 without any."""
+        return 0 if self._journal is None else self._journal.first
+
+    @property
     def size(self) -> int:
         """Bytes in the journal."""
         return 0 if self._journal is None else self._journal.end
@@ -289,14 +370,14 @@ class Archive:
         """Append one event. When this returns, it survives a killed process.
 
         Raises:
+            JournalChangedError: If what was written before is no longer there: see `restore`.
             OSError: If it could not be written; the journal is as before.
         """
         journal = self._journal
         if journal is None:
             journal = self._open()
-        elif os.fstat(journal.file).st_nlink == 0:
-            self._close_journal()
-            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
+        else:
+            journal.look()
         data = b"%b%b\n" % (b"," if journal.count else b" ", line)
         try:
             journal.put(data)
@@ -309,9 +390,10 @@ class Archive:
     def _open(self) -> Journal:
         self._reclaim()
         self._list()
-        if not self._running:
-            os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
-            self._running = True
+        if self.last_sequence < self.sealed_through:
+            raise self._gone()
+        self.manifest.restore()
+        self._say_it_runs()
         path = self._named(JOURNAL)
         if is_there(path):  # sealed, under another name; this one could not be removed
             self.mend()
@@ -320,7 +402,7 @@ class Archive:
         try:
             journal.put(HEAD)
             if self._sync:  # else power loss takes the file, whatever was synced of its content
-                os.fsync(self._lock)
+                sync_file(self._lock)
                 sync_directory(self.directory)
         except OSError:
             os.close(journal.file)
@@ -329,24 +411,34 @@ class Archive:
         self._journal = journal
         return journal
 
+    def _say_it_runs(self) -> None:
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+        self._running = True
+
     def _reclaim(self) -> None:
         """Make the directory again, with our name in it, if it is gone or was moved."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        lock = self._named_lock()
-        if is_there(lock) and os.path.samestat(lock.stat(), os.fstat(self._lock)):
+        if is_held(self._named_lock(), self._lock):
             return
+        if self.manifest.is_at(self._named(MANIFEST)):  # it was the lock alone
+            with contextlib.suppress(BusyError):
+                _, new = claim(self.directory, self.writer, fresh=False, most=1)
+                self._go_by(new)
+                return
         writer, new = claim(self.directory, self._trail, fresh=True)
         try:
-            manifest = Manifest(self.directory / f"{writer}{MANIFEST}")
+            manifest = Manifest(self.directory / f"{writer}{MANIFEST}", self._changed)
         except OSError:
             os.close(new)
             raise
+        self.writer, self.manifest, self._unlisted = writer, manifest, None
+        self.intents = self.intents.moved(self.directory / writer)
+        self._go_by(new)
+
+    def _go_by(self, lock: int) -> None:
         with contextlib.suppress(OSError):
             os.close(self._lock)
-        self.writer, self._lock, self.manifest = writer, new, manifest
-        self.intents = self.intents.moved(self.directory / writer)
-        self._running = False
-        self._unlisted = None
+        self._lock, self._running = lock, False
 
     def _named_lock(self) -> Path:
         return self.directory / f".{self.writer}{LOCK}"
@@ -355,19 +447,14 @@ class Archive:
         """Make the journal a sealed file; returns its path, None if it held nothing.
 
         Raises:
+            JournalChangedError: If its events are no longer in it: see `restore`.
             OSError: If that failed; the journal goes on.
         """
         self._list()
         journal = self._journal
         if journal is None or not journal.count:
             return None
-        status = os.fstat(journal.file)
-        if status.st_nlink == 0:
-            self._close_journal()
-            raise JournalRemovedError(2, "the journal was removed", str(journal.path))
-        if not is_there(journal.path) or not os.path.samestat(journal.path.stat(), status):
-            self._close_journal()  # it is whole where it is now, and is sealed from there
-            raise FileNotFoundError(2, "the journal was moved away from", str(journal.path))
+        journal.look()
         closing = tail(
             journal.count,
             trail=self.writer,
@@ -406,7 +493,7 @@ class Archive:
         if self._doubtful:
             self.renew()
         try:
-            os.fsync(journal.file)
+            sync_file(journal.file)
         except OSError:
             self._doubtful = True
             raise
@@ -434,15 +521,18 @@ class Archive:
                 sealed_at=format_time(time.time_ns() // 1000),
                 bytes=journal.end,
                 sha256=journal.digest.hexdigest(),
+                clock=self.jumped or msgspec.UNSET,
             ),
             self._sync,
             journal.first_hash,
         )
+        self.jumped = 0.0
 
     def _adopt(self) -> None:
         """Register a file of ours that a killed writer sealed, and could not register."""
         manifest = self._named(MANIFEST)
-        since = manifest.stat().st_mtime if is_there(manifest) else 0.0
+        ended_well = os.fstat(self._lock).st_size == 0  # else the clock may have gone back since
+        since = manifest.stat().st_mtime if ended_well and is_there(manifest) else 0.0
         wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
         for path in listed(self.directory, "audit_*.json"):
             with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment

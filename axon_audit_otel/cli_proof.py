@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any, TextIO
@@ -245,10 +246,21 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     more = sum(max(0, len(found) - _SHOWN) for found in told)
     if more:
         lines.print(f"and {more:,} more deletions, gaps or unclean ends", 2)
+    _print_steps_back(writer, lines)
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
     lines.print(writer.uncovered, 2, "yellow")
+
+
+def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:
+    for step in writer.steps_back[:_SHOWN]:
+        by = timedelta(milliseconds=round(step.seconds * 1000))
+        said = f"time runs backwards: event {step.sequence} is dated {by} before the one before it"
+        lines.print(f"{said} ({step.file})", 2, "yellow")
+    more = len(writer.steps_back[_SHOWN:]) + writer.more_steps_back
+    if more:
+        lines.print(f"time runs backwards {more:,} more times", 2, "yellow")
 
 
 def _print_finding(finding: Finding, lines: _Lines) -> None:

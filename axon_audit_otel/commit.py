@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+from .files import sync_data
 
 __all__ = ["GroupCommit"]
 
@@ -64,6 +67,11 @@ class GroupCommit:
             if not self._failed:
                 self._want(number)
 
+    def forget(self, number: int) -> None:
+        """What was forced after event *number* is gone: it is asked for anew."""
+        with self._condition:
+            self._synced = min(self._synced, number)
+
     def wait(self, number: int) -> None:
         """Return when event *number* is on stable storage.
 
@@ -105,7 +113,8 @@ class GroupCommit:
                 number, file = self._written(self._failed)
                 if file >= 0:
                     try:
-                        os.fdatasync(file)
+                        if not sync_data(file):
+                            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
                     finally:
                         os.close(file)
             except OSError as exc:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from . import semconv, zstd
@@ -71,6 +72,13 @@ def _positive(value: Any) -> int:
     number = int(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ValueError("must be a whole number of at least 1")
+    return number
+
+
+def _number(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError("must be a whole number, or 0")
     return number
 
 
@@ -195,7 +203,7 @@ def _retention(value: Any) -> Retention:
 def _compress(value: Any) -> bool:
     wanted = _flag(value)
     if wanted and not zstd.available():
-        raise ValueError("the package zstandard is missing: pip install 'axon-audit-otel[zstd]'")
+        raise ValueError("backports.zstd is missing: pip install 'axon-audit-otel[zstd]'")
     return wanted
 
 
@@ -303,33 +311,70 @@ class Settings:
         "function applied to every free text and fact's name that is recorded",
         env=False,
     )
+    max_trace_events: int = _setting(
+        1_000,
+        _number,
+        "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
+        " newest; `0`: none",
+    )
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from *given* (None means not given), then *environ*, then defaults."""
         _tell_unknown(environ)
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            value, source = given.get(setting.name), f"{setting.name}="
-            if value is None and setting.metadata["env"]:
-                variable = cls.variable(setting.name)
-                # As everywhere in OpenTelemetry: empty is unset.
-                value, source = environ.get(variable) or None, f"{variable}="
-                if value is None and setting.name == "capture_content":
-                    variable = semconv.ENV_CAPTURE_MESSAGE_CONTENT
-                    value, source = environ.get(variable) or None, f"{variable}="
-            if value is None:
-                continue
-            try:
-                values[setting.name] = setting.metadata["parse"](value)
-            except ValueError as exc:
-                reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-                what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
-                msg = f"{source}{what}: {reason}"
-                raise AuditConfigError(msg) from None
-        settings = cls(**values)
+        values = {setting.name: cls._value(setting, given, environ) for setting in fields(cls)}
+        settings = cls(**{name: value for name, value in values.items() if value is not None})
         settings._check()
         return settings
+
+    @classmethod
+    def _value(cls, setting: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+        """The value of one setting, parsed; None where it is not given."""
+        value, source = given.get(setting.name), f"{setting.name}="
+        if value is None and setting.metadata["env"]:
+            for variable in cls._variables(setting.name):
+                # As everywhere in OpenTelemetry: empty is unset.
+                if value := environ.get(variable) or None:
+                    source = f"{variable}="
+                    break
+        if value is None:
+            return None
+        try:
+            return setting.metadata["parse"](value)
+        except ValueError as exc:
+            reason = "must be a whole number" if "invalid literal" in str(exc) else exc
+            what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+            raise AuditConfigError(f"{source}{what}: {reason}") from None
+
+    @classmethod
+    def one(cls, name: str, given: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
+        """The value of one setting; raises as `resolve` does, because of this one only."""
+        setting = next(item for item in fields(cls) if item.name == name)
+        value = cls._value(setting, {name: given}, environ)
+        return setting.default if value is None else value
+
+    @classmethod
+    def usable(cls, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+        """*environ* without the variables that cannot work, and what is wrong with each."""
+        usable, wrong = dict(environ), []
+        for setting in fields(cls):
+            try:
+                cls._value(setting, {}, environ)
+            except AuditConfigError as exc:
+                wrong.append(str(exc))
+                cls.leave_out(usable, setting.name)
+        return usable, wrong
+
+    @classmethod
+    def leave_out(cls, environ: dict[str, str], *settings: str) -> None:
+        """Take *settings* out of *environ*. What was to be hidden stays hidden, by hashes whose
+        secret nobody has, and what must not happen unrecorded does not."""
+        for name in settings:
+            given = [environ.pop(variable, "") for variable in cls._variables(name)]
+            if any(given) and name in ("pseudonymize", "erasable"):
+                environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
+            elif any(given) and name == "on_failure":
+                environ[cls.variable(name)] = "block"
 
     @property
     def file_age(self) -> float | None:
@@ -365,6 +410,12 @@ class Settings:
     def variable(setting: str) -> str:
         """The environment variable of *setting*."""
         return semconv.ENV_PREFIX + setting.upper()
+
+    @classmethod
+    def _variables(cls, setting: str) -> list[str]:
+        """Every variable that can say it, ours first."""
+        shared = [semconv.ENV_CAPTURE_MESSAGE_CONTENT] if setting == "capture_content" else []
+        return [cls.variable(setting), *shared]
 
 
 def _tell_unknown(environ: Mapping[str, str]) -> None:

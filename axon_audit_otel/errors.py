@@ -5,6 +5,7 @@
     AxonAuditError
     ├── AuditConfigError       (ValueError)    a setting that cannot work
     ├── InvalidEventError      (ValueError)    an event or a query that cannot be
+    ├── ForgetRefusedError     (ValueError)    a deletion that does not say what is to go
     ├── ArchiveError           (OSError)       a file or directory that cannot be used
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
 """
@@ -20,6 +21,7 @@ __all__ = [
     "AuditConfigError",
     "AuditUnavailableError",
     "AxonAuditError",
+    "ForgetRefusedError",
     "InvalidEventError",
     "archive_errors",
 ]
@@ -44,6 +46,10 @@ class AuditConfigError(AxonAuditError, ValueError):
 
 class InvalidEventError(AxonAuditError, ValueError):
     """An event or a query was asked for that cannot be; the message shows why."""
+
+
+class ForgetRefusedError(AxonAuditError, ValueError):
+    """`forget` was not told what is to go, or would delete everybody's; nothing was deleted."""
 
 
 class ArchiveError(AxonAuditError, OSError):

@@ -47,7 +47,9 @@ __all__ = [
     "renewed",
     "sealed_in",
     "sealed_name",
+    "sync_data",
     "sync_directory",
+    "sync_file",
     "write_events",
     "write_file",
 ]
@@ -84,7 +86,7 @@ def publish(path: Path, last: str = "") -> Path:
     """
     for named in listed(path.parent, "audit_*.json") if path.stat().st_nlink > 1 else ():
         with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
-            if named.samefile(path):  # a writer died between the two steps below
+            if _is_named_twice(path, named):  # a writer died between the two steps below
                 path.unlink()
                 return named
     stem = time.strftime("audit_%Y_%m_%d_%H%M%S", time.gmtime())
@@ -103,7 +105,11 @@ def publish(path: Path, last: str = "") -> Path:
                 raise
             if not _reserve(target):
                 continue
-            os.replace(path, target)
+            try:
+                os.replace(path, target)
+            except OSError:
+                target.unlink()
+                raise
             return target
         with contextlib.suppress(OSError):  # two names: the next start removes this one
             path.unlink()
@@ -130,7 +136,7 @@ def compress(path: Path, sha256: str) -> Path:
         with path.open("rb") as source, open(os.open(temporary, flags, 0o600), "wb") as file:
             zstd.compress(source, file)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         if digest(temporary)[1] != sha256:
             raise OSError(5, "the content is not what was sealed", str(path))
         os.replace(temporary, target)
@@ -140,8 +146,16 @@ def compress(path: Path, sha256: str) -> Path:
     return target
 
 
+#: What a file system answers that has no such thing, as against one where it failed.
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 #: What file systems without hard links answer (exFAT, some network shares).
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_LINKS = UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EXDEV}
+
+
+def _is_named_twice(path: Path, named: Path) -> bool:
+    one, other = path.stat(), named.stat()
+    # Some network shares number all files 0.
+    return one.st_ino != 0 and os.path.samestat(one, other) and one.st_size == other.st_size
 
 
 def _reserve(target: Path) -> bool:
@@ -196,7 +210,7 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.writelines(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(temporary, path)
     except (ArchiveError, InvalidEventError):
         raise  # of where the content comes from
@@ -227,7 +241,7 @@ def append(path: Path, data: bytes, sync: bool = False) -> None:
             if os.write(file, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if sync:
-                os.fsync(file)
+                sync_file(file)
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(file, size)
@@ -256,7 +270,7 @@ def renewed(path: Path, file: int) -> int:
     try:
         with path.open("rb") as source, open(new, "wb", closefd=False) as target:
             shutil.copyfileobj(source, target)
-        os.fsync(new)
+        sync_file(new)
         os.replace(temporary, path)
     except OSError:
         os.close(new)
@@ -266,11 +280,49 @@ def renewed(path: Path, file: int) -> int:
     return new
 
 
-def sync_directory(directory: Path) -> None:
-    """Force the names in a directory to stable storage."""
-    file = os.open(directory, os.O_RDONLY)
+def sync_file(file: int) -> bool:
+    """Force an open file to stable storage; False where its file system cannot do that.
+
+    Raises:
+        OSError: If it can, and that failed.
+    """
     try:
         os.fsync(file)
+    except OSError as exc:
+        if exc.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def sync_data(file: int) -> bool:
+    """The same of its content alone, where the system knows that apart.
+
+    Raises:
+        OSError: If that failed.
+    """
+    if not hasattr(os, "fdatasync"):  # macOS
+        return sync_file(file)
+    try:
+        os.fdatasync(file)
+    except OSError as exc:
+        if exc.errno not in UNSUPPORTED:
+            raise
+        return sync_file(file)
+    return True
+
+
+def sync_directory(directory: Path) -> None:
+    """Force the names in a directory to stable storage, where its file system can do that.
+
+    SMB shares and some FUSE file systems cannot: there, the files alone are forced.
+
+    Raises:
+        OSError: If it can, and that failed.
+    """
+    file = os.open(directory, os.O_RDONLY | CLOEXEC)
+    try:
+        sync_file(file)
     finally:
         os.close(file)
 

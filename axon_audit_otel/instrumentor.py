@@ -25,14 +25,17 @@ from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from . import logger as _logger_module
-from . import sdk, semconv, supplied
+from . import sdk, semconv, supplied, watched
 from .adapters import AdapterSeam
 from .config import Settings
 from .errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from .logger import AuditLogger
 from .operation import Kind, Operation, Signals, current
 from .privacy import identifier
+from .startup import announce, is_automatic, nearest_logger
+from .traces import TraceBound
 from .version import __version__
+from .watched import Watch
 
 __all__ = ["AuditLogger", "AxonInstrumentor"]
 
@@ -49,6 +52,8 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     `instrument` takes, all optional and by name: ``audit_logger`` (an `AuditLogger` for the
     systems that have none of their own; default: one made from the environment),
+    ``max_trace_events`` (how many of the SDK's own trace events a system keeps, the newest;
+    0: none; default: ``AXON_AUDIT_MAX_TRACE_EVENTS``, else 1,000),
     ``tracer_provider``, ``meter_provider``, ``logger_provider`` (default: the global ones).
 
     A `MemorySystem` that was given an `AuditLogger` is recorded there, with `instrument` or
@@ -66,7 +71,8 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return _recorder.default
 
     def _instrument(self, **kwargs: Any) -> None:
-        known = {"audit_logger", "tracer_provider", "meter_provider", "logger_provider"}
+        known = {"audit_logger", "max_trace_events"}
+        known |= {"tracer_provider", "meter_provider", "logger_provider"}
         if unknown := kwargs.keys() - known:
             _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")
@@ -78,9 +84,11 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             raise AuditConfigError(msg)
         elif logger_provider is not None:
             audit_logger.use(logger_provider)
+        most_traces = _most_traces(kwargs.get("max_trace_events"))
         _recorder.default, _recorder.refusal = audit_logger, ""
         _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
-        _recorder.patch()
+        _recorder.patch(most_traces)
+        announce(audit_logger)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
@@ -88,12 +96,28 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         _recorder.signals = None
 
 
+def _most_traces(given: Any = None) -> int:
+    """How many trace events a system keeps.
+
+    Raises:
+        AuditConfigError: If *given* is no such number; of a variable who reads all tells it.
+    """
+    try:
+        return int(Settings.one("max_trace_events", given))
+    except AuditConfigError:
+        if given is not None:
+            raise
+        return Settings.max_trace_events
+
+
 def _own_logger(logger_provider: Any) -> AuditLogger:
     """The logger that the environment describes.
 
+    Under ``opentelemetry-instrument``, whose user does not see errors, the nearest that can be.
+
     Raises:
-        AxonAuditError: If it cannot be. ``opentelemetry-instrument`` logs that and goes on: with
-            ``AXON_AUDIT_ON_FAILURE=block``, operations are then refused.
+        AxonAuditError: If it cannot be: with ``AXON_AUDIT_ON_FAILURE=block``, operations are
+            refused from then on, whether somebody sees this error or not.
     """
     try:
         return AuditLogger(logger_provider=logger_provider)
@@ -101,7 +125,10 @@ def _own_logger(logger_provider: Any) -> AuditLogger:
         if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
             _recorder.refusal = str(exc)
             _recorder.patch()
-        raise
+            raise
+        if not is_automatic():
+            raise
+        return nearest_logger(logger_provider)
 
 
 def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
@@ -196,12 +223,18 @@ class _Recorder:
         if self._patch is None:
             wrapt.when_imported("axon.core.memory_system")(lambda module: self.patch())
 
-    def patch(self) -> None:
-        """Wrap the SDK, once."""
+    def patch(self, most_traces: int | None = None) -> None:
+        """Wrap the SDK, once; systems keep *most_traces* of its trace events."""
         import axon.core.memory_system  # noqa: F401 - its import may call this, see `met`
 
         if self._patch is None:
-            self._patch = _Patch(self)
+            self._patch = _Patch(self, _most_traces())
+        if most_traces is not None:
+            self._patch.traces.limit = most_traces
+
+    def records(self, system: Any) -> bool:
+        """Whether what is done to *system* is recorded anywhere."""
+        return self._trail_of(system) is not None
 
     def unpatch(self) -> None:
         """Put the SDK back as it was."""
@@ -213,16 +246,24 @@ class _Recorder:
 class _Patch:
     """The wrapped SDK, and the way back."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    def __init__(self, recorder: _Recorder, most_traces: int) -> None:
         from axon.adapters.base import StorageAdapter
         from axon.core.adapter_registry import AdapterRegistry
         from axon.core.memory_system import MemorySystem
         from axon.core.router import Router
+        from axon.core.summarizer import LLMSummarizer
 
         self._recorder = recorder
         self._originals: list[tuple[type, str, Any]] = []
         self._active = True
         self._seam = AdapterSeam(StorageAdapter, recorder.begin)
+        self._watch = Watch()
+        self._watch.part("summarizer", LLMSummarizer)  # what `compact` makes for itself
+        for method, stage in (("_promote_entry", "promotion"), ("_demote_entry", "demotion")):
+            self._watch.housekeeping(Router, method, stage)
+        self._traced = MemorySystem
+        self.traces = TraceBound(most_traces, recorder.records)
+        self.traces.attach(MemorySystem)
         for name, kind in sdk.METHODS.items():
             self._wrap(MemorySystem, name, self._audited(kind, getattr(MemorySystem, name)))
         self._supply(MemorySystem, "forget", supplied.forget, sdk.FORGET)
@@ -230,6 +271,7 @@ class _Patch:
         self._wrap(MemorySystem, "transaction", self._transaction)
         self._wrap(MemorySystem, "__init__", self._created)
         self._wrap(Router, "route_forget", self._audited(sdk.ROUTE_FORGET, Router.route_forget))
+        self._wrap(Router, "route_recall", self._asked)
         self._wrap(AdapterRegistry, "_initialize_adapter", self._initialized)
         self._wrap(AdapterRegistry, "register", self._registered)
 
@@ -252,6 +294,8 @@ class _Patch:
     def undo(self) -> None:
         self._active = False
         self._seam.unwatch()
+        self._watch.undo()
+        self.traces.detach(self._traced)
         for cls, name, original in reversed(self._originals):
             wrapped = cls.__dict__.get(name)
             if original is None:
@@ -265,6 +309,7 @@ class _Patch:
         """A wrapper that records an awaited call and supplies the identity arguments."""
         lacking = [name for name in _IDENTITY if name not in inspect.signature(original).parameters]
         begin = self._recorder.begin
+        parts = [name for name in watched.PARTS if name in kind.parameters]
 
         async def audited(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             if not self._active:
@@ -277,6 +322,8 @@ class _Patch:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await wrapped(*args, **kwargs)
+            if parts:
+                self._see_parts(operation, instance, parts)
             try:
                 if operation.trail.settles:
                     await operation.settle_intent()
@@ -297,7 +344,30 @@ class _Patch:
         audited.__name__, audited.__qualname__ = original.__name__, original.__qualname__
         return audited
 
+    def _see_parts(self, operation: Operation, instance: Any, names: list[str]) -> None:
+        """See what parts that the SDK is to call raise: it may swallow that."""
+        try:
+            for name in names:
+                part = operation.arguments.get(name)
+                if part is None:
+                    part = getattr(instance, name, None)  # the system's embedder
+                if part is not None:
+                    self._watch.part(name, type(part))
+        except Exception as exc:  # a class that cannot be changed
+            operation.trail.fault("record", exc)
+
     # --- the other wrappers ----------------------------------------------------------------------
+
+    def _asked(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """The router passes over a tier that no adapter is registered for."""
+        operation = current()
+        if operation is not None and self._active:
+            with suppress(Exception):  # a router or registry of another kind
+                tiers = kwargs.get("tiers", args[3] if len(args) > 3 else None)
+                for tier in instance.config.tiers if tiers is None else tiers:
+                    if not instance.registry.is_registered(tier):
+                        operation.seen.failed["open", tier] = "KeyError"
+        return wrapped(*args, **kwargs)
 
     def _transaction(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         identity = (kwargs.pop("user_id", None), kwargs.pop("session_id", None))
@@ -347,6 +417,7 @@ class _Patch:
             return
         try:
             self._seam.watch(type(adapter))
+            self._watch.client(adapter)
             if system is not None:
                 self._recorder.owns(adapter, system)
         except Exception:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +43,51 @@ class Intents:
         self._reserve = path.with_name(f"{path.name}.reserve")
         self._sync = sync
         self._file = -1
+        self._size = 0
         self.count = 0  # of those that were written down
 
-    def add(self, intent: bytes, running: int = 0) -> None:
+    def add(self, intent: bytes, running: Collection[bytes] = ()) -> None:
         """Write down what is about to be done, and hold space back for its outcome.
 
         Args:
             intent: One line.
-            running: How many other operations have no outcome yet.
+            running: The intents of other operations, which have no outcome yet: they are
+                written again if somebody changed the file.
 
         Raises:
             OSError: If there is no room for either.
         """
-        self._hold_back(_RESERVED * (1 + running // _FOR))
-        if self._file < 0 or os.fstat(self._file).st_nlink == 0:
-            self.close()
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC
-            self._file = os.open(self._path, flags, 0o600)
-            if self._sync:
-                sync_directory(self._path.parent)
+        self._hold_back(_RESERVED * (1 + len(running) // _FOR))
+        lines = [intent]
+        if not self._is_in_place():
+            self._open()
+            lines = [*running, intent]
         size = os.fstat(self._file).st_size
-        if os.write(self._file, intent + b"\n") != len(intent) + 1:
+        data = b"".join(line + b"\n" for line in lines)
+        if os.write(self._file, data) != len(data):
+            self._size = -1  # then all of it is written once more
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size = size + len(data)
         self.count += 1
+
+    def _is_in_place(self) -> bool:
+        """Whether the file is the one that was written to, and nobody cut it off."""
+        if self._file < 0:
+            return False
+        with contextlib.suppress(OSError):
+            found = self._path.stat()
+            return found.st_size >= self._size >= 0 and (
+                found.st_ino == 0 or os.path.samestat(found, os.fstat(self._file))
+            )
+        return False
+
+    def _open(self) -> None:
+        self.close()
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+        if self._sync:
+            sync_directory(self._path.parent)
 
     def moved(self, path: Path) -> Intents:
         """Those of the same writer under another name."""
@@ -95,6 +116,7 @@ class Intents:
     def forget(self) -> None:
         """Every admitted operation has its outcome."""
         if self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
+            self._size = 0
             os.ftruncate(self._file, 0)
 
     def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
@@ -116,8 +138,9 @@ class Intents:
                 intent = msgspec.json.decode(line, type=dict[str, Any])
                 intents[intent["event_id"]] = intent
         oldest = min((intent["time"] for intent in intents.values()), default="")
-        for record in seals:
-            if not intents or record.last_time < oldest:
+        for place, record in enumerate(seals):
+            # What was in the journal is read always: the clock may have gone back.
+            if not intents or (place and record.last_time < oldest):
                 break
             with (
                 contextlib.suppress(OSError),  # missing or damaged: for verify to say
@@ -137,7 +160,7 @@ class Intents:
         Raises:
             OSError: If that failed; it is as before.
         """
-        if self._file >= 0 and os.fstat(self._file).st_nlink:
+        if self._is_in_place():
             self._file = renewed(self._path, self._file)
 
     def remove(self) -> None:

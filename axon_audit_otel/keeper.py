@@ -17,11 +17,12 @@ import msgspec
 from .archive import Archive, Recovery
 from .buffer import Buffer
 from .checkpoint import Checkpoint
+from .clock import WallClock
 from .commit import GroupCommit
 from .config import Settings
 from .event import format_time
 from .files import append
-from .journal import JournalRemovedError
+from .journal import JournalChangedError
 from .manifest import MANIFEST
 from .metrics import TrailMetrics
 from .retention import Upkeep
@@ -31,6 +32,7 @@ __all__ = ["Keeper"]
 Lock = AbstractContextManager[bool]
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
+_RESTORES = 10  # of changed files that may follow at once, then one a second
 _BATCH = 512  # events that durability="memory" holds back at most
 
 
@@ -71,8 +73,10 @@ class Keeper:
         self._lagging = 0  # as the gauge says
         self._start = metrics.journal_start()
         self._retry_at = 0.0
+        self._restored_at = 0.0
+        self._restores: float = _RESTORES  # how many more may follow at once
         self.why = ""  # the newest failure, in words
-        self._admitted: set[str] = set()  # operations that run
+        self._admitted: dict[str, bytes] = {}  # operations that run, and their intents
         self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
         self._checkpoint_at = -math.inf
         self._outbox: list[str] = []  # checkpoints that are not sent yet
@@ -98,7 +102,8 @@ class Keeper:
             )
         )
         self._file_age = settings.file_age
-        self._upkeep = Upkeep(settings, fault)
+        self.clock = WallClock()
+        self._upkeep = Upkeep(settings, fault, self.clock)
 
     def open(self, buffer: Buffer, lock: Lock) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -109,10 +114,13 @@ class Keeper:
         self._lock = lock
         # Numbers that were given without an archive must not be there already.
         disk = self._settings.durability == "disk"
-        archive = Archive(self._directory, self._name, fresh=len(buffer) > 0, sync=disk)
+        fresh = len(buffer) > 0
+        archive = Archive(self._directory, self._name, fresh, sync=disk, changed=self._put_back())
         if len(buffer):
             self.archive = archive
             return None
+        if (last := archive.manifest.last) is not None:
+            self.clock.start_after(max(last.last_time, last.sealed_at))
         self.unfinished = archive.unfinished()
         if archive.recoveries:
             self._attest(archive)  # we may be killed before the first that is due
@@ -183,6 +191,9 @@ class Keeper:
                 self._write(archive, line, *buffer.proof_of(number))
                 if lost[0] <= lost[1] and number == behind.start:  # now that it works
                     self.lost.append(lost)
+            if lost[0] <= lost[1] and not behind:
+                self.lost.append(lost)
+                self.archived = lost[1]
             stage = "seal"
             self._seal_if_full()
         except OSError as exc:
@@ -229,17 +240,71 @@ class Keeper:
     def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
         """The archive failed: leave it alone for a moment, then write what is missing."""
         self._retry_at = time.monotonic() + _RETRY_S
-        self._broken = True
+        is_known, self._broken = self._broken, True
         self.why = f"{stage}: {exc.strerror or exc}"
-        if isinstance(exc, JournalRemovedError) and self.archive is not None:
-            # Memory writes it again; what has left memory as well is lost.
-            kept = min(self.archived + 1, buffer.first)
-            self._metrics.evicted.inc(max(0, kept - self.archive.sealed_through - 1))
-            self.archived = self.archive.sealed_through
+        if isinstance(exc, JournalChangedError) and self.archive is not None:
+            try:
+                self._restore(self.archive, buffer, exc)
+            except OSError as failure:
+                exc = failure
+                self.why = f"{stage}: {exc.strerror or exc}"
+            else:
+                if not is_known:
+                    self._fault(stage, exc)
+                self.catch_up(buffer)
+                return
         elif self.archive is not None and exc.errno is None:
             self._retry_at = 0.0  # a signal handler raised it, not the kernel
             self.mend(buffer)
         self._fault(stage, exc)
+
+    def _restore(self, archive: Archive, buffer: Buffer, why: JournalChangedError) -> None:
+        """Bring back what is left of files that somebody changed.
+
+        Memory writes the rest again, and what has left that as well is lost.
+
+        Raises:
+            OSError: If that failed, or is not tried now.
+        """
+        now = time.monotonic()
+        self._restores = min(_RESTORES, self._restores + now - self._restored_at)
+        self._restored_at = now
+        if self._restores < 1:
+            raise why  # changed again and again: not at every event
+        self._restores -= 1
+        sealed, before, lost = archive.sealed_through, self.archived, 0
+        try:
+            archive.restore(buffer.first)
+        except msgspec.DecodeError as exc:  # of another manifest
+            raise OSError(errno.EIO, str(exc)) from exc
+        self._retry_at = 0.0
+        self.archived = min(archive.newest[0], buffer.next - 1)
+        if archive.sealed_through < sealed and archive.first > 1:  # the sealed files are gone
+            lost = archive.first - 1
+            self.lost.append((1, lost, self.why))
+        lost += max(0, min(before + 1, buffer.first) - self.archived - 1)
+        self._metrics.evicted.inc(lost)
+        if self.commit is not None:
+            self.commit.forget(self.archived)
+
+    def _put_back(self) -> Callable[[OSError], object]:
+        """What tells that somebody changed a file, and that this is mended."""
+        fault, restored = self._fault, self._restored  # with `self`, the two would not let go
+
+        def tell(exc: OSError) -> None:
+            fault("journal", exc)
+            restored()
+
+        return tell
+
+    def look_after(self, buffer: Buffer) -> None:
+        """See that the files are as they were left, and write what no file has. Never raises."""
+        try:
+            if self.archive is not None and not self.waits:
+                self.archive.look()
+        except OSError as exc:
+            self.failed("journal", exc, buffer)
+        self.catch_up(buffer)
 
     def mend(self, buffer: Buffer) -> None:
         """Be as the files say, after an exception in the middle of anything. Never raises."""
@@ -253,8 +318,8 @@ class Keeper:
 
     def resume(self, buffer: Buffer) -> None:
         """Write what no file has, and do not wait after a failure. Never raises."""
-        self._retry_at = 0.0
-        self.catch_up(buffer)
+        self._retry_at, self._restores = 0.0, _RESTORES
+        self.look_after(buffer)
 
     def seal(self, buffer: Buffer) -> Path | None:
         """Seal what the journal holds; returns the file, None if it held nothing.
@@ -273,6 +338,9 @@ class Keeper:
 
     def _seal(self, archive: Archive) -> Path | None:
         count = archive.count
+        self.clock.look()
+        archive.jumped, self.clock.moved = archive.jumped + self.clock.moved, 0.0
+        self._timed = self._timed or bool(self.clock.untold)  # somebody has to tell them
         sealed = archive.seal()
         if sealed is not None:
             self._metrics.exported.inc(count)
@@ -306,7 +374,7 @@ class Keeper:
     def after_fork(self, lock: Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
         self._lock, self._sending = lock, threading.RLock()
-        self._upkeep = Upkeep(self._settings, self._fault)
+        self._upkeep = Upkeep(self._settings, self._fault, self.clock)
         self._retry_at, self.archived = 0.0, 0
         self.lost, self._outbox, self.recoveries = [], [], []
         if self.archive is not None:
@@ -324,8 +392,8 @@ class Keeper:
         Raises:
             OSError: If not.
         """
-        self.require(buffer).intend(intent, len(self._admitted))
-        self._admitted.add(event_id)
+        self.require(buffer).intend(intent, self._admitted.values())
+        self._admitted[event_id] = intent
 
     def require(self, buffer: Buffer) -> Archive:
         """Write all that memory has, now.
@@ -348,7 +416,7 @@ class Keeper:
 
     def done(self, event_id: str) -> None:
         """An admitted operation has ended; without any left, the intents are of no use."""
-        self._admitted.discard(event_id)
+        self._admitted.pop(event_id, None)
         if not self._admitted and self.archive is not None:
             self.archive.intents.forget()
 
@@ -388,7 +456,8 @@ class Keeper:
             if self.archive is None:
                 raise OSError(5, self.why or "the archive is not open")
             if failed:
-                self.archive.renew()
+                with suppress(JournalChangedError):  # the next event finds that out
+                    self.archive.renew()
             return self.archive.intents.count, self.archive.intents.duplicate()
 
     # --- checkpoints ---------------------------------------------------------------------------

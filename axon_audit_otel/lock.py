@@ -5,37 +5,107 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import CLOEXEC, JOURNAL, is_there
+from .files import CLOEXEC, JOURNAL, UNSUPPORTED, is_there
 from .manifest import MANIFEST, Manifest
+from .reading import open_regular
 
 try:
     import fcntl
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "MAX_WRITERS", "claim", "name_of_the_gone"]
+__all__ = ["LOCK", "MAX_WRITERS", "BusyError", "claim", "is_held", "name_of_the_gone"]
 
 LOCK = ".lock"
 MAX_WRITERS = 4096
+_NO_LOCKS = UNSUPPORTED | {errno.ENOLCK}
+
+
+class BusyError(OSError):
+    """Other writers have all the names that were tried."""
 
 
 def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> tuple[str, int]:
-    """The first of *most* names for *trail* that no other writer has, and the lock on it."""
+    """The first of *most* names for *trail* that no other writer has, and the lock on it.
+
+    Raises:
+        OSError: If there is none, or the file system cannot tell.
+    """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
         flags = os.O_RDWR | os.O_CREAT | CLOEXEC
         lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
-        with contextlib.suppress(OSError):
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (fresh and any(map(is_there, used))):
+        try:
+            if _lock(lock) and not (fresh and any(map(is_there, used))):
                 return writer, lock
+        except BaseException:
+            os.close(lock)
+            raise
         os.close(lock)
-    raise OSError(errno.EBUSY, f"{most:,} writers are at work in it")
+    raise BusyError(errno.EBUSY, f"{most:,} writers are at work in it")
+
+
+def _lock(file: int) -> bool:
+    """Take the lock on *file*; False if somebody has it.
+
+    Raises:
+        OSError: If that cannot be told: another name would not help.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as exc:
+        if exc.errno not in _NO_LOCKS:
+            raise
+        words = (
+            f"its file system has no file locks ({os.strerror(exc.errno)}), and without them two"
+            " writers could write to one file; take a local directory, or mount it with locks"
+            " (NFS: option local_lock=all, SMB: option nobrl)"
+        )
+        raise OSError(exc.errno, words) from exc
+    return True
+
+
+def is_held(path: Path, lock: int) -> bool:
+    """Whether *path* is still the file whose *lock* we have: nobody removed or moved it.
+
+    Its number says so. Where that changes by itself, what is written in it does.
+
+    Raises:
+        OSError: If that cannot be told.
+    """
+    try:
+        ours, found = os.fstat(lock), path.stat()
+        if found.st_ino and os.path.samestat(ours, found):
+            return True
+        return _shows_a_mark(path, lock, ours.st_size)
+    except OSError as exc:
+        if exc.errno in _GONE:
+            return False
+        raise
+
+
+#: What a name or a descriptor answers whose file is no longer there.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF, errno.EINVAL, errno.EISDIR}
+
+
+def _shows_a_mark(path: Path, lock: int, size: int) -> bool:
+    """Whether what is written to *lock* for a moment can be read at *path*."""
+    mark = secrets.token_bytes(16)
+    os.pwrite(lock, mark, size)
+    try:
+        with open_regular(path) as file:
+            return file.read(size + len(mark) + 1)[size:] == mark
+    finally:
+        os.ftruncate(lock, size)
 
 
 @contextlib.contextmanager
@@ -44,9 +114,7 @@ def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
     flags = os.O_RDWR | os.O_CREAT | CLOEXEC
     lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
     try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = fcntl is not None
+        free = fcntl is not None and _lock(lock)
     except OSError:
         free = False
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from numbers import Real
@@ -101,6 +102,7 @@ class AuditLogger:
     """
 
     _names_users = True  # what does not needs no keys
+    _environ: Mapping[str, str] = os.environ
 
     def __init__(
         self,
@@ -150,7 +152,8 @@ class AuditLogger:
                 "checkpoint_to": checkpoint_to,
                 "checkpoint_interval": checkpoint_interval,
                 "ship_to": ship_to,
-            }
+            },
+            self._environ,
         )
         checked_provider(logger_provider)
         if self._names_users:

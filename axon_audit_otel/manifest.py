@@ -10,13 +10,14 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from .event import format_time
+from .files import sync_file, write_file
 from .merkle import Tree, leaf_hash
 from .reading import open_regular
 
@@ -66,6 +67,8 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         bytes: Its size, uncompressed.
         sha256: Digest of its content, uncompressed.
         previous: Hash of the manifest's line before, hex; None on the first.
+        clock: Seconds that the clock jumped ahead (negative: back) since the seal before, in
+            all; left out where it did not.
     """
 
     file: str
@@ -80,6 +83,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     bytes: int
     sha256: str
     previous: str | None = None
+    clock: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeleteRecord(
@@ -120,31 +124,38 @@ _decode = msgspec.json.Decoder(Record).decode
 class Manifest:
     """The manifest of one directory, for its writer.
 
+    Its bytes are in memory as well (half a kB a sealed file), so that it can be put back if
+    somebody cuts, removes or replaces it while its writer runs.
+
     Args:
         path: The file; it need not exist.
+        changed: Told that this was so.
 
     Raises:
         OSError: If it cannot be read.
         msgspec.DecodeError: If a line of it is none of ours.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
         self._path = path
+        self._changed = changed
         self.tree = Tree()
         self.last_hash: str | None = None  # of the newest line
         self.seals: dict[str, SealRecord] = {}  # files that are there
         self.last: SealRecord | None = None
         self.id: str | None = None
-        self._size = 0
+        self._content = bytearray()
+        self._torn = False  # whether a line of ours may be there in part
         for line, record in read_manifest(path):
             self._count(line, record)
         with suppress(FileNotFoundError):
-            if path.stat().st_size > self._size:
-                os.truncate(path, self._size)  # a line that was cut off in the middle
+            if path.stat().st_size > len(self._content):
+                os.truncate(path, len(self._content))  # a line that was cut off in the middle
+        self._left = self._look()
 
     def _count(self, line: bytes, record: Record) -> None:
         leaf = leaf_hash(line)
-        self._size += len(line) + 1
+        self._content += line + b"\n"
         self.tree.add(leaf)
         self.last_hash = leaf.hex()
         if isinstance(record, TrailRecord):
@@ -170,22 +181,73 @@ class Manifest:
             new = trail_id(first) if first else secrets.token_hex(8)
             header = TrailRecord(writer=self._path.stem, id=new, created_at=now)
             self.add(header, sync)
+        self.restore()
         record.previous = self.last_hash
         line = _encode(record)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        self._torn = True
         try:
             with open(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size > self._size:
-                    file.truncate(self._size)  # what a failure left
                 if file.write(line + b"\n") != len(line) + 1:
                     raise OSError(errno.ENOSPC, "no space left for the manifest")
                 if sync:
-                    os.fsync(file.fileno())
+                    sync_file(file.fileno())
         except OSError:
             with suppress(OSError):  # else the next line does it
-                os.truncate(self._path, self._size)
+                os.truncate(self._path, len(self._content))
             raise
         self._count(line, record)
+        self._torn = False
+        self._left = self._look()
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at *path* is this manifest.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return _content_of(path) == self._content
+
+    def restore(self) -> None:
+        """Put the file back as it was left here, if somebody changed it; `changed` is told.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if not self._torn and self._left is not None and self._look() == self._left:
+            return
+        found = _content_of(self._path)
+        if found != self._content:
+            if self._torn and found.startswith(self._content):  # our own, of a failure
+                os.truncate(self._path, len(self._content))
+            else:
+                self._put_back(found)
+        self._torn = False
+        self._left = self._look()
+
+    def _put_back(self, found: bytes) -> None:
+        if not self._path.parent.is_dir():  # where all is gone, nothing begins with this
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
+        if not self._content.startswith(found):
+            write_file([found], self._path.with_name(f"{self._path.name}.replaced"))
+        write_file([bytes(self._content)], self._path)
+        words = "somebody changed it; it was put back"
+        self._changed(OSError(errno.EIO, words, str(self._path)))
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """What changes when somebody else changes the file; None where that is not known."""
+        with suppress(OSError):
+            status = self._path.stat()
+            return status.st_ino, status.st_size, status.st_mtime_ns
+        return None
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def trail_id(first: str) -> str:

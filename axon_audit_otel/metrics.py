@@ -28,6 +28,14 @@ STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
     *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor", "ship"),
 )
+#: Where something of the SDK can fail that it does not raise: the values of ``stage`` there.
+#: A tier that does not open; a query, list, read, save or delete of a storage adapter; a filter's
+#: comparison; a summary, an embedding; dates that cannot be compared; an entry that it passed
+#: over; and its housekeeping: promotion and demotion.
+SDK_STAGES = (
+    *("open", "query", "list", "get", "save", "delete", "reindex"),
+    *("filter", "summary", "embedding", "compare", "entry", "promotion", "demotion"),
+)
 #: Why an event was not shipped: the values of the label ``reason``.
 SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
 
@@ -69,6 +77,11 @@ SPECS = (
     _spec(
         *(Counter, semconv.METRIC_FAILURES),
         "Failures of the audit trail itself, by stage.",
+        semconv.LABEL_STAGE,
+    ),
+    _spec(
+        *(Counter, semconv.METRIC_SDK_FAULTS),
+        "Failures inside the SDK that it did not raise, by stage.",
         semconv.LABEL_STAGE,
     ),
     _spec(
@@ -133,6 +146,7 @@ class TrailMetrics:
         self.exported = self._count(semconv.METRIC_EXPORTED)
         self.last_seal = self._level(semconv.METRIC_LAST_SEAL)
         self._failures = self._counts(semconv.METRIC_FAILURES, STAGES)
+        self._sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
         self._pii = self._counts(semconv.METRIC_PII, PII_KINDS)
         self.shipped = self._count(semconv.METRIC_SHIPPED)
         self.shipping_lag = self._level(semconv.METRIC_SHIPPING_LAG)
@@ -198,6 +212,10 @@ class TrailMetrics:
     def failure(self, stage: str) -> None:
         """Count a failure of our own."""
         self._failures[stage].inc()
+
+    def sdk_fault(self, stage: str) -> None:
+        """Count a failure that the SDK did not raise."""
+        self._sdk_faults[stage].inc()
 
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""

@@ -54,15 +54,17 @@ class Kind:
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
     name: str = field(init=False)  # the operation's, as text
+    deletes: bool = field(init=False)  # that is what it is for
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.operation.value)
+        object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
 
 
 class Seen:
     """What reached the storage adapters while an operation ran; dicts are ordered sets."""
 
-    __slots__ = ("deleted", "failed", "found", "listed", "queried", "saved")
+    __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved")
 
     def __init__(self) -> None:
         self.saved: dict[str, Any] = {}  # id -> entry
@@ -70,7 +72,24 @@ class Seen:
         self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
         self.queried: dict[str, Any] = {}  # by query: id -> entry
         self.listed: set[int] = set()  # adapters asked for all their entries
-        self.failed: dict[tuple[str, str], BaseException] = {}
+        # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
+        # the name of a failure without one.
+        self.failed: dict[tuple[str, str], BaseException | str] = {}
+        # What failed of the SDK's housekeeping: nobody had asked for that.
+        self.aside: list[tuple[str, BaseException]] = []
+
+    def set_aside(self, stage: str, exc: BaseException) -> None:
+        """*exc* ended something of the SDK's own, so it is no failure of the operation."""
+        self.failed = {key: error for key, error in self.failed.items() if error is not exc}
+        self.aside.append((stage, exc))
+
+    def swallowed(self, raised: BaseException | None) -> list[tuple[str, str]]:
+        """Stage and type of each failure but the one *raised*; housekeeping comes last."""
+        told: dict[int, tuple[str, str]] = {}
+        for stage, error in [*((key[0], e) for key, e in self.failed.items()), *self.aside]:
+            if error is not raised:
+                told.setdefault(id(error), (stage, error_type(error)))
+        return list(told.values())
 
     def take(self, other: Seen, failures: bool) -> None:
         """What an operation inside this one saw; its *failures* if it did not raise them."""
@@ -79,6 +98,7 @@ class Seen:
         self.found.update(other.found)
         self.queried.update(other.queried)
         self.listed.update(other.listed)
+        self.aside += other.aside
         if failures:
             self.failed.update(other.failed)
 
@@ -327,6 +347,8 @@ class Operation:
         elif self.seen.failed and self.error_type is None:
             self.error_type = error_type(next(iter(self.seen.failed.values())))
         try:
+            if self.seen.failed or self.seen.aside:
+                self._tell_swallowed(exc)
             self._gauge.dec()
             draft = self._draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
@@ -336,8 +358,9 @@ class Operation:
                 status.value,
                 user_id=self.user_id,
                 session_id=self.session_id,
-                metadata={"dropped": "[details that could not be recorded]"},
+                metadata=self._dropped(),
                 duration_ms=elapsed_ns / 1e6,
+                entries=self._gone() if self.kind.deletes else None,
                 trail=self.trail,
                 error_type=self.error_type,
             )
@@ -356,6 +379,34 @@ class Operation:
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.seen, self.arguments = Seen(), {}
 
+    def _tell_swallowed(self, raised: BaseException | None) -> None:
+        """What failed and was not raised: where, as what; and count it."""
+        swallowed = self.seen.swallowed(raised)
+        for stage, _ in swallowed:
+            self.trail.metrics.sdk_fault(stage)
+        if not swallowed:
+            return
+        stage, kind = swallowed[0]
+        self.note(stage=stage, error_type=kind if kind != self.error_type else None)
+        if len(stages := dict(reversed(swallowed))) > 1:
+            self.note(swallowed=stages)
+
+    def _gone(self) -> int:
+        """How many entries this operation deleted, as far as is known."""
+        known = self.metadata.get("deleted")
+        if isinstance(known, int):
+            return known
+        if self.kind.operation is OperationType.SYNC:  # gone from its source
+            return len(self.seen.deleted)
+        return len(self.seen.deleted.keys() - self.seen.saved.keys())
+
+    def _dropped(self) -> dict[str, Any]:
+        """Metadata in place of what cannot be recorded."""
+        dropped: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
+        if self.kind.deletes:
+            dropped["deleted"] = self._gone()
+        return dropped
+
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
     ) -> _event.Draft:
@@ -365,7 +416,12 @@ class Operation:
         if seen.deleted:
             names = set(map(str, known))
             known = [key for key in seen.deleted if key not in names] + known
-        handled = len(known) if ids is None else len(ids)
+        entries = self.entries
+        if entries is None:
+            entries = len(known) if ids is None else len(ids)
+        if seen.deleted or self.kind.deletes:
+            self.metadata["deleted"] = gone = self._gone()
+            entries = gone if self.kind.deletes else entries
         message = None
         if exc is not None and self.capture.on_events:
             message = self.trail.privacy.text(str(exc)) or None
@@ -382,7 +438,7 @@ class Operation:
             metadata=metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
-            entries=handled if self.entries is None else self.entries,
+            entries=entries,
             trail=self.trail,
             error_message=message,
             error_type=self.error_type,
@@ -397,7 +453,7 @@ class Operation:
         except Exception as fault:
             self.trail.fault("record", fault)
             draft.update(user_id=None, session_id=None)
-            draft["metadata"] = {"dropped": "[details that could not be recorded]"}
+            draft["metadata"] = self._dropped()
             for name in ("subject_id", "error_message"):
                 draft.pop(name, None)
 
@@ -477,8 +533,10 @@ class Signals:
     duration: Any
 
 
-def error_type(exc: BaseException) -> str:
-    """The class of *exc* as ``error.type``: qualified, built-in names bare."""
+def error_type(exc: BaseException | str) -> str:
+    """The class of *exc* as ``error.type``: qualified, built-in names bare; or a name as it is."""
+    if isinstance(exc, str):
+        return exc
     kind = type(exc)
     module = kind.__module__
     if module == "builtins":

@@ -4,6 +4,17 @@ Only whole files are deleted, the oldest first, and none while there is a legal 
 `hold`). Before a file goes, its writer's manifest says that it goes and by which rule, so that
 what was there can still be proved. A file belongs to its writer: those of writers that are gone
 are looked after by whoever is there.
+
+By age only as far as the time is certain:
+
+- The time is taken as the clock says it when the clock was settled for a day (see `clock`).
+- Before that, in a process that saw no jump, it is as late as the newest seal in the directory
+  that is between 1 and 35 days old: what was due then goes. So an archive that only short
+  programs write to is looked after as well, a day or a month later; and whoever starts while
+  the clock is wrong, also again and again, deletes nothing, for a day at least.
+- Else nothing goes.
+
+And a file is taken for no older than it can be; see `_dated`.
 """
 
 from __future__ import annotations
@@ -22,6 +33,7 @@ import msgspec
 
 from .archive import Archive
 from .checkpoint import is_signed
+from .clock import DAY_S, WallClock, to_time
 from .config import Settings
 from .event import format_time
 from .files import JOURNAL, ZST, compress, digest, is_there, listed, sealed_in
@@ -35,6 +47,10 @@ _logger = logging.getLogger("axon_audit_otel")
 
 _EVERY_S = 60.0  # how often is looked for what has become too old
 _COMPRESS_S = 0.1  # time for compression at once; the rest waits for the next run
+_DAY = int(DAY_S * 1e6)
+_IDLE = 35 * _DAY  # a monthly job, and some days
+_EVER = 1e12  # seconds: more than a calendar has
+_NEVER_SET = "2015"  # what is dated before is of a clock that was never set: 1970, 1980, 2000
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,7 @@ class _Sealed:
 
     record: SealRecord
     writer: str
+    when: str  # its newest event was, at the earliest
     size: int
 
 
@@ -52,11 +69,18 @@ class Upkeep:
     Args:
         settings: What is to be done; see `Settings`.
         fault: Reports a failure by its stage.
+        clock: The trail's.
     """
 
-    def __init__(self, settings: Settings, fault: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fault: Callable[[str, BaseException], None],
+        clock: WallClock,
+    ) -> None:
         self._settings = settings
         self._fault = fault
+        self._clock = clock
         self._lock = threading.RLock()
         self._running = False
         self._waiting: list[SealRecord] = []  # for compression, the newest last
@@ -164,14 +188,16 @@ class Upkeep:
         """What is to be deleted, the oldest first, and by which rule."""
         with lock:
             own = list(archive.manifest.seals.values())
-        files = _files_in(archive.directory, archive.writer, own)
+            now = self._clock.look()
+        files = _files_in(archive.directory, archive.writer, own, format_time(now))
         retention, most = self._settings.retention, self._settings.max_archive_bytes
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
         if retention is not None:
-            oldest = format_time(time.time_ns() // 1000 - int(retention.seconds * 1e6))
+            certain = self._certain(now, files, retention.seconds)
+            oldest = "" if certain is None else format_time(certain - int(retention.seconds * 1e6))
         for file in files:
-            if file.record.last_time < oldest:
+            if file.when < oldest:
                 assert retention is not None
                 yield file, f"retention: {retention.rule}"
             elif excess > 0 and file is not files[-1]:  # one is always kept
@@ -179,6 +205,16 @@ class Upkeep:
             else:
                 return
             excess -= file.size
+
+    def _certain(self, now: int, files: list[_Sealed], seconds: float) -> int | None:
+        """The time that deletion may go by, in microseconds; None: none."""
+        if self._clock.settled(seconds):
+            return now
+        if self._clock.jumped:
+            return None
+        first, last = format_time(now - _IDLE), format_time(now - _DAY)
+        seals = [file.record.sealed_at for file in files]
+        return to_time(max((at for at in seals if first <= at <= last), default=""))
 
     def _may_sign(self, checkpoints: Path) -> bool:
         """Whether what is signed is deleted signed: else `verify` would take it for damage."""
@@ -218,19 +254,47 @@ def _remove(directory: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files_in(directory: Path, writer: str, own: list[SealRecord]) -> list[_Sealed]:
+def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
     """The sealed files that are in a manifest, the oldest first."""
     there = sealed_in(directory)
-    records = [(writer, record) for record in own]
+    records = {writer: own}
     for path in listed(directory, f"*{MANIFEST}"):
         if path.stem != writer:
             with suppress(msgspec.DecodeError):  # damaged: what it lists is left alone
-                records += [(path.stem, record) for record in _seals(path)]
+                records[path.stem] = _seals(path)
     files = []
-    for name, record in records:
-        with suppress(KeyError, FileNotFoundError):
-            files.append(_Sealed(record, name, there[record.file].stat().st_size))
-    return sorted(files, key=lambda file: (file.record.last_time, file.record.last_sequence))
+    for name, seals in records.items():
+        for record, when in _dated(seals, now):
+            with suppress(KeyError, FileNotFoundError):
+                files.append(_Sealed(record, name, when, there[record.file].stat().st_size))
+    return sorted(files, key=lambda file: (file.when, file.record.last_sequence))
+
+
+def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
+    """The seals of a writer in their order, and before when none of their events need be.
+
+    That is the time of its newest event, unless the clock stood in the past then: where it
+    jumped ahead later, that time is added; a time of a clock that was never set is that of the
+    next file; and no file is older than the ones that its writer sealed before it.
+    """
+    dated = []
+    ahead, following = 0, now
+    for record in reversed(seals):
+        when = record.last_time
+        if when < _NEVER_SET:
+            when = following
+        elif ahead > 0 and (said := to_time(when)) is not None:
+            when = format_time(said + ahead)
+        dated.append((record, when))
+        following = when
+        if isinstance(record.clock, float):  # somebody else's may say anything
+            ahead += int(max(-_EVER, min(record.clock, _EVER)) * 1e6)
+    latest = ""
+    for index, (record, when) in reversed(list(enumerate(dated))):
+        if when <= now:  # else it is of a clock that stood in the future
+            latest = max(latest, when)
+            dated[index] = record, latest
+    return dated[::-1]
 
 
 def _seals(manifest: Path) -> list[SealRecord]:

@@ -10,14 +10,16 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .chain import Chain, Link
+from .clock import TOLERANCE_S, behind
 from .files import HEAD, last_line
 from .merkle import Tree
 from .reading import DECODE_ERRORS
-from .verdict import Gap, UncleanEnd
+from .verdict import Gap, StepBack, UncleanEnd
 
 __all__ = ["Closing", "Content", "Witnessed", "closing_of", "first_number", "parse_closing", "scan"]
 
 _REPORT_BYTES = 1 << 20
+_STEPS = 100  # back in time that are remembered
 _sha256 = hashlib.sha256
 
 
@@ -62,6 +64,19 @@ class Witnessed:
         self.seen: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
+        self.time = ""  # of the event before the file that is read
+        self.steps_back: list[StepBack] = []
+        self.more_steps_back = 0
+
+    def earlier(self, sequence: int, time: str, before: str) -> None:
+        """An event has a time before that of the event before it."""
+        seconds = behind(time, before)
+        if seconds <= TOLERANCE_S:
+            return  # operations that ended at the same time
+        if len(self.steps_back) == _STEPS:
+            self.more_steps_back += 1
+        else:
+            self.steps_back.append(StepBack(self.file, sequence, seconds))
 
     def own_event(self, line: bytes, sequence: int) -> None:
         """An event of the trail about itself."""
@@ -119,6 +134,7 @@ def scan(
     report_at = _REPORT_BYTES
     separator = ord(" ")
     place = leaf = None
+    before = witnessed.time
     for line in file:
         update(line)
         number += 1
@@ -155,10 +171,14 @@ def scan(
             content.first_sequence = sequence
             content.oldest_time = timestamp
             content.first_time = content.last_time = timestamp
-        elif timestamp < content.first_time:
-            content.first_time = timestamp
+            if timestamp < before:
+                witnessed.earlier(sequence, timestamp, before)
+        elif timestamp < before:
+            content.first_time = min(content.first_time, timestamp)
+            witnessed.earlier(sequence, timestamp, before)
         elif timestamp > content.last_time:
             content.last_time = timestamp
+        before = timestamp
         events += 1
         if line[0] != separator and content.misframed is None:
             content.misframed = sequence
@@ -173,7 +193,7 @@ def scan(
     progress(size - report_at + _REPORT_BYTES)
     if place is not None and leaf is not None:
         content.last_sequence, content.head = place.sequence, leaf.hex()
-        content.newest_time = place.timestamp
+        content.newest_time = witnessed.time = before
     content.bytes, content.lines, content.events = size, number, events
     content.sha256, content.root = digest.hexdigest(), tree.root().hex()
 

@@ -8,14 +8,30 @@ from typing import Any
 from . import semconv
 from .event import OperationType
 from .operation import Arguments, Kind, Operation, error_type
-from .supplied import conclude_forget, present_in
+from .selection import has_matches, selects_everybody, unrestricted
+from .supplied import STILL_PRESENT, conclude_forget, present_in
+
+#: ``error.type`` where the SDK passed over something and no exception was seen.
+NOT_IMPORTED = "entry_not_imported"
+NOT_SYNCED = "entry_not_synced"
+NOT_SUMMARIZED = "group_not_summarized"
 
 
 def _of_filter(op: Operation, args: Arguments) -> None:
     """Whose data it is, by the filter of the call."""
     chosen = args.get("filter")
-    op.concerns(getattr(chosen, "user_id", None), getattr(chosen, "session_id", None))
-    op.note(has_filter=chosen is not None)
+    user, session = getattr(chosen, "user_id", None), getattr(chosen, "session_id", None)
+    op.concerns(user or None, session or None)
+    op.note(
+        has_filter=chosen is not None,
+        unrestricted_filter=True if unrestricted(chosen) else None,
+    )
+
+
+def _passed_over(op: Operation, stage: str, name: str) -> None:
+    """The SDK counted failures whose exceptions nobody saw."""
+    if op.problems and not op.seen.failed:
+        op.seen.failed[stage, ""] = name
 
 
 def _name(value: Any) -> str | None:
@@ -77,6 +93,7 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
     op.note(result_count=len(result))
+    op.failed = bool(op.seen.failed) and not op.seen.listed  # no tier gave an answer
     if op.captures:
         op.content(texts={entry.id: entry.text for entry in result})
 
@@ -96,6 +113,7 @@ def _before_export(op: Operation, args: Arguments) -> None:
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry["id"] for entry in result["entries"]]
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
+    op.failed = bool(op.seen.failed) and not op.entry_ids  # nothing came out
 
 
 def _before_import(op: Operation, args: Arguments) -> None:
@@ -122,6 +140,7 @@ def _after_import(op: Operation, args: Arguments, result: Any) -> None:
         by_tier=result["by_tier"] or None,
         not_imported=lost or None,
     )
+    _passed_over(op, "entry", NOT_IMPORTED)
 
 
 # --- sync -----------------------------------------------------------------------------
@@ -146,6 +165,8 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
     # The SDK counts an entry whose dates cannot be compared (one naive, one aware) as skipped.
     uncompared = sum(newer and not _comparable(source.get(key), target[key]) for key in kept)
     op.problems = max(0, result["skipped"] - len(kept) + uncompared)
+    # It does not look what `delete` answers.
+    undeleted = max(0, result["deleted"] - len(seen.deleted))
     op.entries = result["synced"]
     op.note(
         synced=result["synced"],
@@ -154,6 +175,12 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
         deleted=len(seen.deleted),
         errors=op.problems or None,
     )
+    if uncompared:
+        _passed_over(op, "compare", error_type(TypeError()))
+    _passed_over(op, "entry", NOT_SYNCED)
+    if undeleted:
+        op.note(remaining=undeleted)
+        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
 
 
 def _comparable(source: Any, target: Any) -> bool:
@@ -192,6 +219,10 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
     op.entries = len(op.seen.deleted)
     if op.problems:
         op.note(failed_groups=op.problems)
+        _passed_over(op, "summary", NOT_SUMMARIZED)
+    else:  # what a summarizer or an embedder got over by itself
+        for stage in ("summary", "embedding"):
+            op.seen.failed.pop((stage, ""), None)
     if op.seen.deleted:
         op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
 
@@ -201,10 +232,20 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
 
 def _before_forget(op: Operation, args: Arguments) -> None:
     op.entry_ids = []
+    entry_id, chosen = args.get("entry_id"), args.get("filter")
     op.note(tier=_name(args.get("tier")))
+    if args.get("everything") is True and entry_id is None and chosen is None:
+        op.note(everything=True)
     _of_filter(op, args)
-    if args.get("entry_id") is not None:
-        op.entry_ids = [args["entry_id"]]
+    if entry_id is not None:
+        op.entry_ids = [entry_id]
+
+
+def _before_route_forget(op: Operation, args: Arguments) -> None:
+    _before_forget(op, args)
+    chosen = args.get("filter")  # the SDK refuses none
+    if args.get("entry_id") is None and has_matches(chosen) and selects_everybody(chosen):
+        op.note(everything=True)
 
 
 async def _verify_route_forget(op: Operation, router: Any, args: Arguments, result: Any) -> None:
@@ -242,14 +283,17 @@ def _before_delete(op: Operation, args: Arguments) -> None:
 
 
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
-    op.entries = len(op.seen.deleted)
-    op.note(deleted=len(op.seen.deleted), source="adapter")
+    deleted = op.entries = len(op.seen.deleted)
+    op.failed = bool(op.seen.failed) and not deleted  # it answered, and could not look
+    op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
 
 
 def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
-    op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
-    op.entries = len(op.seen.deleted) + op.metadata.get("unlisted", 0)
-    op.note(deleted=op.entries, cleared=True, source="adapter")
+    op.failed = any(stage == "delete" for stage, _ in op.seen.failed)
+    if not op.failed:
+        op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
+    op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+    op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
 
 
 def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
@@ -318,7 +362,7 @@ ROUTE_FORGET = Kind(
     semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
     ("entry_id", "filter", "tier"),
-    _before_forget,
+    _before_route_forget,
     verify=_verify_route_forget,
 )
 TRANSACTION = Kind(

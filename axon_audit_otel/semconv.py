@@ -68,6 +68,7 @@ METRIC_BUFFER_CAPACITY = "axon_audit_buffer_capacity"
 METRIC_EVICTED = "axon_audit_evicted_events"
 METRIC_EXPORTED = "axon_audit_exported_events"
 METRIC_FAILURES = "axon_audit_failures"
+METRIC_SDK_FAULTS = "axon_audit_sdk_faults"
 METRIC_LAST_SEAL = "axon_audit_last_seal_timestamp_seconds"
 METRIC_JOURNAL_LAG = "axon_audit_journal_lag_events"
 METRIC_JOURNAL_START = "axon_audit_journal_start_timestamp_seconds"
@@ -106,6 +107,7 @@ SPAN_ATTRIBUTES: dict[str, dict[str, str]] = {
         "has_filter": "axon.filter.present",
         "deleted": "axon.forget.deleted",
         "remaining": "axon.forget.remaining",
+        "everything": "axon.forget.everything",
     },
     "COMPACT": {
         "tier": "axon.tier",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
+from .errors import ForgetRefusedError, shown
 from .event import OperationType
 from .operation import Arguments, Operation, current
 from .privacy import identifier
+from .selection import Selection, blank_member, has_matches, selects_everybody
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
@@ -20,14 +21,25 @@ NOT_LISTED = "entries_not_listed"
 
 
 async def exists(adapter: Any, entry_id: str) -> bool:
+    """Whether the entry is there."""
+    return await _got(adapter, entry_id) is not None
+
+
+async def _got(adapter: Any, entry_id: str) -> Any:
+    """The entry, None if it is not there; raises what `get` raised, or swallowed to say None."""
     try:
-        return await adapter.get(entry_id) is not None
+        entry = await adapter.get(entry_id)
     except KeyError:
-        return False
+        return None
+    op = current()
+    swallowed = None if op is None else op.seen.failed.pop(("get", ""), None)
+    if entry is None and isinstance(swallowed, BaseException):
+        raise swallowed
+    return entry
 
 
-async def matching(adapter: Any, chosen: Any) -> tuple[list[str], int]:
-    """Ids of an adapter's entries that *chosen* selects, and how many it could not list.
+async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
+    """Ids of an adapter's entries that are selected, and of how many it cannot be said.
 
     Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
     ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
@@ -43,7 +55,7 @@ async def matching(adapter: Any, chosen: Any) -> tuple[list[str], int]:
     for entry in await _entries(adapter, ids):
         found[entry.id] = entry
     try:
-        queried = await all_queried(adapter, filter=chosen)
+        queried = await _queried(adapter, selection)
     except Exception:
         if not found:  # nothing, or nobody knows
             raise
@@ -53,7 +65,19 @@ async def matching(adapter: Any, chosen: Any) -> tuple[list[str], int]:
     seen = max(len(ids), len(found))
     if counted > seen:  # unless others have deleted meanwhile
         counted = min(counted, await _count(adapter))
-    return [key for key, entry in found.items() if chosen.matches(entry)], max(0, counted - seen)
+    judged = {key: selection.has(entry) for key, entry in found.items()}
+    unknown = sum(chosen is None for chosen in judged.values())
+    return [key for key, chosen in judged.items() if chosen], max(0, counted - seen) + unknown
+
+
+async def _queried(adapter: Any, selection: Selection) -> list[Any]:
+    """What a query finds; by time only where the adapter can compare the times."""
+    try:
+        return await all_queried(adapter, filter=selection.chosen)
+    except TypeError:
+        if selection.timeless is None:
+            raise
+        return await all_queried(adapter, filter=selection.timeless)
 
 
 async def all_queried(adapter: Any, **chosen: Any) -> list[Any]:
@@ -98,13 +122,8 @@ async def unlisted(adapter: Any, ids: list[str]) -> int:
 
 
 async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
-    entries = []
-    for entry_id in ids:
-        with suppress(KeyError):
-            entry = await adapter.get(entry_id)
-            if entry is not None:
-                entries.append(entry)
-    return entries
+    entries = [await _got(adapter, entry_id) for entry_id in ids]
+    return [entry for entry in entries if entry is not None]
 
 
 async def present_in(
@@ -113,11 +132,11 @@ async def present_in(
     """What was asked for, what of it is (still) there, and how many could not be listed."""
     present: list[str] = []
     hidden = 0
-    entry_id = args.get("entry_id")
+    entry_id, selection = args.get("entry_id"), Selection(args.get("filter"))
     for tier in tiers:
         adapter = await registry.get_adapter(tier)
         if entry_id is None:
-            ids, more = await matching(adapter, args.get("filter"))
+            ids, more = await matching(adapter, selection)
             present += ids
             hidden += more
         elif await exists(adapter, entry_id):
@@ -127,14 +146,24 @@ async def present_in(
 
 
 def conclude_forget(
-    op: Operation, requested: list[str], gone: list[str], remaining: list[str], hidden: int
+    op: Operation,
+    requested: list[str],
+    gone: list[str],
+    remaining: list[str],
+    hidden: int,
+    errors: bool = False,
 ) -> None:
-    """What was to go, what is gone, what is still there: the truth about a deletion."""
+    """What was to go, what is gone, what is still there: the truth about a deletion.
+
+    *hidden* may be there and could not be looked at, nor could more if there were *errors*.
+    """
     op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
     op.seen.failed.clear()  # what failed is in `remaining`, or raised
     op.entry_ids = list(dict.fromkeys([*requested, *gone]))
     op.entries, op.attempted = len(gone), len(op.entry_ids)
     op.note(deleted=len(gone), remaining=len(remaining))
+    if not (gone or remaining or hidden or errors):
+        op.note(found=0)
     op.problems = len(remaining) + hidden
     if hidden:
         op.error_type = NOT_LISTED
@@ -152,28 +181,35 @@ async def forget(
     *,
     filter: Any = None,
     tier: str | None = None,
+    everything: bool = False,
 ) -> int:
     """Delete an entry, or all that *filter* selects, and look whether they are gone.
 
     Args:
         entry_id: The entry to delete.
-        filter: An `axon.Filter`, in place of *entry_id*.
+        filter: An `axon.Filter`, in place of *entry_id*. Times without a zone, of a filter
+            or of an entry, are local.
         tier: Look in this tier only. Default: in all.
+        everything: True, in place of both: delete all entries, of everybody.
         user_id: Who acts (any audited method takes it).
         session_id: In which session.
 
     Returns:
         How many entries were there and are gone. What could not be deleted is in the
         audit event, whose status is then FAILURE or PARTIAL; PARTIAL also if the storage
-        counts more entries than it lists, and so may hold more that *filter* selects.
+        counts more entries than it lists, or holds some that cannot be compared, and so may
+        hold more that *filter* selects.
 
     Raises:
-        ValueError: If neither or both of *entry_id* and *filter* are given, or *tier* is
-            unknown.
+        ForgetRefusedError: (a ValueError) If it is not said what is to go: none or several of
+            *entry_id*, *filter* and *everything*, an empty id, a filter that selects
+            everybody or has an empty member. Nothing is deleted then.
+        ValueError: If *tier* is unknown.
         Exception: What the storage adapter raised, after every tier was tried.
     """
-    if (entry_id is None) == (filter is None):
-        raise ValueError("forget needs an entry_id or a filter (one of them)")
+    refusal = _refusal(entry_id, filter, everything)
+    if refusal:
+        raise ForgetRefusedError(f"forget: {refusal}")
     if tier is not None and tier not in self.config.tiers:
         raise ValueError(f"Invalid tier '{tier}'. Valid tiers: {list(self.config.tiers)}")
     erasure = _Erasure(self, entry_id, filter)
@@ -182,13 +218,39 @@ async def forget(
     return erasure.conclude()
 
 
+_HOW_TO_MEAN_IT = "to delete everybody's, say forget(everything=True)"
+
+
+def _refusal(entry_id: Any, chosen: Any, everything: Any) -> str | None:
+    """Why it is not clear what is to go; None if it is."""
+    if not isinstance(everything, bool):
+        return f"everything={shown(everything)} must be True or False"
+    if (entry_id is not None) + (chosen is not None) + everything != 1:
+        return "it needs an entry_id or a filter (one of them), or everything=True"
+    if isinstance(entry_id, str) and not entry_id.strip():
+        return f"entry_id={entry_id!r} is empty: no entry has it"
+    return None if chosen is None else _refused_filter(chosen)
+
+
+def _refused_filter(chosen: Any) -> str | None:
+    if not has_matches(chosen):
+        return f"filter={shown(chosen)} must be an axon.Filter"
+    name = blank_member(chosen)
+    if name is not None:
+        value = shown(getattr(chosen, name))
+        return f"the filter's {name}={value} is empty and restricts nothing; {_HOW_TO_MEAN_IT}"
+    if selects_everybody(chosen):
+        return f"the filter selects everybody; {_HOW_TO_MEAN_IT}"
+    return None
+
+
 class _Erasure:
     """One `forget` over the tiers of a system."""
 
     def __init__(self, system: Any, entry_id: str | None, chosen: Any) -> None:
         self._system = system
         self._entry_id = entry_id
-        self._filter = chosen
+        self._selection = Selection(chosen)
         self._requested: dict[str, None] = {} if entry_id is None else {entry_id: None}
         self._gone: dict[str, None] = {}
         self._remaining: dict[str, None] = {}
@@ -210,7 +272,7 @@ class _Erasure:
         """Delete what the filter selects; again where a list had an end, for what is behind."""
         tried: set[str] = set()
         while True:
-            ids, hidden = await matching(adapter, self._filter)
+            ids, hidden = await matching(adapter, self._selection)
             fresh = [key for key in ids if key not in tried]
             for key in fresh:
                 await self._erase_one(adapter, tier, key)
@@ -244,7 +306,14 @@ class _Erasure:
         gone = [key for key in self._gone if key not in self._remaining]
         op = current()
         if op is not None and op.kind.operation is OperationType.FORGET:
-            conclude_forget(op, list(self._requested), gone, list(self._remaining), self._hidden)
+            conclude_forget(
+                op,
+                list(self._requested),
+                gone,
+                list(self._remaining),
+                self._hidden,
+                errors=bool(self._errors),
+            )
             if self._gone.keys() - set(gone):  # gone from one tier, and still in another
                 op.seen.deleted = self._gone
         if self._errors:

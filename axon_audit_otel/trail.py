@@ -258,9 +258,15 @@ class Trail:
             if keeper.archived == self.newest:
                 del keeper.lost[0]
 
+    def _tell_jumps(self, keeper: Keeper) -> None:
+        keeper.clock.look()
+        for jump in keeper.clock.take():
+            self._own("SUCCESS", **jump.facts)
+
     def _resume(self, keeper: Keeper) -> None:
         keeper.resume(self._buffer)
         self._tell_losses(keeper)
+        self._tell_jumps(keeper)
 
     def _tell_recoveries(self) -> None:
         assert self._keeper is not None
@@ -271,6 +277,7 @@ class Trail:
             for intent in self._keeper.unfinished:
                 self._own("FAILURE", record="unfinished", **intent)
             self._keeper.told(self._buffer)
+            self._tell_jumps(self._keeper)
 
     def _reopen(self, keeper: Keeper) -> None:
         """In a forked child: an archive of its own, under another name."""
@@ -335,8 +342,9 @@ class Trail:
         try:
             with self._change():
                 if keeper.archive is not None:
-                    keeper.catch_up(self._buffer)
+                    keeper.look_after(self._buffer)
                     self._tell_losses(keeper)
+                    self._tell_jumps(keeper)
                     keeper.measure(self._buffer)
                     if keeper.checkpoint_due():
                         keeper.make_checkpoint()

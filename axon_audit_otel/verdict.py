@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Deletion", "Finding", "Gap", "Kind", "UncleanEnd", "VerifyReport", "WriterReport"]
+__all__ = [
+    "Deletion",
+    "Finding",
+    "Gap",
+    "Kind",
+    "StepBack",
+    "UncleanEnd",
+    "VerifyReport",
+    "WriterReport",
+]
 
 Kind = Literal[
     "altered",
@@ -71,6 +80,21 @@ class UncleanEnd(msgspec.Struct, frozen=True):
     told_by: int
 
 
+class StepBack(msgspec.Struct, frozen=True):
+    """An event that is dated before the one before it, by more than five seconds: the clock was
+    set back, or somebody else gave the event its time. No damage.
+
+    Attributes:
+        file: Name of its file.
+        sequence: Its number.
+        seconds: How much earlier its time is.
+    """
+
+    file: str
+    sequence: int
+    seconds: float
+
+
 class Deletion(msgspec.Struct, frozen=True):
     """Events whose files retention deleted, as the manifest says: no damage.
 
@@ -119,6 +143,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
         last_time: Time of the newest.
         gaps: What was lost, as later events say.
         unclean_ends: Ends that were none, as later events say.
+        steps_back: Where time runs backwards, up to a hundred.
+        more_steps_back: Further ones.
         checkpoints: Different states that checkpoints attest and that were checked.
         proved_until: Number of the newest event that a signed checkpoint covers: up to
             there nothing is missing or forged. A tail that was cut off after it could not
@@ -141,6 +167,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
     last_time: datetime | None = None
     gaps: list[Gap] = msgspec.field(default_factory=list)
     unclean_ends: list[UncleanEnd] = msgspec.field(default_factory=list)
+    steps_back: list[StepBack] = msgspec.field(default_factory=list)
+    more_steps_back: int = 0
     checkpoints: int = 0
     proved_until: int | None = None
     proved_until_time: datetime | None = None

@@ -12,7 +12,7 @@ from .attest import Attestation, deletions, moment
 from .chain import ANY, Chain, outside
 from .checkpoint import VerifyingKey, signed_by
 from .files import JOURNAL, ZST, open_events_file, sealed_name
-from .ledger import Ledger, Line, Seal
+from .ledger import Ledger, Seal
 from .manifest import SealRecord
 from .scan import Closing, Content, Witnessed, first_number, parse_closing, scan
 from .segments import Segment
@@ -98,6 +98,8 @@ class WriterCheck:
         self._report.deletions = deletions(self._deleted, self._proved)
         self._report.gaps = self._witnessed.gaps
         self._report.unclean_ends = self._witnessed.unclean_ends
+        self._report.steps_back = self._witnessed.steps_back
+        self._report.more_steps_back = self._witnessed.more_steps_back
         return self._report
 
     @property
@@ -269,7 +271,7 @@ class WriterCheck:
             if getattr(record, field) != getattr(content, field)
         ]
         if closing is not None and not wrong:
-            self._compare_links(name, record, line, closing)
+            self._compare_links(name, record, closing)
             return
         seal = f"{line.about()}," if line.state == "unknown" else ""
         if wrong and set(wrong) <= {"digest", "size"}:
@@ -283,15 +285,12 @@ class WriterCheck:
             words = f"it is not the file that was sealed: another {', '.join(wrong)}"
             self._doubts.append((name, name, None, words))
 
-    def _compare_links(self, name: str, record: SealRecord, line: Line, closing: Closing) -> None:
+    def _compare_links(self, name: str, record: SealRecord, closing: Closing) -> None:
         # The first seal is prepared before the manifest has its first line.
         is_first = self._ledger.seals[0].record is record
         if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
             words = "its last line does not continue the seal before it"
             self._doubts.append((name, name, None, words))
-        if closing.exported_at > record.sealed_at:
-            words = f"{line.about()}, is older than the file"
-            self._doubts.append((name, self._ledger.name, None, words))
 
     # --- the journal -------------------------------------------------------------------------
 

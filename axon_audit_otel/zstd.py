@@ -1,15 +1,19 @@
-"""Zstandard streams: of Python 3.14's own module, else of the package ``zstandard``."""
+"""Zstandard streams: of Python 3.14's own module, else of its backport."""
 
 from __future__ import annotations
 
-import importlib
 import io
-import os
 import shutil
-from functools import cache
+import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, BinaryIO, cast
 
 from .reading import LineLimit
+
+_zstd: Any = None
+with suppress(ImportError):
+    _zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 __all__ = ["MAGIC", "available", "compress", "decompressed"]
 
@@ -18,27 +22,15 @@ _LEVEL = 3
 _BLOCK = 1 << 20
 
 
-@cache
-def _module() -> Any:
-    """Whichever module there is; None without one."""
-    for name in ("compression.zstd", "zstandard"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    return None
-
-
 def available() -> bool:
     """Whether there is a module for it."""
-    return _module() is not None
+    return _zstd is not None
 
 
-def _zstd() -> Any:
-    found = _module()
-    if found is None:
+def _module() -> Any:
+    if _zstd is None:
         raise OSError(95, "Zstandard is missing: pip install 'axon-audit-otel[zstd]'")
-    return found
+    return _zstd
 
 
 def compress(source: BinaryIO, target: BinaryIO) -> None:
@@ -47,17 +39,11 @@ def compress(source: BinaryIO, target: BinaryIO) -> None:
     Raises:
         OSError: If that failed, or there is no module for it.
     """
-    zstd = _zstd()
-    if hasattr(zstd, "ZstdFile"):
-        options = {
-            zstd.CompressionParameter.compression_level: _LEVEL,
-            zstd.CompressionParameter.checksum_flag: 1,
-        }
-        with zstd.ZstdFile(target, "wb", options=options) as stream:
-            shutil.copyfileobj(source, stream, _BLOCK)
-    else:
-        compressor = zstd.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        compressor.copy_stream(source, target, size=os.fstat(source.fileno()).st_size)
+    zstd = _module()
+    parameters = zstd.CompressionParameter
+    options = {parameters.compression_level: _LEVEL, parameters.checksum_flag: 1}
+    with zstd.ZstdFile(target, "wb", options=options) as stream:
+        shutil.copyfileobj(source, stream, _BLOCK)
 
 
 def decompressed(source: BinaryIO) -> BinaryIO:
@@ -74,16 +60,11 @@ class _Reader(io.RawIOBase):
     """Reads frames, and says what is wrong with them as an `OSError`."""
 
     def __init__(self, source: BinaryIO) -> None:
-        zstd = _zstd()
+        zstd = _module()
         self._source = source
         self._limit = LineLimit()
-        if hasattr(zstd, "ZstdFile"):
-            self._stream = zstd.ZstdFile(source, "rb")
-            self._faults: tuple[type[BaseException], ...] = (zstd.ZstdError, EOFError)
-        else:
-            decompressor = zstd.ZstdDecompressor()
-            self._stream = decompressor.stream_reader(source, read_across_frames=True)
-            self._faults = (zstd.ZstdError,)
+        self._stream = zstd.ZstdFile(source, "rb")
+        self._faults: tuple[type[BaseException], ...] = (zstd.ZstdError, EOFError)
 
     def readable(self) -> bool:
         return True

@@ -3,7 +3,7 @@
     AXON_AUDIT_AUTO_EXPORT_PATH=audit_logs opentelemetry-instrument python examples/app.py
     axon-audit query audit_logs
 
-(`opentelemetry-instrument` comes with `opentelemetry-distro`; without a collector, set
+(The extra `distro` brings what `opentelemetry-instrument` needs to export. Without a collector, set
 `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` and `OTEL_LOGS_EXPORTER` to `none`.)
 """
 

@@ -28,6 +28,7 @@ from axon.core.policies.persistent import PersistentPolicy
 from axon.core.policies.session import SessionPolicy
 from click.testing import CliRunner, Result
 from collector import Collector, binary
+from flaky import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401 - hooks
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
@@ -41,6 +42,7 @@ from axon_audit_otel.search import search
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 #: What fixtures of those names give.
 Cli = Callable[..., Result]

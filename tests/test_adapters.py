@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -905,6 +906,38 @@ async def test_qdrant(make_system: MakeSystem, audit: AuditLogger) -> None:
     assert await memory.forget(entry_id) == 1
     event = forgotten(audit)
     assert (event.status, event.entry_ids) == (SUCCESS, [entry_id])
+
+
+@pytest.mark.component
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["forget", "route_forget", "delete", "clear_async"])
+async def test_qdrant_that_is_down(make_system: MakeSystem, audit: AuditLogger, how: str) -> None:
+    """The SDK's Qdrant adapter answers "not there" when its server is down: nobody knows, so
+    that is a FAILURE; a server without the collection has nothing: SUCCESS."""
+    require("qdrant_client")
+    from axon.adapters.qdrant import QdrantAdapter
+    from qdrant_client import AsyncQdrantClient
+
+    there = AsyncQdrantClient(":memory:")
+    for client in (AsyncQdrantClient("http://127.0.0.1:1", check_compatibility=False), there):
+        adapter = QdrantAdapter(collection_name="test", check_compatibility=False)
+        adapter.client = client
+        memory: Any = make_system(persistent=adapter, embedder=OneHot())
+        calls: dict[str, Callable[[], Any]] = {
+            "forget": lambda m=memory: m.forget("00000000-0000-4000-8000-000000000000"),
+            "route_forget": lambda m=memory: m.router.route_forget(
+                "00000000-0000-4000-8000-000000000000"
+            ),
+            "delete": lambda a=adapter: a.delete("00000000-0000-4000-8000-000000000000"),
+            "clear_async": adapter.clear_async,
+        }
+        with suppress(Exception):
+            await calls[how]()
+    down, empty = history(audit, operation="FORGET")
+    assert (down.status, down.metadata["deleted"]) == (FAILURE, 0)
+    assert "found" not in down.metadata
+    assert "ResponseHandlingException" in str(down.error_type)
+    assert (empty.status, empty.metadata["deleted"]) == (SUCCESS, 0)
 
 
 @pytest.mark.component

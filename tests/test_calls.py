@@ -90,8 +90,6 @@ class Writer:
     """A program that records in a directory, through several seals, and what it was told."""
 
     def __init__(self, root: Path, setting: Setting) -> None:
-        if setting.option == "compress":
-            pytest.importorskip("zstandard")
         self.root, self.setting = root, setting
         self.logs, self.notes = root / "logs", root / "notes"
         self.events: list[AuditEvent] = []  # acknowledged
@@ -313,7 +311,7 @@ class TestFailing:
         ("retention", "unlink", "publish"),
         ("signed", "write", "append"),
         ("erasable", "write", "append"),
-        ("plain", "flock", "claim"),
+        ("plain", "flock", "_lock"),
     ],
 )
 def test_failing_once(root: Path, option: str, call: str, function: str) -> None:

@@ -225,8 +225,6 @@ class TestInterleaved:
         self, tmp_path: Path, kind: type[Reader], before: int, compress: bool
     ) -> None:
         """They take turns at random."""
-        if compress:
-            pytest.importorskip("zstandard")
         Scene(tmp_path / "first", kind, before, compress).end()  # what is imported late, is
         for seed in range(TURNS):
             turns = random.Random(seed)
@@ -240,8 +238,6 @@ class TestInterleaved:
         self, tmp_path: Path, kind: type[Reader], before: int, compress: bool
     ) -> None:
         """Wherever the reader is (or at every third place), whatever the writer does meanwhile."""
-        if compress:
-            pytest.importorskip("zstandard")
         for read in itertools.count(step=3 if compress else 1):
             for written in itertools.count():
                 scene = Scene(tmp_path / f"{read}-{written}", kind, before, compress)

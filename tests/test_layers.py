@@ -11,15 +11,15 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
-    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict"},
+    {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "traces"},
     {"resource", "series", "sketch", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
-    {"otlp_json", "record"},
-    {"config", "otlp", "rules"},
+    {"clock", "otlp_json", "record"},
+    {"config", "otlp", "rules", "selection"},
     {"statement"},
-    {"witness", "context", "delivery", "detect", "buffer", "query", "metrics", "manifest"},
+    {"witness", "context", "delivery", "detect", "buffer", "query", "metrics"},
     {"files"},
-    {"sieve", "keyring"},
+    {"sieve", "keyring", "manifest"},
     {"cursor", "erasure", "intents", "journal", "lock", "origin", "scan"},
     {"receipts"},
     {"feed"},
@@ -30,8 +30,8 @@ LAYERS = [
     {"processor", "recall"},
     {"emitter"},
     {"logger"},
-    {"monitor", "operation"},
-    {"supplied"},
+    {"monitor", "operation", "startup"},
+    {"supplied", "watched"},
     {"sdk"},
     {"adapters"},
     {"instrumentor", "pipeline"},
@@ -73,7 +73,7 @@ def test_imports_go_down_only() -> None:
 
 def test_instrumentor_and_processor_do_not_know_each_other() -> None:
     """Between what observes the SDK and what writes the trail lies OpenTelemetry."""
-    observing = {"instrumentor", "operation", "sdk", "adapters", "supplied"}
+    observing = {"instrumentor", "operation", "sdk", "adapters", "supplied", "watched"}
     for name in observing:
         assert "processor" not in _imports(PACKAGE / f"{name}.py")
         assert "trail" not in _imports(PACKAGE / f"{name}.py")

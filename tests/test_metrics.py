@@ -38,6 +38,7 @@ METRICS = {
     "axon_audit_evicted_events": ("counter", {"trail"}),
     "axon_audit_exported_events": ("counter", {"trail"}),
     "axon_audit_failures": ("counter", {"trail", "stage"}),
+    "axon_audit_sdk_faults": ("counter", {"trail", "stage"}),
     "axon_audit_last_seal_timestamp_seconds": ("gauge", {"trail"}),
     "axon_audit_journal_lag_events": ("gauge", {"trail"}),
     "axon_audit_journal_start_timestamp_seconds": ("gauge", {"trail"}),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from axon import Filter, MemoryEntry, MemorySystem
+from axon import MemoryEntry, MemorySystem
 from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.core.compaction_strategies import CountCompactionStrategy
 from axon.core.router import Router
@@ -221,20 +220,6 @@ class TestRecall:
         entry_id = await memory.store("tea", tier="persistent")
         assert [entry.id for entry in await memory.recall("tea")] == [entry_id]
         assert only_event(audit, operation="RECALL").status is PARTIAL
-
-    async def test_promotion_that_the_sdk_botches(
-        self, make_system: MakeSystem, audit: AuditLogger
-    ) -> None:
-        """A recall that was to move an entry copies it, and leaves it where it was: PARTIAL."""
-        memory = make_system(session=ListingAdapter())
-        entry_id = await memory.store("tea", importance=1.0, tier="session")
-        for _ in range(2):  # the SDK promotes what is often read
-            await memory.recall("tea", tiers=["session"])
-        tiers = [await memory.registry.get_adapter(tier) for tier in ("session", "persistent")]
-        assert [adapter.list_ids() for adapter in tiers] == [[entry_id], [entry_id]]
-        event = audit.query_events(operation="RECALL")[0]
-        assert (event.status, event.error_type) == (PARTIAL, "TypeError")
-        assert event.entry_ids == [entry_id]
 
     async def test_router_that_stops_early(
         self, make_system: MakeSystem, audit: AuditLogger
@@ -778,14 +763,3 @@ class TestTransaction:
         for n in range(8):
             events = audit.query_events(user_id=f"u{n}")
             assert sorted(e.operation.value for e in events) == ["STORE", "TRANSACTION"]
-
-
-async def test_older_than(make_system: MakeSystem, audit: AuditLogger) -> None:
-    """An exception of the filter itself reaches the caller, and is a FAILURE."""
-    memory = make_system()
-    await memory.store("tea")  # the SDK dates it without a time zone, and cannot compare that
-    with pytest.raises(TypeError):
-        await memory.forget(filter=Filter(older_than_days=1))
-    event = only_event(audit, operation="FORGET")
-    assert (event.status, event.error_type) == (FAILURE, "TypeError")
-    assert event.timestamp <= datetime.now(timezone.utc)

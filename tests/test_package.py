@@ -22,6 +22,7 @@ def test_names_are_these() -> None:
         "AxonAuditError",
         "AxonInstrumentor",
         "EventStatus",
+        "ForgetRefusedError",
         "InvalidEventError",
         "OperationType",
         "Rule",

@@ -141,7 +141,6 @@ class TestProofs:
 
     async def test_compressed(self, make_audit: Make, tmp_path: Path, script: ModuleType) -> None:
         """Events in compressed files, and files named by themselves."""
-        pytest.importorskip("zstandard")
         audit = make_audit(3, tmp_path, compress=True, signing_key=KEY)
         events = [await audit.log_event("STORE") for _ in range(6)]
         audit.trail.tick()

@@ -33,13 +33,14 @@ _IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 @pytest.fixture(name="days_ago")
 def _days_ago(monkeypatch: pytest.MonkeyPatch) -> DaysAgo:
-    """For a while, the clock stands so many days before now."""
-    real = time.time_ns
+    """For a while, it is so many days before now, by every clock of the machine."""
+    real, passed = time.time_ns, time.monotonic
 
     @contextmanager
     def back(days: float) -> Iterator[None]:
         with monkeypatch.context() as patch:
             patch.setattr("time.time_ns", lambda: real() - int(days * 86_400e9))
+            patch.setattr("time.monotonic", lambda: passed() - days * 86_400)
             yield
 
     return back
@@ -79,13 +80,14 @@ class _Program:
         self._make, self._directory = make_audit, directory
         self.audit = make_audit(auto_export_path=directory, **options)
 
-    def restart(self, **options: Any) -> None:
-        """End, start again with these settings, and look after the files once."""
+    def restart(self, days_ago: DaysAgo, **options: Any) -> None:
+        """End, start again with these settings, and look after the files a day later."""
         self.audit.close()
         del self.audit
         gc.collect()
         self.audit = self._make(auto_export_path=self._directory, **options)
-        self.audit.trail.tick()
+        with days_ago(-1):
+            self.audit.trail.tick()
 
 
 # --- by age ------------------------------------------------------------------------------------
@@ -94,7 +96,8 @@ class _Program:
 class TestAge:
     async def test_old_files_go(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """A file goes when its newest event is too old; younger ones stay, and are found."""
-        audit = make_audit(auto_export_path=tmp_path, retention=timedelta(days=30))
+        with days_ago(41):
+            audit = make_audit(auto_export_path=tmp_path, retention=timedelta(days=30))
         for days in (40, 31, 29, 0):
             with days_ago(days):
                 await _file(audit)
@@ -109,8 +112,9 @@ class TestAge:
     ) -> None:
         """One event that must be kept keeps its file, whatever else is in it and in whatever
         order."""
-        audit = make_audit(auto_export_path=tmp_path, retention="30d", max_events=3)
-        for days in (50, 29, 40):
+        with days_ago(31.1):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d", max_events=3)
+        for days in (31, 29, 30.5):
             with days_ago(days):
                 await _log(audit, 1)
         audit.trail.tick()
@@ -135,8 +139,8 @@ class TestAge:
     ) -> None:
         """The time that a law demands, never shorter however the years fall; the manifest names
         the law."""
-        audit = make_audit(auto_export_path=tmp_path, retention=preset)
         with days_ago(days + 0.01):
+            audit = make_audit(auto_export_path=tmp_path, retention=preset)
             old = await _file(audit)
         with days_ago(days - 0.01):
             young = await _file(audit)
@@ -164,9 +168,8 @@ class TestAge:
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
         """Compressed files are deleted like others, under the name that they were sealed by."""
-        pytest.importorskip("zstandard") if sys.version_info < (3, 14) else None
-        audit = make_audit(auto_export_path=tmp_path, retention="1d", compress=True)
         with days_ago(0.5):
+            audit = make_audit(auto_export_path=tmp_path, retention="1d", compress=True)
             old = await _file(audit)
         assert _files(tmp_path) == [f"{old.name}.zst"]
         with days_ago(-1):
@@ -219,13 +222,13 @@ class TestSize:
 
     async def test_both_rules(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """Of two rules each deletes what is due by it, and is named for it."""
-        program = _Program(make_audit, tmp_path)
         with days_ago(3):
+            program = _Program(make_audit, tmp_path)
             await _file(program.audit)
         for _ in range(3):
             newest = await _file(program.audit)
         size = newest.stat().st_size
-        program.restart(retention="2d", max_archive_bytes=size + size // 2)
+        program.restart(days_ago, retention="2d", max_archive_bytes=size + size // 2)
         assert [deletion["reason"] for deletion in _deletions(tmp_path)] == [
             "retention: 2 days",
             *[f"max_archive_bytes: {size + size // 2}"] * 2,
@@ -244,8 +247,8 @@ class TestProof:
     async def test_recorded(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """Before a file goes the manifest says so: which, its digest, by which rule and when.
         What its seal said of it stays."""
-        audit = make_audit(auto_export_path=tmp_path, retention="30d")
         with days_ago(31):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d")
             await _file(audit)
         await _file(audit)
         lines = map(json.loads, only(tmp_path, "*.manifest").read_bytes().splitlines())
@@ -262,9 +265,9 @@ class TestProof:
         """What retention deleted is no damage: the report says which events went and why, and
         that a signed checkpoint covers it."""
         notes: list[str] = []
-        audit = make_audit(
-            auto_export_path=tmp_path, retention="30d", signing_key=KEY, checkpoint_to=notes.append
-        )
+        told = {"signing_key": KEY, "checkpoint_to": notes.append}
+        with days_ago(51):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d", **told)
         for days in (50, 40, 0):
             with days_ago(days):
                 await _file(audit)
@@ -284,7 +287,8 @@ class TestProof:
     async def test_by_hand(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """One file more than retention deleted is damage, named with the first of its events;
         whichever file it is."""
-        audit = make_audit(auto_export_path=tmp_path, retention="30d")
+        with days_ago(41):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d")
         for days in (40, 2, 1, 0):
             with days_ago(days):
                 await _file(audit)
@@ -304,6 +308,8 @@ class TestProof:
         audit = make_audit(auto_export_path=tmp_path, signing_key=KEY)
         removed = await _file(audit)
         await _file(audit)
+        del audit
+        gc.collect()
         manifest = only(tmp_path, "*.manifest")
         lines = manifest.read_bytes().splitlines(keepends=True)
         seal = json.loads(lines[1])
@@ -322,8 +328,6 @@ class TestProof:
         assert not deletion.proved  # nobody asked for a signature
         (finding,) = verify(tmp_path, [PUBLIC]).findings
         assert (finding.file, finding.sequence, finding.kind) == (removed.name, 1, "removed")
-        del audit
-        gc.collect()
         await _file(make_audit(auto_export_path=tmp_path, signing_key=KEY))
         assert verify(tmp_path, [PUBLIC]).findings == [finding]
 
@@ -343,11 +347,14 @@ class TestProof:
             gc.collect()
         options = {"checkpoint_to": [].append, "retention": "30d"}  # unsigned
         keyless = make_audit(auto_export_path=tmp_path, name="keyless", **options)
-        await until(lambda: not other.exists())
+        with days_ago(-1):
+            await until(lambda: not other.exists())
         assert file.exists()
         assert keyless.get_statistics()["failures"] == {"retention": 1}
-        make_audit(auto_export_path=tmp_path, name="x", retention="30d", signing_key=KEY)
-        await until(lambda: not file.exists())
+        keyed = make_audit(auto_export_path=tmp_path, name="x", retention="30d", signing_key=KEY)
+        with days_ago(-1):
+            keyed.trail.tick()
+        assert not file.exists()
 
     async def test_of_one_that_runs(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
@@ -361,7 +368,8 @@ class TestProof:
             del plain
             gc.collect()
         keyless = make_audit(auto_export_path=tmp_path, name="keyless", retention="30d")
-        await until(lambda: not other.exists())
+        with days_ago(-1):
+            await until(lambda: not other.exists())
         assert file.exists()
         assert keyless.get_statistics()["failures"] == {}
 
@@ -369,8 +377,8 @@ class TestProof:
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
     ) -> None:
         """An event that is still there is proved as before; one that was deleted is not there."""
-        audit = make_audit(auto_export_path=tmp_path, retention="30d", signing_key=KEY)
         with days_ago(40):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d", signing_key=KEY)
             gone = asyncio.run(_log(audit, 2))[0]
             audit.seal()
         kept = asyncio.run(_log(audit, 2))[0]
@@ -399,16 +407,17 @@ class TestHold:
         """While there is a hold neither age nor size deletes anything, also after a restart;
         when it is released, what is due goes."""
         options: dict[str, Any] = {"retention": "30d", "max_archive_bytes": 1_000}
-        program = _Program(make_audit, tmp_path, **options)
-        cli("hold", tmp_path, "--reason", "Doe v. Acme")
+        with days_ago(51):
+            program = _Program(make_audit, tmp_path, **options)
+            cli("hold", tmp_path, "--reason", "Doe v. Acme")
         for days in (50, 40, 0):
             with days_ago(days):
                 await _file(program.audit, 5)
-        program.restart(**options)
+        program.restart(days_ago, **options)
         assert len(_files(tmp_path)) == 4  # one of them tells of the hold
         assert _deletions(tmp_path) == []
         cli("hold", tmp_path, "--release")
-        program.restart(**options)
+        program.restart(days_ago, **options)
         assert len(_files(tmp_path)) == 1
 
     async def test_placed_while_it_runs(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
@@ -559,7 +568,9 @@ class TestHold:
         archive = tmp_path / "archive"
         with days_ago(40):
             await _file(make_audit(auto_export_path=archive))
-        make_audit(auto_export_path=archive, retention="30d").close()
+        audit = make_audit(auto_export_path=archive, retention="30d")
+        with days_ago(-1):
+            audit.close()
         copy = tmp_path / "copy"
         shutil.copytree(archive, copy, ignore=shutil.ignore_patterns(".*"))
         assert _files(copy) == []
@@ -575,13 +586,14 @@ class TestRestarts:
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
         """Retention applies to what was sealed before it was switched on."""
-        program = _Program(make_audit, tmp_path)
+        with days_ago(40):
+            program = _Program(make_audit, tmp_path)
         for days in (40, 0):
             with days_ago(days):
                 await _file(program.audit)
         program.audit.trail.tick()
         assert len(_files(tmp_path)) == 2
-        program.restart(retention="30d")
+        program.restart(days_ago, retention="30d")
         assert len(_files(tmp_path)) == 1
         event = await program.audit.log_event("STORE")
         assert event.sequence == 5
@@ -590,13 +602,13 @@ class TestRestarts:
 
     async def test_all_deleted(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """Numbers and chain go on, also where no file is left to go on from."""
-        program = _Program(make_audit, tmp_path, retention="30d")
         with days_ago(31):
+            program = _Program(make_audit, tmp_path, retention="30d")
             await _file(program.audit, 3)
-        program.restart(retention="30d")
+        program.restart(days_ago, retention="30d")
         assert _files(tmp_path) == []
         assert verify(tmp_path).ok
-        program.restart(retention="30d")
+        program.restart(days_ago, retention="30d")
         event = await program.audit.log_event("STORE")
         assert event.sequence == 4
         assert event.previous_hash is not None
@@ -605,7 +617,9 @@ class TestRestarts:
         assert report.ok
         assert report.writers[0].first_sequence == 4
 
-    async def test_killed_before_the_file_was_gone(self, make_audit: Make, tmp_path: Path) -> None:
+    async def test_killed_before_the_file_was_gone(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
+    ) -> None:
         """What a manifest says is deleted, and is still there, is deleted by the next start;
         another file that has its name by now is not."""
         program = _Program(make_audit, tmp_path, max_archive_bytes=1)
@@ -616,7 +630,7 @@ class TestRestarts:
         await _file(program.audit)
         first.write_bytes(content)
         second.write_bytes(other + b"\n")
-        program.restart(max_archive_bytes=1)
+        program.restart(days_ago, max_archive_bytes=1)
         assert not first.exists()
         assert second.exists()
 
@@ -647,13 +661,14 @@ class TestWriters:
     async def test_of_the_gone(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """Files of a writer that is gone are deleted by whoever is there; its own manifest says
         so, and a writer of that name goes on from it."""
-        gone = make_audit(auto_export_path=tmp_path, name="gone")
         with days_ago(40):
+            gone = make_audit(auto_export_path=tmp_path, name="gone")
             await _file(gone)
         gone.close()
         del gone
         gc.collect()
-        audit = make_audit(auto_export_path=tmp_path, name="here", retention="30d")
+        with days_ago(1):
+            audit = make_audit(auto_export_path=tmp_path, name="here", retention="30d")
         await _file(audit)
         assert len(_deletions(tmp_path, "gone")) == 1
         assert _deletions(tmp_path, "here") == []
@@ -666,8 +681,8 @@ class TestWriters:
 
     async def test_of_the_living(self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path) -> None:
         """Files of a writer that is at work are its own business, whatever its settings are."""
-        other = make_audit(auto_export_path=tmp_path, name="other")
         with days_ago(40):
+            other = make_audit(auto_export_path=tmp_path, name="other")
             theirs = await _file(other)
             audit = make_audit(auto_export_path=tmp_path, name="here", retention="30d")
             await _file(audit)

@@ -154,9 +154,9 @@ def _decompressed(content: bytes) -> bytes:
         from compression import zstd
 
         return zstd.decompress(content)
-    import zstandard
+    from backports import zstd
 
-    return zstandard.decompress(content)
+    return zstd.decompress(content)
 
 
 def _compressed(directory: Path) -> list[Path]:
@@ -301,7 +301,7 @@ class TestCompression:
         said = run_script(
             """
             import sys
-            sys.modules["compression.zstd"] = sys.modules["zstandard"] = None
+            sys.modules["compression.zstd"] = sys.modules["backports.zstd"] = None
             from axon_audit_otel import AuditConfigError, AuditLogger
             try:
                 AuditLogger(compress=True)

@@ -433,7 +433,7 @@ class TestRecords:
         log_exporter: InMemoryLogRecordExporter,
     ) -> None:
         """PARTIAL is a WARN record; the audit draft has no outcome for it but "unknown"."""
-        memory = make_system(persistent=FaultyAdapter(query=OSError()))
+        memory = make_system(session=FaultyAdapter(query=OSError()))
         await memory.recall("tea")
         (found,) = log_exporter.get_finished_logs()
         record = found.log_record

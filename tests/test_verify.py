@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import os
 import random
@@ -31,6 +32,7 @@ from axon_audit_otel import (
     InvalidEventError,
     VerifyReport,
     verify,
+    zstd,
 )
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, new_key
 
@@ -125,7 +127,7 @@ def number_on(line: bytes) -> int | None:
     """The number of the event on a line; None on the first and the last."""
     try:
         return int(json.loads(line[1:])["sequence"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):  # bytes of a compressed file may be any JSON
         return None
 
 
@@ -234,7 +236,6 @@ class TestUntouched:
 
     async def test_compressed(self, make_audit: Make, tmp_path: Path) -> None:
         """Compressed files are verified as what they hold."""
-        pytest.importorskip("zstandard")
         audit = make_audit(5, tmp_path, compress=True, signing_key=KEY)
         for _ in range(23):
             await audit.log_event("STORE")
@@ -593,10 +594,11 @@ class TestFiles:
         file.mkdir()
         assert only(verify(archive.path)) == (file.name, None, "unreadable")
         file.rmdir()
-        zstandard = pytest.importorskip("zstandard")
-        packed = bytearray(zstandard.ZstdCompressor(write_checksum=True).compress(content))
-        packed[len(packed) // 2] ^= 0xFF
-        file.with_name(f"{file.name}.zst").write_bytes(packed)
+        packed = io.BytesIO()
+        zstd.compress(io.BytesIO(content), packed)
+        damaged = bytearray(packed.getvalue())
+        damaged[len(damaged) // 2] ^= 0xFF
+        file.with_name(f"{file.name}.zst").write_bytes(damaged)
         assert only(verify(archive.path)) == (f"{file.name}.zst", None, "unreadable")
 
     def test_nothing_there(self, tmp_path: Path, archive: Archive) -> None:
@@ -999,14 +1001,15 @@ class TestExplained:
 
     @pytest.fixture(name="gapped")
     async def _gapped(self, make_audit: Make, tmp_path: Path) -> Path:
-        """Events 11 to 16 were lost with a removed journal; 17 and later were written again."""
+        """Events 11 to 16 were lost when the journal was cut off; 17 and later were written
+        again."""
         audit = make_audit(5, tmp_path, enable_rotation=False, name="gapped")
         for _ in range(10):
             await audit.log_event("STORE")
         audit.seal()
         for _ in range(10):
             await audit.log_event("STORE")
-        (tmp_path / "gapped.journal").unlink()
+        os.truncate(tmp_path / "gapped.journal", 0)
         await audit.log_event("STORE")  # finds that out
         audit.seal()  # writes what memory still has
         for _ in range(10):
@@ -1280,8 +1283,6 @@ class TestWriters:
     def test_while_it_is_written(self, tmp_path: Path, compress: bool) -> None:
         """An archive can be verified while its writer is at work: no false alarm, and always
         what was acknowledged before is there."""
-        if compress:
-            pytest.importorskip("zstandard")
         script = """
             import asyncio, sys
             from axon_audit_otel import AuditLogger
@@ -1454,7 +1455,7 @@ class TestCommand:
         audit = make_audit(3, tmp_path, enable_rotation=False, name="gapped")
         for _ in range(9):
             await audit.log_event("STORE")
-        (tmp_path / "gapped.journal").unlink()
+        os.truncate(tmp_path / "gapped.journal", 0)
         await audit.log_event("STORE")
         audit.seal()
         await audit.log_event("STORE")

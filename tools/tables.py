@@ -21,10 +21,11 @@ PACKAGE = ROOT / "axon_audit_otel"
 MODULES = {
     "words": "semconv errors units version config",
     "the event": "event record merkle privacy pseudonym erasure keyring",
-    "seeing calls": "context operation sdk supplied adapters instrumentor",
+    "seeing calls": "context operation sdk selection supplied adapters watched traces startup"
+    " instrumentor",
     "recording": "logger emitter processor trail buffer metrics series sketch",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
-    " retention hold checkpoint origin",
+    " retention clock hold checkpoint origin",
     "asking": "query search segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"

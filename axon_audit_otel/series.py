@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -21,6 +22,7 @@ from prometheus_client import CollectorRegistry, Metric
 __all__ = ["Count", "Group", "Level", "Spec", "Timing"]
 
 _RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
+_FORK_S = 5.0  # how long a fork waits for what another thread does
 _OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
 
 
@@ -62,24 +64,58 @@ class _Gate:
     """Lets one thread at a time call prometheus_client, and not in the middle of such a call.
 
     Its locks are not reentrant, and a signal handler or a finalizer may record something while
-    this very thread holds one: that is done right after. A fork waits: of a lock that another
-    thread holds, a child has a copy that nobody gives back.
+    this very thread holds one. So what is to be done is put down here, and whoever comes first
+    does it for all: nobody waits, whatever other locks he holds. Only a fork does: of a lock
+    that another thread holds, a child has a copy that nobody gives back.
     """
 
     def __init__(self) -> None:
         self.begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=lambda: self.lock.acquire(),
-                after_in_parent=lambda: self.lock.release(),
+                before=lambda: self.lock.acquire(timeout=_FORK_S),
+                after_in_parent=self._leave,
                 after_in_child=self.begin,
             )
 
     def begin(self) -> None:
-        """Nobody calls; in a forked child as well."""
+        """Nothing is to be done; in a forked child as well."""
         self.lock = lock = threading.RLock()
-        self.is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._busy = False  # whoever has the lock does something
         self.todo: deque[tuple[Group | _Families, Callable[[Any], None], Any]] = deque()
+
+    def work(self) -> None:
+        """Do what is to be done, unless somebody does it already."""
+        if self._is_ours():
+            if self._busy:
+                return  # further down in this very thread
+            self._leave()  # an exception struck before that could be done
+        while self.todo and self.lock.acquire(blocking=False):
+            try:
+                self._busy = True
+                while self.todo:
+                    owner, work, what = self.todo.popleft()
+                    owner.run(work, what)
+            finally:
+                self._busy = False
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._is_ours():
+            self.lock.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For who must wait; never with a lock of a trail."""
+        with self.lock:
+            before = self._busy
+            try:
+                self._busy = True
+                yield
+            finally:
+                self._busy = before
+        self.work()
 
 
 _gate = _Gate()
@@ -104,7 +140,7 @@ class _Family:
     def collect(self) -> Iterable[Metric]:
         """What is scraped."""
         self._families.settle()
-        with _gate.lock:
+        with _gate.alone():
             found: Iterable[Metric] = self.metric.collect()
         return found
 
@@ -158,15 +194,11 @@ class _Families:
             raise taken
 
     def settle(self) -> None:
-        """Have every number where a scrape finds it."""
-        gate = _gate
-        if gate.is_ours():
-            gate.todo.append((self, self._settle, None))
-            return
-        with gate.lock:
-            self._settle()
+        """Have every number where a scrape finds it, at the latest for who is then `alone`."""
+        _gate.todo.append((self, self._settle, None))
+        _gate.work()
 
-    def _settle(self, _: Any = None) -> None:
+    def _settle(self, _: Any) -> None:
         for group in list(self.groups):
             if group.changed:
                 group.run(group.flush)
@@ -211,7 +243,7 @@ class Group:
         self._untold: deque[Exception] = deque(maxlen=16)
         self._tell: Callable[[Exception], object] | None = None
         self._families.settle()  # a trail that is gone may have had this name
-        with _gate.lock:
+        with _gate.alone():
             self._families.groups.add(self)
 
     def tell_faults(self, tell: Callable[[Exception], object]) -> None:
@@ -225,16 +257,10 @@ class Group:
             self._tell(self._untold.popleft())
 
     def do(self, work: Callable[[Any], None], what: Any = None) -> None:
-        """Call *work* with *what*, alone. Never raises: what *work* raises is told."""
+        """Call *work* with *what*, alone, now or soon. Never raises: what *work* raises is told."""
         gate = _gate
-        if gate.is_ours():
-            gate.todo.append((self, work, what))
-            return
-        with gate.lock:
-            self.run(work, what)
-            while gate.todo:
-                other, work, what = gate.todo.popleft()
-                other.run(work, what)
+        gate.todo.append((self, work, what))
+        gate.work()
         if self._untold:
             self._tell_all()
 
@@ -251,7 +277,8 @@ class Group:
 
     def read(self, work: Callable[[], _Read]) -> _Read:
         """What *work* returns while nothing changes."""
-        with _gate.lock:
+        _gate.work()
+        with _gate.alone():
             return work()
 
     def flush(self, _: Any = None) -> None:
@@ -396,11 +423,13 @@ class Level(_Series):
 
     def set(self, value: float) -> None:
         """It is *value* now. Never raises."""
-        self.group.do(self._set, value)
+        self.value = value
+        if not self._waits:  # else it is told with what was to be told
+            self.group.do(self._set, value)
 
     def set_to_current_time(self) -> None:
         """It is the Unix time now. Never raises."""
-        self.group.do(self._set, time.time())
+        self.set(time.time())
 
     def inc(self) -> None:
         """One more. Never raises."""
@@ -421,8 +450,12 @@ class Level(_Series):
 
     def push(self) -> None:
         super().push()
-        self.child.set(self.value)
-        self._waits = False
+        self._waits = False  # before, since another thread may set it meanwhile
+        try:
+            self.child.set(self.value)
+        except Exception:
+            self._waits = True
+            raise
 
 
 class Timing(_Series):

@@ -215,6 +215,31 @@ class TestFiles:
         printed = run_script(source, multi, archive, "-", PROMETHEUS_MULTIPROC_DIR=multi)
         assert printed.splitlines() == ["10 0 10.0 5.0", "5 10"]
 
+    def test_others_do_not_wait(self, run_script: Run, places: tuple[Path, Path]) -> None:
+        """Who records while another thread is in the middle of a metric goes on: it may hold
+        what that one waits for."""
+        multi, archive = places
+        source = """
+            import threading
+            real, armed = os.getpid, []
+            def getpid():
+                if armed and sys._getframe(1).f_globals["__name__"] == "prometheus_client.values":
+                    armed.pop()
+                    thread = threading.Thread(target=store, args=(3,))
+                    thread.start()
+                    thread.join()
+                return real()
+            os.getpid = getpid
+            start()
+            armed.append(1)
+            store(1)
+            say(scraped())
+        """
+        source = _APPLICATION + _indented(source)
+        printed = run_script(source, multi, archive, "-", PROMETHEUS_MULTIPROC_DIR=multi)
+        assert printed.strip() == "4 4 4 False True 0 4.0"
+        assert verify(archive).ok
+
     def test_serving(self, run_script: Run, places: tuple[Path, Path]) -> None:
         """A scrape fails while the directory is gone, and works when it is back."""
         source = """

@@ -64,7 +64,7 @@ _MODULES = {
     "AuditConfigError": "errors",
     "AuditEvent": "event",
     "AuditLogRecordProcessor": "processor",
-    "AuditLogger": "instrumentor",  # which patches the SDK for it
+    "AuditLogger": "logger",
     "AuditUnavailableError": "errors",
     "AxonAuditError": "errors",
     "AxonInstrumentor": "instrumentor",

@@ -8,18 +8,18 @@ becomes an operation of its own.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-import wrapt
-
 from . import sdk
 from .operation import Kind, Operation, current
 from .privacy import identifier
 from .supplied import all_queried, limited, listed_ids, unlisted
+from .wrappers import Wrappers
 
 #: Starts an operation for a call on an adapter, or None if no trail wants it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -263,14 +263,13 @@ def _named(kwargs: dict[str, Any]) -> Any:
 
 
 class AdapterSeam:
-    """Wraps adapter classes, each once, and can take it all back."""
+    """Wraps adapter classes, by *wrappers*."""
 
-    def __init__(self, base: type[Any], begin: Begin) -> None:
+    def __init__(self, base: type[Any], begin: Begin, wrappers: Wrappers) -> None:
         self._base = base
         self._begin = begin
-        self._wrapped: list[tuple[type, str, Any]] = []
+        self._wrappers = wrappers
         self._known: set[type] = set()
-        self.active = True
         self._watch_subclasses(base)
         self._watch_future_subclasses()
 
@@ -284,7 +283,7 @@ class AdapterSeam:
 
         def watch_new(cls: type[Any], /, **kwargs: Any) -> None:
             super(base, cls).__init_subclass__(**kwargs)
-            if self.active:
+            if self._wrappers.active:
                 self.watch(cls)
 
         self._own_hook = "__init_subclass__" not in vars(self._base)
@@ -298,30 +297,33 @@ class AdapterSeam:
                 continue
             self._known.add(cls)
             for method in _METHODS:
-                original = cls.__dict__.get(method.name)
-                if inspect.isfunction(original) and not hasattr(original, "__isabstractmethod__"):
-                    coroutine = inspect.iscoroutinefunction(original)
-                    wrapper = self._coroutine(method) if coroutine else self._function(method)
-                    wrapt.wrap_function_wrapper(cls, method.name, wrapper)
-                    self._wrapped.append((cls, method.name, original))
+                if method.name in cls.__dict__:
+                    self._wrappers.wrap(cls, method.name, functools.partial(self._wrapper, method))
 
     def unwatch(self) -> None:
-        """Put every method back; references taken earlier only pass on."""
-        self.active = False
+        """Wrap no class that is made from now on."""
         if self._own_hook:
             del self._base.__init_subclass__
-        for cls, name, original in self._wrapped:
-            if getattr(cls.__dict__.get(name), "__wrapped__", None) is original:
-                setattr(cls, name, original)
-        self._wrapped.clear()
         self._known.clear()
 
-    def _coroutine(self, method: _Method) -> Callable[..., Any]:
-        async def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
+    def _wrapper(self, method: _Method, original: Any) -> Any:
+        """What stands for a method of an adapter; None where it is no plain one."""
+        if not inspect.isfunction(original) or hasattr(original, "__isabstractmethod__"):
+            return None
+        coroutine = inspect.iscoroutinefunction(original)
+        return (self._coroutine if coroutine else self._function)(method, original)
+
+    def _coroutine(self, method: _Method, original: Callable[..., Any]) -> Callable[..., Any]:
+        wrappers, begin = self._wrappers, self._begin
+
+        @functools.wraps(original)
+        async def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
-            if not self.active or (op is None and method.kind is None):
-                return await wrapped(*args, **kwargs)
-            call = _Call(method, adapter, args, kwargs, self._begin, op)
+            if op is None and wrappers.unsure:
+                wrappers.look(unsure=True)
+            if not wrappers.active or (op is None and method.kind is None):
+                return await original(adapter, *args, **kwargs)
+            call = _Call(method, adapter, args, kwargs, begin, op)
             own = call.settles
             try:
                 with call:
@@ -329,7 +331,7 @@ class AdapterSeam:
                         await own.settle_intent()
                     if call.clears:
                         await _note_all(call.op, adapter)
-                    result = call.returned(await wrapped(*args, **kwargs))
+                    result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own is not None and not isinstance(exc, GeneratorExit):
                     await own.settle()
@@ -340,12 +342,17 @@ class AdapterSeam:
 
         return observed
 
-    def _function(self, method: _Method) -> Callable[..., Any]:
-        def observed(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
+    def _function(self, method: _Method, original: Callable[..., Any]) -> Callable[..., Any]:
+        wrappers, begin = self._wrappers, self._begin
+
+        @functools.wraps(original)
+        def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
-            if not self.active or (op is None and method.kind is None):
-                return wrapped(*args, **kwargs)
-            call = _Call(method, adapter, args, kwargs, self._begin, op)
+            if op is None and wrappers.unsure:
+                wrappers.look(unsure=True)
+            if not wrappers.active or (op is None and method.kind is None):
+                return original(adapter, *args, **kwargs)
+            call = _Call(method, adapter, args, kwargs, begin, op)
             own = call.settles
             try:
                 with call:
@@ -353,7 +360,7 @@ class AdapterSeam:
                         own.settle_intent_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
-                    result = wrapped(*args, **kwargs)
+                    result = original(adapter, *args, **kwargs)
                     if not inspect.isawaitable(result):
                         return call.returned(result)
                     call.pause()

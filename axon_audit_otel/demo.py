@@ -27,7 +27,7 @@ from rich.text import Text
 
 from .errors import ArchiveError, AuditConfigError
 from .files import files_of, read_events
-from .instrumentor import AuditLogger  # with what patches the SDK for it
+from .logger import AuditLogger
 from .pipeline import configure, serve_metrics
 from .render import EventLines, statistics, user_table
 from .report import summarise

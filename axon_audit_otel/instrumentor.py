@@ -11,12 +11,15 @@ or no code at all: ``opentelemetry-instrument python app.py``.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 from weakref import WeakSet, ref
 
@@ -24,7 +27,6 @@ import wrapt
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from . import logger as _logger_module
 from . import sdk, semconv, supplied, watched
 from .adapters import AdapterSeam
 from .config import Settings
@@ -36,8 +38,9 @@ from .startup import announce, is_automatic, nearest_logger
 from .traces import TraceBound
 from .version import __version__
 from .watched import Watch
+from .wrappers import Wrappers
 
-__all__ = ["AuditLogger", "AxonInstrumentor"]
+__all__ = ["AxonInstrumentor"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -45,6 +48,11 @@ _logger = logging.getLogger("axon_audit_otel")
 INSTRUMENTS = ("axon-sdk >= 1.0.0b1, < 2",)
 
 _IDENTITY = ("user_id", "session_id")
+
+_SYSTEM = "axon.core.memory_system"
+_ROUTER = "axon.core.router"
+_REGISTRY = "axon.core.adapter_registry"
+_SUMMARIZER = "axon.core.summarizer"
 
 
 class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -171,6 +179,8 @@ class _Recorder:
         """
         audit: AuditLogger | None = None
         try:
+            if self._patch is not None and self._patch.unsure:
+                self._patch.look(unsure=True)
             audit = self._trail_of(target)
             if audit is None and self.refusal:
                 msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
@@ -221,16 +231,18 @@ class _Recorder:
         """A new `AuditLogger`: whatever system it is given must be recorded."""
         self._loggers.add(audit)
         if self._patch is None:
-            wrapt.when_imported("axon.core.memory_system")(lambda module: self.patch())
+            wrapt.when_imported(_SYSTEM)(lambda module: self.patch())
+        else:
+            self._patch.look()
 
     def patch(self, most_traces: int | None = None) -> None:
-        """Wrap the SDK, once; systems keep *most_traces* of its trace events."""
-        import axon.core.memory_system  # noqa: F401 - its import may call this, see `met`
-
+        """Wrap the SDK, each class of it once; systems keep *most_traces* of its trace events."""
+        import_module(_SYSTEM)  # which may call this, see `met`
         if self._patch is None:
             self._patch = _Patch(self, _most_traces())
         if most_traces is not None:
             self._patch.traces.limit = most_traces
+        self._patch.look()
 
     def records(self, system: Any) -> bool:
         """Whether what is done to *system* is recorded anywhere."""
@@ -248,88 +260,97 @@ class _Patch:
 
     def __init__(self, recorder: _Recorder, most_traces: int) -> None:
         from axon.adapters.base import StorageAdapter
-        from axon.core.adapter_registry import AdapterRegistry
-        from axon.core.memory_system import MemorySystem
-        from axon.core.router import Router
-        from axon.core.summarizer import LLMSummarizer
 
         self._recorder = recorder
-        self._originals: list[tuple[type, str, Any]] = []
-        self._active = True
-        self._seam = AdapterSeam(StorageAdapter, recorder.begin)
-        self._watch = Watch()
-        self._watch.part("summarizer", LLMSummarizer)  # what `compact` makes for itself
-        for method, stage in (("_promote_entry", "promotion"), ("_demote_entry", "demotion")):
-            self._watch.housekeeping(Router, method, stage)
-        self._traced = MemorySystem
+        self._wrappers = Wrappers()
+        self.unsure = self._wrappers.unsure
+        self._seam = AdapterSeam(StorageAdapter, recorder.begin, self._wrappers)
+        self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
-        self.traces.attach(MemorySystem)
-        for name, kind in sdk.METHODS.items():
-            self._wrap(MemorySystem, name, self._audited(kind, getattr(MemorySystem, name)))
-        self._supply(MemorySystem, "forget", supplied.forget, sdk.FORGET)
-        self._supply(MemorySystem, "import_data", supplied.import_data, sdk.IMPORT)
-        self._wrap(MemorySystem, "transaction", self._transaction)
-        self._wrap(MemorySystem, "__init__", self._created)
-        self._wrap(Router, "route_forget", self._audited(sdk.ROUTE_FORGET, Router.route_forget))
-        self._wrap(Router, "route_recall", self._asked)
-        self._wrap(AdapterRegistry, "_initialize_adapter", self._initialized)
-        self._wrap(AdapterRegistry, "register", self._registered)
+        self._classes: dict[tuple[str, str], Any] = {}  # the SDK's, as they were last seen
+
+    def look(self, unsure: bool = False) -> None:
+        """Wrap what is not: at first all, later what came back after a mock or by a reload."""
+        if unsure:
+            self._wrappers.look(unsure=True)
+            return
+        self._wrappers.look()
+        for (module, name), methods in self._methods().items():
+            cls = getattr(sys.modules.get(module), name, None)
+            if not isinstance(cls, type) or self._classes.get((module, name)) is cls:
+                continue  # a mock of the whole class, or known
+            self._classes[module, name] = cls
+            for method, make in methods.items():
+                self._wrappers.wrap(cls, method, make)
+            if module == _SYSTEM:
+                self.traces.attach(cls)
+
+    def _methods(self) -> dict[tuple[str, str], dict[str, Callable[[Any], Any]]]:
+        """What makes a wrapper for each method, by module and class."""
+        audited, watch = functools.partial, self._watch
+        return {
+            (_SYSTEM, "MemorySystem"): {
+                **{name: audited(self._audited, kind) for name, kind in sdk.METHODS.items()},
+                "forget": audited(self._audited, sdk.FORGET, supplied=supplied.forget),
+                "import_data": audited(self._audited, sdk.IMPORT, supplied=supplied.import_data),
+                "transaction": self._transaction,
+                "__init__": self._created,
+            },
+            (_ROUTER, "Router"): {
+                "route_forget": audited(self._audited, sdk.ROUTE_FORGET),
+                "route_recall": self._asked,
+                "_promote_entry": watch.housekeeping("promotion"),
+                "_demote_entry": watch.housekeeping("demotion"),
+            },
+            (_REGISTRY, "AdapterRegistry"): {
+                "_initialize_adapter": self._initialized,
+                "register": self._registered,
+            },
+            # What `compact` makes for itself.
+            (_SUMMARIZER, "LLMSummarizer"): {"summarize": watch.failures("summary")},
+        }
+
+    def undo(self) -> None:
+        self._seam.unwatch()
+        self._wrappers.undo()
+        self.traces.detach()
 
     # --- wrapping ------------------------------------------------------------------------------
 
-    def _wrap(self, cls: type, name: str, wrapper: Callable[..., Any]) -> None:
-        self._originals.append((cls, name, cls.__dict__[name]))
-        wrapt.wrap_function_wrapper(cls, name, wrapper)
+    def _audited(self, kind: Kind, original: Any, supplied: Any = None) -> Any:
+        """A coroutine function that records calls of *original*, and takes who acts.
 
-    def _supply(self, cls: type, name: str, function: Callable[..., Any], kind: Kind) -> None:
-        """Give *cls* a method that it lacks; one that it has is only audited."""
-        existing = cls.__dict__.get(name)
-        if existing is None:
-            self._originals.append((cls, name, None))
-            setattr(cls, name, function)
-            wrapt.wrap_function_wrapper(cls, name, self._audited(kind, function))
-        else:
-            self._wrap(cls, name, self._audited(kind, existing))
+        Where a class has no such method, it is that of *supplied*; without one, None.
+        """
+        function = original if original is not None else supplied
+        if function is None:
+            return None
+        lacking = [name for name in _IDENTITY if name not in inspect.signature(function).parameters]
+        owns = kind is sdk.STORE and bool(lacking)
+        begin, wrappers = self._recorder.begin, self._wrappers
 
-    def undo(self) -> None:
-        self._active = False
-        self._seam.unwatch()
-        self._watch.undo()
-        self.traces.detach(self._traced)
-        for cls, name, original in reversed(self._originals):
-            wrapped = cls.__dict__.get(name)
-            if original is None:
-                if isinstance(wrapped, wrapt.FunctionWrapper):
-                    delattr(cls, name)
-            elif getattr(wrapped, "__wrapped__", None) is original:
-                setattr(cls, name, original)
-        self._originals.clear()
-
-    def _audited(self, kind: Kind, original: Callable[..., Any]) -> Callable[..., Any]:
-        """A wrapper that records an awaited call and supplies the identity arguments."""
-        lacking = [name for name in _IDENTITY if name not in inspect.signature(original).parameters]
-        begin = self._recorder.begin
         parts = [name for name in watched.PARTS if name in kind.parameters]
 
-        async def audited(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-            if not self._active:
-                return await wrapped(*args, **kwargs)
+        @functools.wraps(function)
+        async def audited(system: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not wrappers.active:
+                return await function(system, *args, **kwargs)
             identity = (kwargs.get("user_id"), kwargs.get("session_id"))
             for name in lacking:
                 kwargs.pop(name, None)
-            operation = begin(kind, instance, args, kwargs, identity)
-            if kind is sdk.STORE and lacking:
+            operation = begin(kind, system, args, kwargs, identity)
+            if owns:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
-                return await wrapped(*args, **kwargs)
+                return await function(system, *args, **kwargs)
             if parts:
-                self._see_parts(operation, instance, parts)
+                self._see_parts(operation, system, parts)
             try:
                 if operation.trail.settles:
                     await operation.settle_intent()
-                result = await wrapped(*args, **kwargs)
+                result = await function(system, *args, **kwargs)
                 if kind.verify is not None:
-                    await _verify(operation, instance, result)
+                    await _verify(operation, system, result)
             except BaseException as exc:
                 operation.fail(exc)
                 if operation.trail.settles and not isinstance(exc, GeneratorExit):
@@ -340,17 +361,15 @@ class _Patch:
                 await operation.settle()
             return result
 
-        # Its coroutines are called as the SDK's: others select them by name.
-        audited.__name__, audited.__qualname__ = original.__name__, original.__qualname__
         return audited
 
-    def _see_parts(self, operation: Operation, instance: Any, names: list[str]) -> None:
+    def _see_parts(self, operation: Operation, system: Any, names: list[str]) -> None:
         """See what parts that the SDK is to call raise: it may swallow that."""
         try:
             for name in names:
                 part = operation.arguments.get(name)
                 if part is None:
-                    part = getattr(instance, name, None)  # the system's embedder
+                    part = getattr(system, name, None)  # the system's embedder
                 if part is not None:
                     self._watch.part(name, type(part))
         except Exception as exc:  # a class that cannot be changed
@@ -358,56 +377,87 @@ class _Patch:
 
     # --- the other wrappers ----------------------------------------------------------------------
 
-    def _asked(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    def _asked(self, original: Any) -> Any:
         """The router passes over a tier that no adapter is registered for."""
-        operation = current()
-        if operation is not None and self._active:
-            with suppress(Exception):  # a router or registry of another kind
-                tiers = kwargs.get("tiers", args[3] if len(args) > 3 else None)
-                for tier in instance.config.tiers if tiers is None else tiers:
-                    if not instance.registry.is_registered(tier):
-                        operation.seen.failed["open", tier] = "KeyError"
-        return wrapped(*args, **kwargs)
+        if original is None:
+            return None
 
-    def _transaction(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        identity = (kwargs.pop("user_id", None), kwargs.pop("session_id", None))
-        manager = wrapped(*args, **kwargs)
-        if not self._active:
-            return manager
-
-        def begin() -> Operation | None:
-            return self._recorder.begin(sdk.TRANSACTION, instance, args, kwargs, identity)
-
-        return _AuditedTransaction(manager, begin)
-
-    def _created(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        result = wrapped(*args, **kwargs)
-        if self._active:
-            for part in (instance.router, instance.registry):
-                self._recorder.owns(part, instance)
-            self._adopt_all(instance.registry, instance)
-        return result
-
-    async def _initialized(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            result = await wrapped(*args, **kwargs)
-        except Exception as exc:
+        @functools.wraps(original)
+        async def asked(router: Any, /, *args: Any, **kwargs: Any) -> Any:
             operation = current()
-            if operation is not None:  # the router passes over such a tier in silence
-                operation.seen.failed["open", str(args[0] if args else "")] = exc
-            raise
-        if self._active:
-            self._adopt_all(instance, self._recorder.owner(instance))
-        return result
+            if operation is not None and self._wrappers.active:
+                with suppress(Exception):  # a router or registry of another kind
+                    tiers = kwargs.get("tiers", args[3] if len(args) > 3 else None)
+                    for tier in router.config.tiers if tiers is None else tiers:
+                        if not router.registry.is_registered(tier):
+                            operation.seen.failed["open", tier] = "KeyError"
+            return await original(router, *args, **kwargs)
 
-    def _registered(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        result = wrapped(*args, **kwargs)
-        if self._active:
-            self._adopt_all(instance, self._recorder.owner(instance))
-        return result
+        return asked
 
-    def _adopt_all(self, registry: Any, system: Any) -> None:
+    def _transaction(self, original: Any) -> Any:
+        if original is None:
+            return None
+        recorder, wrappers = self._recorder, self._wrappers
+
+        @functools.wraps(original)
+        def transaction(system: Any, /, *args: Any, **kwargs: Any) -> Any:
+            identity = (kwargs.pop("user_id", None), kwargs.pop("session_id", None))
+            manager = original(system, *args, **kwargs)
+            if not wrappers.active:
+                return manager
+
+            def begin() -> Operation | None:
+                return recorder.begin(sdk.TRANSACTION, system, args, kwargs, identity)
+
+            return _AuditedTransaction(manager, begin)
+
+        return transaction
+
+    # --- whose adapters are whose ----------------------------------------------------------------
+
+    def _created(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def created(system: Any, /, *args: Any, **kwargs: Any) -> None:
+            original(system, *args, **kwargs)
+            if self._wrappers.active:
+                self.look()
+                for part in (system.router, system.registry):
+                    self._recorder.owns(part, system)
+                self._adopt_all(system.registry)
+
+        return created
+
+    def _initialized(self, original: Any) -> Any:
+        @functools.wraps(original)
+        async def initialized(registry: Any, /, *args: Any, **kwargs: Any) -> Any:
+            try:
+                result = await original(registry, *args, **kwargs)
+            except Exception as exc:
+                operation = current()
+                if operation is not None:  # the router passes over such a tier in silence
+                    operation.seen.failed["open", str(args[0] if args else "")] = exc
+                raise
+            self._adopt_all(registry)
+            return result
+
+        return initialized
+
+    def _registered(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def registered(registry: Any, /, *args: Any, **kwargs: Any) -> Any:
+            result = original(registry, *args, **kwargs)
+            self._adopt_all(registry)
+            return result
+
+        return registered
+
+    def _adopt_all(self, registry: Any) -> None:
         """See what is done to the adapters in *registry*, and know whose they are."""
+        if not self._wrappers.active:
+            return
+        self.look()
+        system = self._recorder.owner(registry)
         for adapter in getattr(registry, "_adapters", {}).values():
             self._adopt(adapter, system)
 
@@ -456,6 +506,15 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         super().__init__(manager)
         self._self_begin = begin
         self._self_operation: Operation | None = None
+
+    def __copy__(self) -> Any:
+        return type(self)(copy.copy(self.__wrapped__), self._self_begin)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return type(self)(copy.deepcopy(self.__wrapped__, memo), self._self_begin)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)  # as far as Python can
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """As a decorator: every call of *function* is a transaction."""
@@ -507,4 +566,4 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
 
 
 _recorder = _Recorder()
-_logger_module.created.append(_recorder.met)
+met = _recorder.met  # called by `AuditLogger`

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from . import event as _event
 from .config import Settings
-from .context import baggage_identity, current_identity, running
+from .context import active_operation, baggage_identity, current_identity
 from .emitter import Emitter, checked_provider
 from .erasure import check_in_clear, recorded
 from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
@@ -33,9 +34,9 @@ __all__ = ["AuditLogger"]
 
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
 
-#: Called with every new `AuditLogger`; the instrumentor supplies itself here, since a
-#: `MemorySystem` that is given one needs it (`user_id=`, `forget`).
-created: list[Callable[[AuditLogger], None]] = []
+#: The module whose ``met`` is told of every new `AuditLogger`, since a `MemorySystem` that is
+#: given one must be recorded. It is above this one: imported only then, by name, here alone.
+_INSTRUMENTOR = f"{__package__}.instrumentor"
 
 
 def _free_name(name: str) -> str:
@@ -162,8 +163,7 @@ class AuditLogger:
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         finalize(self, self.trail.end, True)
-        for tell in created:
-            tell(self)
+        import_module(_INSTRUMENTOR).met(self)
 
     def __repr__(self) -> str:
         return f"AuditLogger(name={self.name!r}, events={self.event_count})"
@@ -181,8 +181,8 @@ class AuditLogger:
         ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
         that were saved, and what it would log is in the operation's event already.
         """
-        operation = running.get()
-        return operation is None or not (operation.active and operation.trail is self.trail)
+        operation = active_operation()
+        return operation is None or operation.trail is not self.trail
 
     @property
     def name(self) -> str:
@@ -259,9 +259,9 @@ class AuditLogger:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if by_the_sdk and not self and running.get().kind.name == draft["operation"]:
+        if by_the_sdk and not self and active_operation().kind.name == draft["operation"]:
             # It speaks of the operation that runs: one operation, one event.
-            running.get().merge(draft["entry_ids"], draft["metadata"])
+            active_operation().merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)

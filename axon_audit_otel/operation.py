@@ -17,7 +17,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from . import event as _event
 from . import semconv
-from .context import baggage_identity, current_identity, running
+from .context import active_operation, baggage_identity, current_identity, running
 from .errors import AuditUnavailableError
 from .event import EventStatus, OperationType
 from .privacy import identifier, identifiers
@@ -122,6 +122,7 @@ class Operation:
     _span: trace.Span = trace.INVALID_SPAN
     _context: Any = None
     _attached: Any = None
+    _before: Any = None  # the OpenTelemetry context that it began in
     _own_span = _telemetry = False
 
     def __init__(
@@ -134,7 +135,7 @@ class Operation:
         identity: tuple[Any, Any] = (None, None),
         outer: Operation | None = None,
     ) -> None:
-        self._outer = outer  # records this one, unless it ends before
+        self.outer = outer  # records this one, unless it ends before
         self.kind = kind
         self.audit = audit
         self.trail = audit.trail
@@ -253,7 +254,7 @@ class Operation:
     def _start_span(self) -> None:
         try:
             self._telemetry = is_instrumentation_enabled()
-            if self._outer is not None or not self._telemetry:
+            if self.outer is not None or not self._telemetry:
                 self._span = trace.get_current_span()
                 return  # suppressed is telemetry; the audit event is none
             attributes = {semconv.AXON_OPERATION: self.kind.name}
@@ -261,6 +262,10 @@ class Operation:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
             self._add_identity(attributes)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
+            left = running.get()
+            if left is not None and left._context is here and not left.active:
+                here = left._before  # it ended elsewhere, and left its context behind here
+            self._before = here
             self._span = self._signals.tracer.start_span(name, context=here, attributes=attributes)
             self._own_span = True
             self._context = trace.set_span_in_context(self._span, here)
@@ -336,9 +341,9 @@ class Operation:
         elapsed_ns = perf_counter_ns() - self._started
         self.active = False
         self.leave()
-        if self._outer is not None:
-            if self._outer.active:
-                self._outer.seen.take(self.seen, failures=exc is None)
+        if self.outer is not None:
+            if self.outer.active:
+                self.outer.seen.take(self.seen, failures=exc is None)
                 self.seen, self.arguments = Seen(), {}
                 return
             self._gauge.inc()
@@ -548,5 +553,5 @@ def error_type(exc: BaseException | str) -> str:
 
 def current() -> Operation | None:
     """The operation that runs in this task."""
-    operation: Operation | None = running.get()
-    return operation if operation is not None and operation.active else None
+    operation: Operation | None = active_operation()
+    return operation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import Enum
 from operator import attrgetter
 from typing import Any
 
@@ -12,6 +13,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
 
 from . import semconv
+from .context import current_identity
 from .errors import AuditConfigError, shown
 from .event import AuditEvent, Draft, EventStatus, OperationType, draft
 from .privacy import identifier, identifiers
@@ -29,6 +31,11 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     captured by every trail that sees it. After the capture the record's body is the event's
     canonical JSON, and its attributes say its place in the chain, so that the processors
     after this one ship what was recorded.
+
+    A record of another source that names no user or session has those of `audit_context`.
+    It is SUCCESS if it says so in a known word ("ok", "succeeded"), or if it says neither an
+    outcome nor an error; another word, or a severity of WARN, makes it PARTIAL. An operation
+    that is none of ours is OTHER, with its own name in ``metadata["operation"]``.
 
     An `AuditLogger` adds its own processor to the logger provider it uses. Add one by hand
     only to a provider that it does not use.
@@ -128,7 +135,26 @@ _BY_GEN_AI_NAME = {
     semconv.SEARCH_MEMORY: OperationType.RECALL,
     semconv.DELETE_MEMORY: OperationType.FORGET,
 }
-_BY_OUTCOME = {"success": EventStatus.SUCCESS, "failure": EventStatus.FAILURE}
+#: Where a record may say how it ended: in its body, then in its attributes.
+_STATED = ("status", "outcome", "success")
+_STATED_BY_ATTRIBUTE = (semconv.AXON_STATUS, semconv.AUDIT_OUTCOME, "event.outcome", *_STATED)
+#: The words, in any case, that say SUCCESS and FAILURE. Every other word is PARTIAL.
+_SUCCESS = frozenset(
+    ("success", "succeeded", "successful", "ok", "completed", "complete", "done", "true")
+)
+_FAILURE = frozenset(
+    (
+        *("failure", "failed", "fail", "error", "errored", "exception", "fatal", "critical"),
+        *("denied", "permission_denied", "forbidden", "unauthorized", "unauthenticated"),
+        *("refused", "rejected", "blocked", "timeout", "timed_out", "deadline_exceeded"),
+        *("cancelled", "canceled", "aborted", "crashed", "unavailable", "false"),
+    )
+)
+_ERROR, _WARN = 17, 13  # the lowest severity numbers of their kind
+_SEVERITY = {
+    **dict.fromkeys(("WARN", "WARNING"), _WARN),
+    **dict.fromkeys(("ERROR", "FATAL", "CRITICAL"), _ERROR),
+}
 
 
 def _from_record(record: LogRecord, trail: Trail) -> Draft:
@@ -146,19 +172,24 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
 
     message = first("error_message")
     duration = first("duration_ms")
+    named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
+    operation, own_name = _operation(named, attributes.get(semconv.GEN_AI_OPERATION_NAME))
+    user = text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID)
+    session = text("session_id", semconv.SESSION_ID)
+    here = current_identity()  # a record is processed where it is emitted
     event = draft(
-        _operation(first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION), attributes),
-        _status(first("status", semconv.AXON_STATUS), attributes),
-        user_id=text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
-        session_id=text("session_id", semconv.SESSION_ID),
-        entry_ids=identifiers(first("entry_ids", semconv.AUDIT_TARGET_ID)),
-        metadata=trail.privacy.metadata(_metadata(fields, attributes)),
+        operation,
+        _status(record, fields, attributes),
+        user_id=here.user_id if user is None else user,
+        session_id=here.session_id if session is None else session,
+        entry_ids=_entry_ids(fields, attributes),
+        metadata=trail.privacy.metadata(_metadata(fields, attributes, own_name)),
         duration_ms=duration_or_none(duration),
         event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
         time_ns=record.timestamp or record.observed_timestamp,
         trail=trail,
         error_message=None if message is None else trail.privacy.text(str(message)),
-        error_type=text("error_type", semconv.ERROR_TYPE),
+        error_type=text("error_type", semconv.ERROR_TYPE, semconv.EXCEPTION_TYPE),
         subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
         trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
         span_id=f"{record.span_id:016x}" if record.span_id else None,
@@ -180,8 +211,17 @@ def _fields(body: Any) -> dict[str, Any]:
     return {} if body is None else {"body": body}
 
 
-def _metadata(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says beyond the fields of an event."""
+def _entry_ids(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
+    """The entries that a record names, each once."""
+    names = (semconv.AUDIT_TARGET_ID, semconv.GEN_AI_MEMORY_RECORD_ID)
+    given = [fields.get("entry_ids"), *map(attributes.get, names)]
+    return list(dict.fromkeys(key for value in given for key in identifiers(value)))
+
+
+def _metadata(
+    fields: Mapping[str, Any], attributes: Mapping[str, Any], own_name: Any
+) -> dict[str, Any]:
+    """What a record says beyond the fields of an event: also its own name for the operation."""
     given = fields.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     if given is not None and not isinstance(given, Mapping):
@@ -189,6 +229,8 @@ def _metadata(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[
     known = AuditEvent.__struct_fields__
     metadata.update((name, value) for name, value in fields.items() if name not in known)
     metadata.update((name, value) for name, value in attributes.items() if name not in _MAPPED)
+    if own_name is not None:
+        metadata.setdefault("operation", own_name)
     return metadata
 
 
@@ -199,25 +241,57 @@ def duration_or_none(value: Any) -> float | None:
     return None
 
 
-def _operation(named: Any, attributes: Mapping[str, Any]) -> str:
+def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
+    """Which operation of ours it is, and the record's own name for it where that is another."""
     try:
         kind = OperationType(named)
-        # What a trail says of itself, and `verify` believes, comes from nowhere else.
-        return OperationType.OTHER.value if kind is OperationType.AUDIT else kind.value
     except ValueError:
-        name = attributes.get(semconv.GEN_AI_OPERATION_NAME)
-        known = _BY_GEN_AI_NAME.get(name) if isinstance(name, str) else None
-        return (known or OperationType.OTHER).value
+        known = _BY_GEN_AI_NAME.get(gen_ai) if isinstance(gen_ai, str) else None
+        own_name = named if known is not None or named is not None else gen_ai
+        return (known or OperationType.OTHER).value, own_name
+    # What a trail says of itself, and `verify` believes, comes from nowhere else.
+    if kind is OperationType.AUDIT:
+        return OperationType.OTHER.value, kind.value
+    return kind.value, None
 
 
-def _status(named: Any, attributes: Mapping[str, Any]) -> str:
-    try:
-        return EventStatus(named).value
-    except ValueError:
-        if semconv.ERROR_TYPE in attributes:
-            return EventStatus.FAILURE.value
-        outcome = attributes.get(semconv.AUDIT_OUTCOME, "success")
-        return _BY_OUTCOME.get(outcome, EventStatus.PARTIAL).value
+def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
+    """How a record says that it ended: SUCCESS only where it says so; PARTIAL where nobody knows."""
+    stated = (
+        *map(fields.get, _STATED),
+        *map(attributes.get, _STATED_BY_ATTRIBUTE),
+    )
+    word = next((_word(value) for value in stated if value is not None), None)
+    if word in _FAILURE:
+        return EventStatus.FAILURE.value
+    if word == "partial":
+        return EventStatus.PARTIAL.value
+    severity = _severity(record)
+    if severity >= _ERROR or _tells_of_an_error(fields, attributes):
+        return EventStatus.FAILURE.value
+    if word in _SUCCESS:
+        return EventStatus.SUCCESS.value
+    return EventStatus.PARTIAL.value
+
+
+def _word(value: Any) -> str:
+    """An outcome in the form of `_SUCCESS` and `_FAILURE`."""
+    text = str(value.value if isinstance(value, Enum) else value)
+    return text.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _severity(record: LogRecord) -> int:
+    """A record's severity number; without one, what its text stands for."""
+    number: Any = getattr(record.severity_number, "value", record.severity_number)
+    return int(number or 0) or _SEVERITY.get((record.severity_text or "").upper(), 0)
+
+
+def _tells_of_an_error(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
+    """Whether a record has an error's class, its words or an exception."""
+    named = (*map(fields.get, ("error_type", "error_message")), attributes.get(semconv.ERROR_TYPE))
+    return any(value is not None for value in named) or any(
+        name.startswith("exception.") for name in attributes
+    )
 
 
 #: Attributes that have a field of the event; all others become its metadata.
@@ -226,4 +300,5 @@ _MAPPED = frozenset(
     for name, value in vars(semconv).items()
     if name.startswith(("AUDIT_", "AXON_"))
     or name in ("USER_ID", "USER_HASH", "SESSION_ID", "ERROR_TYPE", "LOG_RECORD_UID")
+    or name == "GEN_AI_MEMORY_RECORD_ID"
 )

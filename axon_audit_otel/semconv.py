@@ -30,6 +30,7 @@ GEN_AI_DURATION_BUCKETS = (
 
 # --- OpenTelemetry registry ----------------------------------------------------------
 ERROR_TYPE = "error.type"
+EXCEPTION_TYPE = "exception.type"
 LOG_RECORD_UID = "log.record.uid"
 USER_ID = "user.id"
 USER_HASH = "user.hash"

@@ -74,16 +74,19 @@ class TraceBound:
         self.limit = limit
         self._wanted = wanted
         self._lock = threading.Lock()
+        self._classes: list[type] = []
 
     def attach(self, cls: type) -> None:
         """Be that attribute of *cls*."""
         setattr(cls, _NAME, self)
+        self._classes.append(cls)
 
-    def detach(self, cls: type) -> None:
+    def detach(self) -> None:
         """Be it no longer; the lists that there are grow as others do."""
         self.limit = None
-        if vars(cls).get(_NAME) is self:
-            delattr(cls, _NAME)
+        for cls in self._classes:
+            if vars(cls).get(_NAME) is self:
+                delattr(cls, _NAME)
 
     def __get__(self, system: Any, owner: type | None = None) -> Any:
         if system is None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .operation import Operation, current
+from .wrappers import Wrappers
 
 #: Called with the operation, what was raised, and whether no subclass can get over it.
 Note = Callable[[Operation, Exception, bool], None]
@@ -38,53 +39,49 @@ CLIENTS = {
 
 
 class Watch:
-    """Wraps methods of classes, each once, and can take it all back."""
+    """Sees what methods raise, by *wrappers*."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrappers: Wrappers) -> None:
+        self._wrappers = wrappers
         self._known: set[tuple[type, str]] = set()
-        self._wrapped: list[tuple[type, str, Any]] = []
-        self._active = True
         self._lock = threading.Lock()
 
     def part(self, name: str, cls: type) -> None:
         """See what a filter or another of `PARTS` of that class raises."""
         method, stage = PARTS[name]
-        self.methods(cls, method, _noted(stage))
+        self._see(cls, method, stage)
 
     def client(self, adapter: Any) -> None:
         """See what the client of one of the SDK's own adapters raises."""
         for cls in type(adapter).__mro__:
             for method, stage in CLIENTS.get(cls.__module__, {}).items():
-                self.methods(type(adapter.client), method, _noted(stage))
+                self._see(type(adapter.client), method, stage)
 
-    def housekeeping(self, cls: type, method: str, stage: str) -> None:
-        """What *method* raises is none of the operation's failures."""
-        self.methods(cls, method, _set_aside(stage))
+    def failures(self, stage: str) -> Callable[[Any], Any]:
+        """Makes a wrapper: what the method raises is noted as a failure of the operation."""
+        return functools.partial(self._wrapper, _noted(stage))
 
-    def methods(self, cls: type, name: str, note: Note) -> None:
-        """Call *note* with what the method *name* of *cls*, or of its bases, raises."""
+    def housekeeping(self, stage: str) -> Callable[[Any], Any]:
+        """Makes a wrapper: what the method raises is none of the operation's failures."""
+        return functools.partial(self._wrapper, _set_aside(stage))
+
+    def _see(self, cls: type, name: str, stage: str) -> None:
+        """Note what the method *name* of *cls*, or of its bases, raises."""
         if (cls, name) in self._known:
             return
         with self._lock:
             for base in cls.__mro__:
-                original = vars(base).get(name)
-                if (base, name) not in self._known and inspect.isfunction(original):
-                    setattr(base, name, self._wrapper(original, note))
-                    self._wrapped.append((base, name, original))
+                if (base, name) not in self._known and name in vars(base):
+                    self._wrappers.wrap(base, name, self.failures(stage))
                 self._known.add((base, name))
 
-    def undo(self) -> None:
-        """Put every method back; references taken earlier only pass on."""
-        self._active = False
-        for cls, name, original in self._wrapped:
-            if getattr(vars(cls).get(name), "__wrapped__", None) is original:
-                setattr(cls, name, original)
-
-    def _wrapper(self, original: Any, note: Note) -> Any:
+    def _wrapper(self, note: Note, original: Any) -> Any:
+        if not inspect.isfunction(original):
+            return None
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
-            async def awaited(part: Any, *args: Any, **kwargs: Any) -> Any:
+            async def awaited(part: Any, /, *args: Any, **kwargs: Any) -> Any:
                 try:
                     return await original(part, *args, **kwargs)
                 except Exception as exc:
@@ -94,7 +91,7 @@ class Watch:
             return awaited
 
         @functools.wraps(original)
-        def called(part: Any, *args: Any, **kwargs: Any) -> Any:
+        def called(part: Any, /, *args: Any, **kwargs: Any) -> Any:
             try:
                 return original(part, *args, **kwargs)
             except Exception as exc:
@@ -105,7 +102,7 @@ class Watch:
 
     def _tell(self, note: Note, exc: Exception, outermost: bool) -> None:
         op = current()
-        if op is not None and self._active:
+        if op is not None and self._wrappers.active:
             note(op, exc, outermost)
 
 

@@ -447,6 +447,34 @@ class TestNesting:
         await memory.store("tea")
         assert only_event(audit).operation is OperationType.STORE
 
+    async def test_task_of_an_inner_one(self, make_system: MakeSystem, audit: AuditLogger) -> None:
+        """A task that an inner operation began, and that outlives it, is part of the outer one."""
+        over, tasks = asyncio.Event(), list[asyncio.Task[Any]]()
+
+        class Evicting(ListingAdapter):
+            async def query(self, vector: Any, k: int = 5, filter: Any = None) -> Any:
+                tasks.append(asyncio.create_task(self.evict()))
+                return await super().query(vector, k, filter)
+
+            async def evict(self) -> None:
+                await over.wait()
+                await self.delete(old)
+
+            async def save(self, entry: MemoryEntry) -> str:
+                if entry.text == "new":
+                    await memory.recall("tea")
+                    over.set()
+                    await tasks[0]
+                return await super().save(entry)
+
+        memory = make_system(persistent=Evicting())
+        old = await memory.store("old")
+        new = await memory.store("new")
+        assert [(e.operation.value, e.entry_ids) for e in history(audit)] == [
+            ("STORE", [old]),
+            ("STORE", [old, new]),
+        ]
+
     async def test_and_then_the_next(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """After an operation, also a failed one, the next is recorded on its own."""
         await memory.store("tea")

@@ -12,6 +12,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 #: From the bottom up. A module may import those of the lines above its own, and no others.
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "reading", "sequence", "units", "verdict", "traces"},
+    {"generators", "wrappers"},
     {"resource", "series", "sketch", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client"},
     {"clock", "otlp_json", "record"},
@@ -78,3 +79,15 @@ def test_instrumentor_and_processor_do_not_know_each_other() -> None:
         assert "processor" not in _imports(PACKAGE / f"{name}.py")
         assert "trail" not in _imports(PACKAGE / f"{name}.py")
     assert not observing & _imports(PACKAGE / "processor.py")
+
+
+def test_one_seam_goes_up() -> None:
+    """`logger` alone reaches a module above its own, `instrumentor`, and not by an import
+    statement: a new `AuditLogger` tells it of itself, whoever imported what before."""
+    lines = [
+        (path.stem, line)
+        for path in sorted(PACKAGE.glob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "{__package__}." in line
+    ]
+    assert lines == [("logger", '_INSTRUMENTOR = f"{__package__}.instrumentor"')]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 from conftest import Run
 
@@ -72,3 +75,67 @@ def test_import_loads_little(run_script: Run) -> None:
         """
     )
     assert said.strip() == "[]"
+
+
+MODULES = sorted(path.stem for path in Path(axon_audit_otel.__file__).parent.glob("*.py"))
+_FIRST = """
+    import asyncio, importlib, os, sys
+    import opentelemetry.instrumentation.instrumentor, opentelemetry.sdk._logs, prometheus_client
+    import cryptography.hazmat.primitives.serialization, click, rich.console
+    from axon import MemorySystem
+    from axon.core.config import MemoryConfig
+    from axon.core.policies.persistent import PersistentPolicy
+
+    policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+    config = MemoryConfig(persistent=policy, default_tier="persistent")
+    assert not [name for name in sys.modules if name.startswith("axon_audit_otel")]
+    for name in sys.argv[1:]:
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0, name
+            continue
+        if name != "__init__":
+            importlib.import_module(f"axon_audit_otel.{name}")
+        from axon_audit_otel.logger import AuditLogger
+        audit = AuditLogger()
+        memory = MemorySystem(config, audit_logger=audit)
+        asyncio.run(memory.store("tea", user_id="ada"))
+        recorded = [(e.operation.value, e.user_id) for e in audit.query_events()]
+        assert recorded == [("STORE", "ada")], recorded
+        os._exit(0)
+    print("the same")
+"""
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ("logger", "processor", "context", "__init__"),
+        pytest.param(MODULES, marks=pytest.mark.slow, id="all"),
+    ],
+)
+def test_import_order(run_script: Run, modules: Sequence[str]) -> None:
+    """Whichever module a process imports first, a system that is given an `AuditLogger` is
+    recorded: what the logger needs is not a matter of who imported what."""
+    assert run_script(_FIRST, *(name for name in modules if name != "__main__")) == "the same\n"
+
+
+def test_import_order_without_the_sdk(run_script: Run) -> None:
+    """The logger's own module imports no SDK, and a logger that is there before the SDK is
+    recorded to all the same."""
+    said = run_script(
+        """
+        import asyncio, sys
+        from axon_audit_otel.logger import AuditLogger
+        audit = AuditLogger()
+        assert "axon" not in sys.modules
+        from axon import MemorySystem
+        from axon.core.config import MemoryConfig
+        from axon.core.policies.persistent import PersistentPolicy
+        policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+        config = MemoryConfig(persistent=policy, default_tier="persistent")
+        asyncio.run(MemorySystem(config, audit_logger=audit).forget("nothing", user_id="ada"))
+        print([(e.operation.value, e.user_id) for e in audit.query_events()])
+        """
+    )
+    assert said == "[('FORGET', 'ada')]\n"

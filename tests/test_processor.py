@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from axon_audit_otel import AuditLogger, AuditLogRecordProcessor, audit_context
 
 EVENT = "axon.memory.audit"
+GEN_AI = "gen_ai.operation.name"
 
 
 def emit(provider: LoggerProvider, **fields: Any) -> None:
@@ -113,12 +114,23 @@ class TestRecordsOfOthers:
     @pytest.mark.parametrize(
         ("attributes", "outcome"),
         [
-            ({}, "SUCCESS"),
+            ({}, "PARTIAL"),
             ({"audit.outcome": "success"}, "SUCCESS"),
             ({"audit.outcome": "failure"}, "FAILURE"),
             ({"audit.outcome": "unknown"}, "PARTIAL"),
             ({"error.type": "ValueError"}, "FAILURE"),
             ({"axon.status": "PARTIAL", "error.type": "ValueError"}, "PARTIAL"),
+            ({"audit.outcome": "Succeeded"}, "SUCCESS"),
+            ({"axon.status": "OK"}, "SUCCESS"),
+            ({"success": True}, "SUCCESS"),
+            ({"success": False}, "FAILURE"),
+            *(({"axon.status": word}, "FAILURE") for word in ("FAILED", "error", "Timed out")),
+            *(({"audit.outcome": word}, "FAILURE") for word in ("DENIED", "TIMEOUT", "cancelled")),
+            *(({"outcome": word}, "PARTIAL") for word in ("UNSET", "archived", "", 200)),
+            ({"axon.status": "SUCCESS", "error.type": "ValueError"}, "FAILURE"),
+            ({"axon.status": "mostly", "error.type": "ValueError"}, "FAILURE"),
+            ({"exception.type": "ValueError"}, "FAILURE"),
+            ({"exception.message": "down"}, "FAILURE"),
         ],
     )
     def test_outcome(
@@ -132,6 +144,137 @@ class TestRecordsOfOthers:
         emit(logger_provider, attributes={"audit.action": "STORE", **attributes})
         event = only_event(audit)
         assert (event.operation.value, event.status.value) == ("STORE", outcome)
+
+    @pytest.mark.parametrize("place", ["a mapping", "text"])
+    @pytest.mark.parametrize(
+        ("fields", "outcome"),
+        [
+            ({"status": "FAILED"}, "FAILURE"),
+            ({"status": "ok"}, "SUCCESS"),
+            ({"status": "who knows"}, "PARTIAL"),
+            ({"outcome": "denied"}, "FAILURE"),
+            ({"success": False}, "FAILURE"),
+            ({"error_type": "OSError"}, "FAILURE"),
+            ({"error_message": "down"}, "FAILURE"),
+            ({}, "PARTIAL"),
+        ],
+    )
+    def test_outcome_in_the_body(
+        self,
+        audit: AuditLogger,
+        logger_provider: LoggerProvider,
+        fields: dict[str, Any],
+        outcome: str,
+        place: str,
+    ) -> None:
+        """The same words are read in a body: SUCCESS is only what says so."""
+        body: Any = {"operation": "STORE", **fields}
+        emit(logger_provider, body=body if place == "a mapping" else json.dumps(body))
+        assert only_event(audit).status.value == outcome
+
+    @pytest.mark.parametrize(
+        ("severity", "stated", "outcome"),
+        [
+            ({"severity_number": SeverityNumber.ERROR}, {}, "FAILURE"),
+            ({"severity_number": SeverityNumber.FATAL4}, {}, "FAILURE"),
+            ({"severity_number": SeverityNumber.ERROR}, {"axon.status": "success"}, "FAILURE"),
+            ({"severity_number": SeverityNumber.ERROR}, {"axon.status": "partial"}, "PARTIAL"),
+            ({"severity_number": SeverityNumber.ERROR}, {"axon.status": "odd"}, "FAILURE"),
+            ({"severity_text": "Critical"}, {}, "FAILURE"),
+            ({"severity_number": SeverityNumber.WARN}, {}, "PARTIAL"),
+            ({"severity_text": "warning"}, {}, "PARTIAL"),
+            ({"severity_number": SeverityNumber.WARN}, {"axon.status": "success"}, "SUCCESS"),
+            ({"severity_number": SeverityNumber.INFO}, {}, "PARTIAL"),
+        ],
+    )
+    def test_severity(
+        self,
+        audit: AuditLogger,
+        logger_provider: LoggerProvider,
+        severity: dict[str, Any],
+        stated: dict[str, Any],
+        outcome: str,
+    ) -> None:
+        """A record of severity ERROR or FATAL is no SUCCESS, whatever it says besides."""
+        emit(logger_provider, attributes={"audit.action": "STORE", **stated}, **severity)
+        assert only_event(audit).status.value == outcome
+
+    @pytest.mark.parametrize(
+        ("fields", "operation", "name"),
+        [
+            ({"body": {"operation": "SUMMARIZE"}}, "OTHER", "SUMMARIZE"),
+            ({"attributes": {"axon.operation": "summarize"}}, "OTHER", "summarize"),
+            ({"attributes": {"audit.action": "memory.merge"}}, "OTHER", "memory.merge"),
+            ({"attributes": {"gen_ai.operation.name": "chat"}}, "OTHER", "chat"),
+            ({"body": {"operation": "AUDIT"}}, "OTHER", "AUDIT"),
+            (
+                {"body": {"operation": "remember"}, "attributes": {GEN_AI: "create_memory"}},
+                "STORE",
+                "remember",
+            ),
+            ({"body": {"operation": "store"}}, "STORE", None),
+            ({"body": {"operation": "MELT", "metadata": {"operation": "its own"}}}, "OTHER", None),
+        ],
+    )
+    def test_its_own_name(
+        self,
+        audit: AuditLogger,
+        logger_provider: LoggerProvider,
+        fields: dict[str, Any],
+        operation: str,
+        name: str | None,
+    ) -> None:
+        """An operation that is none of ours keeps its name, in a fact that the sender left free."""
+        emit(logger_provider, **fields)
+        event = only_event(audit)
+        assert event.operation.value == operation
+        given = fields.get("body", {}).get("metadata", {}).get("operation")
+        assert event.metadata.get("operation") == (name or given)
+
+    @pytest.mark.parametrize(
+        ("fields", "entry_ids"),
+        [
+            ({"attributes": {"gen_ai.memory.record.id": "m1"}}, ["m1"]),
+            ({"attributes": {"gen_ai.memory.record.id": ["m1", "m2"]}}, ["m1", "m2"]),
+            (
+                {"attributes": {"gen_ai.memory.record.id": "m1", "audit.target.id": "m1"}},
+                ["m1"],
+            ),
+            (
+                {
+                    "body": {"entry_ids": ["e1"]},
+                    "attributes": {"gen_ai.memory.record.id": ("m1",)},
+                },
+                ["e1", "m1"],
+            ),
+        ],
+    )
+    def test_record_ids_of_gen_ai(
+        self,
+        audit: AuditLogger,
+        logger_provider: LoggerProvider,
+        fields: dict[str, Any],
+        entry_ids: list[str],
+    ) -> None:
+        """The GenAI conventions' record ids are the event's entries, one or many."""
+        emit(logger_provider, **fields)
+        event = only_event(audit)
+        assert (event.entry_ids, event.metadata) == (entry_ids, {})
+        assert audit.query_events(entry_ids=entry_ids[-1]) == [event]
+
+    def test_audit_context(self, audit: AuditLogger, logger_provider: LoggerProvider) -> None:
+        """A record that names nobody is of who acts where it is emitted; one that does, is not."""
+        with audit_context(user_id="alice", session_id="s1"):
+            emit(logger_provider, body={"operation": "STORE"})
+            emit(logger_provider, body={"operation": "STORE", "user_id": "bob"})
+            emit(logger_provider, attributes={"user.id": "bob", "session.id": "s2"})
+        emit(logger_provider, body={"operation": "STORE"})
+        assert [(e.user_id, e.session_id) for e in history(audit)] == [
+            ("alice", "s1"),
+            ("bob", "s1"),
+            ("bob", "s2"),
+            (None, None),
+        ]
 
     def test_draft_attributes(self, audit: AuditLogger, logger_provider: LoggerProvider) -> None:
         """The audit draft's actor and action are understood."""

@@ -21,8 +21,8 @@ PACKAGE = ROOT / "axon_audit_otel"
 MODULES = {
     "words": "semconv errors units version config",
     "the event": "event record merkle privacy pseudonym erasure keyring",
-    "seeing calls": "context operation sdk selection supplied adapters watched traces startup"
-    " instrumentor",
+    "seeing calls": "generators context operation sdk selection supplied wrappers adapters watched"
+    " traces startup instrumentor",
     "recording": "logger emitter processor trail buffer metrics series sketch",
     "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
     " retention clock hold checkpoint origin",

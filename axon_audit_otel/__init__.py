@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .detect import Alert
     from .errors import (
         ArchiveError,
+        ArchiveIncompleteWarning,
         AuditConfigError,
         AuditUnavailableError,
         AxonAuditError,
@@ -34,6 +35,7 @@ __all__ = [
     "DEFAULT_RULES",
     "Alert",
     "ArchiveError",
+    "ArchiveIncompleteWarning",
     "AuditConfigError",
     "AuditEvent",
     "AuditLogRecordProcessor",
@@ -61,6 +63,7 @@ _MODULES = {
     "DEFAULT_RULES": "rules",
     "Alert": "detect",
     "ArchiveError": "errors",
+    "ArchiveIncompleteWarning": "errors",
     "AuditConfigError": "errors",
     "AuditEvent": "event",
     "AuditLogRecordProcessor": "processor",

@@ -29,7 +29,6 @@ import msgspec
 from .errors import ArchiveError
 from .event import format_time
 from .files import (
-    CLOEXEC,
     HEAD,
     JOURNAL,
     append,
@@ -45,6 +44,7 @@ from .intents import Intents
 from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
 from .lock import LOCK, MAX_WRITERS, BusyError, claim, is_held
 from .manifest import MANIFEST, Manifest, SealRecord, trail_id
+from .owned import open_owned
 
 __all__ = ["Archive", "Recovery"]
 
@@ -397,8 +397,7 @@ class Archive:
         path = self._named(JOURNAL)
         if is_there(path):  # sealed, under another name; this one could not be removed
             self.mend()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | CLOEXEC
-        journal = Journal(path, os.open(path, flags, 0o600))
+        journal = Journal(path, open_owned(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND))
         try:
             journal.put(HEAD)
             if self._sync:  # else power loss takes the file, whatever was synced of its content
@@ -535,8 +534,9 @@ class Archive:
         since = manifest.stat().st_mtime if ended_well and is_there(manifest) else 0.0
         wanted = f'"trail":"{self.writer}","first_sequence":{self.last_sequence + 1},'
         for path in listed(self.directory, "audit_*.json"):
-            with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
-                status = path.stat()
+            # Another writer's: gone this moment, or of another user.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                status = path.lstat()
                 if path.name in self.manifest.seals or status.st_mtime < since - 2:
                     continue
                 if not stat.S_ISREG(status.st_mode):

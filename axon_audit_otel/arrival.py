@@ -302,6 +302,7 @@ class _Stream:
     def compare(self, cursor: Cursor) -> None:
         """Whether every event of the archive is there, and the same."""
         first = last = 0  # of those that are missing, one after another
+        cursor.patience = 0
         try:
             while lines := cursor.read(1000, 1 << 20):
                 for line in lines:
@@ -321,6 +322,9 @@ class _Stream:
             cursor.close()
         if first:
             self._miss(first, last)
+        if count := cursor.missing + cursor.unreadable:
+            words = f"{count:,} events in the archive cannot be read: did they arrive?"
+            self._findings.add(self.report.trail, None, "unreadable", words)
 
     def _miss(self, first: int, last: int, hint: str = "") -> None:
         where = " ".join(filter(None, (self.report.trail, self.report.stream))) or self._file

@@ -24,7 +24,9 @@ from .cli_options import (
     keys_option,
     path_argument,
     query_of,
+    reads,
     secret_option,
+    tell,
 )
 from .cli_privacy import erase, found, pseudonym, readable, reader
 from .cli_proof import keygen, prove, verify
@@ -35,12 +37,13 @@ from .event import AuditEvent, age
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
 from .follow import Follower, newest
+from .missing import Missing
 from .pseudonym import Pseudonyms
 from .query import Query
 from .render import EventLines, amount, local, print_json, statistics, user_table
 from .report import summarise
 from .resource import resource_from_environment
-from .search import search_by_writer
+from .search import search, search_by_writer
 from .version import __version__
 
 __all__ = ["main"]
@@ -75,6 +78,9 @@ def main() -> None:
     """Read the audit trail of an Axon memory, or see a demonstration of one.
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
+
+    Exit codes: 0; 1, something could not be done, or a file not be read (which is said, and the
+    rest is printed all the same); 2, the command was not understood.
     """
 
 
@@ -85,14 +91,15 @@ def main() -> None:
 @path_argument
 @filters
 @json_option
-def query(path: Path, as_json: bool, **given: Any) -> None:
+@reads
+def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
     With --json: one event a line, the bytes as recorded, but decrypted where there are
     keys. Times without a zone are local.
     """
     asked = query_of(given)
-    events = _Counted(found(path, asked, given["keys"]))
+    events = _Counted(found(path, asked, given["keys"], missing))
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == asked.limit else ""
@@ -105,15 +112,21 @@ def query(path: Path, as_json: bool, **given: Any) -> None:
 @secret_option
 @keys_option
 @json_option
+@reads
 def stats(
-    path: Path, user: str | None, pseudonyms: Pseudonyms | None, keys: Path | None, as_json: bool
+    path: Path,
+    user: str | None,
+    pseudonyms: Pseudonyms | None,
+    keys: Path | None,
+    as_json: bool,
+    missing: Missing,
 ) -> None:
     """Count: success and latency by operation, users.
 
     With --json: one object; durations in milliseconds.
     """
     query = Query.of(user_id=user).under(pseudonyms)
-    summary = summarise(found(path, query, keys, oldest_first=True))
+    summary = summarise(found(path, query, keys, missing, oldest_first=True))
     if as_json:
         print_json(summary if user is None else {"user_id": user, **summary})
         return
@@ -136,22 +149,28 @@ def stats(
 @click.option("-f", "--follow", is_flag=True, help="Go on with those to come, until Ctrl-C.")
 @keys_option
 @json_option
-def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool) -> None:
+@reads
+def tail(
+    path: Path, count: int, follow: bool, keys: Path | None, as_json: bool, missing: Missing
+) -> None:
     """Print the newest events, and those to come.
 
     The newest is the last. --follow goes on from file to file when the journal is sealed.
     With --json: one event a line, the bytes as recorded, but decrypted where there are keys.
     """
     if not follow:
-        _print_events(reversed(list(found(path, Query(limit=count), keys))), as_json)
+        _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
         return
     erasure = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
-        events = reversed(newest(follower.poll(), count))
+        for _ in search(path, Query(limit=count), recent=(), missing=missing):
+            pass  # what these lack; not what those before them do
+        events = reversed(newest(follower.poll(Missing()), count))
         _print_events(readable(erasure, events), as_json)
         while True:
+            tell(missing)
             time.sleep(_POLL_S)
-            new = sorted(follower.poll(), key=age)
+            new = sorted(follower.poll(missing), key=age)
             _print_events(readable(erasure, new), as_json, header=False)
 
 
@@ -168,6 +187,7 @@ def tail(path: Path, count: int, follow: bool, keys: Path | None, as_json: bool)
 @click.option("--decrypt", is_flag=True, help="Write readable what there are keys for.")
 @filters
 @json_option
+@reads
 def export(
     path: Path,
     out: str,
@@ -175,6 +195,7 @@ def export(
     force: bool,
     decrypt: bool,
     as_json: bool,
+    missing: Missing,
     **given: Any,
 ) -> None:
     """Write events to a file, as JSON, JSON lines, CSV or OTLP.
@@ -191,10 +212,11 @@ def export(
     printed = out == "-"  # which as a path would be the same as ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, target, reader(path, given["keys"]))
+        written = _export_otlp(path, asked, target, reader(path, given["keys"]), missing)
     else:
         keys, oldest = given["keys"], asked.limit is None
-        events: Any = found(path, asked, keys, as_recorded=not decrypt, oldest_first=oldest)
+        how = {"as_recorded": not decrypt, "oldest_first": oldest}
+        events: Any = found(path, asked, keys, missing, **how)
         if asked.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
@@ -204,8 +226,11 @@ def export(
         click.echo(f"{amount(written, 'event')} written to {out}", err=printed)
 
 
-def _export_otlp(path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None) -> int:
-    events: Any = search_by_writer(path, asked if erasure is None else erasure.asking(asked))
+def _export_otlp(
+    path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None, missing: Missing
+) -> int:
+    sought = asked if erasure is None else erasure.asking(asked)
+    events: Any = search_by_writer(path, sought, missing)
     if erasure is not None:
         events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
     if asked.limit is not None:

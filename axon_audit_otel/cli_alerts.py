@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .cli_options import json_option, keys_option, path_argument
+from .cli_options import json_option, keys_option, path_argument, reads
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
-from .event import deleted_entries, format_time, to_microseconds
+from .event import AuditEvent, deleted_entries, format_time, to_microseconds
+from .missing import Missing
 from .query import Query
 from .render import amount, local, plain, print_json
 from .rules import DEFAULT_RULES
@@ -36,14 +37,18 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 @click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
 @keys_option
 @json_option
-def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool) -> None:
+@reads
+def alerts(
+    path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
+) -> None:
     """Look for what looks wrong: many deletions, failures, exports.
 
     The default rules of SecurityMonitor, over the events at PATH: more than 100 deletions in
     an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
     """
     since = None if last is None else datetime.now(timezone.utc) - last
-    found = sorted(_found(path, Query.of(start_time=since), keys), key=lambda alert: alert.since)
+    events = found_in(path, Query.of(start_time=since), keys, missing, oldest_first=True)
+    found = sorted(_found(events), key=lambda alert: alert.since)
     if as_json:
         print_json([_facts(alert) for alert in found])
         return
@@ -53,10 +58,10 @@ def alerts(path: Path, last: timedelta | None, keys: Path | None, as_json: bool)
     click.echo(amount(len(found), "alert"), err=True)
 
 
-def _found(path: Path, query: Query, keys: Path | None) -> Iterator[Alert]:
+def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
     """Every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
-    for event in found_in(path, query, keys, oldest_first=True):
+    for event in events:
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
             moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)

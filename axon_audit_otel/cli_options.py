@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import click
 
 from .config import Settings, parse_keys, parse_secret, parse_signing_key
 from .event import EventStatus, OperationType, aware
+from .missing import Missing
 from .query import Query
-from .render import local
+from .render import local, plain
 
 __all__ = [
     "filters",
@@ -22,9 +24,34 @@ __all__ = [
     "keys_option",
     "path_argument",
     "query_of",
+    "reads",
     "secret_option",
     "signing_option",
+    "tell",
 ]
+
+
+def reads(command: Callable[..., None]) -> Callable[..., None]:
+    """*command* gets `missing`; what that took is told in the end, and in the exit code."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        missing = Missing()
+        command(**given, missing=missing)
+        tell(missing)
+        if missing:
+            click.get_current_context().exit(1)
+
+    return run
+
+
+def tell(missing: Missing) -> None:
+    """Say on stderr what an answer lacks, and what was passed over; each of them once."""
+    for line in missing.untold(missing.passed_over()):
+        click.echo(plain(line), err=True)
+    for line in missing.untold(missing.lines()):
+        click.echo(f"Error: {plain(line)}", err=True)
+
 
 path_argument = click.argument("path", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from .checkpoint import SigningKey
-from .cli_options import json_option, keys_option, secret_option, signing_option
+from .cli_options import json_option, keys_option, reads, secret_option, signing_option
 from .cli_record import check_archive, check_signing, recorder
 from .config import Settings
 from .erasure import Erasure, decrypted, keyring_of, keys_of, recorded
 from .event import AuditEvent
+from .missing import Missing
 from .privacy import identifier
 from .pseudonym import Pseudonyms
 from .query import Query
@@ -41,7 +42,13 @@ def reader(path: Path, keys: Path | None) -> Erasure | None:
 
 
 def found(
-    path: Path, query: Query, keys: Path | None, *, as_recorded: bool = False, **options: Any
+    path: Path,
+    query: Query,
+    keys: Path | None,
+    missing: Missing,
+    *,
+    as_recorded: bool = False,
+    oldest_first: bool = False,
 ) -> Iterator[AuditEvent]:
     """What `search` finds, as far as there are keys: readable, or *as_recorded*.
 
@@ -49,9 +56,10 @@ def found(
         ArchiveError: As `search`, or if the keys cannot be used.
     """
     erasure = reader(path, keys)
+    search_for = partial(search, path, oldest_first=oldest_first, missing=missing)
     if erasure is None:
-        return search(path, query, **options)
-    events = erasure.read(query, lambda asked: search(path, asked, **options))
+        return search_for(query)
+    events = erasure.read(query, search_for)
     return map(recorded if as_recorded else decrypted, events)
 
 
@@ -67,6 +75,7 @@ def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[
 @secret_option
 @signing_option
 @json_option
+@reads
 def erase(
     user: str,
     path: Path,
@@ -74,6 +83,7 @@ def erase(
     pseudonyms: Pseudonyms | None,
     signing_key: SigningKey | None,
     as_json: bool,
+    missing: Missing,
 ) -> None:
     """Make a user's personal data unreadable, for ever.
 
@@ -94,7 +104,7 @@ def erase(
         settings = {"erasable": place, "pseudonymize": pseudonyms}
         with recorder(path, "erasure", signing_key, **settings) as audit:
             audit.erase_user(user)
-    clear = _is_in_clear(path, user, pseudonyms)
+    clear = _is_in_clear(path, user, pseudonyms, missing)
     if as_json:
         click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))
     elif done:
@@ -109,11 +119,16 @@ def erase(
         raise click.ClickException(msg)
 
 
-def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None) -> bool:
+def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: Missing) -> bool:
     """Whether an event that is not encrypted names the user."""
     acting = Query.of(user_id=user, limit=1).under(pseudonyms)
     concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
-    return any(True for query in (acting, concerned) for _ in search(path, query))
+    found = False
+    for query in (acting, concerned):
+        here = Missing()
+        found = found or any(True for _ in search(path, query, missing=here))
+        missing.include(here)
+    return found
 
 
 @click.command()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,10 +14,11 @@ from .checkpoint import SigningKey, is_signed
 from .erasure import Erasure, keyring_of, keys_of
 from .errors import ArchiveError
 from .event import draft
-from .files import CLOEXEC, files_of, listed
+from .files import files_of, listed
 from .hold import user_name
 from .lock import LOCK
 from .manifest import MANIFEST
+from .owned import give_back
 from .witness import SUFFIXES
 
 if TYPE_CHECKING:
@@ -74,11 +74,7 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
 def recorder(
     directory: Path, name: str, key: SigningKey | None, **settings: Any
 ) -> Iterator[AuditLogger]:
-    """A logger whose trail in *directory* is the command's own.
-
-    What root writes there is given to the owner of the directory, in that of the keys as well:
-    the application could not read it otherwise.
-    """
+    """A logger whose trail in *directory* is the command's own."""
     from prometheus_client import CollectorRegistry  # these take their time
 
     from .logger import AuditLogger
@@ -86,14 +82,12 @@ def recorder(
     class Recorder(AuditLogger):
         _names_users = settings.get("erasable") is not False
 
+    for place in (directory, settings.get("erasable")):
+        if isinstance(place, Path) and place.is_dir():
+            give_back(place)
     options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
-    try:
-        with Recorder(name=name, auto_export_path=directory, **options) as audit:
-            yield audit
-    finally:
-        for place in (directory, settings.get("erasable")):
-            if isinstance(place, Path):
-                _give_to_owner(place)
+    with Recorder(name=name, auto_export_path=directory, **options) as audit:
+        yield audit
 
 
 def record(
@@ -122,19 +116,3 @@ def record(
         audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
         if not trail.is_kept:
             raise click.ClickException(f"it is done, but not recorded: {trail.why}")
-
-
-def _give_to_owner(directory: Path) -> None:
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return
-    owner = directory.stat()
-    for path in directory.iterdir() if owner.st_uid != 0 else ():
-        with suppress(OSError):
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | CLOEXEC)
-            try:
-                status = os.fstat(file)
-                # A second name may be that of somebody else's file.
-                if S_ISREG(status.st_mode) and (status.st_uid, status.st_nlink) == (0, 1):
-                    os.fchown(file, owner.st_uid, owner.st_gid)
-            finally:
-                os.close(file)

@@ -90,6 +90,7 @@ def replay(
             (done.before, "acknowledged before (--all sends them again)"),
             (done.rejected, "refused by the collector for good"),
             (done.deleted, "deleted by retention before they were sent"),
+            (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
         ):
             if number:
                 click.echo(f"{amount(number, 'event')} {words}", err=True)
@@ -99,7 +100,7 @@ def replay(
             click.echo(f"{plain(writer)}: what was acknowledged is not remembered", err=True)
     if done.why:
         click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
-    ctx.exit(1 if done.why or done.rejected or done.unreadable else 0)
+    ctx.exit(1 if done.why or done.rejected or done.missing or done.unreadable else 0)
 
 
 def _header(text: str) -> tuple[str, str]:

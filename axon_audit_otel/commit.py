@@ -96,10 +96,12 @@ class GroupCommit:
         except RuntimeError:  # another framework's, or none: nothing that we could await
             self.wait(number)
             return
+        if number <= self._synced:
+            return
+        future: asyncio.Future[None] = loop.create_future()  # by the loop, which may be anybody's
         with self._condition:
             if not self._want(number):
                 return
-            future: asyncio.Future[None] = loop.create_future()
             self._futures.append((number, loop, future))
         await future
 

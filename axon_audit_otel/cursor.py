@@ -37,8 +37,12 @@ class Cursor:
     Attributes:
         position: Number of the newest event that was read, or is gone.
         gone: Events that were deleted before they were read.
+        missing: Events of files that are not there, are cut off, or cannot be read.
         unreadable: Lines that are no event.
+        patience: How often a sealed file may fail to be read before it is passed over.
     """
+
+    patience = 5
 
     def __init__(
         self,
@@ -51,7 +55,10 @@ class Cursor:
         self._writer = writer
         self._unlisted = list(unlisted)
         self.position = after
-        self.gone = self.unreadable = 0
+        self.gone = self.missing = self.unreadable = 0
+        self._place: tuple[int, int, Path] | None = None  # of the sealed file that is being read
+        self._damaged = 0  # its lines that were no event, since one that was
+        self._failures = 0  # of that file
         self._file: BinaryIO | None = None
         self._is_journal = False
         self._sealed: deque[tuple[int, int, Path]] = deque()
@@ -61,7 +68,7 @@ class Cursor:
         """The next events, without separators: so many, or of so many bytes; [] at the end.
 
         Raises:
-            OSError: If a file cannot be read.
+            OSError: If a file cannot be read; a sealed one, *patience* times.
         """
         lines: list[bytes] = []
         total = 0
@@ -78,13 +85,18 @@ class Cursor:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._place, self._damaged = None, 0
 
     # --- lines -----------------------------------------------------------------------------
 
     def _next(self) -> bytes | None:
         while self._file is not None or self._open():
             assert self._file is not None
-            line = self._file.readline()
+            try:
+                line = self._file.readline()
+            except OSError as exc:
+                self._failed(exc)
+                continue
             if not line.endswith(b"\n"):
                 if self._waits(len(line)):
                     return None
@@ -92,21 +104,46 @@ class Cursor:
                 if self._is_there():  # it gets its name this moment, or its writer died
                     self._file.seek(-len(line), os.SEEK_CUR)
                     return None
-                self.close()
+                self._end()
             elif line != HEAD:
                 found = _PLACE.search(line, max(0, len(line) - _PLACE_SIZE))
                 if found is None:
                     self.unreadable += 1
+                    self._damaged += 1
                 elif int(found[1]) > self.position:
                     self.position = int(found[1])
+                    self._damaged = 0
                     return line[1:-1]
         return None
+
+    def _failed(self, exc: OSError) -> None:
+        """A file could not be read: raise that, or pass the file over."""
+        place = self._place
+        self.close()
+        if place is None:
+            raise exc
+        self._failures += 1
+        if self._failures <= self.patience:
+            self._sealed.appendleft(place)
+            raise exc
+        self._place = place
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more comes from the file that is being read: what it should have is missing."""
+        if self._place is not None:
+            first, last, _ = self._place
+            rest = last - max(first - 1, self.position) - self._damaged
+            self.missing += max(0, rest)
+            self.position = max(last, self.position)
+        self._failures = 0
+        self.close()
 
     def _waits(self, torn: int) -> bool:
         """At a file's end without its last line: whether more is to come in it."""
         assert self._file is not None
         if not self._is_journal:
-            self.close()  # cut off; what is missing is nowhere
+            self._end()  # cut off
             return False
         if torn:
             self._file.seek(-torn, os.SEEK_CUR)
@@ -143,21 +180,28 @@ class Cursor:
                 if last <= self.position:
                     self._sealed.popleft()
                     continue
+                self._place = self._sealed.popleft()
                 try:
                     self._file, self._is_journal = open_events_file(path), False
-                    self._sealed.popleft()
                     return True
-                except FileNotFoundError:  # deleted
-                    self.gone += last - max(first - 1, self.position)
-                    self.position = last
+                except FileNotFoundError:
+                    if path == _DELETED:
+                        self.gone += last - max(first - 1, self.position)
+                        self.position = last
+                    elif self._list():  # deleted now, perhaps
+                        continue
+                    self._end()
+                except OSError as exc:
+                    self._failed(exc)
+            self._place = None
             self._file, self._is_journal, file = file, True, None
             return self._file is not None
         finally:
             if file is not None:
                 file.close()
 
-    def _list(self) -> None:
-        """Take the sealed files from the manifest, if it has changed."""
+    def _list(self) -> bool:
+        """Take the sealed files from the manifest, if it has changed; says whether it has."""
         manifest = self._directory / f"{self._writer}{MANIFEST}"
         try:
             status = manifest.stat()
@@ -165,22 +209,22 @@ class Cursor:
         except FileNotFoundError:
             state = None
         if state == self._read_at and not self._unlisted:
-            return
+            return False
         self._read_at = state
         found: dict[str, tuple[int, int, Path]] = {}
-        with suppress(msgspec.DecodeError):  # as far as it can be read
-            for _, record in read_manifest(manifest):
-                if isinstance(record, SealRecord):
-                    path = self._directory / record.file
-                    found[record.file] = record.first_sequence, record.last_sequence, path
-                elif isinstance(record, DeleteRecord):
-                    found[record.file] = *found.get(record.file, (0, 0))[:2], _NOWHERE
+        for _, record in read_manifest(manifest, damaged=lambda: None):  # as far as it can be
+            if isinstance(record, SealRecord):
+                path = self._directory / record.file
+                found[record.file] = record.first_sequence, record.last_sequence, path
+            elif isinstance(record, DeleteRecord):
+                found[record.file] = *found.get(record.file, (0, 0))[:2], _DELETED
         files = [*found.values(), *self._unlisted]
         self._unlisted = []
         self._sealed = deque(file for file in sorted(files) if file[1] > self.position)
+        return True
 
 
-_NOWHERE = Path("/nonexistent.deleted")
+_DELETED = Path("/nonexistent.deleted")
 
 
 def number_of(line: bytes) -> int:
@@ -229,4 +273,4 @@ def hash_at(
         cursor.close()
     if lines and number_of(lines[0]) == number:
         return leaf_hash(lines[0]).hex()
-    return "" if cursor.gone else None
+    return "" if cursor.gone or cursor.missing else None

@@ -26,12 +26,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from .errors import ArchiveError, AuditConfigError
-from .files import files_of, read_events
+from .event import AuditEvent
+from .files import files_of
 from .logger import AuditLogger
 from .pipeline import configure, serve_metrics
+from .query import Query
 from .render import EventLines, statistics, user_table
 from .report import summarise
 from .scenario import Day, dialogue, make_memory, personal, spoken
+from .search import search
 
 __all__ = ["run_demo"]
 
@@ -114,7 +117,7 @@ class _Demo:
         await self._live()
         self._audit.seal()
         files = self._files()
-        summary = summarise(chain.from_iterable(map(read_events, files)))
+        summary = summarise(chain.from_iterable(map(_events_in, files)))
         privacy = await self._privacy()
         self._show(files, summary, privacy)
         if url is None and shipping is not None:
@@ -216,7 +219,7 @@ class _Demo:
         self._title("Files")
         width = max((len(_short(file)) for file in files), default=0)
         for file in files:
-            count = sum(1 for _ in read_events(file))
+            count = sum(1 for _ in _events_in(file))
             size = file.stat().st_size / 1024
             self._print(f"  {_short(file):{width}}  {count} events, {size:.0f} KiB")
 
@@ -350,3 +353,7 @@ class _Shipping(logging.Handler):
     def __exit__(self, *exc_info: object) -> None:
         if not any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()):
             self._logger.handlers, self._logger.propagate = self._kept
+
+
+def _events_in(file: Path) -> Iterator[AuditEvent]:
+    return search(file, Query(), oldest_first=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import time_ns
 from typing import Any
-from weakref import finalize
+from weakref import WeakMethod, finalize
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
@@ -52,6 +52,8 @@ class Emitter:
         self._leave: finalize[..., Any] | None = None
         self._given = logger_provider
         self._bind(logger_provider or get_logger_provider())
+        trail.sender = WeakMethod(self.send_own)
+        self.send_own()
 
     def use(self, logger_provider: Any) -> None:
         """Send the records through *logger_provider* from now on.
@@ -61,6 +63,7 @@ class Emitter:
         """
         self._given = checked_provider(logger_provider)
         self._bind(logger_provider)
+        self.send_own()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
         """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
@@ -72,29 +75,52 @@ class Emitter:
             AuditUnavailableError: If the trail could not take it; that is counted as well.
         """
         try:
-            provider = self._given or get_logger_provider()
-            if provider is not self._provider:
-                self._bind(provider)
-            if self._otel_logger is not None and not (self._given is None and self._trail.ships):
-                if self._trail.own:
-                    self._send_own(self._otel_logger)
+            if (self._given or get_logger_provider()) is not self._provider:
+                self._bind(self._given or get_logger_provider())
+            # In the middle of another event: it is sent after that, from `Trail.unsent`.
+            if self._otel_logger is not None and not self._trail.is_busy():
+                if self._trail.unsent:  # older than this one
+                    self.send_own()
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
         if draft.encoded is None:
             try:
-                self._processor.capture(draft)
+                self._trail.record(draft)
             except Exception as exc:
                 self._trail.fault("record", exc)
+        if self._trail.unsent:
+            self.send_own()
         if draft.encoded is None:
             msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"
             raise AuditUnavailableError(msg)
         return draft.encoded
 
-    def _send_own(self, otel_logger: Any) -> None:
-        """What the trail said of itself: without it, its records have gaps."""
-        while self._trail.own:
-            self._send(otel_logger, self._trail.own.popleft(), Context())
+    def send_own(self) -> None:
+        """Send what the trail said of itself: without it, its records have gaps. Never raises.
+
+        What cannot be sent yet, since there is no provider, waits; what does not have to wait,
+        since the trail ships it itself, is let go.
+        """
+        trail = self._trail
+        if trail.is_busy():
+            return
+        if self._given is None and trail.ships:
+            trail.unsent.clear()
+        while trail.unsent:
+            try:
+                if (self._given or get_logger_provider()) is not self._provider:
+                    self._bind(self._given or get_logger_provider())
+                if self._otel_logger is None:
+                    return
+                self._send(self._otel_logger, trail.unsent.popleft(), Context())
+            except IndexError:  # another thread was faster
+                return
+            except Exception as exc:
+                trail.fault("emit", exc)
+        while trail.unsent_lost:
+            trail.unsent_lost -= 1
+            trail.fault("emit", LookupError("it waited too long for a logger provider"))
 
     def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
         number, text = _SEVERITY[draft["status"]]
@@ -125,7 +151,8 @@ class Emitter:
         # The provider outlives this object; its processor must not keep the trail.
         self._leave = finalize(self, _part, provider, self._processor)
         self._leave.atexit = False
-        self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
+        if self._given is not None or not self._trail.ships:
+            self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
 
 
 def _join(provider: Any, processor: AuditLogRecordProcessor) -> bool:

@@ -34,7 +34,7 @@ from .files import append
 from .keyring import Keyring, User, name_of
 from .merkle import leaf_hash
 from .query import Query
-from .reading import DECODE_ERRORS
+from .reading import DECODE_ERRORS, open_regular
 from .semconv import ERASABLE_PREFIX
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
@@ -86,8 +86,12 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
         ArchiveError: If that cannot be read.
     """
     lines: list[str] = []
-    with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
-        lines = (archive / _MARK).read_text("ascii", "replace").split()
+    with (
+        archive_errors(archive / _MARK),
+        suppress(FileNotFoundError, NotADirectoryError),
+        open_regular(archive / _MARK) as file,
+    ):
+        lines = file.read().decode("ascii", "replace").split()
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
 
@@ -176,7 +180,7 @@ class Erasure:
         number, erased = (None, set()) if archive is None else keyring_of(archive)
         sync = settings.durability == "disk"
         try:
-            keys = Keyring(place, number is None, sync, fault)
+            keys = Keyring(place, number is None, sync, fault, archive)
         except ArchiveError as exc:
             if number is None or not isinstance(exc.__cause__, FileNotFoundError):
                 raise

@@ -8,6 +8,8 @@
     ├── ForgetRefusedError     (ValueError)    a deletion that does not say what is to go
     ├── ArchiveError           (OSError)       a file or directory that cannot be used
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
+
+    ArchiveIncompleteWarning   (UserWarning)   an answer lacks what could not be read
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 
 __all__ = [
     "ArchiveError",
+    "ArchiveIncompleteWarning",
     "AuditConfigError",
     "AuditUnavailableError",
     "AxonAuditError",
@@ -54,6 +57,10 @@ class ForgetRefusedError(AxonAuditError, ValueError):
 
 class ArchiveError(AxonAuditError, OSError):
     """A file or directory of the audit archive cannot be used."""
+
+
+class ArchiveIncompleteWarning(UserWarning):
+    """An answer lacks events: a file, or a part of one, could not be read, or is gone."""
 
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):

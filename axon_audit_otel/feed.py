@@ -88,16 +88,11 @@ class ArchiveFeed:
             event *after*, and remember nothing.
         after: See *remember*.
 
-    Attributes:
-        polite: Whether there is an application in this process, which must not wait.
-
     Raises:
         BlockingIOError: If somebody else ships them (and it is to be remembered).
         FileNotFoundError: If there are none.
         OSError: If the archive cannot be read, or nothing can be remembered in it.
     """
-
-    polite = True
 
     def __init__(
         self,
@@ -117,16 +112,26 @@ class ArchiveFeed:
             after, trail = self._receipts.number, self._receipts.trail
         self._source = Source(trail or writer, source.stream)
         self._cursor = Cursor(directory, writer, after, unlisted)
+        self._polite = True
         self.acknowledged = after
         self.dropped: dict[str, int] = {}
 
+    def hurry(self) -> None:
+        """There is no application in this process that must not wait, and no second try."""
+        self._polite = False
+        self._cursor.patience = 0
+
     def batch(self) -> list[Item]:
         lines = self._cursor.read(EVENTS, _BYTES)
-        for reason, name in (("deleted", "gone"), ("unreadable", "unreadable")):
+        for reason, name in (
+            ("deleted", "gone"),
+            ("missing", "missing"),
+            ("unreadable", "unreadable"),
+        ):
             if count := getattr(self._cursor, name):
                 self.dropped[reason] = self.dropped.get(reason, 0) + count
                 setattr(self._cursor, name, 0)
-        return _encoded(lines, self._source, self.dropped, self.polite)
+        return _encoded(lines, self._source, self.dropped, self._polite)
 
     def acknowledge(self, item: Item) -> None:
         self.acknowledged = item.number

@@ -21,15 +21,17 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from . import zstd
-from .errors import ArchiveError, InvalidEventError, archive_errors
+from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode, format_time, of_fields
+from .missing import Missing
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
@@ -42,8 +44,8 @@ __all__ = [
     "last_line",
     "listed",
     "open_events_file",
+    "other_events",
     "publish",
-    "read_events",
     "renewed",
     "sealed_in",
     "sealed_name",
@@ -55,10 +57,13 @@ __all__ = [
 ]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+GZ = ".gz"
+GZIPPED = "it is compressed with gzip, which is not read: gunzip it"
 HEAD = b'{"events":[\n'
 JOURNAL = ".journal"
 ZST = ".zst"
 _BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
 _LAST_LINE = 4096  # more than the last line of a sealed file is long
 _WHOLE = 256 << 20  # bytes of a file that is not laid out in lines
 _numbers = itertools.count(1)
@@ -131,9 +136,9 @@ def compress(path: Path, sha256: str) -> Path:
     """
     target = path.with_name(path.name + ZST)
     temporary = path.with_name(f".{path.name}{ZST}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        with path.open("rb") as source, open(os.open(temporary, flags, 0o600), "wb") as file:
+        with open_regular(path) as source, open(open_owned(temporary, flags), "wb") as file:
             zstd.compress(source, file)
             file.flush()
             sync_file(file.fileno())
@@ -161,7 +166,7 @@ def _is_named_twice(path: Path, named: Path) -> bool:
 def _reserve(target: Path) -> bool:
     """Take a name that is free."""
     try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True
@@ -207,7 +212,8 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
             raise OSError(errno.EINVAL, "it is no regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with open(open_owned(temporary, flags), "wb") as file:
             file.writelines(content)
             file.flush()
             sync_file(file.fileno())
@@ -223,18 +229,20 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
                 temporary.unlink()
 
 
-def append(path: Path, data: bytes, sync: bool = False) -> None:
+def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) -> None:
     """Append *data* to a file that only its owner reads, whole or not at all.
 
     Args:
         path: The file; made if it is missing.
         data: What.
         sync: Force it to stable storage.
+        anywhere: *path* was chosen by our user, and may be a link or a device.
 
     Raises:
         OSError: If that failed.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    file = os.open(path, flags | CLOEXEC, 0o600) if anywhere else open_owned(path, flags)
     try:
         size = os.fstat(file).st_size
         try:
@@ -266,9 +274,9 @@ def renewed(path: Path, file: int) -> int:
         OSError: If that failed; *path* is as before.
     """
     temporary = path.with_name(f"{path.name}.renewed")
-    new = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | CLOEXEC, 0o600)
+    new = open_owned(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
-        with path.open("rb") as source, open(new, "wb", closefd=False) as target:
+        with open_regular(path) as source, open(new, "wb", closefd=False) as target:
             shutil.copyfileobj(source, target)
         sync_file(new)
         os.replace(temporary, path)
@@ -450,38 +458,45 @@ def _parts(name: str) -> tuple[str, int]:
     return (head, int(last)) if stem.count("_") == 5 and last.isdecimal() else (stem, 1)
 
 
-def read_events(path: Path) -> Iterator[AuditEvent]:
-    """The events of a file in its order, one line at a time: of our format or JSON lines.
-
-    A journal's torn last line is passed over. JSON that is not laid out one event a line
-    (somebody's pretty-printer) is read whole.
+def other_events(path: Path, missing: Missing) -> Iterator[AuditEvent]:
+    """The events of a file that is not laid out as ours: JSON lines, or JSON of any layout.
 
     Raises:
-        ArchiveError: If it cannot be read or holds no audit events.
+        OSError: If it cannot be read.
+        InvalidEventError: If it holds no audit event.
     """
-    with archive_errors(path, InvalidEventError):
-        yield from _read_file(path)
-
-
-def _read_file(path: Path) -> Iterator[AuditEvent]:
     with open_events_file(path) as file:
-        first = file.readline()
-        if first == HEAD:
-            for line in file:
-                if line.startswith(b"],"):
-                    return
-                if not line.endswith(b"\n"):
-                    break  # the writer died in the middle of this line
-                yield decode(line[1:-1])
-            if path.suffix == ZST:
-                raise InvalidEventError("its end is missing")
+        first, second = file.readline(), file.readline()
+        if first.startswith(_GZIP):
+            raise InvalidEventError(GZIPPED)
+        if _is_event(first) or _is_event(second) or path.suffix == ".jsonl":
+            lines = (line for line in itertools.chain((first, second), file) if line.strip())
+            yield from _events_among(lines, decode, path, missing)
             return
-        if _is_event(first) or (not first and path.suffix == ".jsonl"):
-            for line in itertools.chain((first,), file):
-                if line.strip():
-                    yield decode(line)
-            return
-    yield from _read_whole(path)
+    yield from _events_among(_items_in(path), of_fields, path, missing)
+
+
+def _events_among(
+    items: Iterable[Any], read: Callable[[Any], AuditEvent], path: Path, missing: Missing
+) -> Iterator[AuditEvent]:
+    """What *read* makes of *items*; where it makes nothing of any, they are none of ours."""
+    found = False
+    early: list[Exception] = []  # why those before the first event are none
+    for item in items:
+        try:
+            event = read(item)
+        except (InvalidEventError, *DECODE_ERRORS) as exc:
+            if found:
+                missing.line(path)
+            else:
+                early.append(exc)
+            continue
+        if not found:
+            missing.line(path, len(early))
+            found = True
+        yield event
+    if early and not found:
+        raise InvalidEventError(f"no audit events: {early[0]}") from early[0]
 
 
 def _is_event(line: bytes) -> bool:
@@ -492,17 +507,17 @@ def _is_event(line: bytes) -> bool:
     return True
 
 
-def _read_whole(path: Path) -> Iterator[AuditEvent]:
+def _items_in(path: Path) -> list[Any]:
+    """What a JSON file of any layout lists, alone or as its events."""
+    with open_events_file(path) as file:
+        text = file.read(_WHOLE + 1)
+    if len(text) > _WHOLE:
+        raise InvalidEventError(f"more than {_WHOLE >> 20} MiB, and not one event a line")
     try:
-        with open_events_file(path) as file:
-            text = file.read(_WHOLE + 1)
-        if len(text) > _WHOLE:
-            raise InvalidEventError(f"more than {_WHOLE >> 20} MiB, and not one event a line")
         content = msgspec.json.decode(text)
         events = content["events"] if isinstance(content, dict) else content
-        if not isinstance(events, list):
-            raise InvalidEventError("no audit events: not a list of them")
-        yield from map(of_fields, events)
     except (*DECODE_ERRORS, KeyError) as exc:
-        msg = f"no audit events: {exc}"
-        raise InvalidEventError(msg) from exc
+        raise InvalidEventError(f"no audit events: {exc}") from exc
+    if not isinstance(events, list):
+        raise InvalidEventError("no audit events: not a list of them")
+    return events

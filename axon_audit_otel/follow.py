@@ -11,8 +11,10 @@ from typing import BinaryIO
 
 from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, age, decode
-from .files import HEAD, JOURNAL, files_of, open_events_file, read_events
+from .files import HEAD, JOURNAL, files_of, open_events_file
+from .missing import Missing
 from .reading import open_regular
+from .search import events_in
 
 __all__ = ["Follower", "newest"]
 
@@ -34,6 +36,8 @@ class Follower:
     A file that comes when another has gone may be that, compressed: it is known by its first
     event.
 
+    What cannot be read is told once, and looked at again when it has changed.
+
     Args:
         path: A file or a directory. An empty directory may get files later.
 
@@ -44,49 +48,64 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[tuple[int, int], _Growing] = {}
+        self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # and when that was seen
         self._gone: set[bytes] = set()  # the first events of files that are there no more
         if not path.exists():
             files_of(path)  # says so
 
-    def poll(self) -> Iterator[AuditEvent]:
+    def poll(self, missing: Missing) -> Iterator[AuditEvent]:
         """The events that were written since the last call.
 
+        Args:
+            missing: Takes what they lack.
+
         Raises:
-            ArchiveError: If a file cannot be read or holds no audit events.
+            ArchiveError: If there is nothing any more.
         """
         for left in reversed(range(_PASSES)):
-            if (yield from self._pass(patient=left > 0)):
+            if (yield from self._pass(left > 0, missing)):
                 return
 
-    def _pass(self, patient: bool) -> Generator[AuditEvent, None, bool]:
+    def _pass(self, patient: bool, missing: Missing) -> Generator[AuditEvent, None, bool]:
         """One look at every file; ends with False where, if *patient*, one got another name."""
         here = self._here(patient)
         if here is None:
             return False
         for key, known in list(self._files.items()):
             if key not in here or known.was_replaced(here[key][1]):
-                yield from known.read()  # what came before it was removed
+                with missing.caught(known.path):
+                    yield from known.read(missing)  # what came before it was removed
                 known.close()
                 del self._files[key]
                 self._gone.add(known.first)
-        for key, (path, _) in here.items():
-            with archive_errors(path, InvalidEventError):
-                try:
-                    if key not in self._files:
-                        is_known = self._is_known(path)
-                        found = _Growing(path)
-                        if found.key != key:  # sealed: this is the journal after it
-                            found.close()
-                            if patient:
-                                return False
-                            continue
-                        self._files[key] = found
-                        if is_known:
-                            found.close()
-                    yield from self._files[key].read()
-                except FileNotFoundError:
-                    if patient:  # what follows it comes after it
-                        return False
+        for key, (path, status) in here.items():
+            state = status.st_size, status.st_mtime_ns
+            if self._unreadable.get(key) == state:
+                continue
+            try:
+                if key not in self._files:
+                    is_known = self._is_known(path)
+                    found = _Growing(path, path == self._path)
+                    if found.key != key:  # sealed: this is the journal after it
+                        found.close()
+                        if patient:
+                            return False
+                        continue
+                    self._files[key] = found
+                    if is_known:
+                        found.close()
+                yield from self._files[key].read(missing)
+            except FileNotFoundError:
+                if patient:  # what follows it comes after it
+                    return False
+            except ArchiveError:
+                raise
+            except OSError as exc:
+                self._unreadable[key] = state
+                if path == self._path:
+                    with archive_errors(path):
+                        raise
+                missing.judge(path, exc)
         return True
 
     def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
@@ -97,8 +116,10 @@ class Follower:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                if patient:
+                if patient and not path.is_symlink():
                     return None
+                continue
+            except OSError:  # a loop of links
                 continue
             here[status.st_dev, status.st_ino] = path, status
         # What has the name of a journal now may be the one after it.
@@ -132,37 +153,55 @@ def _first_event(path: Path) -> bytes:
 
 
 class _Growing:
-    """A file that its writer appends to, until its last line closes it."""
+    """A file that its writer appends to, until its last line closes it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        asked: It was named, and not only found in a directory.
+    """
+
+    def __init__(self, path: Path, asked: bool) -> None:
         self.first = b" "  # the line of its first event, when that has been read
-        self._path = path
+        self.path = path
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = open_regular(path)
         status = os.fstat(self._file.fileno())
         self.key = status.st_dev, status.st_ino
         self._lines = 0
+        self._is_half = False
+        self._asked = asked
         self._end: tuple[int, int] | None = None
 
     def was_replaced(self, status: os.stat_result) -> bool:
         """Whether this, which was read to its end, is now another file."""
         return self._end not in (None, (status.st_size, status.st_mtime_ns))
 
-    def read(self) -> Iterator[AuditEvent]:
+    def read(self, missing: Missing) -> Iterator[AuditEvent]:
         """The events of the lines that are complete by now and were not yet read."""
         while (line := self._line()) is not None:
             self._lines += 1
             if self._lines == 1:
-                if line != HEAD:  # not one event a line: nobody appends to it
+                if line != HEAD and self.path.suffix == JOURNAL:
+                    missing.line(self.path)
+                elif line != HEAD:  # not one event a line: nobody appends to it
                     self.close()
-                    yield from read_events(self._path)
+                    yield from events_in(self.path, missing, self._asked)
                     return
             elif line.startswith(b"],"):
                 self.close()
             else:
                 if self._lines == 2:
                     self.first = line
-                yield decode(line[1:-1])
+                try:
+                    event = decode(line[1:-1])
+                except InvalidEventError:
+                    missing.line(self.path)
+                else:
+                    yield event
+        if self._file is not None and self._lines and not self._is_half:
+            self._is_half = self.path.suffix != JOURNAL
+            if self._is_half:
+                missing.add(self.path, "its end is missing")
 
     def _line(self) -> bytes | None:
         if self._file is None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from .files import CLOEXEC, open_events_file, renewed, sync_directory
+from .files import open_events_file, renewed, sync_directory
 from .manifest import SealRecord
+from .owned import open_owned
 from .reading import DECODE_ERRORS
 
 __all__ = ["Intents"]
@@ -84,8 +85,7 @@ class Intents:
 
     def _open(self) -> None:
         self.close()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
+        self._file = open_owned(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         if self._sync:
             sync_directory(self._path.parent)
 
@@ -101,8 +101,8 @@ class Intents:
         with contextlib.suppress(FileNotFoundError):
             wanted -= self._reserve.stat().st_size
         if wanted > 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC
-            with open(os.open(self._reserve, flags, 0o600), "ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            with open(open_owned(self._reserve, flags), "ab") as file:
                 file.write(os.urandom(wanted))  # no file system makes that smaller
 
     def give_reserve(self) -> bool:

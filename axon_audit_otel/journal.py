@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from .files import CLOEXEC, HEAD, UNSUPPORTED, is_there, renewed, sync_file
+from .files import HEAD, UNSUPPORTED, is_there, renewed, sync_file
 from .merkle import Tree, leaf_hash
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = ["Journal", "JournalChangedError", "load", "salvage", "set_damage_aside"]
@@ -237,7 +238,7 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
 
 def _copy(source: BinaryIO, size: int, path: Path) -> None:
     temporary = path.with_suffix(".repaired")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
+    with open(open_owned(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as target:
         source.seek(0)
         while size and (block := source.read(min(size, _BLOCK))):
             size -= target.write(block)
@@ -257,10 +258,10 @@ def set_damage_aside(path: Path) -> int:
             return 0
         file.seek(0)
         repaired = path.with_suffix(".repaired")
-        with open(os.open(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as whole:
+        with open(open_owned(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as whole:
             whole.writelines(line for line in file if _is_readable(line))
     aside = path.with_suffix(".damaged")
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as rest:
+    with open(open_owned(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as rest:
         rest.writelines(damaged)
     os.replace(repaired, path)
     return len(damaged)
@@ -278,7 +279,7 @@ def _is_readable(line: bytes) -> bool:
 
 def load(path: Path) -> tuple[Journal, bool]:
     """A journal that was left behind, without a torn last line; and whether it is closed."""
-    journal = Journal(path, os.open(path, os.O_RDWR | os.O_APPEND | CLOEXEC))
+    journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
     closed = False
     with open_regular(path) as file:
         for line in file:

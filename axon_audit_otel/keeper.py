@@ -14,6 +14,7 @@ from weakref import ReferenceType
 
 import msgspec
 
+from .afterwards import Afterwards
 from .archive import Archive, Recovery
 from .buffer import Buffer
 from .checkpoint import Checkpoint
@@ -26,6 +27,7 @@ from .journal import JournalChangedError
 from .manifest import MANIFEST
 from .metrics import TrailMetrics
 from .retention import Upkeep
+from .turn import Turn
 
 __all__ = ["Keeper"]
 
@@ -43,8 +45,7 @@ class Keeper:
         settings: See `Settings`; `auto_export_path` is set.
         name: Name of the trail.
         metrics: The trail's.
-        fault: Reports a failure by its stage.
-        restored: Called when what had failed works again.
+        afterwards: Where failures are noted, and that what had failed works again.
         emit: Sends a checkpoint through OpenTelemetry (``checkpoint_to="otlp"``).
 
     Raises:
@@ -56,8 +57,7 @@ class Keeper:
         settings: Settings,
         name: str,
         metrics: TrailMetrics,
-        fault: Callable[[str, BaseException], None],
-        restored: Callable[[], object],
+        afterwards: Afterwards,
         emit: Callable[[str], object],
     ) -> None:
         assert settings.auto_export_path is not None
@@ -65,8 +65,8 @@ class Keeper:
         self._directory: Path = settings.auto_export_path
         self._name = name
         self._metrics = metrics
-        self._fault = fault
-        self._restored = restored
+        self._afterwards = afterwards
+        self._fault = afterwards.fault
         self._emit = emit
         self._broken = False  # it failed, and did not work since
         self._lag = metrics.journal_lag()
@@ -80,7 +80,7 @@ class Keeper:
         self.unfinished: list[dict[str, Any]] = []  # admitted before a crash, no outcome
         self._checkpoint_at = -math.inf
         self._outbox: list[str] = []  # checkpoints that are not sent yet
-        self._sending = threading.RLock()  # a finalizer may close in the midst of it
+        self._sending = Turn()
         self.lost: list[tuple[int, int, str]] = []  # first, last, why: not yet in a gap record
         self.recoveries: list[Recovery] = []
         self.archive: Archive | None = None
@@ -103,7 +103,7 @@ class Keeper:
         )
         self._file_age = settings.file_age
         self.clock = WallClock()
-        self._upkeep = Upkeep(settings, fault, self.clock)
+        self._upkeep = Upkeep(settings, afterwards, self.clock)
 
     def open(self, buffer: Buffer, lock: Lock) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -202,7 +202,7 @@ class Keeper:
         self._retry_at = 0.0
         if self._broken:
             self._broken = False
-            self._restored()
+            self._afterwards.restored()
 
     def _write(
         self, archive: Archive, line: bytes, leaf: bytes, number: int, timestamp: str
@@ -289,7 +289,10 @@ class Keeper:
 
     def _put_back(self) -> Callable[[OSError], object]:
         """What tells that somebody changed a file, and that this is mended."""
-        fault, restored = self._fault, self._restored  # with `self`, the two would not let go
+        fault, restored = (
+            self._fault,
+            self._afterwards.restored,
+        )  # with `self`, the two would not let go
 
         def tell(exc: OSError) -> None:
             fault("journal", exc)
@@ -364,17 +367,20 @@ class Keeper:
         if self.archive is not None and self.archived >= buffer.next - 1:
             self.archive.ended()  # else the next start records an unclean end
 
-    def tidy(self) -> None:
-        """Compress and delete what is due; called without the lock, since it may take long."""
+    def tidy(self, patience: float = 0.0) -> None:
+        """Compress and delete what is due; called without the lock, since it may take long.
+
+        *patience*: how many seconds to wait for another thread that does it.
+        """
         archive, lock = self.archive, self._lock
-        if archive is not None and lock is not None and self._upkeep.run(archive, lock):
+        if archive is not None and lock is not None and self._upkeep.run(archive, lock, patience):
             with lock:
                 self.make_checkpoint()
 
     def after_fork(self, lock: Lock) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
-        self._lock, self._sending = lock, threading.RLock()
-        self._upkeep = Upkeep(self._settings, self._fault, self.clock)
+        self._lock, self._sending = lock, Turn()
+        self._upkeep = Upkeep(self._settings, self._afterwards, self.clock)
         self._retry_at, self.archived = 0.0, 0
         self.lost, self._outbox, self.recoveries = [], [], []
         if self.archive is not None:
@@ -509,22 +515,34 @@ class Keeper:
             return False
         return time.monotonic() - self._checkpoint_at >= interval
 
-    def send(self) -> None:
-        """Send the checkpoints on; called without the lock, since it may take long."""
+    def send(self, patience: float = 0.0) -> None:
+        """Send the checkpoints on; called without the lock, since it may take long.
+
+        *patience*: how many seconds to wait for another thread that does it.
+        """
+        sends = True
+        while sends and self._outbox and self._settings.checkpoint_to is not None:
+            with self._sending.take(patience) as ours:  # the clock, or whoever closes
+                sends = ours and self._send_next()
+
+    def _send_next(self) -> bool:
+        """Whether the oldest checkpoint was sent; otherwise it is tried again."""
+        if not self._outbox:
+            return False
         to: Any = self._settings.checkpoint_to
-        to = self._emit if to == "otlp" else to
-        with self._sending:  # the clock, or whoever closes
-            while self._outbox and to is not None:
-                note = self._outbox.pop(0)
-                try:
-                    if callable(to):
-                        to(note)
-                    else:
-                        append(to, note.encode())
-                except Exception as exc:
-                    self._outbox.insert(0, note)  # tried again
-                    self._fault("checkpoint", exc)
-                    return
+        note = self._outbox.pop(0)
+        try:
+            if to == "otlp":
+                self._emit(note)
+            elif callable(to):
+                to(note)
+            else:
+                append(to, note.encode(), anywhere=True)
+        except Exception as exc:
+            self._outbox.insert(0, note)
+            self._fault("checkpoint", exc)
+            return False
+        return True
 
 
 class Clock:

@@ -29,7 +29,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import ArchiveError
-from .files import CLOEXEC, sync_directory
+from .files import sync_directory
+from .owned import make_directory, open_owned
 from .semconv import ERASABLE_PREFIX
 
 try:
@@ -81,6 +82,8 @@ class Keyring:
         create: Make it if it is not there.
         sync: Force new keys to the device before they are used.
         fault: Told of a key that could not be written; memory keeps it, and it is tried again.
+            Called under the lock.
+        like: Whose owner gets the directory, if root makes it: the archive. Default: root.
 
     Raises:
         ArchiveError: If it is not there, or cannot be used.
@@ -92,32 +95,33 @@ class Keyring:
         create: bool = True,
         sync: bool = False,
         fault: Callable[[Exception], object] = lambda exc: None,
+        like: Path | None = None,
     ) -> None:
         self.directory = directory
         self._sync, self.fault = sync, fault
-        self._lock = threading.Lock()
+        self.after_fork()
         self._users: dict[str, User] = {}
         self._names: dict[str, tuple[User, str] | None] = {}
         self._unsaved: dict[str, User] = {}
         self._retry_at = 0.0  # after a failure
         self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
         try:
-            self._open(create)
+            self._open(create, like)
         except OSError as exc:
             msg = f"cannot use the keys in {str(directory)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
 
-    def _open(self, create: bool) -> None:
-        flags = os.O_RDWR | os.O_APPEND | CLOEXEC
+    def _open(self, create: bool, like: Path | None) -> None:
+        flags = os.O_RDWR | os.O_APPEND
         if create:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.directory, like or self.directory)
             flags |= os.O_CREAT
         try:
-            self._ring = os.open(self.directory / _RING, flags, 0o600)
+            self._ring = open_owned(self.directory / _RING, flags)
         except OSError as exc:
             if create or exc.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            self._ring = os.open(self.directory / _RING, os.O_RDONLY | CLOEXEC)
+            self._ring = open_owned(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
         with _locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
@@ -141,8 +145,11 @@ class Keyring:
         self._look()
         user = self._users.get(user_id)
         if user is None or self._unsaved:
+            # In the middle of another call (a finalizer, a signal handler) this thread may have
+            # locked the very file.
+            writes = not self._is_ours()
             with self._lock:
-                user = self._load(user_id)
+                user = self._load(user_id, writes)
         return user
 
     def having(self, user_id: str) -> list[User]:
@@ -198,7 +205,7 @@ class Keyring:
 
     def save(self) -> None:
         """Write what could not be written before, if that is possible now."""
-        if self._unsaved:
+        if self._unsaved and not self._is_ours():
             with self._lock:
                 self._retry_at = min(self._retry_at, time.monotonic())
                 self._save()
@@ -216,8 +223,8 @@ class Keyring:
                 self._users, self._names = {}, {}
                 self._generation = status.st_size
 
-    def _load(self, user_id: str) -> User:
-        if self._unsaved:
+    def _load(self, user_id: str, writes: bool) -> User:
+        if self._unsaved and writes:
             self._save()
         user = self._unsaved.get(user_id) or self._users.get(user_id)
         if user is None:
@@ -229,7 +236,8 @@ class Keyring:
             token = self.number + os.urandom(_NAME - _NUMBER)
             user = _user(token, os.urandom(_VALUE), user_id)
             _keep(self._unsaved, user_id, user)
-            self._save()
+            if writes:
+                self._save()
         _keep(self._users, user_id, user)
         return user
 
@@ -265,7 +273,20 @@ class Keyring:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = lock = threading.RLock()
+        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """The lock, for what locks files too.
+
+        Raises:
+            OSError: In the middle of such a change, by a signal handler or a finalizer.
+        """
+        if self._is_ours():
+            raise OSError(errno.EDEADLK, "called in the middle of another call")
+        with self._lock:
+            yield
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -278,7 +299,7 @@ class Keyring:
         Raises:
             OSError: If a key may still be there.
         """
-        with self._lock:
+        with self._change():
             unsaved = self._unsaved.get(user_id)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
             if unsaved is not None and unsaved.token not in tokens:
@@ -298,7 +319,8 @@ class Keyring:
             OSError: If that failed.
         """
         name = self._name(user_id)
-        self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
+        with self._change():
+            self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
 
     def destroy_again(self, tokens: Container[bytes]) -> bool:
         """Destroy what a copy of the keyring brought back; returns whether there was any.
@@ -306,12 +328,13 @@ class Keyring:
         Raises:
             OSError: If that failed.
         """
-        gone = [
-            self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
-            for path in sorted(self.directory.glob("*.keys"))
-        ]
-        if any(gone):
-            self._tell()
+        with self._change():
+            gone = [
+                self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
+                for path in sorted(self.directory.glob("*.keys"))
+            ]
+            if any(gone):
+                self._tell()
         return any(gone)
 
     def _tell(self) -> None:
@@ -331,7 +354,7 @@ class Keyring:
     def _read(self, name: bytes) -> list[bytes]:
         """What *name* stands for."""
         try:
-            file = os.open(self._file(name), os.O_RDONLY | CLOEXEC)
+            file = open_owned(self._file(name), os.O_RDONLY)
         except FileNotFoundError:
             return []
         try:
@@ -343,7 +366,7 @@ class Keyring:
     def _write(self, name: bytes, value: bytes) -> None:
         path = self._file(name)
         is_new = self._sync and not path.exists()
-        file = os.open(path, os.O_RDWR | os.O_CREAT | CLOEXEC, 0o600)
+        file = open_owned(path, os.O_RDWR | os.O_CREAT)
         try:
             with _locked(file):
                 data = _content(file)
@@ -360,7 +383,7 @@ class Keyring:
     def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
         """Overwrite the records that are due; returns whether there were any."""
         try:
-            file = os.open(path, os.O_RDWR | CLOEXEC)
+            file = open_owned(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:

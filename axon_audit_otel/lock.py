@@ -9,8 +9,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import CLOEXEC, JOURNAL, UNSUPPORTED, is_there
+from .files import JOURNAL, UNSUPPORTED, is_there
 from .manifest import MANIFEST, Manifest
+from .owned import open_owned
 from .reading import open_regular
 
 try:
@@ -37,8 +38,7 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
-        flags = os.O_RDWR | os.O_CREAT | CLOEXEC
-        lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
+        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:
             if _lock(lock) and not (fresh and any(map(is_there, used))):
@@ -110,9 +110,15 @@ def _shows_a_mark(path: Path, lock: int, size: int) -> bool:
 
 @contextlib.contextmanager
 def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
-    """Take the name of a writer for a moment; gives its manifest, None while it runs."""
-    flags = os.O_RDWR | os.O_CREAT | CLOEXEC
-    lock = os.open(directory / f".{writer}{LOCK}", flags, 0o600)
+    """Take the name of a writer for a moment; gives its manifest, None while it runs.
+
+    None, too, where its lock belongs to another user of the machine.
+    """
+    try:
+        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+    except PermissionError:
+        yield None
+        return
     try:
         free = fcntl is not None and _lock(lock)
     except OSError:

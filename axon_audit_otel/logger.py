@@ -26,6 +26,7 @@ from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, Inval
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
 from .hold import holds
+from .missing import Missing
 from .privacy import ID_TYPES, checked_id
 from .query import Query, activity
 from .trail import Trail
@@ -162,7 +163,7 @@ class AuditLogger:
         self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
-        finalize(self, self.trail.end, True)
+        finalize(self, _end, self.trail, self._emitter)
         import_module(_INSTRUMENTOR).met(self)
 
     def __repr__(self) -> str:
@@ -409,6 +410,7 @@ class AuditLogger:
         *,
         subject_id: str | None = None,
         archived: bool = False,
+        strict: bool = False,
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
 
@@ -423,12 +425,16 @@ class AuditLogger:
             limit: At most so many.
             subject_id: Whose data it was, where the actor was known as well.
             archived: Also those in the files of the archive, of other writers as well. It
-                reads files: in a coroutine, use `asyncio.to_thread`.
+                reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
+                part of it, cannot be read or is gone, the rest is the answer, and an
+                `ArchiveIncompleteWarning` says so. What is damaged inside of a line and still
+                an event, `verify` finds.
+            strict: Such an answer is an error instead.
 
         Raises:
             InvalidEventError: If a filter cannot be meant.
             AuditConfigError: If there is no archive, and *archived* is asked for.
-            ArchiveError: If a file cannot be read.
+            ArchiveError: If the answer is not whole, with *strict*.
         """
         query = Query.of(
             operation=operation,
@@ -446,7 +452,10 @@ class AuditLogger:
         if self.settings.auto_export_path is None:
             msg = "archived=True: there is no archive (auto_export_path)"
             raise AuditConfigError(msg)
-        return list(self.trail.search_all(query))
+        missing = Missing(strict)
+        found = list(self.trail.search_all(query, missing))
+        missing.warn()
+        return found
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, as its Prometheus metrics have them.
@@ -593,6 +602,11 @@ class AuditLogger:
             "rotation_enabled": self.settings.enable_rotation,
             "auto_export_enabled": self.settings.auto_export_path is not None,
         }
+
+
+def _end(trail: Trail, emitter: Emitter) -> None:
+    """Seal the journal when nobody has the logger any more; *emitter* sends what that places."""
+    trail.end(program_ends=True)
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

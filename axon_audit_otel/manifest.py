@@ -19,6 +19,7 @@ import msgspec
 from .event import format_time
 from .files import sync_file, write_file
 from .merkle import Tree, leaf_hash
+from .owned import open_owned
 from .reading import open_regular
 
 __all__ = [
@@ -150,7 +151,7 @@ class Manifest:
             self._count(line, record)
         with suppress(FileNotFoundError):
             if path.stat().st_size > len(self._content):
-                os.truncate(path, len(self._content))  # a line that was cut off in the middle
+                self._cut()  # a line that was cut off in the middle
         self._left = self._look()
 
     def _count(self, line: bytes, record: Record) -> None:
@@ -184,17 +185,17 @@ class Manifest:
         self.restore()
         record.previous = self.last_hash
         line = _encode(record)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._torn = True
         try:
-            with open(os.open(self._path, flags, 0o600), "ab", buffering=0) as file:
+            with open(open_owned(self._path, flags), "ab", buffering=0) as file:
                 if file.write(line + b"\n") != len(line) + 1:
                     raise OSError(errno.ENOSPC, "no space left for the manifest")
                 if sync:
                     sync_file(file.fileno())
         except OSError:
             with suppress(OSError):  # else the next line does it
-                os.truncate(self._path, len(self._content))
+                self._cut()
             raise
         self._count(line, record)
         self._torn = False
@@ -219,7 +220,7 @@ class Manifest:
         found = _content_of(self._path)
         if found != self._content:
             if self._torn and found.startswith(self._content):  # our own, of a failure
-                os.truncate(self._path, len(self._content))
+                self._cut()
             else:
                 self._put_back(found)
         self._torn = False
@@ -233,6 +234,11 @@ class Manifest:
         write_file([bytes(self._content)], self._path)
         words = "somebody changed it; it was put back"
         self._changed(OSError(errno.EIO, words, str(self._path)))
+
+    def _cut(self) -> None:
+        """Cut off what is behind the lines that were written."""
+        with open(open_owned(self._path, os.O_WRONLY), "wb", buffering=0) as file:
+            file.truncate(len(self._content))
 
     def _look(self) -> tuple[int, int, int] | None:
         """What changes when somebody else changes the file; None where that is not known."""
@@ -255,14 +261,20 @@ def trail_id(first: str) -> str:
     return first[:16]
 
 
-def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
+def read_manifest(
+    path: Path, damaged: Callable[[], object] | None = None
+) -> Iterator[tuple[bytes, Record]]:
     """The lines of a manifest (without their newline) and what they say.
 
     A last line that was cut off in the middle is passed over.
 
+    Args:
+        path: The file.
+        damaged: Called for every line that is none of ours; the next one follows.
+
     Raises:
         OSError: If it cannot be read.
-        msgspec.DecodeError: If a line is none of ours.
+        msgspec.DecodeError: If a line is none of ours, without *damaged*.
     """
     try:
         file = open_regular(path)
@@ -271,7 +283,14 @@ def read_manifest(path: Path) -> Iterator[tuple[bytes, Record]]:
     with file:
         for line in file:
             if line.endswith(b"\n"):
-                yield line[:-1], _record_in(line)
+                try:
+                    record = _record_in(line)
+                except msgspec.DecodeError:
+                    if damaged is None:
+                        raise
+                    damaged()
+                    continue
+                yield line[:-1], record
 
 
 def _record_in(line: bytes) -> Record:

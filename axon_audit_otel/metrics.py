@@ -37,7 +37,7 @@ SDK_STAGES = (
     *("filter", "summary", "embedding", "compare", "entry", "promotion", "demotion"),
 )
 #: Why an event was not shipped: the values of the label ``reason``.
-SHIPPING_DROPS = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
+SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
 
 
 def _spec(kind: Any, name: str, text: str, *labels: str, **options: Any) -> Spec:

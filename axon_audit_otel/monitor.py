@@ -18,9 +18,10 @@ from weakref import WeakMethod, ref
 
 from . import event as _event
 from .detect import Alert, AlertKey, Detector, Tracker
-from .errors import AuditConfigError, shown
+from .errors import ArchiveError, AuditConfigError, shown
 from .event import Draft
 from .logger import AuditLogger
+from .missing import Missing
 from .recall import count_past, is_alert, past_alerts
 from .rules import DEFAULT_RULES, Rule
 
@@ -292,11 +293,21 @@ class SecurityMonitor:
 
     def _warm_up(self, audit: AuditLogger) -> None:
         """Count what is recorded already, then what came meanwhile."""
-        faults: list[Exception] = []  # files that cannot be read: we begin with what could be
-        count_past(self._detector, audit.trail, self._counted, faults)
-        known = past_alerts(self._detector, audit.trail, faults)
-        if faults:
-            self._fault(faults[0])
+        known: dict[AlertKey, tuple[Alert, int]] = {}
+        missing = Missing()
+        fault: Exception | None = None
+        try:
+            count_past(self._detector, audit.trail, self._counted, missing)
+        except Exception as exc:  # the keys cannot be read: we begin with what could be counted
+            fault = exc
+        try:
+            known = past_alerts(self._detector, audit.trail, missing)
+        except Exception as exc:
+            fault = exc
+        if missing:
+            fault = ArchiveError(str(missing))
+        if fault is not None:
+            self._fault(fault)
         with self._lock:
             self._seen = max(self._detector.clock, 0)
             self._recorded = {key: at for key, (_, at) in reversed(known.items())}

@@ -21,11 +21,15 @@ from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .errors import AuditConfigError
+from .turn import Turn
 
 __all__ = ["MetricsServer", "Providers", "configure", "serve_metrics"]
 
 _logger = logging.getLogger("axon_audit_otel")
-_lock = threading.Lock()
+_turn = Turn()
+_PATIENCE_S = 10.0  # for another thread that configures: exporters may take long, and call us
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.begin)
 
 
 class Providers:
@@ -85,29 +89,34 @@ def configure(
     Raises:
         AuditConfigError: If a variable names an exporter or protocol that is not installed.
     """
-    with _lock:
-        resource = _resource(service_name, resource_attributes)
-        # All exporters before any provider: a bad name changes nothing.
-        missing = {
-            "traces": not hasattr(trace.get_tracer_provider(), "add_span_processor"),
-            "metrics": not isinstance(metrics.get_meter_provider(), MeterProvider),
-            "logs": not hasattr(_logs.get_logger_provider(), "add_log_record_processor"),
-        }
-        exporters = {signal: _exporters(signal) for signal, absent in missing.items() if absent}
-        if "traces" in exporters:
-            tracer_provider = TracerProvider(resource=resource)
-            for exporter in exporters["traces"]:
-                tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
-            trace.set_tracer_provider(tracer_provider)
-        if "metrics" in exporters:
-            readers = [_reader(exporter) for exporter in exporters["metrics"]]
-            metrics.set_meter_provider(MeterProvider(readers, resource=resource))
-        if "logs" in exporters:
-            logger_provider = LoggerProvider(resource=resource)
-            for exporter in exporters["logs"]:
-                logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-            _logs.set_logger_provider(logger_provider)
-        return Providers(frozenset(exporters))
+    with _turn.take(_PATIENCE_S) as ours:
+        return Providers(_configured(service_name, resource_attributes) if ours else frozenset())
+
+
+def _configured(service_name: str | None, attributes: dict[str, str] | None) -> frozenset[str]:
+    """Make and set what is missing; returns what that was."""
+    resource = _resource(service_name, attributes)
+    # All exporters before any provider: a bad name changes nothing.
+    missing = {
+        "traces": not hasattr(trace.get_tracer_provider(), "add_span_processor"),
+        "metrics": not isinstance(metrics.get_meter_provider(), MeterProvider),
+        "logs": not hasattr(_logs.get_logger_provider(), "add_log_record_processor"),
+    }
+    exporters = {signal: _exporters(signal) for signal, absent in missing.items() if absent}
+    if "traces" in exporters:
+        tracer_provider = TracerProvider(resource=resource)
+        for exporter in exporters["traces"]:
+            tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
+        trace.set_tracer_provider(tracer_provider)
+    if "metrics" in exporters:
+        readers = [_reader(exporter) for exporter in exporters["metrics"]]
+        metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    if "logs" in exporters:
+        logger_provider = LoggerProvider(resource=resource)
+        for exporter in exporters["logs"]:
+            logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        _logs.set_logger_provider(logger_provider)
+    return frozenset(exporters)
 
 
 def _resource(service_name: str | None, attributes: dict[str, str] | None) -> Resource:

@@ -63,22 +63,12 @@ class AuditLogRecordProcessor(LogRecordProcessor):
             if isinstance(body, Draft):
                 if body.trail is self.trail:
                     if body.encoded is None:
-                        self.capture(body)
+                        self.trail.record(body)
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
-                self.capture(_from_record(record, self.trail))
+                self.trail.record(_from_record(record, self.trail))
         except Exception as exc:
             self.trail.fault("record", exc)
-
-    def capture(self, event: Draft) -> None:
-        """Write *event* to the trail and count it.
-
-        `AuditLogger` calls this itself where OpenTelemetry did not deliver the record.
-        """
-        event.encoded = self.trail.append(event)
-        self.trail.metrics.observe(event)
-        for observe in self.trail.observers:
-            observe(event)
 
     def _takes(self, record: LogRecord) -> bool:
         """Whether a record from another source is for this trail, and new to it."""
@@ -256,7 +246,7 @@ def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only where it says so; PARTIAL where nobody knows."""
+    """How a record says that it ended: SUCCESS only if it says so, PARTIAL if nobody knows."""
     stated = (
         *map(fields.get, _STATED),
         *map(attributes.get, _STATED_BY_ATTRIBUTE),

@@ -11,6 +11,7 @@ import msgspec
 
 from .detect import Alert, AlertKey, Detector, Tracker
 from .event import AuditEvent, OperationType, deleted_entries, to_microseconds
+from .missing import Missing
 from .query import Query
 from .trail import Trail
 
@@ -25,15 +26,15 @@ def is_alert(facts: Mapping[str, Any]) -> bool:
 
 
 def count_past(
-    detector: Detector, trail: Trail, counted: set[tuple[str, str]], faults: list[Exception]
+    detector: Detector, trail: Trail, counted: set[tuple[str, str]], missing: Missing
 ) -> None:
-    """Count what *trail* holds, in memory and in files. Never raises.
+    """Count what *trail* holds, in memory and in files.
 
     Args:
         detector: Where to.
         trail: Which.
         counted: Gets the events of the last minute: their ids, and the rule that counted them.
-        faults: Gets what could not be read; what could be, is counted.
+        missing: Takes what cannot be read.
     """
     now = datetime.now(timezone.utc)
     groups: dict[Any, list[Tracker]] = {}
@@ -42,7 +43,7 @@ def count_past(
     for (operations, statuses), trackers in groups.items():
         for event in _past(
             trail,
-            faults,
+            missing,
             max(tracker.rule.window for tracker in trackers),
             operation=next(iter(operations)) if len(operations) == 1 else None,
             status=next(iter(statuses)) if len(statuses) == 1 else None,
@@ -58,22 +59,22 @@ def count_past(
 
 
 def past_alerts(
-    detector: Detector, trail: Trail, faults: list[Exception]
+    detector: Detector, trail: Trail, missing: Missing
 ) -> dict[AlertKey, tuple[Alert, int]]:
-    """The alerts that *trail* has as firing, and when that was last recorded. Never raises.
+    """The alerts that *trail* has as firing, and when that was last recorded.
 
     What still holds is of events within its rule's window, and while these came it was recorded
     once in the longest window of all: before two of them there is nothing to find.
 
     Args:
-        detector: Its rules.
+        detector: Whose rules.
         trail: Which.
-        faults: Gets what could not be read.
+        missing: Takes what cannot be read.
     """
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
     newest: dict[AlertKey, tuple[Alert, int] | None] = {}
     longest = max((rule.window for rule in rules.values()), default=timedelta(0))
-    for event in _past(trail, faults, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+    for event in _past(trail, missing, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -101,20 +102,9 @@ def _since(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _past(
-    trail: Trail, faults: list[Exception], window: timedelta, **asked: Any
-) -> Iterator[AuditEvent]:
-    """What was recorded in the last *window*, newest first, as far as it can be read; where not
-    even the files can be looked for, what is in memory."""
-    query = Query.of(start_time=datetime.now(timezone.utc) - window, **asked)
-    for search in (trail.search_all, trail.search):
-        read = False
-        try:
-            for event in search(query):
-                read = True
-                yield event
-            return
-        except Exception as exc:  # a monitor that starts must see what comes, whatever was before
-            faults.append(exc)
-            if read:
-                return
+def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
+    """What was recorded in the last *window*, newest first."""
+    start = datetime.now(timezone.utc) - window
+    here = Missing()
+    yield from trail.search_all(Query.of(start_time=start, **asked), here)
+    missing.include(here)

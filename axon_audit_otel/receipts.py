@@ -23,6 +23,7 @@ from .event import format_time
 from .files import sealed_in
 from .manifest import MANIFEST, SealRecord, read_manifest
 from .origin import source_of
+from .owned import open_owned
 from .reading import DECODE_ERRORS, open_regular
 from .scan import closing_of
 
@@ -78,7 +79,7 @@ class _State(msgspec.Struct):
         for count in range(len(marks), 0, -1):
             number, begin = marks[count - 1]
             found = _hash_at(directory, writer, number, files)
-            if found == "":  # retention deleted it: that it was this one, older ones can tell
+            if found == "":  # gone, or not readable: that it was this one, older ones can tell
                 unknown = unknown or count
             elif found is not None and found.startswith(begin):
                 break
@@ -92,10 +93,14 @@ _state_in = msgspec.json.Decoder(_State).decode
 
 
 def _hash_at(directory: Path, writer: str, number: int, files: _Files) -> str | None:
-    """As `hash_at`, also of a file that is sealed and listed this moment, or never was."""
-    found = hash_at(directory, writer, number, files)
-    if found is None:
-        found = hash_at(directory, writer, number, unlisted(directory).get(writer, ()))
+    """As `hash_at`, also of a file that is sealed and listed this moment, or never was; "" of
+    one that cannot be read."""
+    try:
+        found = hash_at(directory, writer, number, files)
+        if found is None:
+            found = hash_at(directory, writer, number, unlisted(directory).get(writer, ()))
+    except OSError:
+        return ""
     return found
 
 
@@ -131,7 +136,7 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
         OSError: If the archive cannot be read.
     """
     state = _State()
-    with suppress(FileNotFoundError), open_regular(directory / f"{writer}{SHIPPED}") as file:
+    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
         state = _State.of(file.read(_SIZE))
     stream = source_of(directory, writer, files[0][2] if files else None).stream
     state = state.confirmed(directory, writer, stream, files)
@@ -220,7 +225,7 @@ def _locked(path: Path) -> int:
         BlockingIOError: If somebody else has it.
         OSError: If it cannot be opened.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    file = open_owned(path, os.O_RDWR | os.O_CREAT)
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -236,7 +241,7 @@ def unlisted(directory: Path) -> dict[str, list[tuple[int, int, Path]]]:
     for manifest in directory.glob(f"*{MANIFEST}"):
         try:
             listed |= {r.file for _, r in read_manifest(manifest) if isinstance(r, SealRecord)}
-        except msgspec.DecodeError:
+        except (OSError, msgspec.DecodeError):
             continue  # damaged: then its files are read as they are
     found: dict[str, list[tuple[int, int, Path]]] = {}
     for name, path in sealed_in(directory).items():

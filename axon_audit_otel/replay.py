@@ -18,6 +18,7 @@ from .errors import ArchiveError, archive_errors
 from .feed import ArchiveFeed, Item
 from .otlp import Envelope
 from .otlp_client import Client, Endpoint, connect, load
+from .owned import give_back
 from .receipts import confirmed, unlisted
 
 __all__ = ["Replayed", "replay"]
@@ -44,6 +45,7 @@ class Replayed(msgspec.Struct, kw_only=True):
         rejected: Events that it refused for good.
         unreadable: Lines of the archive that are no event.
         deleted: Events that retention had deleted before they were sent.
+        missing: Events of files that are not there, are cut off, or cannot be read.
         why: Why not everything was sent; "" if it was.
         unremembered: Writers of which the acknowledgements could not be written down.
     """
@@ -53,6 +55,7 @@ class Replayed(msgspec.Struct, kw_only=True):
     rejected: int = 0
     unreadable: int = 0
     deleted: int = 0
+    missing: int = 0
     why: str = ""
     unremembered: list[str] = msgspec.field(default_factory=list)
 
@@ -82,6 +85,8 @@ def replay(
         AuditConfigError: If a file of the TLS settings cannot be read.
     """
     with archive_errors(directory):
+        if directory.is_dir():
+            give_back(directory)
         return _Replay(directory, endpoint, resource, everything, patience, progress).run()
 
 
@@ -152,7 +157,7 @@ class _Replay:
         feed = self._open(writer, after)
         if feed is None:
             return
-        feed.polite = False
+        feed.hurry()
         # Several requests are on their way at once; acknowledged is what all before it is.
         sending: deque[tuple[_Batch, Future[_Sent]]] = deque()
         try:
@@ -173,6 +178,7 @@ class _Replay:
             feed.close()
             self._result.unreadable += feed.dropped.get("unreadable", 0)
             self._result.deleted += feed.dropped.get("deleted", 0)
+            self._result.missing += feed.dropped.get("missing", 0)
 
     def _settle(self, writer: str, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
         if sent.settled:

@@ -21,16 +21,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 
+from .afterwards import Afterwards
 from .archive import Archive
 from .checkpoint import is_signed
 from .clock import DAY_S, WallClock, to_time
@@ -40,6 +41,7 @@ from .files import JOURNAL, ZST, compress, digest, is_there, listed, sealed_in
 from .hold import is_held
 from .lock import name_of_the_gone
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
+from .turn import Turn
 
 __all__ = ["Upkeep"]
 
@@ -68,21 +70,17 @@ class Upkeep:
 
     Args:
         settings: What is to be done; see `Settings`.
-        fault: Reports a failure by its stage.
+        afterwards: Where is noted what failed, and what was deleted.
         clock: The trail's.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        fault: Callable[[str, BaseException], None],
-        clock: WallClock,
-    ) -> None:
+    def __init__(self, settings: Settings, afterwards: Afterwards, clock: WallClock) -> None:
         self._settings = settings
-        self._fault = fault
+        self._afterwards = afterwards
+        self._fault = afterwards.fault
         self._clock = clock
-        self._lock = threading.RLock()
-        self._running = False
+        self._turn = Turn()
+        self._deleted: list[tuple[str, str]] = []  # files and reasons, not told yet
         self._waiting: list[SealRecord] = []  # for compression, the newest last
         self._through = 0  # newest event in a file that was put there
         self._looked_at = 0.0
@@ -91,12 +89,15 @@ class Upkeep:
         rule = settings.retention
         self._every = _EVERY_S if rule is None else min(_EVERY_S, rule.seconds / 10)
 
-    def run(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
-        """Do what is due. Never raises.
+    def run(
+        self, archive: Archive, lock: AbstractContextManager[object], patience: float = 0.0
+    ) -> bool:
+        """Do what is due, unless another thread does. Never raises.
 
         Args:
             archive: The archive.
             lock: What guards it; must not be held.
+            patience: How many seconds to wait for the other one.
 
         Returns:
             Whether something was deleted.
@@ -105,21 +106,20 @@ class Upkeep:
         limited = settings.retention is not None or settings.max_archive_bytes is not None
         if not settings.compress and not limited:
             return False
-        with self._lock:
-            if self._running:  # a finalizer that runs in the midst of it
-                return False
-            self._running = True
+        with self._turn.take(patience) as ours:
             try:
-                if settings.compress:
+                if ours and settings.compress:
                     self._compress(archive, lock)
-                return limited and self._delete_what_is_due(archive, lock)
+                return ours and limited and self._delete_what_is_due(archive, lock)
             except FileNotFoundError:  # the whole directory, perhaps: that is noticed elsewhere
                 return False
             except (OSError, msgspec.DecodeError) as exc:
                 self._fault("retention", exc)
                 return False
             finally:
-                self._running = False
+                if self._deleted:
+                    self._afterwards.note(partial(_tell, self._deleted))
+                    self._deleted = []
 
     # --- compression -----------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Upkeep:
                 deleted = self._unfinished = True
                 _remove(archive.directory, file.record.file)
                 self._unfinished = False
-                _logger.info("audit archive: %s is deleted (%s)", file.record.file, reason)
+                self._deleted.append((file.record.file, reason))
         self._lines = archive.manifest.tree.size
         return deleted
 
@@ -238,6 +238,11 @@ class Upkeep:
         return said
 
 
+def _tell(deleted: list[tuple[str, str]]) -> None:
+    for file, reason in deleted:
+        _logger.info("audit archive: %s is deleted (%s)", file, reason)
+
+
 def _is_journal(path: Path, writer: str) -> bool:
     """Whether a sealed file has its journal's name, too, until that is taken away: gone under
     the one name, its events would still be there under the other."""
@@ -260,7 +265,8 @@ def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> 
     records = {writer: own}
     for path in listed(directory, f"*{MANIFEST}"):
         if path.stem != writer:
-            with suppress(msgspec.DecodeError):  # damaged: what it lists is left alone
+            # Damaged, or of another user: what it lists is left alone.
+            with suppress(msgspec.DecodeError, PermissionError):
                 records[path.stem] = _seals(path)
     files = []
     for name, seals in records.items():
@@ -312,7 +318,7 @@ def _finish_deletions(directory: Path, own: str) -> None:
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, PermissionError):
             for _, record in read_manifest(manifest):
                 if isinstance(record, DeleteRecord) and record.file in there:
                     deleted[record.file] = record.sha256

@@ -5,6 +5,9 @@ several writers are merged by time. Only files whose time range can match are op
 lines that contain what is asked for are decoded: a value stands in a line as the very bytes it
 is encoded to, so that looking for these misses nothing (and what else contains them is sorted
 out after decoding). Memory holds a block of a file, or what is found in a compressed one.
+
+What cannot be read, or is not there though a manifest lists it, ends no answer: it is told to a
+`Missing`, as far as it could have answered.
 """
 
 from __future__ import annotations
@@ -21,15 +24,27 @@ from typing import BinaryIO
 
 import msgspec
 
-from .errors import InvalidEventError, archive_errors
+from .errors import ArchiveError, InvalidEventError, archive_errors
 from .event import AuditEvent, age, decode
-from .files import HEAD, JOURNAL, files_of, last_line, open_events_file, read_events, sealed_in
+from .files import (
+    GZ,
+    GZIPPED,
+    HEAD,
+    JOURNAL,
+    files_of,
+    last_line,
+    listed,
+    open_events_file,
+    other_events,
+    sealed_in,
+)
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+from .missing import Missing
 from .query import Query
 from .reading import DECODE_ERRORS, LINE_LIMIT, open_regular
 from .sieve import Sieve
 
-__all__ = ["search", "search_by_writer"]
+__all__ = ["events_in", "search", "search_by_writer"]
 
 _BLOCK = 1 << 18  # larger ones are slower: they leave the cache
 
@@ -42,6 +57,7 @@ def search(
     recent: Iterable[AuditEvent] | None = None,
     writer: str = "",
     before: int | None = None,
+    missing: Missing | None = None,
 ) -> Iterator[AuditEvent]:
     """The events at *path* that answer *query*, newest first, up to its limit.
 
@@ -53,17 +69,19 @@ def search(
             With them, there need not be anything at *path*.
         writer: Whose events numbered *before* and above are not taken from its files.
         before: See *writer*.
+        missing: Takes what the answer lacks. Default: that is an error.
 
     Raises:
-        ArchiveError: If nothing is at *path*, or a file cannot be read.
+        ArchiveError: If nothing is at *path*; without *missing*, if a file cannot be read.
     """
     sieve, newest = Sieve(query), not oldest_first
+    missing = Missing(strict=True) if missing is None else missing
     with ExitStack() as stack:
-        runs = _found_at(path, sieve, stack, recent is None)
+        runs = _found_at(path, sieve, stack, missing, recent is None)
         streams: list[Iterator[AuditEvent]] = []
         for run in runs:
             own = bool(writer) and run.writer == writer
-            found = run.events(query, sieve, newest, before if own else None)
+            found = run.events(query, sieve, missing, newest, before if own else None)
             if own and recent is not None:
                 found, recent = chain(recent, found), None
             streams.append(found)
@@ -76,24 +94,47 @@ def search(
         yield from islice(merged, query.limit)
 
 
-def search_by_writer(path: Path, query: Query) -> Iterator[tuple[str, AuditEvent]]:
+def search_by_writer(
+    path: Path, query: Query, missing: Missing
+) -> Iterator[tuple[str, AuditEvent]]:
     """Writers and their events at *path* that answer *query*, oldest first, without its limit.
 
     A writer is "" where a file does not name it.
 
+    Args:
+        path: A file, or a directory.
+        query: What is asked for.
+        missing: Takes what the answer lacks.
+
     Raises:
-        ArchiveError: If nothing is at *path*, or a file cannot be read.
+        ArchiveError: If nothing is at *path*.
     """
     sieve = Sieve(query)
     with ExitStack() as stack:
         streams = [
-            zip(repeat(run.name), run.events(query, sieve, newest=False, before=None))
-            for run in _found_at(path, sieve, stack)
+            zip(repeat(run.name), run.events(query, sieve, missing, newest=False, before=None))
+            for run in _found_at(path, sieve, stack, missing)
         ]
         is_new = _Distinct()
         for writer, event in heapq.merge(*streams, key=lambda found: found[1].timestamp):
             if is_new(event):
                 yield writer, event
+
+
+def events_in(path: Path, missing: Missing, asked: bool) -> Iterator[AuditEvent]:
+    """The events of one file, oldest first, as far as they can be read.
+
+    Args:
+        path: The file; that it is gone is not told.
+        missing: Takes what they lack.
+        asked: It was named, and not only found.
+
+    Raises:
+        ArchiveError: If it was named, and is another program's.
+    """
+    query = Query()
+    file = _File(path, ours=False, asked=asked)
+    return _events(file, query, Sieve(query), False, missing)
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -120,12 +161,60 @@ class _Distinct:
 # --- which files ------------------------------------------------------------------------------
 
 
+class _Listed:
+    """The files that one manifest lists, and what it says of them when it is asked again."""
+
+    def __init__(self, manifest: Path, missing: Missing) -> None:
+        self._manifest = manifest
+        self._size = -1
+        self.seals: dict[str, SealRecord | None] = {}  # None: deleted
+        self._read(missing)
+
+    def _read(self, missing: Missing) -> None:
+        def damaged() -> None:
+            missing.add(self._manifest, _DAMAGED)
+
+        with missing.caught(self._manifest), suppress(FileNotFoundError):
+            self._size = self._manifest.stat().st_size
+            for _, record in read_manifest(self._manifest, damaged):
+                if isinstance(record, SealRecord):
+                    self.seals[record.file] = record
+                elif isinstance(record, DeleteRecord):
+                    self.seals[record.file] = None
+
+    def is_deleted(self, name: str) -> bool:
+        """Whether a file that is not there was deleted by now, as the manifest says."""
+        with suppress(OSError):
+            if self._manifest.stat().st_size != self._size:
+                self._read(Missing())  # what it lacks is told
+        return self.seals.get(name) is None
+
+
+_DAMAGED = "it has a line that is no record: it may have listed a file"
+
+
 @dataclass
 class _File:
     path: Path
     first: int = 0  # numbers of its first and last event; 0: not known
     last: int = 0
     opened: BinaryIO | None = None
+    listed: _Listed | None = None  # by which manifest, under
+    name: str = ""  # this name
+    ours: bool = True  # else it may be another program's, which is an error
+    asked: bool = False  # only where it was asked for by name
+
+    def is_absent(self) -> str:
+        """Why it is missing, which is not there; "" if nothing is missing for that."""
+        if self.listed is None or self.listed.is_deleted(self.name):
+            return ""
+        if os.path.lexists(self.path.with_name(self.name + GZ)):
+            return GZIPPED
+        return f"it is gone, with events {self.first} to {self.last}"
+
+    def has(self, event: AuditEvent) -> bool:
+        """Whether that is one of its own."""
+        return self.listed is None or self.first <= event.sequence <= self.last
 
 
 @dataclass
@@ -143,17 +232,19 @@ class _Run:
         return self.writer or self.trail
 
     def events(
-        self, query: Query, sieve: Sieve, newest: bool, before: int | None
+        self, query: Query, sieve: Sieve, missing: Missing, newest: bool, before: int | None
     ) -> Iterator[AuditEvent]:
         """Those that answer *query* and are numbered below *before*."""
         for file in reversed(self.files) if newest else self.files:
             if before is not None and file.first >= before:
                 continue
-            found = _events(file, query, sieve, newest)
+            found = _events(file, query, sieve, newest, missing)
             if not self.ordered:
                 found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
-                if before is None or event.sequence < before:
+                if not file.has(event):
+                    missing.add(file.path, "it holds events of another file")
+                elif before is None or event.sequence < before:
                     yield event
 
 
@@ -164,46 +255,51 @@ class _Closing(msgspec.Struct):
     trail: str = ""
     first_sequence: int = 0
     last_sequence: int = 0
+    root: str = ""
 
 
 _closing_in = msgspec.json.Decoder(_Closing).decode
 
 
-def _found_at(path: Path, sieve: Sieve, stack: ExitStack, needed: bool = True) -> list[_Run]:
-    with archive_errors(path):
-        runs = _runs_at(path, sieve, stack)
-        if not runs and needed:
+def _found_at(
+    path: Path, sieve: Sieve, stack: ExitStack, missing: Missing, needed: bool = True
+) -> list[_Run]:
+    with archive_errors(path) if needed else missing.caught(path):
+        runs = _runs_at(path, sieve, stack, missing)
+        if needed and not (runs or missing):
             files_of(path)  # says so, if there is nothing
-    return runs
+        return runs
+    return []
 
 
-def _runs_at(path: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
+def _runs_at(path: Path, sieve: Sieve, stack: ExitStack, missing: Missing) -> list[_Run]:
     if path.is_dir():
-        return _runs_in(path, sieve, stack)
+        return _runs_in(path, sieve, stack, missing)
     if not path.exists():
         return []
     trail = path.stem if path.suffix == JOURNAL else _closing_of(path).trail
-    return [_Run([_File(path)], ordered=bool(trail), trail=trail)]
+    return [_Run([_File(path, ours=False, asked=True)], ordered=bool(trail), trail=trail)]
 
 
-def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
+def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack, missing: Missing) -> list[_Run]:
     """The runs in a directory, while their writers may be at work.
 
     Journals are opened first: what is sealed after that is in them as well, and what was
     sealed before is listed.
     """
-    journals: dict[str, _File] = {}
-    for path in sorted(directory.glob(f"*{JOURNAL}")):
-        with suppress(FileNotFoundError):
-            file = stack.enter_context(open_regular(path))
-            if (first := _first_number(file)) is not None:
-                journals[path.stem] = _File(path, first, opened=file)
+    journals = _open_journals(directory, stack, missing)
     sealed = sealed_in(directory)
     runs = {writer: _Run([], writer) for writer in journals}
-    for manifest in sorted(directory.glob(f"*{MANIFEST}")):
+    known: dict[str, _File] = {}  # what manifests list, by the root of its events
+    names: set[str] = set()  # likewise
+    for manifest in sorted(listed(directory, f"*{MANIFEST}")):
+        files = _recorded(_Listed(manifest, missing), sealed, directory, names, known)
         run = runs.setdefault(manifest.stem, _Run([], manifest.stem))
-        run.files = _take_recorded(manifest, sealed, sieve)
-    others = _take_others(sealed, journals)
+        run.files = [file for file, seal in files if sieve.can_be_within(*_times(seal))]
+    others = _take_others(sealed, journals, known)
+    for path in listed(directory, f"audit_*.json{GZ}"):
+        if path.name.removesuffix(GZ) not in names | sealed.keys():
+            missing.add(path, GZIPPED)
     for writer, journal in journals.items():
         run = runs[writer]
         if journal.first:  # what was sealed meanwhile is left to the journal
@@ -212,27 +308,49 @@ def _runs_in(directory: Path, sieve: Sieve, stack: ExitStack) -> list[_Run]:
     return [run for run in [*runs.values(), *others] if run.files]
 
 
-def _take_recorded(manifest: Path, sealed: dict[str, Path], sieve: Sieve) -> list[_File]:
-    """Take the files that *manifest* lists out of *sealed*; those of them that can match."""
-    seals: dict[str, SealRecord | None] = {}
-    with suppress(OSError, msgspec.DecodeError):  # what it does not list is read all the same
-        for _, record in read_manifest(manifest):
-            if isinstance(record, SealRecord):
-                seals[record.file] = record
-            elif isinstance(record, DeleteRecord):
-                seals[record.file] = None
-    files = []
-    for name, seal in seals.items():
+def _open_journals(directory: Path, stack: ExitStack, missing: Missing) -> dict[str, _File]:
+    """The journals that have events, by their writers."""
+    journals: dict[str, _File] = {}
+    for path in sorted(listed(directory, f"*{JOURNAL}")):
+        with missing.caught(path), suppress(FileNotFoundError):
+            file = stack.enter_context(open_regular(path))
+            if (first := _first_number(file)) is not None:
+                journals[path.stem] = _File(path, first, opened=file)
+    return journals
+
+
+def _recorded(
+    manifest: _Listed,
+    sealed: dict[str, Path],
+    directory: Path,
+    names: set[str],
+    known: dict[str, _File],
+) -> Iterator[tuple[_File, SealRecord]]:
+    """The files that *manifest* lists, and whether they are there or not; takes them out of
+    *sealed*, and into *names* and *known*."""
+    for name, seal in manifest.seals.items():
         path = sealed.pop(name, None)
-        if path and seal and sieve.can_be_within(seal.first_time, seal.last_time):
-            files.append(_File(path, seal.first_sequence, seal.last_sequence))
-    return files
+        if seal is None or name in names:  # deleted, or another manifest lists it, too
+            continue
+        names.add(name)
+        place = directory / name if path is None else path
+        file = _File(place, seal.first_sequence, seal.last_sequence, listed=manifest, name=name)
+        known[seal.root] = file
+        yield file, seal
 
 
-def _take_others(sealed: dict[str, Path], journals: dict[str, _File]) -> list[_Run]:
-    """Runs of files that no manifest lists: copies, exports, what was sealed this moment.
+def _times(seal: SealRecord) -> tuple[str, str]:
+    return seal.first_time, seal.last_time
 
-    Files of one trail follow on each other by their numbers, unless these begin anew.
+
+def _take_others(
+    sealed: dict[str, Path], journals: dict[str, _File], known: dict[str, _File]
+) -> list[_Run]:
+    """Runs of files that no manifest lists: exports, what was sealed this moment, archives
+    without manifests.
+
+    Files of one trail follow on each other by their numbers, unless these begin anew. A copy
+    of a file that is *known* is passed over; where that is gone, it was renamed to this.
     """
     runs: list[tuple[str, _Run]] = []
     closings = [(_closing_of(path), path) for path in sealed.values() if not _is_empty(path)]
@@ -240,7 +358,13 @@ def _take_others(sealed: dict[str, Path], journals: dict[str, _File]) -> list[_R
         writer = closing.trail
         if writer in journals and _is_same(path, journals[writer]):
             continue  # sealed since that was opened
-        file = _File(path, closing.first_sequence, closing.last_sequence)
+        if closing.root in known:
+            if not os.path.lexists(known[closing.root].path):
+                known[closing.root].path = path
+            continue
+        file = _File(path, closing.first_sequence, closing.last_sequence, ours=bool(writer))
+        if closing.root:
+            known[closing.root] = file
         for name, run in runs:
             if writer and name == writer and run.files[-1].last < file.first:
                 run.files.append(file)
@@ -252,7 +376,7 @@ def _take_others(sealed: dict[str, Path], journals: dict[str, _File]) -> list[_R
 
 def _is_empty(path: Path) -> bool:
     """Whether it is a name that was taken this moment."""
-    with suppress(FileNotFoundError):  # compressed meanwhile
+    with suppress(OSError):  # compressed meanwhile; a loop of links
         return not path.stat().st_size
     return False
 
@@ -265,14 +389,14 @@ def _is_same(path: Path, file: _File) -> bool:
 
 
 def _first_number(file: BinaryIO) -> int | None:
-    """The number of a journal's first event; None if it has none yet, 0 if that is damaged."""
+    """The number of a journal's first event; None if it has none yet, 0 if all is damaged."""
+    number = None
     file.readline()
-    line = file.readline()
-    if not line.endswith(b"\n"):
-        return None
-    with suppress(InvalidEventError):
-        return decode(line[1:-1]).sequence
-    return 0
+    while (line := file.readline()).endswith(b"\n"):
+        number = 0
+        with suppress(InvalidEventError):
+            return decode(line[1:-1]).sequence
+    return number
 
 
 def _closing_of(path: Path) -> _Closing:
@@ -287,80 +411,137 @@ def _closing_of(path: Path) -> _Closing:
 # --- what is in them --------------------------------------------------------------------------
 
 
-def _events(file: _File, query: Query, sieve: Sieve, newest: bool) -> Iterator[AuditEvent]:
-    """The events of one file that answer *query*."""
-    with (
-        archive_errors(file.path, InvalidEventError),
-        suppress(FileNotFoundError),  # deleted since it was listed
-        file.opened or open_events_file(file.path) as opened,
-    ):
-        if opened.seekable():
-            opened.seek(0)
-        head = opened.readline()
-        if head == HEAD:
-            yield from query.passing(map(decode, _lines(opened, sieve, newest)))
-        elif file.path.suffix != JOURNAL or not HEAD.startswith(head):
-            found = query.passing(read_events(file.path))
-            yield from sorted(found, key=age, reverse=newest)
+def _events(
+    file: _File, query: Query, sieve: Sieve, newest: bool, missing: Missing
+) -> Iterator[AuditEvent]:
+    """The events of one file that answer *query*, as far as they can be read."""
+    path = file.path
+    try:
+        with file.opened or open_events_file(path) as opened:
+            if opened.seekable():
+                opened.seek(0)
+            head = opened.readline()
+            if head == HEAD or _is_ours(opened, head, missing, path):
+                file.ours = True
+                lines = _Lines(opened, path, sieve, missing)
+                found = lines.backwards() if newest else lines.forwards()
+                yield from query.passing(_decoded(found, path, missing))
+            elif path.suffix != JOURNAL or not HEAD.startswith(head):
+                others = query.passing(other_events(path, missing))
+                yield from sorted(others, key=age, reverse=newest)
+    except ArchiveError:
+        raise
+    except FileNotFoundError:
+        if why := file.is_absent():
+            missing.add(path, why)
+    except (OSError, InvalidEventError) as exc:
+        if file.ours:
+            missing.add(path, exc)
+        elif file.asked:
+            with archive_errors(path, InvalidEventError):
+                raise
+        else:
+            missing.judge(path, exc)
 
 
-def _lines(file: BinaryIO, sieve: Sieve, newest: bool) -> Iterator[bytes]:
-    """What passes *sieve* of a file whose first line has been read."""
-    if not newest:
-        for block in _blocks(file):
-            yield from sieve.lines(block)
-    elif file.seekable():
-        for block in _blocks_from_the_end(file):
-            yield from reversed(sieve.lines(block))
-    else:
-        found = [sieve.lines(block) for block in _blocks(file)]
+def _is_ours(file: BinaryIO, head: bytes, missing: Missing, path: Path) -> bool:
+    """Whether a file is laid out as ours, but for its first line."""
+    if not file.seekable():
+        return False
+    second = file.readline()
+    file.seek(len(head))
+    if not second.startswith(_FIRST):
+        return False
+    missing.line(path)
+    return True
+
+
+_FIRST = b' {"event_id":'
+
+
+def _decoded(lines: Iterable[bytes], path: Path, missing: Missing) -> Iterator[AuditEvent]:
+    for line in lines:
+        try:
+            event = decode(line)
+        except InvalidEventError:
+            missing.line(path)
+        else:
+            yield event
+
+
+class _Lines:
+    """What passes a sieve of a file whose first line has been read."""
+
+    def __init__(self, file: BinaryIO, path: Path, sieve: Sieve, missing: Missing) -> None:
+        self._file = file
+        self._path = path
+        self._sieve = sieve
+        self._missing = missing
+
+    def forwards(self) -> Iterator[bytes]:
+        """The oldest first."""
+        for block in self._blocks():
+            yield from self._sieve.lines(block)
+
+    def backwards(self) -> Iterator[bytes]:
+        """The newest first."""
+        if self._file.seekable():
+            for block in self._blocks_from_the_end():
+                yield from reversed(self._sieve.lines(block))
+            return
+        found = []
+        with self._missing.caught(self._path):  # what came before the damage is read
+            for block in self._blocks():
+                found.append(self._sieve.lines(block))  # noqa: PERF401 - as far as it goes
         while found:
             yield from reversed(found.pop())
 
+    def _end(self, block: bytes, torn: bool) -> None:
+        """A file ends with that, and with a line that has no end if *torn*."""
+        last = block[block.rfind(b"\n", 0, -1) + 1 :]
+        if self._path.suffix != JOURNAL and (torn or not last.startswith(b"],")):
+            self._missing.add(self._path, "its end is missing")
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The rest of a file in blocks of whole lines, without a torn last one.
+    def _blocks(self) -> Iterator[bytes]:
+        """The rest of the file in blocks of whole lines, without a torn last one."""
+        block = b""
+        rest: list[bytes] = []  # the beginning of a line that ends further on
+        while data := self._file.read(_BLOCK):
+            whole, newline, after = data.rpartition(b"\n")
+            if newline:
+                block = b"".join((*rest, whole, newline))
+                rest = [after]
+                yield block
+            else:
+                rest.append(data)
+        self._end(block, any(rest))
 
-    Raises:
-        InvalidEventError: If it is compressed, and has no last line.
-    """
-    block = b""
-    rest: list[bytes] = []  # the beginning of a line that ends further on
-    while data := file.read(_BLOCK):
-        whole, newline, after = data.rpartition(b"\n")
-        if newline:
-            block = b"".join((*rest, whole, newline))
-            rest = [after]
-            yield block
-        else:
-            rest.append(data)
-    last = block[block.rfind(b"\n", 0, -1) + 1 :]
-    if not file.seekable() and (any(rest) or not last.startswith(b"],")):
-        raise InvalidEventError("its end is missing")
-
-
-def _blocks_from_the_end(file: BinaryIO) -> Iterator[bytes]:
-    """The same, the last block first."""
-    end = file.seek(0, os.SEEK_END)
-    rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
-    while end > len(HEAD):
-        start = max(len(HEAD), end - _BLOCK)
-        file.seek(start)
-        data = file.read(end - start)
-        end = start
-        if rest is None:  # the writer may be in the middle of the last line
-            whole = data.rfind(b"\n") + 1
-            if not whole:
+    def _blocks_from_the_end(self) -> Iterator[bytes]:
+        """The same, the last block first."""
+        begin = self._file.tell()
+        end = self._file.seek(0, os.SEEK_END)
+        rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
+        while end > begin:
+            start = max(begin, end - _BLOCK)
+            self._file.seek(start)
+            data = self._file.read(end - start)
+            end = start
+            if rest is None:  # the writer may be in the middle of the last line
+                whole = data.rfind(b"\n") + 1
+                if not whole:
+                    continue
+                self._end(data[:whole], whole < len(data))
+                data, rest = data[:whole], []
+            cut = data.find(b"\n") + 1
+            if start == begin:
+                cut = 0
+            elif not cut:
+                if len(rest) * _BLOCK > LINE_LIMIT:
+                    raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+                rest.append(data)
                 continue
-            data, rest = data[:whole], []
-        cut = data.find(b"\n") + 1
-        if start == len(HEAD):
-            cut = 0
-        elif not cut:
-            if len(rest) * _BLOCK > LINE_LIMIT:
-                raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
-            rest.append(data)
-            continue
-        if lines := data[cut:] + b"".join(reversed(rest)):
-            yield lines
-        rest = [data[:cut]]
+            if lines := data[cut:] + b"".join(reversed(rest)):
+                yield lines
+            rest = [data[:cut]]
+        if rest is None:
+            self._end(b"", torn=True)

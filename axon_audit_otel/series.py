@@ -82,24 +82,20 @@ class _Gate:
         """Nothing is to be done; in a forked child as well."""
         self.lock = lock = threading.RLock()
         self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-        self._busy = False  # whoever has the lock does something
         self.todo: deque[tuple[Group | _Families, Callable[[Any], None], Any]] = deque()
 
     def work(self) -> None:
-        """Do what is to be done, unless somebody does it already."""
+        """Do what is to be done, unless somebody does it already; as `Turn`, in less time."""
         if self._is_ours():
-            if self._busy:
-                return  # further down in this very thread
-            self._leave()  # an exception struck before that could be done
-        while self.todo and self.lock.acquire(blocking=False):
-            try:
-                self._busy = True
+            return  # further down in this very thread
+        try:  # also around the taking: a signal handler may raise when it is taken
+            while self.todo and self.lock.acquire(blocking=False):
                 while self.todo:
                     owner, work, what = self.todo.popleft()
                     owner.run(work, what)
-            finally:
-                self._busy = False
-                self._leave()
+                self.lock.release()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         if self._is_ours():
@@ -109,12 +105,7 @@ class _Gate:
     def alone(self) -> Iterator[None]:
         """For who must wait; never with a lock of a trail."""
         with self.lock:
-            before = self._busy
-            try:
-                self._busy = True
-                yield
-            finally:
-                self._busy = before
+            yield
         self.work()
 
 

@@ -270,8 +270,11 @@ class Shipper:
 
     def _lane_of_others(self) -> _Lane | None:
         """What another writer of the same archive left, who may be gone."""
-        if self._other is not None and self._other.fill():
-            return self._other
+        try:
+            if self._other is not None and self._other.fill():
+                return self._other
+        except OSError as exc:  # tried again when its writer has done something
+            self._fault(exc)
         place = self._place
         if self._other is not None:
             self._other.close()

@@ -26,6 +26,8 @@ _encode = msgspec.json.Encoder().encode
 class Sieve:
     """Lets lines through that can answer a query: all that do, and few others.
 
+    Of a block with a NUL, which no line of ours has, all lines: any of them may have answered.
+
     Args:
         query: The query.
     """
@@ -51,13 +53,13 @@ class Sieve:
 
     def lines(self, block: bytes) -> list[bytes]:
         """The events in *block*, which holds whole lines, that can answer."""
-        if self._groups:
+        if self._groups and b"\0" not in block:
             found = _lines_with(block, self._groups[0])
+            for group in self._groups[1:]:
+                found = [line for line in found if any(needle in line for needle in group)]
         else:
             found = block.split(b"\n")
             found.pop()  # what is after the last newline: nothing
-        for group in self._groups[1:]:
-            found = [line for line in found if any(needle in line for needle in group)]
         if self._low is not None or self._high is not None:
             found = [line for line in found if self._can_be_then(line)]
         return [line[1:] for line in found if not line.startswith(b"],")]

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
 
 from . import event as _event
+from .afterwards import Afterwards
 from .buffer import Buffer
 from .config import Settings
 from .erasure import Erasure
@@ -26,6 +28,7 @@ from .keeper import Clock, Keeper
 from .manifest import trail_id
 from .merkle import leaf_hash
 from .metrics import TrailMetrics
+from .missing import Missing
 from .otlp import Source, encode
 from .privacy import Privacy
 from .query import Query
@@ -47,9 +50,10 @@ _FOR_FILES = (
     "signing_key",
     "checkpoint_to",
 )
-_OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
+_PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 _FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
+_UNSENT = 10_000  # events that wait for a logger provider at most
 
 
 class Trail:
@@ -71,37 +75,34 @@ class Trail:
         self.settings = settings
         self.metrics = TrailMetrics(name, registry)
         finalize(self, self.metrics.end).atexit = False  # a last push still has them
-        self._told: set[str] = set()
-        fault = WeakMethod(self.fault)
-        self.metrics.tell_faults(lambda exc: (f := fault()) and f("metrics", exc))
+        self._afterwards = Afterwards(name, self.metrics)
+        #: Counts a failure of our own, and logs it once; under no lock.
+        self.fault = self._afterwards.report
+        self.metrics.tell_faults(partial(self.fault, "metrics"))
+        self._begin()
+        note = self._afterwards.fault
         self.privacy = Privacy(
-            settings.redact,
-            settings.redact_pii,
-            lambda exc: (f := fault()) and f("redact", exc),
-            self.metrics.pii,
+            settings.redact, settings.redact_pii, partial(note, "redact"), self.metrics.pii
         )
         self.pseudonyms = settings.pseudonymize
         if self.pseudonyms is not None and self.pseudonyms.weak:
             _logger.warning("audit trail %r: pseudonymize= is short enough to be guessed", name)
         self.erasure: Erasure | None = None
         if settings.erasable is not False:
-            self.erasure = Erasure.of(settings, lambda exc: (f := fault()) and f("keys", exc))
+            self.erasure = Erasure.of(settings, partial(note, "keys"))
         self._buffer = Buffer(settings.max_events)
-        self._begin()
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
         self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
         self.observers: tuple[Callable[[Draft], None], ...] = ()
-        self.own: deque[Draft] = deque(maxlen=64)  # told by the trail, not emitted yet
+        #: Sends `unsent`; the emitter's, while there is one.
+        self.sender: Callable[[], Callable[[], object] | None] = lambda: None
         if settings.auto_export_path is not None:
-            report = lambda stage, exc: (f := fault()) and f(stage, exc)  # noqa: E731
-            restored = WeakMethod(self._restored)
-            works = lambda: (f := restored()) and f()  # noqa: E731
             announce = WeakMethod(self._announce)
             emit = lambda note: (f := announce()) and f(note)  # noqa: E731
-            self._keeper = Keeper(settings, settings.name, self.metrics, report, works, emit)
+            self._keeper = Keeper(settings, settings.name, self.metrics, self._afterwards, emit)
             self._head = self._keeper.open(self._buffer, self._lock)
             self.stream = self._keeper.stream
             self._tell_recoveries()
@@ -120,28 +121,32 @@ class Trail:
         if hasattr(os, "register_at_fork"):
             forked = WeakMethod(self._after_fork)
             os.register_at_fork(after_in_child=lambda: (f := forked()) and f())
+        self._afterwards.do()
 
     def _begin(self) -> None:
         # Reentrant: a signal handler or a finalizer may log in the middle of a call.
         self._lock = lock = threading.RLock()
-        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        #: Whether this thread holds the lock: what it interrupted must come to its end first.
+        self.is_busy: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self._afterwards.begin(self.is_busy)
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
+        #: Events that no call of `Emitter.emit` placed: OpenTelemetry has not seen them yet.
+        self.unsent: deque[Draft] = deque()
+        self.unsent_lost = 0
 
     def _make_shipper(self, endpoint: Any) -> Shipper | None:
         if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return None
-        fault = WeakMethod(self.fault)
-        report = lambda exc: (f := fault()) and f("ship", exc)  # noqa: E731
-        shipper = Shipper(ref(self), endpoint, self.metrics, report)
+        shipper = Shipper(ref(self), endpoint, self.metrics, partial(self.fault, "ship"))
         if self._keeper is not None and self._keeper.has_past:  # something may be left to send
             self._start_clock()
             shipper.tick()
         return shipper
 
-    # --- writing: called by the processor only --------------------------------------------
+    # --- writing: called by the processor, and by the emitter in its place ----------------
 
-    def append(self, draft: Draft) -> bytes:
-        """Give *draft* its place and keep it; returns its final bytes.
+    def record(self, draft: Draft) -> None:
+        """Give *draft* its place and its final bytes, keep it, and count it.
 
         When this returns the event is in memory and, with an archive that works, in the
         journal. Never raises for a fault of the archive: that is counted, and the events
@@ -153,11 +158,12 @@ class Trail:
             fields = self.erasure.sealed(draft)
             payload = _event.encode_fields(fields)
         payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
-        if self._is_ours():
-            return self._postpone(draft, payload, fields)
+        if self.is_busy():
+            self._postpone(draft, payload, fields)
+            return
         with self._lock:
             try:
-                line = self._append(draft, payload, fields)
+                draft.encoded = self._append(draft, payload, fields)
                 if self._keeper is not None and self._keeper.lost:
                     self._tell_losses(self._keeper)
                 if self._postponed:
@@ -169,7 +175,11 @@ class Trail:
             self.ships or (self._keeper is not None and self._keeper.needs_clock)
         ):
             self._start_clock()
-        return line
+        self.metrics.observe(draft)
+        for observe in self.observers:
+            observe(draft)
+        if self._afterwards.waiting:
+            self._afterwards.do()
 
     def _start_clock(self) -> None:
         with suppress(RuntimeError):  # the program ends, or may have no more threads
@@ -201,35 +211,57 @@ class Trail:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """The lock, for what changes more than a value.
+        """The lock, for what changes more than a value; what is noted under it is done after.
 
         Raises:
             OSError: In the middle of such a change: by a signal handler or a finalizer.
         """
-        if self._is_ours():
-            raise OSError(errno.EDEADLK, "called in the middle of another call")
-        with self._lock:
-            try:
-                if self._postponed:
-                    self._place()
-                yield
-            except BaseException as exc:
-                if not isinstance(exc, OSError) or exc.errno is None:
-                    self._mend()
-                raise
+        self._require_free()
+        try:
+            with self._lock:
+                try:
+                    if self._postponed:
+                        self._place()
+                    yield
+                except BaseException as exc:
+                    if not isinstance(exc, OSError) or exc.errno is None:
+                        self._mend()
+                    raise
+        finally:
+            self._come_after()
 
-    def _postpone(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
+    def _require_free(self) -> None:
+        if self.is_busy():
+            raise OSError(errno.EDEADLK, "called in the middle of another call")
+
+    def _come_after(self) -> None:
+        """Send what was placed under the lock, and do what was noted under it."""
+        if self.unsent and (send := self.sender()) is not None:
+            send()
+        if self._afterwards.waiting:
+            self._afterwards.do()
+
+    def _postpone(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
         """In the middle of another event, by a signal handler or a finalizer: this one gets its
-        place after that. Returns it without."""
+        place after that."""
         self._postponed.append((draft, payload, fields))
-        line = payload + b"}"
+        line = draft.encoded = payload + b"}"
         draft.sequence, draft.previous_hash, draft.hash = 0, None, leaf_hash(line).hex()
-        return line
 
     def _place(self) -> None:
         while self._postponed:
-            later = self._postponed.pop(0)
-            later[0].encoded = self._append(*later)
+            self._append_late(*self._postponed.pop(0))
+
+    def _append_late(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
+        """Append what nobody but us counts, shows and sends, since the lock is held."""
+        draft.encoded = self._append(draft, payload, fields)
+        self.metrics.observe(draft)
+        for observe in self.observers:
+            self._afterwards.note(partial(observe, draft))
+        if len(self.unsent) >= _UNSENT:
+            self.unsent.popleft()
+            self.unsent_lost += 1
+        self.unsent.append(draft)
 
     def _mend(self) -> None:
         """An exception struck in the middle of a change (a signal handler raised): be whole.
@@ -246,8 +278,7 @@ class Trail:
     def _own(self, status: str, **facts: Any) -> None:
         """An event about the trail itself."""
         draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
-        draft.encoded = self._append(draft, _event.encode_fields(draft)[:-1], draft)
-        self.own.append(draft)
+        self._append_late(draft, _event.encode_fields(draft)[:-1], draft)
 
     def _tell_losses(self, keeper: Keeper) -> None:
         """Lost is on the record when that is in a file: if it fails again, it is told again."""
@@ -287,6 +318,7 @@ class Trail:
             head = keeper.open(self._buffer, self._lock)
             if not len(self._buffer):
                 self._head, self.stream = head, keeper.stream
+                self._tell_recoveries()
         except OSError as exc:
             keeper.failed("journal", exc, self._buffer)
 
@@ -311,7 +343,8 @@ class Trail:
         with self._change():
             self._resume(self._keeper)
             sealed = self._keeper.seal(self._buffer)
-        self._keeper.tidy()
+        self._keeper.tidy(_PATIENCE_S)
+        self._come_after()
         return sealed
 
     def end(self, program_ends: bool = False) -> None:
@@ -321,14 +354,13 @@ class Trail:
             self.erasure.keys.save()
         keeper = self._keeper
         if keeper is not None:
-            try:
+            with suppress(OSError):  # counted and logged
                 with self._change():
                     self._resume(keeper)
                     keeper.end(self._buffer, program_ends)
-                keeper.tidy()
-                keeper.send()
-            except OSError:
-                pass  # counted and logged
+                keeper.tidy(_PATIENCE_S)
+                keeper.send(_PATIENCE_S)
+        self._come_after()
         if self._shipper is not None:
             self._shipper.flush()
 
@@ -351,7 +383,8 @@ class Trail:
             keeper.tidy()
             keeper.send()
         except Exception as exc:
-            self.fault("journal", exc)
+            self._afterwards.fault("journal", exc)
+        self._come_after()
 
     def watch(self, observer: Callable[[Draft], None]) -> None:
         """Call *observer*, which must not raise, with every event that has been captured."""
@@ -425,6 +458,7 @@ class Trail:
             OSError: If the device refused.
         """
         if self._keeper is not None and self._keeper.commit is not None:
+            self._require_free()
             await self._keeper.commit.wait_async(self._buffer.next - 1)
 
     def settle_now(self) -> None:
@@ -434,6 +468,7 @@ class Trail:
             OSError: If the device refused.
         """
         if self._keeper is not None and self._keeper.commit is not None:
+            self._require_free()
             self._keeper.commit.wait(self._buffer.next - 1)
 
     async def settle_intents(self) -> None:
@@ -444,6 +479,7 @@ class Trail:
         """
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
+            self._require_free()
             await keeper.intents.wait_async(keeper.archive.intents.count)
 
     def settle_intents_now(self) -> None:
@@ -454,6 +490,7 @@ class Trail:
         """
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
+            self._require_free()
             keeper.intents.wait(keeper.archive.intents.count)
 
     def clear(self) -> None:
@@ -465,29 +502,6 @@ class Trail:
             self._buffer.reset(self._buffer.next)
             self._shown = 0
             self.metrics.buffer_events.set(0)
-
-    def fault(self, stage: str, exc: BaseException) -> None:
-        """A failure of our own: counted always, logged once a stage and kind, of the archive
-        once until that works again."""
-        try:
-            self.metrics.failure(stage)
-            kind = f"{stage}:{type(exc).__name__}"
-            if kind not in self._told and len(self._told) < 64:
-                self._told.add(kind)
-                _logger.error(
-                    "audit trail %r: %s failed (%s); further failures of this kind are"
-                    " only counted in axon_audit_failures_total",
-                    self.name,
-                    stage,
-                    f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else kind,
-                )
-        except Exception:  # nothing of ours may reach the application
-            _logger.debug("cannot report a failure", exc_info=True)
-
-    def _restored(self) -> None:
-        """The archive works again: the next time that it fails is worth a line."""
-        self._told = {kind for kind in self._told if kind.partition(":")[0] not in _OF_FILES}
-        _logger.warning("audit trail %r: the archive works again", self.name)
 
     def _after_fork(self) -> None:
         """A child begins a trail of its own: what is in memory is its parent's."""
@@ -580,14 +594,15 @@ class Trail:
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
-    def search_all(self, query: Query) -> Iterator[AuditEvent]:
+    def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
 
-        Raises:
-            ArchiveError: If a file cannot be read.
+        Args:
+            query: What is asked for.
+            missing: Takes what of it cannot be read.
         """
         query = query.under(self.pseudonyms)
-        found = self._search_all
+        found = partial(self._search_all, missing=missing)
         return found(query) if self.erasure is None else self.erasure.read(query, found)
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
@@ -595,7 +610,7 @@ class Trail:
         event = _event.decode(line)
         return event if self.erasure is None else self.erasure.as_given(event, draft)
 
-    def _search_all(self, query: Query) -> Iterator[AuditEvent]:
+    def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         directory, keeper = self.settings.auto_export_path, self._keeper
         if directory is None or keeper is None:
             return self._search(query)
@@ -613,7 +628,9 @@ class Trail:
                     before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
                     break
         recent = query.passing(map(_event.decode, lines))
-        return search(directory, query, recent=recent, writer=writer, before=before)
+        return search(
+            directory, query, recent=recent, writer=writer, before=before, missing=missing
+        )
 
     def lines(self) -> Iterator[bytes]:
         """Every event in memory as its bytes, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from axon_audit_otel import AuditLogRecordProcessor, SecurityMonitor
+from axon_audit_otel import SecurityMonitor
 from axon_audit_otel.event import draft
 
 from .cases import FULL, Batch, Comparison, Group, Scale, audit_logger, clock
@@ -41,7 +41,6 @@ async def _captures(operation: str, status: str, *, watch: bool) -> Batch:
     audit = audit_logger()
     if watch:
         SecurityMonitor(audit, on_alert=lambda alert: None)
-    processor = AuditLogRecordProcessor(audit)
     number = count()
 
     async def batch(n: int) -> float:
@@ -51,7 +50,7 @@ async def _captures(operation: str, status: str, *, watch: bool) -> Batch:
         ]
         start = clock()
         for event in events:
-            processor.capture(event)
+            audit.trail.record(event)
         return clock() - start
 
     await batch(FULL)

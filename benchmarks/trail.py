@@ -108,7 +108,7 @@ async def append(_: Scale) -> Group:
         events = drafts(n)
         start = clock()
         for event in events:
-            trail.append(event)
+            trail.record(event)
         return clock() - start
 
     encode = msgspec.json.Encoder().encode

@@ -37,6 +37,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+from axon_audit_otel.manifest import DeleteRecord, Manifest
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
 
@@ -140,6 +141,26 @@ def sealed_files(directory: Path) -> list[Path]:
 def archived(directory: Path) -> list[AuditEvent]:
     """Every event of an archive, oldest first."""
     return list(search(directory, Query(), oldest_first=True))
+
+
+_LOAD_ALL = """
+import importlib, pkgutil, axon.core.memory_system, axon_audit_otel
+for found in pkgutil.walk_packages(axon_audit_otel.__path__, "axon_audit_otel."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+from axon_audit_otel.otlp_client import Endpoint, load
+load(Endpoint.resolve("http://127.0.0.1:1"))
+"""
+
+
+def retire(*files: Path) -> None:
+    """Delete sealed files of the writer ``default`` as retention does: its manifest says so."""
+    for file in files:
+        manifest = Manifest(file.with_name("default.manifest"))
+        sha256 = manifest.seals[file.name].sha256
+        rule, moment = "retention: 1d", "2025-01-15T11:00:00.000000Z"
+        manifest.add(DeleteRecord(file=file.name, sha256=sha256, reason=rule, deleted_at=moment))
+        file.unlink()
 
 
 def only(directory: Path, pattern: str) -> Path:
@@ -318,12 +339,20 @@ def _run_script() -> Run:
     """Runs source text in a Python of its own, for what is global in a process.
 
     Returns what it printed; keyword arguments are environment variables. A script that
-    fails, or ends with another exit code than *code*, fails the test.
+    fails, or ends with another exit code than *code*, fails the test. One that gives up being
+    root has everything *loaded* before: what it imports later may be root's alone.
     """
 
-    def run(source: str, *arguments: object, code: int = 0, **environment: object) -> str:
+    def run(
+        source: str,
+        *arguments: object,
+        code: int = 0,
+        loaded: bool = False,
+        **environment: object,
+    ) -> str:
+        program = (_LOAD_ALL if loaded else "") + textwrap.dedent(source)
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
+            [sys.executable, "-c", program, *map(str, arguments)],
             env={**os.environ, **{name: str(value) for name, value in environment.items()}},
             capture_output=True,
             text=True,

@@ -684,6 +684,7 @@ class TestFaults:
             shutil.rmtree(there)
             """,
             tmp_path / "logs",
+            loaded=True,
         )
         assert printed.split() == ["refused", "True", "0"]
         assert sealed_numbers(tmp_path / "logs") == list(range(1, 9))

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Make, sealed_files
+from conftest import Make, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger
@@ -89,15 +89,47 @@ def test_while_files_are_sealed_and_compressed(make: Make, tmp_path: Path) -> No
 
 
 async def test_deleted_files(make: Make, tmp_path: Path) -> None:
-    """Files that are gone are counted, once, and passed over."""
+    """Files that are gone are counted, once, and passed over: those that retention deleted
+    apart from others."""
     audit = make(max_events=10)
-    await _log(audit, 35)
+    await _log(audit, 45)
     files = sealed_files(tmp_path)
-    files[0].unlink()
-    files[2].unlink()
+    retire(files[0], files[2])
+    files[3].unlink()
     cursor = Cursor(tmp_path, "default", after=4)
-    assert _numbers(cursor) == [*range(11, 21), *range(31, 36)]
-    assert cursor.gone == 6 + 10
+    assert _numbers(cursor) == [*range(11, 21), *range(41, 46)]
+    assert (cursor.gone, cursor.missing) == (6 + 10, 10)
+    cursor.close()
+
+
+async def test_half_a_file(make: Make, tmp_path: Path) -> None:
+    """What a sealed file should have behind its last readable line is missing."""
+    audit = make(max_events=10)
+    await _log(audit, 25)
+    first, second = sealed_files(tmp_path)
+    for path, keep in ((first, 4), (second, 0)):
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: keep + 1]))
+    cursor = Cursor(tmp_path, "default")
+    assert _numbers(cursor) == [1, 2, 3, 4, *range(21, 26)]
+    assert (cursor.missing, cursor.unreadable) == (6 + 10, 0)
+    cursor.close()
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+async def test_a_file_that_cannot_be_read(make: Make, tmp_path: Path, patience: int) -> None:
+    """It is tried again as often as wanted, and then passed over."""
+    audit = make(max_events=10)
+    await _log(audit, 25)
+    second = sealed_files(tmp_path)[1]
+    second.unlink()
+    second.mkdir()
+    cursor = Cursor(tmp_path, "default", after=10)
+    cursor.patience = patience
+    for _ in range(patience):
+        with pytest.raises(IsADirectoryError):
+            cursor.read(1, 1)
+    assert _numbers(cursor) == [*range(21, 26)]
+    assert cursor.missing == 10
     cursor.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count, pairwise
 from pathlib import Path
 from types import FrameType
@@ -27,11 +27,14 @@ class Interrupted(BaseException):
 
 
 class Strike:
-    """While it lasts, lets *what* happen at the *number*-th line that runs in `FILES`."""
+    """While it lasts, lets *what* happen at the *number*-th line that runs in *files*."""
 
-    def __init__(self, number: int, what: Callable[[], None]) -> None:
+    def __init__(
+        self, number: int, what: Callable[[], None], files: Collection[str] = FILES
+    ) -> None:
         self.left = number
         self._what = what
+        self._files = files
 
     def __enter__(self) -> Strike:
         sys.settrace(self._trace)
@@ -41,7 +44,7 @@ class Strike:
         sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in FILES:
+        if frame.f_code.co_filename not in self._files:
             return None
         # No signal handler runs between a `with` (or its end) and its block; we would.
         if event == "line" and self.left and not _line(frame).startswith(("with ", "try:")):

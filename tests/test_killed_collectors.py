@@ -12,9 +12,7 @@ from typing import IO
 
 import pytest
 from collector import Collector, wait
-from conftest import Cli
-
-from axon_audit_otel.files import files_of, read_events
+from conftest import Cli, archived
 
 pytestmark = [pytest.mark.component, pytest.mark.slow]
 
@@ -91,7 +89,7 @@ def test_nothing_is_lost(
         finally:
             application.kill()
     cli("replay", archive, "--endpoint", near.http)
-    recorded = {event.event_id for file in files_of(archive) for event in read_events(file)}
+    recorded = {event.event_id for event in archived(archive)}
     assert set(printed.read_text().split()) <= recorded
     assert len(recorded) > 1000
     wait(lambda: {record["attributes"]["log.record.uid"] for record in store.audit()} >= recorded)

@@ -806,14 +806,14 @@ class TestRestart:
     ) -> None:
         """Then it begins with what could be read, says so, and watches."""
         audit = again()
-        (tmp_path / "audit_2026_01_01_000000.json").mkdir()
+        (tmp_path / "other.journal").mkdir()
         seen: list[Alert] = []
         SecurityMonitor(audit, [EXPORTS], seen.append)
         for _ in range(3):
             await audit.log_event("EXPORT")
         assert len(seen) == 1
         assert audit.get_statistics()["failures"] == {"monitor": 1}
-        assert "monitor failed (ArchiveError: cannot read" in caplog.text
+        assert "monitor failed (ArchiveError: the answer is not whole: cannot read" in caplog.text
 
     async def test_files_that_cannot_be_looked_for(
         self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -120,7 +120,7 @@ class TestTimesWithoutAZone:
         """What is no time is refused in one line, as before."""
         path = tmp_path / "others.json"
         path.write_bytes(LAYOUTS[layout]([_line(timestamp=moment)]))
-        said = cli("query", path, code=1).stderr
+        said = cli("query", path, "--json", code=1).stderr
         assert said.startswith(f"Error: cannot read '{path}'")
         assert said.count("\n") == 1
 
@@ -163,13 +163,14 @@ class TestJsonLines:
 
     @pytest.mark.parametrize("line", [b"{}", b"[1]", b"nonsense", _line()[:50], b"\xff"])
     def test_line_that_is_no_event(self, cli: Cli, tmp_path: Path, line: bytes) -> None:
-        """Nothing is passed over."""
+        """The others are read; stderr and the exit code say that it is not all."""
         path = tmp_path / "others.jsonl"
-        path.write_bytes(b"\n".join([_line(), line, _line()]))
+        path.write_bytes(b"\n".join([_line(event_id="1"), line, _line(event_id="2")]))
         for command, *options in self.READERS:
             said = cli(command, path, *options, code=1)
-            assert said.stdout == ""
-            assert said.stderr.startswith(f"Error: cannot read '{path}': not an audit event")
+            assert said.stderr == f"Error: cannot read '{path}': a line is no audit event\n"
+        found = _printed(cli("query", path, "--json", code=1))
+        assert {event["event_id"] for event in found} == {"1", "2"}
 
 
 ZONES = {"the west": "EST5", "Greenwich": "UTC", "the east": "JST-9"}

@@ -17,6 +17,7 @@ def test_names_are_these() -> None:
         "DEFAULT_RULES",
         "Alert",
         "ArchiveError",
+        "ArchiveIncompleteWarning",
         "AuditConfigError",
         "AuditEvent",
         "AuditLogRecordProcessor",

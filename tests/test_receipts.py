@@ -13,7 +13,7 @@ from weakref import ref
 
 import pytest
 import receiver as receivers
-from conftest import Make, archived, sealed_files, until
+from conftest import Make, archived, retire, sealed_files, until
 from receiver import Receiver
 
 from axon_audit_otel import AuditLogger
@@ -186,8 +186,7 @@ async def test_what_retention_deleted(http: Receiver, make_audit: Make, tmp_path
     for number in (4, 15):
         receipts.save(number, hashes[number])
     receipts.close()
-    for file in sealed_files(tmp_path)[:2]:
-        file.unlink()
+    retire(*sealed_files(tmp_path)[:2])
     done = replay(tmp_path, Endpoint.resolve(http.url), {})
     assert (done.before, done.sent, done.deleted) == (15, 15, 5)
     assert http.numbers == list(range(21, 36))

@@ -21,7 +21,7 @@ from weakref import ref
 import pytest
 import receiver as receivers
 from collector import free_port
-from conftest import Make, Run, sealed_files, until
+from conftest import Make, Run, retire, sealed_files, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -84,7 +84,7 @@ async def _log(audit: AuditLogger, count: int, **fields: Any) -> None:
 
 
 def _dropped(value: Callable[..., float | None]) -> dict[str, float]:
-    reasons = ("queue_full", "deleted", "rejected", "unreadable", "shutdown")
+    reasons = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
     counts = {r: value("shipping_dropped_events_total", reason=r) for r in reasons}
     assert None not in counts.values()  # each is 0 from the start
     return {reason: count for reason, count in counts.items() if count}
@@ -548,15 +548,18 @@ async def test_receipts_of_another_archive(
 async def test_files_that_retention_deleted(
     http: Receiver, make_audit: Make, tmp_path: Path, value: Any
 ) -> None:
-    """What was deleted before it could be sent is counted, and the rest is sent."""
+    """What was deleted before it could be sent is counted, and what is missing; the rest is
+    sent."""
     with make_audit(max_events=10, auto_export_path=tmp_path) as before:
         await _log(before, 35)
     del before
-    sealed_files(tmp_path)[1].unlink()
+    files = sealed_files(tmp_path)
+    retire(files[1])
+    files[2].unlink()  # which nobody said
     audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
     audit.close()
-    assert http.numbers == [*range(1, 11), *range(21, 36)]
-    assert _dropped(value) == {"deleted": 10}
+    assert http.numbers == [*range(1, 11), *range(31, 36)]
+    assert _dropped(value) == {"deleted": 10, "missing": 10}
 
 
 @pytest.mark.slow

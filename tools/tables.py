@@ -23,10 +23,10 @@ MODULES = {
     "the event": "event record merkle privacy pseudonym erasure keyring",
     "seeing calls": "generators context operation sdk selection supplied wrappers adapters watched"
     " traces startup instrumentor",
-    "recording": "logger emitter processor trail buffer metrics series sketch",
-    "the archive": "keeper archive journal intents lock commit manifest files reading zstd"
-    " retention clock hold checkpoint origin",
-    "asking": "query search segments sieve follow export report",
+    "recording": "logger emitter processor trail buffer afterwards metrics series sketch",
+    "the archive": "keeper archive journal intents lock commit manifest files owned reading zstd"
+    " retention turn clock hold checkpoint origin",
+    "asking": "query search missing segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
     " arrival sequence",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         AxonAuditError,
         ForgetRefusedError,
         InvalidEventError,
+        MemoryOnlyWarning,
     )
     from .event import AuditEvent, EventStatus, OperationType
     from .instrumentor import AxonInstrumentor
@@ -46,6 +47,7 @@ __all__ = [
     "EventStatus",
     "ForgetRefusedError",
     "InvalidEventError",
+    "MemoryOnlyWarning",
     "OperationType",
     "Rule",
     "SecurityMonitor",
@@ -74,6 +76,7 @@ _MODULES = {
     "EventStatus": "event",
     "ForgetRefusedError": "errors",
     "InvalidEventError": "errors",
+    "MemoryOnlyWarning": "errors",
     "OperationType": "event",
     "Rule": "rules",
     "SecurityMonitor": "monitor",

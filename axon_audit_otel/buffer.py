@@ -183,6 +183,12 @@ class Buffer:
                 high = bisect_right(held, end_us, key=self._time)
         return self.first + low, self.first + max(low, high)
 
+    def begins_after(self, start_us: int | None) -> bool:
+        """Whether events of that time (None: any) can have left, or were before the first."""
+        if self.first == 1:
+            return False
+        return not len(self) or start_us is None or start_us < self._time(self.first)
+
     def proof_of(self, sequence: int) -> tuple[bytes, int, str]:
         """Leaf hash, number and timestamp of an event that is held."""
         return leaf_hash(self._line(sequence)), sequence, format_time(self._time(sequence))

@@ -7,40 +7,48 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import click
-from rich.console import Console
 
 from .cli_alerts import alerts
 from .cli_hold import hold
+from .cli_notes import Answer
 from .cli_options import (
     filters,
     json_option,
     keys_option,
+    limit_option,
     path_argument,
     query_of,
     reads,
-    secret_option,
     tell,
 )
 from .cli_privacy import erase, found, pseudonym, readable, reader
 from .cli_proof import keygen, prove, verify
 from .cli_ship import replay
-from .erasure import Erasure
+from .cli_streams import standard_streams
 from .errors import AxonAuditError, shown
-from .event import AuditEvent, age
+from .event import age
 from .export import FORMATS, export_events, export_otlp
 from .files import files_of
 from .follow import Follower, newest
+from .localtime import local
 from .missing import Missing
-from .pseudonym import Pseudonyms
 from .query import Query
-from .render import EventLines, amount, local, print_json, statistics, user_table
+from .render import (
+    EventLines,
+    amount,
+    console,
+    plain,
+    print_json,
+    print_table,
+    statistics,
+    user_table,
+)
 from .report import summarise
 from .resource import resource_from_environment
 from .search import search, search_by_writer
@@ -54,10 +62,11 @@ _POLL_S = 0.2
 class _Commands(click.Group):
     """Turns our errors into one line and an exit code."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with standard_streams():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):  # a terminal that lacks a character is no error
-                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except AxonAuditError as exc:
@@ -90,6 +99,7 @@ def main() -> None:
 @main.command()
 @path_argument
 @filters
+@limit_option
 @json_option
 @reads
 def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
@@ -99,7 +109,7 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     keys. Times without a zone are local.
     """
     asked = query_of(given)
-    events = _Counted(found(path, asked, given["keys"], missing))
+    events = Answer(found(path, asked, given["keys"], missing), path, asked, given)
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == asked.limit else ""
@@ -108,37 +118,31 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 
 @main.command()
 @path_argument
-@click.option("--user", metavar="ID", help="This user's events only.")
-@secret_option
-@keys_option
+@filters
 @json_option
 @reads
-def stats(
-    path: Path,
-    user: str | None,
-    pseudonyms: Pseudonyms | None,
-    keys: Path | None,
-    as_json: bool,
-    missing: Missing,
-) -> None:
+def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     """Count: success and latency by operation, users.
 
-    With --json: one object; durations in milliseconds.
+    Of the events that pass every filter. Times without a zone are local. With --json: one
+    object; durations in milliseconds.
     """
-    query = Query.of(user_id=user).under(pseudonyms)
-    summary = summarise(found(path, query, keys, missing, oldest_first=True))
+    asked = query_of(given)
+    events = found(path, asked, given["keys"], missing, oldest_first=True)
+    summary = summarise(Answer(events, path, asked, given))
     if as_json:
+        user = given["user"]
         print_json(summary if user is None else {"user_id": user, **summary})
         return
     if not summary["total_operations"]:
         click.echo("no events", err=True)
         return
-    console = _console()
     first, last = local(summary["first_activity"]), local(summary["last_activity"])
-    count = amount(summary["total_operations"], "event")
-    console.print(f"{count} from {first} to {last}\n")
-    console.print(statistics(summary, console.width), "")
-    console.print(user_table(summary))
+    to = console()
+    click.echo(f"{amount(summary['total_operations'], 'event')} from {first} to {last}\n")
+    print_table(to, statistics(summary))
+    click.echo()
+    print_table(to, user_table(summary))
 
 
 @main.command()
@@ -186,6 +190,7 @@ def tail(
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--decrypt", is_flag=True, help="Write readable what there are keys for.")
 @filters
+@limit_option
 @json_option
 @reads
 def export(
@@ -212,27 +217,29 @@ def export(
     printed = out == "-"  # which as a path would be the same as ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, target, reader(path, given["keys"]), missing)
+        written = _export_otlp(path, asked, target, given, missing)
     else:
         keys, oldest = given["keys"], asked.limit is None
         how = {"as_recorded": not decrypt, "oldest_first": oldest}
-        events: Any = found(path, asked, keys, missing, **how)
+        events: Any = Answer(found(path, asked, keys, missing, **how), path, asked, given)
         if asked.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
     if as_json:
         print_json({"path": out, "format": name, "events": written}, err=printed)
     else:
-        click.echo(f"{amount(written, 'event')} written to {out}", err=printed)
+        click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
 def _export_otlp(
-    path: Path, asked: Query, out: Path | BinaryIO, erasure: Erasure | None, missing: Missing
+    path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
+    erasure = reader(path, given["keys"])
     sought = asked if erasure is None else erasure.asking(asked)
     events: Any = search_by_writer(path, sought, missing)
     if erasure is not None:
         events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
+    events = Answer(events, path, asked, given)
     if asked.limit is not None:
         events = deque(events, maxlen=asked.limit)
     directory = path if path.is_dir() else path.parent
@@ -275,7 +282,7 @@ def demo(
     which fail. Needs no server.
     """
     try:
-        with _console(quiet=as_json, stderr=True).status("loading the Axon SDK"):
+        with console(quiet=as_json, stderr=True).status("loading the Axon SDK"):
             from .demo import run_demo
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "axon":
@@ -286,7 +293,7 @@ def demo(
     if lines is not None and not any(line.strip() for line in lines):
         raise click.BadParameter("there is no line in it", param_hint="--input")
     run_demo(
-        _console(quiet=as_json),
+        console(quiet=as_json),
         output,
         lines,
         users,
@@ -314,10 +321,6 @@ def _checked_target(out: Path, path: Path, force: bool) -> Path:
 # --- printing --------------------------------------------------------------------------------
 
 
-def _console(quiet: bool = False, stderr: bool = False) -> Console:
-    return Console(highlight=False, quiet=quiet, stderr=stderr)
-
-
 def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     if as_json:
         out = sys.stdout.buffer
@@ -325,26 +328,12 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
             out.write(event.to_json() + b"\n")
         out.flush()
         return
-    console = _console()
-    lines = EventLines(console, whole=not console.is_terminal)
+    lines = EventLines(console())
     events = iter(events)
     first = list(islice(events, 1))  # what cannot be read is said before anything is shown
     if header:
         lines.header()
     lines.print(chain(first, events))
-
-
-class _Counted:
-    """Counts what is taken from it."""
-
-    def __init__(self, events: Iterator[AuditEvent]) -> None:
-        self._events = events
-        self.count = 0
-
-    def __iter__(self) -> Iterator[AuditEvent]:
-        for event in self._events:
-            self.count += 1
-            yield event
 
 
 for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):

@@ -10,13 +10,15 @@ from typing import Any
 
 import click
 
+from .cli_notes import Answer
 from .cli_options import json_option, keys_option, path_argument, reads
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
 from .event import AuditEvent, deleted_entries, format_time, to_microseconds
+from .localtime import local
 from .missing import Missing
 from .query import Query
-from .render import amount, local, plain, print_json
+from .render import amount, plain, print_json
 from .rules import DEFAULT_RULES
 from .units import seconds
 
@@ -47,8 +49,10 @@ def alerts(
     an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
     """
     since = None if last is None else datetime.now(timezone.utc) - last
-    events = found_in(path, Query.of(start_time=since), keys, missing, oldest_first=True)
-    found = sorted(_found(events), key=lambda alert: alert.since)
+    query = Query.of(start_time=since)
+    events = found_in(path, query, keys, missing, oldest_first=True)
+    answer = Answer(events, path, query, {"keys": keys, "pseudonyms": None})
+    found = sorted(_found(answer), key=lambda alert: alert.since)
     if as_json:
         print_json([_facts(alert) for alert in found])
         return

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
-from datetime import time as time_of_day
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,17 @@ from typing import Any
 import click
 
 from .config import Settings, parse_keys, parse_secret, parse_signing_key
-from .event import EventStatus, OperationType, aware
+from .event import EventStatus, OperationType, to_microseconds
+from .localtime import earliest, latest, local
 from .missing import Missing
 from .query import Query
-from .render import local, plain
+from .render import plain
 
 __all__ = [
     "filters",
     "json_option",
     "keys_option",
+    "limit_option",
     "path_argument",
     "query_of",
     "reads",
@@ -108,42 +109,29 @@ keys_option = click.option(
 
 # --- filters ---------------------------------------------------------------------------------
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 
 class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """An ISO date or time, or a duration before now.
+    """A time as people write it, or a period: of that its first moment.
 
     Args:
-        end: A date alone means its last microsecond, not its first.
+        end: Its last one.
     """
 
     name = "when"
 
     def __init__(self, end: bool = False) -> None:
-        self._end = end
+        self._parse = latest if end else earliest
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
         try:
-            return aware(self._parse(str(value).strip()))
+            return self._parse(str(value).strip())
         except (ValueError, OverflowError, OSError):
             self.fail(
-                f"{value!r} is no time: use 2025-01-31, 2025-01-31T10:30, 10:30 (today),"
-                " or 15m, 24h, 7d for that long ago",
+                f"{value!r} is no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
+                " 10:30 (today), today, yesterday, or 15m, 24h, 7d for that long ago",
                 param,
                 ctx,
             )
-
-    def _parse(self, text: str) -> datetime:
-        if ago := re.fullmatch(r"(\d+)\s*([smhdw])", text):
-            return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-            day = datetime.fromisoformat(text)
-            return datetime.combine(day, time_of_day.max) if self._end else day
-        text = re.sub(r"[zZ]$", "+00:00", text)
-        if re.match(r"\d\d:\d\d", text):
-            return datetime.combine(datetime.now().date(), time_of_day.fromisoformat(text))
-        return datetime.fromisoformat(text)
 
 
 class _Name(click.Choice):  # type: ignore[type-arg,unused-ignore]
@@ -172,13 +160,19 @@ _FILTERS = [
     click.option("--entry", metavar="ID", multiple=True, help="A memory touched; any of several."),
     click.option("--subject", metavar="ID", help="Whose data, where another user acted."),
     click.option(
-        "--since", type=_Moment(), help="2025-01-31, 2025-01-31T10:30, 10:30, or 15m, 24h, 7d ago."
+        "--since",
+        type=_Moment(),
+        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
     ),
-    click.option("--until", type=_Moment(end=True), help="Likewise; included."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."),
+    click.option("--until", type=_Moment(end=True), help="Likewise; included, days to their end."),
     secret_option,
     keys_option,
 ]
+
+#: At most so many events.
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."
+)
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -188,18 +182,28 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def query_of(given: dict[str, Any]) -> Query:
+    """The query that `filters` and `limit_option` make.
+
+    Raises:
+        click.UsageError: If it ends before it begins.
+    """
     since, until = given["since"], given["until"]
-    if since is not None and until is not None and since > until:
+    # A day that the clock skips ends right before it begins.
+    if since is not None and until is not None and since - until > timedelta(microseconds=1):
         msg = f"--since ({local(since)}) is after --until ({local(until)})"
         raise click.UsageError(msg)
-    return Query.of(
+    query = Query.of(
         operation=given["operation"],
         status=given["status"],
         user_id=given["user"],
         session_id=given["session"],
         subject_id=given["subject"],
         entry_ids=given["entry"] or None,
-        start_time=since,
-        end_time=until,
-        limit=given["limit"],
-    ).under(given["pseudonyms"])
+        limit=given.get("limit"),
+    )
+    query = replace(
+        query,
+        start_us=None if since is None else to_microseconds(since),
+        end_us=None if until is None else to_microseconds(until),
+    )
+    return query.under(given["pseudonyms"])

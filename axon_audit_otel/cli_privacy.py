@@ -25,8 +25,10 @@ from .search import search
 __all__ = ["erase", "found", "pseudonym", "readable", "reader"]
 
 
-def reader(path: Path, keys: Path | None) -> Erasure | None:
+def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None:
     """What makes the events at *path* readable; None where they are, or there are no keys.
+
+    That keys are missing is said, unless *quiet*.
 
     Raises:
         ArchiveError: If *keys* are not those of the archive.
@@ -34,7 +36,7 @@ def reader(path: Path, keys: Path | None) -> Erasure | None:
     directory = path if path.is_dir() else path.parent
     number, place = keyring_of(directory)[0], keys or keys_of(directory)
     if keys is None and not place.is_dir():
-        if number is not None:
+        if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
             click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
         return None

@@ -21,8 +21,9 @@ from .cli_options import json_option, path_argument
 from .cli_ship import verify_files
 from .errors import AuditConfigError
 from .files import write_file
+from .localtime import local
 from .proof import prove as make_proof
-from .render import amount, local, plain, print_json, reading_bar
+from .render import amount, console, plain, print_json, reading_bar
 from .verdict import Finding, VerifyReport, WriterReport, numbers
 from .verification import verify as run_verify
 
@@ -69,7 +70,7 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
         return
-    click.echo(f"private key written to {target}; the public key is", err=True)
+    click.echo(f"private key written to {plain(target)}; the public key is", err=True)
     click.echo(str(key.verifying))
 
 
@@ -162,7 +163,7 @@ def verify(
     if as_json:
         print_json(report.to_dict())
     else:
-        _print(report, Console(highlight=False), bool(texts))
+        _print(report, console(), bool(texts))
     ctx.exit(0 if report.ok else 1)
 
 
@@ -196,8 +197,8 @@ class _Lines:
             self._console.print(Text(line, style=style), soft_wrap=True)
 
 
-def _print(report: VerifyReport, console: Console, outside: bool) -> None:
-    lines = _Lines(console)
+def _print(report: VerifyReport, to: Console, outside: bool) -> None:
+    lines = _Lines(to)
     for writer in report.writers:
         _print_writer(writer, lines)
     if not report.keys:
@@ -321,4 +322,4 @@ def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_js
     if as_json:
         print_json({"path": str(output), "event_id": event_id})
     else:
-        click.echo(f"proof written to {output}")
+        click.echo(f"proof written to {plain(output)}")

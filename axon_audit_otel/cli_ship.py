@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .cli_options import json_option
-from .render import amount, plain, print_json, reading_bar
+from .render import amount, console, plain, print_json, reading_bar
 from .resource import resource_from_environment
 from .verdict import numbers
 
@@ -32,7 +32,7 @@ def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_
     if as_json:
         print_json(report.to_dict())
     else:
-        _print_arrival(report, archive is not None, Console(highlight=False))
+        _print_arrival(report, archive is not None, console())
     return 0 if report.ok else 1
 
 
@@ -85,7 +85,7 @@ def replay(
     if as_json:
         print_json({"endpoint": target.url, **msgspec.to_builtins(done)})
     else:
-        click.echo(f"{amount(done.sent, 'event')} sent to {target.url}")
+        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.url)}")
         for number, words in (
             (done.before, "acknowledged before (--all sends them again)"),
             (done.rejected, "refused by the collector for good"),
@@ -113,15 +113,15 @@ def _header(text: str) -> tuple[str, str]:
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of events on a terminal; takes how many are done, and of how many."""
-    console = Console(stderr=True)
+    to = console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
-    with _Rated(*columns, console=console, disable=not console.is_terminal) as bar:
+    with _Rated(*columns, console=to, disable=not to.is_interactive) as bar:
         task = bar.add_task(what, total=None, rate=0.0)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -135,9 +135,9 @@ class _Rated(Progress):
         yield from super().get_renderables()
 
 
-def _print_arrival(report: Any, compared: bool, console: Console) -> None:
+def _print_arrival(report: Any, compared: bool, to: Console) -> None:
     def say(text: str, style: str = "") -> None:
-        console.print(Text(plain(text), style=style), soft_wrap=True)
+        to.print(Text(plain(text), style=style), soft_wrap=True)
 
     for stream in report.streams:
         which = f" ({stream.stream})" if stream.stream else ""

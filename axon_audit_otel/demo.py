@@ -31,7 +31,7 @@ from .files import files_of
 from .logger import AuditLogger
 from .pipeline import configure, serve_metrics
 from .query import Query
-from .render import EventLines, statistics, user_table
+from .render import EventLines, print_table, statistics, user_table
 from .report import summarise
 from .scenario import Day, dialogue, make_memory, personal, spoken
 from .search import search
@@ -144,7 +144,7 @@ class _Demo:
     async def _live(self) -> None:
         phases = self._day.phases()
         steps = sum(len(phase.steps) for phase in phases)
-        pause = min(0.03, _SHOW_S / steps) if self._console.is_terminal else 0
+        pause = min(0.03, _SHOW_S / steps) if self._console.is_interactive else 0
         columns = TextColumn("  {task.description:36}"), BarColumn(24), MofNCompleteColumn()
         with Progress(*columns, console=self._console) as progress:
             for number, phase in enumerate(phases):
@@ -209,9 +209,9 @@ class _Demo:
         lines.header()
         lines.print(self._audit.query_events(limit=_SHOWN))
         self._title("Statistics")
-        self._console.print(statistics(summary, self._console.width))
+        print_table(self._console, statistics(summary))
         self._title("Who did how much")
-        self._console.print(user_table(summary))
+        print_table(self._console, user_table(summary))
         self._title("Privacy")
         self._print("By default no text is recorded. With capture_content=True this would be:")
         for text in privacy:
@@ -329,7 +329,7 @@ class _Shipping(logging.Handler):
     def finish(self) -> None:
         """Send the rest; whatever the collector does, this returns soon."""
         sender = threading.Thread(target=self._providers.shutdown, daemon=True)
-        with self._console.status(f"shipping to {self._endpoint}"):
+        with self._console.status(Text(f"shipping to {self._endpoint}")):
             sender.start()
             sender.join(_SHIP_S)
         if sender.is_alive():

@@ -10,6 +10,7 @@
     └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
 
     ArchiveIncompleteWarning   (UserWarning)   an answer lacks what could not be read
+    MemoryOnlyWarning          (UserWarning)   the archive has more than an answer from memory
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "AxonAuditError",
     "ForgetRefusedError",
     "InvalidEventError",
+    "MemoryOnlyWarning",
     "archive_errors",
 ]
 
@@ -65,6 +67,10 @@ class ArchiveIncompleteWarning(UserWarning):
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):
     """The operation was refused because it could not have been recorded."""
+
+
+class MemoryOnlyWarning(UserWarning):
+    """An answer is from memory alone, and the archive has events that could be in it."""
 
 
 @contextmanager

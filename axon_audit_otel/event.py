@@ -387,11 +387,15 @@ def format_time(microseconds: int) -> str:
 
 
 def aware(moment: datetime, naive: timezone | None = None) -> datetime:
-    """*moment*; a naive one is taken in *naive*, else as local time."""
+    """*moment*; a naive one is taken in *naive*, else as local time, by its `fold` (PEP 495)."""
     if moment.tzinfo is not None:
         return moment
+    if naive is not None:
+        return moment.replace(tzinfo=naive)
     try:
-        return moment.replace(tzinfo=naive) if naive else moment.astimezone()
+        # Not astimezone(): where clocks jump, it goes the other way than PEP 495.
+        second = int(moment.replace(microsecond=0).timestamp())
+        return _EPOCH + timedelta(seconds=second, microseconds=moment.microsecond)
     except (ValueError, OverflowError, OSError):  # the first or last day of the calendar
         return moment.replace(tzinfo=timezone.utc)
 

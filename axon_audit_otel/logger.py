@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
@@ -22,7 +23,14 @@ from .config import Settings
 from .context import active_operation, baggage_identity, current_identity
 from .emitter import Emitter, checked_provider
 from .erasure import check_in_clear, recorded
-from .errors import ArchiveError, AuditConfigError, AuditUnavailableError, InvalidEventError, shown
+from .errors import (
+    ArchiveError,
+    AuditConfigError,
+    AuditUnavailableError,
+    InvalidEventError,
+    MemoryOnlyWarning,
+    shown,
+)
 from .event import AuditEvent, Draft, EventStatus, OperationType
 from .files import write_events, write_file
 from .hold import holds
@@ -103,6 +111,7 @@ class AuditLogger:
         ArchiveError: If *auto_export_path* cannot be used.
     """
 
+    _told_of_files = False
     _names_users = True  # what does not needs no keys
     _environ: Mapping[str, str] = os.environ
 
@@ -409,10 +418,13 @@ class AuditLogger:
         limit: int | None = None,
         *,
         subject_id: str | None = None,
-        archived: bool = False,
+        archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
+
+        A naive time that comes twice, or never, because clocks change, means what its ``fold``
+        says (PEP 495): the first of the two, unless that is 1.
 
         Args:
             user_id: Who acted.
@@ -428,8 +440,10 @@ class AuditLogger:
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
                 `ArchiveIncompleteWarning` says so. What is damaged inside of a line and still
-                an event, `verify` finds.
-            strict: Such an answer is an error instead.
+                an event, `verify` finds. An id that was hashed (``pseudonymize=``) is found
+                only with the secret that it was hashed with. False: memory alone. Default:
+                memory alone, with a `MemoryOnlyWarning`, once, when the archive may have more.
+            strict: An answer that is not whole is an error instead.
 
         Raises:
             InvalidEventError: If a filter cannot be meant.
@@ -447,15 +461,35 @@ class AuditLogger:
             end_time=end_time,
             limit=limit,
         )
-        if not archived:
-            return list(self.trail.search(query))
-        if self.settings.auto_export_path is None:
-            msg = "archived=True: there is no archive (auto_export_path)"
-            raise AuditConfigError(msg)
-        missing = Missing(strict)
-        found = list(self.trail.search_all(query, missing))
-        missing.warn()
+        return list(self._found(query, archived, strict))
+
+    def _found(
+        self, query: Query, archived: bool | None, strict: bool = False
+    ) -> Iterable[AuditEvent]:
+        """What answers *query*, newest first."""
+        if archived:
+            if self.settings.auto_export_path is None:
+                msg = "archived=True: there is no archive (auto_export_path)"
+                raise AuditConfigError(msg)
+            missing = Missing(strict)
+            found = list(self.trail.search_all(query, missing))
+            missing.warn(2)
+            return found
+        found = list(self.trail.search(query))
+        if archived is None and len(found) != query.limit:
+            self._tell_of_files(query, 4)
         return found
+
+    def _tell_of_files(self, query: Query, level: int) -> None:
+        """Warn, once, that memory is not all there is: at that level of the stack."""
+        if self._told_of_files or not self.trail.has_more_in_files(query):
+            return
+        self._told_of_files = True
+        msg = (
+            f"this answer is from memory; {str(self.settings.auto_export_path)!r} has older events"
+            " of this trail: query_events(archived=True) has these too, archived=False means memory"
+        )
+        warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, as its Prometheus metrics have them.
@@ -473,29 +507,49 @@ class AuditLogger:
         """
         return self.trail.statistics()
 
-    def get_user_statistics(self, user_id: str | None) -> dict[str, Any]:
+    def get_user_statistics(
+        self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
+    ) -> dict[str, Any]:
         """What one user did, from the events in memory; None: what nobody known did.
+
+        Args:
+            user_id: The user.
+            archived: See `query_events`.
+            strict: Likewise.
 
         Returns:
             ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,
             ``success_rate``, ``avg_duration_ms``, ``first_activity``, ``last_activity``
             (aware datetimes, or None) and ``most_common_operation`` (a name, or None).
         """
-        found = self.trail.search(Query.of(user_id=user_id))
+        found = self._found(Query.of(user_id=user_id), archived, strict)
         if user_id is None:
             found = (event for event in found if event.user_id is None)
         return {"user_id": user_id, **activity(found)}
 
     # --- files -----------------------------------------------------------------------------
 
-    def export_to_file(self, path: Path | str) -> int:
+    def export_to_file(
+        self, path: Path | str, *, archived: bool | None = None, strict: bool = False
+    ) -> int:
         """Write the events in memory to *path*, oldest first; returns how many.
 
         The file replaces one of the same name; it appears whole or not at all.
 
+        Args:
+            path: The file.
+            archived: See `query_events`; all events are in memory for a while.
+            strict: See `query_events`.
+
         Raises:
-            ArchiveError: If it cannot be written.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If it cannot be written, or a file cannot be read.
         """
+        if archived:
+            lines = [event.to_json() for event in self._found(Query(), archived, strict)]
+            return write_events(reversed(lines), Path(path))
+        if archived is None:
+            self._tell_of_files(Query(), 3)
         return write_events(self.trail.lines(), Path(path))
 
     def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:
@@ -560,7 +614,7 @@ class AuditLogger:
             limit=limit,
             naive=timezone.utc,
         )
-        return list(self.trail.search(query))
+        return list(self._found(query, None))
 
     async def export_to_json(
         self,

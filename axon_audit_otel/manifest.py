@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from .event import format_time
 from .files import sync_file, write_file
 from .merkle import Tree, leaf_hash
 from .owned import open_owned
-from .reading import open_regular
+from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
     "DeleteRecord",
@@ -28,6 +29,7 @@ __all__ = [
     "Record",
     "SealRecord",
     "TrailRecord",
+    "deleted_in",
     "read_manifest",
     "trail_id",
 ]
@@ -291,6 +293,22 @@ def read_manifest(
                     damaged()
                     continue
                 yield line[:-1], record
+
+
+def deleted_in(directory: Path) -> tuple[int, datetime | None]:
+    """How many events retention deleted in *directory*, and the time of their newest."""
+    events, newest = 0, None
+    for path in directory.glob(f"*{MANIFEST}"):
+        seals: dict[str, SealRecord] = {}
+        with suppress(OSError, *DECODE_ERRORS):  # what it does not say is said by `verify`
+            for _, record in read_manifest(path):
+                if isinstance(record, SealRecord):
+                    seals[record.file] = record
+                elif isinstance(record, DeleteRecord) and record.file in seals:
+                    seal = seals.pop(record.file)
+                    time = msgspec.convert(seal.last_time, datetime)
+                    events, newest = events + seal.events, max(newest or time, time)
+    return events, newest
 
 
 def _record_in(line: bytes) -> Record:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .semconv import PSEUDONYM_PREFIX
 
-__all__ = ["Pseudonyms"]
+__all__ = ["Pseudonyms", "is_pseudonym"]
 
 _KEPT = 4096  # pseudonyms in memory
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
@@ -87,7 +87,7 @@ class Pseudonyms:
             ("session_id", self._sessions),
         ):
             real = draft.get(field)
-            if real is not None and not (foreign and _PSEUDONYM.fullmatch(real)):
+            if real is not None and not (foreign and is_pseudonym(real)):
                 draft[field] = hidden = pseudonym_of(real)
                 masks.append((real, hidden))
         mask = _Mask(masks)
@@ -126,11 +126,16 @@ class Pseudonyms:
         """The value of a fact that names users, or sessions."""
         if isinstance(value, list):
             return [self._named(item, session, mask) for item in value]
-        if isinstance(value, str) and _PSEUDONYM.fullmatch(value):
+        if isinstance(value, str) and is_pseudonym(value):
             return value
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
             return (self.session if session else self.user)(str(value))
         return self._hidden(value, mask)
+
+
+def is_pseudonym(value: str) -> bool:
+    """Whether *value* is what stands for an id."""
+    return _PSEUDONYM.fullmatch(value) is not None
 
 
 def _pseudonym(key: bytes, kind: bytes, value: str) -> str:

@@ -1,8 +1,10 @@
-"""Events and statistics as text for a terminal, in 80 columns or more."""
+"""Events and statistics as text: what fits a terminal on a terminal, all of it in a pipe."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -14,22 +16,25 @@ import msgspec
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from .event import AuditEvent
+from .localtime import local, shown, usual_offset
 from .units import short
 from .verdict import numbers
 
 __all__ = [
     "EventLines",
     "amount",
+    "console",
     "details",
-    "local",
     "milliseconds",
     "plain",
     "print_json",
+    "print_table",
     "reading_bar",
     "statistics",
     "user_table",
@@ -48,11 +53,14 @@ def plain(value: object) -> str:
 
 
 def print_json(value: object, err: bool = False) -> None:
-    """Print *value*; what is no Unicode in it (the name of a file) is escaped."""
+    """Print *value* as UTF-8, whatever the terminal's encoding is.
+
+    What is no Unicode in it (the name of a file) is escaped.
+    """
     try:
-        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2)
     except UnicodeEncodeError:
-        text = json.dumps(msgspec.to_builtins(value), indent=2)
+        text = json.dumps(msgspec.to_builtins(value), indent=2).encode()
     click.echo(text, err=err)
 
 
@@ -70,26 +78,92 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def local(moment: datetime | None) -> str:
-    """A time as the reader's clock shows it."""
-    if moment is None:
-        return "-"
-    with suppress(ValueError, OverflowError, OSError):  # the first or last day of the calendar
-        moment = moment.astimezone()
-    return moment.isoformat(" ")[:19]
-
-
 @contextmanager
 def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal while *files* are read; takes the bytes that were."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    to = console(stderr=True)
+    if not to.is_interactive:
         yield lambda size: None
         return
-    columns = TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = TextColumn(what, markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=to, transient=True) as bar:
         task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.is_file()))
         yield lambda size: bar.advance(task, size)
+
+
+# --- where to --------------------------------------------------------------------------------
+
+_WIDTH, _HEIGHT = 80, 25  # where nobody says
+_WIDEST = 1000  # whoever says more does not mean it
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where text for people goes: standard output or error, and how.
+
+    Whether it is coloured is the environment's to say (NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE,
+    TTY_COMPATIBLE, TERM). How it is laid out, and whether anything moves, is not: that depends
+    on whether it is a terminal (`on_screen`), and on how wide.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    screen = _is_terminal(stream)
+    width, height = _size(stream, screen)
+    return Console(
+        stderr=stderr,
+        quiet=quiet,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+        height=height,
+        no_color=_without_colour() or None,
+        **_escapes(screen),
+    )
+
+
+def on_screen(to: Console) -> bool:
+    """Whether somebody looks at it: else it is a file or a pipe, which gets everything whole."""
+    return _is_terminal(to.file)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none; it is closed
+        return False
+
+
+def _without_colour() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("FORCE_COLOR") in ("0", "false")
+
+
+def _escapes(screen: bool) -> dict[str, Any]:
+    """Which escape sequences may be written: arguments of a rich `Console`."""
+    environment = os.environ
+    compatible = environment.get("TTY_COMPATIBLE")
+    if screen:
+        able = compatible != "0" and environment.get("TERM") not in ("dumb", "unknown")
+        moving = able and environment.get("TTY_INTERACTIVE") != "0"
+        return {"force_terminal": able, "force_interactive": moving}
+    forced = [environment.get(name, "") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")]
+    asked = compatible == "1" or any(value not in ("", "0", "false") for value in forced)
+    coloured = asked and compatible != "0" and not _without_colour()
+    colours = "standard" if coloured else None
+    return {"force_terminal": False, "force_interactive": False, "color_system": colours}
+
+
+def _size(stream: Any, screen: bool) -> tuple[int, int]:
+    """Columns and lines: as COLUMNS and LINES say, or else the terminal."""
+    width = height = 0
+    if screen:
+        with suppress(OSError, ValueError, AttributeError):
+            width, height = os.get_terminal_size(stream.fileno())
+    return _number("COLUMNS") or width or _WIDTH, _number("LINES") or height or _HEIGHT
+
+
+def _number(variable: str) -> int:
+    """What it says; 0 if that is no size."""
+    text = os.environ.get(variable, "")
+    return min(int(text), _WIDEST) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 # --- events ----------------------------------------------------------------------------------
@@ -98,33 +172,37 @@ def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], No
 class EventLines:
     """Events as lines of fixed columns, so that they can be printed as they come.
 
+    On a terminal each fits on a line, and what does not is cut, with a mark. In a pipe, and on
+    a terminal too narrow for the columns, nothing is cut.
+
     Args:
-        console: Where to.
-        whole: Cut nothing off, though a line may be wider than the console.
+        to: Where to.
     """
 
-    def __init__(self, console: Console, whole: bool = False) -> None:
-        self._console = console
-        self._whole = whole
-        self._fit = _pad if whole else _fit
+    def __init__(self, to: Console) -> None:
+        self._console = to
+        self._usual = usual_offset()
+        screen = on_screen(to)
         # A wide terminal has room for the session and the year; the rest is for the details.
-        self._wide = console.width >= 100
+        self._full = not screen or to.width >= 100
         self._columns = [("operation", 11), ("status", 7), ("user", 15)]
-        if self._wide:
+        if self._full:
             self._columns.append(("session", 18))
-        self._time = 19 if self._wide else 16
+        self._time = (19 if self._full else 16) + (0 if self._usual else 6)
         used = self._time + sum(width + 1 for _, width in self._columns) + 9
-        self._rest = max(10, console.width - used)
+        self._rest = to.width - used
+        self._whole = not screen or self._rest < 10
+        self._fit = _pad if self._whole else _fit
 
     def header(self) -> None:
-        """Print the names of the columns."""
-        zone = datetime.now().astimezone().tzname() or "local"
+        """Print the names of the columns, and which clock the times are of."""
+        clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
         names = [set_cell_size(name, width) for name, width in self._columns]
-        line = " ".join([set_cell_size(f"time ({zone})", self._time), *names, f"{'ms':>7}", "what"])
-        if self._whole:
-            self._console.file.write(f"{line}\n")
+        line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
+        if self._console.color_system is None:
+            self._write(line)
         else:
-            self._console.print(Text(line, style="bold"), no_wrap=True, overflow="crop")
+            self._console.print(Text(line, style="bold"), soft_wrap=True)
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on one line."""
@@ -132,11 +210,15 @@ class EventLines:
             return
         if self._console.color_system is None:  # a pipe, a file: rich would take its time
             for event in events:
-                self._console.file.write(f"{self._line(event).plain.rstrip()}\n")
+                self._write(self._line(event).plain.rstrip())
             self._console.file.flush()
             return
         for event in events:
-            self._console.print(self._line(event), no_wrap=True, overflow="crop")
+            self._console.print(self._line(event), soft_wrap=True)
+
+    def _write(self, line: str) -> None:
+        if not self._console.quiet:
+            self._console.file.write(f"{line}\n")
 
     def _line(self, event: AuditEvent) -> Text:
         line = Text(self._moment(event.timestamp))
@@ -145,15 +227,21 @@ class EventLines:
             line.append(" ").append(self._fit(value, width), style=style)
         line.append(f" {milliseconds(event.duration_ms):>7} ")
         style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
-        return line.append(self._fit(details(event), self._rest).rstrip(), style=style)
+        said = details(event)
+        return line.append(said if self._whole else _fit(said, self._rest).rstrip(), style=style)
 
     def _moment(self, moment: datetime) -> str:
-        """The year where it is another than this one; seconds where there is room."""
-        text = local(moment)
-        if self._wide:
-            return text
-        this_year = text.startswith(f"{datetime.now().year}-")
-        return f"{text[5:]:16}" if this_year else text[:16]
+        """The year where it is another than this one; seconds where there is room.
+
+        And the offset, where it is not always that of the header: an hour comes twice then.
+        """
+        text, offset = shown(moment)
+        if not self._full:
+            this_year = text.startswith(f"{datetime.now().year}-")
+            text = text[5:] if this_year else text[:16]
+        if offset != self._usual:
+            text += offset
+        return f"{text:{self._time}}"
 
     @staticmethod
     def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
@@ -243,7 +331,8 @@ def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     user, subject = facts.get("user_id"), facts.get("subject_id")
     who = "" if user is None else f" by {user}"
     whose = "" if subject in (None, user) else f", data of {subject}"
-    return f"unfinished: {facts['operation']}{who}{whose}, begun {facts['time']}"
+    begun = local(datetime.fromisoformat(str(facts["time"]).replace("Z", "+00:00")))
+    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}"
 
 
 def _hold(facts: dict[str, Any], _subject: str | None) -> str:
@@ -275,6 +364,21 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
 # --- statistics ------------------------------------------------------------------------------
 
 
+_NARROWEST = 8  # a name is folded into no less
+
+
+def print_table(to: Console, table: Table) -> None:
+    """Print *table*; a narrow terminal folds the names in it, and shows all of it."""
+    whole, names = to.options.update(max_width=_WIDEST * _WIDEST), table.columns[0]
+    if on_screen(to):
+        names.max_width = _NARROWEST
+    needed = Measurement.get(to, whole, table).maximum
+    names.max_width = None
+    if needed > to.width:
+        table.width = needed
+    to.print(table, crop=False)
+
+
 def _table(*columns: str, numbers: int) -> Table:
     """A table whose columns are text but for *numbers* of them, from the second on."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -282,9 +386,8 @@ def _table(*columns: str, numbers: int) -> Table:
         table.add_column(
             column,
             justify="right" if 1 <= number <= numbers else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            max_width=None if number else 30,
+            no_wrap=bool(number),
+            overflow="fold",
         )
     return table
 
@@ -298,14 +401,9 @@ def _rate(value: float) -> Text:
     return Text(f"{100 * value:.1f} %", style=colour)
 
 
-def statistics(summary: dict[str, Any], width: int = 80) -> Table:
-    """What `report.summarise` counted, by operation; latencies in milliseconds.
-
-    Args:
-        summary: That.
-        width: Of the terminal: in a narrow one, p99 alone is better than three cut off.
-    """
-    quantiles = ("p50", "p95", "p99") if width >= 76 else ("p99",)
+def statistics(summary: dict[str, Any]) -> Table:
+    """What `report.summarise` counted, by operation; latencies in milliseconds."""
+    quantiles = ("p50", "p95", "p99")
     names = ("count", "success", "partial", "failed", *(f"{name} ms" for name in quantiles))
     table = _table("operation", *names, numbers=len(names))
     for name, operation in summary["operations"].items():

@@ -594,6 +594,13 @@ class Trail:
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
+    def has_more_in_files(self, query: Query) -> bool:
+        """Whether files can hold events that answer *query*, of this trail, and memory not."""
+        if self.settings.auto_export_path is None:
+            return False
+        with self._lock:
+            return self._buffer.begins_after(query.start_us)
+
     def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
 

@@ -50,6 +50,7 @@ Cli = Callable[..., Result]
 Make = Callable[..., AuditLogger]
 MakeSystem = Callable[..., MemorySystem]
 Run = Callable[..., str]
+Zone = Callable[[str], None]
 
 
 class ListingAdapter(InMemoryAdapter):
@@ -324,6 +325,19 @@ def _busy_threads() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.fixture(name="zone")
+def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zone]:
+    """Sets the local time zone: ``Africa/Cairo``, or as POSIX writes it, ``JST-9``."""
+
+    def use(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield use
+    monkeypatch.undo()
+    time.tzset()
+
+
 _FOREIGN = ("AXON_AUDIT_", "OTEL_", "PROMETHEUS_")
 
 
@@ -385,6 +399,8 @@ def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 def _cli() -> Cli:
     """Runs the installed command ``axon-audit``, its output 80 columns wide and no terminal.
 
+    Other keyword arguments are environment variables.
+
     A run that ends with another exit code than *code* (None: any), or with an exception that
     the user would see as a traceback, fails the test.
     """
@@ -393,17 +409,21 @@ def _cli() -> Cli:
         runner = CliRunner(mix_stderr=False)  # click before 8.2
     except TypeError:
         runner = CliRunner()
-    plain = {"FORCE_COLOR": None, "NO_COLOR": None, "TTY_COMPATIBLE": None}
+    plain = dict.fromkeys(("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"))
 
     def run(
-        *arguments: object, code: int | None = 0, stdin: str | None = None, columns: int = 80
+        *arguments: object,
+        code: int | None = 0,
+        stdin: str | None = None,
+        columns: int | str = 80,
+        **environment: str,
     ) -> Result:
         foreign = {name: None for name in os.environ if name.startswith(_FOREIGN)}
         result = runner.invoke(
             command.load(),
             [str(item) for item in arguments],
             stdin,
-            {**plain, **foreign, "COLUMNS": str(columns)},
+            {**plain, **foreign, "COLUMNS": str(columns), **environment},
             prog_name="axon-audit",
         )
         if not isinstance(result.exception, SystemExit | None):

@@ -1112,15 +1112,22 @@ class TestFork:
                 for _ in range(n): await audit.log_event("STORE", user_id=user)
             asyncio.run(log("parent", 3))
             children = []
+            logged, tell = os.pipe()
+            wait, end = os.pipe()
             for name in ("child-1", "child-2"):
                 pid = os.fork()
                 if not pid:
+                    os.close(end)
                     asyncio.run(log(name, 2))
                     users = [event.user_id for event in audit.query_events()]
                     os.write(1, f"{name} {users}\\n".encode())
+                    os.write(tell, b".")
+                    os.read(wait, 1)  # or the other one would recover what this one left
                     os._exit(0)
                 children.append(pid)
             asyncio.run(log("parent", 2))
+            assert len(os.read(logged, 1) + os.read(logged, 1)) == 2
+            os.close(end)
             for pid in children:
                 assert os.waitpid(pid, 0)[1] == 0
             print("parent", [event.sequence for event in audit.query_events()])

@@ -26,13 +26,13 @@ MODULES = {
     "recording": "logger emitter processor trail buffer afterwards metrics series sketch",
     "the archive": "keeper archive journal intents lock commit manifest files owned reading zstd"
     " retention turn clock hold checkpoint origin",
-    "asking": "query search missing segments sieve follow export report",
+    "asking": "localtime query search missing segments sieve follow export report",
     "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
     "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
     " arrival sequence",
     "watching": "monitor rules detect recall",
-    "for people": "pipeline cli cli_alerts cli_hold cli_options cli_privacy cli_proof"
-    " cli_record cli_ship render demo scenario",
+    "for people": "pipeline cli cli_alerts cli_hold cli_notes cli_options cli_privacy cli_proof"
+    " cli_record cli_ship cli_streams render demo scenario",
 }
 
 #: Public methods of the SDK that are not audited, and why.

@@ -14,7 +14,7 @@ from .cli_notes import Answer
 from .cli_options import json_option, keys_option, path_argument, reads
 from .cli_privacy import found as found_in
 from .detect import Alert, Detector
-from .event import AuditEvent, format_time, to_microseconds
+from .event import AuditEvent, deleted_entries, format_time, to_microseconds
 from .localtime import local
 from .missing import Missing
 from .query import Query
@@ -68,8 +68,8 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
     for event in events:
         trackers = detector.concerned((event.operation.value, event.status.value))
         if trackers is not None:
-            moment = to_microseconds(event.timestamp)
-            changes = detector.add(trackers, event.user_id, moment, event.event_id)
+            moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+            changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)
             yield from (alert for alert in changes or () if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active

@@ -1,14 +1,15 @@
 """Rules against a stream of events: sliding windows, alerts that fire once and resolve.
 
 A window keeps the newest ``over + 1`` times, which is all it takes: more than *over* events
-lie within the rule's window exactly when the oldest of these does.
+lie within the rule's window exactly when the oldest of these does. Where deleted entries are
+counted, it keeps the time of an event once for each of them.
 """
 
 from __future__ import annotations
 
 import heapq
 from array import array
-from bisect import insort
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ class Alert:
     Attributes:
         rule: Which one.
         user_id: Whose events they are (rules per user); None: everybody's.
-        count: How many events have counted: ``over + 1`` when it fires.
+        count: How many events, or deleted entries, have counted: ``over + 1`` when it fires, or
+            more where one event deleted many.
         since: When it fired: the time of the event that did it; UTC.
         event_id: That event's id; None where it was found at the start.
         resolved_at: When it was no longer true; None while it is.
@@ -64,6 +66,8 @@ class Alert:
         who = f" by user {shown(self.user_id)}" if rule.per_user else ""
         kinds = sorted({*rule.operations, *rule.statuses})
         what = " ".join(["", *kinds]) + f" event{'' if self.count == 1 else 's'}"
+        if rule.counting == "deleted":
+            what = f" {'entry' if self.count == 1 else 'entries'} deleted"
         end = "" if self.resolved_at is None else ", resolved"
         limit = f"more than {rule.over} in {short(rule.window)}"
         return f"{rule.name}: {self.count}{what}{who}, {limit}{end}"
@@ -105,6 +109,7 @@ class Detector:
         time_us: int,
         event_id: str | None = None,
         now_us: int | None = None,
+        deleted: int = 0,
     ) -> list[Alert] | None:
         """Count an event; returns the alerts that it ended or caused, if there are any.
 
@@ -115,6 +120,7 @@ class Detector:
             event_id: Its id.
             now_us: The system's time: an event is never newer, and when it goes back (the
                 clock was set) what is in the windows goes back with it.
+            deleted: How many entries it deleted, for rules that count these.
         """
         changes: list[Alert] | None = None
         clock = self.clock
@@ -129,7 +135,10 @@ class Detector:
             if self._due and self._due[0][0] < time_us:
                 changes = self.advance(time_us)
         for tracker in trackers:
+            number = deleted if tracker.deletions else 1
             window = tracker.everybody
+            if not number:
+                continue
             if window is None:
                 if user_id is None:
                     continue
@@ -141,15 +150,15 @@ class Detector:
                         self._tidy()
                 else:
                     tracker.users.move_to_end(user_id)
-            if time_us == clock:
+            if time_us == clock and number == 1:
                 holds = window.push(time_us)
             elif clock - time_us <= tracker.span:
-                holds = window.insert(time_us, clock)
+                holds = window.insert(time_us, clock, number)
             else:
                 self.late += 1
                 continue
             if window.alert is not None:
-                window.total += 1
+                window.total += number
             elif holds:
                 changes = [*(changes or ()), self._fire(window, time_us, event_id)]
         return changes
@@ -181,11 +190,12 @@ class Detector:
 
     # --- what was before -----------------------------------------------------------------------
 
-    def recall(self, tracker: Tracker, user_id: str | None, time_us: int) -> None:
+    def recall(self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0) -> None:
         """An event from before the start; newer ones come before older ones."""
-        window = tracker.recall(user_id)
+        number = deleted if tracker.deletions else 1
+        window = tracker.recall(user_id) if number else None
         if window is not None:
-            window.recall(time_us)
+            window.recall(time_us, number)
             self.clock = max(self.clock, time_us)
 
     def settle(self, fired: dict[AlertKey, Alert], now_us: int) -> list[Alert]:
@@ -209,7 +219,7 @@ class Detector:
     def _fire(
         self, window: Window, time_us: int, event_id: str | None, known: Alert | None = None
     ) -> Alert:
-        window.total = window.tracker.rule.over + 1 if known is None else known.count
+        window.total = window.found if known is None else known.count
         window.alert = known or Alert(
             window.tracker.rule, window.user_id, window.total, self._time(time_us), event_id
         )
@@ -241,6 +251,7 @@ class Tracker:
         self.rule = rule
         self.span = rule.window // timedelta(microseconds=1)
         self.keep = rule.keep_firing_for // timedelta(microseconds=1)
+        self.deletions = rule.counting == "deleted"
         self.everybody = None if rule.per_user else Window(self, None)
         self.users: OrderedDict[str, Window] = OrderedDict()  # the last active is the last
         self._max_users = max_users
@@ -282,6 +293,7 @@ class Window:
         "_span",
         "_times",
         "alert",
+        "found",
         "total",
         "tracker",
         "until",
@@ -292,7 +304,8 @@ class Window:
         self.tracker = tracker
         self.user_id = user_id
         self.alert: Alert | None = None
-        self.total = 0  # events that count for the alert
+        self.found = 0  # how many lie within the rule's window when it holds
+        self.total = 0  # how many have counted for the alert
         self.until = 0  # when the alert is over, if nothing else comes
         self._size = tracker.rule.over + 1
         self._span = tracker.span
@@ -315,16 +328,18 @@ class Window:
         end = times[head] + self._span
         if end < time_us:
             return False
+        self.found = self._size
         self.until = end + self.tracker.keep
         return True
 
-    def insert(self, time_us: int, clock: int) -> bool:
-        """Count an event that came late; returns the same."""
+    def insert(self, time_us: int, clock: int, number: int = 1) -> bool:
+        """Count an event that came late, or *number* times; returns the same."""
         times = self._times = self._times[self._head :] + self._times[: self._head]
         self._head = 0
-        insort(times, time_us)
-        if len(times) > self._size:
-            del times[0]
+        self.found = len(times) - bisect_left(times, clock - self._span) + number
+        place = bisect_right(times, time_us)
+        times[place:place] = array("q", [time_us]) * min(number, self._size)
+        del times[: -self._size]
         return self.holds(clock)
 
     def holds(self, clock: int) -> bool:
@@ -337,13 +352,15 @@ class Window:
         self.until = end + self.tracker.keep
         return True
 
-    def recall(self, time_us: int) -> None:
-        """An event from before the start; `sort` brings them into their order."""
-        if len(self._times) < self._size:
-            self._times.append(time_us)
+    def recall(self, time_us: int, number: int) -> None:
+        """*number* from before the start; `sort` brings them into their order."""
+        room = self._size - len(self._times)
+        if room:
+            self._times.extend(array("q", [time_us]) * min(number, room))
 
     def sort(self) -> None:
         """After the last `recall`."""
+        self.found = self._size  # more were not looked for
         self._times = array("q", sorted(self._times))
 
     @property

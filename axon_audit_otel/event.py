@@ -252,6 +252,50 @@ def bounded(
     return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
 
 
+# --- what events amount to ---------------------------------------------------------------------
+
+_DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
+
+
+def deleted_entries(event: Draft | AuditEvent) -> int:
+    """How many memory entries are gone because of *event*.
+
+    What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
+    found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
+    succeeded and names none, it is one deletion.
+    """
+    fields = event if isinstance(event, Draft) else msgspec.structs.asdict(event)
+    operation, status, facts = fields["operation"], fields["status"], fields["metadata"]
+    if operation not in _DELETING:
+        return 0
+    deleted = facts.get("deleted")
+    if type(deleted) is int and deleted >= 0:
+        return deleted
+    if operation != "FORGET" or status == "FAILURE":
+        return 0
+    named = facts.get("entry_ids_total", len(fields["entry_ids"]))  # of more than fit
+    if type(named) is int and named > 0:
+        return named
+    return 1 if status == "SUCCESS" else 0
+
+
+def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
+    """The share of memory operations that ended in SUCCESS; 1 without any.
+
+    What a trail says of itself (AUDIT) is no operation of the application's: it counts neither
+    for nor against it.
+
+    Args:
+        outcomes: How many events there are of each operation and status.
+    """
+    total = succeeded = 0
+    for (operation, status), number in outcomes.items():
+        if operation != "AUDIT":
+            total += number
+            succeeded += number if status == "SUCCESS" else 0
+    return succeeded / total if total else 1.0
+
+
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)

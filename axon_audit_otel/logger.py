@@ -492,15 +492,18 @@ class AuditLogger:
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
 
     def get_statistics(self) -> dict[str, Any]:
-        """Counts and latencies since this logger began, from its Prometheus metrics.
+        """Counts and latencies since this logger began, as its Prometheus metrics have them.
+
+        They are those of this process, and begin anew in a forked child.
 
         Returns:
-            ``total_events``; ``success_rate`` (0 to 1; 1 without events);
-            ``avg_duration_ms``; ``by_operation`` and ``by_status`` (every name, also those
-            at 0); ``latency_ms`` (per operation: ``count``, ``avg``, ``p50``, ``p95``,
-            ``p99``); ``events_in_memory``, ``max_events``, ``evicted_events`` (left memory
-            without being in a file), ``exported_events`` and ``failures`` (of our own, by
-            stage).
+            ``total_events``; ``success_rate`` (0 to 1, of the memory operations: events about
+            the trail itself, AUDIT, do not change it; 1 without any); ``avg_duration_ms``;
+            ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
+            (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
+            most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
+            ``evicted_events`` (left memory without being in a file), ``exported_events`` and
+            ``failures`` (of our own, by stage).
         """
         return self.trail.statistics()
 

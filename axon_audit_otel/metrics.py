@@ -1,24 +1,22 @@
-"""The Prometheus metrics of the trails, and the statistics computed from them.
+"""The Prometheus metrics of the trails, and the statistics: both count the same.
 
 User, session and entry ids are never labels: the series of a trail are a closed set.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from . import semconv
-from .event import Draft, EventStatus, OperationType
+from .event import Draft, EventStatus, OperationType, deleted_entries, success_rate
 from .privacy import PII_KINDS
+from .series import Count, Group, Level, Spec, Timing
+from .sketch import Sketch
 
-__all__ = ["TrailMetrics"]
+__all__ = ["SPECS", "TrailMetrics"]
 
 #: Seconds. From an in-memory store (70 us) to a compaction that asks a language model.
 DURATION_BUCKETS = (
@@ -42,135 +40,83 @@ SDK_STAGES = (
 SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
 
 
-class _Gone:
-    """Takes out the gauges of trails that are gone.
-
-    Trails end in finalizers, which may run while this very thread holds one of the locks of a
-    metric. So they only say so, and it is done before the next scrape or trail.
-    """
-
-    def __init__(self) -> None:
-        self._gauges: deque[tuple[Gauge, tuple[str, ...]]] = deque()
-        self.lock = threading.Lock()  # held while a trail gets its gauges, too
-        self.add = self._gauges.extend
-
-    def collect(self) -> Iterator[Metric]:
-        """Nothing of its own."""
-        with self.lock:
-            self.take_out()
-        return iter(())
-
-    def take_out(self) -> None:
-        """Do it; under the lock."""
-        while self._gauges:
-            gauge, labels = self._gauges.popleft()
-            gauge.labels(*labels).set(0)
-            if not {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys():
-                gauge.remove(*labels)  # the multi-process mode cannot
+def _spec(kind: Any, name: str, text: str, *labels: str, **options: Any) -> Spec:
+    if kind is Gauge:
+        options = {"multiprocess_mode": "livesum", **options}
+    return Spec(kind, name, text, (semconv.LABEL_TRAIL, *labels), options)
 
 
-class _Metrics:
-    """One set of metrics a registry, shared by all its trails."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, (semconv.LABEL_TRAIL, *labels), registry=registry)
-
-        def gauge(name: str, text: str, *labels: str, across: Any = "livesum") -> Gauge:
-            names = (semconv.LABEL_TRAIL, *labels)
-            return Gauge(name, text, names, registry=registry, multiprocess_mode=across)
-
-        operation, status = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
-        self.operations = counter(
-            semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome.", operation, status
-        )
-        self.duration = Histogram(
-            semconv.METRIC_DURATION,
-            "Duration of memory operations in seconds.",
-            (semconv.LABEL_TRAIL, operation),
-            registry=registry,
-            buckets=DURATION_BUCKETS,
-        )
-        self.in_progress = gauge(
-            semconv.METRIC_IN_PROGRESS, "Memory operations running now.", operation
-        )
-        self.entries = counter(
-            semconv.METRIC_ENTRIES,
-            "Memory entries stored, returned, deleted, exported, ...",
-            operation,
-        )
-        self.buffer_events = gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory.")
-        self.buffer_capacity = gauge(
-            semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."
-        )
-        self.evicted = counter(
-            semconv.METRIC_EVICTED, "Audit events that left memory without being in a file."
-        )
-        self.exported = counter(semconv.METRIC_EXPORTED, "Audit events written to sealed files.")
-        self.failures = counter(
-            semconv.METRIC_FAILURES,
-            "Failures of the audit trail itself, by stage.",
-            semconv.LABEL_STAGE,
-        )
-        self.sdk_faults = counter(
-            semconv.METRIC_SDK_FAULTS,
-            "Failures inside the SDK that it did not raise, by stage.",
-            semconv.LABEL_STAGE,
-        )
-        self.last_seal = gauge(
-            semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file.", across="max"
-        )
-        self.journal_lag = gauge(
-            semconv.METRIC_JOURNAL_LAG, "Audit events that are in memory and in no file yet."
-        )
-        # "liveall": no mode knows that 0 is none.
-        self.journal_start = gauge(
-            semconv.METRIC_JOURNAL_START,
-            "Unix time of the oldest event that is not in a sealed file; 0 without one.",
-            across="liveall",
-        )
-        self.pii = counter(
-            semconv.METRIC_PII,
-            "Personal data found and replaced in what was recorded, by kind.",
-            semconv.LABEL_KIND,
-        )
-        self.shipped = counter(
-            semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."
-        )
-        self.shipping_dropped = counter(
-            semconv.METRIC_SHIPPING_DROPPED,
-            "Audit events that were not shipped, by reason.",
-            semconv.LABEL_REASON,
-        )
-        self.shipping_lag = gauge(
-            semconv.METRIC_SHIPPING_LAG, "Audit events that no collector has acknowledged yet."
-        )
-
-
-_by_registry: WeakKeyDictionary[CollectorRegistry, tuple[_Metrics, _Gone]] = WeakKeyDictionary()
-
-
-def _after_fork() -> None:
-    """A child: another thread of the parent may have held a lock."""
-    for _, gone in _by_registry.values():
-        gone.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _metrics(registry: CollectorRegistry) -> tuple[_Metrics, _Gone]:
-    found = _by_registry.get(registry)
-    if found is None:
-        gone = _Gone()
-        registry.register(gone)  # before the metrics: a scrape collects in this order
-        found = _by_registry[registry] = _Metrics(registry), gone
-    return found
+_OPERATION = semconv.LABEL_OPERATION
+#: Every metric.
+SPECS = (
+    _spec(
+        *(Counter, semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome."),
+        *(_OPERATION, semconv.LABEL_STATUS),
+    ),
+    _spec(
+        *(Histogram, semconv.METRIC_DURATION, "Duration of memory operations in seconds."),
+        _OPERATION,
+        buckets=DURATION_BUCKETS,
+    ),
+    _spec(
+        *(Gauge, semconv.METRIC_IN_PROGRESS, "Memory operations running now."),
+        _OPERATION,
+    ),
+    _spec(
+        *(Counter, semconv.METRIC_ENTRIES),
+        "Memory entries stored, returned, deleted, exported, ...",
+        _OPERATION,
+    ),
+    _spec(Gauge, semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
+    _spec(Gauge, semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
+    _spec(
+        *(Counter, semconv.METRIC_EVICTED),
+        "Audit events that left memory without being in a file.",
+    ),
+    _spec(Counter, semconv.METRIC_EXPORTED, "Audit events written to sealed files."),
+    _spec(
+        *(Counter, semconv.METRIC_FAILURES),
+        "Failures of the audit trail itself, by stage.",
+        semconv.LABEL_STAGE,
+    ),
+    _spec(
+        *(Counter, semconv.METRIC_SDK_FAULTS),
+        "Failures inside the SDK that it did not raise, by stage.",
+        semconv.LABEL_STAGE,
+    ),
+    _spec(
+        *(Gauge, semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file."),
+        multiprocess_mode="max",
+    ),
+    _spec(
+        *(Gauge, semconv.METRIC_JOURNAL_LAG),
+        "Audit events that are in memory and in no file yet.",
+    ),
+    _spec(
+        *(Gauge, semconv.METRIC_JOURNAL_START),
+        "Unix time of the oldest event that is not in a sealed file; 0 without one.",
+        multiprocess_mode="liveall",  # no mode knows that 0 is none
+    ),
+    _spec(
+        *(Counter, semconv.METRIC_PII),
+        "Personal data found and replaced in what was recorded, by kind.",
+        semconv.LABEL_KIND,
+    ),
+    _spec(Counter, semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."),
+    _spec(
+        *(Counter, semconv.METRIC_SHIPPING_DROPPED),
+        "Audit events that were not shipped, by reason.",
+        semconv.LABEL_REASON,
+    ),
+    _spec(
+        *(Gauge, semconv.METRIC_SHIPPING_LAG),
+        "Audit events that no collector has acknowledged yet.",
+    ),
+)
 
 
 class TrailMetrics:
-    """The series of one trail.
+    """The series of one trail. Nothing here raises; see `tell_faults`.
 
     Args:
         trail: The value of the label ``trail``.
@@ -179,76 +125,89 @@ class TrailMetrics:
 
     def __init__(self, trail: str, registry: CollectorRegistry | None = None) -> None:
         self.trail = trail
-        self._all, self._gone = _metrics(registry or REGISTRY)
-        self._gauges: list[tuple[Gauge, tuple[str, ...]]] = []
-        with self._gone.lock:
-            self._gone.take_out()
-            self._begin_series(trail, self._all)
-        self.begin()
-
-    def _begin_series(self, trail: str, metrics: _Metrics) -> None:
+        registry = registry or REGISTRY
+        self._group = group = Group(registry, SPECS)
+        self.tell_faults = group.tell_faults
         # At 0 from the start: the first increase of a series that was not there is unseen.
-        operations = [operation.value for operation in OperationType]
         self._operations = {
-            (operation, status.value): metrics.operations.labels(trail, operation, status.value)
-            for operation in operations
+            (operation.value, status.value): self._count(
+                semconv.METRIC_OPERATIONS, operation.value, status.value
+            )
+            for operation in OperationType
             for status in EventStatus
         }
-        self._entries = {
-            operation: metrics.entries.labels(trail, operation) for operation in operations
-        }
-        self._durations: dict[str, Histogram] = {}  # 20 series each: when there is one
-        self._in_progress: dict[str, Gauge] = {}
-        self.buffer_events = self._gauge(metrics.buffer_events)
-        self.buffer_capacity = self._gauge(metrics.buffer_capacity)
-        self.evicted = metrics.evicted.labels(trail)
-        self.exported = metrics.exported.labels(trail)
-        self.last_seal = self._gauge(metrics.last_seal)
-        self._failures = {stage: metrics.failures.labels(trail, stage) for stage in STAGES}
-        self._sdk_faults = {stage: metrics.sdk_faults.labels(trail, stage) for stage in SDK_STAGES}
-        self._pii = {kind: metrics.pii.labels(trail, kind) for kind in PII_KINDS}
-        self.shipped = metrics.shipped.labels(trail)
-        self.shipping_lag = self._gauge(metrics.shipping_lag)
-        self.shipping_dropped = {
-            reason: metrics.shipping_dropped.labels(trail, reason) for reason in SHIPPING_DROPS
-        }
+        self._entries = self._counts(semconv.METRIC_ENTRIES, [kind.value for kind in OperationType])
+        self._durations: dict[str, Timing] = {}  # 20 series each: when there is one
+        self._sketches: dict[str, Sketch] = {}
+        self._in_progress: dict[str, Level] = {}
+        self.buffer_events = self._level(semconv.METRIC_BUFFER_EVENTS)
+        self.buffer_capacity = self._level(semconv.METRIC_BUFFER_CAPACITY)
+        self.evicted = self._count(semconv.METRIC_EVICTED)
+        self.exported = self._count(semconv.METRIC_EXPORTED)
+        self.last_seal = self._level(semconv.METRIC_LAST_SEAL)
+        self._failures = self._counts(semconv.METRIC_FAILURES, STAGES)
+        self._sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
+        self._pii = self._counts(semconv.METRIC_PII, PII_KINDS)
+        self.shipped = self._count(semconv.METRIC_SHIPPED)
+        self.shipping_lag = self._level(semconv.METRIC_SHIPPING_LAG)
+        self.shipping_dropped = self._counts(semconv.METRIC_SHIPPING_DROPPED, SHIPPING_DROPS)
+        group.do(group.show, registry)
 
-    def _gauge(self, gauge: Gauge, *labels: str) -> Gauge:
-        """One that goes with the trail."""
-        self._gauges.append((gauge, (self.trail, *labels)))
-        return gauge.labels(self.trail, *labels)
+    def _count(self, name: str, *labels: str) -> Count:
+        return Count(self._group, name, self.trail, *labels)
+
+    def _counts(self, name: str, values: Iterable[str]) -> dict[str, Count]:
+        return {value: self._count(name, value) for value in values}
+
+    def _level(self, name: str, *labels: str) -> Level:
+        return Level(self._group, name, self.trail, *labels)
 
     def end(self) -> None:
         """The trail is gone: it holds nothing now. What it counted stays."""
-        self._gone.add(self._gauges)
+        self._group.end()
 
     def begin(self) -> None:
-        """Start the statistics anew; the counters of a name used before go on."""
-        self._before = dict(self._samples())
+        """Start the statistics anew, in a forked child; counters of Prometheus go on."""
+        capacity = self.buffer_capacity.value
+        self._sketches = {}
+        self._group.begin()
+        self.buffer_capacity.set(capacity)
 
     def observe(self, event: Draft) -> None:
         """Count one event; the exemplar names its trace when that was sampled."""
-        operation, status = event["operation"], event["status"]
-        self._operations[operation, status].inc()
+        self._group.do(self._observe, event)
+
+    def _observe(self, event: Draft) -> None:
+        operation = event["operation"]
+        self._operations[operation, event["status"]].add(1)
         milliseconds = event["duration_ms"]
         if milliseconds is not None:
             try:
-                histogram = self._durations[operation]
+                self._sketches[operation].add(milliseconds)
             except KeyError:
-                histogram = self._begin_duration(operation)
-            exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
-            histogram.observe(milliseconds / 1000, exemplar)
-        if event.entries:
-            self._entries[operation].inc(event.entries)
+                self._sketches[operation] = sketch = Sketch()
+                sketch.add(milliseconds)
+        number = deleted_entries(event) if operation == "FORGET" else event.entries
+        if number:
+            self._entries[operation].add(number)
+        if milliseconds is not None and self._group.works:
+            self._time(event, operation, milliseconds)
 
-    def in_progress(self, operation: str) -> Gauge:
+    def _time(self, event: Draft, operation: str, milliseconds: float) -> None:
+        timing = self._durations.get(operation)
+        if timing is None:
+            timing = Timing(self._group, semconv.METRIC_DURATION, self.trail, operation)
+            self._durations[operation] = timing
+        exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
+        timing.observe(milliseconds / 1000, exemplar)
+
+    def in_progress(self, operation: str) -> Level:
         """The gauge of operations that run now."""
         try:
             return self._in_progress[operation]
         except KeyError:
-            gauge = self._gauge(self._all.in_progress, operation)
-            self._in_progress[operation] = gauge
-            return gauge
+            gauge = self._level(semconv.METRIC_IN_PROGRESS, operation)
+            return self._in_progress.setdefault(operation, gauge)
 
     def failure(self, stage: str) -> None:
         """Count a failure of our own."""
@@ -262,116 +221,47 @@ class TrailMetrics:
         """Count a piece of personal data that was found and replaced."""
         self._pii[kind].inc()
 
-    def journal_lag(self) -> Gauge:
+    def journal_lag(self) -> Level:
         """The gauge of events in no file; only a trail with an archive has it."""
-        return self._gauge(self._all.journal_lag)
+        return self._shown(self._level(semconv.METRIC_JOURNAL_LAG))
 
-    def journal_start(self) -> Gauge:
+    def journal_start(self) -> Level:
         """The gauge of the journal's oldest event; only a trail with an archive has it."""
-        return self._gauge(self._all.journal_start)
+        return self._shown(self._level(semconv.METRIC_JOURNAL_START))
 
-    def _begin_duration(self, operation: str) -> Histogram:
-        histogram = self._all.duration.labels(self.trail, operation)
-        for key, value in _read(histogram, **{semconv.LABEL_OPERATION: operation}):
-            self._before.setdefault(key, value)  # of a trail that had this name before
-        self._durations[operation] = histogram
-        return histogram
-
-    def _samples(self) -> Iterator[_Sample]:
-        """Every sample of this trail's counters and histograms that statistics need."""
-        for (operation, status), counter in self._operations.items():
-            labels = {semconv.LABEL_OPERATION: operation, semconv.LABEL_STATUS: status}
-            yield from _read(counter, **labels)
-        for operation, histogram in list(self._durations.items()):
-            yield from _read(histogram, **{semconv.LABEL_OPERATION: operation})
-        for stage, counter in self._failures.items():
-            yield from _read(counter, **{semconv.LABEL_STAGE: stage})
-        yield from _read(self.evicted)
-        yield from _read(self.exported)
-
-    def _since(self) -> Iterator[tuple[tuple[str, dict[str, str]], float]]:
-        """The same as growth since this trail began."""
-        for (name, labels), value in self._samples():
-            grown = value - self._before.get((name, labels), 0.0)
-            yield (name, dict(labels)), grown
+    def _shown(self, level: Level) -> Level:
+        level.set(0)
+        return level
 
     def statistics(self) -> dict[str, Any]:
-        """What the metrics say of this trail; see `AuditLogger.get_statistics`."""
-        operations = dict.fromkeys((op.value for op in OperationType), 0)
+        """What was counted since this trail began; see `AuditLogger.get_statistics`."""
+        return self._group.read(self._statistics)
+
+    def _statistics(self) -> dict[str, Any]:
+        outcomes = {kind: count.total for kind, count in self._operations.items()}
+        operations = dict.fromkeys((kind.value for kind in OperationType), 0)
         statuses = dict.fromkeys((status.value for status in EventStatus), 0)
-        latency: dict[str, _Latency] = {}
-        trail = {"evicted_events": 0, "exported_events": 0}
-        failures: dict[str, int] = {}
-        for (name, labels), value in self._since():
-            operation = labels.get(semconv.LABEL_OPERATION, "")
-            if name == f"{semconv.METRIC_OPERATIONS}_total":
-                operations[operation] += int(value)
-                statuses[labels[semconv.LABEL_STATUS]] += int(value)
-            elif name.startswith(semconv.METRIC_DURATION):
-                latency.setdefault(operation, _Latency()).add(name, labels, value)
-            elif name == f"{semconv.METRIC_EVICTED}_total":
-                trail["evicted_events"] = int(value)
-            elif name == f"{semconv.METRIC_EXPORTED}_total":
-                trail["exported_events"] = int(value)
-            elif name == f"{semconv.METRIC_FAILURES}_total" and value:
-                failures[labels[semconv.LABEL_STAGE]] = int(value)
-        total = sum(operations.values())
-        timed = sum(one.count for one in latency.values())
-        seconds = sum(one.seconds for one in latency.values())
+        for (operation, status), number in outcomes.items():
+            operations[operation] += number
+            statuses[status] += number
+        timed = sum(one.count for one in self._sketches.values())
+        milliseconds = sum(one.total for one in self._sketches.values())
         return {
-            "total_events": total,
-            "success_rate": statuses["SUCCESS"] / total if total else 1.0,
-            "avg_duration_ms": 1000 * seconds / timed if timed else 0.0,
+            "total_events": sum(outcomes.values()),
+            "success_rate": success_rate(outcomes),
+            "avg_duration_ms": milliseconds / timed if timed else 0.0,
             "by_operation": operations,
             "by_status": statuses,
-            "latency_ms": {op: one.summary() for op, one in latency.items() if one.count},
-            **trail,
-            "failures": failures,
+            "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
+            "evicted_events": self.evicted.total,
+            "exported_events": self.exported.total,
+            "failures": {
+                stage: count.total for stage, count in self._failures.items() if count.total
+            },
         }
 
 
-_Sample = tuple[tuple[str, frozenset[tuple[str, str]]], float]  # name and labels, value
-
-
-def _read(child: Counter | Histogram, **labels: str) -> Iterator[_Sample]:
-    """The samples of one labelled child, which does not know its own *labels*."""
-    for family in child.collect():
-        for sample in family.samples:
-            yield (sample.name, frozenset({**labels, **sample.labels}.items())), sample.value
-
-
-class _Latency:
-    """The histogram of one operation."""
-
-    def __init__(self) -> None:
-        self.count = 0.0
-        self.seconds = 0.0
-        self._buckets: list[tuple[float, float]] = []  # upper bound, cumulative count
-
-    def add(self, name: str, labels: dict[str, str], value: float) -> None:
-        if name.endswith("_bucket"):
-            self._buckets.append((float(labels["le"]), value))
-        elif name.endswith("_count"):
-            self.count = value
-        elif name.endswith("_sum"):
-            self.seconds = value
-
-    def summary(self) -> dict[str, float]:
-        return {
-            "count": int(self.count),
-            "avg": 1000 * self.seconds / self.count,
-            "p50": 1000 * self.quantile(0.50),
-            "p95": 1000 * self.quantile(0.95),
-            "p99": 1000 * self.quantile(0.99),
-        }
-
-    def quantile(self, q: float) -> float:
-        """As PromQL's ``histogram_quantile``: linear within a bucket."""
-        rank, below, lower = q * self.count, 0.0, 0.0
-        for bound, count in sorted(self._buckets):
-            if count >= rank and count > below:
-                if bound == float("inf"):
-                    return lower
-                return lower + (bound - lower) * (rank - below) / (count - below)
-            below, lower = count, bound
-        return lower
+def _latency(sketch: Sketch) -> dict[str, float]:
+    p50, p95, p99 = sketch.quantiles(0.50, 0.95, 0.99)
+    average = sketch.total / sketch.count
+    return {"count": sketch.count, "avg": average, "p50": p50, "p95": p95, "p99": p99}

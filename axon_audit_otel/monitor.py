@@ -162,7 +162,12 @@ class SecurityMonitor:
                 if self._counted:
                     trackers = self._uncounted(draft["event_id"], trackers, now)
                 changes = self._detector.add(
-                    trackers, draft["user_id"], draft.time_us, draft["event_id"], now
+                    trackers,
+                    draft["user_id"],
+                    draft.time_us,
+                    draft["event_id"],
+                    now,
+                    _event.deleted_entries(draft),
                 )
             if changes is not None:
                 self._tell(changes, draft)
@@ -290,13 +295,19 @@ class SecurityMonitor:
         """Count what is recorded already, then what came meanwhile."""
         known: dict[AlertKey, tuple[Alert, int]] = {}
         missing = Missing()
+        fault: Exception | None = None
         try:
             count_past(self._detector, audit.trail, self._counted, missing)
-            known = past_alerts(self._detector, audit.trail, missing)
         except Exception as exc:  # the keys cannot be read: we begin with what could be counted
-            self._fault(exc)
+            fault = exc
+        try:
+            known = past_alerts(self._detector, audit.trail, missing)
+        except Exception as exc:
+            fault = exc
         if missing:
-            self._fault(ArchiveError(str(missing)))
+            fault = ArchiveError(str(missing))
+        if fault is not None:
+            self._fault(fault)
         with self._lock:
             self._seen = max(self._detector.clock, 0)
             self._recorded = {key: at for key, (_, at) in reversed(known.items())}

@@ -235,15 +235,20 @@ _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def _metrics_app(registry: CollectorRegistry | None) -> Callable[[Any, Any], Any]:
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    serve = make_wsgi_app(registry or REGISTRY)
+    in_files = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
+        shown = registry or REGISTRY
+        if in_files:
+            shown = CollectorRegistry()
+            try:
+                MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+            except ValueError:  # it may come back
+                start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+                return [b"PROMETHEUS_MULTIPROC_DIR is no directory"]
         accept = environ.get("HTTP_ACCEPT", "")
         if "text/plain" not in accept and "openmetrics" not in accept:
             environ["HTTP_ACCEPT"] = _OPENMETRICS
-        return serve(environ, start_response)
+        return make_wsgi_app(shown)(environ, start_response)
 
     return app

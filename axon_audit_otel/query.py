@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from .errors import InvalidEventError, shown
-from .event import AuditEvent, EventStatus, OperationType, to_microseconds
+from .event import AuditEvent, EventStatus, OperationType, success_rate, to_microseconds
 from .privacy import identifier, identifiers
 from .pseudonym import Pseudonyms
 
@@ -154,30 +154,33 @@ def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
     """What a set of events amounts to: counts, success rate, average, first and last.
 
     Returns:
-        ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; 1
-        without events), ``avg_duration_ms``, ``first_activity``, ``last_activity``
+        ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; see
+        `event.success_rate`), ``avg_duration_ms``, ``first_activity``, ``last_activity``
         (aware datetimes or None) and ``most_common_operation`` (a name or None).
     """
     operations: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str]] = Counter()
     duration, timed = 0.0, 0
     total = 0
     first: datetime | None = None
     last: datetime | None = None
     for event in events:
-        operations[event.operation.value] += 1
-        statuses[event.status.value] += 1
+        outcomes[event.operation.value, event.status.value] += 1
         total += 1
         first = event.timestamp if first is None else min(first, event.timestamp)
         last = event.timestamp if last is None else max(last, event.timestamp)
         if event.duration_ms is not None:
             duration += event.duration_ms
             timed += 1
+    for (operation, status), number in outcomes.items():
+        operations[operation] += number
+        statuses[status] += number
     return {
         "total_operations": total,
         "by_operation": dict(operations.most_common()),
         "by_status": dict(statuses.most_common()),
-        "success_rate": statuses["SUCCESS"] / total if total else 1.0,
+        "success_rate": success_rate(outcomes),
         "avg_duration_ms": duration / timed if timed else 0.0,
         "first_activity": first,
         "last_activity": last,

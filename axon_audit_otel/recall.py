@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .detect import Alert, AlertKey, Detector, Tracker
-from .event import AuditEvent, OperationType, to_microseconds
+from .event import AuditEvent, OperationType, deleted_entries, to_microseconds
 from .missing import Missing
 from .query import Query
 from .trail import Trail
@@ -52,7 +52,8 @@ def count_past(
                 continue
             for tracker in trackers:
                 if tracker.counts(event.operation, event.status):
-                    detector.recall(tracker, event.user_id, to_microseconds(event.timestamp))
+                    moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+                    detector.recall(tracker, event.user_id, moment, deleted)
                     if now - event.timestamp < _JUST_NOW:
                         counted.add((event.event_id, tracker.rule.name))
 

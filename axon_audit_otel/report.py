@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from .event import AuditEvent
+from .event import AuditEvent, success_rate
 from .query import activity
 
 __all__ = ["summarise"]
@@ -80,23 +80,26 @@ class _User:
 
     def __init__(self) -> None:
         self.total = 0
-        self._statuses: Counter[str] = Counter()
-        self._operations: Counter[str] = Counter()
+        self._outcomes: Counter[tuple[str, str]] = Counter()
         self._last: datetime | None = None
 
     def add(self, event: AuditEvent) -> None:
         self.total += 1
-        self._statuses[event.status.value] += 1
-        self._operations[event.operation.value] += 1
+        self._outcomes[event.operation.value, event.status.value] += 1
         if self._last is None or event.timestamp > self._last:
             self._last = event.timestamp
 
     def summary(self) -> dict[str, Any]:
+        operations: Counter[str] = Counter()
+        statuses: Counter[str] = Counter()
+        for (operation, status), number in self._outcomes.items():
+            operations[operation] += number
+            statuses[status] += number
         return {
             "total_operations": self.total,
-            "by_status": dict(self._statuses.most_common()),
-            "success_rate": self._statuses["SUCCESS"] / self.total,
-            "most_common_operation": self._operations.most_common(1)[0][0],
+            "by_status": dict(statuses.most_common()),
+            "success_rate": success_rate(self._outcomes),
+            "most_common_operation": operations.most_common(1)[0][0],
             "last_activity": self._last,
         }
 

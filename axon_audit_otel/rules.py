@@ -1,4 +1,5 @@
-"""What looks wrong: rules that count events in a sliding window, and the default ones."""
+"""What looks wrong: rules that count events, or the entries that they deleted, in a sliding window;
+and the default ones."""
 
 from __future__ import annotations
 
@@ -16,18 +17,23 @@ __all__ = ["DEFAULT_RULES", "Rule"]
 
 SEVERITIES = ("info", "warning", "critical")
 _MOST = 1_000_000  # a window keeps as many times
+_WAYS = "events", "deleted"
 
 
 @dataclass(frozen=True, init=False)
 class Rule:
-    """More than *over* events in *window* are an alert.
+    """More than *over* events, or deleted entries, in *window* are an alert.
 
     Args:
         name: What the alert is called: letters, digits, ``_``, ``-`` and ``.``.
-        over: As many events are still well; one more is an alert. 0 to 1,000,000.
+        over: As many are still well; one more is an alert. 0 to 1,000,000.
         window: How far back events count: a `timedelta`, seconds, or ``"15m"``, ``"24h"``.
         operations: Names of the operations that count; none: every one.
         statuses: Names of the statuses that count; none: every one.
+        counting: ``events``, or ``deleted``: the entries that these events deleted, so that one
+            FORGET of 5,000 is 5,000, and one that found nothing is none. Default: ``deleted``
+            where *operations* is FORGET alone and *statuses* asks for no failures, else
+            ``events``.
         per_user: Count each user's events apart (those of nobody known are left out).
         severity: ``info``, ``warning`` or ``critical``.
         summary: What it means, in one sentence.
@@ -42,6 +48,7 @@ class Rule:
     window: timedelta
     operations: frozenset[OperationType]
     statuses: frozenset[EventStatus]
+    counting: str
     per_user: bool
     severity: str
     summary: str
@@ -55,6 +62,7 @@ class Rule:
         window: timedelta | float | str,
         operations: Iterable[OperationType | str] | OperationType | str = (),
         statuses: Iterable[EventStatus | str] | EventStatus | str = (),
+        counting: str | None = None,
         per_user: bool = False,
         severity: str = "warning",
         summary: str = "",
@@ -67,6 +75,10 @@ class Rule:
             except (ValueError, TypeError) as exc:
                 msg = f"rule {shown(name)}: {field}={shown(given[field])}: {exc}"
                 raise AuditConfigError(msg) from None
+        if counting is None:
+            deletions = self.operations == {OperationType.FORGET}
+            failures = EventStatus.FAILURE in self.statuses
+            object.__setattr__(self, "counting", _WAYS[deletions and not failures])
 
 
 # --- parsers: an argument as given to a field ----------------------------------------------
@@ -111,6 +123,12 @@ def _flag(value: Any) -> bool:
     raise ValueError("must be True or False")
 
 
+def _way(value: Any) -> str | None:
+    if value is None or value in _WAYS:
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"must be {' or '.join(_WAYS)}")
+
+
 def _severity(value: Any) -> str:
     if value in SEVERITIES:
         return str(value)
@@ -129,6 +147,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "window": _duration,
     "operations": _members(OperationType),
     "statuses": _members(EventStatus),
+    "counting": _way,
     "per_user": _flag,
     "severity": _severity,
     "summary": _text,

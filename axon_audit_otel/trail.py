@@ -78,6 +78,7 @@ class Trail:
         self._afterwards = Afterwards(name, self.metrics)
         #: Counts a failure of our own, and logs it once; under no lock.
         self.fault = self._afterwards.report
+        self.metrics.tell_faults(partial(self.fault, "metrics"))
         self._begin()
         note = self._afterwards.fault
         self.privacy = Privacy(
@@ -174,17 +175,11 @@ class Trail:
             self.ships or (self._keeper is not None and self._keeper.needs_clock)
         ):
             self._start_clock()
-        self._count(draft)
+        self.metrics.observe(draft)
         for observe in self.observers:
             observe(draft)
         if self._afterwards.waiting:
             self._afterwards.do()
-
-    def _count(self, draft: Draft) -> None:
-        try:
-            self.metrics.observe(draft)
-        except Exception as exc:
-            self._afterwards.fault("metrics", exc)
 
     def _start_clock(self) -> None:
         with suppress(RuntimeError):  # the program ends, or may have no more threads
@@ -260,7 +255,7 @@ class Trail:
     def _append_late(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
         """Append what nobody but us counts, shows and sends, since the lock is held."""
         draft.encoded = self._append(draft, payload, fields)
-        self._count(draft)
+        self.metrics.observe(draft)
         for observe in self.observers:
             self._afterwards.note(partial(observe, draft))
         if len(self.unsent) >= _UNSENT:

@@ -102,8 +102,9 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
 
 
 def counted(rule: Rule) -> tuple[str, ...]:
-    """Label matchers for the operations that *rule* counts."""
-    matchers = []
+    """The metric that has what *rule* counts, and matchers for its labels."""
+    assert rule.counting == "events" or not rule.statuses  # entries have no status
+    matchers = [q.OPERATIONS if rule.counting == "events" else q.ENTRIES]
     for label, members in (("operation", rule.operations), ("status", rule.statuses)):
         if members:
             names = "|".join(sorted(member.value for member in members))
@@ -114,6 +115,8 @@ def counted(rule: Rule) -> tuple[str, ...]:
 def _counted(rule: Rule) -> str:
     """The same in words."""
     operations = " or ".join(sorted(member.value for member in rule.operations))
+    if rule.counting == "deleted":
+        return f"entries deleted by {operations}"
     statuses = " or ".join(sorted(member.value for member in rule.statuses))
     ended = f" that ended in {statuses}" if statuses else ""
     return f"{operations} operations{ended}".strip()
@@ -131,8 +134,9 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
         if rule.per_user:
             continue
         window = q.duration(rule.window * objectives.scale)
-        selected = f"{q.OPERATIONS}{{{','.join(counted(rule))}}}"
-        # increase() extrapolates to fractions; what is counted are whole operations. The less
+        metric, *matchers = counted(rule)
+        selected = f"{metric}{{{','.join(matchers)}}}"
+        # increase() extrapolates to fractions; what is counted are whole ones. The less
         # it has seen, the more it adds: a process that just began is given a moment.
         many = f"round(sum by (job, trail) (increase({selected}[{window}])))"
         rules.append(

@@ -10,24 +10,26 @@ from .objectives import OBJECTIVES
 from .recording import BUDGET_LEFT
 from .variables import TRAILS
 
+_OPERATIONS = q.OPERATIONS, q.OF_MEMORY
+
 
 def _budget() -> str:
     """The recorded budget of 30 days; without the rules, that of the shown time."""
     allowed = f"{1 - OBJECTIVES.success:.6g}"
-    failed = q.total("job, trail", q.increase(q.OPERATIONS, q.FAILED))
-    every = q.total("job, trail", q.increase(q.OPERATIONS))
+    failed = q.total("job, trail", q.increase(*_OPERATIONS, q.FAILED))
+    every = q.total("job, trail", q.increase(*_OPERATIONS))
     recorded = f'{BUDGET_LEFT}{{job=~"$job",trail=~"$trail"}}'
     return f"min({recorded} or (1 - {q.share(failed, every)} / {allowed}))"
 
 
 def _success(over: str) -> str:
-    done = (q.OPERATIONS, 'status="SUCCESS"')
+    done = (*_OPERATIONS, 'status="SUCCESS"')
     if over:
         return q.share(
             q.total("", q.increase(*done, over=over)),
-            q.total("", q.increase(q.OPERATIONS, over=over)),
+            q.total("", q.increase(*_OPERATIONS, over=over)),
         )
-    return q.share(q.total("", q.rate(*done)), q.total("", q.rate(q.OPERATIONS)))
+    return q.share(q.total("", q.rate(*done)), q.total("", q.rate(*_OPERATIONS)))
 
 
 def _summary() -> list[Any]:
@@ -38,7 +40,7 @@ def _summary() -> list[Any]:
             "Operations",
             "Memory operations a second, of everything selected.",
             "ops",
-            g.query(q.total("", q.rate(q.OPERATIONS))),
+            g.query(q.total("", q.rate(*_OPERATIONS))),
         ),
         g.number(
             "Success rate",
@@ -85,13 +87,13 @@ def _summary() -> list[Any]:
 
 
 def _traffic() -> list[Any]:
-    failed = q.nonzero("operation, status", "status", q.rate(q.OPERATIONS, q.FAILED))
+    failed = q.nonzero("operation, status", "status", q.rate(*_OPERATIONS, q.FAILED))
     return [
         g.graph(
             "Traffic by operation",
             "Memory operations a second, stacked.",
             "ops",
-            g.query(q.total("operation", q.rate(q.OPERATIONS)) + " > 0", "{{operation}}"),
+            g.query(q.total("operation", q.rate(*_OPERATIONS)) + " > 0", "{{operation}}"),
             stack=True,
         ),
         g.graph(
@@ -169,8 +171,8 @@ def _entries() -> list[Any]:
 
 
 def _instances() -> list[Any]:
-    failed = q.total("instance", q.increase(q.OPERATIONS, q.FAILED))
-    every = q.total("instance", q.increase(q.OPERATIONS))
+    failed = q.total("instance", q.increase(*_OPERATIONS, q.FAILED))
+    every = q.total("instance", q.increase(*_OPERATIONS))
     buckets = q.total("instance, le", q.increase(q.BUCKETS))
     slow = OBJECTIVES.latency_seconds
     return [

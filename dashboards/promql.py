@@ -26,6 +26,8 @@ SHIPPING_LAG = semconv.METRIC_SHIPPING_LAG
 
 #: An operation that did not do all it should.
 FAILED = 'status!="SUCCESS"'
+#: What the application did; AUDIT is what a trail says of itself.
+OF_MEMORY = 'operation!="AUDIT"'
 
 #: What the variables of a dashboard select.
 _VARIABLES = ('job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')

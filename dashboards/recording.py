@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from .objectives import OBJECTIVES, Objectives
-from .promql import BUCKETS, DURATION, FAILED, OPERATIONS, duration
+from .promql import BUCKETS, DURATION, FAILED, OF_MEMORY, OPERATIONS, duration
 
 #: What somebody waits for. A COMPACT may ask a language model, an EXPORT may read everything.
 _AWAITED = 'operation=~"STORE|RECALL|FORGET"'
@@ -67,8 +67,8 @@ def _rates(names: Names) -> list[dict[str, Any]]:
 
     fast = rate(BUCKETS, _AWAITED, _bound(names.objectives.latency_seconds))
     return [
-        _record(names.rate(), rate(OPERATIONS)),
-        _record(names.rate("failed"), rate(OPERATIONS, FAILED)),
+        _record(names.rate(), rate(OPERATIONS, OF_MEMORY)),
+        _record(names.rate("failed"), rate(OPERATIONS, OF_MEMORY, FAILED)),
         _record(names.rate("awaited"), rate(f"{DURATION}_count", _AWAITED)),
         _record(names.rate("slow"), f"clamp_min({names.rate('awaited')} - {fast}, 0)"),
         _record(

@@ -13,7 +13,7 @@ from .variables import TRAILS
 
 _STREAM = '{service_name=~"$service"} | axon_audit_trail=~"$trail" | user_id=~"$user"'
 _TITLES = {
-    "excessive_deletions": ("Deletions", "FORGET operations"),
+    "excessive_deletions": ("Deletions", "Entries deleted by FORGET"),
     "repeated_failures": ("Failed operations", "Operations that ended in FAILURE"),
     "unusual_exports": ("Exports", "EXPORT operations"),
 }
@@ -22,7 +22,7 @@ _TITLES = {
 def _rule(rule: Rule) -> Any:
     title, what = _TITLES[rule.name]
     window = q.duration(rule.window)
-    series = q.total("job, trail", q.increase(q.OPERATIONS, *counted(rule), over=window))
+    series = q.total("job, trail", q.increase(*counted(rule), over=window))
     return g.number(
         f"{title}, {window}",
         f"{what} in the last {window}, in the trail with most. More than {rule.over} are an alert.",
@@ -40,12 +40,12 @@ def _thresholds() -> list[Any]:
             "Operations of the last hour of which a part failed, or that changed memory and then"
             " raised.",
             "short",
-            g.query(f"round({q.total('', q.increase(q.OPERATIONS, _PARTIAL, over='1h'))})"),
+            g.query(f"round({q.total('', q.increase(q.OPERATIONS, *_PARTIAL, over='1h'))})"),
             steps=((None, g.GREEN), (1, g.YELLOW)),
         ),
         g.number(
             "Entries deleted",
-            "Memory entries deleted in the shown time; one FORGET can delete many.",
+            "Memory entries that FORGET deleted in the shown time; one can delete many.",
             "short",
             g.query(f"round({q.total('', q.increase(q.ENTRIES, _FORGET))})"),
         ),
@@ -61,7 +61,7 @@ def _thresholds() -> list[Any]:
 
 
 _FORGET, _EXPORT = 'operation="FORGET"', 'operation="EXPORT"'
-_PARTIAL = 'status="PARTIAL"'
+_PARTIAL = q.OF_MEMORY, 'status="PARTIAL"'
 
 
 def _by_status(*matchers: str) -> str:
@@ -70,12 +70,13 @@ def _by_status(*matchers: str) -> str:
 
 def _activity() -> list[Any]:
     failed = q.increase(q.OPERATIONS, q.FAILED, over="$__rate_interval")
+    deleted = q.total("trail", q.increase(q.ENTRIES, _FORGET, over="$__rate_interval"))
     return [
         g.graph(
             "Deletions",
-            "FORGET operations an interval, by outcome.",
+            "Memory entries that FORGET deleted an interval, by trail; not calls of it.",
             "short",
-            g.query(_by_status(_FORGET), "{{status}}"),
+            g.query(deleted, "{{trail}}"),
             stack=True,
         ),
         g.graph(

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from prometheus import DASHBOARDS, boards, labels, panels, queries, replaced, selectors
-from prometheus_client import CollectorRegistry
+from prometheus_client import Histogram
 
 from axon_audit_otel import semconv
-from axon_audit_otel.metrics import TrailMetrics
+from axon_audit_otel.metrics import SPECS
 from axon_audit_otel.rules import DEFAULT_RULES
 
 BOARDS = boards()
@@ -41,13 +41,12 @@ every_alert = pytest.mark.parametrize(
 def known() -> dict[str, set[str]]:
     """Every sample name of ours with its labels, and what Prometheus adds."""
     names: dict[str, set[str]] = {"up": set(), "ALERTS": {"alertname", "alertstate"}}
-    for metric in vars(TrailMetrics("example", CollectorRegistry())._all).values():
-        (family,) = metric.collect()
-        own = set(metric._labelnames)
-        names[family.name] = names[f"{family.name}_total"] = own
-        if family.type == "histogram":
-            names[f"{family.name}_bucket"] = own | {"le"}
-            names[f"{family.name}_count"] = names[f"{family.name}_sum"] = own
+    for spec in SPECS:
+        own = set(spec.labels)
+        names[spec.name] = names[f"{spec.name}_total"] = own
+        if spec.kind is Histogram:
+            names[f"{spec.name}_bucket"] = own | {"le"}
+            names[f"{spec.name}_count"] = names[f"{spec.name}_sum"] = own
     names |= {name: {"trail"} for name in RECORDED}
     return {name: found | {"job", "instance"} for name, found in names.items()}
 

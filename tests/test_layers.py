@@ -13,7 +13,7 @@ PACKAGE = Path(axon_audit_otel.__file__).parent
 LAYERS = [
     {"semconv", "errors", "version", "merkle", "owned", "reading", "sequence", "units", "verdict"},
     {"generators", "traces", "wrappers"},
-    {"missing", "resource", "zstd"},
+    {"missing", "resource", "series", "sketch", "zstd"},
     {"event", "privacy", "pseudonym", "chain", "checkpoint", "otlp_client", "turn"},
     {"clock", "otlp_json", "record"},
     {"config", "localtime", "otlp", "rules", "selection"},

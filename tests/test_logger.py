@@ -462,8 +462,8 @@ class TestStatistics:
         assert stats["by_status"] == {"SUCCESS": 3, "FAILURE": 1, "PARTIAL": 1}
 
     async def test_latency(self, audit: AuditLogger) -> None:
-        """The average is exact, over the events that have a duration; quantiles lie in the
-        right bucket of the histogram."""
+        """The average is exact, over the events that have a duration; quantiles are
+        numbers that so many of 100 are not above."""
         for _ in range(90):
             await audit.log_event("STORE", duration_ms=2)
         for _ in range(9):
@@ -477,17 +477,16 @@ class TestStatistics:
         store = stats["latency_ms"]["STORE"]
         assert store["count"] == 100
         assert store["avg"] == pytest.approx(total / 100)
-        assert 1 < store["p50"] <= 2.5
-        assert 25 < store["p95"] <= 50
-        assert store["p95"] <= store["p99"] <= 50
+        assert store["p50"] == pytest.approx(2, rel=0.01)
+        assert store["p95"] == store["p99"] == pytest.approx(40, rel=0.01)
         assert stats["latency_ms"]["RECALL"]["count"] == 1
         assert "FORGET" not in stats["latency_ms"]
 
     async def test_quantile_beyond_the_last_bucket(self, audit: AuditLogger) -> None:
-        """An operation that took hours has a finite quantile: the last bound."""
+        """An operation that took hours is known to have, whatever the histogram's last bound."""
         await audit.log_event("COMPACT", duration_ms=1e8)
         latency = audit.get_statistics()["latency_ms"]["COMPACT"]
-        assert latency["p50"] == latency["p99"] == 30_000
+        assert latency["p50"] == latency["p99"] == 1e8
 
     async def test_memory(self, make_audit: Make) -> None:
         """What left memory without being in a file is counted, also by `clear`."""

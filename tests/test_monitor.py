@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import logging
+import os
 import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,8 @@ class TestRule:
             ({"severity": []}, "severity=[]"),
             ({"summary": 7}, "summary=7: must be text"),
             ({"keep_firing_for": "a while"}, "keep_firing_for='a while'"),
+            ({"counting": "calls"}, "counting='calls': must be events or deleted"),
+            ({"counting": []}, "counting=[]"),
         ],
     )
     def test_what_cannot_work(self, wrong: dict[str, Any], said: str) -> None:
@@ -168,7 +173,7 @@ class TestWhenItFires:
         (alert,) = seen
         assert (alert.rule.name, alert.count, alert.user_id) == ("excessive_deletions", 101, None)
         assert alert.since == START + timedelta(seconds=100)
-        assert str(alert) == "excessive_deletions: 101 FORGET events, more than 100 in 1h"
+        assert str(alert) == "excessive_deletions: 101 entries deleted, more than 100 in 1h"
 
     def test_each_user_apart(self, audit: AuditLogger, at: Callable[..., None]) -> None:
         """Rules per user name him, and count nobody's events for anybody."""
@@ -282,6 +287,141 @@ class TestWhenItFires:
 
 # Steps between events, in the unit of the windows below; now and then one that came late.
 _EVENTS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(-12, 9)), min_size=1, max_size=120)
+
+
+DELETIONS = Rule("deletions", over=10, window="1h", operations="FORGET")
+
+
+class TestDeletions:
+    """What is counted is entries that are gone, not calls."""
+
+    @pytest.mark.parametrize(
+        ("given", "deleted"),
+        [
+            ({}, 1),
+            ({"status": "PARTIAL"}, 0),
+            ({"status": "FAILURE"}, 0),
+            ({"entry_ids": ["a", "b", "c"]}, 3),
+            ({"entry_ids": ["a", "b"], "status": "PARTIAL"}, 2),
+            ({"entry_ids": ["a", "b"], "status": "FAILURE"}, 0),
+            ({"metadata": {"deleted": 7}}, 7),
+            ({"metadata": {"deleted": 7}, "entry_ids": ["a"]}, 7),
+            ({"metadata": {"deleted": 0}, "entry_ids": ["a"]}, 0),
+            ({"metadata": {"deleted": 0}}, 0),
+            ({"metadata": {"deleted": 2}, "status": "PARTIAL"}, 2),
+            *(({"metadata": {"deleted": odd}}, 1) for odd in (True, -3, "4", 2.5, None, [])),
+        ],
+    )
+    @pytest.mark.parametrize("live", [True, False], ids=["live", "from files"])
+    async def test_how_many_an_event_is(
+        self,
+        make_audit: Make,
+        registry: CollectorRegistry,
+        tmp_path: Path,
+        given: dict[str, Any],
+        deleted: int,
+        live: bool,
+    ) -> None:
+        """The monitor, the counter and `axon-audit alerts` agree, whether the event comes now
+        or was there before."""
+        audit = make_audit(auto_export_path=tmp_path)
+        rule = Rule("none", over=0, window="1h", operations="FORGET")
+        monitor = SecurityMonitor(audit, [rule]) if live else None
+        await audit.log_event("FORGET", **given)
+        if monitor is None:
+            monitor = SecurityMonitor(audit, [rule])
+        expected = [deleted if live else 1] if deleted else []
+        assert [alert.count for alert in monitor.active] == expected
+        labels = {"trail": audit.name, "operation": "FORGET"}
+        assert registry.get_sample_value("axon_memory_entries_total", labels) == deleted
+        monitor.close()
+
+    @pytest.mark.parametrize("operation", ["SYNC", "COMPACT", "STORE", "EXPORT"])
+    async def test_other_operations(self, audit: AuditLogger, operation: str) -> None:
+        """A rule may count what others delete too, by what they say; none else deletes."""
+        rule = Rule("gone", over=4, window="1h", counting="deleted")
+        monitor = SecurityMonitor(audit, [rule])
+        await audit.log_event(operation, entry_ids=["a"] * 9, metadata={"moved": 9})
+        assert monitor.active == []
+        await audit.log_event(operation, entry_ids=["a"] * 9, metadata={"deleted": 5})
+        counts = [alert.count for alert in monitor.active]
+        assert counts == ([5] if operation in ("SYNC", "COMPACT") else [])
+
+    async def test_one_that_deletes_many(self, audit: AuditLogger) -> None:
+        """One FORGET of 5,000 entries is an alert, over all and by its user."""
+        seen: list[Alert] = []
+        SecurityMonitor(audit, on_alert=seen.append)
+        await audit.log_event("FORGET", "mallory", metadata={"deleted": 5000})
+        assert [(alert.rule.name, alert.count) for alert in seen] == [
+            ("excessive_deletions", 5000),
+            ("excessive_deletions_by_user", 5000),
+        ]
+        assert str(seen[0]) == "excessive_deletions: 5000 entries deleted, more than 100 in 1h"
+        assert alerts(audit)[0].metadata["count"] == 5000
+
+    async def test_many_that_found_nothing(
+        self, memory: MemorySystem, audit: AuditLogger, tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """5,000 of them are none: now, at a start, and in files."""
+        seen: list[Alert] = []
+        monitor = SecurityMonitor(audit, on_alert=seen.append)
+        for _ in range(150):
+            with suppress(Exception):  # the SDK raises where it finds nothing
+                await memory.forget("not-there", user_id="mallory")
+        for _ in range(5000):
+            await audit.log_event("FORGET", "mallory", metadata={"deleted": 0})
+        named = {alert.rule.name for alert in seen}
+        assert not any("deletions" in name for name in named)
+        monitor.close()
+        again = SecurityMonitor(audit, on_alert=seen.append)
+        assert not any("deletions" in alert.rule.name for alert in again.active)
+        audit.export_to_file(tmp_path / "audit_2026_01_05_000000.json")
+        assert "deletions" not in cli("alerts", tmp_path / "audit_2026_01_05_000000.json").stdout
+
+    async def test_many_in_a_file(
+        self, audit: AuditLogger, tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """`axon-audit alerts` says how many entries one operation deleted."""
+        await audit.log_event("FORGET", entry_ids=[str(number) for number in range(500)])
+        audit.export_to_file(tmp_path / "audit_2026_01_05_000000.json")
+        said = cli("alerts", tmp_path / "audit_2026_01_05_000000.json").stdout
+        assert "excessive_deletions: 500 entries deleted, more than 100 in 1h" in said
+
+    def test_failures_are_operations(self) -> None:
+        """Who asks for failed FORGETs counts these; who asks for calls counts them by name."""
+        failed = Rule("failed", over=1, window="1h", operations="FORGET", statuses="FAILURE")
+        calls = Rule("calls", over=1, window="1h", operations="FORGET", counting="events")
+        mixed = Rule("mixed", over=1, window="1h", operations=["FORGET", "EXPORT"])
+        assert {rule.counting for rule in (failed, calls, mixed, EXPORTS)} == {"events"}
+        assert DELETIONS.counting == "deleted"
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.tuples(st.integers(0, 30), st.integers(-12, 9)), max_size=60))
+    def test_as_counted_by_hand(self, steps: list[tuple[int, int]]) -> None:
+        """An alert fires when the entries of a window are too many, and says how many."""
+        window = timedelta(microseconds=10)
+        rule = Rule("by_hand", over=20, window=window, operations="FORGET")
+        detector = Detector([rule], max_users=1)
+        trackers = detector.concerned(("FORGET", "SUCCESS")) or ()
+        clock, kept, expected, found, firing = 1000, [], [], [], False
+        for number, step in [(0, 0), *steps]:
+            time = clock + step
+            found += [
+                (alert.state, alert.count if alert.state == "firing" else None)
+                for alert in detector.add(trackers, None, time, deleted=number) or ()
+            ]
+            for now in range(clock, max(clock, time) + 1):
+                if firing and sum(n for n, t in kept if now - 10 <= t) <= 20:
+                    firing = False
+                    expected.append(("resolved", None))
+            clock = max(clock, time)
+            if time >= clock - 10:
+                kept.append((number, time))
+                total = sum(n for n, t in kept if clock - 10 <= t)
+                if total > 20 and not firing and number:
+                    firing = True
+                    expected.append(("firing", total))
+        assert found == expected
 
 
 class TestDetector:
@@ -674,6 +814,26 @@ class TestRestart:
         assert len(seen) == 1
         assert audit.get_statistics()["failures"] == {"monitor": 1}
         assert "monitor failed (ArchiveError: the answer is not whole: cannot read" in caplog.text
+
+    async def test_files_that_cannot_be_looked_for(
+        self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is in memory counts, the fault is counted once, and it watches."""
+        audit = make_audit(auto_export_path=tmp_path)
+        for _ in range(2):
+            await audit.log_event("EXPORT")
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise OSError(errno.EIO, "the disk is gone")
+
+        with monkeypatch.context() as broken:
+            for name in ("scandir", "listdir", "open"):
+                broken.setattr(os, name, refuse)
+            seen: list[Alert] = []
+            SecurityMonitor(audit, [EXPORTS, BY_USER], seen.append)
+        assert audit.get_statistics()["failures"] == {"monitor": 1}
+        await audit.log_event("EXPORT")
+        assert [alert.rule.name for alert in seen] == ["exports"]
 
     @pytest.mark.usefixtures("busy_threads")
     def test_while_others_record(self, audit: AuditLogger) -> None:

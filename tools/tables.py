@@ -9,12 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-
 from axon_audit_otel import sdk
 from axon_audit_otel.config import ContentCapture, Settings
-from axon_audit_otel.metrics import TrailMetrics
+from axon_audit_otel.metrics import SPECS
 
 ROOT = Path(__file__).resolve().parent.parent
 README, ROOMS = ROOT / "README.md", ROOT / "docs" / "architecture.md"
@@ -26,7 +23,7 @@ MODULES = {
     "the event": "event record merkle privacy pseudonym erasure keyring",
     "seeing calls": "generators context operation sdk selection supplied wrappers adapters watched"
     " traces startup instrumentor",
-    "recording": "logger emitter processor trail buffer afterwards metrics",
+    "recording": "logger emitter processor trail buffer afterwards metrics series sketch",
     "the archive": "keeper archive journal intents lock commit manifest files owned reading zstd"
     " retention turn clock hold checkpoint origin",
     "asking": "localtime query search missing segments sieve follow export report",
@@ -114,12 +111,11 @@ def settings() -> str:
 def metrics() -> str:
     """Every Prometheus metric with its type, labels and meaning."""
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    trail = TrailMetrics("example", CollectorRegistry())
-    for metric in vars(trail._all).values():
-        family: Metric = next(iter(metric.collect()))
-        name = family.name + ("_total" if family.type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    for spec in SPECS:
+        kind = spec.kind.__name__.lower()
+        name = spec.name + ("_total" if kind == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in spec.labels)
+        rows.append(f"| `{name}` | {kind} | {labels} | {spec.text} |")
     return "\n".join(rows) + "\n"
 
 

@@ -1,0 +1,460 @@
+"""The one place that calls prometheus_client: series that never raise, and count on without it.
+
+A metric can fail at any moment: its files' directory (``PROMETHEUS_MULTIPROC_DIR``) is gone or
+not writable, its registry was emptied, or somebody else has taken its name. So every number is
+kept here, and what Prometheus could not be given it gets when that works again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from prometheus_client import CollectorRegistry, Metric
+
+__all__ = ["Count", "Group", "Level", "Spec", "Timing"]
+
+_RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
+_FORK_S = 5.0  # how long a fork waits for what another thread does
+_OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
+
+
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a metric is.
+
+    Args:
+        kind: prometheus_client's `Counter`, `Gauge` or `Histogram`.
+        name: Its name; that of a counter without ``_total``.
+        text: What it counts.
+        labels: Names of its labels.
+        options: Arguments of its kind.
+    """
+
+    kind: Any
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    def make(self) -> Any:
+        """A metric that no registry has."""
+        return self.kind(self.name, self.text, self.labels, registry=None, **self.options)
+
+
+def _in_files() -> bool:
+    """Whether the metrics are in files, for all processes together."""
+    return bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys())
+
+
+# --- one call at a time ------------------------------------------------------------------------
+
+
+class _Gate:
+    """Lets one thread at a time call prometheus_client, and not in the middle of such a call.
+
+    Its locks are not reentrant, and a signal handler or a finalizer may record something while
+    this very thread holds one. So what is to be done is put down here, and whoever comes first
+    does it for all: nobody waits, whatever other locks he holds. Only a fork does: of a lock
+    that another thread holds, a child has a copy that nobody gives back.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=lambda: self.lock.acquire(timeout=_FORK_S),
+                after_in_parent=self._leave,
+                after_in_child=self.begin,
+            )
+
+    def begin(self) -> None:
+        """Nothing is to be done; in a forked child as well."""
+        self.lock = lock = threading.RLock()
+        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
+        self.todo: deque[tuple[Group | _Families, Callable[[Any], None], Any]] = deque()
+
+    def work(self) -> None:
+        """Do what is to be done, unless somebody does it already; as `Turn`, in less time."""
+        if self._is_ours():
+            return  # further down in this very thread
+        try:  # also around the taking: a signal handler may raise when it is taken
+            while self.todo and self.lock.acquire(blocking=False):
+                while self.todo:
+                    owner, work, what = self.todo.popleft()
+                    owner.run(work, what)
+                self.lock.release()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._is_ours():
+            self.lock.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For who must wait; never with a lock of a trail."""
+        with self.lock:
+            yield
+        self.work()
+
+
+_gate = _Gate()
+
+
+# --- what a registry has -----------------------------------------------------------------------
+
+
+class _Family:
+    """A metric as a registry knows it; what is behind it can be made anew."""
+
+    def __init__(self, spec: Spec, families: _Families) -> None:
+        self.spec = spec
+        self._families = families
+        self.metric = spec.make()
+
+    def describe(self) -> Iterable[Metric]:
+        """Its name, so that nobody takes it."""
+        found: Iterable[Metric] = self.metric.describe()
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """What is scraped."""
+        self._families.settle()
+        with _gate.alone():
+            found: Iterable[Metric] = self.metric.collect()
+        return found
+
+
+class _Mark:
+    """Says whether a registry was emptied: it has no names, so that no scrape misses it."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Nothing."""
+        return ()
+
+
+class _Families:
+    """The metrics in one registry, shared by all its trails."""
+
+    def __init__(self, specs: Iterable[Spec]) -> None:
+        self.by_name = {spec.name: _Family(spec, self) for spec in specs}
+        self._hidden: list[_Family] = []
+        self._mark = _Mark()
+        self.groups: WeakSet[Group] = WeakSet()
+        # Trails end in finalizers, which may run while this very thread holds one of the locks
+        # of a metric. So they only say so, and it is done before the next scrape or trail.
+        self.gone: deque[Group] = deque()
+
+    @classmethod
+    def of(cls, registry: CollectorRegistry, specs: Iterable[Spec]) -> _Families:
+        """Those of *registry*, also if this module was loaded anew since they were made."""
+        known = getattr(registry, "__dict__", {})
+        found: _Families = known.get(_OURS) or cls(specs)
+        return known.setdefault(_OURS, found)  # type: ignore[no-any-return]
+
+    def show(self, registry: CollectorRegistry) -> None:
+        """Have *registry* show them; again, if it was emptied.
+
+        Raises:
+            ValueError: If somebody else has one of the names: all others are shown.
+        """
+        try:
+            registry.unregister(self._mark)
+        except KeyError:
+            self._hidden = list(self.by_name.values())
+        hidden, self._hidden, taken = self._hidden, [], None
+        for family in hidden:
+            try:
+                registry.register(family)
+            except ValueError as exc:
+                self._hidden.append(family)
+                taken = exc
+        registry.register(self._mark)
+        if taken is not None:
+            raise taken
+
+    def settle(self) -> None:
+        """Have every number where a scrape finds it, at the latest for who is then `alone`."""
+        _gate.todo.append((self, self._settle, None))
+        _gate.work()
+
+    def _settle(self, _: Any) -> None:
+        for group in list(self.groups):
+            if group.changed:
+                group.run(group.flush)
+        while self.gone:
+            group = self.gone.popleft()
+            group.run(group.take_out)
+
+    def run(self, work: Callable[[Any], None], what: Any) -> None:
+        """As a `Group` does it; nothing here raises."""
+        work(what)
+
+    def renew(self) -> None:
+        """Make all anew: after a fork, a value whose file could not be opened stays dead."""
+        for family in self.by_name.values():
+            family.metric = family.spec.make()
+        for group in list(self.groups):
+            group.disconnect()
+
+
+# --- the series of a trail ---------------------------------------------------------------------
+
+
+class Group:
+    """The series of one trail.
+
+    Prometheus gets what has changed when it asks. Where metrics are in files, which another
+    process may read at any moment, they are written at once.
+
+    Args:
+        registry: Where they are shown.
+        specs: Every metric.
+    """
+
+    def __init__(self, registry: CollectorRegistry, specs: Iterable[Spec]) -> None:
+        self._families = _Families.of(registry, specs)
+        self._series: list[_Series] = []
+        self.changed: deque[_Series] = deque()  # since Prometheus got them
+        self.works = False  # whether prometheus_client takes what it is given
+        self._began = False
+        self._in_files = _in_files()
+        self._retry_at, self._wait = 0.0, _RETRY_S[0]
+        self._untold: deque[Exception] = deque(maxlen=16)
+        self._tell: Callable[[Exception], object] | None = None
+        self._families.settle()  # a trail that is gone may have had this name
+        with _gate.alone():
+            self._families.groups.add(self)
+
+    def tell_faults(self, tell: Callable[[Exception], object]) -> None:
+        """Call *tell* with what fails, and with what has failed so far."""
+        self._tell = tell
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Without the lock: it writes a line of log."""
+        while self._tell is not None and self._untold:
+            self._tell(self._untold.popleft())
+
+    def do(self, work: Callable[[Any], None], what: Any = None) -> None:
+        """Call *work* with *what*, alone, now or soon. Never raises: what *work* raises is told."""
+        gate = _gate
+        gate.todo.append((self, work, what))
+        gate.work()
+        if self._untold:
+            self._tell_all()
+
+    def run(self, work: Callable[[Any], None], what: Any = None) -> None:
+        """The same, for who has the lock."""
+        try:
+            if not self.works:
+                self._mend()
+            work(what)
+            if self._in_files and self.works:
+                self.flush()
+        except Exception as exc:
+            self._failed(exc)
+
+    def read(self, work: Callable[[], _Read]) -> _Read:
+        """What *work* returns while nothing changes."""
+        _gate.work()
+        with _gate.alone():
+            return work()
+
+    def flush(self, _: Any = None) -> None:
+        """Let Prometheus have what has changed; raises what prometheus_client does. In `run`."""
+        changed = self.changed
+        while changed and self.works:
+            changed[0].push()
+            changed.popleft()
+
+    def _failed(self, exc: Exception) -> None:
+        """Leave prometheus_client alone for a moment."""
+        self.works = False
+        self._retry_at = time.monotonic() + self._wait
+        self._wait = min(2 * self._wait, _RETRY_S[1])
+        self._untold.append(exc)
+
+    def _mend(self) -> None:
+        """Begin, or try again. Never raises."""
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if self._began and self._in_files:
+                self._families.renew()
+            self._began = self.works = True
+            self.flush()
+            self._wait = _RETRY_S[0]
+        except Exception as exc:
+            self._failed(exc)
+
+    def show(self, registry: Any) -> None:
+        """Have *registry* show them. In `run`."""
+        try:
+            self._families.show(registry)
+        except Exception as exc:  # they count all the same
+            self._untold.append(exc)
+
+    def add(self, one: _Series) -> None:
+        """Another series."""
+        self._series.append(one)
+        self.changed.append(one)
+
+    def disconnect(self) -> None:
+        """Their metrics were made anew. In `run`."""
+        self.changed = deque(self._series)
+        for one in self.changed:
+            one.child = None
+
+    def begin(self) -> None:
+        """Begin at 0. In a forked child what is owed is owed by its parent."""
+        for one in self._series:
+            one.begin()
+        self.changed = deque(self._series)
+        self._retry_at = 0.0
+        self.do(_nothing)
+
+    def end(self) -> None:
+        """The trail is gone: its levels are none any more. What it counted stays."""
+        self._families.gone.append(self)
+
+    def take_out(self, _: Any = None) -> None:
+        """Take out the levels. In `run`."""
+        self.flush()
+        for one in self._series:
+            if isinstance(one, Level) and one.child is not None:
+                one.child.set(0)
+                if not self._in_files:  # which cannot be taken out
+                    self._families.by_name[one.name].metric.remove(*one.labels)
+
+    def child(self, one: _Series) -> Any:
+        """What prometheus_client has for *one*; raises what it does."""
+        return self._families.by_name[one.name].metric.labels(*one.labels)
+
+
+def _nothing(_: Any) -> None:
+    """For who only wants done what waits."""
+
+
+class _Series:
+    """One series.
+
+    Args:
+        group: Of which group.
+        name: Of which metric.
+        labels: The values of its labels.
+    """
+
+    __slots__ = ("child", "group", "labels", "name")
+
+    def __init__(self, group: Group, name: str, *labels: str) -> None:
+        self.group = group
+        self.name = name
+        self.labels = labels
+        self.child: Any = None  # what prometheus_client has
+        self.begin()
+        group.add(self)
+
+    def begin(self) -> None:
+        """At 0."""
+
+    def push(self) -> None:
+        """Let Prometheus have it; raises what prometheus_client does. In `Group.run`."""
+        if self.child is None:
+            self.child = self.group.child(self)
+
+
+class Count(_Series):
+    """What only grows. `total` is its growth in this process since its trail began."""
+
+    __slots__ = ("owed", "total")
+
+    def begin(self) -> None:
+        self.total = 0
+        self.owed = 0  # not told to Prometheus yet
+
+    def inc(self, amount: int = 1) -> None:
+        """Count *amount* more. Never raises."""
+        if amount > 0:
+            self.group.do(self.add, amount)
+
+    def add(self, amount: int) -> None:
+        """The same in `Group.run`."""
+        self.total += amount
+        if not self.owed:
+            self.group.changed.append(self)
+        self.owed += amount
+
+    def push(self) -> None:
+        super().push()
+        if self.owed:
+            self.child.inc(self.owed)
+            self.owed = 0
+
+
+class Level(_Series):
+    """What goes up and down."""
+
+    __slots__ = ("_waits", "value")
+
+    def begin(self) -> None:
+        self.value: float = 0
+        self._waits = True  # among those that have changed
+
+    def set(self, value: float) -> None:
+        """It is *value* now. Never raises."""
+        self.value = value
+        if not self._waits:  # else it is told with what was to be told
+            self.group.do(self._set, value)
+
+    def set_to_current_time(self) -> None:
+        """It is the Unix time now. Never raises."""
+        self.set(time.time())
+
+    def inc(self) -> None:
+        """One more. Never raises."""
+        self.group.do(self._change, 1)
+
+    def dec(self) -> None:
+        """One less, of those that began in this process. Never raises."""
+        self.group.do(self._change, -1)
+
+    def _change(self, by: int) -> None:
+        self._set(max(0, self.value + by))
+
+    def _set(self, value: float) -> None:
+        self.value = value
+        if not self._waits:
+            self._waits = True
+            self.group.changed.append(self)
+
+    def push(self) -> None:
+        super().push()
+        self._waits = False  # before, since another thread may set it meanwhile
+        try:
+            self.child.set(self.value)
+        except Exception:
+            self._waits = True
+            raise
+
+
+class Timing(_Series):
+    """Durations, in a histogram. Those of a time in which it does not work are not in it."""
+
+    __slots__ = ()
+
+    def observe(self, seconds: float, exemplar: dict[str, str] | None) -> None:
+        """One more; raises what prometheus_client does. In `Group.run`."""
+        self.push()
+        self.child.observe(seconds, exemplar)

@@ -23,6 +23,7 @@ from axon_audit_otel.checkpoint import new_key
 from axon_audit_otel.cursor import Cursor
 from axon_audit_otel.event import decode
 from axon_audit_otel.follow import Follower
+from axon_audit_otel.missing import Missing
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
 
@@ -168,7 +169,7 @@ class Following(Reader):
         self._found: list[int] = []
 
     def read(self) -> None:
-        self._found += [event.sequence for event in self._follower.poll()]
+        self._found += [event.sequence for event in self._follower.poll(Missing(strict=True))]
         self.judge(self._found, 0)
 
     def end(self) -> None:

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,17 @@ def only(directory: Path, pattern: str) -> Path:
     """The one file of that name that there must be."""
     (found,) = directory.glob(pattern)
     return found
+
+
+@contextmanager
+def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
+    """A file stands where the directory was."""
+    aside = aside or directory.with_name("aside")
+    directory.rename(aside)
+    directory.write_text("in the way")
+    yield
+    directory.unlink()
+    aside.rename(directory)
 
 
 async def until(done: Callable[[], Any]) -> None:

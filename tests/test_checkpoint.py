@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_definition import by_definition
 from conftest import Make
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from test_merkle import by_definition
 
 from axon_audit_otel import AuditConfigError, InvalidEventError
 from axon_audit_otel.checkpoint import Checkpoint, SigningKey, VerifyingKey, new_key

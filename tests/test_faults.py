@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, Make, Run, archived, until
+from conftest import ListingAdapter, Make, Run, archived, file_in_place, until
 
 from axon_audit_otel import (
     ArchiveError,
@@ -54,17 +54,6 @@ def removed(directory: Path) -> Iterator[None]:
     shutil.rmtree(directory)
     with file_in_place(directory.parent, directory.parent.with_name("aside")):
         yield
-
-
-@contextmanager
-def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
-    """A file stands where the directory was."""
-    aside = aside or directory.with_name("aside")
-    directory.rename(aside)
-    directory.write_text("in the way")
-    yield
-    directory.unlink()
-    aside.rename(directory)
 
 
 @contextmanager

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make, Run, archived, assert_chained, history
+from conftest import Make, Run, archived, assert_chained, file_in_place, history
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from test_faults import file_in_place
-from test_interruptions import PACKAGE, Strike
+from strikes import PACKAGE, Strike
 
 from axon_audit_otel import ArchiveError, AuditLogger, Rule, SecurityMonitor
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Make, Run, assert_chained, history, until
+from conftest import Cli, Make, Run, assert_chained, file_in_place, history, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from prometheus_client import CollectorRegistry
-from test_faults import file_in_place
-from test_interruptions import Strike
+from strikes import Strike
 
 from axon_audit_otel import AuditLogger, Rule, SecurityMonitor, semconv, verify
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Make, Run, assert_chained, only, sealed_files
+from forgery import rewrite
 from prometheus_client import CollectorRegistry, generate_latest
-from test_verify import rewrite
 
 from axon_audit_otel import (
     ArchiveError,

@@ -16,11 +16,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from by_definition import by_definition, climb
 from conftest import Cli, Make
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
-from test_merkle import by_definition, climb
 
 import axon_audit_otel
 from axon_audit_otel import ArchiveError, AuditEvent, AuditLogger, InvalidEventError

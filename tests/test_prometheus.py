@@ -36,7 +36,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
 from axon_audit_otel.event import EventStatus, draft
-from axon_audit_otel.metrics import DURATION_BUCKETS, SHIPPING_DROPS, STAGES
+from axon_audit_otel.metrics import DURATION_BUCKETS, SDK_STAGES, SHIPPING_DROPS, STAGES
 from axon_audit_otel.privacy import PII_KINDS
 from dashboards import rules
 from dashboards.objectives import OBJECTIVES
@@ -529,6 +529,7 @@ _COUNTERS = (
     + len(STAGES)
     + len(PII_KINDS)
     + len(SHIPPING_DROPS)
+    + len(SDK_STAGES)
     + 3  # evicted, exported, shipped
 )
 _HISTOGRAM = len(DURATION_BUCKETS) + 4  # +Inf, count, sum, created

@@ -637,6 +637,7 @@ class TestFaults:
         assert str(directory) in str(caught.value)
         assert audit.event_count == 1
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "setresuid"), reason="needs Unix users")
     def test_directory_without_permission(self, run_script: Run, tmp_path: Path) -> None:
         """A directory that became read-only stops nobody; when it is writable again the

@@ -319,6 +319,7 @@ def test_again_and_again(make_audit: Make, where: Path) -> None:
     assert verify(where).findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [copytruncate, removed, directory_removed_and_made])
 def test_killed_after_it(run_script: Run, make_audit: Make, where: Path, change: Change) -> None:
     """An event whose call has returned survives `kill -9` also right after such a change."""

@@ -200,6 +200,7 @@ class TestRetention:
         assert report.ok
         assert report.writers[0].deletions == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("every", [DAY, 7 * DAY, 31 * DAY])
     async def test_short_programs(
         self, make_audit: Make, machine: Machine, tmp_path: Path, every: float

@@ -149,6 +149,7 @@ def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     _shell("\n".join(ran), tmp_path)
 
 
+@pytest.mark.slow
 async def test_readme_commands_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So do those that take an application with a signing key, a secret and keys of users."""
     monkeypatch.chdir(tmp_path)

@@ -202,6 +202,7 @@ class TestRecording:
         assert keys.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in keys.iterdir()} == {0o600}
 
+    @pytest.mark.slow
     async def test_more_users_than_memory_keeps(self, make_audit: Make, archive: Path) -> None:
         """Every user is found again, also those whose keys have left memory."""
         audit = make_audit(auto_export_path=archive, erasable=True)

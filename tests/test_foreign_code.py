@@ -496,6 +496,7 @@ def test_closed_elsewhere(make_audit: Make, tmp_path: Path) -> None:
 # --- forked children ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
     "place", ["journal", "keys", "checkpoint", "compression", "metrics", "configure", "alert"]

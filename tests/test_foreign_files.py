@@ -209,6 +209,7 @@ class TestLineWithoutEnd:
         assert self.SAID in cli("query", path, code=1).stderr
 
 
+@pytest.mark.slow
 def test_large_file_that_is_not_in_lines(cli: Cli, tmp_path: Path) -> None:
     """Nothing of more than 256 MiB is read whole."""
     path = tmp_path / "bomb"

@@ -260,6 +260,7 @@ class TestWhenItFires:
         at("EXPORT", "c", minutes=20)
         assert [alert.user_id for alert in monitor.active] == ["c"]
 
+    @pytest.mark.slow
     def test_memory_is_bounded(self) -> None:
         """Ten times the users take no more memory."""
         rules = [Rule("all", over=20, window="1h"), Rule("by", over=20, window="1h", per_user=True)]

@@ -71,6 +71,7 @@ def _keys(place: Path) -> Path:
     return place.with_name("archive.keys")
 
 
+@pytest.mark.slow
 @needs_root
 class TestRoot:
     """A process or a command that runs as root."""

@@ -254,6 +254,7 @@ def _try(
             assert verify(directory).findings == []
 
 
+@pytest.mark.slow
 @settings(_settings, max_examples=15)
 @_histories
 def test_any_history(worker: subprocess.Popen[str], cli: Cli, **history: Any) -> None:

@@ -175,6 +175,7 @@ async def test_an_outage(
     assert _dropped(value) == {}
 
 
+@pytest.mark.slow
 async def test_a_connection_that_died_silently(
     receiver: Receiver, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +319,7 @@ async def test_memory_is_the_queue_without_an_archive(make_audit: Make, value: A
     assert value("shipped_events_total") == len(receiver.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("archive", [True, False])
 async def test_a_trail_that_ends_before_all_is_sent(
     make_audit: Make, value: Any, tmp_path: Path, archive: bool

@@ -364,6 +364,7 @@ def test_reload(run_script: Run) -> None:
     assert said.splitlines() == ["FORGET STORE FORGET STORE", "False"]
 
 
+@pytest.mark.slow
 def test_reload_before_the_first_logger(run_script: Run) -> None:
     """A module that was loaded twice before there was any logger is wrapped as it is now."""
     said = run_script(

@@ -195,6 +195,8 @@ class _Call:
         try:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
+            if self._method.name == "delete" and not self._nested and result in (False, 0):
+                op.seen.undeleted[identifier(self.subject)] = None
             if op.seen.failed and not self._nested:  # it failed before, and was tried again
                 op.seen.failed.pop(self._failure, None)
         except Exception as exc:

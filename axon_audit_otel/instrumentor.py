@@ -361,6 +361,8 @@ class _Patch:
                 await operation.settle()
             return result
 
+        if original is None:  # found, and pickled, where it is
+            audited.__module__, audited.__qualname__ = _SYSTEM, f"MemorySystem.{audited.__name__}"
         return audited
 
     def _see_parts(self, operation: Operation, system: Any, names: list[str]) -> None:

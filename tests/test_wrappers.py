@@ -21,6 +21,7 @@ from conftest import Make, MakeSystem, Run, history, only_event
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor
 
+SUPPLIED = ("forget", "import_data")
 METHODS = ("store", "recall", "export", "import_from", "sync", "compact", "transaction")
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -55,7 +56,7 @@ class TestCopies:
         await COPIES[how](memory.store)("tea", user_id="ada")
         assert (operations(audit), only_event(audit).user_id) == (["STORE"], "ada")
 
-    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("name", [*METHODS, *SUPPLIED])
     def test_functions(self, name: str) -> None:
         """Functions of a class copy to themselves and are pickled by name."""
         function = getattr(MemorySystem, name)
@@ -85,6 +86,33 @@ class TestCopies:
         with_us = [_fails(action) for action in actions]
         instrumented.uninstrument()
         assert with_us == [_fails(action) for action in actions]
+
+    async def test_pickled_with_its_logger(
+        self, config: Any, make_audit: Make, run_script: Run
+    ) -> None:
+        """A system with an audit logger is pickled: the logger by its name, which must be known
+        to the process that unpickles it."""
+        audit = make_audit(name="kept")
+        pickled = pickle.dumps(MemorySystem(config, audit_logger=audit).store)
+        await pickle.loads(pickled)("tea")
+        assert operations(audit) == ["STORE"]
+        said = run_script(
+            f"""
+            import asyncio, logging, pickle
+            logging.disable()
+            from axon_audit_otel import AuditConfigError, AuditLogger
+            try:
+                pickle.loads({pickled!r})
+            except AuditConfigError as exc:
+                print(exc)
+            audit = AuditLogger(name="kept")
+            asyncio.run(pickle.loads({pickled!r})("tea"))
+            print(audit.event_count)
+            """
+        )
+        assert said == (
+            "no AuditLogger named 'kept' in this process: make it before unpickling\n1\n"
+        )
 
     async def test_copied_transaction(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """A copy of a transaction that has not begun is one, and is recorded."""

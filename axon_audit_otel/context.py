@@ -134,6 +134,8 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         self._entered.append((block, _block.set(block), place))
 
     def __exit__(self, *exc_info: object) -> None:
+        if not self._entered:
+            return  # it has ended: a web framework may tear a request down twice
         entered = self._leaving()
         self._entered.remove(entered)
         block, token, place = entered

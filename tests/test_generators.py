@@ -461,6 +461,17 @@ class TestContextManagers:
         assert sorted(map(str, who(audit)[3:7])) == ["None", "None", "alice", "alice"]
         assert who(audit)[7:] == ["alice", "alice", "alice", None, "alice", None]
 
+    def test_ended_twice(self, memory: MemorySystem, audit: AuditLogger) -> None:
+        """Who ends it again, as a torn down request may, ends nothing else."""
+        alice = audit_context(user_id="alice")
+        with audit_context(user_id="bob"):
+            with alice:
+                act(memory)
+            alice.__exit__()
+            act(memory)
+        act(memory)
+        assert who(audit) == ["alice", "bob", None]
+
     async def test_decorator(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """As a decorator it holds for each call, also of a coroutine function."""
 

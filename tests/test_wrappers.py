@@ -44,6 +44,13 @@ def _fails(action: Callable[[], Any]) -> type[BaseException] | None:
     return None
 
 
+class Labelled(MemorySystem):
+    """Has an attribute that is not in its ``__dict__``."""
+
+    __slots__ = ("label",)
+    label: str
+
+
 class Kept(InMemoryAdapter):
     """Can be pickled, as the SDK's own can."""
 
@@ -86,6 +93,29 @@ class TestCopies:
         with_us = [_fails(action) for action in actions]
         instrumented.uninstrument()
         assert with_us == [_fails(action) for action in actions]
+
+    @pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+    async def test_parts_of_a_copied_system(
+        self, config: Any, audit: AuditLogger, make_audit: Make, how: str
+    ) -> None:
+        """What is done to a copy's adapters is recorded where the copy is, also in slots."""
+
+        own = make_audit(name="own")
+        copies: dict[str, Callable[[Any], Any]] = {
+            "copy": copy.copy,
+            "deepcopy": copy.deepcopy,
+            "pickle": lambda system: pickle.loads(pickle.dumps(system)),
+        }
+        memory = Labelled(config, audit_logger=own)
+        memory.label = "mine"
+        copied = copies[how](memory)
+        assert copied.label == "mine"
+        adapter = await copied.registry.get_adapter("persistent")
+        await adapter.delete("nothing")
+        assert (operations(own), operations(audit)) == (["FORGET"], [])
+        del copied
+        await (await memory.registry.get_adapter("persistent")).delete("nothing")
+        assert (operations(own), operations(audit)) == (["FORGET", "FORGET"], [])
 
     async def test_pickled_with_its_logger(
         self, config: Any, make_audit: Make, run_script: Run

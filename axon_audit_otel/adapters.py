@@ -87,10 +87,11 @@ class _Method(NamedTuple):
     always: bool = False
 
 
+_DELETE = _Method("delete", "delete", _deleted, sdk.DELETE, always=True)
 _METHODS = (
     _Method("save", "save", _saved, always=True),
     _Method("bulk_save", "save", _bulk_saved, sdk.BULK_SAVE, always=True),
-    _Method("delete", "delete", _deleted, sdk.DELETE, always=True),
+    _DELETE,
     _Method("get", "get", _got),
     _Method("query", "query", _queried),
     _Method("list_ids", "list", _listed),
@@ -195,6 +196,8 @@ class _Call:
         try:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
+            if self._method is _DELETE and not (self._nested or result is None or result):
+                op.seen.undeleted[identifier(self.subject)] = None
             if op.seen.failed and not self._nested:  # it failed before, and was tried again
                 op.seen.failed.pop(self._failure, None)
         except Exception as exc:

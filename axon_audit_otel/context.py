@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, aclosing
 from contextvars import ContextVar, Token
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
@@ -92,7 +92,8 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
     An argument of the call itself goes before it; what is not given here stays as an
     enclosing `audit_context` said. Tasks and threads that are started inside with a copy of
     the context inherit it (`asyncio.create_task`, `TaskGroup`, `asyncio.to_thread`), also if
-    they outlive it. As a decorator it holds for each call of a function or coroutine function.
+    they outlive it. As a decorator it holds for each call of a function or coroutine function,
+    and for the items of a generator function, also an async one (which nothing can be sent to).
 
     In a generator, also an async one, it holds for the generator's own code, whoever asks for
     the next item and in which task, and for tasks that it started for as long as the generator
@@ -133,6 +134,8 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         self._entered.append((block, _block.set(block), place))
 
     def __exit__(self, *exc_info: object) -> None:
+        if not self._entered:
+            return  # it has ended: a web framework may tear a request down twice
         entered = self._leaving()
         self._entered.remove(entered)
         block, token, place = entered
@@ -169,14 +172,31 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         return audit_context(user_id=self._user_id, session_id=self._session_id)
 
     def __call__(self, func: _F) -> _F:
-        if not inspect.iscoroutinefunction(func):
+        if inspect.iscoroutinefunction(func):
+
+            @functools.wraps(func)
+            async def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    return await func(*args, **kwargs)
+
+        elif inspect.isgeneratorfunction(func):
+
+            @functools.wraps(func)
+            def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    return (yield from func(*args, **kwargs))
+
+        elif inspect.isasyncgenfunction(func):
+
+            @functools.wraps(func)
+            async def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    async with aclosing(func(*args, **kwargs)) as items:
+                        async for item in items:
+                            yield item
+
+        else:
             return super().__call__(func)
-
-        @functools.wraps(func)
-        async def inner(*args: Any, **kwargs: Any) -> Any:
-            with self._recreate_cm():
-                return await func(*args, **kwargs)
-
         return inner  # type: ignore[return-value]
 
 

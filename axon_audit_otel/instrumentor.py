@@ -295,6 +295,7 @@ class _Patch:
                 "import_data": audited(self._audited, sdk.IMPORT, supplied=supplied.import_data),
                 "transaction": self._transaction,
                 "__init__": self._created,
+                "__setstate__": self._restored,
             },
             (_ROUTER, "Router"): {
                 "route_forget": audited(self._audited, sdk.ROUTE_FORGET),
@@ -361,6 +362,8 @@ class _Patch:
                 await operation.settle()
             return result
 
+        if original is None:  # found, and pickled, where it is
+            audited.__module__, audited.__qualname__ = _SYSTEM, f"MemorySystem.{audited.__name__}"
         return audited
 
     def _see_parts(self, operation: Operation, system: Any, names: list[str]) -> None:
@@ -420,13 +423,30 @@ class _Patch:
         @functools.wraps(original)
         def created(system: Any, /, *args: Any, **kwargs: Any) -> None:
             original(system, *args, **kwargs)
-            if self._wrappers.active:
-                self.look()
-                for part in (system.router, system.registry):
-                    self._recorder.owns(part, system)
-                self._adopt_all(system.registry)
+            self._know(system)
 
         return created
+
+    def _restored(self, original: Any) -> Any:
+        """A deep copy of a system, or one that was pickled, has parts of its own."""
+
+        @functools.wraps(original or _set_state)
+        def restored(system: Any, state: Any, /) -> None:
+            (original or _set_state)(system, state)
+            with suppress(AttributeError):  # a subclass that leaves its parts out
+                if self._recorder.owner(system.registry) is None:
+                    self._know(system)
+
+        return restored
+
+    def _know(self, system: Any) -> None:
+        """Know what a new system is made of."""
+        if not self._wrappers.active:
+            return
+        self.look()
+        for part in (system.router, system.registry):
+            self._recorder.owns(part, system)
+        self._adopt_all(system.registry)
 
     def _initialized(self, original: Any) -> Any:
         @functools.wraps(original)
@@ -472,6 +492,14 @@ class _Patch:
                 self._recorder.owns(adapter, system)
         except Exception:
             _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
+
+
+def _set_state(system: Any, state: Any) -> None:
+    """What copying and unpickling do where a class has no ``__setstate__``."""
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    system.__dict__.update(attributes or {})
+    for name, value in (slots or {}).items():
+        setattr(system, name, value)
 
 
 def _owned_by(

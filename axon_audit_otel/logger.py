@@ -42,6 +42,7 @@ from .trail import Trail
 __all__ = ["AuditLogger"]
 
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
+_loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 
 #: The module whose ``met`` is told of every new `AuditLogger`, since a `MemorySystem` that is
 #: given one must be recorded. It is above this one: imported only then, by name, here alone.
@@ -55,6 +56,19 @@ def _free_name(name: str) -> str:
         number += 1
         taken = f"{name}-{number}"
     return taken
+
+
+def _of_this_process(name: str) -> AuditLogger:
+    """The logger of that name, for what was pickled with it.
+
+    Raises:
+        AuditConfigError: If there is none: nothing may go unrecorded for that.
+    """
+    found = _loggers.get(name)
+    if found is None:
+        msg = f"no AuditLogger named {shown(name)} in this process: make it before unpickling"
+        raise AuditConfigError(msg)
+    return found
 
 
 class AuditLogger:
@@ -172,6 +186,7 @@ class AuditLogger:
         self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
+        _loggers[self.trail.name] = self
         finalize(self, _end, self.trail, self._emitter)
         import_module(_INSTRUMENTOR).met(self)
 
@@ -184,6 +199,11 @@ class AuditLogger:
 
     def __deepcopy__(self, memo: object) -> AuditLogger:
         return self
+
+    def __reduce__(self) -> tuple[Callable[[str], AuditLogger], tuple[str]]:
+        """Its name: files, locks and keys are of one process. Where a system is unpickled,
+        that process's own logger of this name records it."""
+        return _of_this_process, (self.name,)
 
     def __bool__(self) -> bool:
         """False while an audited operation of this trail runs, else True.

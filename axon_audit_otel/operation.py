@@ -64,11 +64,12 @@ class Kind:
 class Seen:
     """What reached the storage adapters while an operation ran; dicts are ordered sets."""
 
-    __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved")
+    __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
 
     def __init__(self) -> None:
         self.saved: dict[str, Any] = {}  # id -> entry
         self.deleted: dict[str, None] = {}
+        self.undeleted: dict[str, None] = {}  # `delete` answered that it did not
         self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
         self.queried: dict[str, Any] = {}  # by query: id -> entry
         self.listed: set[int] = set()  # adapters asked for all their entries
@@ -95,6 +96,7 @@ class Seen:
         """What an operation inside this one saw; its *failures* if it did not raise them."""
         self.saved.update(other.saved)
         self.deleted.update(other.deleted)
+        self.undeleted.update(other.undeleted)
         self.found.update(other.found)
         self.queried.update(other.queried)
         self.listed.update(other.listed)

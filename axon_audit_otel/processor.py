@@ -33,9 +33,10 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     after this one ship what was recorded.
 
     A record of another source that names no user or session has those of `audit_context`.
-    It is SUCCESS if it says so in a known word ("ok", "succeeded"), or if it says neither an
-    outcome nor an error; another word, or a severity of WARN, makes it PARTIAL. An operation
-    that is none of ours is OTHER, with its own name in ``metadata["operation"]``.
+    It is SUCCESS only if it says so in a known word ("ok", "succeeded") and nothing in it says
+    otherwise; FAILURE if an outcome, an error or the severity says so; else PARTIAL, also where
+    no outcome is stated. An operation that is none of ours is OTHER, with its own name in
+    ``metadata["operation"]``.
 
     An `AuditLogger` adds its own processor to the logger provider it uses. Add one by hand
     only to a provider that it does not use.
@@ -140,21 +141,22 @@ _FAILURE = frozenset(
         *("cancelled", "canceled", "aborted", "crashed", "unavailable", "false"),
     )
 )
-_ERROR, _WARN = 17, 13  # the lowest severity numbers of their kind
-_SEVERITY = {
-    **dict.fromkeys(("WARN", "WARNING"), _WARN),
-    **dict.fromkeys(("ERROR", "FATAL", "CRITICAL"), _ERROR),
-}
+#: What says that something went wrong, if there is anything in it.
+_ERRORS = ("error", "error_type", "error_message", "error.message", semconv.ERROR_TYPE, "exception")
+_ERROR = 17  # the lowest severity number of its kind
+_ERROR_TEXTS = frozenset(("ERROR", "FATAL", "CRITICAL"))
 
 
 def _from_record(record: LogRecord, trail: Trail) -> Draft:
-    """An event from a record of another source: its body's fields, else its attributes."""
+    """An event from a record of another source: its body's fields, else what is said under
+    the names of attributes."""
     fields = _fields(record.body)
     attributes: dict[str, Any] = dict(record.attributes or {})
+    said = {**fields, **attributes}
 
     def first(field: str, *names: str) -> Any:
-        values = (fields.get(field), *(attributes.get(name) for name in names))
-        return next((value for value in values if value is not None), None)
+        values = (fields.get(field), *map(said.get, names))
+        return next((value for value in values if not _is_nothing(value)), None)
 
     def text(field: str, *names: str) -> str | None:
         value = first(field, *names)
@@ -163,7 +165,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     message = first("error_message")
     duration = first("duration_ms")
     named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
-    operation, own_name = _operation(named, attributes.get(semconv.GEN_AI_OPERATION_NAME))
+    operation, own_name = _operation(named, said.get(semconv.GEN_AI_OPERATION_NAME))
     user = text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID)
     session = text("session_id", semconv.SESSION_ID)
     here = current_identity()  # a record is processed where it is emitted
@@ -172,7 +174,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         _status(record, fields, attributes),
         user_id=here.user_id if user is None else user,
         session_id=here.session_id if session is None else session,
-        entry_ids=_entry_ids(fields, attributes),
+        entry_ids=_entry_ids(said),
         metadata=trail.privacy.metadata(_metadata(fields, attributes, own_name)),
         duration_ms=duration_or_none(duration),
         event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
@@ -201,10 +203,14 @@ def _fields(body: Any) -> dict[str, Any]:
     return {} if body is None else {"body": body}
 
 
-def _entry_ids(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
+def _is_nothing(value: Any) -> bool:
+    """Whether nothing is said: also a blank, as of a user who is not signed in."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _entry_ids(said: Mapping[str, Any]) -> list[str]:
     """The entries that a record names, each once."""
-    names = (semconv.AUDIT_TARGET_ID, semconv.GEN_AI_MEMORY_RECORD_ID)
-    given = [fields.get("entry_ids"), *map(attributes.get, names)]
+    given = map(said.get, ("entry_ids", semconv.AUDIT_TARGET_ID, semconv.GEN_AI_MEMORY_RECORD_ID))
     return list(dict.fromkeys(key for value in given for key in identifiers(value)))
 
 
@@ -216,7 +222,7 @@ def _metadata(
     metadata = dict(given) if isinstance(given, Mapping) else {}
     if given is not None and not isinstance(given, Mapping):
         metadata["metadata"] = given
-    known = AuditEvent.__struct_fields__
+    known = _MAPPED.union(AuditEvent.__struct_fields__)
     metadata.update((name, value) for name, value in fields.items() if name not in known)
     metadata.update((name, value) for name, value in attributes.items() if name not in _MAPPED)
     if own_name is not None:
@@ -246,20 +252,17 @@ def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only if it says so, PARTIAL if nobody knows."""
-    stated = (
-        *map(fields.get, _STATED),
-        *map(attributes.get, _STATED_BY_ATTRIBUTE),
-    )
-    word = next((_word(value) for value in stated if value is not None), None)
-    if word in _FAILURE:
+    """How a record says that it ended: SUCCESS only if all of it says so, PARTIAL if nobody
+    knows."""
+    stated = (*map(fields.get, _STATED), *map(attributes.get, _STATED_BY_ATTRIBUTE))
+    words = {_word(value) for value in stated if value is not None}
+    if words & _FAILURE:
         return EventStatus.FAILURE.value
-    if word == "partial":
+    if "partial" in words:
         return EventStatus.PARTIAL.value
-    severity = _severity(record)
-    if severity >= _ERROR or _tells_of_an_error(fields, attributes):
+    if _is_severe(record) or _tells_of_an_error(fields) or _tells_of_an_error(attributes):
         return EventStatus.FAILURE.value
-    if word in _SUCCESS:
+    if words and words <= _SUCCESS:
         return EventStatus.SUCCESS.value
     return EventStatus.PARTIAL.value
 
@@ -270,21 +273,22 @@ def _word(value: Any) -> str:
     return text.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _severity(record: LogRecord) -> int:
-    """A record's severity number; without one, what its text stands for."""
+def _is_severe(record: LogRecord) -> bool:
+    """Whether a record's severity is ERROR or worse; by its text where it has no number."""
     number: Any = getattr(record.severity_number, "value", record.severity_number)
-    return int(number or 0) or _SEVERITY.get((record.severity_text or "").upper(), 0)
+    if number:
+        return int(number) >= _ERROR
+    return (record.severity_text or "").upper() in _ERROR_TEXTS
 
 
-def _tells_of_an_error(fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
-    """Whether a record has an error's class, its words or an exception."""
-    named = (*map(fields.get, ("error_type", "error_message")), attributes.get(semconv.ERROR_TYPE))
-    return any(value is not None for value in named) or any(
-        name.startswith("exception.") for name in attributes
+def _tells_of_an_error(said: Mapping[str, Any]) -> bool:
+    """Whether there is an error, its class or its words, or an exception."""
+    return any(said.get(name) for name in _ERRORS) or any(
+        value and str(name).startswith("exception.") for name, value in said.items()
     )
 
 
-#: Attributes that have a field of the event; all others become its metadata.
+#: Names that have a field of the event; all others become its metadata.
 _MAPPED = frozenset(
     value
     for name, value in vars(semconv).items()

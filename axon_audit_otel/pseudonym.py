@@ -29,6 +29,8 @@ _USERS = frozenset(
     ]
 )
 _SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])
+#: Facts about the tiers by their names, one of which is "session".
+_TIERS = frozenset(["by_tier", "tier_mapping"])
 
 #: What `plain_text` adds to an id that it has cut.
 _CUT = re.compile(r"\[truncated: \d+ characters\]\Z")
@@ -103,8 +105,9 @@ class Pseudonyms:
             masks.append((session, self.session(session)))
         return _Mask(masks).text(text)
 
-    def _hidden(self, value: Any, mask: _Mask) -> Any:
-        """Metadata without the ids, and without whatever a fact calls a user or a session."""
+    def _hidden(self, value: Any, mask: _Mask, tiers: bool = False) -> Any:
+        """Metadata without the ids, and without whatever a fact calls a user or a session;
+        but the names of *tiers* are those of tiers."""
         if isinstance(value, str):
             return mask.text(value)
         if isinstance(value, list):
@@ -114,10 +117,10 @@ class Pseudonyms:
         result: dict[str, Any] = {}
         for key, item in value.items():
             name = key.lower()
-            if name in _USERS or name in _SESSIONS:
+            if not tiers and (name in _USERS or name in _SESSIONS):
                 result[key] = self._named(item, name in _SESSIONS, mask)
             elif isinstance(item, (str, list, dict)):
-                result[mask.text(key)] = self._hidden(item, mask)
+                result[mask.text(key)] = self._hidden(item, mask, name in _TIERS)
             else:
                 result[mask.text(key)] = item
         return result

@@ -34,6 +34,14 @@ def _passed_over(op: Operation, stage: str, name: str) -> None:
         op.seen.failed[stage, ""] = name
 
 
+def _left(op: Operation) -> None:
+    """The SDK does not look what `delete` answers to it."""
+    left = op.seen.undeleted.keys() - op.seen.deleted.keys()
+    if left:
+        op.note(remaining=len(left))
+        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
+
+
 def _name(value: Any) -> str | None:
     """A tier's, strategy's or level's name."""
     value = getattr(value, "value", value)
@@ -165,8 +173,6 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
     # The SDK counts an entry whose dates cannot be compared (one naive, one aware) as skipped.
     uncompared = sum(newer and not _comparable(source.get(key), target[key]) for key in kept)
     op.problems = max(0, result["skipped"] - len(kept) + uncompared)
-    # It does not look what `delete` answers.
-    undeleted = max(0, result["deleted"] - len(seen.deleted))
     op.entries = result["synced"]
     op.note(
         synced=result["synced"],
@@ -178,9 +184,7 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
     if uncompared:
         _passed_over(op, "compare", error_type(TypeError()))
     _passed_over(op, "entry", NOT_SYNCED)
-    if undeleted:
-        op.note(remaining=undeleted)
-        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
+    _left(op)
 
 
 def _comparable(source: Any, target: Any) -> bool:
@@ -225,6 +229,7 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
             op.seen.failed.pop((stage, ""), None)
     if op.seen.deleted:
         op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
+    _left(op)
 
 
 # --- forget ---------------------------------------------------------------------------
@@ -293,7 +298,9 @@ def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
     if not op.failed:
         op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
     op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+    nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
     op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
+    op.note(found=0 if nothing else None)
 
 
 def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:

@@ -66,8 +66,8 @@ def unrestricted(chosen: Any) -> bool:
 
 
 def has_matches(chosen: Any) -> bool:
-    """Whether it is a filter at all."""
-    return callable(getattr(chosen, "matches", None))
+    """Whether it is a filter at all; the class of one is none."""
+    return not isinstance(chosen, type) and callable(getattr(chosen, "matches", None))
 
 
 class Selection:

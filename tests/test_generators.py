@@ -7,7 +7,7 @@ import contextvars
 import gc
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AsyncExitStack,
@@ -461,6 +461,17 @@ class TestContextManagers:
         assert sorted(map(str, who(audit)[3:7])) == ["None", "None", "alice", "alice"]
         assert who(audit)[7:] == ["alice", "alice", "alice", None, "alice", None]
 
+    def test_ended_twice(self, memory: MemorySystem, audit: AuditLogger) -> None:
+        """Who ends it again, as a torn down request may, ends nothing else."""
+        alice = audit_context(user_id="alice")
+        with audit_context(user_id="bob"):
+            with alice:
+                act(memory)
+            alice.__exit__()
+            act(memory)
+        act(memory)
+        assert who(audit) == ["alice", "bob", None]
+
     async def test_decorator(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """As a decorator it holds for each call, also of a coroutine function."""
 
@@ -477,6 +488,61 @@ class TestContextManagers:
         await asyncio.gather(later(), later())
         await memory.store("mine")
         assert who(audit) == ["alice", "bob", "bob", None]
+
+    def test_decorated_generator(self, memory: MemorySystem, audit: AuditLogger) -> None:
+        """Of a generator function it holds for the generator's own code, which takes and
+        returns what it does without."""
+
+        @audit_context(user_id="alice")
+        def parts() -> Generator[int, str, str]:
+            act(memory)
+            sent = yield 1
+            act(memory)
+            return sent
+
+        items = parts()
+        assert next(items) == 1
+        act(memory)
+        with pytest.raises(StopIteration, match="tea"):
+            items.send("tea")
+        act(memory)
+        assert who(audit) == ["alice", None, "alice", None]
+
+    @pytest.mark.parametrize("whole", [True, False])
+    async def test_decorated_async_generator(
+        self, memory: MemorySystem, audit: AuditLogger, whole: bool
+    ) -> None:
+        """So also of an async one, which ends when it is closed early."""
+
+        @audit_context(user_id="alice")
+        async def parts() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+            finally:
+                await memory.store("tea")
+
+        async with aclosing(parts()) as items:
+            async for _ in items:
+                await memory.store("mine")
+                if not whole:
+                    break
+        await memory.store("mine")
+        assert who(audit) == [None, "alice", None]
+
+    async def test_decorated_context_manager(
+        self, memory: MemorySystem, audit: AuditLogger
+    ) -> None:
+        """Behind a context manager it holds for the block that this is made for."""
+
+        @asynccontextmanager
+        @audit_context(user_id="alice")
+        async def signed_in() -> AsyncIterator[None]:
+            yield
+
+        async with signed_in():
+            await memory.store("tea")
+        await memory.store("mine")
+        assert who(audit) == ["alice", None]
 
 
 @pytest.fixture(name="fixture_user")

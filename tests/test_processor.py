@@ -131,6 +131,12 @@ class TestRecordsOfOthers:
             ({"axon.status": "mostly", "error.type": "ValueError"}, "FAILURE"),
             ({"exception.type": "ValueError"}, "FAILURE"),
             ({"exception.message": "down"}, "FAILURE"),
+            ({"axon.status": "ok", "error": True}, "FAILURE"),
+            ({"axon.status": "ok", "error": False}, "SUCCESS"),
+            ({"axon.status": "ok", "error.message": "down"}, "FAILURE"),
+            ({"axon.status": "ok", "success": False}, "FAILURE"),
+            ({"axon.status": "ok", "audit.outcome": "unknown"}, "PARTIAL"),
+            ({"axon.status": "ok", "event.outcome": "success"}, "SUCCESS"),
         ],
     )
     def test_outcome(
@@ -156,6 +162,12 @@ class TestRecordsOfOthers:
             ({"success": False}, "FAILURE"),
             ({"error_type": "OSError"}, "FAILURE"),
             ({"error_message": "down"}, "FAILURE"),
+            ({"status": "ok", "success": False}, "FAILURE"),
+            ({"status": "ok", "success": True}, "SUCCESS"),
+            ({"status": "ok", "outcome": "who knows"}, "PARTIAL"),
+            ({"status": "ok", "error": "down"}, "FAILURE"),
+            ({"status": "ok", "exception": {"type": "OSError"}}, "FAILURE"),
+            ({"status": "ok", "error_type": None, "error_message": ""}, "SUCCESS"),
             ({}, "PARTIAL"),
         ],
     )
@@ -167,7 +179,7 @@ class TestRecordsOfOthers:
         outcome: str,
         place: str,
     ) -> None:
-        """The same words are read in a body: SUCCESS is only what says so."""
+        """The same words are read in a body: SUCCESS is only what says so and nothing else."""
         body: Any = {"operation": "STORE", **fields}
         emit(logger_provider, body=body if place == "a mapping" else json.dumps(body))
         assert only_event(audit).status.value == outcome
@@ -206,6 +218,7 @@ class TestRecordsOfOthers:
             ({"attributes": {"axon.operation": "summarize"}}, "OTHER", "summarize"),
             ({"attributes": {"audit.action": "memory.merge"}}, "OTHER", "memory.merge"),
             ({"attributes": {"gen_ai.operation.name": "chat"}}, "OTHER", "chat"),
+            ({"body": {"gen_ai.operation.name": "chat"}}, "OTHER", "chat"),
             ({"body": {"operation": "AUDIT"}}, "OTHER", "AUDIT"),
             (
                 {"body": {"operation": "remember"}, "attributes": {GEN_AI: "create_memory"}},
@@ -240,6 +253,7 @@ class TestRecordsOfOthers:
                 {"attributes": {"gen_ai.memory.record.id": "m1", "audit.target.id": "m1"}},
                 ["m1"],
             ),
+            ({"body": {"gen_ai.memory.record.id": "m1"}}, ["m1"]),
             (
                 {
                     "body": {"entry_ids": ["e1"]},
@@ -268,11 +282,13 @@ class TestRecordsOfOthers:
             emit(logger_provider, body={"operation": "STORE"})
             emit(logger_provider, body={"operation": "STORE", "user_id": "bob"})
             emit(logger_provider, attributes={"user.id": "bob", "session.id": "s2"})
+            emit(logger_provider, body={"operation": "STORE", "user_id": "", "session_id": " "})
         emit(logger_provider, body={"operation": "STORE"})
         assert [(e.user_id, e.session_id) for e in history(audit)] == [
             ("alice", "s1"),
             ("bob", "s1"),
             ("bob", "s2"),
+            ("alice", "s1"),
             (None, None),
         ]
 

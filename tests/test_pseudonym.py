@@ -284,6 +284,17 @@ class TestHostileIds:
             "k": 42,
         }
 
+    async def test_tiers(self, make_audit: Make, make_system: MakeSystem) -> None:
+        """The tier that is called "session" is none: its numbers and its place are as they are."""
+        audit = make_audit(pseudonymize=KEY)
+        memory: Any = make_system(audit_logger=audit, session=FaultyAdapter())
+        await memory.store("tea", user_id="ada", session_id="s1", tier="session")
+        exported = await memory.export()
+        await memory.import_from(exported, tier_mapping={"session": "persistent"})
+        _, export, imported = history(audit)
+        assert export.metadata["by_tier"]["session"] == 1
+        assert imported.metadata["tier_mapping"] == {"session": "persistent"}
+
     async def test_called_by_the_sdk(self, make_audit: Make) -> None:
         """What the SDK itself logs is hashed as well."""
         audit = make_audit(pseudonymize=KEY)

@@ -106,6 +106,8 @@ class TestRefused:
             {"entry_id": " \n"},
             {"entry_id": "a", "filter": Filter(user_id="ada")},
             {"entry_id": "a", "everything": True},
+            {"filter": Filter},
+            {"filter": {"user_id": "ada"}},
             {"filter": Filter(user_id="ada"), "everything": True},
             {"everything": False},
             {"everything": "no"},

@@ -200,6 +200,13 @@ class Blind:
         raise TimeoutError("no embedding")
 
 
+class Stubborn(ListingAdapter):
+    """Answers that it does not delete."""
+
+    async def delete(self, id: str) -> bool:
+        return False
+
+
 class TestChanges:
     @pytest.mark.parametrize(
         ("data", "told"),
@@ -239,11 +246,6 @@ class TestChanges:
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
         """`sync` counts a source entry as deleted whatever `delete` answered: not so the event."""
-
-        class Stubborn(ListingAdapter):
-            async def delete(self, id: str) -> bool:
-                return False
-
         memory = make_system(session=Stubborn())
         await memory.import_from(exported("a", tier="session"))
         result = await memory.sync("session", "persistent", delete_source=True)
@@ -251,6 +253,34 @@ class TestChanges:
         event = only_event(audit, operation="SYNC")
         assert (event.status, event.error_type) == (PARTIAL, "entry_still_present")
         assert (event.metadata["deleted"], event.metadata["remaining"]) == (0, 1)
+
+    async def test_compact_that_leaves_the_sources(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """Nor does `compact` look: the originals are there, beside their summary."""
+        memory = make_system(persistent=Stubborn())
+        await memory.import_from(exported("a", "b"))
+        result = await memory.compact("persistent", threshold=1, summarizer=Words())
+        assert result["entries_after"] == 3
+        event = only_event(audit, operation="COMPACT")
+        told = event.error_type, event.metadata["stage"], event.metadata["remaining"]
+        assert (event.status, told) == (PARTIAL, ("entry_still_present", "delete", 2))
+
+    async def test_what_an_adapter_does_not_delete_for_itself(
+        self, make_system: MakeSystem, audit: AuditLogger
+    ) -> None:
+        """An adapter that deletes for itself what is not there has failed nobody."""
+
+        class Tidy(ListingAdapter):
+            async def save(self, entry: MemoryEntry) -> str:
+                await self.delete("old")
+                return await super().save(entry)
+
+        memory = make_system(session=ListingAdapter(), persistent=Tidy())
+        await memory.import_from(exported("a", tier="session"))
+        await memory.sync("session", "persistent", delete_source=True)
+        event = only_event(audit, operation="SYNC")
+        assert (event.status, event.metadata["deleted"]) == (SUCCESS, 1)
 
     @pytest.mark.parametrize(
         ("parts", "told"),
@@ -510,6 +540,16 @@ class TestDeleted:
         assert (event.status, event.entry_ids) == (SUCCESS, ["nothing"])
         assert (event.metadata["deleted"], event.metadata["found"]) == (0, 0)
         assert deletions(registry) == 0
+
+    async def test_clear_of_nothing(self, memory: Any, audit: AuditLogger) -> None:
+        """So is a `clear` of an empty store, but of none that cannot be looked into."""
+        store = await memory.registry.get_adapter("persistent")
+        store.clear()
+        assert only_event(audit).metadata["found"] == 0
+        blind = FaultyAdapter(list_ids=OSError("no list"))
+        memory.registry.register("persistent", "memory", adapter_instance=blind)
+        blind.clear()
+        assert "found" not in history(audit)[-1].metadata
 
     @pytest.mark.parametrize(
         "failing", ["forget", "route_forget", "delete", "clear", "refused", "unlisted clear"]

@@ -21,6 +21,7 @@ from conftest import Make, MakeSystem, Run, history, only_event
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor
 
+SUPPLIED = ("forget", "import_data")
 METHODS = ("store", "recall", "export", "import_from", "sync", "compact", "transaction")
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -43,6 +44,13 @@ def _fails(action: Callable[[], Any]) -> type[BaseException] | None:
     return None
 
 
+class Labelled(MemorySystem):
+    """Has an attribute that is not in its ``__dict__``."""
+
+    __slots__ = ("label",)
+    label: str
+
+
 class Kept(InMemoryAdapter):
     """Can be pickled, as the SDK's own can."""
 
@@ -55,7 +63,7 @@ class TestCopies:
         await COPIES[how](memory.store)("tea", user_id="ada")
         assert (operations(audit), only_event(audit).user_id) == (["STORE"], "ada")
 
-    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("name", [*METHODS, *SUPPLIED])
     def test_functions(self, name: str) -> None:
         """Functions of a class copy to themselves and are pickled by name."""
         function = getattr(MemorySystem, name)
@@ -85,6 +93,56 @@ class TestCopies:
         with_us = [_fails(action) for action in actions]
         instrumented.uninstrument()
         assert with_us == [_fails(action) for action in actions]
+
+    @pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+    async def test_parts_of_a_copied_system(
+        self, config: Any, audit: AuditLogger, make_audit: Make, how: str
+    ) -> None:
+        """What is done to a copy's adapters is recorded where the copy is, also in slots."""
+
+        own = make_audit(name="own")
+        copies: dict[str, Callable[[Any], Any]] = {
+            "copy": copy.copy,
+            "deepcopy": copy.deepcopy,
+            "pickle": lambda system: pickle.loads(pickle.dumps(system)),
+        }
+        memory = Labelled(config, audit_logger=own)
+        memory.label = "mine"
+        copied = copies[how](memory)
+        assert copied.label == "mine"
+        adapter = await copied.registry.get_adapter("persistent")
+        await adapter.delete("nothing")
+        assert (operations(own), operations(audit)) == (["FORGET"], [])
+        del copied
+        await (await memory.registry.get_adapter("persistent")).delete("nothing")
+        assert (operations(own), operations(audit)) == (["FORGET", "FORGET"], [])
+
+    async def test_pickled_with_its_logger(
+        self, config: Any, make_audit: Make, run_script: Run
+    ) -> None:
+        """A system with an audit logger is pickled: the logger by its name, which must be known
+        to the process that unpickles it."""
+        audit = make_audit(name="kept")
+        pickled = pickle.dumps(MemorySystem(config, audit_logger=audit).store)
+        await pickle.loads(pickled)("tea")
+        assert operations(audit) == ["STORE"]
+        said = run_script(
+            f"""
+            import asyncio, logging, pickle
+            logging.disable()
+            from axon_audit_otel import AuditConfigError, AuditLogger
+            try:
+                pickle.loads({pickled!r})
+            except AuditConfigError as exc:
+                print(exc)
+            audit = AuditLogger(name="kept")
+            asyncio.run(pickle.loads({pickled!r})("tea"))
+            print(audit.event_count)
+            """
+        )
+        assert said == (
+            "no AuditLogger named 'kept' in this process: make it before unpickling\n1\n"
+        )
 
     async def test_copied_transaction(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """A copy of a transaction that has not begun is one, and is recorded."""

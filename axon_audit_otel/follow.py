@@ -49,6 +49,7 @@ class Follower:
         self._path = path
         self._files: dict[tuple[int, int], _Growing] = {}
         self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # and when that was seen
+        self._polled = False
         self._gone: set[bytes] = set()  # the first events of files that are there no more
         if not path.exists():
             files_of(path)  # says so
@@ -63,8 +64,10 @@ class Follower:
             ArchiveError: If there is nothing any more.
         """
         for left in reversed(range(_PASSES)):
-            if (yield from self._pass(left > 0, missing)):
-                return
+            # Who asks once gets everything; who follows gets the rest in order, by the next call.
+            if (yield from self._pass(left > 0 or self._polled, missing)):
+                break
+        self._polled = True
 
     def _pass(self, patient: bool, missing: Missing) -> Generator[AuditEvent, None, bool]:
         """One look at every file; ends with False where, if *patient*, one got another name."""

@@ -320,7 +320,9 @@ class TestOnTheRecord:
                 audit.close()
                 del audit
                 gc.collect()
-        assert _told(archived(tmp_path)) == [("backward", 7 * YEAR)]
+        ((direction, seconds),) = _told(archived(tmp_path))
+        assert direction == "backward"
+        assert 0 <= 7 * YEAR - seconds < HOUR  # less what a start takes
 
     @pytest.mark.parametrize("kind", ["sleep", "drift", "step", "idle"])
     async def test_what_is_no_jump(

@@ -203,11 +203,10 @@ class TestErrors:
 
     def test_start_after_end(self, cli: Cli, trail: Path) -> None:
         """A range that holds no time at all is a mistake, not an empty answer."""
-        message = self._message(
-            cli("query", trail, "--since", "2025-02-01", "--until", "2025-01-01", code=2)
-        )
-        assert "--since" in message
-        assert "--until" in message
+        for since, until in [("2025-02-01", "2025-01-01"), ("2025-02-01", "2025-01-31")]:
+            message = self._message(cli("query", trail, "--since", since, "--until", until, code=2))
+            assert "--since" in message
+            assert "--until" in message
 
 
 def _unwrapped(text: str) -> str:

@@ -171,6 +171,19 @@ async def test_after_a_restart(
         audit.query_events()
 
 
+async def test_other_writers(make_audit: Make, tmp_path: Path) -> None:
+    """What another process writes is in none of our memory, also where we have our newest few;
+    one that has written nothing, or not since then, has nothing to add."""
+    audit = make_audit(auto_export_path=tmp_path)
+    other = make_audit(auto_export_path=tmp_path, name="other")
+    await _log(audit, 3)
+    assert not _is_told(audit.query_events)
+    await _log(other, 1)
+    assert not _is_told(lambda: audit.query_events(start_time=NOW + timedelta(days=1)))
+    with pytest.warns(MemoryOnlyWarning, match="archived=True"):
+        assert len(audit.query_events(limit=3)) == 3
+
+
 async def test_the_way_the_sdk_asks(make_audit: Make, tmp_path: Path) -> None:
     """`get_events` has no such argument, and says so too."""
     audit = make_audit(auto_export_path=tmp_path, max_events=10)

@@ -123,7 +123,12 @@ class Archive:
         return self.directory / f"{self.writer}{suffix}"
 
     def _read_manifest(self) -> Manifest:
-        return Manifest(self._named(MANIFEST), self._changed)
+        path = self._named(MANIFEST)
+        try:
+            return Manifest(path, self._changed)
+        except msgspec.DecodeError as exc:
+            msg = f"{path.name} has a line that is no record (axon-audit verify): {exc}"
+            raise msgspec.DecodeError(msg) from exc
 
     # --- what was there before -----------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from .checkpoint import SigningKey
 from .cli_options import json_option, keys_option, path_argument, signing_option
 from .cli_record import check_archive, check_signing, keys_for, record
 from .hold import holds, parts, place_hold, release_hold
+from .localtime import local
 from .render import plain, print_json
 
 __all__ = ["hold"]
@@ -61,5 +64,15 @@ def hold(
     if not there:
         click.echo("no hold: retention deletes what is due")
     for held, why in there.items():
-        because = plain("; ".join(why.splitlines())) or "no reason is given"
-        click.echo(f"held by {plain(held)!r}: {because}")
+        click.echo(f"held by {plain(held)!r}: {plain(_said(why))}")
+
+
+def _said(text: str) -> str:
+    """The text of a hold, with the time on the reader's clock."""
+    told = parts(text)
+    words = (told["reason"] or "no reason is given").splitlines()
+    with suppress(ValueError):
+        if told["placed_at"] is not None:
+            at = datetime.fromisoformat(told["placed_at"].replace("Z", "+00:00"))
+            words.append(f"placed {local(at)} by {told['placed_by']}")
+    return "; ".join(words)

@@ -517,6 +517,8 @@ def _items_in(path: Path) -> list[Any]:
     """What a JSON file of any layout lists, alone or as its events."""
     with open_events_file(path) as file:
         text = file.read(_WHOLE + 1)
+    if not text:
+        raise InvalidEventError("it is empty")
     if len(text) > _WHOLE:
         raise InvalidEventError(f"more than {_WHOLE >> 20} MiB, and not one event a line")
     try:

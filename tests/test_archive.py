@@ -1219,3 +1219,13 @@ async def test_instrumentor_with_an_archive_from_the_environment(
     finally:
         instrumentor.uninstrument()
     assert recorded_in(tmp_path) == ["alice"]
+
+
+async def test_a_manifest_that_is_damaged(make_audit: Make, tmp_path: Path) -> None:
+    """Nothing is recorded beside it, and the error names the file and who finds the line."""
+    with make_audit(auto_export_path=tmp_path) as audit:
+        await audit.log_event("STORE")
+    (manifest,) = tmp_path.glob("*.manifest")
+    manifest.write_bytes(manifest.read_bytes().replace(b"seal", b"saal", 1))
+    with pytest.raises(ArchiveError, match=f"{manifest.name} has a line .*axon-audit verify"):
+        make_audit(auto_export_path=tmp_path)

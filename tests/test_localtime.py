@@ -248,3 +248,7 @@ def test_one_clock_in_one_output(cli: Cli, zone: Zone, audit: AuditLogger, tmp_p
     line = cli("query", tmp_path / "a.json").stdout.splitlines()[1]
     assert line.startswith("2025-01-15 15:45:00")
     assert line.endswith("begun 2025-01-15 15:44:00+05:45")
+    text = "Doe v. Acme\nplaced 2025-01-15T10:00:00.000000Z by ann\n"
+    (tmp_path / "legal.hold").write_text(text)
+    held = cli("hold", tmp_path).stdout
+    assert held == "held by 'legal': Doe v. Acme; placed 2025-01-15 15:45:00+05:45 by ann\n"

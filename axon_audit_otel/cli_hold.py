@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -54,8 +55,10 @@ def hold(
         said = {"state": "placed", "reason": reason.strip()}
         record(path, "hold", signing_key, keys, record="hold", hold=name, **said)
     elif release:
-        release_hold(path, name)
-        record(path, "hold", signing_key, keys, record="hold", hold=name, state="released")
+        do = partial(release_hold, path, name)
+        if name not in holds(path):
+            do()  # says so
+        record(path, "hold", signing_key, keys, do, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
         facts = {held: parts(why) for held, why in there.items()}

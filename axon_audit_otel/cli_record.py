@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,12 @@ def recorder(
 
 
 def record(
-    directory: Path, name: str, key: SigningKey | None, keys: Path | None, **facts: Any
+    directory: Path,
+    name: str,
+    key: SigningKey | None,
+    keys: Path | None,
+    do: Callable[[], object] = lambda: None,
+    **facts: Any,
 ) -> None:
     """Record what was done, and which user of the machine did it.
 
@@ -100,6 +105,7 @@ def record(
         name: Of the trail.
         key: Signs for it.
         keys: As `keys_for` says; nobody is named if the archive needs some and there are none.
+        do: Does it, if that must not be done where it cannot be recorded.
         facts: What was done.
 
     Raises:
@@ -110,6 +116,7 @@ def record(
         user = None
         click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
     with recorder(directory, name, key, erasable=keys or False) as audit:
+        do()
         trail = audit.trail
         if trail.pseudonyms is not None and user is not None:
             user = trail.pseudonyms.user(user)

@@ -1222,7 +1222,7 @@ async def test_instrumentor_with_an_archive_from_the_environment(
 
 
 def test_a_manifest_that_is_damaged(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
-    """Nothing is recorded beside it, and the error names the file and who finds the line."""
+    """Nothing is recorded beside it, nor done that was to be; the error names the file."""
     with make_audit(auto_export_path=tmp_path) as audit, pytest.raises(StopIteration):
         audit.log_event("STORE").send(None)
     cli("hold", tmp_path, "--reason", "Doe v. Acme")
@@ -1230,3 +1230,4 @@ def test_a_manifest_that_is_damaged(cli: Cli, make_audit: Make, tmp_path: Path) 
     manifest.write_bytes(manifest.read_bytes().replace(b"seal", b"saal", 1))
     said = cli("hold", tmp_path, "--release", code=1).stderr
     assert "hold.manifest has a line that is no record (axon-audit verify)" in said
+    assert "held by 'legal'" in cli("hold", tmp_path).stdout

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,7 +53,7 @@ def hold(
         keys = keys_for(path, keys)
     if reason is not None:
         place_hold(path, reason, name)
-        said = {"state": "placed", "reason": reason.strip()}
+        said: dict[str, Any] = {"state": "placed", "reason": reason.strip()}
         record(path, "hold", signing_key, keys, record="hold", hold=name, **said)
     elif release:
         do = partial(release_hold, path, name)

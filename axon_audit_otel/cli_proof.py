@@ -252,7 +252,7 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
-    lines.print(writer.uncovered, 2, "yellow")
+    lines.print(writer.uncovered_by(local), 2, "yellow")
 
 
 def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:

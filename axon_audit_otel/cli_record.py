@@ -14,10 +14,9 @@ from .checkpoint import SigningKey, is_signed
 from .erasure import Erasure, keyring_of, keys_of
 from .errors import ArchiveError
 from .event import draft
-from .files import files_of, listed
+from .files import files_of
 from .hold import user_name
-from .lock import LOCK
-from .manifest import MANIFEST
+from .lock import has_begun
 from .owned import give_back
 from .witness import SUFFIXES
 
@@ -33,8 +32,7 @@ def check_archive(directory: Path) -> None:
     Raises:
         ArchiveError: If *directory* is not there, or has no audit files.
     """
-    # A writer may have no event yet, or retention deleted them all.
-    if not any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}")):
+    if not has_begun(directory):
         files_of(directory)
 
 

@@ -38,6 +38,7 @@ from .files import (
     other_events,
     sealed_in,
 )
+from .lock import has_begun
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .missing import Missing
 from .query import Query
@@ -298,7 +299,7 @@ def _found_at(
 ) -> list[_Run]:
     with archive_errors(path) if needed else missing.caught(path):
         runs = _runs_at(path, sieve, stack, missing)
-        if needed and not (runs or missing):
+        if needed and not (runs or missing or has_begun(path)):
             files_of(path)  # says so, if there is nothing
         return runs
     return []

@@ -114,6 +114,14 @@ async def test_a_time_that_retention_deleted(cli: Cli, make_audit: Make, tmp_pat
     assert "deleted" not in cli("query", tmp_path, "--since", "0s").stderr
 
 
+def test_an_archive_without_events(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+    """Before its first event, an archive answers that there is none; it is no error."""
+    make_audit(auto_export_path=tmp_path)
+    for command in ("query", "stats", "tail", "alerts"):
+        cli(command, tmp_path)
+    assert json.loads(cli("export", tmp_path, "-").stdout)["events"] == []
+
+
 # --- memory, and files that have more ---------------------------------------------------------
 
 ASK: list[Callable[[AuditLogger, Path, Any], object]] = [

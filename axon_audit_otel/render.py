@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from rich.text import Text
 
 from .event import AuditEvent
 from .localtime import local, shown, usual_offset
+from .semconv import ERASABLE_PREFIX
 from .units import short
 from .verdict import numbers
 
@@ -42,6 +44,7 @@ __all__ = [
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
 _USERS = 10  # shown of many
+_ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
 
 
 def plain(value: object) -> str:
@@ -239,8 +242,12 @@ class EventLines:
             yield line
 
     def _folded(self, text: str, width: int) -> list[str]:
-        """An id, wherever it has to be folded."""
-        return chop_cells(text, width) if self._folds and cell_len(text) > width else [text]
+        """An id, wherever it has to be folded; of one that is encrypted, what tells it apart."""
+        if not self._folds:
+            return [text]
+        if encrypted := _ENCRYPTED.match(text):
+            text = f"{encrypted[0]}…"
+        return chop_cells(text, width) if cell_len(text) > width else [text]
 
     def _wrapped(self, text: str) -> list[str]:
         """Words, folded between them where that goes."""

@@ -323,8 +323,8 @@ class TestQuery:
 
     def test_ids_of_any_kind_fit(self, tmp_path: Path, audit: AuditLogger) -> None:
         """On a terminal, long, wide and empty ids leave the columns where they are, within 80
-        cells, and are whole."""
-        ids = ["x" * 500, "日本語の利用者の名前です", "", "a\nb", "é" * 30]
+        cells, and are whole; but of what is encrypted, its token is all."""
+        ids = ["x" * 500, "日本語の利用者の名前です", "", "a\nb", "é" * 30, "erasable:0f:zzz"]
         events = [_event(n, user_id=name, subject_id=name) for n, name in enumerate(ids, 1)]
         audit.export_events(events, tmp_path / "a.json")
         said = _on_a_terminal("query", tmp_path / "a.json")
@@ -335,6 +335,7 @@ class TestQuery:
         assert len({cell_len(before) for before, _, _ in firsts}) == 1
         assert "".join(lines).count("x") == 500
         assert "".join(lines).count("é") == 30
+        assert "erasable:0f:…" in said
 
     def test_a_pipe_gets_all_of_it(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
         """Off a terminal nothing is cut off: ids that differ at their end differ."""

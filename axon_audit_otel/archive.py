@@ -44,7 +44,7 @@ from .intents import Intents
 from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
 from .lock import LOCK, MAX_WRITERS, BusyError, claim, is_held
 from .manifest import MANIFEST, Manifest, SealRecord, trail_id
-from .owned import open_owned
+from .owned import make_directory, open_owned
 
 __all__ = ["Archive", "Recovery"]
 
@@ -107,7 +107,7 @@ class Archive:
         self.intents: Intents
         self._unlisted: tuple[Journal, Path] | None = None  # sealed, not in the manifest yet
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             self.writer, self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
             self.intents = Intents(directory / self.writer, sync)
             if sync and not sync_file(self._lock):
@@ -123,7 +123,12 @@ class Archive:
         return self.directory / f"{self.writer}{suffix}"
 
     def _read_manifest(self) -> Manifest:
-        return Manifest(self._named(MANIFEST), self._changed)
+        path = self._named(MANIFEST)
+        try:
+            return Manifest(path, self._changed)
+        except msgspec.DecodeError as exc:
+            msg = f"{path.name} has a line that is no record (axon-audit verify): {exc}"
+            raise msgspec.DecodeError(msg) from exc
 
     # --- what was there before -----------------------------------------------------------
 
@@ -416,7 +421,7 @@ class Archive:
 
     def _reclaim(self) -> None:
         """Make the directory again, with our name in it, if it is gone or was moved."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.directory)
         if is_held(self._named_lock(), self._lock):
             return
         if self.manifest.is_at(self._named(MANIFEST)):  # it was the lock alone

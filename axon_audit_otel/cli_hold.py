@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +14,7 @@ from .checkpoint import SigningKey
 from .cli_options import json_option, keys_option, path_argument, signing_option
 from .cli_record import check_archive, check_signing, keys_for, record
 from .hold import holds, parts, place_hold, release_hold
+from .localtime import local
 from .render import plain, print_json
 
 __all__ = ["hold"]
@@ -48,11 +53,13 @@ def hold(
         keys = keys_for(path, keys)
     if reason is not None:
         place_hold(path, reason, name)
-        said = {"state": "placed", "reason": reason.strip()}
+        said: dict[str, Any] = {"state": "placed", "reason": reason.strip()}
         record(path, "hold", signing_key, keys, record="hold", hold=name, **said)
     elif release:
-        release_hold(path, name)
-        record(path, "hold", signing_key, keys, record="hold", hold=name, state="released")
+        do = partial(release_hold, path, name)
+        if name not in holds(path):
+            do()  # says so
+        record(path, "hold", signing_key, keys, do, record="hold", hold=name, state="released")
     there = holds(path)
     if as_json:
         facts = {held: parts(why) for held, why in there.items()}
@@ -61,5 +68,15 @@ def hold(
     if not there:
         click.echo("no hold: retention deletes what is due")
     for held, why in there.items():
-        because = plain("; ".join(why.splitlines())) or "no reason is given"
-        click.echo(f"held by {plain(held)!r}: {because}")
+        click.echo(f"held by {plain(held)!r}: {plain(_said(why))}")
+
+
+def _said(text: str) -> str:
+    """The text of a hold, with the time on the reader's clock."""
+    told = parts(text)
+    words = (told["reason"] or "no reason is given").splitlines()
+    with suppress(ValueError):
+        if told["placed_at"] is not None:
+            at = datetime.fromisoformat(told["placed_at"].replace("Z", "+00:00"))
+            words.append(f"placed {local(at)} by {told['placed_by']}")
+    return "; ".join(words)

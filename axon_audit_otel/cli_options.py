@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -110,6 +110,13 @@ keys_option = click.option(
 # --- filters ---------------------------------------------------------------------------------
 
 
+class _When(NamedTuple):
+    """A moment, and how it was written."""
+
+    text: str
+    moment: datetime
+
+
 class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A time as people write it, or a period: of that its first moment.
 
@@ -122,9 +129,10 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def __init__(self, end: bool = False) -> None:
         self._parse = latest if end else earliest
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+    def convert(self, value: Any, param: Any, ctx: Any) -> _When:
+        text = str(value).strip()
         try:
-            return self._parse(str(value).strip())
+            return _When(text, self._parse(text))
         except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r} is no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
@@ -187,10 +195,11 @@ def query_of(given: dict[str, Any]) -> Query:
     Raises:
         click.UsageError: If it ends before it begins.
     """
-    since, until = given["since"], given["until"]
-    # A day that the clock skips ends right before it begins.
-    if since is not None and until is not None and since - until > timedelta(microseconds=1):
-        msg = f"--since ({local(since)}) is after --until ({local(until)})"
+    since: _When | None = given["since"]
+    until: _When | None = given["until"]
+    # A day that the clock skips ends before it begins.
+    if since and until and since.moment > until.moment and since.text != until.text:
+        msg = f"--since ({local(since.moment)}) is after --until ({local(until.moment)})"
         raise click.UsageError(msg)
     query = Query.of(
         operation=given["operation"],
@@ -203,7 +212,7 @@ def query_of(given: dict[str, Any]) -> Query:
     )
     query = replace(
         query,
-        start_us=None if since is None else to_microseconds(since),
-        end_us=None if until is None else to_microseconds(until),
+        start_us=None if since is None else to_microseconds(since.moment),
+        end_us=None if until is None else to_microseconds(until.moment),
     )
     return query.under(given["pseudonyms"])

@@ -22,6 +22,7 @@ from .cli_ship import verify_files
 from .errors import AuditConfigError
 from .files import write_file
 from .localtime import local
+from .owned import open_owned
 from .proof import prove as make_proof
 from .render import amount, console, plain, print_json, reading_bar
 from .verdict import Finding, VerifyReport, WriterReport, numbers
@@ -53,7 +54,7 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
     key = new_key(name)
     target = output or Path(re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") + ".key")
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         msg = f"{str(target)!r} exists: a key is never overwritten"
         raise click.ClickException(msg) from None
@@ -251,7 +252,7 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
-    lines.print(writer.uncovered, 2, "yellow")
+    lines.print(writer.uncovered_by(local), 2, "yellow")
 
 
 def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from .checkpoint import SigningKey, is_signed
 from .erasure import Erasure, keyring_of, keys_of
 from .errors import ArchiveError
 from .event import draft
-from .files import files_of, listed
+from .files import files_of
 from .hold import user_name
-from .lock import LOCK
-from .manifest import MANIFEST
+from .lock import has_begun
 from .owned import give_back
 from .witness import SUFFIXES
 
@@ -33,8 +32,7 @@ def check_archive(directory: Path) -> None:
     Raises:
         ArchiveError: If *directory* is not there, or has no audit files.
     """
-    # A writer may have no event yet, or retention deleted them all.
-    if not any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}")):
+    if not has_begun(directory):
         files_of(directory)
 
 
@@ -91,7 +89,12 @@ def recorder(
 
 
 def record(
-    directory: Path, name: str, key: SigningKey | None, keys: Path | None, **facts: Any
+    directory: Path,
+    name: str,
+    key: SigningKey | None,
+    keys: Path | None,
+    do: Callable[[], object] = lambda: None,
+    **facts: Any,
 ) -> None:
     """Record what was done, and which user of the machine did it.
 
@@ -100,6 +103,7 @@ def record(
         name: Of the trail.
         key: Signs for it.
         keys: As `keys_for` says; nobody is named if the archive needs some and there are none.
+        do: Does it, if that must not be done where it cannot be recorded.
         facts: What was done.
 
     Raises:
@@ -110,6 +114,7 @@ def record(
         user = None
         click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
     with recorder(directory, name, key, erasable=keys or False) as audit:
+        do()
         trail = audit.trail
         if trail.pseudonyms is not None and user is not None:
             user = trail.pseudonyms.user(user)

@@ -31,7 +31,7 @@ from . import zstd
 from .errors import ArchiveError, InvalidEventError
 from .event import AuditEvent, decode, format_time, of_fields
 from .missing import Missing
-from .owned import open_owned
+from .owned import make_directory, open_owned
 from .reading import DECODE_ERRORS, open_regular
 
 __all__ = [
@@ -211,7 +211,7 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
         if path.exists() and not path.is_file():  # /dev/null would become a file
             raise OSError(errno.EINVAL, "it is no regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with open(open_owned(temporary, flags), "wb") as file:
             file.writelines(content)
@@ -242,7 +242,7 @@ def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) 
         OSError: If that failed.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    file = os.open(path, flags | CLOEXEC, 0o600) if anywhere else open_owned(path, flags)
+    file = _open_anywhere(path, flags) if anywhere else open_owned(path, flags)
     try:
         size = os.fstat(file).st_size
         try:
@@ -256,6 +256,12 @@ def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) 
             raise
     finally:
         os.close(file)
+
+
+def _open_anywhere(path: Path, flags: int) -> int:
+    with contextlib.suppress(FileExistsError):  # what we make is the directory's owner's
+        return open_owned(path, flags | os.O_EXCL)
+    return os.open(path, flags | CLOEXEC, 0o600)
 
 
 def renewed(path: Path, file: int) -> int:
@@ -511,6 +517,8 @@ def _items_in(path: Path) -> list[Any]:
     """What a JSON file of any layout lists, alone or as its events."""
     with open_events_file(path) as file:
         text = file.read(_WHOLE + 1)
+    if not text:
+        raise InvalidEventError("it is empty")
     if len(text) > _WHOLE:
         raise InvalidEventError(f"more than {_WHOLE >> 20} MiB, and not one event a line")
     try:

@@ -33,8 +33,8 @@ class Follower:
     """The events of a file, or of a directory's files, each of them once.
 
     Files are known by their inode: a journal that is sealed keeps it and gets another name.
-    A file that comes when another has gone may be that, compressed: it is known by its first
-    event.
+    A file that comes when another has gone may be that, compressed, or put back by its writer:
+    it is known by its first event.
 
     What cannot be read is told once, and looked at again when it has changed.
 
@@ -50,7 +50,8 @@ class Follower:
         self._files: dict[tuple[int, int], _Growing] = {}
         self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # and when that was seen
         self._polled = False
-        self._gone: set[bytes] = set()  # the first events of files that are there no more
+        #: Files that are there no more: by their first event, the number of the last one.
+        self._gone: dict[bytes, int] = {}
         if not path.exists():
             files_of(path)  # says so
 
@@ -80,22 +81,22 @@ class Follower:
                     yield from known.read(missing)  # what came before it was removed
                 known.close()
                 del self._files[key]
-                self._gone.add(known.first)
+                self._gone[known.first] = known.last
         for key, (path, status) in here.items():
             state = status.st_size, status.st_mtime_ns
             if self._unreadable.get(key) == state:
                 continue
             try:
                 if key not in self._files:
-                    is_known = self._is_known(path)
-                    found = _Growing(path, path == self._path)
+                    last = self._last_known(path)
+                    found = _Growing(path, path == self._path, last or 0)
                     if found.key != key:  # sealed: this is the journal after it
                         found.close()
                         if patient:
                             return False
                         continue
                     self._files[key] = found
-                    if is_known:
+                    if last is not None and path.suffix != JOURNAL:
                         found.close()
                 yield from self._files[key].read(missing)
             except FileNotFoundError:
@@ -134,11 +135,11 @@ class Follower:
             file.close()
         self._files.clear()
 
-    def _is_known(self, path: Path) -> bool:
-        """Whether this is a file that was read under another name."""
-        if not self._gone or path.suffix == JOURNAL or path == self._path:
-            return False
-        return _first_event(path) in self._gone
+    def _last_known(self, path: Path) -> int | None:
+        """If this is a file that was read before: the number of the last event that was."""
+        if not self._gone or (path == self._path and path.suffix != JOURNAL):
+            return None
+        return self._gone.get(_first_event(path))
 
     def _listed(self) -> list[Path]:
         try:
@@ -161,10 +162,12 @@ class _Growing:
     Args:
         path: The file.
         asked: It was named, and not only found in a directory.
+        after: Number of the last event that was read before its writer put it back; 0: none.
     """
 
-    def __init__(self, path: Path, asked: bool) -> None:
+    def __init__(self, path: Path, asked: bool, after: int) -> None:
         self.first = b" "  # the line of its first event, when that has been read
+        self.last = self._after = after
         self.path = path
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = open_regular(path)
@@ -200,7 +203,9 @@ class _Growing:
                 except InvalidEventError:
                     missing.line(self.path)
                 else:
-                    yield event
+                    if not self._after or event.sequence > self._after:
+                        self.last = event.sequence
+                        yield event
         if self._file is not None and self._lines and not self._is_half:
             self._is_half = self.path.suffix != JOURNAL
             if self._is_half:

@@ -114,7 +114,7 @@ class Keyring:
     def _open(self, create: bool, like: Path | None) -> None:
         flags = os.O_RDWR | os.O_APPEND
         if create:
-            make_directory(self.directory, like or self.directory)
+            make_directory(self.directory, like or self.directory, 0o700)
             flags |= os.O_CREAT
         try:
             self._ring = open_owned(self.directory / _RING, flags)

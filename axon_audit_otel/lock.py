@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import JOURNAL, UNSUPPORTED, is_there
+from .files import JOURNAL, UNSUPPORTED, is_there, listed
 from .manifest import MANIFEST, Manifest
 from .owned import open_owned
 from .reading import open_regular
@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "MAX_WRITERS", "BusyError", "claim", "is_held", "name_of_the_gone"]
+__all__ = ["LOCK", "MAX_WRITERS", "BusyError", "claim", "has_begun", "is_held", "name_of_the_gone"]
 
 LOCK = ".lock"
 MAX_WRITERS = 4096
@@ -28,6 +28,15 @@ _NO_LOCKS = UNSUPPORTED | {errno.ENOLCK}
 
 class BusyError(OSError):
     """Other writers have all the names that were tried."""
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether a writer has ever begun in *directory*: it may have no event yet, or no more.
+
+    Raises:
+        OSError: If that cannot be told.
+    """
+    return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
 
 def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> tuple[str, int]:

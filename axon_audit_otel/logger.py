@@ -462,7 +462,8 @@ class AuditLogger:
                 `ArchiveIncompleteWarning` says so. What is damaged inside of a line and still
                 an event, `verify` finds. An id that was hashed (``pseudonymize=``) is found
                 only with the secret that it was hashed with. False: memory alone. Default:
-                memory alone, with a `MemoryOnlyWarning`, once, when the archive may have more.
+                memory alone, with a `MemoryOnlyWarning`, once, when the archive may have more:
+                older ones, or those of other processes.
             strict: An answer that is not whole is an error instead.
 
         Raises:
@@ -496,18 +497,18 @@ class AuditLogger:
             missing.warn(2)
             return found
         found = list(self.trail.search(query))
-        if archived is None and len(found) != query.limit:
-            self._tell_of_files(query, 4)
+        if archived is None:
+            self._tell_of_files(query, len(found) == query.limit, 4)
         return found
 
-    def _tell_of_files(self, query: Query, level: int) -> None:
+    def _tell_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
-        if self._told_of_files or not self.trail.has_more_in_files(query):
+        if self._told_of_files or not self.trail.has_more_in_files(query, full):
             return
         self._told_of_files = True
         msg = (
-            f"this answer is from memory; {str(self.settings.auto_export_path)!r} has older events"
-            " of this trail: query_events(archived=True) has these too, archived=False means memory"
+            f"this answer is from memory; {str(self.settings.auto_export_path)!r} has more events:"
+            " query_events(archived=True) has these too, archived=False means memory"
         )
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
 
@@ -569,7 +570,7 @@ class AuditLogger:
             lines = [event.to_json() for event in self._found(Query(), archived, strict)]
             return write_events(reversed(lines), Path(path))
         if archived is None:
-            self._tell_of_files(Query(), 3)
+            self._tell_of_files(Query(), False, 3)
         return write_events(self.trail.lines(), Path(path))
 
     def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:

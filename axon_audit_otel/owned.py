@@ -44,15 +44,21 @@ def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
     return file
 
 
-def make_directory(path: Path, like: Path) -> None:
-    """Make a directory that only its owner reads: who owns *like*, where root makes it.
+def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> None:
+    """Make a directory, if it is missing, and those that it is in.
+
+    Args:
+        path: The directory.
+        like: Whose owner gets what root makes. Default: the one that it is in.
+        mode: Who may do what in it.
 
     Raises:
         OSError: If that failed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        make_directory(path.parent)
     try:
-        path.mkdir(mode=0o700)
+        path.mkdir(mode)
     except FileExistsError:
         if not path.is_dir():
             raise
@@ -60,7 +66,7 @@ def make_directory(path: Path, like: Path) -> None:
     if _is_root():
         file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _FLAGS)
         try:
-            _give(file, os.fstat(file), like)
+            _give(file, os.fstat(file), like or path.parent)
         finally:
             os.close(file)
 
@@ -79,11 +85,11 @@ def _is_root() -> bool:
 
 
 def _give(file: int, status: os.stat_result, like: Path) -> None:
-    """Give what is root's to the owner of *like*."""
+    """Give what is root's to the owner of *like*, or of what that will be made in."""
     if not _is_root():
         return
     with suppress(OSError):  # not every file system has owners
-        owner = like.stat()
+        owner = next(path for path in (like, *like.parents) if path.exists()).stat()
         # A second name may be that of somebody else's file.
         alone = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
         if owner.st_uid != 0 and alone:

@@ -1,9 +1,10 @@
-"""Events and statistics as text: what fits a terminal on a terminal, all of it in a pipe."""
+"""Events and statistics as text: folded to fit a terminal, a line each in a pipe; never cut."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 from rich import box
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,6 +24,7 @@ from rich.text import Text
 
 from .event import AuditEvent
 from .localtime import local, shown, usual_offset
+from .semconv import ERASABLE_PREFIX
 from .units import short
 from .verdict import numbers
 
@@ -42,6 +44,7 @@ __all__ = [
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
 _USERS = 10  # shown of many
+_ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
 
 
 def plain(value: object) -> str:
@@ -172,8 +175,8 @@ def _number(variable: str) -> int:
 class EventLines:
     """Events as lines of fixed columns, so that they can be printed as they come.
 
-    On a terminal each fits on a line, and what does not is cut, with a mark. In a pipe, and on
-    a terminal too narrow for the columns, nothing is cut.
+    On a terminal, what does not fit its column goes on below, in the same column. In a pipe, and
+    on a terminal too narrow for the columns, an event is one line. Nothing is cut.
 
     Args:
         to: Where to.
@@ -184,15 +187,15 @@ class EventLines:
         self._usual = usual_offset()
         screen = on_screen(to)
         # A wide terminal has room for the session and the year; the rest is for the details.
-        self._full = not screen or to.width >= 100
-        self._columns = [("operation", 11), ("status", 7), ("user", 15)]
+        self._full = not screen or to.width >= 120
+        wider = min(max(0, to.width - 120) // 2, 30) if screen else 0
+        self._columns = [("operation", 11), ("status", 7), ("user", 15 + wider)]
         if self._full:
-            self._columns.append(("session", 18))
+            self._columns.append(("session", 18 + wider))
         self._time = (19 if self._full else 16) + (0 if self._usual else 6)
         used = self._time + sum(width + 1 for _, width in self._columns) + 9
         self._rest = to.width - used
-        self._whole = not screen or self._rest < 10
-        self._fit = _pad if self._whole else _fit
+        self._folds = screen and self._rest >= 10
 
     def header(self) -> None:
         """Print the names of the columns, and which clock the times are of."""
@@ -205,30 +208,52 @@ class EventLines:
             self._console.print(Text(line, style="bold"), soft_wrap=True)
 
     def print(self, events: Iterable[AuditEvent]) -> None:
-        """Print *events*, each on one line."""
+        """Print *events*, each on lines of its own."""
         if self._console.quiet:
             return
         if self._console.color_system is None:  # a pipe, a file: rich would take its time
             for event in events:
-                self._write(self._line(event).plain.rstrip())
+                for line in self._lines(event):
+                    self._write(line.plain)
             self._console.file.flush()
             return
         for event in events:
-            self._console.print(self._line(event), soft_wrap=True)
+            for line in self._lines(event):
+                self._console.print(line, soft_wrap=True)
 
     def _write(self, line: str) -> None:
         if not self._console.quiet:
             self._console.file.write(f"{line}\n")
 
-    def _line(self, event: AuditEvent) -> Text:
-        line = Text(self._moment(event.timestamp))
+    def _lines(self, event: AuditEvent) -> Iterator[Text]:
+        cells = [([self._moment(event.timestamp)], self._time, "")]
         for name, width in self._columns:
             value, style = self._cell(name, event)
-            line.append(" ").append(self._fit(value, width), style=style)
-        line.append(f" {milliseconds(event.duration_ms):>7} ")
+            cells.append((self._folded(value, width), width, style))
+        cells.append(([f"{milliseconds(event.duration_ms):>7}"], 7, ""))
         style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
-        said = details(event)
-        return line.append(said if self._whole else _fit(said, self._rest).rstrip(), style=style)
+        cells.append((self._wrapped(details(event)), 0, style))
+        for number in range(max(len(parts) for parts, _, _ in cells)):
+            line = Text()
+            for parts, width, style in cells:
+                part = parts[number] if number < len(parts) else ""
+                line.append(_pad(part, width), style=style).append(" ")
+            line.rstrip()
+            yield line
+
+    def _folded(self, text: str, width: int) -> list[str]:
+        """An id, wherever it has to be folded; of one that is encrypted, what tells it apart."""
+        if not self._folds:
+            return [text]
+        if encrypted := _ENCRYPTED.match(text):
+            text = f"{encrypted[0]}…"
+        return chop_cells(text, width) if cell_len(text) > width else [text]
+
+    def _wrapped(self, text: str) -> list[str]:
+        """Words, folded between them where that goes."""
+        if not self._folds or cell_len(text) <= self._rest:
+            return [text]
+        return [line.plain for line in Text(text).wrap(self._console, self._rest)]
 
     def _moment(self, moment: datetime) -> str:
         """The year where it is another than this one; seconds where there is room.
@@ -251,14 +276,6 @@ class EventLines:
             return event.status.value, _COLOURS[event.status.value]
         value = event.user_id if name == "user" else event.session_id
         return ("-", "dim") if value is None else (plain(value), "")
-
-
-def _fit(text: str, width: int) -> str:
-    """*text* in exactly *width* cells of a terminal."""
-    fitted = set_cell_size(text, width)
-    if fitted.rstrip() != text.rstrip():
-        fitted = set_cell_size(text, width - 1) + "…"
-    return fitted
 
 
 def _pad(text: str, width: int) -> str:

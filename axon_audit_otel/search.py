@@ -38,13 +38,14 @@ from .files import (
     other_events,
     sealed_in,
 )
+from .lock import has_begun
 from .manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
 from .missing import Missing
 from .query import Query
 from .reading import DECODE_ERRORS, LINE_LIMIT, open_regular
 from .sieve import Sieve
 
-__all__ = ["events_in", "search", "search_by_writer"]
+__all__ = ["OtherWriters", "events_in", "search", "search_by_writer"]
 
 _BLOCK = 1 << 18  # larger ones are slower: they leave the cache
 
@@ -135,6 +136,38 @@ def events_in(path: Path, missing: Missing, asked: bool) -> Iterator[AuditEvent]
     query = Query()
     file = _File(path, ours=False, asked=asked)
     return _events(file, query, Sieve(query), False, missing)
+
+
+class OtherWriters:
+    """Whether others write to a directory; it is listed only when names in it have changed."""
+
+    def __init__(self) -> None:
+        self._listed: tuple[int, list[Path]] = (0, [])  # at which of its times
+
+    def have_written(self, directory: Path, writer: str, start_us: int | None) -> bool:
+        """Whether another than *writer* has an event there, of that time or later (None: any).
+
+        What cannot be read says no.
+        """
+        with suppress(OSError):
+            changed = directory.stat().st_mtime_ns
+            if changed != self._listed[0]:
+                self._listed = (
+                    changed,
+                    [
+                        *listed(directory, f"*{MANIFEST}"),
+                        *listed(directory, f"*{JOURNAL}"),
+                    ],
+                )
+            for path in self._listed[1]:
+                if path.stem == writer:
+                    continue
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    late = start_us is None or status.st_mtime_ns // 1000 >= start_us
+                    if late and status.st_size > len(HEAD):
+                        return True
+        return False
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -266,7 +299,7 @@ def _found_at(
 ) -> list[_Run]:
     with archive_errors(path) if needed else missing.caught(path):
         runs = _runs_at(path, sieve, stack, missing)
-        if needed and not (runs or missing):
+        if needed and not (runs or missing or has_begun(path)):
             files_of(path)  # says so, if there is nothing
         return runs
     return []

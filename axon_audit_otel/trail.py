@@ -32,7 +32,7 @@ from .missing import Missing
 from .otlp import Source, encode
 from .privacy import Privacy
 from .query import Query
-from .search import search
+from .search import OtherWriters, search
 from .ship import Shipper
 from .statement import emit_record, statement_of
 
@@ -96,6 +96,7 @@ class Trail:
         self._shown = 0  # events in memory, as the gauge says
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
+        self._others = OtherWriters()
         self.observers: tuple[Callable[[Draft], None], ...] = ()
         #: Sends `unsent`; the emitter's, while there is one.
         self.sender: Callable[[], Callable[[], object] | None] = lambda: None
@@ -594,12 +595,17 @@ class Trail:
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
-    def has_more_in_files(self, query: Query) -> bool:
-        """Whether files can hold events that answer *query*, of this trail, and memory not."""
-        if self.settings.auto_export_path is None:
+    def has_more_in_files(self, query: Query, full: bool) -> bool:
+        """Whether files can hold events that answer *query* and are not in memory: those of
+        other writers, and, if the answer is not *full* yet, older ones."""
+        directory, keeper = self.settings.auto_export_path, self._keeper
+        if directory is None:
             return False
         with self._lock:
-            return self._buffer.begins_after(query.start_us)
+            if not full and self._buffer.begins_after(query.start_us):
+                return True
+            writer = "" if keeper is None or keeper.archive is None else keeper.archive.writer
+        return self._others.have_written(directory, writer, query.start_us)
 
     def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -182,13 +183,17 @@ class WriterReport(msgspec.Struct, kw_only=True):
     @property
     def uncovered(self) -> str:
         """What could have been cut off, or rewritten, without a trace; in words."""
+        return self.uncovered_by(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}")
+
+    def uncovered_by(self, clock: Callable[[datetime], str]) -> str:
+        """The same, with the time as *clock* shows it."""
         if self.proved_until is None:
             return (
                 "no signed checkpoint proves any of it: a tail cut off, or a history rewritten"
                 " as a whole, could not be noticed"
             )
         moment = self.proved_until_time or self.proved_at
-        when = f" ({moment:%Y-%m-%dT%H:%M:%S.%fZ})" if moment else ""
+        when = f" ({clock(moment)})" if moment else ""
         return f"a tail cut after event {self.proved_until}{when} could not be noticed"
 
 

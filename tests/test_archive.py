@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 from axon import MemorySystem
-from conftest import Make, Run, assert_chained, events_in, history, sealed_files
+from conftest import Cli, Make, Run, assert_chained, events_in, history, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
@@ -1220,3 +1220,15 @@ async def test_instrumentor_with_an_archive_from_the_environment(
     finally:
         instrumentor.uninstrument()
     assert recorded_in(tmp_path) == ["alice"]
+
+
+def test_a_manifest_that_is_damaged(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+    """Nothing is recorded beside it, nor done that was to be; the error names the file."""
+    with make_audit(auto_export_path=tmp_path) as audit, pytest.raises(StopIteration):
+        audit.log_event("STORE").send(None)
+    cli("hold", tmp_path, "--reason", "Doe v. Acme")
+    manifest = tmp_path / "hold.manifest"
+    manifest.write_bytes(manifest.read_bytes().replace(b"seal", b"saal", 1))
+    said = cli("hold", tmp_path, "--release", code=1).stderr
+    assert "hold.manifest has a line that is no record (axon-audit verify)" in said
+    assert "held by 'legal'" in cli("hold", tmp_path).stdout

@@ -16,6 +16,7 @@ from conftest import Make, Run, archived, only, sealed_files
 
 from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.checkpoint import new_key
+from axon_audit_otel.follow import Follower
 from axon_audit_otel.missing import Missing
 from axon_audit_otel.query import Query
 from axon_audit_otel.search import search
@@ -345,6 +346,23 @@ def test_killed_after_it(run_script: Run, make_audit: Make, where: Path, change:
     make_audit(auto_export_path=where, name="default").close()
     assert numbers(where) == list(range(1, 8))  # and the record of the unclean end
     assert verify(where).findings == []
+
+
+@pytest.mark.parametrize("change", [copytruncate, grown, removed])
+async def test_whoever_follows(make_audit: Make, where: Path, change: Change) -> None:
+    """Sees each event once, though the journal was put back."""
+    audit = make_audit(auto_export_path=where)
+    follower = Follower(where)
+    seen = []
+    for users in (["ann", "ben"], ["cat"], ["dan", "eve"]):
+        for user in users:
+            await audit.log_event("STORE", user_id=user)
+        seen += [event.user_id for event in follower.poll(Missing())]
+        change(where)
+        seen += [event.user_id for event in follower.poll(Missing())]
+    follower.close()
+    found = [name for name in seen if name is not None]
+    assert found == ["ann", "ben", "cat", "dan", "eve"]
 
 
 @pytest.mark.parametrize("change", [copytruncate, removed])

@@ -322,7 +322,7 @@ class TestOnTheRecord:
                 gc.collect()
         ((direction, seconds),) = _told(archived(tmp_path))
         assert direction == "backward"
-        assert 0 <= 7 * YEAR - seconds < HOUR  # less what a start takes
+        assert 0 <= 7 * YEAR - seconds < DAY  # less what a start takes
 
     @pytest.mark.parametrize("kind", ["sleep", "drift", "step", "idle"])
     async def test_what_is_no_jump(

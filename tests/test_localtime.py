@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Cli, Zone
+from conftest import Cli, Make, Zone
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 
 from axon_audit_otel import AuditEvent, AuditLogger
+from axon_audit_otel.checkpoint import new_key
 
 UTC = timezone.utc
 
@@ -248,3 +249,21 @@ def test_one_clock_in_one_output(cli: Cli, zone: Zone, audit: AuditLogger, tmp_p
     line = cli("query", tmp_path / "a.json").stdout.splitlines()[1]
     assert line.startswith("2025-01-15 15:45:00")
     assert line.endswith("begun 2025-01-15 15:44:00+05:45")
+    text = "Doe v. Acme\nplaced 2025-01-15T10:00:00.000000Z by ann\n"
+    (tmp_path / "legal.hold").write_text(text)
+    held = cli("hold", tmp_path).stdout
+    assert held == "held by 'legal': Doe v. Acme; placed 2025-01-15 15:45:00+05:45 by ann\n"
+
+
+def test_verify_has_one_clock(cli: Cli, zone: Zone, make_audit: Make, tmp_path: Path) -> None:
+    """Also for what no checkpoint covers; --json is UTC."""
+    zone("Asia/Kathmandu")
+    key = new_key("acme")
+    audit = make_audit(auto_export_path=tmp_path, signing_key=key)
+    with audit, pytest.raises(StopIteration):
+        audit.log_event("STORE").send(None)
+    command = ["verify", tmp_path, "--key", str(key.verifying)]
+    said = cli(*command).stdout
+    assert re.search(r"a tail cut after event 1 \(\S+ \S+\+05:45\)", said)
+    assert not re.search(r"\dZ", said)
+    assert re.search(r"after event 1 \(\S+Z\)", cli(*command, "--json").stdout)

@@ -144,7 +144,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], list[int], str]] = {
     "no first line": (_replaced(b'{"events":[', b'{"events":{'), [], "a line is no audit event"),
     "half": (_half, SECOND[2:], "its end is missing"),
     "no last line": (_without_its_last_line, [], "its end is missing"),
-    "empty": (_instead(Path.touch), SECOND, "no audit events"),
+    "empty": (_instead(Path.touch), SECOND, "it is empty"),
     "a directory": (_instead(Path.mkdir), SECOND, "Is a directory"),
     "a FIFO": (_instead(os.mkfifo), SECOND, "no regular file"),
     "a loop": (_instead(lambda path: path.symlink_to(path.name)), SECOND, "symbolic links"),

@@ -114,6 +114,14 @@ async def test_a_time_that_retention_deleted(cli: Cli, make_audit: Make, tmp_pat
     assert "deleted" not in cli("query", tmp_path, "--since", "0s").stderr
 
 
+def test_an_archive_without_events(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+    """Before its first event, an archive answers that there is none; it is no error."""
+    make_audit(auto_export_path=tmp_path)
+    for command in ("query", "stats", "tail", "alerts"):
+        cli(command, tmp_path)
+    assert json.loads(cli("export", tmp_path, "-").stdout)["events"] == []
+
+
 # --- memory, and files that have more ---------------------------------------------------------
 
 ASK: list[Callable[[AuditLogger, Path, Any], object]] = [
@@ -169,6 +177,19 @@ async def test_after_a_restart(
     await _log(audit, 0 if first else 1)
     with pytest.warns(MemoryOnlyWarning):
         audit.query_events()
+
+
+async def test_other_writers(make_audit: Make, tmp_path: Path) -> None:
+    """What another process writes is in none of our memory, also where we have our newest few;
+    one that has written nothing, or not since then, has nothing to add."""
+    audit = make_audit(auto_export_path=tmp_path)
+    other = make_audit(auto_export_path=tmp_path, name="other")
+    await _log(audit, 3)
+    assert not _is_told(audit.query_events)
+    await _log(other, 1)
+    assert not _is_told(lambda: audit.query_events(start_time=NOW + timedelta(days=1)))
+    with pytest.warns(MemoryOnlyWarning, match="archived=True"):
+        assert len(audit.query_events(limit=3)) == 3
 
 
 async def test_the_way_the_sdk_asks(make_audit: Make, tmp_path: Path) -> None:

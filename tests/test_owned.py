@@ -110,8 +110,31 @@ class TestRoot:
         cli("hold", place, "--release")
         cli("erase", "ann", place)
         cli("export", place, place / "copy.csv")
+        cli("keygen", "acme", "--output", place / "acme.key")
         assert _of_root(place, _keys(place)) == []
         run_script(SERVE, place, http.url, SERVICE, loaded=True)
+
+    def test_new_directories(
+        self, cli: Cli, make_audit: Make, place: Path, run_script: Run, http: Receiver
+    ) -> None:
+        """What root makes below a directory of the service is the service's, every level of it:
+        an archive, its keys, a file of checkpoints, exports; and the service goes on there."""
+        archive = place / "a" / "b" / "archive"
+        with make_audit(
+            auto_export_path=archive,
+            erasable=True,
+            signing_key=new_key("acme"),
+            checkpoint_to=place / "checkpoints.txt",
+        ) as audit:
+            with pytest.raises(StopIteration):
+                audit.log_event("STORE", user_id="root").send(None)
+            audit.export_to_file(place / "c" / "d" / "copy.json")
+        cli("export", archive, place / "e" / "copy.csv")
+        made = list(place.rglob("*"))
+        assert [path.name for path in made if path.lstat().st_uid == 0] == []
+        names = {"archive.keys", "checkpoints.txt", "copy.json", "copy.csv"}
+        assert names <= {path.name for path in made}
+        run_script(SERVE, archive, http.url, SERVICE, loaded=True)
 
     def test_what_is_left_from_before(self, cli: Cli, place: Path, run_script: Run) -> None:
         """A replay gives back what root made there before."""

@@ -107,6 +107,19 @@ class TestAge:
         found = audit.query_events(archived=True)
         assert [event.sequence for event in found] == [8, 7, 6, 5]
 
+    async def test_the_last_file_goes(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
+    ) -> None:
+        """Whoever asks then is told that events were deleted; it is no error."""
+        with days_ago(40):
+            audit = make_audit(auto_export_path=tmp_path, retention="30d")
+            await _file(audit)
+        audit.trail.tick()
+        assert _files(tmp_path) == []
+        for command in ("query", "stats", "alerts"):
+            assert "deleted by retention: 2 events" in cli(command, tmp_path).stderr
+        cli("tail", tmp_path)
+
     async def test_nothing_in_it_is_too_young(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:

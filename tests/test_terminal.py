@@ -179,9 +179,15 @@ def test_help_is_whole(cli: Cli) -> None:
 # --- terminals --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("columns", [1, 20, 40, 60, 80, 100, 200])
+def _column(lines: list[str], name: str) -> str:
+    """The ids that stand below that name, one after another."""
+    start = lines[0].index(name)
+    return "".join(line[start:].split(" ")[0] for line in lines[1:])
+
+
+@pytest.mark.parametrize("columns", [1, 20, 40, 60, 80, 100, 200, 1000])
 def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
-    """Names are folded in a table and whole in it; what is cut in a line is marked."""
+    """Names and ids are folded into their columns, and whole: nothing is cut."""
     said = _plain(_on_a_terminal(columns, "stats", archive))
     rows = said[said.index("last activity") :].splitlines()
     assert LONG in "".join(row.split(" ")[0] for row in rows)
@@ -189,8 +195,10 @@ def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     if columns >= 80:
         assert max(map(len, said.splitlines())) <= columns
     lines = _plain(_on_a_terminal(columns, "query", archive)).splitlines()
-    (line,) = (line for line in lines if "STORE" in line)
-    assert "…" in line if columns >= 80 else LONG in line
+    if columns >= 80:
+        assert max(map(len, lines)) <= columns
+    assert LONG in _column(lines, "user")
+    assert columns < 120 or LONG[::-1] in _column(lines, "session")
     assert "3 events" in lines
 
 

@@ -306,11 +306,11 @@ def demo(
 
 def _checked_target(out: Path, path: Path, force: bool) -> Path:
     """Where to write: nothing is overwritten unasked, and never what is read."""
-    target, name = out.resolve(), repr(str(out))
+    target, name = Path(os.path.realpath(out)), repr(str(out))
     with suppress(ArchiveError):  # there is none: who reads says so
         if str(target) in {os.path.realpath(file) for file in files_of(path)}:
             raise click.ClickException(f"{name} is one of the files to be read")
-    if target.parent == path.resolve() and target.match("audit_*.json*"):
+    if str(target.parent) == os.path.realpath(path) and target.match("audit_*.json*"):
         raise click.ClickException(f"{name} would become part of {str(path)!r}: use another name")
     if target.exists() and not target.is_file():
         raise click.ClickException(f"{name} is no regular file")

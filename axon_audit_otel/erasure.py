@@ -147,7 +147,7 @@ def decrypted(event: AuditEvent) -> AuditEvent:
 
 def keys_of(archive: Path) -> Path:
     """Where the keys of an archive are, unless a place is given."""
-    return Path(f"{archive.resolve()}.keys")
+    return Path(f"{os.path.realpath(archive)}.keys")
 
 
 class Erasure:

@@ -38,9 +38,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
-from axon_audit_otel.manifest import DeleteRecord, Manifest
-from axon_audit_otel.query import Query
-from axon_audit_otel.search import search
+from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
+from axon_audit_otel.archive.search import search
+from axon_audit_otel.events.query import Query
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -150,7 +150,7 @@ import importlib, pkgutil, axon.core.memory_system, axon_audit_otel
 for found in pkgutil.walk_packages(axon_audit_otel.__path__, "axon_audit_otel."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
-from axon_audit_otel.otlp_client import Endpoint, load
+from axon_audit_otel.otlp.client import Endpoint, load
 load(Endpoint.resolve("http://127.0.0.1:1"))
 """
 

@@ -195,7 +195,11 @@ class Archive:
         self._close_journal()
         self._journal = journal
         if closed:
-            self._finish(journal)
+            try:
+                self._finish(journal)
+            except OSError:
+                self._close_journal()  # nothing may follow its last line
+                raise
 
     # --- what somebody else did to the files -----------------------------------------------
 

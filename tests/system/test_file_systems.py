@@ -236,6 +236,32 @@ def test_no_hard_links_and_a_rename_that_fails(
     assert numbers(tmp_path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY], ids=name_of)
+def test_a_name_that_cannot_be_taken_away(
+    make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """While a sealed file is still called a journal, too, nothing is written to it."""
+    audit = make_audit(auto_export_path=tmp_path)
+    log(audit)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse(code))
+        assert audit.seal() is not None
+        sealed = contents(tmp_path)
+        for _ in range(3):
+            log(audit, 1)
+            audit.trail._keeper._retry_at = 0.0  # type: ignore[union-attr]
+        assert contents(tmp_path) == sealed
+    log(audit)
+    audit.close()
+    assert numbers(tmp_path) == list(range(1, 10))
+    assert verify(tmp_path).ok
+
+
+def contents(where: Path) -> dict[str, bytes]:
+    """What is in the sealed files of a directory."""
+    return {path.name: path.read_bytes() for path in where.glob("audit_*.json")}
+
+
 # --- numbers and sizes of files -----------------------------------------------------------------
 
 

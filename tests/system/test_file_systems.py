@@ -265,11 +265,16 @@ def contents(where: Path) -> dict[str, bytes]:
 # --- numbers and sizes of files -----------------------------------------------------------------
 
 
+#: Of a `os.stat_result` these have no other name to be given by.
+_BY_POSITION = {f"st_{name}" for name in ("mode", "ino", "dev", "nlink", "uid", "gid", "size")}
+
+
 def _altered(status: os.stat_result, **values: int) -> os.stat_result:
     fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
     order = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "mtime", "ctime")
     fields |= values
-    return os.stat_result([int(fields[f"st_{name}"]) for name in order], fields)
+    rest = {name: value for name, value in fields.items() if name not in _BY_POSITION}
+    return os.stat_result([int(fields[f"st_{name}"]) for name in order], rest)
 
 
 def _with_stats(

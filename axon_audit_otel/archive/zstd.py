@@ -60,8 +60,8 @@ class _Reader(io.RawIOBase):
     """Reads frames, and says what is wrong with them as an `OSError`."""
 
     def __init__(self, source: BinaryIO) -> None:
+        self._source = source  # first: it is closed with this, also where that is all
         zstd = _module()
-        self._source = source
         self._limit = LineLimit()
         self._stream = zstd.ZstdFile(source, "rb")
         self._faults: tuple[type[BaseException], ...] = (zstd.ZstdError, EOFError)

@@ -728,6 +728,7 @@ class TestRestart:
         yield start
         running.pop().close()
 
+    @pytest.mark.slow
     async def test_it_counts_on(self, again: Make) -> None:
         """What was recorded before the start counts."""
         seen: list[Alert] = []

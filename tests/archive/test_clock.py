@@ -178,6 +178,7 @@ class TestRetention:
         audit.trail.tick()
         assert file.exists()
 
+    @pytest.mark.slow
     def test_killed_and_started_again(self, run_script: Run, tmp_path: Path) -> None:
         """Processes that start while the clock is ten years ahead, and are killed, delete
         nothing, however often; nor does the one that starts when it is right again."""

@@ -189,6 +189,7 @@ class TestLineWithoutEnd:
         if not head:
             assert self.SAID in cli("query", path, code=1).stderr
 
+    @pytest.mark.slow
     def test_compressed(self, cli: Cli, tmp_path: Path) -> None:
         """Likewise."""
         path = _compressed(self._sparse(tmp_path / "bomb", size=100 << 20))

@@ -426,6 +426,7 @@ class TestWhileWritersWork:
             step += 1
         assert step > 10
 
+    @pytest.mark.slow
     async def test_another_process_reads(
         self, make_audit: Make, tmp_path: Path, run_script: Run
     ) -> None:

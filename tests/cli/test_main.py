@@ -619,6 +619,7 @@ class TestTail:
         header, *lines = cli("query", trail).stdout.splitlines()
         assert cli("tail", trail).stdout.splitlines() == [header, *reversed(lines)]
 
+    @pytest.mark.slow
     async def test_follow_over_rotation(
         self, make_audit: Any, tmp_path: Path, following: Any
     ) -> None:

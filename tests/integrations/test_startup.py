@@ -143,6 +143,7 @@ class TestAnnouncement:
         audit = make_audit(ship_to="http://127.0.0.1:9", logger_provider=None)
         assert "sent to the collector http://127.0.0.1:9" in self._line(caplog, audit_logger=audit)
 
+    @pytest.mark.slow
     def test_no_distro(self, run_script: Run) -> None:
         """Started by OpenTelemetry and with no SDK set up, a warning says what to install."""
         source = """

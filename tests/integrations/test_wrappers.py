@@ -167,6 +167,7 @@ class TestCopies:
         assert len({one.store, one.store, other.store, one.recall}) == 3
         assert one.store.__func__ is MemorySystem.store
 
+    @pytest.mark.slow
     async def test_spawned_process(self, run_script: Run) -> None:
         """A bound method that was pickled here works in a process that knows nothing of us."""
         pickled = pickle.dumps(MemorySystem.store)
@@ -392,6 +393,7 @@ class TestOthersWrapToo:
         assert [text.split(" was ")[0] for text in said] == [] if known else ["MemorySystem.store"]
 
 
+@pytest.mark.slow
 def test_reload(run_script: Run) -> None:
     """A module of the SDK that is loaded again has new classes, and they are recorded: those
     made before the next logger or system as well as the old ones."""

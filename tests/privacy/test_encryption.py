@@ -485,6 +485,7 @@ class TestProcesses:
         assert audit.query_events(user_id=ALICE, archived=True) == []
         assert verify(archive, [ours.verifying, theirs.verifying]).ok
 
+    @pytest.mark.slow
     def test_unfinished(self, run_script: Run, archive: Path) -> None:
         """Of an operation that its process did not survive, the next start names the user to
         whoever has the keys, until the user is erased."""
@@ -548,6 +549,7 @@ class TestProcesses:
         assert said.splitlines() == ["child 2 True 0", "parent 1 0"]
         assert verify(archive).ok
 
+    @pytest.mark.slow
     def test_killed_while_erasing(self, archive: Path) -> None:
         """Of a writer that is killed while it erases, every erasure that it acknowledged
         holds, and one that was interrupted is completed when it is repeated."""

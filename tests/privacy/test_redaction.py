@@ -809,6 +809,7 @@ class TestEffort:
         small, large = await effort(1_000), await effort(8_000)
         assert large < 30 * small
 
+    @pytest.mark.slow
     async def test_stops_growing(self, audit: AuditLogger) -> None:
         """100 kB take no longer than what is kept of them."""
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _TESTS = """
 import pathlib, pytest
 def fails_once(name):
@@ -51,6 +53,7 @@ def test_second_try(tmp_path: Path) -> None:
     assert lines[-1].startswith("2 failed, 2 passed")
 
 
+@pytest.mark.slow
 def test_flaky_alone_does_not_fail(tmp_path: Path) -> None:
     """A run in which every test passes at its second try at the latest is green."""
     assert _run(tmp_path, "-k", "not broken and not quick").returncode == 0

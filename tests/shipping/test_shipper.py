@@ -147,6 +147,7 @@ async def test_no_copy_through_the_global_provider(
     assert http.resources[0]["service.name"] == "shop"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 async def test_an_outage(
     make_audit: Make,

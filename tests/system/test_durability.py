@@ -266,6 +266,7 @@ class TestCheckpoints:
         assert (first.events, first.head) == (second.events, second.head) == (1, event.hash)
         assert first.time < second.time
 
+    @pytest.mark.slow
     async def test_before_anything_happens(self, make_audit: Make, tmp_path: Path) -> None:
         """So they are by a program that recorded nothing yet."""
         with make_audit(auto_export_path=tmp_path, name="before") as before:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 from rich import box
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -247,7 +247,7 @@ class EventLines:
             return [text]
         if encrypted := _ENCRYPTED.match(text):
             text = f"{encrypted[0]}…"
-        return chop_cells(text, width) if cell_len(text) > width else [text]
+        return _chopped(text, width) if cell_len(text) > width else [text]
 
     def _wrapped(self, text: str) -> list[str]:
         """Words, folded between them where that goes."""
@@ -379,6 +379,16 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
 
 
 # --- statistics ------------------------------------------------------------------------------
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    """*text* in lines of *width* cells (Rich's own, until 13.8, gives them backwards)."""
+    lines = [""]
+    for character in text:
+        if cell_len(lines[-1] + character) > width:
+            lines.append("")
+        lines[-1] += character
+    return lines
 
 
 _NARROWEST = 8  # a name is folded into no less

@@ -378,9 +378,6 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
 }
 
 
-# --- statistics ------------------------------------------------------------------------------
-
-
 def _chopped(text: str, width: int) -> list[str]:
     """*text* in lines of *width* cells (Rich's own, until 13.8, gives them backwards)."""
     lines = [""]
@@ -389,6 +386,9 @@ def _chopped(text: str, width: int) -> list[str]:
             lines.append("")
         lines[-1] += character
     return lines
+
+
+# --- statistics ------------------------------------------------------------------------------
 
 
 _NARROWEST = 8  # a name is folded into no less

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .context import audit_context
-    from .detect import Alert
-    from .errors import (
+    from .alerts.detector import Alert
+    from .alerts.monitor import SecurityMonitor
+    from .alerts.rules import DEFAULT_RULES, Rule
+    from .core.errors import (
         ArchiveError,
         ArchiveIncompleteWarning,
         AuditConfigError,
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
         InvalidEventError,
         MemoryOnlyWarning,
     )
-    from .event import AuditEvent, EventStatus, OperationType
-    from .instrumentor import AxonInstrumentor
-    from .logger import AuditLogger
-    from .monitor import SecurityMonitor
-    from .pipeline import configure, serve_metrics
-    from .processor import AuditLogRecordProcessor
-    from .rules import DEFAULT_RULES, Rule
-    from .verdict import VerifyReport
-    from .verification import verify
+    from .events.identity import audit_context
+    from .events.model import AuditEvent, EventStatus, OperationType
+    from .integrations.axon.instrumentor import AxonInstrumentor
+    from .otel_setup import configure, serve_metrics
+    from .trail.audit_logger import AuditLogger
+    from .trail.otel_processor import AuditLogRecordProcessor
+    from .verification.report import VerifyReport
+    from .verification.verify import verify
 
 __all__ = [
     "DEFAULT_RULES",
@@ -62,29 +62,29 @@ __all__ = [
 #: Where each name comes from. A module is imported when its first name is used (PEP 562):
 #: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
 _MODULES = {
-    "DEFAULT_RULES": "rules",
-    "Alert": "detect",
-    "ArchiveError": "errors",
-    "ArchiveIncompleteWarning": "errors",
-    "AuditConfigError": "errors",
-    "AuditEvent": "event",
-    "AuditLogRecordProcessor": "processor",
-    "AuditLogger": "logger",
-    "AuditUnavailableError": "errors",
-    "AxonAuditError": "errors",
-    "AxonInstrumentor": "instrumentor",
-    "EventStatus": "event",
-    "ForgetRefusedError": "errors",
-    "InvalidEventError": "errors",
-    "MemoryOnlyWarning": "errors",
-    "OperationType": "event",
-    "Rule": "rules",
-    "SecurityMonitor": "monitor",
-    "VerifyReport": "verdict",
-    "audit_context": "context",
-    "configure": "pipeline",
-    "serve_metrics": "pipeline",
-    "verify": "verification",
+    "DEFAULT_RULES": "alerts.rules",
+    "Alert": "alerts.detector",
+    "ArchiveError": "core.errors",
+    "ArchiveIncompleteWarning": "core.errors",
+    "AuditConfigError": "core.errors",
+    "AuditEvent": "events.model",
+    "AuditLogRecordProcessor": "trail.otel_processor",
+    "AuditLogger": "trail.audit_logger",
+    "AuditUnavailableError": "core.errors",
+    "AxonAuditError": "core.errors",
+    "AxonInstrumentor": "integrations.axon.instrumentor",
+    "EventStatus": "events.model",
+    "ForgetRefusedError": "core.errors",
+    "InvalidEventError": "core.errors",
+    "MemoryOnlyWarning": "core.errors",
+    "OperationType": "events.model",
+    "Rule": "alerts.rules",
+    "SecurityMonitor": "alerts.monitor",
+    "VerifyReport": "verification.report",
+    "audit_context": "events.identity",
+    "configure": "otel_setup",
+    "serve_metrics": "otel_setup",
+    "verify": "verification.verify",
 }
 
 

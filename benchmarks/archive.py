@@ -30,11 +30,12 @@ from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.models.audit import OperationType as SdkOperationType
 
 from axon_audit_otel import AuditLogger, OperationType, verify
-from axon_audit_otel.archive import Archive
-from axon_audit_otel.event import draft, encode_fields, format_time, place
-from axon_audit_otel.merkle import leaf_hash
-from axon_audit_otel.query import Query
-from axon_audit_otel.search import search
+from axon_audit_otel.archive.search import search
+from axon_audit_otel.archive.writer import Archive
+from axon_audit_otel.core.merkle import leaf_hash
+from axon_audit_otel.core.time import format_time
+from axon_audit_otel.events.model import draft, encode_fields, place
+from axon_audit_otel.events.query import Query
 
 from .cases import METADATA, Comparison, Group, audit_logger, log_events
 

@@ -41,7 +41,7 @@ _LAYERS = (
     ("opentelemetry/", "OpenTelemetry: context, baggage, rest"),
     ("/axon/", "the SDK itself"),
 )
-_OURS = re.compile(r"axon_audit_otel/(\w+)\.py")
+_OURS = re.compile(r"axon_audit_otel/([\w/]+)\.py")
 
 
 def _layer(frame: str) -> str | None:

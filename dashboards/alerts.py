@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from axon_audit_otel.rules import DEFAULT_RULES, Rule
+from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 
 from . import promql as q
 from .objectives import BurnRate, Objectives

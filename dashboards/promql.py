@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from axon_audit_otel import semconv
+from axon_audit_otel.core import semconv
 
 OPERATIONS = f"{semconv.METRIC_OPERATIONS}_total"
 DURATION = semconv.METRIC_DURATION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from axon_audit_otel.rules import DEFAULT_RULES, Rule
+from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 
 from . import grafana as g
 from . import promql as q

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
-from axon_audit_otel.manifest import DeleteRecord, Manifest
-from axon_audit_otel.query import Query
-from axon_audit_otel.search import search
+from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
+from axon_audit_otel.archive.search import search
+from axon_audit_otel.events.query import Query
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,7 +150,7 @@ import importlib, pkgutil, axon.core.memory_system, axon_audit_otel
 for found in pkgutil.walk_packages(axon_audit_otel.__path__, "axon_audit_otel."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
-from axon_audit_otel.otlp_client import Endpoint, load
+from axon_audit_otel.otlp.client import Endpoint, load
 load(Endpoint.resolve("http://127.0.0.1:1"))
 """
 
@@ -168,6 +169,17 @@ def only(directory: Path, pattern: str) -> Path:
     """The one file of that name that there must be."""
     (found,) = directory.glob(pattern)
     return found
+
+
+@contextmanager
+def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
+    """A file stands where the directory was."""
+    aside = aside or directory.with_name("aside")
+    directory.rename(aside)
+    directory.write_text("in the way")
+    yield
+    directory.unlink()
+    aside.rename(directory)
 
 
 async def until(done: Callable[[], Any]) -> None:

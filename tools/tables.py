@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from axon_audit_otel import sdk
-from axon_audit_otel.config import ContentCapture, Settings
-from axon_audit_otel.metrics import SPECS
+from axon_audit_otel.integrations.axon import methods as sdk
+from axon_audit_otel.trail.metrics import SPECS
+from axon_audit_otel.trail.settings import ContentCapture, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-README, ROOMS = ROOT / "README.md", ROOT / "docs" / "architecture.md"
+README, HOUSE = ROOT / "README.md", ROOT / "docs" / "architecture.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
-#: Every module, by what it is for.
-MODULES = {
-    "words": "semconv errors units version config",
-    "the event": "event record merkle privacy pseudonym erasure keyring",
-    "seeing calls": "generators context operation sdk selection supplied wrappers adapters watched"
-    " traces startup instrumentor",
-    "recording": "logger emitter processor trail buffer afterwards metrics series sketch",
-    "the archive": "keeper archive journal intents lock commit manifest files owned reading zstd"
-    " retention turn clock hold checkpoint origin",
-    "asking": "localtime query search missing segments sieve follow export report",
-    "verifying": "verification writer scan chain ledger attest witness statement verdict proof",
-    "shipping": "ship feed cursor receipts delivery resource otlp otlp_client otlp_json replay"
-    " arrival sequence",
-    "watching": "monitor rules detect recall",
-    "for people": "pipeline cli cli_alerts cli_hold cli_notes cli_options cli_privacy cli_proof"
-    " cli_record cli_ship cli_streams render demo scenario",
+#: Every wing and its job, from the top down.
+WINGS = {
+    "": "public names; `otel_setup`: OpenTelemetry where there is none, a `/metrics` endpoint",
+    "cli": "the command `axon-audit`: parses and prints; its demo",
+    "integrations": "what is known of each memory library: `axon`",
+    "operations": "one audited call, whatever the memory",
+    "alerts": "the monitor in the process: rules, detector, warm-up from files",
+    "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
+    "shipping": "to a collector, at least once, and again from files; what arrived there",
+    "verification": "was anything altered, removed, inserted; proofs of single events",
+    "otlp": "OpenTelemetry's wire format",
+    "archive": "files: format, journal, seals, manifest, checkpoints, retention, search",
+    "privacy": "redaction, pseudonyms, encryption with keys that can be destroyed",
+    "events": "the event, its ids, its identity, what can be asked of events",
+    "core": "errors, names, files, hashes: nothing of audit",
 }
 
 #: Public methods of the SDK that are not audited, and why.
@@ -119,20 +117,25 @@ def metrics() -> str:
     return "\n".join(rows) + "\n"
 
 
-def rooms() -> str:
-    """Every module with the first sentence of its docstring."""
-    rows = ["| room | module | what it is |", "| --- | --- | --- |"]
-    for room, modules in MODULES.items():
-        for name in modules.split():
-            tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-            first = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
-            rows.append(f"| {room} | `{name}` | {first} |")
-            room = ""
+def modules_in(wing: str) -> list[str]:
+    """The modules of a wing, those in its folders with their path."""
+    home = PACKAGE / wing
+    found = home.rglob("*.py") if wing else home.glob("*.py")
+    names = (path.relative_to(home).with_suffix("").as_posix() for path in found)
+    return sorted(n for n in names if not n.endswith(("__init__", "__main__")) and "data/" not in n)
+
+
+def wings() -> str:
+    """Every wing with its job and its modules."""
+    rows = ["| wing | what it does | modules |", "| --- | --- | --- |"]
+    for wing, job in WINGS.items():
+        modules = ", ".join(f"`{name}`" for name in modules_in(wing))
+        rows.append(f"| {f'`{wing}`' if wing else ''} | {job} | {modules} |")
     return "\n".join(rows) + "\n"
 
 
 IN_README = {"coverage": coverage, "metrics": metrics, "settings": settings}
-IN_ROOMS = {"rooms": rooms}
+IN_HOUSE = {"wings": wings}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> str:
@@ -148,5 +151,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> 
 
 
 if __name__ == "__main__":
-    for path, tables in ((README, IN_README), (ROOMS, IN_ROOMS)):
+    for path, tables in ((README, IN_README), (HOUSE, IN_HOUSE)):
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -1,0 +1,368 @@
+"""Rules against a stream of events: sliding windows, alerts that fire once and resolve.
+
+A window keeps the newest ``over + 1`` times, which is all it takes: more than *over* events
+lie within the rule's window exactly when the oldest of these does. Where deleted entries are
+counted, it keeps the time of an event once for each of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from itertools import count
+
+from ..core.errors import shown
+from ..core.units import short
+from ..events.model import EventStatus, OperationType
+from .rules import Rule
+
+__all__ = ["Alert", "AlertKey", "Detector"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_US = 1_000_000
+_STEP_BACK = _US  # a clock that goes back further has been set
+
+AlertKey = tuple[str, str | None]  # the rule's name and the user
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A rule that holds, or held.
+
+    Attributes:
+        rule: Which one.
+        user_id: Whose events they are (rules per user); None: everybody's.
+        count: How many events, or deleted entries, have counted: ``over + 1`` when it fires, or
+            more where one event deleted many.
+        since: When it fired: the time of the event that did it; UTC.
+        event_id: That event's id; None where it was found at the start.
+        resolved_at: When it was no longer true; None while it is.
+    """
+
+    rule: Rule
+    user_id: str | None
+    count: int
+    since: datetime
+    event_id: str | None = None
+    resolved_at: datetime | None = None
+
+    @property
+    def key(self) -> AlertKey:
+        """What tells it from others: the rule's name and the user."""
+        return self.rule.name, self.user_id
+
+    @property
+    def state(self) -> str:
+        """``firing`` or ``resolved``."""
+        return "firing" if self.resolved_at is None else "resolved"
+
+    def __str__(self) -> str:
+        rule = self.rule
+        who = f" by user {shown(self.user_id)}" if rule.per_user else ""
+        kinds = sorted({*rule.operations, *rule.statuses})
+        what = " ".join(["", *kinds]) + f" event{'' if self.count == 1 else 's'}"
+        if rule.counting == "deleted":
+            what = f" {'entry' if self.count == 1 else 'entries'} deleted"
+        end = "" if self.resolved_at is None else ", resolved"
+        limit = f"more than {rule.over} in {short(rule.window)}"
+        return f"{rule.name}: {self.count}{what}{who}, {limit}{end}"
+
+
+class Detector:
+    """Finds alerts in a stream of events. Not thread-safe.
+
+    Its clock is that of the events: the newest time it was given. An event older than a
+    rule's window at that time does not count; any other does, in whatever order they come.
+
+    Args:
+        rules: What to look for.
+        max_users: Of how many users each rule per user keeps a window: those who were active
+            last. Memory is bound by *max_users* times ``8 * over + 1000`` bytes a rule.
+    """
+
+    def __init__(self, rules: Iterable[Rule], max_users: int) -> None:
+        self.trackers = [Tracker(rule, max_users) for rule in rules]
+        self.late = 0  # how often an event came too late for a rule
+        self.clock = -(1 << 63)
+        self._shift = 0  # from the system's time to `clock`, which never goes back
+        by_kind: dict[tuple[str, str], tuple[Tracker, ...]] = {}
+        for operation in OperationType:
+            for status in EventStatus:
+                found = tuple(t for t in self.trackers if t.counts(operation, status))
+                if found:
+                    by_kind[operation.value, status.value] = found
+        #: Whose windows an event of an operation and status belongs in; None: no one's.
+        self.concerned = by_kind.get
+        self._due: list[tuple[int, int, Window]] = []  # a heap: when alerts may be over
+        self._order = count()
+        self._firing = 0
+
+    def add(
+        self,
+        trackers: tuple[Tracker, ...],
+        user_id: str | None,
+        time_us: int,
+        event_id: str | None = None,
+        now_us: int | None = None,
+        deleted: int = 0,
+    ) -> list[Alert] | None:
+        """Count an event; returns the alerts that it ended or caused, if there are any.
+
+        Args:
+            trackers: What `concerned` says.
+            user_id: Who did it.
+            time_us: When; Unix time in microseconds.
+            event_id: Its id.
+            now_us: The system's time: an event is never newer, and when it goes back (the
+                clock was set) what is in the windows goes back with it.
+            deleted: How many entries it deleted, for rules that count these.
+        """
+        changes: list[Alert] | None = None
+        clock = self.clock
+        if now_us is not None:
+            if now_us + self._shift < clock - _STEP_BACK:
+                self._shift = clock - now_us
+            if time_us > now_us:
+                time_us = now_us
+            time_us += self._shift
+        if time_us > clock:
+            self.clock = clock = time_us
+            if self._due and self._due[0][0] < time_us:
+                changes = self.advance(time_us)
+        for tracker in trackers:
+            number = deleted if tracker.deletions else 1
+            window = tracker.everybody
+            if not number:
+                continue
+            if window is None:
+                if user_id is None:
+                    continue
+                window = tracker.users.get(user_id)
+                if window is None:
+                    window, forgotten = tracker.enter(user_id)
+                    if forgotten is not None:
+                        changes = [*(changes or ()), *self._end(forgotten, clock)]
+                        self._tidy()
+                else:
+                    tracker.users.move_to_end(user_id)
+            if time_us == clock and number == 1:
+                holds = window.push(time_us)
+            elif clock - time_us <= tracker.span:
+                holds = window.insert(time_us, clock, number)
+            else:
+                self.late += 1
+                continue
+            if window.alert is not None:
+                window.total += number
+            elif holds:
+                changes = [*(changes or ()), self._fire(window, time_us, event_id)]
+        return changes
+
+    def advance(self, time_us: int) -> list[Alert]:
+        """The alerts that are over at *time_us*."""
+        changes: list[Alert] = []
+        while self._due and self._due[0][0] < time_us:
+            window = heapq.heappop(self._due)[2]
+            if window.alert is None:
+                continue  # its user was forgotten
+            if window.until >= time_us:
+                heapq.heappush(self._due, (window.until, next(self._order), window))
+            else:
+                changes += self._end(window, window.until)
+        return changes
+
+    @property
+    def due(self) -> int | None:
+        """When the next alert may be over, in terms of `clock`; None: there is none."""
+        return self._due[0][0] if self._due else None
+
+    @property
+    def active(self) -> list[Alert]:
+        """The alerts that fire now, the oldest first."""
+        windows = (window for tracker in self.trackers for window in tracker.all())
+        alerts = (replace(w.alert, count=w.total) for w in windows if w.alert is not None)
+        return sorted(alerts, key=lambda alert: alert.since)
+
+    # --- what was before -----------------------------------------------------------------------
+
+    def recall(self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0) -> None:
+        """An event from before the start; newer ones come before older ones."""
+        number = deleted if tracker.deletions else 1
+        window = tracker.recall(user_id) if number else None
+        if window is not None:
+            window.recall(time_us, number)
+            self.clock = max(self.clock, time_us)
+
+    def settle(self, fired: dict[AlertKey, Alert], now_us: int) -> list[Alert]:
+        """After `recall`: the alerts that fire at *now_us* and are not among *fired*, and those
+        of *fired* that are over."""
+        changes: list[Alert] = []
+        for tracker in self.trackers:
+            for window in tracker.all():
+                window.sort()
+                known = fired.pop((tracker.rule.name, window.user_id), None)
+                if window.holds(now_us):
+                    alert = self._fire(window, window.newest, None, known)
+                    changes += [alert] if known is None else []
+                elif known is not None:
+                    changes.append(replace(known, resolved_at=self._time(now_us)))
+        over = self._time(now_us)
+        return [*changes, *(replace(alert, resolved_at=over) for alert in fired.values())]
+
+    # --- changes -------------------------------------------------------------------------------
+
+    def _fire(
+        self, window: Window, time_us: int, event_id: str | None, known: Alert | None = None
+    ) -> Alert:
+        window.total = window.found if known is None else known.count
+        window.alert = known or Alert(
+            window.tracker.rule, window.user_id, window.total, self._time(time_us), event_id
+        )
+        heapq.heappush(self._due, (window.until, next(self._order), window))
+        self._firing += 1
+        return window.alert
+
+    def _end(self, window: Window, time_us: int) -> Iterator[Alert]:
+        if window.alert is not None:
+            over = self._time(time_us)
+            yield replace(window.alert, count=window.total, resolved_at=over)
+            window.alert = None
+            self._firing -= 1
+
+    def _tidy(self) -> None:
+        """Alerts of forgotten users must not pile up either."""
+        if len(self._due) > 2 * self._firing + 64:
+            self._due = [entry for entry in self._due if entry[2].alert is not None]
+            heapq.heapify(self._due)
+
+    def _time(self, time_us: int) -> datetime:
+        return _EPOCH + timedelta(microseconds=time_us - self._shift)
+
+
+class Tracker:
+    """The windows of one rule."""
+
+    def __init__(self, rule: Rule, max_users: int) -> None:
+        self.rule = rule
+        self.span = rule.window // timedelta(microseconds=1)
+        self.keep = rule.keep_firing_for // timedelta(microseconds=1)
+        self.deletions = rule.counting == "deleted"
+        self.everybody = None if rule.per_user else Window(self, None)
+        self.users: OrderedDict[str, Window] = OrderedDict()  # the last active is the last
+        self._max_users = max_users
+
+    def counts(self, operation: OperationType, status: EventStatus) -> bool:
+        rule = self.rule
+        return (not rule.operations or operation in rule.operations) and (
+            not rule.statuses or status in rule.statuses
+        )
+
+    def enter(self, user_id: str) -> tuple[Window, Window | None]:
+        """The window of a new user, and that of one who is forgotten instead."""
+        forgotten = None
+        if len(self.users) >= self._max_users:
+            _, forgotten = self.users.popitem(last=False)
+        window = self.users[user_id] = Window(self, user_id)
+        return window, forgotten
+
+    def recall(self, user_id: str | None) -> Window | None:
+        """The window of one who was active before those that are known; None: no room."""
+        if self.everybody is not None or user_id is None:
+            return self.everybody
+        window = self.users.get(user_id)
+        if window is None and len(self.users) < self._max_users:
+            window = self.users[user_id] = Window(self, user_id)
+            self.users.move_to_end(user_id, last=False)
+        return window
+
+    def all(self) -> list[Window]:
+        return [self.everybody] if self.everybody is not None else list(self.users.values())
+
+
+class Window:
+    """The newest ``over + 1`` times, as a ring in their order."""
+
+    __slots__ = (
+        "_head",
+        "_size",
+        "_span",
+        "_times",
+        "alert",
+        "found",
+        "total",
+        "tracker",
+        "until",
+        "user_id",
+    )
+
+    def __init__(self, tracker: Tracker, user_id: str | None) -> None:
+        self.tracker = tracker
+        self.user_id = user_id
+        self.alert: Alert | None = None
+        self.found = 0  # how many lie within the rule's window when it holds
+        self.total = 0  # how many have counted for the alert
+        self.until = 0  # when the alert is over, if nothing else comes
+        self._size = tracker.rule.over + 1
+        self._span = tracker.span
+        self._times = array("q")
+        self._head = 0  # the place of the oldest, when it is full
+
+    def push(self, time_us: int) -> bool:
+        """Count the newest event; returns whether more than *over* lie within the window."""
+        times, head = self._times, self._head
+        if len(times) == self._size:
+            times[head] = time_us
+            head += 1
+            if head == self._size:
+                head = 0
+            self._head = head
+        else:
+            times.append(time_us)
+            if len(times) < self._size:
+                return False
+        end = times[head] + self._span
+        if end < time_us:
+            return False
+        self.found = self._size
+        self.until = end + self.tracker.keep
+        return True
+
+    def insert(self, time_us: int, clock: int, number: int = 1) -> bool:
+        """Count an event that came late, or *number* times; returns the same."""
+        times = self._times = self._times[self._head :] + self._times[: self._head]
+        self._head = 0
+        self.found = len(times) - bisect_left(times, clock - self._span) + number
+        place = bisect_right(times, time_us)
+        times[place:place] = array("q", [time_us]) * min(number, self._size)
+        del times[: -self._size]
+        return self.holds(clock)
+
+    def holds(self, clock: int) -> bool:
+        """Whether more than *over* events lie within the window that ends at *clock*."""
+        if len(self._times) < self._size:
+            return False
+        end = self._times[self._head] + self._span
+        if end < clock:
+            return False
+        self.until = end + self.tracker.keep
+        return True
+
+    def recall(self, time_us: int, number: int) -> None:
+        """*number* from before the start; `sort` brings them into their order."""
+        room = self._size - len(self._times)
+        if room:
+            self._times.extend(array("q", [time_us]) * min(number, room))
+
+    def sort(self) -> None:
+        """After the last `recall`."""
+        self.found = self._size  # more were not looked for
+        self._times = array("q", sorted(self._times))
+
+    @property
+    def newest(self) -> int:
+        return self._times[self._head - 1] if self._times else 0

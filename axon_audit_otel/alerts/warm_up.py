@@ -1,0 +1,111 @@
+"""What a trail holds already, for a monitor that starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+
+from ..archive.missing import Missing
+from ..core.time import to_microseconds
+from ..events.model import AuditEvent, OperationType, deleted_entries
+from ..events.query import Query
+from ..trail.trail import Trail
+from .detector import Alert, AlertKey, Detector, Tracker
+
+__all__ = ["count_past", "is_alert", "past_alerts"]
+
+_JUST_NOW = timedelta(minutes=1)  # events that may come to the monitor as well
+
+
+def is_alert(facts: Mapping[str, Any]) -> bool:
+    """Whether an AUDIT event with these metadata is an alert's."""
+    return facts.get("record") == "alert"
+
+
+def count_past(
+    detector: Detector, trail: Trail, counted: set[tuple[str, str]], missing: Missing
+) -> None:
+    """Count what *trail* holds, in memory and in files.
+
+    Args:
+        detector: Where to.
+        trail: Which.
+        counted: Gets the events of the last minute: their ids, and the rule that counted them.
+        missing: Takes what cannot be read.
+    """
+    now = datetime.now(timezone.utc)
+    groups: dict[Any, list[Tracker]] = {}
+    for tracker in detector.trackers:
+        groups.setdefault((tracker.rule.operations, tracker.rule.statuses), []).append(tracker)
+    for (operations, statuses), trackers in groups.items():
+        for event in _past(
+            trail,
+            missing,
+            max(tracker.rule.window for tracker in trackers),
+            operation=next(iter(operations)) if len(operations) == 1 else None,
+            status=next(iter(statuses)) if len(statuses) == 1 else None,
+        ):
+            if event.operation == OperationType.AUDIT and is_alert(event.metadata):
+                continue
+            for tracker in trackers:
+                if tracker.counts(event.operation, event.status):
+                    moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+                    detector.recall(tracker, event.user_id, moment, deleted)
+                    if now - event.timestamp < _JUST_NOW:
+                        counted.add((event.event_id, tracker.rule.name))
+
+
+def past_alerts(
+    detector: Detector, trail: Trail, missing: Missing
+) -> dict[AlertKey, tuple[Alert, int]]:
+    """The alerts that *trail* has as firing, and when that was last recorded.
+
+    What still holds is of events within its rule's window, and while these came it was recorded
+    once in the longest window of all: before two of them there is nothing to find.
+
+    Args:
+        detector: Whose rules.
+        trail: Which.
+        missing: Takes what cannot be read.
+    """
+    rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
+    newest: dict[AlertKey, tuple[Alert, int] | None] = {}
+    longest = max((rule.window for rule in rules.values()), default=timedelta(0))
+    for event in _past(trail, missing, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+        facts = event.metadata
+        rule = rules.get(str(facts.get("rule")))
+        if rule is None or not is_alert(facts):
+            continue
+        count, cause = facts.get("count"), facts.get("event_id")
+        alert = Alert(
+            rule,
+            event.subject_id if rule.per_user else None,
+            count if isinstance(count, int) else rule.over + 1,
+            _since(event),
+            cause if isinstance(cause, str) else None,
+        )
+        goes_on = facts.get("state") in ("firing", "ongoing")
+        known = (alert, to_microseconds(event.timestamp)) if goes_on else None
+        newest.setdefault(alert.key, known)
+    return {key: known for key, known in newest.items() if known is not None}
+
+
+def _since(event: AuditEvent) -> datetime:
+    """When the alert fired that *event* records."""
+    with suppress(msgspec.ValidationError):
+        since = msgspec.convert(event.metadata.get("since"), datetime)
+        if since.tzinfo is not None:
+            return since
+    return event.timestamp
+
+
+def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
+    """What was recorded in the last *window*, newest first."""
+    start = datetime.now(timezone.utc) - window
+    here = Missing()
+    yield from trail.search_all(Query.of(start_time=start, **asked), here)
+    missing.include(here)

@@ -1,0 +1,151 @@
+"""Whether the system's clock can be believed: it jumps when it is set, or a machine restored.
+
+Deletion by age goes by this clock, and cannot be taken back. So a jump is noticed by the clocks
+that nobody can set, and the time counts as *settled* when there was none for a day of running.
+Whatever else takes its time (the age of a journal, the interval of checkpoints) is measured by
+the monotonic clock alone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ..core.time import format_time, to_microseconds
+
+__all__ = ["DAY_S", "TOLERANCE_S", "Jump", "WallClock", "behind", "to_time"]
+
+DAY_S = 86_400.0
+TOLERANCE_S = 5.0  # less is no jump: a step of NTP, a leap second, operations that overtake
+_DRIFT = 0.001  # of the time passed: how far a clock drifts, or is slewed
+_MOST = 10  # records of jumps an hour: of a clock that flaps, the last sums up the rest
+_HOUR_S = 3600.0
+
+
+class Jump(msgspec.Struct, frozen=True):
+    """A jump of the clock, or several that are told as one.
+
+    Attributes:
+        start: What the clock would have said, in microseconds.
+        end: What it said.
+        count: How many they were.
+    """
+
+    start: int
+    end: int
+    count: int = 1
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the audit event says of it."""
+        return {
+            "record": "clock",
+            "direction": "backward" if self.end < self.start else "forward",
+            "seconds": abs(self.end - self.start) / 1e6,
+            "from": format_time(self.start),
+            "to": format_time(self.end),
+            "jumps": self.count,
+        }
+
+
+class WallClock:
+    """The system's clock, watched since this was made. Not thread-safe: the trail holds a lock.
+
+    Attributes:
+        jumped: Whether it jumped, or stood before the archive's newest time at the start.
+        moved: Seconds that it jumped ahead in all (negative: back) since somebody set this to 0.
+        untold: Jumps that are not on the record yet.
+    """
+
+    def __init__(self) -> None:
+        self.jumped = False
+        self.moved = 0.0
+        self.untold: list[Jump] = []
+        self._wall, self._passed = _read()
+        self._off = 0.0  # seconds that it differed, too few for a jump
+        self._since = time.monotonic()  # the start, or the last jump
+        self._hour, self._told = self._since, 0
+
+    def look(self) -> int:
+        """Notice a jump since the last look; returns the time, in microseconds.
+
+        A jump is more than `TOLERANCE_S`, and more than 0.1 % of the time between. That a
+        machine slept is none: one of the clocks that nobody can set counts that, one does not.
+        """
+        wall, passed = _read()
+        spans = [new - old for new, old in zip(passed, self._passed, strict=True)]
+        went = (wall - self._wall) / 1e6
+        self._wall, self._passed = wall, passed
+        off = self._off + min((went - span for span in spans), key=abs)
+        room = _DRIFT * max(0.0, *spans)
+        self._off = max(off - room, 0.0) if off > 0 else min(off + room, 0.0)
+        if abs(self._off) > TOLERANCE_S:
+            self._jump(wall - int(self._off * 1e6))
+        return wall
+
+    def start_after(self, newest: str) -> None:
+        """The archive knows the time *newest*: it is not earlier now."""
+        if (earlier := behind(format_time(self._wall), newest)) > TOLERANCE_S:
+            self._jump(self._wall + int(earlier * 1e6))
+
+    def settled(self, seconds: float) -> bool:
+        """Whether there was no jump for a day of running, or for *seconds* if that is shorter:
+        what was there before is older than these by now, whatever its time says."""
+        return time.monotonic() - self._since >= min(DAY_S, seconds)
+
+    def take(self) -> list[Jump]:
+        """The jumps that are to be recorded now."""
+        now = time.monotonic()
+        if now - self._hour >= _HOUR_S:
+            self._hour, self._told = now, 0
+        room = _MOST - self._told
+        due, self.untold = self.untold[:room], self.untold[room:]
+        self._told += len(due)
+        return due
+
+    def _jump(self, start: int) -> None:
+        jump = Jump(start, self._wall)
+        self.jumped = True
+        self.moved += (jump.end - start) / 1e6
+        self._off, self._since = 0.0, time.monotonic()
+        if self.untold and len(self.untold) + self._told >= _MOST:
+            before = self.untold.pop()
+            jump = Jump(before.start, jump.end, before.count + 1)
+        self.untold.append(jump)
+
+
+def _read() -> tuple[int, tuple[float, ...]]:
+    """The system's time in microseconds, and the seconds of the clocks that nobody can set."""
+    for _ in range(3):  # else whoever was stopped in between would see a jump
+        before = time.monotonic()
+        wall, slept = time.time_ns() // 1000, _with_sleep()
+        passed = time.monotonic()
+        if passed - before < TOLERANCE_S / 10:
+            break
+    return wall, (passed, passed if slept is None else slept)
+
+
+def _with_sleep() -> float | None:
+    """Seconds since the start of the machine, those in which it slept as well."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; elsewhere the other counts sleep
+    if clock is not None:
+        with suppress(OSError):
+            return time.clock_gettime(clock)
+    return None
+
+
+def to_time(text: str) -> int | None:
+    """The microseconds of a time as events have it; None if it is none."""
+    with suppress(msgspec.ValidationError):
+        return to_microseconds(msgspec.convert(text, datetime))
+    return None
+
+
+def behind(text: str, other: str) -> float:
+    """How many seconds a time is before the other; 0.0 if it is not, or one of them is none."""
+    early, late = to_time(text), to_time(other)
+    return 0.0 if early is None or late is None else max(0.0, (late - early) / 1e6)

@@ -1,0 +1,175 @@
+"""What is about to be done, written down before (``on_failure="block"``): operations without an
+outcome are named after a crash; and space held back for the outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..core.files import DECODE_ERRORS, open_owned, renewed, sync_directory
+from .format import open_events_file
+from .manifest import SealRecord
+
+__all__ = ["Intents"]
+
+_KEPT = 65_536  # bytes of the file that are not worth a truncation
+_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
+_FOR = 64  # for each so many operations that run
+#: An event's id; of one that tells of an intent without outcome also that one's.
+_EVENT_ID = re.compile(
+    rb'^.\{"event_id":"([^"]+)"(?:,"timestamp":"[^"]*","operation":"AUDIT",'
+    rb'.*"metadata":\{"record":"unfinished","event_id":"([^"]+)")?',
+    re.MULTILINE,
+)
+
+
+class Intents:
+    """The intents of one writer. Not thread-safe.
+
+    Args:
+        path: The file without its ending, which may be made any time.
+        sync: Force its name to stable storage.
+    """
+
+    def __init__(self, path: Path, sync: bool) -> None:
+        self._path = path.with_name(f"{path.name}.intents")
+        self._reserve = path.with_name(f"{path.name}.reserve")
+        self._sync = sync
+        self._file = -1
+        self._size = 0
+        self.count = 0  # of those that were written down
+
+    def add(self, intent: bytes, running: Collection[bytes] = ()) -> None:
+        """Write down what is about to be done, and hold space back for its outcome.
+
+        Args:
+            intent: One line.
+            running: The intents of other operations, which have no outcome yet: they are
+                written again if somebody changed the file.
+
+        Raises:
+            OSError: If there is no room for either.
+        """
+        self._hold_back(_RESERVED * (1 + len(running) // _FOR))
+        lines = [intent]
+        if not self._is_in_place():
+            self._open()
+            lines = [*running, intent]
+        size = os.fstat(self._file).st_size
+        data = b"".join(line + b"\n" for line in lines)
+        if os.write(self._file, data) != len(data):
+            self._size = -1  # then all of it is written once more
+            os.ftruncate(self._file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size = size + len(data)
+        self.count += 1
+
+    def _is_in_place(self) -> bool:
+        """Whether the file is the one that was written to, and nobody cut it off."""
+        if self._file < 0:
+            return False
+        with contextlib.suppress(OSError):
+            found = self._path.stat()
+            return found.st_size >= self._size >= 0 and (
+                found.st_ino == 0 or os.path.samestat(found, os.fstat(self._file))
+            )
+        return False
+
+    def _open(self) -> None:
+        self.close()
+        self._file = open_owned(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        if self._sync:
+            sync_directory(self._path.parent)
+
+    def moved(self, path: Path) -> Intents:
+        """Those of the same writer under another name."""
+        self.close()
+        intents = Intents(path, self._sync)
+        intents.count = self.count
+        return intents
+
+    def _hold_back(self, wanted: int) -> None:
+        """See that the reserve has that many bytes: it may be there in part."""
+        with contextlib.suppress(FileNotFoundError):
+            wanted -= self._reserve.stat().st_size
+        if wanted > 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            with open(open_owned(self._reserve, flags), "ab") as file:
+                file.write(os.urandom(wanted))  # no file system makes that smaller
+
+    def give_reserve(self) -> bool:
+        """Free the space that was held back; False if there is none."""
+        try:
+            self._reserve.unlink()
+        except OSError:
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Every admitted operation has its outcome."""
+        if self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
+            self._size = 0
+            os.ftruncate(self._file, 0)
+
+    def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
+        """The intents of a writer that crashed, as far as no event tells of them.
+
+        Args:
+            seals: The sealed files of the directory, the newest first.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        intents = {}
+        for line in lines:
+            with contextlib.suppress(*DECODE_ERRORS, KeyError):  # cut off in the middle
+                intent = msgspec.json.decode(line, type=dict[str, Any])
+                intents[intent["event_id"]] = intent
+        oldest = min((intent["time"] for intent in intents.values()), default="")
+        for place, record in enumerate(seals):
+            # What was in the journal is read always: the clock may have gone back.
+            if not intents or (place and record.last_time < oldest):
+                break
+            with (
+                contextlib.suppress(OSError),  # missing or damaged: for verify to say
+                open_events_file(self._path.with_name(record.file)) as file,
+            ):
+                for outcome, told in _EVENT_ID.findall(file.read()):
+                    intents.pop((told or outcome).decode(), None)
+        return list(intents.values())
+
+    def duplicate(self) -> int:
+        """Another descriptor of the file, -1 where there is none."""
+        return -1 if self._file < 0 else os.dup(self._file)
+
+    def renew(self) -> None:
+        """Write the file anew: see `renewed`.
+
+        Raises:
+            OSError: If that failed; it is as before.
+        """
+        if self._is_in_place():
+            self._file = renewed(self._path, self._file)
+
+    def remove(self) -> None:
+        """All is well: neither is of use."""
+        for path in (self._path, self._reserve):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1

@@ -1,0 +1,306 @@
+"""A journal: the events of one writer since its last sealed file, one a line, as they happen."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from ..core.files import (
+    DECODE_ERRORS,
+    UNSUPPORTED,
+    is_there,
+    open_owned,
+    open_regular,
+    renewed,
+    sync_file,
+)
+from ..core.merkle import Tree, leaf_hash
+from .format import HEAD
+
+__all__ = ["Journal", "JournalChangedError", "load", "salvage", "set_damage_aside"]
+
+
+class JournalChangedError(OSError):
+    """Somebody cut, removed, moved or replaced the archive's files under their writer."""
+
+
+class _Place(msgspec.Struct):
+    """What a journal's line tells its seal."""
+
+    sequence: int
+    timestamp: str
+
+
+_place_of = msgspec.json.Decoder(_Place).decode
+
+
+class Journal:
+    """An open journal, and what its seal will say."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self.file = file
+        self._name = os.fspath(path)
+        self._place = _identity(path, file)
+        self._trusts_sizes = True
+        self.began = time.monotonic()
+        self.end = 0  # its size without a torn write
+        self._torn = False  # whether there is one
+        self.count = 0
+        self.first = self.last = 0  # sequence numbers
+        self.first_time = self.last_time = ""
+        self.first_hash = self.head = ""
+        self.digest = hashlib.sha256()
+        self.tree = Tree()
+
+    def put(self, data: bytes) -> None:
+        """Append *data*, whole or not at all."""
+        if self._torn:
+            self._cut()
+        try:
+            if os.write(self.file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as exc:
+            self._torn = True
+            with suppress(OSError):  # else the next one does it
+                self._cut()
+            if exc.errno in _GONE:
+                raise self._changed("its file is no longer open") from exc
+            raise
+        self.digest.update(data)
+        self.end += len(data)
+
+    def _cut(self) -> None:
+        try:
+            os.ftruncate(self.file, self.end)
+        except OSError as exc:
+            if exc.errno in UNSUPPORTED:  # then a new file has to do
+                raise self._changed("its torn end cannot be cut off") from exc
+            raise
+        self._torn = False
+
+    def look(self) -> None:
+        """See that the file is where it was, and as long: once for each event.
+
+        Raises:
+            JournalChangedError: If it is not.
+        """
+        try:
+            found = os.fstat(self.file) if self._place is None else os.stat(self._name)
+        except OSError as exc:
+            found = self._seen_otherwise(exc)
+        if found.st_size != self.end or (found.st_dev, found.st_ino) != self._place:
+            self._judge(found)
+
+    def _seen_otherwise(self, exc: OSError) -> os.stat_result:
+        """What the descriptor says of the file, if its name cannot be looked at (rights)."""
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise self._changed("it was removed or moved away") from exc
+        try:
+            return os.fstat(self.file)
+        except OSError as also:
+            if also.errno in _GONE:
+                raise self._changed("its file is no longer open") from also
+            raise
+
+    def _judge(self, found: os.stat_result) -> None:
+        """Tell a changed file from a file system that counts or measures in its own way."""
+        if self._place is not None and (found.st_dev, found.st_ino) != self._place:
+            if not _is_the_same(found, self.file):
+                raise self._changed("it was moved away, and another file is in its place")
+            self._place = None  # the numbers of files change by themselves
+        if found.st_nlink == 0:
+            raise self._changed("it was removed")
+        longer = found.st_size - self.end
+        if longer == 0 or (self._torn and longer > 0) or not self._trusts_sizes:
+            return
+        if os.pread(self.file, 2, self.end - 1) == b"\n":
+            self._trusts_sizes = False  # it ends where it should, whatever is said of it
+        elif longer < 0:
+            raise self._changed("it was cut off")
+        else:
+            raise self._changed("somebody else wrote to it")
+
+    def _changed(self, words: str) -> JournalChangedError:
+        return JournalChangedError(errno.ESTALE, f"the journal was changed: {words}", self._name)
+
+    def renew(self) -> None:
+        """Write the file anew: see `renewed`.
+
+        Raises:
+            OSError: If that failed; it is as before.
+        """
+        self.look()
+        self.file = renewed(self.path, self.file)
+        self._place = _identity(self.path, self.file)
+
+    def take_back(self, count: int, digest: hashlib._Hash) -> None:
+        """Cut off the last bytes again; *digest* was that of the rest."""
+        self.end -= count
+        self.digest = digest
+        self._torn = True
+        with suppress(OSError):  # else `put` does it
+            self._cut()
+
+    def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
+        """Count an event that was put."""
+        if not self.count:
+            self.first, self.first_hash = sequence, leaf.hex()
+            self.first_time = self.last_time = timestamp
+        elif timestamp < self.first_time:
+            self.first_time = timestamp
+        elif timestamp > self.last_time:
+            self.last_time = timestamp
+        self.count += 1
+        self.last = sequence
+        self.head = leaf.hex()
+        self.tree.add(leaf)
+
+
+#: What a descriptor answers that was closed by somebody, or whose file is gone (NFS).
+_GONE = {errno.EBADF, errno.ESTALE}
+
+
+def _identity(path: Path, file: int) -> tuple[int, int] | None:
+    """The numbers by which a file is known under its name.
+
+    None where the file system has none (0), or others each time that one asks.
+    """
+    with suppress(OSError):
+        named, ours = path.stat(), os.fstat(file)
+        if named.st_ino and os.path.samestat(named, ours):
+            return named.st_dev, named.st_ino
+    return None
+
+
+def _is_the_same(named: os.stat_result, file: int) -> bool:
+    """Whether both are one file, if their numbers are not to be believed.
+
+    A copy was not changed at the same moment: that time cannot be set.
+    """
+    facts = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_nlink")
+    with suppress(OSError):
+        ours = os.fstat(file)
+        return ours.st_nlink > 0 and all(getattr(named, f) == getattr(ours, f) for f in facts)
+    return False
+
+
+def salvage(journal: Journal, path: Path) -> None:
+    """See that *path* has what is left of a journal that was changed, and nothing else.
+
+    Its own descriptor still reads a file that was removed or moved away. What stands at *path*
+    and is not the journal's is set aside (``.replaced``).
+
+    Raises:
+        OSError: If that failed; the journal is as before.
+    """
+    with ExitStack() as stack:
+        there, ours = _opened(stack, path), _opened(stack, journal.file)
+        there_left, ours_left = _left_in(there, journal), _left_in(ours, journal)
+        best, left = (ours, ours_left) if ours_left > there_left else (there, there_left)
+        size = 0 if there is None else there.seek(0, os.SEEK_END)
+        if best is there and left == size == journal.end:
+            return
+        if there_left < size or (there is None and is_there(path)):
+            os.replace(path, path.with_name(f"{path.name}.replaced"))
+        if best is not None and left:
+            _copy(best, left, path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _opened(stack: ExitStack, file: Path | int) -> BinaryIO | None:
+    """What can still be read of it."""
+    with suppress(OSError):
+        if isinstance(file, int):
+            return stack.enter_context(os.fdopen(os.dup(file), "rb"))
+        return stack.enter_context(open_regular(file))
+    return None
+
+
+def _left_in(file: BinaryIO | None, journal: Journal) -> int:
+    """How many of its first bytes are the journal's: all, or as far as somebody cut it off."""
+    if file is None:
+        return 0
+    digest, left = hashlib.sha256(), journal.end
+    with suppress(OSError):
+        file.seek(0)
+        while block := file.read(min(left, _BLOCK)):
+            digest.update(block)
+            left -= len(block)
+        if digest.digest() == journal.digest.digest():
+            return journal.end
+        file.seek(len(HEAD))
+        if leaf_hash(file.readline()[1:-1]).hex() == journal.first_hash:
+            return min(file.seek(0, os.SEEK_END), journal.end)
+    return 0
+
+
+def _copy(source: BinaryIO, size: int, path: Path) -> None:
+    temporary = path.with_suffix(".repaired")
+    with open(open_owned(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as target:
+        source.seek(0)
+        while size and (block := source.read(min(size, _BLOCK))):
+            size -= target.write(block)
+        target.flush()
+        sync_file(target.fileno())
+    os.replace(temporary, path)
+
+
+_BLOCK = 1 << 20
+
+
+def set_damage_aside(path: Path) -> int:
+    """Move the lines of a journal that can no longer be read into a file beside it."""
+    with open_regular(path) as file:
+        damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
+        if not damaged:
+            return 0
+        file.seek(0)
+        repaired = path.with_suffix(".repaired")
+        with open(open_owned(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as whole:
+            whole.writelines(line for line in file if _is_readable(line))
+    aside = path.with_suffix(".damaged")
+    with open(open_owned(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as rest:
+        rest.writelines(damaged)
+    os.replace(repaired, path)
+    return len(damaged)
+
+
+def _is_readable(line: bytes) -> bool:
+    if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
+        return True
+    try:
+        _place_of(line[1:-1])
+    except DECODE_ERRORS:
+        return False
+    return True
+
+
+def load(path: Path) -> tuple[Journal, bool]:
+    """A journal that was left behind, without a torn last line; and whether it is closed."""
+    journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
+    closed = False
+    with open_regular(path) as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            if line.startswith(b"],"):
+                closed = True
+            elif line != HEAD:
+                place = _place_of(line[1:-1])
+                journal.took(leaf_hash(line[1:-1]), place.sequence, place.timestamp)
+            journal.digest.update(line)
+            journal.end += len(line)
+            if closed:
+                break
+    if os.fstat(journal.file).st_size != journal.end:
+        os.ftruncate(journal.file, journal.end)
+    return journal, closed

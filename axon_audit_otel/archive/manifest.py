@@ -1,0 +1,317 @@
+"""The manifest: one line a sealed or deleted file, each with the hash of the line before.
+
+Its lines are the leaves of the Merkle tree that checkpoints sign, so that a signed root
+proves every file's digest, and a file's root every event in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
+from ..core.merkle import Tree, leaf_hash
+from ..core.time import format_time
+
+__all__ = [
+    "DeleteRecord",
+    "Manifest",
+    "Record",
+    "SealRecord",
+    "TrailRecord",
+    "deleted_in",
+    "read_manifest",
+    "trail_id",
+]
+
+MANIFEST = ".manifest"
+
+
+class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
+    """The first line: whose manifest this is.
+
+    Attributes:
+        writer: The name that its writer had in this directory.
+        id: 16 hex digits of the hash of the first event, whose id is random: no two trails
+            are taken for each other, and it is known before anything is sealed.
+        created_at: When.
+        previous: None.
+    """
+
+    writer: str
+    id: str
+    created_at: str
+    previous: str | None = None
+
+
+class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
+    """A sealed file.
+
+    Attributes:
+        file: Its name, without the ``.zst`` of a compressed one.
+        first_sequence: Number of its first event.
+        last_sequence: Number of its last event.
+        events: How many it holds.
+        first_time: The earliest of its events' timestamps.
+        last_time: The latest of them.
+        head: Hash of its last event, hex.
+        root: Merkle root over its events (RFC 6962), hex.
+        sealed_at: When it was sealed.
+        bytes: Its size, uncompressed.
+        sha256: Digest of its content, uncompressed.
+        previous: Hash of the manifest's line before, hex; None on the first.
+        clock: Seconds that the clock jumped ahead (negative: back) since the seal before, in
+            all; left out where it did not.
+    """
+
+    file: str
+    first_sequence: int
+    last_sequence: int
+    events: int
+    first_time: str
+    last_time: str
+    head: str
+    root: str
+    sealed_at: str
+    bytes: int
+    sha256: str
+    previous: str | None = None
+    clock: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class DeleteRecord(
+    msgspec.Struct, kw_only=True, omit_defaults=True, tag="delete", tag_field="kind"
+):
+    """A sealed file that retention deleted; its `SealRecord` stays.
+
+    Attributes:
+        file: Its name.
+        sha256: The digest it had.
+        reason: The rule that deleted it.
+        deleted_at: When.
+        signature: Of `text`, as the last line of a C2SP signed note; None without a key.
+        previous: Hash of the manifest's line before, hex: signed too, since the same line in
+            another manifest is no deletion.
+    """
+
+    file: str
+    sha256: str
+    reason: str
+    deleted_at: str
+    signature: str | None = None
+    previous: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What is signed: else whoever can write here could delete in the name of retention."""
+        facts = self.file, self.sha256, self.reason, self.deleted_at, self.previous
+        return "\n".join(["axon-audit deletion", *map(str, facts), ""])
+
+
+Record = TrailRecord | SealRecord | DeleteRecord
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class Manifest:
+    """The manifest of one directory, for its writer.
+
+    Its bytes are in memory as well (half a kB a sealed file), so that it can be put back if
+    somebody cuts, removes or replaces it while its writer runs.
+
+    Args:
+        path: The file; it need not exist.
+        changed: Told that this was so.
+
+    Raises:
+        OSError: If it cannot be read.
+        msgspec.DecodeError: If a line of it is none of ours.
+    """
+
+    def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
+        self._path = path
+        self._changed = changed
+        self.tree = Tree()
+        self.last_hash: str | None = None  # of the newest line
+        self.seals: dict[str, SealRecord] = {}  # files that are there
+        self.last: SealRecord | None = None
+        self.id: str | None = None
+        self._content = bytearray()
+        self._torn = False  # whether a line of ours may be there in part
+        for line, record in read_manifest(path):
+            self._count(line, record)
+        with suppress(FileNotFoundError):
+            if path.stat().st_size > len(self._content):
+                self._cut()  # a line that was cut off in the middle
+        self._left = self._look()
+
+    def _count(self, line: bytes, record: Record) -> None:
+        leaf = leaf_hash(line)
+        self._content += line + b"\n"
+        self.tree.add(leaf)
+        self.last_hash = leaf.hex()
+        if isinstance(record, TrailRecord):
+            self.id = record.id
+        elif isinstance(record, SealRecord):
+            self.seals[record.file] = self.last = record
+        else:
+            self.seals.pop(record.file, None)
+
+    def add(self, record: Record, sync: bool = False, first: str = "") -> None:
+        """Append a line.
+
+        Args:
+            record: What it says.
+            sync: Force it to stable storage.
+            first: Hash of the trail's first event, for a manifest that begins.
+
+        Raises:
+            OSError: If it could not be written.
+        """
+        if self.id is None and not isinstance(record, TrailRecord):
+            now = format_time(time.time_ns() // 1000)
+            new = trail_id(first) if first else secrets.token_hex(8)
+            header = TrailRecord(writer=self._path.stem, id=new, created_at=now)
+            self.add(header, sync)
+        self.restore()
+        record.previous = self.last_hash
+        line = _encode(record)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._torn = True
+        try:
+            with open(open_owned(self._path, flags), "ab", buffering=0) as file:
+                if file.write(line + b"\n") != len(line) + 1:
+                    raise OSError(errno.ENOSPC, "no space left for the manifest")
+                if sync:
+                    sync_file(file.fileno())
+        except OSError:
+            with suppress(OSError):  # else the next line does it
+                self._cut()
+            raise
+        self._count(line, record)
+        self._torn = False
+        self._left = self._look()
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at *path* is this manifest.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        return _content_of(path) == self._content
+
+    def restore(self) -> None:
+        """Put the file back as it was left here, if somebody changed it; `changed` is told.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if not self._torn and self._left is not None and self._look() == self._left:
+            return
+        found = _content_of(self._path)
+        if found != self._content:
+            if self._torn and found.startswith(self._content):  # our own, of a failure
+                self._cut()
+            else:
+                self._put_back(found)
+        self._torn = False
+        self._left = self._look()
+
+    def _put_back(self, found: bytes) -> None:
+        if not self._path.parent.is_dir():  # where all is gone, nothing begins with this
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
+        if not self._content.startswith(found):
+            write_file([found], self._path.with_name(f"{self._path.name}.replaced"))
+        write_file([bytes(self._content)], self._path)
+        words = "somebody changed it; it was put back"
+        self._changed(OSError(errno.EIO, words, str(self._path)))
+
+    def _cut(self) -> None:
+        """Cut off what is behind the lines that were written."""
+        with open(open_owned(self._path, os.O_WRONLY), "wb", buffering=0) as file:
+            file.truncate(len(self._content))
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """What changes when somebody else changes the file; None where that is not known."""
+        with suppress(OSError):
+            status = self._path.stat()
+            return status.st_ino, status.st_size, status.st_mtime_ns
+        return None
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def trail_id(first: str) -> str:
+    """What tells a trail from every other: of the hash of its first event."""
+    return first[:16]
+
+
+def read_manifest(
+    path: Path, damaged: Callable[[], object] | None = None
+) -> Iterator[tuple[bytes, Record]]:
+    """The lines of a manifest (without their newline) and what they say.
+
+    A last line that was cut off in the middle is passed over.
+
+    Args:
+        path: The file.
+        damaged: Called for every line that is none of ours; the next one follows.
+
+    Raises:
+        OSError: If it cannot be read.
+        msgspec.DecodeError: If a line is none of ours, without *damaged*.
+    """
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            if line.endswith(b"\n"):
+                try:
+                    record = _record_in(line)
+                except msgspec.DecodeError:
+                    if damaged is None:
+                        raise
+                    damaged()
+                    continue
+                yield line[:-1], record
+
+
+def deleted_in(directory: Path) -> tuple[int, datetime | None]:
+    """How many events retention deleted in *directory*, and the time of their newest."""
+    events, newest = 0, None
+    for path in directory.glob(f"*{MANIFEST}"):
+        seals: dict[str, SealRecord] = {}
+        with suppress(OSError, *DECODE_ERRORS):  # what it does not say is said by `verify`
+            for _, record in read_manifest(path):
+                if isinstance(record, SealRecord):
+                    seals[record.file] = record
+                elif isinstance(record, DeleteRecord) and record.file in seals:
+                    seal = seals.pop(record.file)
+                    time = msgspec.convert(seal.last_time, datetime)
+                    events, newest = events + seal.events, max(newest or time, time)
+    return events, newest
+
+
+def _record_in(line: bytes) -> Record:
+    try:
+        record: Record = _decode(line)
+        return record
+    except (UnicodeDecodeError, RecursionError) as exc:
+        raise msgspec.DecodeError(str(exc)) from exc

@@ -1,0 +1,53 @@
+"""Which trail the events of a file or of a writer belong to."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..core.merkle import leaf_hash
+from .format import JOURNAL, open_events_file
+from .manifest import MANIFEST, TrailRecord, read_manifest, trail_id
+
+__all__ = ["Source", "first_hash", "source_of"]
+
+
+class Source(NamedTuple):
+    """Where events come from.
+
+    Attributes:
+        trail: Name of the trail.
+        stream: What tells its chain from every other; "" if that is not known.
+    """
+
+    trail: str
+    stream: str = ""
+
+
+def source_of(directory: Path, writer: str, first: Path | None = None) -> Source:
+    """Where the events of *writer* come from.
+
+    Args:
+        directory: Its archive.
+        writer: Its name.
+        first: A file with its first event, where there is neither manifest nor journal.
+    """
+    with suppress(OSError, msgspec.DecodeError):
+        for _, record in read_manifest(directory / f"{writer}{MANIFEST}"):
+            if isinstance(record, TrailRecord):
+                return Source(writer, record.id)
+            break
+    return Source(writer, trail_id(first_hash(first or directory / f"{writer}{JOURNAL}")))
+
+
+def first_hash(path: Path) -> str:
+    """The hash of the first event in a journal or sealed file; "" if there is none."""
+    with suppress(OSError), open_events_file(path) as file:
+        file.readline()
+        line = file.readline()
+        if line.endswith(b"\n") and not line.startswith(b"],"):
+            return leaf_hash(line[1:-1]).hex()
+    return ""

@@ -1,0 +1,81 @@
+"""Zstandard streams: of Python 3.14's own module, else of its backport."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Any, BinaryIO, cast
+
+from ..core.files import LineLimit
+
+_zstd: Any = None
+with suppress(ImportError):
+    _zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+__all__ = ["MAGIC", "available", "compress", "decompressed"]
+
+MAGIC = b"\x28\xb5\x2f\xfd"  # what every frame begins with (RFC 8878)
+_LEVEL = 3
+_BLOCK = 1 << 20
+
+
+def available() -> bool:
+    """Whether there is a module for it."""
+    return _zstd is not None
+
+
+def _module() -> Any:
+    if _zstd is None:
+        raise OSError(95, "Zstandard is missing: pip install 'axon-audit-otel[zstd]'")
+    return _zstd
+
+
+def compress(source: BinaryIO, target: BinaryIO) -> None:
+    """Write what *source* holds to *target*, as one frame with a checksum.
+
+    Raises:
+        OSError: If that failed, or there is no module for it.
+    """
+    zstd = _module()
+    parameters = zstd.CompressionParameter
+    options = {parameters.compression_level: _LEVEL, parameters.checksum_flag: 1}
+    with zstd.ZstdFile(target, "wb", options=options) as stream:
+        shutil.copyfileobj(source, stream, _BLOCK)
+
+
+def decompressed(source: BinaryIO) -> BinaryIO:
+    """What the frames in *source* hold; closes *source* with it.
+
+    Raises:
+        OSError: If there is no module for it; while reading, if a frame is damaged or a line
+            longer than `files.LINE_LIMIT`.
+    """
+    return cast(BinaryIO, io.BufferedReader(_Reader(source), _BLOCK))
+
+
+class _Reader(io.RawIOBase):
+    """Reads frames, and says what is wrong with them as an `OSError`."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source  # first: it is closed with this, also where that is all
+        zstd = _module()
+        self._limit = LineLimit()
+        self._stream = zstd.ZstdFile(source, "rb")
+        self._faults: tuple[type[BaseException], ...] = (zstd.ZstdError, EOFError)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return self._limit.pass_on(buffer, self._stream.readinto(buffer))
+        except self._faults as exc:
+            raise OSError(5, f"damaged compression: {exc}") from exc
+
+    def close(self) -> None:
+        if not self.closed:
+            self._source.close()
+        super().close()

@@ -1,0 +1,92 @@
+"""The command of the command line that looks for what a monitor would have told: alerts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..alerts.detector import Alert, Detector
+from ..alerts.rules import DEFAULT_RULES
+from ..archive.missing import Missing
+from ..core.time import format_time, to_microseconds
+from ..core.units import seconds
+from ..events.localtime import local
+from ..events.model import AuditEvent, deleted_entries
+from ..events.query import Query
+from .notes import Answer
+from .options import json_option, keys_option, path_argument, reads
+from .privacy import found as found_in
+from .render import amount, plain, print_json
+
+__all__ = ["alerts"]
+
+_USERS = 100_000
+
+
+def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
+    try:
+        return None if value is None else timedelta(seconds=seconds(value))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} {exc}") from None
+
+
+@click.command()
+@path_argument
+@click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
+@keys_option
+@json_option
+@reads
+def alerts(
+    path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
+) -> None:
+    """Look for what looks wrong: many deletions, failures, exports.
+
+    The default rules of SecurityMonitor, over the events at PATH: more than 100 deletions in
+    an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
+    """
+    since = None if last is None else datetime.now(timezone.utc) - last
+    query = Query.of(start_time=since)
+    events = found_in(path, query, keys, missing, oldest_first=True)
+    answer = Answer(events, path, query, {"keys": keys, "pseudonyms": None})
+    found = sorted(_found(answer), key=lambda alert: alert.since)
+    if as_json:
+        print_json([_facts(alert) for alert in found])
+        return
+    for alert in found:
+        until = "now" if alert.resolved_at is None else local(alert.resolved_at)
+        click.echo(f"{local(alert.since)} to {until}: {plain(str(alert))}")
+    click.echo(amount(len(found), "alert"), err=True)
+
+
+def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
+    """Every alert in its last state."""
+    detector = Detector(DEFAULT_RULES, max_users=_USERS)
+    for event in events:
+        trackers = detector.concerned((event.operation.value, event.status.value))
+        if trackers is not None:
+            moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
+            changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)
+            yield from (alert for alert in changes or () if alert.resolved_at is not None)
+    yield from detector.advance(time.time_ns() // 1000)
+    yield from detector.active
+
+
+def _facts(alert: Alert) -> dict[str, Any]:
+    over = alert.resolved_at
+    return {
+        "rule": alert.rule.name,
+        "severity": alert.rule.severity,
+        "summary": alert.rule.summary,
+        "user_id": alert.user_id,
+        "count": alert.count,
+        "over": alert.rule.over,
+        "window_s": alert.rule.window.total_seconds(),
+        "since": format_time(to_microseconds(alert.since)),
+        "resolved_at": None if over is None else format_time(to_microseconds(over)),
+        "event_id": alert.event_id,
+    }

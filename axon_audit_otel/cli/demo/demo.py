@@ -1,0 +1,359 @@
+"""The demonstration: a day is recorded, and what the recording has to show."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from ...archive.format import files_of
+from ...archive.search import search
+from ...core.errors import ArchiveError, AuditConfigError
+from ...events.model import AuditEvent
+from ...events.query import Query
+from ...events.statistics import summarise
+from ...otel_setup import configure, serve_metrics
+from ...trail.audit_logger import AuditLogger
+from ..render import EventLines, print_table, statistics, user_table
+from .scenario import Day, dialogue, make_memory, personal, spoken
+
+__all__ = ["run_demo"]
+
+_SHOWN = 15  # events of the trail
+_SHOW_S = 1.0  # how long the day takes on a terminal: long enough to be seen
+_LOAD_S = 0.2  # between two operations of the load
+_SHIP_S = 2.0  # how long a collector may hold up the end
+
+
+def run_demo(
+    console: Console,
+    output: Path,
+    lines: list[str] | None = None,
+    users: int = 4,
+    *,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    otlp: bool = False,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Record a day of an agent's memory and show the recording.
+
+    Args:
+        console: Where it is shown.
+        output: Directory for the audit files.
+        lines: What the users say; None for the text of the package.
+        users: How many they are.
+        port: After the day, go on and serve metrics there until SIGINT or SIGTERM.
+        host: The address to serve them on.
+        otlp: Ship to an OpenTelemetry collector as well.
+        report: Called with what is shown, as JSON types.
+
+    Raises:
+        ArchiveError: If *output* cannot be used.
+        AuditConfigError: If *host*, *port* or a variable of OpenTelemetry cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_without_sdk_logs())
+        shipping = stack.enter_context(_Shipping(console)) if otlp else None
+        server = None if port is None else stack.enter_context(_metrics_server(port, host))
+        audit = stack.enter_context(
+            AuditLogger(10_000, output, True, name="demo", capture_content=False)
+        )
+        demo = _Demo(console, audit, output, lines, users)
+        asyncio.run(demo.run(server.url if server else None, shipping, report))
+
+
+class _Demo:
+    """One run. What it shows is read back from the files, not kept on the way."""
+
+    def __init__(
+        self,
+        console: Console,
+        audit: AuditLogger,
+        output: Path,
+        lines: list[str] | None,
+        users: int,
+    ) -> None:
+        self._console = console
+        self._audit = audit
+        self._output = output
+        self._before = set(self._present())
+        self._own_text = lines is not None
+        self._users, self._lines = spoken(dialogue() if lines is None else lines, users)
+        memory, adapters = make_memory(audit)
+        self._day = Day(memory, adapters, self._users, self._lines)
+
+    async def run(
+        self, url: str | None, shipping: _Shipping | None, report: Callable[[Any], None] | None
+    ) -> None:
+        """The day, what it left, and the load if there is a *url* to scrape."""
+        stop = None if url is None else _ended()  # before the address is known to anybody
+        self._title("A day of an AI agent's memory, recorded")
+        text = "your own lines" if self._own_text else "Lewis Carroll, A Mad Tea-Party (1865)"
+        self._print(
+            "A real axon MemorySystem, its three tiers in this process: no server is needed."
+        )
+        users = len(self._users)
+        self._print(f"{users} user{'s' if users > 1 else ''}; what they say: {text}\n")
+        await self._live()
+        self._audit.seal()
+        files = self._files()
+        summary = summarise(chain.from_iterable(map(_events_in, files)))
+        privacy = await self._privacy()
+        self._show(files, summary, privacy)
+        if url is None and shipping is not None:
+            shipping.finish()
+        self._show_next(url)
+        if report is not None:
+            report(
+                {
+                    "output": str(self._output),
+                    "files": [str(file) for file in files],
+                    **summary,
+                    "redacted": privacy,
+                    "metrics_url": url,
+                    "otlp": None if shipping is None else shipping.outcome,
+                }
+            )
+        if stop is not None:
+            await self._carry_on(stop)
+            if shipping is not None:
+                shipping.finish()
+
+    # --- the day -----------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        phases = self._day.phases()
+        steps = sum(len(phase.steps) for phase in phases)
+        pause = min(0.03, _SHOW_S / steps) if self._console.is_interactive else 0
+        columns = TextColumn("  {task.description:36}"), BarColumn(24), MofNCompleteColumn()
+        with Progress(*columns, console=self._console) as progress:
+            for number, phase in enumerate(phases):
+                for step in progress.track(phase.steps, description=phase.title):
+                    await step()
+                    await asyncio.sleep(pause)
+                if number == 1:  # noon: two files are more telling than one
+                    self._audit.seal()
+
+    async def _privacy(self) -> list[str]:
+        """What the trail holds of a line with personal data where content is captured."""
+        with AuditLogger(
+            name="demo-content", capture_content=True, registry=CollectorRegistry()
+        ) as audit:
+            memory, _ = make_memory(audit)
+            line = personal(self._users[0])
+            await memory.store(line.words, user_id=line.user)
+            (event,) = audit.query_events(limit=1)
+            content: list[str] = event.metadata["content"]
+            return content
+
+    async def _carry_on(self, stop: asyncio.Event) -> None:
+        """A few operations a second, until somebody ends it."""
+        random = Random(1865)  # noqa: S311 - a load, no secret
+        done = 0
+        with self._console.status("") as status:
+            while not stop.is_set():
+                await self._day.carry_on(random)
+                done += 1
+                rate = self._audit.get_statistics()["success_rate"]
+                status.update(f"{done:,} more operations, {100 * rate:.1f} % succeeded")
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _LOAD_S)
+        sealed = self._audit.seal()
+        self._print(f"\n{done:,} more operations, sealed in {_short(sealed)}")
+
+    # --- files -------------------------------------------------------------------------------
+
+    def _present(self) -> list[Path]:
+        try:
+            return files_of(self._output)
+        except ArchiveError:  # none yet
+            return []
+
+    def _files(self) -> list[Path]:
+        """What this run sealed."""
+        return [
+            file for file in self._present() if file not in self._before and file.suffix == ".json"
+        ]
+
+    # --- the screen --------------------------------------------------------------------------
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def _title(self, text: str) -> None:
+        self._print(f"\n{text}", "bold cyan")
+
+    def _show(self, files: list[Path], summary: dict[str, Any], privacy: list[str]) -> None:
+        self._title(f"The audit trail: the newest {_SHOWN} of {summary['total_operations']} events")
+        lines = EventLines(self._console)
+        lines.header()
+        lines.print(self._audit.query_events(limit=_SHOWN))
+        self._title("Statistics")
+        print_table(self._console, statistics(summary))
+        self._title("Who did how much")
+        print_table(self._console, user_table(summary))
+        self._title("Privacy")
+        self._print("By default no text is recorded. With capture_content=True this would be:")
+        for text in privacy:
+            self._print(f"  {text}")
+        self._title("Files")
+        width = max((len(_short(file)) for file in files), default=0)
+        for file in files:
+            count = sum(1 for _ in _events_in(file))
+            size = file.stat().st_size / 1024
+            self._print(f"  {_short(file):{width}}  {count} events, {size:.0f} KiB")
+
+    def _show_next(self, url: str | None) -> None:
+        program, where = _program(), shlex.quote(_short(self._output))
+        subject = self._day.subject
+        self._title("What to look at next")
+        hints = [
+            ("what failed, and why", f"query {where} --status FAILURE"),
+            (
+                f"who touched the data of {subject}",
+                f"query {where} --subject {shlex.quote(subject)}",
+            ),
+            ("one user's day", f"stats {where} --user {shlex.quote(self._users[0])}"),
+            ("for a spreadsheet", f"export {where} audit.csv"),
+        ]
+        if url is None:
+            hints.append(("a load that goes on, with metrics for Prometheus", "demo --serve"))
+        else:
+            hints.append(("the events as they come, in another terminal", f"tail {where} --follow"))
+        for comment, command in hints:
+            self._print(f"  # {comment}", "dim")
+            self._print(f"  {program} {command}")
+        if url is not None:
+            self._title("Serving")
+            self._print(f"  {url}")
+            self._print("  A few operations a second go on; Ctrl-C ends it.\n")
+
+
+def _short(path: Path | None) -> str:
+    """*path* from here, where that is shorter."""
+    if path is None:
+        return "-"
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    script = Path(sys.argv[0])
+    if not script.name.startswith("axon-audit"):
+        return f"{shlex.quote(_short(Path(sys.executable)))} -m {__package__}"
+    short = _short(script)
+    if Path(short).is_absolute() and shutil.which(script.name) == str(script):
+        return script.name
+    return shlex.quote(short)
+
+
+def _ended() -> asyncio.Event:
+    """Set when somebody wants an end: Ctrl-C, or a container runtime."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError):  # Windows; no main thread
+            loop.add_signal_handler(number, ended.set)
+    return ended
+
+
+# --- surroundings ----------------------------------------------------------------------------
+
+
+@contextmanager
+def _without_sdk_logs() -> Iterator[None]:
+    """The handlers that `import axon` puts on its loggers are away for a while."""
+    logger = logging.getLogger("axon")
+    handlers = logger.handlers
+    logger.handlers = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        logger.handlers = handlers
+
+
+def _metrics_server(port: int, host: str) -> Any:
+    try:
+        return serve_metrics(port, host)
+    except OSError as exc:
+        msg = f"cannot serve metrics on {host}:{port} ({exc.strerror}): --port 0 takes a free one"
+        raise AuditConfigError(msg) from exc
+
+
+class _Shipping(logging.Handler):
+    """OTLP to a collector, which may be dead, slow or hanging.
+
+    Attributes:
+        outcome: What became of it, in one line.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+        self._problem: str | None = None
+        protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+        default = f"http://localhost:{4317 if protocol == 'grpc' else 4318}"
+        self._endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default
+        self.outcome = f"ships to {self._endpoint}"
+        self._providers = configure(service_name="axon-audit-demo")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the first complaint of an exporter, instead of all with their tracebacks."""
+        if self._problem is None:
+            said = record.getMessage().partition("\n")[0]
+            cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", said)
+            self._problem = cause[1] if cause else said.partition(", retrying")[0][:100]
+
+    def finish(self) -> None:
+        """Send the rest; whatever the collector does, this returns soon."""
+        sender = threading.Thread(target=self._providers.shutdown, daemon=True)
+        with self._console.status(Text(f"shipping to {self._endpoint}")):
+            sender.start()
+            sender.join(_SHIP_S)
+        if sender.is_alive():
+            made = self._providers
+            waiting: list[Any] = [made.tracer_provider, made.meter_provider, made.logger_provider]
+            for provider in waiting:
+                atexit.unregister(provider.shutdown)  # it would wait again
+            self._problem = self._problem or f"no answer in {_SHIP_S:.0f} seconds"
+        if self._problem is None:
+            self.outcome = f"shipped to {self._endpoint}"
+        else:
+            self.outcome = f"not all was shipped to {self._endpoint}: {self._problem}"
+        self._console.print(Text(f"\nOpenTelemetry: {self.outcome}"), soft_wrap=True)
+
+    def __enter__(self) -> _Shipping:
+        self._logger = logging.getLogger("opentelemetry")
+        self._kept = self._logger.handlers, self._logger.propagate
+        self._logger.handlers, self._logger.propagate = [self], False
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not any(thread.name.startswith("OtelBatch") for thread in threading.enumerate()):
+            self._logger.handlers, self._logger.propagate = self._kept
+
+
+def _events_in(file: Path) -> Iterator[AuditEvent]:
+    return search(file, Query(), oldest_first=True)

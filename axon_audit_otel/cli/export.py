@@ -1,0 +1,120 @@
+"""Events as files in other formats than the archive's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ..archive.format import laid_out
+from ..archive.origin import Source, source_of
+from ..core.files import write_file
+from ..events.model import AuditEvent
+from ..otlp.encoding import Envelope, Record, record_of
+
+__all__ = ["FORMATS", "export_events", "export_otlp"]
+
+FORMATS = ("json", "jsonl", "csv", "otlp")
+
+# What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
+# so that whoever strips one apostrophe has the value back.
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:
+    """Write *events* to *out* in their order, as ``json``, ``jsonl`` or ``csv``.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+
+    def counted() -> Iterator[AuditEvent]:
+        nonlocal count
+        for event in events:
+            count += 1
+            yield event
+
+    _write(_LAYOUTS[form](counted()), out)
+    return count
+
+
+def export_otlp(
+    found: Iterable[tuple[str, AuditEvent]], directory: Path, out: Path | BinaryIO, resource: Any
+) -> int:
+    """Write events as OTLP JSON lines, which the collector's otlp_json_file receiver reads.
+
+    Args:
+        found: Writers and their events.
+        directory: Of the archive that these are of.
+        out: Where to.
+        resource: The attributes of the resource: ``service.name`` and others.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+    sources: dict[str, Source] = {}
+
+    def records() -> Iterator[Record]:
+        nonlocal count
+        for writer, event in found:
+            if writer not in sources:
+                sources[writer] = source_of(directory, writer) if writer else Source("")
+            count += 1
+            yield record_of(event.to_json(), sources[writer])
+
+    _write(Envelope(resource).json_lines(records()), out)
+    return count
+
+
+def _write(content: Iterable[bytes], out: Path | BinaryIO) -> None:
+    """To a file, which appears whole or not at all, or to one that is open."""
+    if isinstance(out, Path):
+        write_file(content, out)
+    else:
+        out.writelines(content)
+        out.flush()
+
+
+def _document(events: Iterable[AuditEvent]) -> Iterator[bytes]:
+    return laid_out(event.to_json() for event in events)
+
+
+def _json_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
+    for event in events:
+        yield event.to_json() + b"\n"
+
+
+def _csv_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
+    line = io.StringIO()
+    rows = csv.writer(line)
+    rows.writerow(AuditEvent.__struct_fields__)
+    for event in events:
+        rows.writerow(map(_cell, event.to_dict().values()))
+        yield line.getvalue().encode("utf-8", "backslashreplace")
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue().encode()  # the header, where there was no event
+
+
+_LAYOUTS = {"json": _document, "jsonl": _json_lines, "csv": _csv_lines}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (list, dict)):
+        value = msgspec.json.encode(value).decode()
+    text = str(value)
+    return f"'{text}" if text.startswith(_DANGEROUS) else text

@@ -1,0 +1,107 @@
+"""What an answer leaves out, said on standard error: else "0 events" would mean too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import click
+
+from ..archive.manifest import deleted_in
+from ..archive.missing import Missing
+from ..archive.search import search
+from ..core.errors import ArchiveError
+from ..core.time import to_microseconds
+from ..events.localtime import local
+from ..events.query import Query
+from ..privacy.encryption import keyring_of
+from ..privacy.pseudonyms import Pseudonyms, is_pseudonym
+from ..trail.settings import Settings
+from .privacy import readable, reader
+from .render import amount, plain
+
+__all__ = ["Answer"]
+
+_T = TypeVar("_T")
+
+_LOOKED_AT = 1000  # events at either end, for ids that are hashed
+_KINDS = {"user_id": "user", "subject_id": "user", "session_id": "session"}
+
+
+class Answer(Generic[_T]):
+    """The events that answer a query, counted; after the last, what they leave out is said.
+
+    Args:
+        events: The events; or each with something else.
+        path: Where they are.
+        query: What they answer.
+        given: The options that it was made of, those of `filters`.
+    """
+
+    def __init__(
+        self, events: Iterable[_T], path: Path, query: Query, given: dict[str, Any]
+    ) -> None:
+        self._events = events
+        self._path = path
+        self._query = query
+        self._secret: Pseudonyms | None = given["pseudonyms"]
+        self._keys: Path | None = given["keys"]
+        self.count = 0
+
+    def __iter__(self) -> Iterator[_T]:
+        for event in self._events:
+            self.count += 1
+            yield event
+        for said in chain(self._hashed(), self._erased(), self._deleted()):
+            click.echo(said, err=True)
+
+    def _hashed(self) -> Iterator[str]:
+        """That ids are hashed, where somebody asks for one as if they were not."""
+        for field, kind in _KINDS.items():
+            asked = getattr(self._query, field)
+            if asked is None or is_pseudonym(asked) or (self._secret and self.count):
+                continue
+            if not self._has_hashed(field):
+                continue
+            if self._secret is None:
+                secret = f"--pseudonymize @FILE (or {Settings.variable('pseudonymize')})"
+                yield f"{kind} ids in this archive are hashed: give the secret with {secret}"
+            else:
+                yield (
+                    f"{kind} ids in this archive are hashed: with the secret given,"
+                    f" none of them is {plain(asked)!r}"
+                )
+
+    def _has_hashed(self, field: str) -> bool:
+        """Whether one of the newest or oldest events of that time has a hashed id there."""
+        period = Query(start_us=self._query.start_us, end_us=self._query.end_us)
+        erasure = reader(self._path, self._keys, quiet=True)
+        with suppress(ArchiveError):  # said where it was read for the answer
+            for oldest_first in (False, True):
+                found = search(self._path, period, oldest_first=oldest_first, missing=Missing())
+                for event in readable(erasure, islice(found, _LOOKED_AT)):
+                    if is_pseudonym(getattr(event, field) or ""):
+                        return True
+        return False
+
+    def _erased(self) -> Iterator[str]:
+        """That erased users are not found by their ids."""
+        by_id = any(getattr(self._query, field) is not None for field in _KINDS)
+        directory = self._path if self._path.is_dir() else self._path.parent
+        if by_id and not self.count and keyring_of(directory)[1]:
+            yield "users were erased from this archive: no id finds what is recorded of them"
+
+    def _deleted(self) -> Iterator[str]:
+        """That retention deleted events of the time that is asked for."""
+        query = self._query
+        in_general = query.start_us is None and query.end_us is None
+        if not self._path.is_dir() or (self.count and in_general):
+            return
+        events, until = deleted_in(self._path)
+        if until is not None and (
+            query.start_us is None or query.start_us <= to_microseconds(until)
+        ):
+            yield f"deleted by retention: {amount(events, 'event')} up to {local(until)}"

@@ -1,0 +1,219 @@
+"""What commands take: a path, keys, a secret, filters; and the query that filters make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ..archive.missing import Missing
+from ..core.time import to_microseconds
+from ..events.localtime import earliest, latest, local
+from ..events.model import EventStatus, OperationType
+from ..events.query import Query
+from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_key
+from .render import plain
+
+__all__ = [
+    "filters",
+    "json_option",
+    "keys_option",
+    "limit_option",
+    "path_argument",
+    "query_of",
+    "reads",
+    "secret_option",
+    "signing_option",
+    "tell",
+]
+
+
+def reads(command: Callable[..., None]) -> Callable[..., None]:
+    """*command* gets `missing`; what that took is told in the end, and in the exit code."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        missing = Missing()
+        command(**given, missing=missing)
+        tell(missing)
+        if missing:
+            click.get_current_context().exit(1)
+
+    return run
+
+
+def tell(missing: Missing) -> None:
+    """Say on stderr what an answer lacks, and what was passed over; each of them once."""
+    for line in missing.untold(missing.passed_over()):
+        click.echo(plain(line), err=True)
+    for line in missing.untold(missing.lines()):
+        click.echo(f"Error: {plain(line)}", err=True)
+
+
+path_argument = click.argument("path", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
+    """The callback of an option whose value is that of a setting; None where it is not given."""
+
+    def callback(_ctx: Any, _param: Any, value: str | None) -> Any:
+        try:
+            return parse(value) if value else None
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from None
+
+    return callback
+
+
+def _place(value: str) -> Path | None:
+    place = parse_keys(value)
+    return place if isinstance(place, Path) else None
+
+
+#: The key that signs for what the command records.
+signing_option = click.option(
+    "--signing-key",
+    metavar="FILE",
+    envvar=Settings.variable("signing_key"),
+    callback=_parsed(parse_signing_key),
+    help="Private key that signs for the record of it; needed where checkpoints are signed.",
+)
+
+#: The secret that ids were hashed with; `Query.under` takes it.
+secret_option = click.option(
+    "--pseudonymize",
+    "pseudonyms",
+    metavar="@FILE",
+    envvar=Settings.variable("pseudonymize"),
+    callback=_parsed(parse_secret),
+    help="The secret that the ids were hashed with.",
+)
+
+#: The place of the keys that personal data is encrypted with.
+keys_option = click.option(
+    "--keys",
+    metavar="DIR",
+    envvar=Settings.variable("erasable"),
+    callback=_parsed(_place),
+    help="The keys that personal data is encrypted with. Default: PATH.keys.",
+)
+
+
+# --- filters ---------------------------------------------------------------------------------
+
+
+class _When(NamedTuple):
+    """A moment, and how it was written."""
+
+    text: str
+    moment: datetime
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A time as people write it, or a period: of that its first moment.
+
+    Args:
+        end: Its last one.
+    """
+
+    name = "when"
+
+    def __init__(self, end: bool = False) -> None:
+        self._parse = latest if end else earliest
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> _When:
+        text = str(value).strip()
+        try:
+            return _When(text, self._parse(text))
+        except (ValueError, OverflowError, OSError):
+            self.fail(
+                f"{value!r} is no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
+                " 10:30 (today), today, yesterday, or 15m, 24h, 7d for that long ago",
+                param,
+                ctx,
+            )
+
+
+class _Name(click.Choice):  # type: ignore[type-arg,unused-ignore]
+    """One of *names* in any case; click would list them in lower case."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names, case_sensitive=False)
+        self._shown = ", ".join(names)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if str(value).upper() not in self.choices:
+            self.fail(f"{value!r} is none of {self._shown}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callable[..., Any]:
+    names = list(kind.__members__)
+    return click.option(name, type=_Name(names), metavar="NAME", help=", ".join(names) + ".")
+
+
+_FILTERS = [
+    click.option("--user", metavar="ID", help="Who acted."),
+    click.option("--session", metavar="ID", help="In which session."),
+    _choice("--operation", OperationType),
+    _choice("--status", EventStatus),
+    click.option("--entry", metavar="ID", multiple=True, help="A memory touched; any of several."),
+    click.option("--subject", metavar="ID", help="Whose data, where another user acted."),
+    click.option(
+        "--since",
+        type=_Moment(),
+        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
+    ),
+    click.option("--until", type=_Moment(end=True), help="Likewise; included, days to their end."),
+    secret_option,
+    keys_option,
+]
+
+#: At most so many events.
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."
+)
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def query_of(given: dict[str, Any]) -> Query:
+    """The query that `filters` and `limit_option` make.
+
+    Raises:
+        click.UsageError: If it ends before it begins.
+    """
+    since: _When | None = given["since"]
+    until: _When | None = given["until"]
+    # A day that the clock skips ends before it begins.
+    if since and until and since.moment > until.moment and since.text != until.text:
+        msg = f"--since ({local(since.moment)}) is after --until ({local(until.moment)})"
+        raise click.UsageError(msg)
+    query = Query.of(
+        operation=given["operation"],
+        status=given["status"],
+        user_id=given["user"],
+        session_id=given["session"],
+        subject_id=given["subject"],
+        entry_ids=given["entry"] or None,
+        limit=given.get("limit"),
+    )
+    query = replace(
+        query,
+        start_us=None if since is None else to_microseconds(since.moment),
+        end_us=None if until is None else to_microseconds(until.moment),
+    )
+    return query.under(given["pseudonyms"])

@@ -1,0 +1,155 @@
+"""Events as far as there are keys, and the commands of privacy: erase, pseudonym."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+import msgspec
+
+from ..archive.checkpoints import SigningKey
+from ..archive.missing import Missing
+from ..archive.search import search
+from ..events.identifiers import identifier
+from ..events.model import AuditEvent
+from ..events.query import Query
+from ..privacy.encryption import Erasure, decrypted, keyring_of, keys_of, recorded
+from ..privacy.pseudonyms import Pseudonyms
+from ..trail.settings import Settings
+from .admin_events import check_archive, check_signing, recorder
+from .options import json_option, keys_option, reads, secret_option, signing_option
+from .render import plain
+
+__all__ = ["erase", "found", "pseudonym", "readable", "reader"]
+
+
+def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None:
+    """What makes the events at *path* readable; None where they are, or there are no keys.
+
+    That keys are missing is said, unless *quiet*.
+
+    Raises:
+        ArchiveError: If *keys* are not those of the archive.
+    """
+    directory = path if path.is_dir() else path.parent
+    number, place = keyring_of(directory)[0], keys or keys_of(directory)
+    if keys is None and not place.is_dir():
+        if number is not None and not quiet:
+            where = f"the keys (keyring {number}) are not in {str(place)!r}"
+            click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
+        return None
+    return Erasure.for_reading(directory, place)
+
+
+def found(
+    path: Path,
+    query: Query,
+    keys: Path | None,
+    missing: Missing,
+    *,
+    as_recorded: bool = False,
+    oldest_first: bool = False,
+) -> Iterator[AuditEvent]:
+    """What `search` finds, as far as there are keys: readable, or *as_recorded*.
+
+    Raises:
+        ArchiveError: As `search`, or if the keys cannot be used.
+    """
+    erasure = reader(path, keys)
+    search_for = partial(search, path, oldest_first=oldest_first, missing=missing)
+    if erasure is None:
+        return search_for(query)
+    events = erasure.read(query, search_for)
+    return map(recorded if as_recorded else decrypted, events)
+
+
+def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
+    """*events* as far as there are keys."""
+    return events if erasure is None else map(decrypted, map(erasure.reveal, events))
+
+
+@click.command()
+@click.argument("user")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@keys_option
+@secret_option
+@signing_option
+@json_option
+@reads
+def erase(
+    user: str,
+    path: Path,
+    keys: Path | None,
+    pseudonyms: Pseudonyms | None,
+    signing_key: SigningKey | None,
+    as_json: bool,
+    missing: Missing,
+) -> None:
+    """Make a user's personal data unreadable, for ever.
+
+    Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
+    The files stay as they are: verify and proofs hold. That it was done is recorded there,
+    without the name. Applications may go on meanwhile. Copies of the keys bring it back.
+    """
+    check_archive(path)
+    place = keys or keys_of(path)
+    forms = [user, *(pseudonyms.aliases("user_id", identifier(user)) if pseudonyms else ())]
+    if not place.is_dir():
+        msg = f"there are no keys in {str(place)!r}: what is in {str(path)!r} cannot be erased"
+        raise click.ClickException(msg)
+    erasure = Erasure.for_reading(path, place)
+    done = any(erasure.keys.knows(identifier(form)) for form in forms)
+    if done:
+        check_signing(path, signing_key)
+        settings = {"erasable": place, "pseudonymize": pseudonyms}
+        with recorder(path, "erasure", signing_key, **settings) as audit:
+            audit.erase_user(user)
+    clear = _is_in_clear(path, user, pseudonyms, missing)
+    if as_json:
+        click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))
+    elif done:
+        click.echo(f"erased: what is recorded of {plain(user)!r} can no longer be read")
+    if clear:
+        words = "there are events with that id in clear, from before erasable= was switched on"
+        click.echo(f"{words}: these stay", err=True)
+    if not done:
+        msg = f"no key for {plain(user)!r}: erased before, or never recorded"
+        if pseudonyms is None:
+            msg += " by that id (if it was with a pseudonym: --pseudonymize)"
+        raise click.ClickException(msg)
+
+
+def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: Missing) -> bool:
+    """Whether an event that is not encrypted names the user."""
+    acting = Query.of(user_id=user, limit=1).under(pseudonyms)
+    concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
+    found = False
+    for query in (acting, concerned):
+        here = Missing()
+        found = found or any(True for _ in search(path, query, missing=here))
+        missing.include(here)
+    return found
+
+
+@click.command()
+@click.argument("user")
+@click.option("--session", is_flag=True, help="It is a session's id.")
+@secret_option
+@json_option
+def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
+    """Print what stands for a user's id: its user.hash.
+
+    For whoever looks for a user in traces and logs: USER as it was given to the
+    application, and the secret as in its setting pseudonymize.
+    """
+    if pseudonyms is None:
+        msg = f"the secret is missing: give --pseudonymize or {Settings.variable('pseudonymize')}"
+        raise click.UsageError(msg)
+    real = identifier(user)
+    hashed = pseudonyms.session(real) if session else pseudonyms.user(real)
+    if as_json:
+        click.echo(msgspec.json.encode({"user.hash" if not session else "session.id": hashed}))
+    else:
+        click.echo(hashed)

@@ -1,0 +1,325 @@
+"""The commands of the command line that prove: keygen, verify, prove."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from datetime import timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from ..archive.checkpoints import VerifyingKey, new_key
+from ..core import semconv
+from ..core.errors import AuditConfigError
+from ..core.files import open_owned, write_file
+from ..events.localtime import local
+from ..verification.inclusion_proof import prove as make_proof
+from ..verification.report import Finding, VerifyReport, WriterReport, numbers
+from ..verification.verify import verify as run_verify
+from .options import json_option, path_argument
+from .render import amount, console, plain, print_json, reading_bar
+from .shipping import verify_files
+
+__all__ = ["keygen", "prove", "verify"]
+
+_SHOWN = 5  # gaps and unclean ends of many
+
+
+# --- keygen ----------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the private key; it must not exist. Default: NAME.key.",
+)
+@json_option
+def keygen(name: str, output: Path | None, as_json: bool) -> None:
+    """Make a key that signs checkpoints.
+
+    The private key goes to a file that only you can read, for the application's
+    signing_key (or AXON_AUDIT_SIGNING_KEY). Its public half is printed: one line, for
+    whoever verifies. NAME says whose signature it is; no spaces, no plus signs.
+    """
+    key = new_key(name)
+    target = output or Path(re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") + ".key")
+    try:
+        descriptor = open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        msg = f"{str(target)!r} exists: a key is never overwritten"
+        raise click.ClickException(msg) from None
+    except OSError as exc:
+        raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        target.unlink(missing_ok=True)
+        raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
+    if as_json:
+        print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
+        return
+    click.echo(f"private key written to {plain(target)}; the public key is", err=True)
+    click.echo(str(key.verifying))
+
+
+# --- verify ----------------------------------------------------------------------------------
+
+
+class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Public keys: a line, or a file of such lines."""
+
+    name = "file|line"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[VerifyingKey]:
+        try:
+            given = Path(value)
+            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            if "PRIVATE+KEY" in text:
+                self.fail("that is a private key; verifying needs the public one", param, ctx)
+            if "+" not in text:
+                self.fail(f"no such file, and no key: {value!r}", param, ctx)
+            return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@click.command()
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--otlp-json",
+    is_flag=True,
+    help="PATH... are files that a collector wrote (file exporter, JSON).",
+)
+@click.option(
+    "--partial", is_flag=True, help="With --otlp-json: what is before the oldest is not missed."
+)
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    help="With --otlp-json: the archive of which every event must be there.",
+)
+@click.option(
+    "--key",
+    "keys",
+    type=_Key(),
+    multiple=True,
+    help="Public key (file or line); any of several must have signed each checkpoint.",
+)
+@click.option(
+    "--checkpoint",
+    "notes",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    multiple=True,
+    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
+)
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    otlp_json: bool,
+    partial: bool,
+    archive: Path | None,
+    keys: Any,
+    notes: Any,
+    as_json: bool,
+) -> None:
+    """Verify that nothing in an archive was altered.
+
+    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
+    moved or cut off, names the file and the event, and says up to where signed checkpoints
+    prove that nothing is missing. Exit code 1 means damage.
+
+    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
+    missing or altered, and names those that came more than once. Give all files of a trail
+    together, in any order; with --archive, a tail that never arrived is found as well.
+    """
+    if otlp_json:
+        if keys or notes:
+            raise click.UsageError("--key and --checkpoint are for archives, not for --otlp-json")
+        ctx.exit(verify_files(paths, partial, archive, as_json))
+    if partial or archive is not None or len(paths) > 1:
+        raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
+    (path,) = paths
+    texts = [_text_of(note) for note in notes]
+    given = [key for several in keys for key in several]
+    files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
+    with reading_bar("verifying", files) as progress:
+        report = run_verify(path, given, texts, progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print(report, console(), bool(texts))
+    ctx.exit(0 if report.ok else 1)
+
+
+def _text_of(file: TextIO) -> str:
+    """The checkpoints in *file*; of OTLP JSON, which may be large, the lines that have one."""
+    name = semconv.CHECKPOINT_EVENT_NAME
+    text = "".join(line for line in file if not line.startswith("{") or name in line)
+    if not text.strip():
+        raise click.ClickException(f"there is no checkpoint in {file.name!r}")
+    return text
+
+
+class _Lines:
+    """Prints paragraphs in the width of the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._width = min(max(console.width, 40), 100)
+
+    def print(self, text: str, indent: int = 0, style: str = "") -> None:
+        """One paragraph, its further lines indented more."""
+        wrapped = textwrap.wrap(
+            plain(text),
+            self._width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in wrapped or [""]:
+            self._console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _print(report: VerifyReport, to: Console, outside: bool) -> None:
+    lines = _Lines(to)
+    for writer in report.writers:
+        _print_writer(writer, lines)
+    if not report.keys:
+        said = "No key was given, so no signature was checked"
+        said += ": the checkpoints given are taken as they are." if outside else " (--key)."
+        lines.print(said)
+    lines.print("")
+    if report.ok:
+        lines.print("No damage was found.", style="green")
+        return
+    count = len(report.findings) + report.left_out
+    lines.print(f"{amount(count, 'finding')}:", style="bold red")
+    for finding in report.findings:
+        _print_finding(finding, lines)
+    if report.left_out:
+        lines.print(f"and {report.left_out:,} more", 2)
+
+
+def _print_writer(writer: WriterReport, lines: _Lines) -> None:
+    head = f"{writer.writer}: {amount(writer.events, 'event')}"
+    if writer.first_sequence is not None and writer.last_sequence is not None:
+        head += f", {writer.first_sequence:,} to {writer.last_sequence:,}"
+    lines.print(f"{head}, in {amount(writer.files, 'sealed file')}", style="bold")
+    if writer.first_time is not None:
+        lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
+    if writer.unsealed_events:
+        lines.print(f"{amount(writer.unsealed_events, 'event')} in the journal, not sealed yet", 2)
+    if writer.torn_bytes:
+        lines.print(f"{writer.torn_bytes:,} bytes of a line that was never finished", 2)
+    if writer.unfinished_seal is not None:
+        lines.print(
+            f"{writer.unfinished_seal} is not in the manifest yet: its writer was killed", 2
+        )
+    for deletion in writer.deletions[:_SHOWN]:
+        which = numbers(deletion.first, deletion.last)
+        said = f"deleted: {which}, {amount(deletion.files, 'file')} ({deletion.rule})"
+        said += "" if deletion.proved else ", as the manifest says; no signed checkpoint covers it"
+        lines.print(said, 2)
+    for gap in writer.gaps[:_SHOWN]:
+        why = f" ({gap.reason})" if gap.reason else ""
+        lines.print(f"gap: {numbers(gap.first, gap.last)} lost{why}, says event {gap.told_by}", 2)
+    for end in writer.unclean_ends[:_SHOWN]:
+        said = f"unclean end of {end.writer}: {amount(end.events, 'event')} recovered"
+        lines.print(f"{said}, says event {end.told_by}", 2)
+    told = (writer.deletions, writer.gaps, writer.unclean_ends)
+    more = sum(max(0, len(found) - _SHOWN) for found in told)
+    if more:
+        lines.print(f"and {more:,} more deletions, gaps or unclean ends", 2)
+    _print_steps_back(writer, lines)
+    if writer.proved_until is not None:
+        said = f"proved up to event {writer.proved_until:,}"
+        lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
+    lines.print(writer.uncovered_by(local), 2, "yellow")
+
+
+def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:
+    for step in writer.steps_back[:_SHOWN]:
+        by = timedelta(milliseconds=round(step.seconds * 1000))
+        said = f"time runs backwards: event {step.sequence} is dated {by} before the one before it"
+        lines.print(f"{said} ({step.file})", 2, "yellow")
+    more = len(writer.steps_back[_SHOWN:]) + writer.more_steps_back
+    if more:
+        lines.print(f"time runs backwards {more:,} more times", 2, "yellow")
+
+
+def _print_finding(finding: Finding, lines: _Lines) -> None:
+    where = "" if finding.sequence is None else f", event {finding.sequence}"
+    lines.print(f"{finding.kind.replace('_', ' ')}: {finding.file}{where}", 2, "red")
+    lines.print(finding.explanation, 4)
+
+
+# --- prove -----------------------------------------------------------------------------------
+
+
+def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        script = resources.files(__package__).joinpath("data/verify_proof.py")
+        click.echo(script.read_text("utf-8"), nl=False)
+        ctx.exit()
+
+
+@click.command()
+@click.argument("event_id")
+@path_argument
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the proof; it must not exist. Default: it is printed.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    help="The signed checkpoint to prove it by. Default: the newest beside the archive.",
+)
+@click.option(
+    "--script",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_script,
+    help="Print the program that checks proofs (needs no axon-audit), and exit.",
+)
+@json_option
+def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
+    """Write a proof that one event is in the trail.
+
+    The proof is JSON. A third party checks it without the archive, by the public key
+    alone, with the program that --script prints:
+
+    \b
+    axon-audit prove --script > verify_proof.py
+    python3 verify_proof.py PROOF KEY
+    """
+    if output is not None and output.exists():
+        raise click.ClickException(f"{str(output)!r} exists")
+    proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
+    if output is None:
+        print_json(proof)
+        return
+    write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
+    if as_json:
+        print_json({"path": str(output), "event_id": event_id})
+    else:
+        click.echo(f"proof written to {plain(output)}")

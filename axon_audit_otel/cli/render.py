@@ -1,0 +1,468 @@
+"""Events and statistics as text: folded to fit a terminal, a line each in a pipe; never cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.measure import Measurement
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..core.semconv import ERASABLE_PREFIX
+from ..core.units import short
+from ..events.localtime import local, shown, usual_offset
+from ..events.model import AuditEvent
+from ..verification.report import numbers
+
+__all__ = [
+    "EventLines",
+    "amount",
+    "console",
+    "details",
+    "milliseconds",
+    "plain",
+    "print_json",
+    "print_table",
+    "reading_bar",
+    "statistics",
+    "user_table",
+]
+
+_COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
+_USERS = 10  # shown of many
+_ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
+
+
+def plain(value: object) -> str:
+    """*value* as text that cannot steer a terminal: ids come from strangers."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: object, err: bool = False) -> None:
+    """Print *value* as UTF-8, whatever the terminal's encoding is.
+
+    What is no Unicode in it (the name of a file) is escaped.
+    """
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), indent=2).encode()
+    click.echo(text, err=err)
+
+
+def amount(number: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration in about three digits."""
+    if value is None:
+        return "-"
+    if value < 10:
+        return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+@contextmanager
+def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal while *files* are read; takes the bytes that were."""
+    to = console(stderr=True)
+    if not to.is_interactive:
+        yield lambda size: None
+        return
+    columns = TextColumn(what, markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=to, transient=True) as bar:
+        task = bar.add_task("", total=sum(file.stat().st_size for file in files if file.is_file()))
+        yield lambda size: bar.advance(task, size)
+
+
+# --- where to --------------------------------------------------------------------------------
+
+_WIDTH, _HEIGHT = 80, 25  # where nobody says
+_WIDEST = 1000  # whoever says more does not mean it
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Where text for people goes: standard output or error, and how.
+
+    Whether it is coloured is the environment's to say (NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE,
+    TTY_COMPATIBLE, TERM). How it is laid out, and whether anything moves, is not: that depends
+    on whether it is a terminal (`on_screen`), and on how wide.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    screen = _is_terminal(stream)
+    width, height = _size(stream, screen)
+    return Console(
+        stderr=stderr,
+        quiet=quiet,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+        height=height,
+        no_color=_without_colour() or None,
+        **_escapes(screen),
+    )
+
+
+def on_screen(to: Console) -> bool:
+    """Whether somebody looks at it: else it is a file or a pipe, which gets everything whole."""
+    return _is_terminal(to.file)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none; it is closed
+        return False
+
+
+def _without_colour() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("FORCE_COLOR") in ("0", "false")
+
+
+def _escapes(screen: bool) -> dict[str, Any]:
+    """Which escape sequences may be written: arguments of a rich `Console`."""
+    environment = os.environ
+    compatible = environment.get("TTY_COMPATIBLE")
+    if screen:
+        able = compatible != "0" and environment.get("TERM") not in ("dumb", "unknown")
+        moving = able and environment.get("TTY_INTERACTIVE") != "0"
+        return {"force_terminal": able, "force_interactive": moving}
+    forced = [environment.get(name, "") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")]
+    asked = compatible == "1" or any(value not in ("", "0", "false") for value in forced)
+    coloured = asked and compatible != "0" and not _without_colour()
+    colours = "standard" if coloured else None
+    return {"force_terminal": False, "force_interactive": False, "color_system": colours}
+
+
+def _size(stream: Any, screen: bool) -> tuple[int, int]:
+    """Columns and lines: as COLUMNS and LINES say, or else the terminal."""
+    width = height = 0
+    if screen:
+        with suppress(OSError, ValueError, AttributeError):
+            width, height = os.get_terminal_size(stream.fileno())
+    return _number("COLUMNS") or width or _WIDTH, _number("LINES") or height or _HEIGHT
+
+
+def _number(variable: str) -> int:
+    """What it says; 0 if that is no size."""
+    text = os.environ.get(variable, "")
+    return min(int(text), _WIDEST) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+class EventLines:
+    """Events as lines of fixed columns, so that they can be printed as they come.
+
+    On a terminal, what does not fit its column goes on below, in the same column. In a pipe, and
+    on a terminal too narrow for the columns, an event is one line. Nothing is cut.
+
+    Args:
+        to: Where to.
+    """
+
+    def __init__(self, to: Console) -> None:
+        self._console = to
+        self._usual = usual_offset()
+        screen = on_screen(to)
+        # A wide terminal has room for the session and the year; the rest is for the details.
+        self._full = not screen or to.width >= 120
+        wider = min(max(0, to.width - 120) // 2, 30) if screen else 0
+        self._columns = [("operation", 11), ("status", 7), ("user", 15 + wider)]
+        if self._full:
+            self._columns.append(("session", 18 + wider))
+        self._time = (19 if self._full else 16) + (0 if self._usual else 6)
+        used = self._time + sum(width + 1 for _, width in self._columns) + 9
+        self._rest = to.width - used
+        self._folds = screen and self._rest >= 10
+
+    def header(self) -> None:
+        """Print the names of the columns, and which clock the times are of."""
+        clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
+        names = [set_cell_size(name, width) for name, width in self._columns]
+        line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
+        if self._console.color_system is None:
+            self._write(line)
+        else:
+            self._console.print(Text(line, style="bold"), soft_wrap=True)
+
+    def print(self, events: Iterable[AuditEvent]) -> None:
+        """Print *events*, each on lines of its own."""
+        if self._console.quiet:
+            return
+        if self._console.color_system is None:  # a pipe, a file: rich would take its time
+            for event in events:
+                for line in self._lines(event):
+                    self._write(line.plain)
+            self._console.file.flush()
+            return
+        for event in events:
+            for line in self._lines(event):
+                self._console.print(line, soft_wrap=True)
+
+    def _write(self, line: str) -> None:
+        if not self._console.quiet:
+            self._console.file.write(f"{line}\n")
+
+    def _lines(self, event: AuditEvent) -> Iterator[Text]:
+        cells = [([self._moment(event.timestamp)], self._time, "")]
+        for name, width in self._columns:
+            value, style = self._cell(name, event)
+            cells.append((self._folded(value, width), width, style))
+        cells.append(([f"{milliseconds(event.duration_ms):>7}"], 7, ""))
+        style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
+        cells.append((self._wrapped(details(event)), 0, style))
+        for number in range(max(len(parts) for parts, _, _ in cells)):
+            line = Text()
+            for parts, width, style in cells:
+                part = parts[number] if number < len(parts) else ""
+                line.append(_pad(part, width), style=style).append(" ")
+            line.rstrip()
+            yield line
+
+    def _folded(self, text: str, width: int) -> list[str]:
+        """An id, wherever it has to be folded; of one that is encrypted, what tells it apart."""
+        if not self._folds:
+            return [text]
+        if encrypted := _ENCRYPTED.match(text):
+            text = f"{encrypted[0]}…"
+        return _chopped(text, width) if cell_len(text) > width else [text]
+
+    def _wrapped(self, text: str) -> list[str]:
+        """Words, folded between them where that goes."""
+        if not self._folds or cell_len(text) <= self._rest:
+            return [text]
+        return [line.plain for line in Text(text).wrap(self._console, self._rest)]
+
+    def _moment(self, moment: datetime) -> str:
+        """The year where it is another than this one; seconds where there is room.
+
+        And the offset, where it is not always that of the header: an hour comes twice then.
+        """
+        text, offset = shown(moment)
+        if not self._full:
+            this_year = text.startswith(f"{datetime.now().year}-")
+            text = text[5:] if this_year else text[:16]
+        if offset != self._usual:
+            text += offset
+        return f"{text:{self._time}}"
+
+    @staticmethod
+    def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
+        if name == "operation":
+            return event.operation.value, "bold"
+        if name == "status":
+            return event.status.value, _COLOURS[event.status.value]
+        value = event.user_id if name == "user" else event.session_id
+        return ("-", "dim") if value is None else (plain(value), "")
+
+
+def _pad(text: str, width: int) -> str:
+    """*text* in at least so many cells."""
+    return text + " " * (width - cell_len(text))
+
+
+#: The fact of an operation's metadata that says most, and the words around it.
+_FACTS = {
+    "STORE": "importance {importance}",
+    "RECALL": "{result_count} found",
+    "FORGET": "{deleted} deleted",
+    "EXPORT": "{total_entries} entries",
+    "IMPORT": "{imported} of {total_entries} imported",
+    "SYNC": "{synced} synced",
+    "COMPACT": "{entries_before} to {entries_after} entries",
+    "TRANSACTION": "{outcome}",
+    "BULK_STORE": "{total_entries} entries",
+}
+
+
+def details(event: AuditEvent) -> str:
+    """What an event says beside its columns, in a few words."""
+    facts, words = event.metadata, []
+    if event.operation == "AUDIT" and "record" in facts:
+        return plain(_said(event))
+    if event.error_type:
+        words.append(event.error_type.rpartition(".")[2])
+    if event.status != "FAILURE":
+        try:
+            words.append(_FACTS[event.operation.value].format(**facts))
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError):
+            if len(event.entry_ids) > 1:
+                words.append(f"{len(event.entry_ids)} entries")
+    if facts.get("pii_detected") is True:
+        words.append("personal data")
+    said = ", ".join(words)
+    if event.subject_id is not None and event.subject_id != event.user_id:
+        said = f"{event.subject_id}: {said}"
+    return plain(said)
+
+
+# --- what a trail says of itself --------------------------------------------------------------
+
+
+def _said(event: AuditEvent) -> str:
+    """The text of an event that has a metadata["record"]."""
+    facts, name = event.metadata, str(event.metadata["record"])
+    try:
+        return _RECORDS[name](facts, event.subject_id)
+    except (KeyError, ValueError, TypeError, OverflowError):  # another version's, or forged
+        return name.replace("_", " ")
+
+
+def _gap(facts: dict[str, Any], _subject: str | None) -> str:
+    why = f" ({facts['reason']})" if facts["reason"] else ""
+    return f"gap: {numbers(facts['first'], facts['last'])} lost{why}"
+
+
+def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
+    words = [f"{amount(facts['events'], 'event')} recovered"]
+    if facts["torn_bytes"]:
+        words.append(f"{amount(facts['torn_bytes'], 'byte')} of a torn line cut away")
+    if facts.get("damaged"):
+        words.append(f"{amount(facts['damaged'], 'damaged line')} set aside")
+    return f"unclean end of {facts['writer']}: {', '.join(words)}"
+
+
+def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
+    user, subject = facts.get("user_id"), facts.get("subject_id")
+    who = "" if user is None else f" by {user}"
+    whose = "" if subject in (None, user) else f", data of {subject}"
+    begun = local(datetime.fromisoformat(str(facts["time"]).replace("Z", "+00:00")))
+    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}"
+
+
+def _hold(facts: dict[str, Any], _subject: str | None) -> str:
+    why = f": {facts['reason']}" if "reason" in facts else ""
+    return f"hold {facts['hold']!r} {facts['state']}{why}"
+
+
+def _erasure(facts: dict[str, Any], subject: str | None) -> str:
+    return f"erasure: {amount(len(facts['tokens']), 'key')} destroyed, of {subject}"
+
+
+def _alert(facts: dict[str, Any], subject: str | None) -> str:
+    who = "" if subject is None else f" by {subject}"
+    limit = f"more than {facts['over']} in {short(timedelta(seconds=facts['window_s']))}"
+    events = amount(facts["count"], "event")
+    return f"alert {facts['state']}: {facts['rule']}, {events}{who}, {limit}"
+
+
+_RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
+    "gap": _gap,
+    "unclean_end": _unclean_end,
+    "unfinished": _unfinished,
+    "hold": _hold,
+    "erasure": _erasure,
+    "alert": _alert,
+}
+
+
+# --- statistics ------------------------------------------------------------------------------
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    """*text* in lines of *width* cells (Rich's own, until 13.8, gives them backwards)."""
+    lines = [""]
+    for character in text:
+        if cell_len(lines[-1] + character) > width:
+            lines.append("")
+        lines[-1] += character
+    return lines
+
+
+_NARROWEST = 8  # a name is folded into no less
+
+
+def print_table(to: Console, table: Table) -> None:
+    """Print *table*; a narrow terminal folds the names in it, and shows all of it."""
+    whole, names = to.options.update(max_width=_WIDEST * _WIDEST), table.columns[0]
+    if on_screen(to):
+        names.max_width = _NARROWEST
+    needed = Measurement.get(to, whole, table).maximum
+    names.max_width = None
+    if needed > to.width:
+        table.width = needed
+    to.print(table, crop=False)
+
+
+def _table(*columns: str, numbers: int) -> Table:
+    """A table whose columns are text but for *numbers* of them, from the second on."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if 1 <= number <= numbers else "left",
+            no_wrap=bool(number),
+            overflow="fold",
+        )
+    return table
+
+
+def _some(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+def _rate(value: float) -> Text:
+    colour = "green" if value == 1 else "yellow" if value >= 0.9 else "red"
+    return Text(f"{100 * value:.1f} %", style=colour)
+
+
+def statistics(summary: dict[str, Any]) -> Table:
+    """What `report.summarise` counted, by operation; latencies in milliseconds."""
+    quantiles = ("p50", "p95", "p99")
+    names = ("count", "success", "partial", "failed", *(f"{name} ms" for name in quantiles))
+    table = _table("operation", *names, numbers=len(names))
+    for name, operation in summary["operations"].items():
+        latency = operation["latency_ms"] or {}
+        table.add_row(
+            Text(name, style="bold"),
+            *_counts(operation["count"], operation),
+            *(milliseconds(latency.get(key)) for key in quantiles),
+        )
+    table.add_section()
+    table.add_row("all", *_counts(summary["total_operations"], summary))
+    return table
+
+
+def _counts(total: int, of: dict[str, Any]) -> tuple[str, Text, str, str]:
+    partial, failed = (of["by_status"].get(status, 0) for status in ("PARTIAL", "FAILURE"))
+    return f"{total:,}", _rate(of["success_rate"]), _some(partial), _some(failed)
+
+
+def user_table(summary: dict[str, Any]) -> Table:
+    """What `report.summarise` counted, by user; the busiest only, where there are many."""
+    table = _table("user", "count", "success", "mostly", "last activity", numbers=2)
+    for user in summary["users"][:_USERS]:
+        name = "(no user)" if user["user_id"] is None else plain(user["user_id"])
+        table.add_row(
+            Text(name, style="bold"),
+            f"{user['total_operations']:,}",
+            _rate(user["success_rate"]),
+            user["most_common_operation"],
+            local(user["last_activity"]),
+        )
+    more = len(summary["users"]) - _USERS
+    if more > 0:
+        table.add_row(Text(f"and {more:,} more", style="dim"))
+    return table

@@ -1,0 +1,178 @@
+"""The part of the command line that is about shipping: what arrived, and sending again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..otlp.resource import resource_from_environment
+from ..verification.report import numbers
+from .options import json_option
+from .render import amount, console, plain, print_json, reading_bar
+
+__all__ = ["replay", "verify_files"]
+
+_SHOWN = 5  # duplicates and gaps of many
+
+
+def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_json: bool) -> int:
+    """Verify and print what arrived (``verify --otlp-json``); returns the exit code."""
+    from ..shipping.received import verify_arrival
+
+    with reading_bar("verifying", paths) as progress:
+        report = verify_arrival(paths, partial, archive, progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_arrival(report, archive is not None, console())
+    return 0 if report.ok else 1
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--endpoint", metavar="URL", help="Base URL of the collector.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["http/protobuf", "grpc"]),
+    help="Default: as OTEL_EXPORTER_OTLP_PROTOCOL says, else gRPC for port 4317.",
+)
+@click.option(
+    "--header", "headers", metavar="NAME=VALUE", multiple=True, help="Sent along; several."
+)
+@click.option("--all", "everything", is_flag=True, help="Also what was acknowledged before.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds without progress after which it is given up.",
+)
+@json_option
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    directory: Path,
+    endpoint: str | None,
+    protocol: str | None,
+    headers: tuple[str, ...],
+    everything: bool,
+    patience: float,
+    as_json: bool,
+) -> None:
+    """Send to a collector what it missed.
+
+    Those events in DIRECTORY, an archive, that no collector has acknowledged, and which are
+    then remembered as acknowledged; with --all every event, for a store that is new. Receivers
+    drop duplicates by log.record.uid. Without --endpoint, and for TLS, compression, timeout and
+    further headers, the OTEL_EXPORTER_OTLP_* variables count; OTEL_SERVICE_NAME and
+    OTEL_RESOURCE_ATTRIBUTES say whose the events are. Exit code 1: not everything was sent; the
+    next call goes on there.
+    """
+    from ..otlp.client import Endpoint
+    from ..shipping.replay import replay as run
+
+    target = Endpoint.resolve(endpoint, protocol, dict(map(_header, headers)))
+    with _bar(f"sending to {target.url}") as progress:
+        done = run(directory, target, resource_from_environment(), everything, patience, progress)
+    if as_json:
+        print_json({"endpoint": target.url, **msgspec.to_builtins(done)})
+    else:
+        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.url)}")
+        for number, words in (
+            (done.before, "acknowledged before (--all sends them again)"),
+            (done.rejected, "refused by the collector for good"),
+            (done.deleted, "deleted by retention before they were sent"),
+            (done.missing, "in files that are gone, cut off or cannot be read (axon-audit verify)"),
+        ):
+            if number:
+                click.echo(f"{amount(number, 'event')} {words}", err=True)
+        if done.unreadable:
+            click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
+        for writer in done.unremembered:
+            click.echo(f"{plain(writer)}: what was acknowledged is not remembered", err=True)
+    if done.why:
+        click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
+    ctx.exit(1 if done.why or done.rejected or done.missing or done.unreadable else 0)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of events on a terminal; takes how many are done, and of how many."""
+    to = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with _Rated(*columns, console=to, disable=not to.is_interactive) as bar:
+        task = bar.add_task(what, total=None, rate=0.0)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Rated(Progress):
+    """Shows 0 events a second where no speed is known yet."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.tasks:
+            task.fields["rate"] = task.speed or 0.0
+        yield from super().get_renderables()
+
+
+def _print_arrival(report: Any, compared: bool, to: Console) -> None:
+    def say(text: str, style: str = "") -> None:
+        to.print(Text(plain(text), style=style), soft_wrap=True)
+
+    for stream in report.streams:
+        which = f" ({stream.stream})" if stream.stream else ""
+        head = f"{stream.trail or 'unnamed trail'}{which}: {amount(stream.events, 'event')}"
+        if stream.last_sequence is not None:
+            head += f", {stream.first_sequence:,} to {stream.last_sequence:,}"
+        say(head, "bold")
+        if stream.duplicates:
+            say(f"  {amount(stream.duplicates, 'duplicate')}, to be dropped by log.record.uid")
+        if stream.out_of_order:
+            say(f"  {amount(stream.out_of_order, 'event')} came out of order, which is no damage")
+        for gap in stream.gaps[:_SHOWN]:
+            why = f" ({gap.reason})" if gap.reason else ""
+            said = f"lost before it was sent{why}, says event {gap.told_by}"
+            say(f"  gap: {numbers(gap.first, gap.last)} {said}")
+        if len(stream.gaps) > _SHOWN:
+            say(f"  and {len(stream.gaps) - _SHOWN:,} more gaps")
+    if report.duplicates:
+        more = ", ..." if len(report.duplicates) > _SHOWN else ""
+        say("duplicates: " + ", ".join(report.duplicates[:_SHOWN]) + more + " (--json: all)")
+    if report.other_records:
+        say(f"{amount(report.other_records, 'other log record')} passed over")
+    if report.torn_lines:
+        say(f"{amount(report.torn_lines, 'line')} not finished: a collector was killed, probably")
+    if not report.streams:
+        say("There is no audit record in it.", "bold red")
+    if report.ok:
+        until = "of the archive" if compared else "up to the newest event"
+        say(f"Nothing is missing {until}, and nothing was altered.", "green")
+        return
+    if report.findings:
+        say(f"{amount(len(report.findings) + report.left_out, 'finding')}:", "bold red")
+    for finding in report.findings:
+        where = "" if finding.sequence is None else f", event {finding.sequence}"
+        say(f"  {finding.kind}: {finding.file}{where}", "red")
+        say(f"    {finding.explanation}")
+    if report.left_out:
+        say(f"  and {report.left_out:,} more")

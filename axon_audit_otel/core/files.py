@@ -1,0 +1,392 @@
+"""Files: opened safely, replaced whole, appended to, synced.
+
+A file may be anybody's: what is read is no device and no pipe, and no line of it is endless.
+
+What is made in an archive belongs to the directory's owner, and only that one reads it. A process
+that runs as root may work in the archive of a service that does not, which could not go on
+otherwise. And whoever owns a directory can put links into it: no link is followed, and nothing
+but a file is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import itertools
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from io import BufferedReader, FileIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .errors import ArchiveError, InvalidEventError
+
+__all__ = [
+    "DECODE_ERRORS",
+    "LINE_LIMIT",
+    "UNSUPPORTED",
+    "LineLimit",
+    "append",
+    "give_back",
+    "is_there",
+    "listed",
+    "make_directory",
+    "open_owned",
+    "open_regular",
+    "read_key",
+    "renewed",
+    "sync_data",
+    "sync_directory",
+    "sync_file",
+    "write_file",
+]
+
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_numbers = itertools.count(1)
+#: What a file system answers that has no such thing, as against one where it failed.
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+# --- opened for reading ----------------------------------------------------------------------
+
+#: What decoding raises: no JSON, or of another shape; no UTF-8; nested too deeply.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A FIFO that nobody writes to would let us wait for ever.
+_READ |= getattr(os, "O_NONBLOCK", 0)
+
+
+#: Bytes of a line. No event is as long, and who reads lines holds one in memory.
+LINE_LIMIT = 64 << 20
+
+_READ_BUFFER = 1 << 16
+_newline_in = re.compile(b"\n").search
+
+
+class LineLimit:
+    """Tells of a line without end while a file is read, block by block."""
+
+    def __init__(self) -> None:
+        self._length = 0  # of the blocks since one that had a newline
+
+    def pass_on(self, block: Any, size: int) -> int:
+        """*size*, of what was read into *block*.
+
+        Raises:
+            OSError: If the line that it is part of is longer than `LINE_LIMIT`.
+        """
+        self._length = 0 if _newline_in(block, 0, size) else self._length + size
+        if self._length > LINE_LIMIT:
+            raise OSError(errno.EFBIG, f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+        return size
+
+
+class _Lines(FileIO):
+    """A file with a `LineLimit`, from wherever one reads on."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._limit = LineLimit()
+
+    def readinto(self, buffer: Any) -> int:
+        return self._limit.pass_on(buffer, super().readinto(buffer))
+
+    def seek(self, *place: int) -> int:
+        self._limit = LineLimit()
+        return super().seek(*place)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """*path* opened for reading.
+
+    Raises:
+        OSError: If that failed, or it is no regular file: a FIFO, a device, a directory.
+            While reading: if it has a line of more than `LINE_LIMIT`.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return BufferedReader(_Lines(descriptor), _READ_BUFFER)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_key(path: Path) -> bytes:
+    """The content of a file that holds a key or a secret, also of a pipe.
+
+    Raises:
+        OSError: If it cannot be read, or does not end within a MiB.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MIB + 1)
+    if len(content) > _MIB:
+        raise OSError(errno.EFBIG, "too large to be a key", str(path))
+    return content
+
+
+_MIB = 1 << 20
+
+
+# --- made for their owner ---------------------------------------------------------------------
+
+_OWNED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A FIFO that nobody reads would let us wait for ever.
+_OWNED |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
+    """A descriptor of the file *path*.
+
+    Args:
+        path: The file.
+        flags: As `os.open` takes them; with `os.O_CREAT`, it is made if it is missing.
+        like: Whose owner gets what root makes. Default: the directory's.
+
+    Raises:
+        OSError: If that failed, or it is a link, or no regular file.
+    """
+    file = os.open(path, flags | _OWNED, 0o600)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_uid == 0:
+            _give(file, status, like or path.parent)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> None:
+    """Make a directory, if it is missing, and those that it is in.
+
+    Args:
+        path: The directory.
+        like: Whose owner gets what root makes. Default: the one that it is in.
+        mode: Who may do what in it.
+
+    Raises:
+        OSError: If that failed.
+    """
+    if not path.parent.exists():
+        make_directory(path.parent)
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    if _is_root():
+        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OWNED)
+        try:
+            _give(file, os.fstat(file), like or path.parent)
+        finally:
+            os.close(file)
+
+
+def give_back(directory: Path) -> None:
+    """Give what is root's in *directory* to its owner: older versions have left that there."""
+    if not _is_root() or directory.stat().st_uid == 0:
+        return
+    for path in directory.iterdir():
+        with suppress(OSError):  # no file, or gone
+            os.close(open_owned(path, os.O_RDONLY))
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _give(file: int, status: os.stat_result, like: Path) -> None:
+    """Give what is root's to the owner of *like*, or of what that will be made in."""
+    if not _is_root():
+        return
+    with suppress(OSError):  # not every file system has owners
+        owner = next(path for path in (like, *like.parents) if path.exists()).stat()
+        # A second name may be that of somebody else's file.
+        alone = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
+        if owner.st_uid != 0 and alone:
+            os.fchown(file, owner.st_uid, owner.st_gid)
+
+
+# --- written and synced -----------------------------------------------------------------------
+
+
+def write_file(content: Iterable[bytes], path: Path) -> None:
+    """Write *path* so that it appears whole or not at all, readable by its owner only.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        if path.exists() and not path.is_file():  # /dev/null would become a file
+            raise OSError(errno.EINVAL, "it is no regular file")
+        temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
+        make_directory(path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with open(open_owned(temporary, flags), "wb") as file:
+            file.writelines(content)
+            file.flush()
+            sync_file(file.fileno())
+        os.replace(temporary, path)
+    except (ArchiveError, InvalidEventError):
+        raise  # of where the content comes from
+    except (OSError, ValueError) as exc:  # ValueError: no file can have that name
+        msg = f"cannot write {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
+        raise ArchiveError(msg) from exc
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError, ValueError):
+                temporary.unlink()
+
+
+def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) -> None:
+    """Append *data* to a file that only its owner reads, whole or not at all.
+
+    Args:
+        path: The file; made if it is missing.
+        data: What.
+        sync: Force it to stable storage.
+        anywhere: *path* was chosen by our user, and may be a link or a device.
+
+    Raises:
+        OSError: If that failed.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    file = _open_anywhere(path, flags) if anywhere else open_owned(path, flags)
+    try:
+        size = os.fstat(file).st_size
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if sync:
+                sync_file(file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
+
+
+def _open_anywhere(path: Path, flags: int) -> int:
+    with contextlib.suppress(FileExistsError):  # what we make is the directory's owner's
+        return open_owned(path, flags | os.O_EXCL)
+    return os.open(path, flags | CLOEXEC, 0o600)
+
+
+def renewed(path: Path, file: int) -> int:
+    """A new file with the content of *path*, in its place and synced, but for its name.
+
+    For what could not be synced: the device may have dropped it, and says so only once.
+
+    Args:
+        path: A file that is appended to.
+        file: Its descriptor; closed if all went well.
+
+    Returns:
+        The descriptor of the new one.
+
+    Raises:
+        OSError: If that failed; *path* is as before.
+    """
+    temporary = path.with_name(f"{path.name}.renewed")
+    new = open_owned(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    try:
+        with open_regular(path) as source, open(new, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target)
+        sync_file(new)
+        os.replace(temporary, path)
+    except OSError:
+        os.close(new)
+        raise
+    with contextlib.suppress(OSError):
+        os.close(file)
+    return new
+
+
+def sync_file(file: int) -> bool:
+    """Force an open file to stable storage; False where its file system cannot do that.
+
+    Raises:
+        OSError: If it can, and that failed.
+    """
+    try:
+        os.fsync(file)
+    except OSError as exc:
+        if exc.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def sync_data(file: int) -> bool:
+    """The same of its content alone, where the system knows that apart.
+
+    Raises:
+        OSError: If that failed.
+    """
+    if not hasattr(os, "fdatasync"):  # macOS
+        return sync_file(file)
+    try:
+        os.fdatasync(file)
+    except OSError as exc:
+        if exc.errno not in UNSUPPORTED:
+            raise
+        return sync_file(file)
+    return True
+
+
+def sync_directory(directory: Path) -> None:
+    """Force the names in a directory to stable storage, where its file system can do that.
+
+    SMB shares and some FUSE file systems cannot: there, the files alone are forced.
+
+    Raises:
+        OSError: If it can, and that failed.
+    """
+    file = os.open(directory, os.O_RDONLY | CLOEXEC)
+    try:
+        sync_file(file)
+    finally:
+        os.close(file)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at *path*.
+
+    Raises:
+        OSError: If that cannot be told (`Path.exists` says no then, in newer Pythons).
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def listed(directory: Path, pattern: str) -> list[Path]:
+    """The files in *directory* whose names match *pattern*; none if it is no directory.
+
+    Raises:
+        OSError: If it cannot be read (`Path.glob` finds nothing then, in newer Pythons).
+    """
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - raises at once
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in fnmatch.filter(names, pattern)]

@@ -1,0 +1,100 @@
+"""Ids as they are recorded: exact text, of a bounded length; and those of events."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from ..core.errors import InvalidEventError, shown
+
+__all__ = [
+    "ID_TYPES",
+    "MAX_ID",
+    "checked_id",
+    "identifier",
+    "identifiers",
+    "new_event_id",
+    "plain_text",
+]
+
+MAX_ID = 512  # characters of an identifier
+
+
+def plain_text(value: str, limit: int) -> str:
+    """*value* as an exact `str` that UTF-8 can carry, cut at *limit* characters."""
+    size = str.__len__(value)
+    text = str.__getitem__(value, slice(limit))  # exact, whatever a subclass overrides
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text if size <= limit else f"{text}[truncated: {size} characters]"
+
+
+def identifier(value: object) -> str:
+    """An id as text: strings, numbers and UUIDs are taken, other types are marked."""
+    if type(value) is str and len(value) <= MAX_ID and value.isascii():
+        return value
+    with suppress(Exception):  # a hostile subclass; an int of too many digits to print
+        if isinstance(value, Enum):
+            value = value.value
+        if isinstance(value, str):
+            return plain_text(value, MAX_ID)
+        if isinstance(value, (int, UUID)) and not isinstance(value, bool):
+            return str(value)[:MAX_ID]
+    return f"[{type(value).__name__}]"
+
+
+ID_TYPES = (str, int, UUID)
+
+
+def checked_id(name: str, value: Any) -> str:
+    """An id that a caller gives by hand, as text.
+
+    Raises:
+        InvalidEventError: If it is no text, number or UUID.
+    """
+    if type(value) is str:
+        return identifier(value)
+    with suppress(Exception):  # its class may raise
+        if isinstance(value, ID_TYPES) and not isinstance(value, bool):
+            return identifier(value)
+    msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
+    raise InvalidEventError(msg)
+
+
+def identifiers(values: object) -> list[str]:
+    """Ids as a list of text; one id alone is a list of one."""
+    if values is None:
+        return []
+    if type(values) is list:  # most often: checked first
+        return [identifier(value) for value in values]
+    if isinstance(values, (str, bytes, UUID, int)):
+        return [identifier(values)]
+    if isinstance(values, Iterable):
+        return [identifier(value) for value in values]
+    return [identifier(values)]
+
+
+# --- of events ------------------------------------------------------------------------------
+# A generator of our own: random.seed(0) in an application must not make ids repeat.
+_random = random.Random(os.urandom(32))  # noqa: S311 - unique, not secret
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+
+
+_MAX_NS = (1 << 48) * 1_000_000 - 1  # what 48 bits of milliseconds hold
+_VERSION_7 = 7 << 76 | 1 << 63  # version and variant
+
+
+def new_event_id(time_ns: int) -> str:
+    """``evt_`` and a UUIDv7 with a sub-millisecond fraction (RFC 9562, method 3)."""
+    if not 0 <= time_ns <= _MAX_NS:
+        time_ns = min(max(time_ns, 0), _MAX_NS)
+    ms, rest = divmod(time_ns, 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    number = ms << 80 | fraction << 64 | _VERSION_7 | _random.getrandbits(62)
+    return f"evt_{number.to_bytes(16, 'big').hex()}"

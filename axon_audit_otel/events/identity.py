@@ -1,0 +1,234 @@
+"""What flows with the calls of a task: who acts, and the operation that is running."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import ContextDecorator, aclosing
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple, TypeVar
+from weakref import ref
+
+from opentelemetry import baggage
+
+from ..core import generators, semconv
+from ..core.generators import Place
+from .identifiers import checked_id, identifier
+
+__all__ = ["audit_context"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Identity(NamedTuple):
+    """Who acts, and in which session."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+
+
+NOBODY = Identity()
+
+
+class _Block:
+    """One ``with audit_context(...)``, from its beginning.
+
+    Attributes:
+        identity: What it says.
+        outer: The one around it.
+        below: The one that its context had before, which may be a generator's that waits.
+        over: Whether it has ended for whoever still has it in his context.
+        place: The generator that it is of, whose code alone it holds for.
+    """
+
+    __slots__ = ("below", "identity", "outer", "over", "place")
+    over: bool
+
+    def __init__(self, identity: Identity, outer: _Block | None, place: Place | None) -> None:
+        self.identity = identity
+        self.outer = outer
+        self.below = _block.get()
+        while self.below is not None and self.below.over:
+            self.below = self.below.below
+        self.over = False
+        self.place = None if place is None else ref(place)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds for whoever has it in his context."""
+        if self.over or self.place is None:
+            return not self.over
+        place = self.place()
+        return place is not None and place.runs
+
+    def within(self, other: _Block) -> bool:
+        """Whether it began inside of *other*, or is *other*."""
+        block: _Block | None = self
+        while block is not None and block is not other:
+            block = block.outer
+        return block is not None
+
+
+_block: ContextVar[_Block | None] = ContextVar("axon_audit_identity", default=None)
+
+
+#: The innermost audited operation of this task (an `Operation`), also after it has ended.
+running: ContextVar[Any] = ContextVar("axon_audit_operation", default=None)
+
+
+def active_operation() -> Any:
+    """The innermost operation of this task that has not ended; None without one."""
+    operation = running.get()
+    while operation is not None and not operation.active:
+        operation = operation.outer
+    return operation
+
+
+class audit_context(ContextDecorator):  # noqa: N801 - it is called as a function
+    """Name who acts for every memory operation inside the ``with`` block.
+
+    An argument of the call itself goes before it; what is not given here stays as an
+    enclosing `audit_context` said. Tasks and threads that are started inside with a copy of
+    the context inherit it (`asyncio.create_task`, `TaskGroup`, `asyncio.to_thread`), also if
+    they outlive it. As a decorator it holds for each call of a function or coroutine function,
+    and for the items of a generator function, also an async one (which nothing can be sent to).
+
+    In a generator, also an async one, it holds for the generator's own code, whoever asks for
+    the next item and in which task, and for tasks that it started for as long as the generator
+    is at work. It is never lent to the code that consumes the items. In a function behind
+    `contextlib.contextmanager` or `asynccontextmanager`, or a fixture of pytest, it holds for
+    the block that this is made for.
+
+    What Python cannot do: a function that runs in a thread with a context of its own (as web
+    frameworks run synchronous dependencies) changes nothing outside of that thread; a task that
+    the consumer of an async generator starts between two items, and does not wait for, cannot be
+    told from one that the generator started, while the generator is at work.
+
+    Args:
+        user_id: Who acts.
+        session_id: In which session.
+
+    Raises:
+        InvalidEventError: If one of them is no text, number or UUID.
+    """
+
+    def __init__(self, *, user_id: str | None = None, session_id: str | None = None) -> None:
+        self._user_id = None if user_id is None else checked_id("user_id", user_id)
+        self._session_id = None if session_id is None else checked_id("session_id", session_id)
+        self._entered: list[tuple[_Block, Token[_Block | None], Place | None]] = []
+
+    def __enter__(self) -> None:
+        frame = generators.owner(sys._getframe(1))
+        place = None if frame is None else generators.entered(frame)
+        outer = _current()
+        said = NOBODY if outer is None else outer.identity
+        identity = Identity(
+            said.user_id if self._user_id is None else self._user_id,
+            said.session_id if self._session_id is None else self._session_id,
+        )
+        block = _Block(identity, outer, place)
+        if place is not None:
+            place.blocks.append(block)
+        self._entered.append((block, _block.set(block), place))
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not self._entered:
+            return  # it has ended: a web framework may tear a request down twice
+        entered = self._leaving()
+        self._entered.remove(entered)
+        block, token, place = entered
+        newest = _block.get()
+        if place is not None:
+            place.blocks.remove(block)
+            block.over = True
+        else:
+            newest = _holding(newest)  # what generators left in this context holds no more
+        try:
+            if newest is block:
+                _block.reset(token)
+                return
+        except ValueError:
+            pass  # in a copy of the context
+        block.over = True  # in another context than it began in, or before one inside it
+
+    def __del__(self) -> None:
+        for block, _, place in getattr(self, "_entered", ()):  # dropped with the frame it was of
+            block.over = True
+            if place is not None:
+                place.blocks.remove(block)
+
+    def _leaving(self) -> tuple[_Block, Token[_Block | None], Place | None]:
+        """What ends, where this object was entered more than once."""
+        if len(self._entered) > 1:
+            for wanted in (generators.innermost(), _block.get()):
+                for entered in reversed(self._entered):
+                    if entered[0] is wanted:
+                        return entered
+        return self._entered[-1]
+
+    def _recreate_cm(self) -> audit_context:
+        return audit_context(user_id=self._user_id, session_id=self._session_id)
+
+    def __call__(self, func: _F) -> _F:
+        if inspect.iscoroutinefunction(func):
+
+            @functools.wraps(func)
+            async def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    return await func(*args, **kwargs)
+
+        elif inspect.isgeneratorfunction(func):
+
+            @functools.wraps(func)
+            def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    return (yield from func(*args, **kwargs))
+
+        elif inspect.isasyncgenfunction(func):
+
+            @functools.wraps(func)
+            async def inner(*args: Any, **kwargs: Any) -> Any:
+                with self._recreate_cm():
+                    async with aclosing(func(*args, **kwargs)) as items:
+                        async for item in items:
+                            yield item
+
+        else:
+            return super().__call__(func)
+        return inner  # type: ignore[return-value]
+
+
+def current_identity() -> Identity:
+    """What `audit_context` says here."""
+    block = _block.get()
+    if generators.places or (block is not None and (block.over or block.place is not None)):
+        block = _current()
+    return NOBODY if block is None else block.identity
+
+
+def _current() -> _Block | None:
+    """The innermost block that holds for the code that asks."""
+    block = _holding(_block.get())
+    own: _Block | None = generators.innermost()
+    return block if own is None or (block is not None and block.within(own)) else own
+
+
+def _holding(block: _Block | None) -> _Block | None:
+    """*block*, or the nearest below it that holds."""
+    while block is not None and not block.holds:
+        block = block.below
+    return block
+
+
+def baggage_identity() -> Identity:
+    """What the caller's OpenTelemetry baggage says (``user.id``, ``session.id``)."""
+    carried = baggage.get_all()
+    if not carried:
+        return NOBODY
+    user, session = carried.get(semconv.USER_ID), carried.get(semconv.SESSION_ID)
+    return Identity(
+        None if user is None else identifier(user),
+        None if session is None else identifier(session),
+    )

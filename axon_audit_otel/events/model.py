@@ -1,0 +1,364 @@
+"""The audit event: its fields, its one encoding, and its way back.
+
+An event is encoded once, to one line of UTF-8 JSON without spaces, its keys in the order
+of `AuditEvent`. Those bytes are what the buffer holds, what the chain hashes and what
+files contain; `encode` of a decoded event gives the same bytes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from enum import Enum
+from itertools import accumulate
+from typing import Annotated, Any
+
+import msgspec
+from opentelemetry.trace import SpanContext
+
+from ..core.errors import InvalidEventError, shown
+from ..core.files import DECODE_ERRORS
+from ..core.merkle import leaf_hash
+from ..core.time import FIRST_US, LAST_US, aware, format_time, to_microseconds
+from .identifiers import new_event_id
+
+__all__ = ["AuditEvent", "EventStatus", "OperationType"]
+
+
+class _UpperCase(str, Enum):
+    """A string enum that takes any case, and members of other string enums."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _UpperCase | None:
+        if isinstance(value, Enum):  # the SDK's own enums are lower case
+            value = value.value
+        if isinstance(value, str):
+            return cls.__members__.get(value.upper())
+        return None
+
+    @classmethod
+    def parse(cls, value: object) -> Any:
+        """The member that *value* names.
+
+        Raises:
+            InvalidEventError: If no member has that name.
+        """
+        if type(value) is cls:
+            return value
+        try:
+            text: Any = value.value if isinstance(value, Enum) else value
+            return cls.__members__[text.upper()]
+        except Exception:  # also what raises when one compares it
+            names = ", ".join(cls.__members__)
+            msg = f"unknown {cls.__name__} {shown(value)}: use one of {names}"
+            raise InvalidEventError(msg) from None
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class OperationType(_UpperCase):
+    """What was done to the memory. Any case is accepted, upper case comes out."""
+
+    STORE = "STORE"
+    RECALL = "RECALL"
+    FORGET = "FORGET"
+    COMPACT = "COMPACT"
+    EXPORT = "EXPORT"
+    IMPORT = "IMPORT"
+    SYNC = "SYNC"
+    TRANSACTION = "TRANSACTION"
+    BULK_STORE = "BULK_STORE"
+    REINDEX = "REINDEX"
+    #: What the trail says of itself: a gap, an unclean end, an erasure.
+    AUDIT = "AUDIT"
+    #: A record from another source that names no operation of ours.
+    OTHER = "OTHER"
+
+
+class EventStatus(_UpperCase):
+    """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    PARTIAL = "PARTIAL"
+
+
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One recorded operation.
+
+    Attributes:
+        event_id: ``evt_`` and a UUIDv7 (RFC 9562) as 32 hex digits: sorts by time.
+        timestamp: When it ended; UTC, microseconds.
+        operation: What was done.
+        user_id: Who did it (or whose data it was, where only that is known).
+        session_id: In which session.
+        entry_ids: The memory entries it touched.
+        metadata: Operation-specific facts; JSON types only.
+        status: How it ended.
+        duration_ms: How long it took, in milliseconds.
+        error_message: What went wrong, in words; only with content capture, or as passed
+            to `AuditLogger.log_event`.
+        error_type: The exception's qualified name.
+        subject_id: Whose data it was, where the actor is known as well.
+        trace_id: W3C trace id, 32 hex digits.
+        span_id: W3C span id, 16 hex digits.
+        sequence: Its place in the trail, from 1, without gaps.
+        previous_hash: The `hash` of the event before; None on the first.
+    """
+
+    event_id: str
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    operation: OperationType
+    user_id: str | None
+    session_id: str | None
+    entry_ids: list[str]
+    metadata: dict[str, Any]
+    status: EventStatus
+    duration_ms: float | None
+    error_message: str | None = None
+    error_type: str | None = None
+    subject_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    sequence: int = 0
+    previous_hash: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as JSON types (as the SDK's event gives them)."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["timestamp"] = format_time(to_microseconds(self.timestamp, timezone.utc))
+        fields["operation"] = self.operation.value
+        fields["status"] = self.status.value
+        return fields
+
+    def to_json(self) -> bytes:
+        """The event's one encoding, as it stands in buffer, hash and files."""
+        return encode(self)
+
+    @property
+    def hash(self) -> str:
+        """What the next event's `previous_hash` is: the encoding's RFC 6962 leaf hash, that
+        is SHA-256 over a 0x00 byte and the encoding, in hex."""
+        return leaf_hash(encode(self)).hex()
+
+
+class Draft(dict[str, Any]):
+    """An event on its way through OpenTelemetry: the body of its log record.
+
+    It stays a plain mapping for whoever else reads the record. The trail it is meant for
+    and, once captured, the final bytes ride along.
+    """
+
+    __slots__ = (
+        *("encoded", "entries", "hash", "previous_hash", "sampled"),
+        *("sequence", "time_us", "trail"),
+    )
+
+    encoded: bytes | None
+    entries: int
+    hash: str  # its own and the one before, and its number: once captured
+    previous_hash: str | None
+    sequence: int
+    sampled: bool
+    time_us: int
+    trail: object | None
+
+
+# In this order; the trail appends sequence and previous_hash.
+_OPTIONAL = ("error_message", "error_type", "subject_id", "trace_id", "span_id")
+
+
+def draft(
+    operation: str,
+    status: str,
+    *,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    entry_ids: list[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    duration_ms: float | None = None,
+    event_id: str | None = None,
+    time_ns: int | None = None,
+    entries: int | None = None,
+    trail: object | None = None,
+    error_message: str | None = None,
+    error_type: str | None = None,
+    subject_id: str | None = None,
+    trace_id: str | None = None,
+    span_id: str | None = None,
+    span: SpanContext | None = None,
+) -> Draft:
+    """An event without its place in a trail; values must be JSON types already.
+
+    Its trace is that of *span*, if that is one, else *trace_id* and *span_id*.
+    """
+    now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
+    time_us = now // 1000
+    ids = [] if entry_ids is None else entry_ids
+    count = len(ids)
+    if count > _FEW_IDS:
+        ids, metadata = bounded(ids, metadata or {})
+    event = Draft(
+        event_id=event_id or new_event_id(now),
+        timestamp=format_time(time_us),
+        operation=operation,
+        user_id=user_id,
+        session_id=session_id,
+        entry_ids=ids,
+        metadata=metadata or {},
+        status=status,
+        duration_ms=duration_ms,
+    )
+    if error_message is not None:
+        event["error_message"] = error_message
+    if error_type is not None:
+        event["error_type"] = error_type
+    if subject_id is not None:
+        event["subject_id"] = subject_id
+    event.sampled = False
+    if span is not None and span.is_valid:
+        trace_id = span.trace_id.to_bytes(16, "big").hex()
+        span_id = span.span_id.to_bytes(8, "big").hex()
+        event.sampled = bool(span.trace_flags & 1)
+    if trace_id is not None:
+        event["trace_id"] = trace_id
+    if span_id is not None:
+        event["span_id"] = span_id
+    event.encoded = None
+    event.entries = count if entries is None else entries
+    event.time_us = time_us
+    event.trail = trail
+    return event
+
+
+# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`files.LINE_LIMIT`).
+_MAX_ID_CHARACTERS = 8 << 20
+_FEW_IDS = 16_000  # of at most 512 characters: they fit
+
+
+def bounded(
+    ids: list[str], metadata: dict[str, Any], most: int | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
+    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
+    fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
+    if fit == len(ids):
+        return ids, metadata
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
+
+
+# --- what events amount to ---------------------------------------------------------------------
+
+_DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
+
+
+def deleted_entries(event: Draft | AuditEvent) -> int:
+    """How many memory entries are gone because of *event*.
+
+    What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
+    found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
+    succeeded and names none, it is one deletion.
+    """
+    fields = event if isinstance(event, Draft) else msgspec.structs.asdict(event)
+    operation, status, facts = fields["operation"], fields["status"], fields["metadata"]
+    if operation not in _DELETING:
+        return 0
+    deleted = facts.get("deleted")
+    if type(deleted) is int and deleted >= 0:
+        return deleted
+    if operation != "FORGET" or status == "FAILURE":
+        return 0
+    named = facts.get("entry_ids_total", len(fields["entry_ids"]))  # of more than fit
+    if type(named) is int and named > 0:
+        return named
+    return 1 if status == "SUCCESS" else 0
+
+
+def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
+    """The share of memory operations that ended in SUCCESS; 1 without any.
+
+    What a trail says of itself (AUDIT) is no operation of the application's: it counts neither
+    for nor against it.
+
+    Args:
+        outcomes: How many events there are of each operation and status.
+    """
+    total = succeeded = 0
+    for (operation, status), number in outcomes.items():
+        if operation != "AUDIT":
+            total += number
+            succeeded += number if status == "SUCCESS" else 0
+    return succeeded / total if total else 1.0
+
+
+#: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
+encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(AuditEvent)
+
+
+def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
+    """*payload*, a draft's JSON without its last brace, with its place in a trail: the final
+    bytes of an event."""
+    if previous_hash is None:
+        return payload + f',"sequence":{sequence}}}'.encode()
+    return payload + f',"sequence":{sequence},"previous_hash":"{previous_hash}"}}'.encode()
+
+
+def encode(event: AuditEvent) -> bytes:
+    """The canonical bytes of *event*: the same as when it was recorded."""
+    fields = msgspec.structs.asdict(event)
+    fields["timestamp"] = format_time(to_microseconds(event.timestamp, timezone.utc))
+    for name in _OPTIONAL:
+        if fields[name] is None:
+            del fields[name]
+    if event.previous_hash is None:
+        del fields["previous_hash"]
+    if not event.sequence:
+        del fields["sequence"]
+    return encode_fields(fields)
+
+
+def decode(line: bytes) -> AuditEvent:
+    """The event in *line*.
+
+    Raises:
+        InvalidEventError: If it is not the JSON of an event.
+    """
+    try:
+        try:
+            return _decoder.decode(line)
+        except msgspec.ValidationError:  # of another source?
+            return of_fields(msgspec.json.decode(line))
+    except DECODE_ERRORS as exc:
+        msg = f"not an audit event: {exc} in {line[:80]!r}"
+        raise InvalidEventError(msg) from exc
+
+
+def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
+    """The events in *lines*, in one go; raises as `decode` does."""
+    try:
+        return _decoder.decode_lines(b"\n".join(lines))
+    except DECODE_ERRORS as exc:
+        raise InvalidEventError(f"not audit events: {exc}") from exc
+
+
+def of_fields(fields: Any) -> AuditEvent:
+    """The event with these *fields*, as JSON types; a time without a zone is UTC.
+
+    Raises:
+        msgspec.ValidationError: If they are not those of an event.
+    """
+    if isinstance(fields, dict) and "timestamp" in fields:
+        moment = msgspec.convert(fields["timestamp"], datetime)
+        fields = {**fields, "timestamp": aware(moment, timezone.utc)}
+    return msgspec.convert(fields, AuditEvent)
+
+
+def age(event: AuditEvent) -> tuple[datetime, int]:
+    """A key that sorts events of any number of files by their time."""
+    return event.timestamp, event.sequence

@@ -1,0 +1,197 @@
+"""What a query asks for, checked once, and whether an event answers it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any, Protocol
+
+from ..core.errors import InvalidEventError, shown
+from ..core.time import to_microseconds
+from .identifiers import identifier, identifiers
+from .model import AuditEvent, EventStatus, OperationType, success_rate
+
+__all__ = ["Query"]
+
+_NAMES = ("user_id", "session_id", "subject_id")
+
+
+class Aliases(Protocol):
+    """What knows under which other forms an id may have been recorded."""
+
+    def aliases(self, field: str, value: str) -> tuple[str, ...]:
+        """What may stand for *value* in that field of an event."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Filters that an event must all pass; None lets every event pass."""
+
+    operation: OperationType | None = None
+    status: EventStatus | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    subject_id: str | None = None
+    entry_ids: frozenset[str] | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    limit: int | None = None
+    #: What stands for the value of a field, besides that value.
+    aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        operation: Any = None,
+        status: Any = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        subject_id: str | None = None,
+        entry_ids: Iterable[str] | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        limit: int | None = None,
+        naive: timezone | None = None,
+    ) -> Query:
+        """A query from the arguments of `AuditLogger.query_events`.
+
+        Raises:
+            InvalidEventError: If an argument cannot be meant: an unknown operation or
+                status, no datetime, *start_time* after *end_time*, a negative *limit*.
+        """
+        try:
+            ids = None if entry_ids is None else frozenset(identifiers(entry_ids))
+        except Exception as exc:  # an argument that raises when one looks at it
+            msg = f"entry_ids={shown(entry_ids)}: cannot be read"
+            raise InvalidEventError(msg) from exc
+        start_us, end_us = (
+            _moment("start_time", start_time, naive),
+            _moment("end_time", end_time, naive),
+        )
+        if start_us is not None and end_us is not None and start_us > end_us:
+            msg = f"start_time {start_time} is after end_time {end_time}: swap them"
+            raise InvalidEventError(msg)
+        if limit is not None and (
+            isinstance(limit, bool) or not isinstance(limit, int) or limit < 0
+        ):
+            msg = f"limit={shown(limit)}: must be a whole number of at least 0"
+            raise InvalidEventError(msg)
+        return cls(
+            operation=None if operation is None else OperationType.parse(operation),
+            status=None if status is None else EventStatus.parse(status),
+            user_id=None if user_id is None else identifier(user_id),
+            session_id=None if session_id is None else identifier(session_id),
+            subject_id=None if subject_id is None else identifier(subject_id),
+            entry_ids=ids,
+            start_us=start_us,
+            end_us=end_us,
+            limit=limit,
+        )
+
+    def under(self, pseudonyms: Aliases | None) -> Query:
+        """This query, answered as well by events in which pseudonyms stand for its ids."""
+        if pseudonyms is None:
+            return self
+        named = [(field, getattr(self, field)) for field in _NAMES]
+        added = [(f, pseudonyms.aliases(f, real)) for f, real in named if real is not None]
+        return replace(self, aliases=self.aliases + tuple(added))
+
+    @cached_property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The values that indexed fields must have: one of each."""
+        wanted = {
+            "operation": self.operation,
+            "status": self.status,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "subject_id": self.subject_id,
+        }
+        return {
+            name: (str(value), *(also for f, more in self.aliases if f == name for also in more))
+            for name, value in wanted.items()
+            if value is not None
+        }
+
+    def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
+        """Those of *events* that pass every filter (times include both ends), in their order.
+
+        `limit` is not looked at.
+        """
+        for name, values in self.keys.items():
+            events = _having(events, name, values)
+        if self.entry_ids is not None:
+            events = _touching(events, self.entry_ids)
+        if self.start_us is not None or self.end_us is not None:
+            events = _within(events, self.start_us, self.end_us)
+        return iter(events)
+
+
+def _having(
+    events: Iterable[AuditEvent], name: str, values: tuple[str, ...]
+) -> Iterator[AuditEvent]:
+    return (event for event in events if getattr(event, name) in values)
+
+
+def _touching(events: Iterable[AuditEvent], ids: frozenset[str]) -> Iterator[AuditEvent]:
+    return (event for event in events if not ids.isdisjoint(event.entry_ids))
+
+
+def _within(
+    events: Iterable[AuditEvent], start: int | None, end: int | None
+) -> Iterator[AuditEvent]:
+    for event in events:
+        moment = to_microseconds(event.timestamp)
+        if (start is None or start <= moment) and (end is None or moment <= end):
+            yield event
+
+
+def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        msg = f"{name}={shown(value)}: must be a datetime"
+        raise InvalidEventError(msg)
+    return to_microseconds(value, naive)
+
+
+def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
+    """What a set of events amounts to: counts, success rate, average, first and last.
+
+    Returns:
+        ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; see
+        `event.success_rate`), ``avg_duration_ms``, ``first_activity``, ``last_activity``
+        (aware datetimes or None) and ``most_common_operation`` (a name or None).
+    """
+    operations: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str]] = Counter()
+    duration, timed = 0.0, 0
+    total = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    for event in events:
+        outcomes[event.operation.value, event.status.value] += 1
+        total += 1
+        first = event.timestamp if first is None else min(first, event.timestamp)
+        last = event.timestamp if last is None else max(last, event.timestamp)
+        if event.duration_ms is not None:
+            duration += event.duration_ms
+            timed += 1
+    for (operation, status), number in outcomes.items():
+        operations[operation] += number
+        statuses[status] += number
+    return {
+        "total_operations": total,
+        "by_operation": dict(operations.most_common()),
+        "by_status": dict(statuses.most_common()),
+        "success_rate": success_rate(outcomes),
+        "avg_duration_ms": duration / timed if timed else 0.0,
+        "first_activity": first,
+        "last_activity": last,
+        "most_common_operation": min(
+            operations, key=lambda op: (-operations[op], op), default=None
+        ),
+    }

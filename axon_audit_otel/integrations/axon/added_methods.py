@@ -1,0 +1,392 @@
+"""What the specification shows and the SDK lacks: `forget` and `import_data`."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ...core.errors import ForgetRefusedError, shown
+from ...events.identifiers import identifier
+from ...events.model import OperationType
+from ...operations.operation import Arguments, Operation, current
+from .selection import Selection, blank_member, has_matches, selects_everybody
+
+#: ``error.type`` of a FORGET after which the entry is still there.
+STILL_PRESENT = "entry_still_present"
+#: And of one after which there may be more that a filter selects: not all could be listed.
+NOT_LISTED = "entries_not_listed"
+
+
+async def exists(adapter: Any, entry_id: str) -> bool:
+    """Whether the entry is there."""
+    return await _got(adapter, entry_id) is not None
+
+
+async def _got(adapter: Any, entry_id: str) -> Any:
+    """The entry, None if it is not there; raises what `get` raised, or swallowed to say None."""
+    try:
+        entry = await adapter.get(entry_id)
+    except KeyError:
+        return None
+    op = current()
+    swallowed = None if op is None else op.seen.failed.pop(("get", ""), None)
+    if entry is None and isinstance(swallowed, BaseException):
+        raise swallowed
+    return entry
+
+
+async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
+    """Ids of an adapter's entries that are selected, and of how many it cannot be said.
+
+    Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
+    ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
+    refuses it). Raises what the query raised if the list has nothing either.
+    """
+    found: dict[str, Any] = {}
+    counted = await _count(adapter)
+    try:
+        ids = await listed_ids(adapter)
+    except Exception:
+        ids = []
+        counted = 0  # nor can it be said what such a list would lack
+    for entry in await _entries(adapter, ids):
+        found[entry.id] = entry
+    try:
+        queried = await _queried(adapter, selection)
+    except Exception:
+        if not found:  # nothing, or nobody knows
+            raise
+        queried = []
+    for entry in queried:
+        found[entry.id] = entry
+    seen = max(len(ids), len(found))
+    if counted > seen:  # unless others have deleted meanwhile
+        counted = min(counted, await _count(adapter))
+    judged = {key: selection.has(entry) for key, entry in found.items()}
+    unknown = sum(chosen is None for chosen in judged.values())
+    return [key for key, chosen in judged.items() if chosen], max(0, counted - seen) + unknown
+
+
+async def _queried(adapter: Any, selection: Selection) -> list[Any]:
+    """What a query finds; by time only where the adapter can compare the times."""
+    try:
+        return await all_queried(adapter, filter=selection.chosen)
+    except TypeError:
+        if selection.timeless is None:
+            raise
+        return await all_queried(adapter, filter=selection.timeless)
+
+
+async def all_queried(adapter: Any, **chosen: Any) -> list[Any]:
+    """What a query with a zero vector finds."""
+    many = limited(adapter.query) or {"k": 100_000}
+    entries: list[Any] = await adapter.query([0.0] * 384, **many, **chosen)
+    return entries
+
+
+async def listed_ids(adapter: Any) -> list[str]:
+    """The ids that an adapter lists; raises if it has no such method."""
+    lister = getattr(adapter, "list_ids_async", None) or adapter.list_ids
+    ids = lister(**limited(lister))
+    if inspect.isawaitable(ids):
+        ids = await ids
+    return list(ids)
+
+
+def limited(function: Callable[..., Any]) -> dict[str, int]:
+    """The argument for as many as can be had, where *function* has a ``limit``."""
+    try:
+        names = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {"limit": 10_000} if "limit" in names else {}  # Pinecone refuses more
+
+
+async def _count(adapter: Any) -> int:
+    """How many entries an adapter says that it holds, 0 if it cannot say."""
+    try:
+        number = (getattr(adapter, "count_async", None) or adapter.count)()
+        if inspect.isawaitable(number):
+            number = await number
+        return int(number)
+    except Exception:
+        return 0
+
+
+async def unlisted(adapter: Any, ids: list[str]) -> int:
+    """How many entries an adapter holds besides those of *ids*, 0 if it cannot say."""
+    return max(0, await _count(adapter) - len(ids))
+
+
+async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
+    entries = [await _got(adapter, entry_id) for entry_id in ids]
+    return [entry for entry in entries if entry is not None]
+
+
+async def present_in(
+    registry: Any, tiers: list[str], args: Arguments
+) -> tuple[list[str], list[str], int]:
+    """What was asked for, what of it is (still) there, and how many could not be listed."""
+    present: list[str] = []
+    hidden = 0
+    entry_id, selection = args.get("entry_id"), Selection(args.get("filter"))
+    for tier in tiers:
+        adapter = await registry.get_adapter(tier)
+        if entry_id is None:
+            ids, more = await matching(adapter, selection)
+            present += ids
+            hidden += more
+        elif await exists(adapter, entry_id):
+            present.append(entry_id)
+    requested = present if entry_id is None else [entry_id]
+    return list(dict.fromkeys(requested)), list(dict.fromkeys(present)), hidden
+
+
+def conclude_forget(
+    op: Operation,
+    requested: list[str],
+    gone: list[str],
+    remaining: list[str],
+    hidden: int,
+    errors: bool = False,
+) -> None:
+    """What was to go, what is gone, what is still there: the truth about a deletion.
+
+    *hidden* may be there and could not be looked at, nor could more if there were *errors*.
+    """
+    op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
+    op.seen.failed.clear()  # what failed is in `remaining`, or raised
+    op.entry_ids = list(dict.fromkeys([*requested, *gone]))
+    op.entries, op.attempted = len(gone), len(op.entry_ids)
+    op.note(deleted=len(gone), remaining=len(remaining))
+    if not (gone or remaining or hidden or errors):
+        op.note(found=0)
+    op.problems = len(remaining) + hidden
+    if hidden:
+        op.error_type = NOT_LISTED
+        op.note(unlisted=hidden)
+    if remaining:
+        op.failed = not gone
+        op.error_type = STILL_PRESENT
+        if gone:
+            op.note(remaining_ids=remaining)
+
+
+async def forget(
+    self: Any,
+    entry_id: str | None = None,
+    *,
+    filter: Any = None,
+    tier: str | None = None,
+    everything: bool = False,
+) -> int:
+    """Delete an entry, or all that *filter* selects, and look whether they are gone.
+
+    Args:
+        entry_id: The entry to delete.
+        filter: An `axon.Filter`, in place of *entry_id*. Times without a zone, of a filter
+            or of an entry, are local.
+        tier: Look in this tier only. Default: in all.
+        everything: True, in place of both: delete all entries, of everybody.
+        user_id: Who acts (any audited method takes it).
+        session_id: In which session.
+
+    Returns:
+        How many entries were there and are gone. What could not be deleted is in the
+        audit event, whose status is then FAILURE or PARTIAL; PARTIAL also if the storage
+        counts more entries than it lists, or holds some that cannot be compared, and so may
+        hold more that *filter* selects.
+
+    Raises:
+        ForgetRefusedError: (a ValueError) If it is not said what is to go: none or several of
+            *entry_id*, *filter* and *everything*, an empty id, a filter that selects
+            everybody or has an empty member. Nothing is deleted then.
+        ValueError: If *tier* is unknown.
+        Exception: What the storage adapter raised, after every tier was tried.
+    """
+    refusal = _refusal(entry_id, filter, everything)
+    if refusal:
+        raise ForgetRefusedError(f"forget: {refusal}")
+    if tier is not None and tier not in self.config.tiers:
+        raise ValueError(f"Invalid tier '{tier}'. Valid tiers: {list(self.config.tiers)}")
+    erasure = _Erasure(self, entry_id, filter)
+    for name in [tier] if tier is not None else list(self.config.tiers):
+        await erasure.erase(name)
+    return erasure.conclude()
+
+
+_HOW_TO_MEAN_IT = "to delete everybody's, say forget(everything=True)"
+
+
+def _refusal(entry_id: Any, chosen: Any, everything: Any) -> str | None:
+    """Why it is not clear what is to go; None if it is."""
+    if not isinstance(everything, bool):
+        return f"everything={shown(everything)} must be True or False"
+    if (entry_id is not None) + (chosen is not None) + everything != 1:
+        return "it needs an entry_id or a filter (one of them), or everything=True"
+    if isinstance(entry_id, str) and not entry_id.strip():
+        return f"entry_id={entry_id!r} is empty: no entry has it"
+    return None if chosen is None else _refused_filter(chosen)
+
+
+def _refused_filter(chosen: Any) -> str | None:
+    if not has_matches(chosen):
+        return f"filter={shown(chosen)} must be an axon.Filter"
+    name = blank_member(chosen)
+    if name is not None:
+        value = shown(getattr(chosen, name))
+        return f"the filter's {name}={value} is empty and restricts nothing; {_HOW_TO_MEAN_IT}"
+    if selects_everybody(chosen):
+        return f"the filter selects everybody; {_HOW_TO_MEAN_IT}"
+    return None
+
+
+class _Erasure:
+    """One `forget` over the tiers of a system."""
+
+    def __init__(self, system: Any, entry_id: str | None, chosen: Any) -> None:
+        self._system = system
+        self._entry_id = entry_id
+        self._selection = Selection(chosen)
+        self._requested: dict[str, None] = {} if entry_id is None else {entry_id: None}
+        self._gone: dict[str, None] = {}
+        self._remaining: dict[str, None] = {}
+        self._hidden = 0
+        self._errors: list[Exception] = []
+
+    async def erase(self, tier: str) -> None:
+        """Delete from one tier; an error waits until every tier was tried."""
+        try:
+            adapter = await self._system.registry.get_adapter(tier)
+            if self._entry_id is None:
+                await self._erase_matching(adapter, tier)
+            elif await exists(adapter, self._entry_id):
+                await self._erase_one(adapter, tier, self._entry_id)
+        except Exception as exc:
+            self._errors.append(exc)
+
+    async def _erase_matching(self, adapter: Any, tier: str) -> None:
+        """Delete what the filter selects; again where a list had an end, for what is behind."""
+        tried: set[str] = set()
+        while True:
+            ids, hidden = await matching(adapter, self._selection)
+            fresh = [key for key in ids if key not in tried]
+            for key in fresh:
+                await self._erase_one(adapter, tier, key)
+            tried.update(fresh)
+            if not hidden or not fresh:
+                break
+        self._hidden += hidden
+
+    async def _erase_one(self, adapter: Any, tier: str, key: str) -> None:
+        self._requested[key] = None
+        if await self._delete(adapter, key):
+            self._gone[key] = None
+            self._system.router.get_tier_stats(tier)["forgets"] += 1
+        else:
+            self._remaining[key] = None
+
+    async def _delete(self, adapter: Any, key: str) -> bool:
+        """Delete one entry; True if it is gone, whatever `delete` answered or raised."""
+        try:
+            await adapter.delete(key)
+        except Exception as exc:
+            self._errors.append(exc)
+        try:
+            return not await exists(adapter, key)
+        except Exception as exc:
+            self._errors.append(exc)
+            return False
+
+    def conclude(self) -> int:
+        """Tell the operation, raise what went wrong, or say how many are gone."""
+        gone = [key for key in self._gone if key not in self._remaining]
+        op = current()
+        if op is not None and op.kind.operation is OperationType.FORGET:
+            conclude_forget(
+                op,
+                list(self._requested),
+                gone,
+                list(self._remaining),
+                self._hidden,
+                errors=bool(self._errors),
+            )
+            if self._gone.keys() - set(gone):  # gone from one tier, and still in another
+                op.seen.deleted = self._gone
+        if self._errors:
+            raise self._errors[0]
+        return len(gone)
+
+
+async def import_data(
+    self: Any,
+    data: Any,
+    overwrite: bool = False,
+    tier_mapping: dict[str, str] | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
+) -> dict[str, Any]:
+    """Import many memories in one operation: `import_from` for plain texts as well.
+
+    Args:
+        data: What `export` returned, or a list of texts, of `MemoryEntry` objects or of
+            entries as in an export.
+        overwrite: Replace entries that exist.
+        tier_mapping: Tiers to change on the way.
+        user_id: Who acts, and whose memories plain texts are.
+        session_id: In which session.
+
+    Returns:
+        What `import_from` returns: ``imported``, ``skipped``, ``errors``, ``by_tier``.
+
+    Raises:
+        ValueError: If *data* is one text, or no export that `import_from` takes.
+        TypeError: If it holds no entries at all.
+    """
+    if isinstance(data, Mapping):
+        imported: dict[str, Any] = await self.import_from(data, overwrite, tier_mapping)
+        return imported
+    if isinstance(data, (str, bytes, bytearray)):  # a list of its characters, otherwise
+        msg = f"data is one {type(data).__name__}, no list: pass one text in a list, [text]"
+        raise ValueError(msg)
+    items = list(data)
+    owner = {"user_id": user_id, "session_id": session_id}
+    entries = [await _as_entry(self, item, owner) for item in items]
+    # Fresh ids are nowhere; asking for them is lost on adapters that answer None.
+    overwrite = overwrite or all(isinstance(item, str) for item in items)
+    wrapped = {"version": "1.0", "entries": entries}
+    imported = await self.import_from(wrapped, overwrite, tier_mapping)
+    return dict(imported)
+
+
+def _dumped(item: Any) -> dict[str, Any]:
+    """A `MemoryEntry` as `export` writes one."""
+    entry: dict[str, Any] = item.model_dump(mode="json")
+    for name in ("created_at", "last_accessed_at"):  # Python 3.10 reads no dates with a Z
+        moment = getattr(item.metadata, name)
+        entry["metadata"][name] = moment and moment.isoformat()
+    return entry
+
+
+async def _as_entry(system: Any, item: Any, owner: Mapping[str, Any]) -> Any:
+    """One entry as `export` writes it."""
+    if hasattr(item, "model_dump"):
+        return {"tier": system.config.default_tier, **_dumped(item)}
+    if not isinstance(item, str):
+        return item
+    known = {name: identifier(value) for name, value in owner.items() if value is not None}
+    entry: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "text": item,
+        "metadata": {
+            "created_at": datetime.now(timezone.utc).isoformat(),
+            **known,
+        },
+        "tier": system.config.default_tier,
+    }
+    if system.embedder is not None:
+        entry["embedding"] = await system.embedder.embed(item)
+    return entry

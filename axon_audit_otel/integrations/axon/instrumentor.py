@@ -1,0 +1,600 @@
+"""`AxonInstrumentor`: wraps the SDK's methods; see `methods` for what is known of each.
+
+Usage::
+
+    from axon_audit_otel import AxonInstrumentor
+
+    AxonInstrumentor().instrument()
+
+or no code at all: ``opentelemetry-instrument python app.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+from weakref import WeakSet, ref
+
+import wrapt
+from opentelemetry import metrics, trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from ...core import semconv
+from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
+from ...events.identifiers import identifier
+from ...operations.operation import Kind, Operation, Signals, current
+from ...trail.audit_logger import AuditLogger
+from ...trail.settings import Settings
+from ...version import __version__
+from ..wrappers import Wrappers
+from . import added_methods, methods, watched
+from .startup import announce, is_automatic, nearest_logger
+from .storage_adapters import AdapterSeam
+from .trace_events import TraceBound
+from .watched import Watch
+
+__all__ = ["AxonInstrumentor"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+#: Only pre-releases of the SDK exist: a plain ">= 1.0" would match none of them.
+INSTRUMENTS = ("axon-sdk >= 1.0.0b1, < 2",)
+
+_IDENTITY = ("user_id", "session_id")
+
+_SYSTEM = "axon.core.memory_system"
+_ROUTER = "axon.core.router"
+_REGISTRY = "axon.core.adapter_registry"
+_SUMMARIZER = "axon.core.summarizer"
+
+
+class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Records every memory operation of the Axon SDK.
+
+    `instrument` takes, all optional and by name: ``audit_logger`` (an `AuditLogger` for the
+    systems that have none of their own; default: one made from the environment),
+    ``max_trace_events`` (how many of the SDK's own trace events a system keeps, the newest;
+    0: none; default: ``AXON_AUDIT_MAX_TRACE_EVENTS``, else 1,000),
+    ``tracer_provider``, ``meter_provider``, ``logger_provider`` (default: the global ones).
+
+    A `MemorySystem` that was given an `AuditLogger` is recorded there, with `instrument` or
+    without. `uninstrument` puts everything back; methods taken earlier only pass on.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """What must be installed for `instrument` to do anything."""
+        return INSTRUMENTS
+
+    @property
+    def audit_logger(self) -> AuditLogger | None:
+        """Where operations go whose `MemorySystem` has no `AuditLogger`; None before
+        `instrument`."""
+        return _recorder.default
+
+    def _instrument(self, **kwargs: Any) -> None:
+        known = {"audit_logger", "max_trace_events"}
+        known |= {"tracer_provider", "meter_provider", "logger_provider"}
+        if unknown := kwargs.keys() - known:
+            _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
+        logger_provider = kwargs.get("logger_provider")
+        audit_logger = kwargs.get("audit_logger")
+        if audit_logger is None:
+            audit_logger = _own_logger(logger_provider)
+        elif not isinstance(audit_logger, AuditLogger):
+            msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
+            raise AuditConfigError(msg)
+        elif logger_provider is not None:
+            audit_logger.use(logger_provider)
+        most_traces = _most_traces(kwargs.get("max_trace_events"))
+        _recorder.default, _recorder.refusal = audit_logger, ""
+        _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        _recorder.patch(most_traces)
+        announce(audit_logger)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        _recorder.unpatch()
+        _recorder.default, _recorder.refusal = None, ""
+        _recorder.signals = None
+
+
+def _most_traces(given: Any = None) -> int:
+    """How many trace events a system keeps.
+
+    Raises:
+        AuditConfigError: If *given* is no such number; of a variable who reads all tells it.
+    """
+    try:
+        return int(Settings.one("max_trace_events", given))
+    except AuditConfigError:
+        if given is not None:
+            raise
+        return Settings.max_trace_events
+
+
+def _own_logger(logger_provider: Any) -> AuditLogger:
+    """The logger that the environment describes.
+
+    Under ``opentelemetry-instrument``, whose user does not see errors, the nearest that can be.
+
+    Raises:
+        AxonAuditError: If it cannot be: with ``AXON_AUDIT_ON_FAILURE=block``, operations are
+            refused from then on, whether somebody sees this error or not.
+    """
+    try:
+        return AuditLogger(logger_provider=logger_provider)
+    except AxonAuditError as exc:
+        if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
+            _recorder.refusal = str(exc)
+            _recorder.patch()
+            raise
+        if not is_automatic():
+            raise
+        return nearest_logger(logger_provider)
+
+
+def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
+    meter = metrics.get_meter(semconv.SCOPE_NAME, __version__, meter_provider)
+    return Signals(
+        tracer=trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
+        duration=meter.create_histogram(
+            semconv.GEN_AI_CLIENT_OPERATION_DURATION,
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=semconv.GEN_AI_DURATION_BUCKETS,
+        ),
+    )
+
+
+class _Recorder:
+    """Which trail a call belongs to, and the patches that ask it."""
+
+    def __init__(self) -> None:
+        self.default: AuditLogger | None = None  # set while instrumented
+        self.signals: Signals | None = None
+        self.refusal = ""  # why there is no trail though nothing may go unrecorded
+        self._patch: _Patch | None = None
+        # By id, since an adapter need not be hashable; an entry goes with its part.
+        self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
+        self._loggers: WeakSet[AuditLogger] = WeakSet()
+
+    def begin(
+        self,
+        kind: Kind,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        identity: tuple[Any, Any] = (None, None),
+    ) -> Operation | None:
+        """An operation for this call; None where no trail wants it.
+
+        Raises:
+            AuditUnavailableError: If it must not happen, since it cannot be recorded.
+        """
+        audit: AuditLogger | None = None
+        try:
+            if self._patch is not None and self._patch.unsure:
+                self._patch.look(unsure=True)
+            audit = self._trail_of(target)
+            if audit is None and self.refusal:
+                msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
+                raise AuditUnavailableError(msg)
+            if audit is None:
+                return None
+            outer = current()
+            if outer is not None and outer.trail is not audit.trail:
+                outer = None
+            if self.signals is None:
+                self.signals = _signals()
+            operation = Operation(kind, audit, self.signals, args, kwargs, identity, outer)
+        except AuditUnavailableError:
+            raise
+        except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
+            if audit is not None:
+                audit.trail.fault("record", exc)
+            return None
+        if audit.trail.blocks and outer is None:
+            operation.admit()
+        return operation
+
+    def _trail_of(self, target: Any) -> AuditLogger | None:
+        """The system's own audit logger, if it is one of ours, else the default."""
+        system = target
+        if not hasattr(target, "audit_logger"):
+            system = self.owner(target)
+        own = getattr(system, "audit_logger", None)
+        if isinstance(own, AuditLogger):
+            return own
+        if self.default is None and system is None and len(self._loggers) == 1:
+            return next(iter(self._loggers))  # an adapter that no system has used yet
+        return self.default
+
+    def owns(self, part: Any, system: Any) -> None:
+        """Remember that *part* (a router, a registry, an adapter) belongs to *system*."""
+        with suppress(TypeError):  # no weak references: direct calls go to the default trail
+            key = id(part)
+            gone = ref(part, lambda _: self._systems.pop(key, None))
+            self._systems[key] = gone, ref(system)
+
+    def owner(self, part: Any) -> Any:
+        """The system that *part* belongs to, if that is known."""
+        known = self._systems.get(id(part))
+        return known[1]() if known is not None and known[0]() is part else None
+
+    def met(self, audit: AuditLogger) -> None:
+        """A new `AuditLogger`: whatever system it is given must be recorded."""
+        self._loggers.add(audit)
+        if self._patch is None:
+            wrapt.when_imported(_SYSTEM)(lambda module: self.patch())
+        else:
+            self._patch.look()
+
+    def patch(self, most_traces: int | None = None) -> None:
+        """Wrap the SDK, each class of it once; systems keep *most_traces* of its trace events."""
+        import_module(_SYSTEM)  # which may call this, see `met`
+        if self._patch is None:
+            self._patch = _Patch(self, _most_traces())
+        if most_traces is not None:
+            self._patch.traces.limit = most_traces
+        self._patch.look()
+
+    def records(self, system: Any) -> bool:
+        """Whether what is done to *system* is recorded anywhere."""
+        return self._trail_of(system) is not None
+
+    def unpatch(self) -> None:
+        """Put the SDK back as it was."""
+        if self._patch is not None:
+            self._patch.undo()
+            self._patch = None
+
+
+class _Patch:
+    """The wrapped SDK, and the way back."""
+
+    def __init__(self, recorder: _Recorder, most_traces: int) -> None:
+        from axon.adapters.base import StorageAdapter
+
+        self._recorder = recorder
+        self._wrappers = Wrappers()
+        self.unsure = self._wrappers.unsure
+        self._seam = AdapterSeam(StorageAdapter, recorder.begin, self._wrappers)
+        self._watch = Watch(self._wrappers)
+        self.traces = TraceBound(most_traces, recorder.records)
+        self._classes: dict[tuple[str, str], Any] = {}  # the SDK's, as they were last seen
+
+    def look(self, unsure: bool = False) -> None:
+        """Wrap what is not: at first all, later what came back after a mock or by a reload."""
+        if unsure:
+            self._wrappers.look(unsure=True)
+            return
+        self._wrappers.look()
+        for (module, name), wanted in self._methods().items():
+            cls = getattr(sys.modules.get(module), name, None)
+            if not isinstance(cls, type) or self._classes.get((module, name)) is cls:
+                continue  # a mock of the whole class, or known
+            self._classes[module, name] = cls
+            for method, make in wanted.items():
+                self._wrappers.wrap(cls, method, make)
+            if module == _SYSTEM:
+                self.traces.attach(cls)
+
+    def _methods(self) -> dict[tuple[str, str], dict[str, Callable[[Any], Any]]]:
+        """What makes a wrapper for each method, by module and class."""
+        audited, watch = functools.partial, self._watch
+        return {
+            (_SYSTEM, "MemorySystem"): {
+                **{name: audited(self._audited, kind) for name, kind in methods.METHODS.items()},
+                "forget": audited(self._audited, methods.FORGET, supplied=added_methods.forget),
+                "import_data": audited(
+                    self._audited, methods.IMPORT, supplied=added_methods.import_data
+                ),
+                "transaction": self._transaction,
+                "__init__": self._created,
+                "__setstate__": self._restored,
+            },
+            (_ROUTER, "Router"): {
+                "route_forget": audited(self._audited, methods.ROUTE_FORGET),
+                "route_recall": self._asked,
+                "_promote_entry": watch.housekeeping("promotion"),
+                "_demote_entry": watch.housekeeping("demotion"),
+            },
+            (_REGISTRY, "AdapterRegistry"): {
+                "_initialize_adapter": self._initialized,
+                "register": self._registered,
+            },
+            # What `compact` makes for itself.
+            (_SUMMARIZER, "LLMSummarizer"): {"summarize": watch.failures("summary")},
+        }
+
+    def undo(self) -> None:
+        self._seam.unwatch()
+        self._wrappers.undo()
+        self.traces.detach()
+
+    # --- wrapping ------------------------------------------------------------------------------
+
+    def _audited(self, kind: Kind, original: Any, supplied: Any = None) -> Any:
+        """A coroutine function that records calls of *original*, and takes who acts.
+
+        Where a class has no such method, it is that of *supplied*; without one, None.
+        """
+        function = original if original is not None else supplied
+        if function is None:
+            return None
+        lacking = [name for name in _IDENTITY if name not in inspect.signature(function).parameters]
+        owns = kind is methods.STORE and bool(lacking)
+        begin, wrappers = self._recorder.begin, self._wrappers
+
+        parts = [name for name in watched.PARTS if name in kind.parameters]
+
+        @functools.wraps(function)
+        async def audited(system: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if not wrappers.active:
+                return await function(system, *args, **kwargs)
+            identity = (kwargs.get("user_id"), kwargs.get("session_id"))
+            for name in lacking:
+                kwargs.pop(name, None)
+            operation = begin(kind, system, args, kwargs, identity)
+            if owns:
+                args, kwargs = _owned_by(identity, args, kwargs)
+            if operation is None:
+                return await function(system, *args, **kwargs)
+            if parts:
+                self._see_parts(operation, system, parts)
+            try:
+                if operation.trail.settles:
+                    await operation.settle_intent()
+                result = await function(system, *args, **kwargs)
+                if kind.verify is not None:
+                    await _verify(operation, system, result)
+            except BaseException as exc:
+                operation.fail(exc)
+                if operation.trail.settles and not isinstance(exc, GeneratorExit):
+                    await operation.settle()
+                raise
+            operation.succeed(result)
+            if operation.trail.settles:
+                await operation.settle()
+            return result
+
+        if original is None:  # found, and pickled, where it is
+            audited.__module__, audited.__qualname__ = _SYSTEM, f"MemorySystem.{audited.__name__}"
+        return audited
+
+    def _see_parts(self, operation: Operation, system: Any, names: list[str]) -> None:
+        """See what parts that the SDK is to call raise: it may swallow that."""
+        try:
+            for name in names:
+                part = operation.arguments.get(name)
+                if part is None:
+                    part = getattr(system, name, None)  # the system's embedder
+                if part is not None:
+                    self._watch.part(name, type(part))
+        except Exception as exc:  # a class that cannot be changed
+            operation.trail.fault("record", exc)
+
+    # --- the other wrappers ----------------------------------------------------------------------
+
+    def _asked(self, original: Any) -> Any:
+        """The router passes over a tier that no adapter is registered for."""
+        if original is None:
+            return None
+
+        @functools.wraps(original)
+        async def asked(router: Any, /, *args: Any, **kwargs: Any) -> Any:
+            operation = current()
+            if operation is not None and self._wrappers.active:
+                with suppress(Exception):  # a router or registry of another kind
+                    tiers = kwargs.get("tiers", args[3] if len(args) > 3 else None)
+                    for tier in router.config.tiers if tiers is None else tiers:
+                        if not router.registry.is_registered(tier):
+                            operation.seen.failed["open", tier] = "KeyError"
+            return await original(router, *args, **kwargs)
+
+        return asked
+
+    def _transaction(self, original: Any) -> Any:
+        if original is None:
+            return None
+        recorder, wrappers = self._recorder, self._wrappers
+
+        @functools.wraps(original)
+        def transaction(system: Any, /, *args: Any, **kwargs: Any) -> Any:
+            identity = (kwargs.pop("user_id", None), kwargs.pop("session_id", None))
+            manager = original(system, *args, **kwargs)
+            if not wrappers.active:
+                return manager
+
+            def begin() -> Operation | None:
+                return recorder.begin(methods.TRANSACTION, system, args, kwargs, identity)
+
+            return _AuditedTransaction(manager, begin)
+
+        return transaction
+
+    # --- whose adapters are whose ----------------------------------------------------------------
+
+    def _created(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def created(system: Any, /, *args: Any, **kwargs: Any) -> None:
+            original(system, *args, **kwargs)
+            self._know(system)
+
+        return created
+
+    def _restored(self, original: Any) -> Any:
+        """A deep copy of a system, or one that was pickled, has parts of its own."""
+
+        @functools.wraps(original or _set_state)
+        def restored(system: Any, state: Any, /) -> None:
+            (original or _set_state)(system, state)
+            with suppress(AttributeError):  # a subclass that leaves its parts out
+                if self._recorder.owner(system.registry) is None:
+                    self._know(system)
+
+        return restored
+
+    def _know(self, system: Any) -> None:
+        """Know what a new system is made of."""
+        if not self._wrappers.active:
+            return
+        self.look()
+        for part in (system.router, system.registry):
+            self._recorder.owns(part, system)
+        self._adopt_all(system.registry)
+
+    def _initialized(self, original: Any) -> Any:
+        @functools.wraps(original)
+        async def initialized(registry: Any, /, *args: Any, **kwargs: Any) -> Any:
+            try:
+                result = await original(registry, *args, **kwargs)
+            except Exception as exc:
+                operation = current()
+                if operation is not None:  # the router passes over such a tier in silence
+                    operation.seen.failed["open", str(args[0] if args else "")] = exc
+                raise
+            self._adopt_all(registry)
+            return result
+
+        return initialized
+
+    def _registered(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def registered(registry: Any, /, *args: Any, **kwargs: Any) -> Any:
+            result = original(registry, *args, **kwargs)
+            self._adopt_all(registry)
+            return result
+
+        return registered
+
+    def _adopt_all(self, registry: Any) -> None:
+        """See what is done to the adapters in *registry*, and know whose they are."""
+        if not self._wrappers.active:
+            return
+        self.look()
+        system = self._recorder.owner(registry)
+        for adapter in getattr(registry, "_adapters", {}).values():
+            self._adopt(adapter, system)
+
+    def _adopt(self, adapter: Any, system: Any) -> None:
+        """See what is done to *adapter*, and know whose it is."""
+        if adapter is None:
+            return
+        try:
+            self._seam.watch(type(adapter))
+            self._watch.client(adapter)
+            if system is not None:
+                self._recorder.owns(adapter, system)
+        except Exception:
+            _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
+
+
+def _set_state(system: Any, state: Any) -> None:
+    """What copying and unpickling do where a class has no ``__setstate__``."""
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    system.__dict__.update(attributes or {})
+    for name, value in (slots or {}).items():
+        setattr(system, name, value)
+
+
+def _owned_by(
+    identity: tuple[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`store(..., user_id=)`: the entry belongs to that user, unless its metadata says whose."""
+    owner = {n: identifier(value) for n, value in zip(_IDENTITY, identity) if value is not None}
+    metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
+    if not owner or not (metadata is None or isinstance(metadata, dict)):
+        return args, kwargs
+    owned = {**owner, **(metadata or {})}
+    if len(args) > 1:
+        return (args[0], owned, *args[2:]), kwargs
+    return args, {**kwargs, "metadata": owned}
+
+
+async def _verify(operation: Operation, instance: Any, result: Any) -> None:
+    try:
+        assert operation.kind.verify is not None
+        await operation.kind.verify(operation, instance, operation.arguments, result)
+    except Exception as exc:
+        operation.trail.fault("record", exc)
+
+
+class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
+    """The SDK's transaction; recorded from its ``async with`` to the end of that block.
+
+    What the block itself does are operations of their own.
+    """
+
+    def __init__(self, manager: Any, begin: Callable[[], Operation | None]) -> None:
+        super().__init__(manager)
+        self._self_begin = begin
+        self._self_operation: Operation | None = None
+
+    def __copy__(self) -> Any:
+        return type(self)(copy.copy(self.__wrapped__), self._self_begin)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return type(self)(copy.deepcopy(self.__wrapped__, memo), self._self_begin)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)  # as far as Python can
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """As a decorator: every call of *function* is a transaction."""
+
+        @functools.wraps(function)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            async with type(self)(self.__wrapped__._recreate_cm(), self._self_begin):
+                return await function(*args, **kwargs)
+
+        return inner
+
+    async def __aenter__(self) -> Any:
+        operation = self._self_operation = self._self_begin()
+        if operation is None:
+            return await self.__wrapped__.__aenter__()
+        try:
+            if operation.trail.settles:
+                await operation.settle_intent()
+            entered = await self.__wrapped__.__aenter__()
+        except BaseException as exc:
+            operation.fail(exc)
+            raise
+        operation.leave()
+        operation.note(transaction_id=entered if isinstance(entered, str) else None)
+        return entered
+
+    async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> Any:
+        operation = self._self_operation
+        if operation is None:
+            return await self.__wrapped__.__aexit__(kind, exc, tb)
+        operation.enter()
+        try:
+            result = await self.__wrapped__.__aexit__(kind, exc, tb)
+        except BaseException as raised:
+            operation.note(outcome="rolled_back")
+            operation.fail(raised)
+            if operation.trail.settles and not isinstance(raised, GeneratorExit):
+                await operation.settle()
+            raise
+        if exc is not None:  # passed on to the caller by Python
+            operation.note(outcome="rolled_back")
+            operation.fail(exc)
+        else:
+            operation.note(outcome="committed")
+            operation.succeed(None)
+        if operation.trail.settles and not isinstance(exc, GeneratorExit):
+            await operation.settle()
+        return result
+
+
+_recorder = _Recorder()
+met = _recorder.met  # called by `AuditLogger`

@@ -1,0 +1,406 @@
+"""What this package knows of the Axon SDK: its methods, and the facts of each call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...core import semconv
+from ...events.model import OperationType
+from ...operations.operation import Arguments, Kind, Operation, error_type
+from .added_methods import STILL_PRESENT, conclude_forget, present_in
+from .selection import has_matches, selects_everybody, unrestricted
+
+#: ``error.type`` where the SDK passed over something and no exception was seen.
+NOT_IMPORTED = "entry_not_imported"
+NOT_SYNCED = "entry_not_synced"
+NOT_SUMMARIZED = "group_not_summarized"
+
+
+def _of_filter(op: Operation, args: Arguments) -> None:
+    """Whose data it is, by the filter of the call."""
+    chosen = args.get("filter")
+    user, session = getattr(chosen, "user_id", None), getattr(chosen, "session_id", None)
+    op.concerns(user or None, session or None)
+    op.note(
+        has_filter=chosen is not None,
+        unrestricted_filter=True if unrestricted(chosen) else None,
+    )
+
+
+def _passed_over(op: Operation, stage: str, name: str) -> None:
+    """The SDK counted failures whose exceptions nobody saw."""
+    if op.problems and not op.seen.failed:
+        op.seen.failed[stage, ""] = name
+
+
+def _left(op: Operation) -> None:
+    """The SDK does not look what `delete` answers to it."""
+    left = op.seen.undeleted.keys() - op.seen.deleted.keys()
+    if left:
+        op.note(remaining=len(left))
+        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
+
+
+def _name(value: Any) -> str | None:
+    """A tier's, strategy's or level's name."""
+    value = getattr(value, "value", value)
+    return value if isinstance(value, str) else None
+
+
+# --- store ----------------------------------------------------------------------------
+
+
+def _before_store(op: Operation, args: Arguments) -> None:
+    metadata = args.get("metadata")
+    if isinstance(metadata, (dict, Mapping)):  # most often a dict: then no other is looked at
+        op.concerns(metadata.get("user_id"), metadata.get("session_id"))
+    op.note(
+        importance=args.get("importance"),
+        tags=args.get("tags") or None,
+        tier=_name(args.get("tier")),
+    )
+    op.attempted = 1
+    content = args.get("content")
+    if op.captures and isinstance(content, str):
+        op.content(texts={"": content})
+
+
+def _after_store(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [result]
+    for entry in op.seen.saved.values():
+        metadata = entry.metadata
+        op.note(
+            importance=metadata.importance,
+            tags=metadata.tags or None,
+            privacy_level=_name(metadata.privacy_level),
+            has_embedding=bool(entry.embedding is not None),
+        )
+        # An extra field: pydantic takes 2 us to say by name that there is none.
+        detected = (getattr(metadata, "model_extra", None) or {}).get("pii_detection")
+        if isinstance(detected, dict) and detected.get("has_pii"):
+            op.note(pii_detected=True, pii_types=sorted(detected.get("detected_types", ())))
+
+
+# --- recall ---------------------------------------------------------------------------
+
+
+def _before_recall(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    op.note(
+        k=args.get("k", 5),
+        tiers=args.get("tiers") or ["all"],
+        min_importance=args.get("min_importance"),
+    )
+    _of_filter(op, args)
+    query = args.get("query")
+    if op.captures and isinstance(query, str):
+        op.content(query=query)
+
+
+def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [entry.id for entry in result]
+    op.note(result_count=len(result))
+    op.failed = bool(op.seen.failed) and not op.seen.listed  # no tier gave an answer
+    if op.captures:
+        op.content(texts={entry.id: entry.text for entry in result})
+
+
+# --- export, import -------------------------------------------------------------------
+
+
+def _before_export(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    op.note(
+        tier=_name(args.get("tier")) or "all",
+        include_embeddings=args.get("include_embeddings", True),
+    )
+    _of_filter(op, args)
+
+
+def _after_export(op: Operation, args: Arguments, result: Any) -> None:
+    op.entry_ids = [entry["id"] for entry in result["entries"]]
+    op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
+    op.failed = bool(op.seen.failed) and not op.entry_ids  # nothing came out
+
+
+def _before_import(op: Operation, args: Arguments) -> None:
+    overwrite = bool(args.get("overwrite", False))
+    op.gen_ai = semconv.UPSERT_MEMORY if overwrite else semconv.CREATE_MEMORY
+    op.note(overwrite=overwrite, tier_mapping=args.get("tier_mapping"))
+    data = args.get("data")
+    entries = data.get("entries") if isinstance(data, Mapping) else None
+    if isinstance(entries, list):
+        op.attempted = len(entries)
+        op.note(total_entries=len(entries))
+
+
+def _after_import(op: Operation, args: Arguments, result: Any) -> None:
+    seen = op.seen
+    # "Skipped" should mean "was there already"; an adapter that answers None for "not
+    # there" (Redis) makes the SDK skip entries that it does not have.
+    lost = 0 if args.get("overwrite") else max(0, result["skipped"] - len(seen.found))
+    op.problems = result["errors"] + lost
+    op.note(
+        imported=result["imported"],
+        skipped=result["skipped"],
+        errors=result["errors"],
+        by_tier=result["by_tier"] or None,
+        not_imported=lost or None,
+    )
+    _passed_over(op, "entry", NOT_IMPORTED)
+
+
+# --- sync -----------------------------------------------------------------------------
+
+
+def _before_sync(op: Operation, args: Arguments) -> None:
+    op.note(
+        source_tier=_name(args.get("source_tier")),
+        target_tier=_name(args.get("target_tier")),
+        delete_source=bool(args.get("delete_source", False)),
+        conflict_resolution=_name(args.get("conflict_resolution", "newer")),
+    )
+    _of_filter(op, args)
+
+
+def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
+    seen = op.seen
+    source = {**seen.queried, **{k: e for (a, k), e in seen.found.items() if a in seen.listed}}
+    target = {k: e for (a, k), e in seen.found.items() if a not in seen.listed}
+    kept = [key for key in target if key not in seen.saved and ("save", key) not in seen.failed]
+    newer = args.get("conflict_resolution", "newer") == "newer"
+    # The SDK counts an entry whose dates cannot be compared (one naive, one aware) as skipped.
+    uncompared = sum(newer and not _comparable(source.get(key), target[key]) for key in kept)
+    op.problems = max(0, result["skipped"] - len(kept) + uncompared)
+    op.entries = result["synced"]
+    op.note(
+        synced=result["synced"],
+        skipped=result["skipped"],
+        conflicts=result["conflicts"],
+        deleted=len(seen.deleted),
+        errors=op.problems or None,
+    )
+    if uncompared:
+        _passed_over(op, "compare", error_type(TypeError()))
+    _passed_over(op, "entry", NOT_SYNCED)
+    _left(op)
+
+
+def _comparable(source: Any, target: Any) -> bool:
+    if source is None:
+        return True
+    try:
+        one, other = (
+            e.metadata.last_accessed_at or e.metadata.created_at for e in (source, target)
+        )
+        one > other  # noqa: B015
+    except TypeError:
+        return False
+    return True
+
+
+# --- compact --------------------------------------------------------------------------
+
+
+def _before_compact(op: Operation, args: Arguments) -> None:
+    strategy = args.get("strategy", "count")
+    op.note(
+        tier=_name(args.get("tier")) or "all",
+        strategy=_name(strategy) or _name(getattr(strategy, "name", None)),
+        threshold=args.get("threshold"),
+        dry_run=bool(args.get("dry_run", False)),
+    )
+
+
+_COMPACTED = ("entries_before", "entries_after", "summaries_created", "groups_compacted", "reason")
+
+
+def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
+    op.note(**{name: result.get(name) for name in _COMPACTED})
+    failed = result.get("groups_compacted", 0) - result.get("summaries_created", 0)
+    op.problems = 0 if result.get("dry_run") else max(0, failed)
+    op.entries = len(op.seen.deleted)
+    if op.problems:
+        op.note(failed_groups=op.problems)
+        _passed_over(op, "summary", NOT_SUMMARIZED)
+    else:  # what a summarizer or an embedder got over by itself
+        for stage in ("summary", "embedding"):
+            op.seen.failed.pop((stage, ""), None)
+    if op.seen.deleted:
+        op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
+    _left(op)
+
+
+# --- forget ---------------------------------------------------------------------------
+
+
+def _before_forget(op: Operation, args: Arguments) -> None:
+    op.entry_ids = []
+    entry_id, chosen = args.get("entry_id"), args.get("filter")
+    op.note(tier=_name(args.get("tier")))
+    if args.get("everything") is True and entry_id is None and chosen is None:
+        op.note(everything=True)
+    _of_filter(op, args)
+    if entry_id is not None:
+        op.entry_ids = [entry_id]
+
+
+def _before_route_forget(op: Operation, args: Arguments) -> None:
+    _before_forget(op, args)
+    chosen = args.get("filter")  # the SDK refuses none
+    if args.get("entry_id") is None and has_matches(chosen) and selects_everybody(chosen):
+        op.note(everything=True)
+
+
+async def _verify_route_forget(op: Operation, router: Any, args: Arguments, result: Any) -> None:
+    """Look whether what `Router.route_forget` was to delete is gone: it tells nobody."""
+    tier = args.get("tier")
+    tiers = [tier] if tier is not None else list(router.config.tiers)
+    try:
+        requested, remaining, hidden = await present_in(router.registry, tiers, args)
+    except Exception as exc:  # nobody can say that it is gone
+        op.failed, op.error_type = not op.seen.deleted, error_type(exc)
+        op.problems += 1
+        return
+    op.seen.failed.clear()  # its own calls of the adapters may fail, and yet all be gone
+    gone = [key for key in op.seen.deleted if key not in remaining]
+    conclude_forget(op, requested, gone, remaining, hidden)
+    if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
+        op.entries = result
+        op.note(deleted=result)
+
+
+# --- transaction ----------------------------------------------------------------------
+
+
+def _before_transaction(op: Operation, args: Arguments) -> None:
+    op.note(isolation_level=_name(args.get("isolation_level", "read_committed")))
+
+
+# --- adapters, outside of any operation -----------------------------------------------
+
+
+def _before_delete(op: Operation, args: Arguments) -> None:
+    key = args.get("id", args.get("entry_id"))
+    op.entry_ids = [] if key is None else [key]
+    op.attempted = len(op.entry_ids)
+
+
+def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
+    deleted = op.entries = len(op.seen.deleted)
+    op.failed = bool(op.seen.failed) and not deleted  # it answered, and could not look
+    op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
+
+
+def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
+    op.failed = any(stage == "delete" for stage, _ in op.seen.failed)
+    if not op.failed:
+        op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
+    op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+    nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
+    op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
+    op.note(found=0 if nothing else None)
+
+
+def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
+    op.note(total_entries=len(op.seen.saved), source="adapter")
+
+
+# --- the table ------------------------------------------------------------------------
+
+STORE = Kind(
+    OperationType.STORE,
+    semconv.CREATE_MEMORY,
+    semconv.CREATE_MEMORY,
+    ("content", "metadata", "importance", "tags", "tier"),
+    _before_store,
+    _after_store,
+)
+RECALL = Kind(
+    OperationType.RECALL,
+    semconv.SEARCH_MEMORY,
+    semconv.SEARCH_MEMORY,
+    ("query", "k", "filter", "tiers", "min_importance"),
+    _before_recall,
+    _after_recall,
+)
+EXPORT = Kind(
+    OperationType.EXPORT,
+    "axon.export",
+    None,
+    ("tier", "filter", "include_embeddings"),
+    _before_export,
+    _after_export,
+)
+IMPORT = Kind(
+    OperationType.IMPORT,
+    semconv.CREATE_MEMORY,
+    semconv.CREATE_MEMORY,
+    ("data", "overwrite", "tier_mapping"),
+    _before_import,
+    _after_import,
+)
+SYNC = Kind(
+    OperationType.SYNC,
+    "axon.sync",
+    None,
+    ("source_tier", "target_tier", "filter", "delete_source", "conflict_resolution"),
+    _before_sync,
+    _after_sync,
+)
+COMPACT = Kind(
+    OperationType.COMPACT,
+    "axon.compact",
+    None,
+    ("tier", "strategy", "threshold", "dry_run", "summarizer", "embedder"),
+    _before_compact,
+    _after_compact,
+)
+FORGET = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("entry_id", "filter", "tier"),
+    _before_forget,
+)
+ROUTE_FORGET = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("entry_id", "filter", "tier"),
+    _before_route_forget,
+    verify=_verify_route_forget,
+)
+TRANSACTION = Kind(
+    OperationType.TRANSACTION,
+    "axon.transaction",
+    None,
+    ("isolation_level",),
+    _before_transaction,
+)
+DELETE = Kind(
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    ("id",),
+    _before_delete,
+    _after_delete,
+)
+CLEAR = Kind(
+    OperationType.FORGET, semconv.DELETE_MEMORY, semconv.DELETE_MEMORY, (), after=_after_clear
+)
+BULK_SAVE = Kind(
+    OperationType.BULK_STORE, "axon.bulk_store", None, ("entries",), after=_after_bulk_save
+)
+REINDEX = Kind(OperationType.REINDEX, "axon.reindex", None)
+
+#: The audited methods of `MemorySystem` (all are coroutine functions).
+METHODS = {
+    "store": STORE,
+    "recall": RECALL,
+    "export": EXPORT,
+    "import_from": IMPORT,
+    "sync": SYNC,
+    "compact": COMPACT,
+}

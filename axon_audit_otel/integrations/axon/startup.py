@@ -1,0 +1,84 @@
+"""The beginning of `instrument`: a logger as the environment says, and where its events go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+from opentelemetry import trace
+
+from ...core.errors import AxonAuditError
+from ...trail.audit_logger import AuditLogger
+from ...trail.settings import Settings
+
+__all__ = ["announce", "is_automatic", "nearest_logger"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+_LIMIT = "max_archive_bytes"
+_FILES = (
+    *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "retention", _LIMIT),
+    *("durability", "erasable", "signing_key", "checkpoint_to"),
+)
+#: What to leave out where the settings do not go together or a directory cannot be used.
+_ATTEMPTS = ((), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
+
+
+def is_automatic() -> bool:
+    """Whether OpenTelemetry has started this program (``opentelemetry-instrument``)."""
+    return "opentelemetry.instrumentation.auto_instrumentation" in sys.modules
+
+
+def nearest_logger(logger_provider: Any) -> AuditLogger:
+    """A logger of those settings in the environment that work; what does not is logged.
+
+    For a program whose author does not see what `instrument` raises: it must not run
+    unaudited because of a misspelt value.
+
+    Raises:
+        AxonAuditError: If not even a trail in memory can be made.
+    """
+    usable, wrong = Settings.usable(os.environ)
+    for names in _ATTEMPTS:
+        environ = dict(usable)
+        Settings.leave_out(environ, *names)
+        makeshift = type("AuditLogger", (AuditLogger,), {"_environ": environ})
+        try:
+            audit: AuditLogger = makeshift(logger_provider=logger_provider)
+        except AxonAuditError as exc:
+            wrong.append(str(exc))
+            error = exc
+            continue
+        for reason in dict.fromkeys(wrong):
+            _logger.error("%s. Recording goes on without that: correct it and start again", reason)
+        return audit
+    raise error
+
+
+def announce(audit: AuditLogger) -> None:
+    """Log one line about where the events go, and a warning where nothing is exported though
+    the program was started for that."""
+    _logger.info("audit trail %r: memory operations are recorded %s", audit.name, _places(audit))
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    has_sdk = hasattr(trace.get_tracer_provider(), "add_span_processor")
+    if is_automatic() and not has_sdk and not disabled:
+        _logger.warning(
+            "opentelemetry-instrument exports nothing, since no OpenTelemetry distro is"
+            " installed: pip install opentelemetry-distro. Memory operations are recorded %s",
+            _places(audit),
+        )
+
+
+def _places(audit: AuditLogger) -> str:
+    """Where its events are kept, and where they are sent."""
+    settings = audit.settings
+    kept = f"in memory (the newest {settings.max_events:,})"
+    if settings.auto_export_path is not None:
+        kept += f" and in files in {str(settings.auto_export_path)!r}"
+    if settings.ship_to is not None:
+        return f"{kept}, and sent to the collector {settings.ship_to.url}"
+    if hasattr(audit.trail.provider, "add_log_record_processor"):
+        return f"{kept}, and given to OpenTelemetry's logger provider"
+    return f"{kept}; no OpenTelemetry logger provider is set that exports them"

@@ -1,0 +1,560 @@
+"""One audited call: from its first moment to its span, its observation and its event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import Status, StatusCode
+
+from ..core import semconv
+from ..core.errors import AuditUnavailableError
+from ..core.time import format_time
+from ..events import model as _event
+from ..events.identifiers import identifier, identifiers, new_event_id
+from ..events.identity import active_operation, baggage_identity, current_identity, running
+from ..events.model import EventStatus, OperationType
+
+if TYPE_CHECKING:
+    from ..privacy.pseudonyms import Pseudonyms
+    from ..trail.audit_logger import AuditLogger
+
+#: The SDK itself handles at most so many entries in one query.
+MAX_ENTRY_IDS = 100_000
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of every call of one SDK method.
+
+    Args:
+        operation: Its name in events and metrics.
+        span: Its span's name.
+        gen_ai: Its ``gen_ai.operation.name``; None where the conventions have none.
+        parameters: Its positional parameters after self, in order.
+        before: Notes facts from the arguments.
+        after: Notes facts from the result.
+        verify: Like *after*, for what must be looked up.
+    """
+
+    operation: OperationType
+    span: str
+    gen_ai: str | None = None
+    parameters: tuple[str, ...] = ()
+    before: Callable[[Operation, Arguments], None] = lambda op, args: None
+    after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
+    verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
+    name: str = field(init=False)  # the operation's, as text
+    deletes: bool = field(init=False)  # that is what it is for
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.operation.value)
+        object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
+
+
+class Seen:
+    """What reached the storage adapters while an operation ran; dicts are ordered sets."""
+
+    __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
+
+    def __init__(self) -> None:
+        self.saved: dict[str, Any] = {}  # id -> entry
+        self.deleted: dict[str, None] = {}
+        self.undeleted: dict[str, None] = {}  # `delete` answered that it did not
+        self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
+        self.queried: dict[str, Any] = {}  # by query: id -> entry
+        self.listed: set[int] = set()  # adapters asked for all their entries
+        # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
+        # the name of a failure without one.
+        self.failed: dict[tuple[str, str], BaseException | str] = {}
+        # What failed of the SDK's housekeeping: nobody had asked for that.
+        self.aside: list[tuple[str, BaseException]] = []
+
+    def set_aside(self, stage: str, exc: BaseException) -> None:
+        """*exc* ended something of the SDK's own, so it is no failure of the operation."""
+        self.failed = {key: error for key, error in self.failed.items() if error is not exc}
+        self.aside.append((stage, exc))
+
+    def swallowed(self, raised: BaseException | None) -> list[tuple[str, str]]:
+        """Stage and type of each failure but the one *raised*; housekeeping comes last."""
+        told: dict[int, tuple[str, str]] = {}
+        for stage, error in [*((key[0], e) for key, e in self.failed.items()), *self.aside]:
+            if error is not raised:
+                told.setdefault(id(error), (stage, error_type(error)))
+        return list(told.values())
+
+    def take(self, other: Seen, failures: bool) -> None:
+        """What an operation inside this one saw; its *failures* if it did not raise them."""
+        self.saved.update(other.saved)
+        self.deleted.update(other.deleted)
+        self.undeleted.update(other.undeleted)
+        self.found.update(other.found)
+        self.queried.update(other.queried)
+        self.listed.update(other.listed)
+        self.aside += other.aside
+        if failures:
+            self.failed.update(other.failed)
+
+
+class Operation:
+    """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises."""
+
+    # What most operations leave as it is.
+    active = True
+    entry_ids: list[Any] | None = None  # None: those that were saved or deleted
+    entries: int | None = None  # how many the operation handled; None: len(entry_ids)
+    attempted: int | None = None  # record count of the span; None: the same
+    problems = 0  # failures that the SDK did not raise
+    failed = False  # nothing of it worked, although nothing was raised
+    error_type: str | None = None
+    subject_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    _event_id: str | None = None  # given by `admit`
+    _subject: tuple[str | None, str | None] = (None, None)
+    _span: trace.Span = trace.INVALID_SPAN
+    _context: Any = None
+    _attached: Any = None
+    _before: Any = None  # the OpenTelemetry context that it began in
+    _own_span = _telemetry = False
+
+    def __init__(
+        self,
+        kind: Kind,
+        audit: AuditLogger,
+        signals: Signals,
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        identity: tuple[Any, Any] = (None, None),
+        outer: Operation | None = None,
+    ) -> None:
+        self.outer = outer  # records this one, unless it ends before
+        self.kind = kind
+        self.audit = audit
+        self.trail = audit.trail
+        self.capture = audit.settings.capture_content  # where content may be recorded
+        self.seen = Seen()
+        self.metadata: dict[str, Any] = {}
+        self.span_attributes: dict[str, Any] = {}
+        self.gen_ai = kind.gen_ai
+        self._signals = signals
+        self.arguments: Arguments = {}
+        try:
+            self.arguments = {**dict(zip(kind.parameters, args)), **kwargs} if args else kwargs
+            kind.before(self, self.arguments)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+        self._identify(*identity)
+        self._gauge = self.trail.metrics.in_progress(kind.name)
+        if outer is None:
+            self._gauge.inc()
+        self._start_span()
+        self._token = running.set(self)
+        self._started = perf_counter_ns()
+
+    def admit(self) -> None:
+        """Journal the intent (``on_failure="block"``), or refuse the operation.
+
+        Raises:
+            AuditUnavailableError: If it, or its outcome, could not be recorded.
+        """
+        now = time_ns()
+        self._event_id = new_event_id(now)
+        facts = {
+            "event_id": self._event_id,
+            "operation": self.kind.name,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "subject_id": self.subject_id,
+            "time": format_time(now // 1000),
+        }
+        if self.trail.pseudonyms is not None:
+            self.trail.pseudonyms.apply(facts)
+        try:
+            self.trail.admit(self._event_id, facts)
+        except OSError as exc:
+            refusal = self._refusal(exc)
+            self.fail(refusal)
+            raise refusal from exc
+
+    def _refusal(self, exc: OSError) -> AuditUnavailableError:
+        return AuditUnavailableError(f"{self.kind.name} refused: it cannot be recorded ({exc})")
+
+    async def settle_intent(self) -> None:
+        """Wait until what `admit` wrote is on stable storage, where that is promised.
+
+        Raises:
+            AuditUnavailableError: If the device refused.
+        """
+        if self._event_id is not None:
+            try:
+                await self.trail.settle_intents()
+            except OSError as exc:
+                self.trail.fault("commit", exc)
+                raise self._refusal(exc) from exc
+
+    def settle_intent_now(self) -> None:
+        """The same for functions that do not wait.
+
+        Raises:
+            AuditUnavailableError: If the device refused.
+        """
+        if self._event_id is not None:
+            try:
+                self.trail.settle_intents_now()
+            except OSError as exc:
+                self.trail.fault("commit", exc)
+                raise self._refusal(exc) from exc
+
+    # --- facts, noted by the kinds ---------------------------------------------------------
+
+    def concerns(self, user_id: Any, session_id: Any) -> None:
+        """Whose data it is, as the call's metadata or filter says."""
+        self._subject = (
+            None if user_id is None else identifier(user_id),
+            None if session_id is None else identifier(session_id),
+        )
+
+    def note(self, **facts: Any) -> None:
+        """Facts for the event's metadata; None is left out."""
+        metadata = self.metadata
+        for name, value in facts.items():
+            if value is not None:
+                metadata[name] = value
+
+    @property
+    def captures(self) -> bool:
+        """Whether content may be recorded anywhere."""
+        return self.capture.on_events or self.capture.on_spans
+
+    # --- beginning ---------------------------------------------------------------------------
+
+    def _identify(self, user_id: Any, session_id: Any) -> None:
+        here = current_identity()
+        actor = here.user_id if user_id is None else identifier(user_id)
+        session = here.session_id if session_id is None else identifier(session_id)
+        subject, its_session = self._subject
+        self.subject_id = subject if actor is not None else None
+        self.user_id = actor if actor is not None else subject
+        self.session_id = session if session is not None else its_session
+        if self.user_id is None or self.session_id is None:
+            carried = baggage_identity()
+            if self.user_id is None:
+                self.user_id = carried.user_id
+            if self.session_id is None:
+                self.session_id = carried.session_id
+
+    def _start_span(self) -> None:
+        try:
+            self._telemetry = is_instrumentation_enabled()
+            if self.outer is not None or not self._telemetry:
+                self._span = trace.get_current_span()
+                return  # suppressed is telemetry; the audit event is none
+            attributes = {semconv.AXON_OPERATION: self.kind.name}
+            if self.gen_ai is not None:
+                attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
+            self._add_identity(attributes)
+            name, here = self.gen_ai or self.kind.span, otel_context.get_current()
+            left = running.get()
+            if left is not None and left._context is here and not left.active:
+                here = left._before  # it ended elsewhere, and left its context behind here
+            self._before = here
+            self._span = self._signals.tracer.start_span(name, context=here, attributes=attributes)
+            self._own_span = True
+            self._context = trace.set_span_in_context(self._span, here)
+            self._attached = otel_context.attach(self._context)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+
+    def _add_identity(self, attributes: dict[str, str]) -> None:
+        """Who acts, as span attributes."""
+        pseudonyms = self.trail.pseudonyms
+        user, session = self.user_id, self.session_id
+        if user is not None and pseudonyms is None:
+            attributes[semconv.USER_ID] = user
+        elif user is not None and pseudonyms is not None:
+            attributes[semconv.USER_HASH] = pseudonyms.user(user)
+        if session is not None:
+            hidden = session if pseudonyms is None else pseudonyms.session(session)
+            attributes[semconv.SESSION_ID] = hidden
+
+    def _masked(self, text: str) -> str:
+        """A text of a span, without the ids that pseudonyms stand for."""
+        pseudonyms = self.trail.pseudonyms
+        if pseudonyms is None:
+            return text
+        return pseudonyms.mask(text, (self.user_id, self.subject_id), self.session_id)
+
+    def leave(self) -> None:
+        """Stop being the current operation and span of this task, and go on."""
+        attached, self._attached = self._attached, None
+        try:
+            running.reset(self._token)
+        except ValueError:  # ended in another context than begun: nothing to undo there
+            return
+        if attached is not None:
+            otel_context.detach(attached)
+
+    def enter(self) -> None:
+        """Be the current operation again (a transaction, at its end)."""
+        self._token = running.set(self)
+
+    def merge(self, entry_ids: list[str], metadata: Mapping[str, Any]) -> None:
+        """What the SDK tells the audit logger of this very operation; ours goes first."""
+        self.metadata = {**metadata, **self.metadata}
+        if not self.entry_ids and not self.seen.saved:
+            self.entry_ids = list(entry_ids)
+
+    # --- ending ------------------------------------------------------------------------------
+
+    def succeed(self, result: Any) -> None:
+        """The call returned *result*."""
+        try:
+            self.kind.after(self, self.arguments, result)
+        except Exception as exc:
+            self.trail.fault("record", exc)
+        status = EventStatus.SUCCESS
+        if self.failed:
+            status = EventStatus.FAILURE
+        elif self.problems or self.seen.failed:
+            status = EventStatus.PARTIAL
+        self._end(status, None)
+
+    def fail(self, exc: BaseException) -> None:
+        """The call raised *exc*."""
+        status = EventStatus.FAILURE
+        changed = self.seen.saved or self.seen.deleted
+        if changed and not isinstance(exc, asyncio.CancelledError):
+            status = EventStatus.PARTIAL  # memory is not what it was
+        self._end(status, exc)
+
+    def _end(self, status: EventStatus, exc: BaseException | None) -> None:
+        if not self.active:
+            return
+        elapsed_ns = perf_counter_ns() - self._started
+        self.active = False
+        self.leave()
+        if self.outer is not None:
+            if self.outer.active:
+                self.outer.seen.take(self.seen, failures=exc is None)
+                self.seen, self.arguments = Seen(), {}
+                return
+            self._gauge.inc()
+        if exc is not None:
+            self.error_type = error_type(exc)
+        elif self.seen.failed and self.error_type is None:
+            self.error_type = error_type(next(iter(self.seen.failed.values())))
+        try:
+            if self.seen.failed or self.seen.aside:
+                self._tell_swallowed(exc)
+            self._gauge.dec()
+            draft = self._draft(status, exc, elapsed_ns)
+        except Exception as fault:  # hostile facts: keep what is certain
+            self.trail.fault("record", fault)
+            draft = _event.draft(
+                self.kind.name,
+                status.value,
+                user_id=self.user_id,
+                session_id=self.session_id,
+                metadata=self._dropped(),
+                duration_ms=elapsed_ns / 1e6,
+                entries=self._gone() if self.kind.deletes else None,
+                trail=self.trail,
+                error_type=self.error_type,
+            )
+        if self.trail.pseudonyms is not None:
+            self._hide(self.trail.pseudonyms, draft)
+        try:
+            self._end_span(draft, exc, elapsed_ns / 1e9)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+        try:
+            self.audit.emit(draft, self._context)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+        if self._event_id is not None:
+            self.trail.done(self._event_id)
+        # The context of a task that was begun inside may live long: keep no memories alive.
+        self.seen, self.arguments = Seen(), {}
+
+    def _tell_swallowed(self, raised: BaseException | None) -> None:
+        """What failed and was not raised: where, as what; and count it."""
+        swallowed = self.seen.swallowed(raised)
+        for stage, _ in swallowed:
+            self.trail.metrics.sdk_fault(stage)
+        if not swallowed:
+            return
+        stage, kind = swallowed[0]
+        self.note(stage=stage, error_type=kind if kind != self.error_type else None)
+        if len(stages := dict(reversed(swallowed))) > 1:
+            self.note(swallowed=stages)
+
+    def _gone(self) -> int:
+        """How many entries this operation deleted, as far as is known."""
+        known = self.metadata.get("deleted")
+        if isinstance(known, int):
+            return known
+        if self.kind.operation is OperationType.SYNC:  # gone from its source
+            return len(self.seen.deleted)
+        return len(self.seen.deleted.keys() - self.seen.saved.keys())
+
+    def _dropped(self) -> dict[str, Any]:
+        """Metadata in place of what cannot be recorded."""
+        dropped: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
+        if self.kind.deletes:
+            dropped["deleted"] = self._gone()
+        return dropped
+
+    def _draft(
+        self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
+    ) -> _event.Draft:
+        seen, ids = self.seen, self.entry_ids
+        known = list(seen.saved) if ids is None else ids
+        # Nothing is deleted unseen, whatever the operation.
+        if seen.deleted:
+            names = set(map(str, known))
+            known = [key for key in seen.deleted if key not in names] + known
+        entries = self.entries
+        if entries is None:
+            entries = len(known) if ids is None else len(ids)
+        if seen.deleted or self.kind.deletes:
+            self.metadata["deleted"] = gone = self._gone()
+            entries = gone if self.kind.deletes else entries
+        message = None
+        if exc is not None and self.capture.on_events:
+            message = self.trail.privacy.text(str(exc)) or None
+        metadata = self.trail.privacy.metadata(self.metadata, own=True)
+        entry_ids = identifiers(known)
+        if len(entry_ids) > MAX_ENTRY_IDS:
+            entry_ids, metadata = _event.bounded(entry_ids, metadata, MAX_ENTRY_IDS)
+        return _event.draft(
+            self.kind.name,
+            status.value,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            entry_ids=entry_ids,
+            metadata=metadata,
+            duration_ms=elapsed_ns // 1000 / 1000,
+            event_id=self._event_id,
+            entries=entries,
+            trail=self.trail,
+            error_message=message,
+            error_type=self.error_type,
+            subject_id=self.subject_id,
+            span=self._span.get_span_context(),
+        )
+
+    def _hide(self, pseudonyms: Pseudonyms, draft: _event.Draft) -> None:
+        """Put pseudonyms in place of ids; what that fails for is not recorded."""
+        try:
+            pseudonyms.apply(draft)
+        except Exception as fault:
+            self.trail.fault("record", fault)
+            draft.update(user_id=None, session_id=None)
+            draft["metadata"] = self._dropped()
+            for name in ("subject_id", "error_message"):
+                draft.pop(name, None)
+
+    def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
+        failed = exc is not None or draft["status"] == "FAILURE"
+        error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
+        if self.gen_ai is not None and self._telemetry:
+            name = semconv.GEN_AI_OPERATION_NAME
+            self._signals.duration.record(seconds, {name: self.gen_ai, **error})
+        if not self._own_span:
+            return
+        span = self._span
+        if span.is_recording():
+            span.set_attributes(self._final_attributes(draft) | error)
+            if failed:
+                message = None
+                if exc is not None and self.capture.on_spans:
+                    message = self._masked(self.trail.privacy.text(str(exc)))
+                span.set_status(Status(StatusCode.ERROR, message))
+        span.end()
+
+    def _final_attributes(self, draft: _event.Draft) -> dict[str, Any]:
+        attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
+        if self.gen_ai is not None:
+            ids, count = draft["entry_ids"], self.attempted
+            if count is None:
+                count = draft.entries
+            if len(ids) == count == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
+                attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
+            attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
+        facts = draft["metadata"]
+        for key, name in semconv.SPAN_ATTRIBUTES[self.kind.name].items():
+            if key in facts:
+                value = facts[key]
+                if isinstance(value, (str, bool, int, float)) or (
+                    isinstance(value, list) and all(type(item) is str for item in value)
+                ):
+                    attributes[name] = value
+        for key, text in self.span_attributes.items():
+            attributes[key] = self._masked(text)
+        return attributes
+
+    async def settle(self) -> None:
+        """Wait until the event is on stable storage, where that is promised."""
+        with suppress(AuditUnavailableError):  # counted; what was done, was done
+            await self.audit.settle()
+
+    def settle_now(self) -> None:
+        """The same for functions that do not wait."""
+        try:
+            self.trail.settle_now()
+        except OSError as exc:
+            self.trail.fault("commit", exc)
+
+    def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
+        """Content of the operation, recorded where that is switched on (`captures`)."""
+        clean = self.trail.privacy.text
+        if self.capture.on_events:
+            if query is not None:
+                self.metadata["query"] = query
+            if texts is not None:
+                self.metadata["content"] = list(texts.values())
+        if self.capture.on_spans:
+            if query is not None:
+                self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
+            if texts is not None:
+                records = [{"id": key, "content": clean(text)} for key, text in texts.items()]
+                encoded = msgspec.json.encode(records).decode()
+                self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
+
+
+@dataclass
+class Signals:
+    """The OpenTelemetry instruments that operations use."""
+
+    tracer: trace.Tracer
+    duration: Any
+
+
+def error_type(exc: BaseException | str) -> str:
+    """The class of *exc* as ``error.type``: qualified, built-in names bare; or a name as it is."""
+    if isinstance(exc, str):
+        return exc
+    kind = type(exc)
+    module = kind.__module__
+    if module == "builtins":
+        return kind.__qualname__
+    if module == "asyncio.exceptions":
+        module = "asyncio"
+    return f"{module}.{kind.__qualname__}"
+
+
+def current() -> Operation | None:
+    """The operation that runs in this task."""
+    operation: Operation | None = active_operation()
+    return operation

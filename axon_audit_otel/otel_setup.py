@@ -1,0 +1,254 @@
+"""For applications that have no OpenTelemetry or no metrics endpoint yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from .core.errors import AuditConfigError
+from .core.turn import Turn
+
+__all__ = ["MetricsServer", "Providers", "configure", "serve_metrics"]
+
+_logger = logging.getLogger("axon_audit_otel")
+_turn = Turn()
+_PATIENCE_S = 10.0  # for another thread that configures: exporters may take long, and call us
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.begin)
+
+
+class Providers:
+    """The global OpenTelemetry providers after `configure`.
+
+    Attributes:
+        tracer_provider: The global tracer provider.
+        meter_provider: The global meter provider.
+        logger_provider: The global logger provider.
+        created: Names of those that `configure` made: ``"traces"``, ``"metrics"``, ``"logs"``.
+    """
+
+    def __init__(self, created: frozenset[str]) -> None:
+        self.tracer_provider = trace.get_tracer_provider()
+        self.meter_provider = metrics.get_meter_provider()
+        self.logger_provider = _logs.get_logger_provider()
+        self.created = created
+        self._own = {
+            "traces": self.tracer_provider,
+            "metrics": self.meter_provider,
+            "logs": self.logger_provider,
+        }
+
+    def flush(self, timeout_millis: int = 5_000) -> None:
+        """Send what the created providers hold back."""
+        self._each(lambda provider: provider.force_flush(timeout_millis))
+
+    def shutdown(self) -> None:
+        """Flush and end the created providers; those that existed are left alone."""
+        self._each(lambda provider: provider.shutdown())
+
+    def _each(self, action: Callable[[Any], Any]) -> None:
+        for signal in sorted(self.created):
+            try:
+                action(self._own[signal])
+            except Exception:
+                _logger.warning("OpenTelemetry %s: the exporter failed", signal, exc_info=True)
+
+
+def configure(
+    service_name: str | None = None, resource_attributes: dict[str, str] | None = None
+) -> Providers:
+    """Set up OpenTelemetry from the standard ``OTEL_*`` variables, where it is not yet.
+
+    Makes a tracer, a meter and a logger provider that export over OTLP, each only if the
+    application has none, and sets them as the global ones. A second call changes nothing.
+
+    ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER`` may name ``otlp`` (the default), ``console``,
+    ``none`` or any installed exporter, several with commas; ``OTEL_EXPORTER_OTLP_PROTOCOL``
+    ``http/protobuf`` (the default) or ``grpc``. All others (endpoint, headers, sampler,
+    resource, limits, ``OTEL_SDK_DISABLED``) mean what the specification says.
+
+    Args:
+        service_name: ``service.name``, if ``OTEL_SERVICE_NAME`` does not say.
+        resource_attributes: More attributes of the resource.
+
+    Raises:
+        AuditConfigError: If a variable names an exporter or protocol that is not installed.
+    """
+    with _turn.take(_PATIENCE_S) as ours:
+        return Providers(_configured(service_name, resource_attributes) if ours else frozenset())
+
+
+def _configured(service_name: str | None, attributes: dict[str, str] | None) -> frozenset[str]:
+    """Make and set what is missing; returns what that was."""
+    resource = _resource(service_name, attributes)
+    # All exporters before any provider: a bad name changes nothing.
+    missing = {
+        "traces": not hasattr(trace.get_tracer_provider(), "add_span_processor"),
+        "metrics": not isinstance(metrics.get_meter_provider(), MeterProvider),
+        "logs": not hasattr(_logs.get_logger_provider(), "add_log_record_processor"),
+    }
+    exporters = {signal: _exporters(signal) for signal, absent in missing.items() if absent}
+    if "traces" in exporters:
+        tracer_provider = TracerProvider(resource=resource)
+        for exporter in exporters["traces"]:
+            tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
+        trace.set_tracer_provider(tracer_provider)
+    if "metrics" in exporters:
+        readers = [_reader(exporter) for exporter in exporters["metrics"]]
+        metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    if "logs" in exporters:
+        logger_provider = LoggerProvider(resource=resource)
+        for exporter in exporters["logs"]:
+            logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        _logs.set_logger_provider(logger_provider)
+    return frozenset(exporters)
+
+
+def _resource(service_name: str | None, attributes: dict[str, str] | None) -> Resource:
+    given = dict(attributes or {})
+    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    )
+    if service_name and not named:
+        given["service.name"] = service_name
+    return Resource.create(given)
+
+
+def _reader(exporter: Any) -> MetricReader:
+    if isinstance(exporter, MetricReader):  # a pull exporter
+        return exporter
+    return PeriodicExportingMetricReader(exporter)
+
+
+def _exporters(signal: str) -> list[Any]:
+    """The exporters that the environment names for *signal*."""
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+    return [
+        _exporter(signal, name, variable) for name in names or ["otlp"] if name.lower() != "none"
+    ]
+
+
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+
+
+def _exporter(signal: str, name: str, variable: str) -> Any:
+    group = f"opentelemetry_{signal}_exporter"
+    if name == "otlp":
+        variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+        protocol = os.environ.get(variable)
+        if not protocol:
+            variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+            protocol = os.environ.get(variable) or "http/protobuf"
+        if protocol not in _PROTOCOLS:
+            msg = f"{variable}={protocol!r}: use {' or '.join(sorted(_PROTOCOLS))}"
+            raise AuditConfigError(msg)
+        name = _PROTOCOLS[protocol]
+    found = list(entry_points(group=group, name=name))
+    if not found:
+        installed = ", ".join(sorted({entry.name for entry in entry_points(group=group)}))
+        msg = f"{variable}={name!r}: no such exporter is installed (there are: {installed}, none)"
+        raise AuditConfigError(msg)
+    return found[0].load()()
+
+
+# --- metrics endpoint ------------------------------------------------------------------------
+
+
+class MetricsServer:
+    """A running ``/metrics`` endpoint; closes itself at the end of a ``with`` block.
+
+    Attributes:
+        port: The port it listens on.
+        url: Where to scrape.
+    """
+
+    def __init__(self, server: Any, thread: threading.Thread, host: str) -> None:
+        self._server = server
+        self._thread = thread
+        self.port: int = server.server_port
+        self.url = f"http://{host}:{self.port}/metrics"
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> MetricsServer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def serve_metrics(
+    port: int = 9464, host: str = "127.0.0.1", registry: CollectorRegistry | None = None
+) -> MetricsServer:
+    """Serve the metrics for Prometheus, in a daemon thread.
+
+    OpenMetrics with exemplars, unless the client asks for the plain text format. With
+    ``PROMETHEUS_MULTIPROC_DIR`` set, the sum over all processes.
+
+    Args:
+        port: 0 takes a free one; 9464 is OpenTelemetry's default for Prometheus.
+        host: The address to listen on; ``"0.0.0.0"`` for all.
+        registry: What to serve. Default: prometheus_client's default registry.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    from socketserver import ThreadingMixIn
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+    class Server(ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """No line on stderr for every scrape."""
+
+    server = make_server(host, port, _metrics_app(registry), Server, handler_class=Quiet)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(0.05,), name="axon-audit-metrics", daemon=True
+    )
+    thread.start()
+    return MetricsServer(server, thread, host)
+
+
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def _metrics_app(registry: CollectorRegistry | None) -> Callable[[Any, Any], Any]:
+    in_files = bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        shown = registry or REGISTRY
+        if in_files:
+            shown = CollectorRegistry()
+            try:
+                MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+            except ValueError:  # it may come back
+                start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+                return [b"PROMETHEUS_MULTIPROC_DIR is no directory"]
+        accept = environ.get("HTTP_ACCEPT", "")
+        if "text/plain" not in accept and "openmetrics" not in accept:
+            environ["HTTP_ACCEPT"] = _OPENMETRICS
+        return make_wsgi_app(shown)(environ, start_response)
+
+    return app

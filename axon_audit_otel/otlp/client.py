@@ -1,0 +1,344 @@
+"""Sends OTLP log requests, and says what the receiver answered.
+
+The exporters of OpenTelemetry's SDK take records, not requests, and tell neither a refusal from
+an outage nor what was accepted only in part; shipping that loses nothing needs all three.
+Endpoint, headers, TLS, compression and timeout are those of the ``OTEL_EXPORTER_OTLP_*`` variables.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from ..core.errors import AuditConfigError
+
+__all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
+
+_PROTOCOLS = ("http/protobuf", "grpc")
+_PATH = "/v1/logs"
+_METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+_GRPC_PORT = 4317
+_LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
+
+
+class Answer(NamedTuple):
+    """What became of a request.
+
+    Attributes:
+        kind: ``accepted``; ``later``: to be sent again; ``refused``: never as it is, but
+            perhaps in parts.
+        why: In words, where it was not accepted, or not as a whole.
+        rejected: Records of an accepted request that the receiver dropped for good.
+        wait: Seconds for which the receiver wants to be left alone.
+    """
+
+    kind: Literal["accepted", "later", "refused"]
+    why: str = ""
+    rejected: int = 0
+    wait: float = 0.0
+
+
+class Client(Protocol):
+    """A connection to a receiver; for one thread."""
+
+    def send(self, request: bytes) -> Answer:
+        """Send one request and wait for the answer; never raises for what goes wrong there."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to send to, and how.
+
+    Attributes:
+        url: As in messages; for gRPC the scheme says whether it is encrypted.
+        protocol: ``http/protobuf`` or ``grpc``.
+        headers: Sent with each request.
+        timeout: Seconds to wait for an answer.
+        compression: ``gzip`` or ``none``.
+        certificate: File of the authorities that are trusted; None: the system's.
+        client_certificate: File of our own certificate.
+        client_key: File of its key.
+    """
+
+    url: str
+    protocol: str = "http/protobuf"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # often secrets
+    timeout: float = 10.0
+    compression: str = "none"
+    certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+
+    @classmethod
+    def resolve(
+        cls,
+        url: str | None = None,
+        protocol: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Endpoint:
+        """An endpoint from the arguments, else from the ``OTEL_EXPORTER_OTLP_*`` variables.
+
+        Args:
+            url: Base URL, without the path of the signal (``/v1/logs`` is added).
+            protocol: ``http/protobuf`` or ``grpc``. Default: as the environment says, else
+                gRPC for port 4317.
+            headers: More headers than the environment has.
+            environ: The environment.
+
+        Raises:
+            AuditConfigError: If a value cannot be meant; the message shows it.
+        """
+
+        def option(name: str) -> str | None:
+            signal = environ.get(f"OTEL_EXPORTER_OTLP_LOGS_{name}")
+            return signal or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or None
+
+        protocol = protocol or option("PROTOCOL")
+        given = url or option("ENDPOINT")
+        if protocol is None:
+            is_grpc = given is not None and re.search(rf":{_GRPC_PORT}/?$", given)
+            protocol = "grpc" if is_grpc else "http/protobuf"
+        if protocol not in _PROTOCOLS:
+            msg = f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}"
+            raise AuditConfigError(msg)
+        if protocol == "grpc":
+            target = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
+        else:
+            as_it_is = None if url else environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+            target = _http_url(as_it_is or given or "http://localhost:4318", bool(as_it_is))
+        return cls(
+            target,
+            protocol,
+            {**_headers(option("HEADERS")), **(headers or {})},
+            _timeout(option("TIMEOUT")),
+            _compression(option("COMPRESSION")),
+            option("CERTIFICATE"),
+            option("CLIENT_CERTIFICATE"),
+            option("CLIENT_KEY"),
+        )
+
+
+def _split(url: str) -> Any:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is none
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts
+    except ValueError:
+        pass
+    msg = f"OTLP endpoint {url!r}: use a URL like http://localhost:4318"
+    raise AuditConfigError(msg)
+
+
+def _http_url(url: str, complete: bool) -> str:
+    parts = _split(url)
+    path: str = parts.path
+    if not complete and not path.endswith(_PATH):
+        path = path.rstrip("/") + _PATH
+    return str(urlunsplit((parts.scheme, parts.netloc, path or "/", parts.query, "")))
+
+
+def _grpc_url(url: str, insecure: str | None) -> str:
+    if "://" not in url:  # as the specification has it for gRPC
+        scheme = "http" if (insecure or "").lower() == "true" else "https"
+        url = f"{scheme}://{url}"
+    parts = _split(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _headers(text: str | None) -> Mapping[str, str]:
+    if text is None:
+        return {}
+    from opentelemetry.util.re import parse_env_headers
+
+    return parse_env_headers(text, liberal=True)
+
+
+def _timeout(text: str | None) -> float:
+    try:
+        seconds = float(text or 10)
+        if 0 < seconds < float("inf"):
+            return seconds
+    except ValueError:
+        pass
+    raise AuditConfigError(f"OTEL_EXPORTER_OTLP_TIMEOUT={text!r}: must be seconds")
+
+
+def _compression(text: str | None) -> str:
+    name = (text or "none").strip().lower()
+    if name not in ("none", "gzip"):
+        raise AuditConfigError(f"OTEL_EXPORTER_OTLP_COMPRESSION={text!r}: use gzip or none")
+    return name
+
+
+def load(endpoint: Endpoint) -> None:
+    """Import what `connect` needs for *endpoint*; that takes a moment."""
+    import_module("grpc" if endpoint.protocol == "grpc" else "requests")
+    import_module("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
+
+
+def connect(endpoint: Endpoint) -> Client:
+    """A client for *endpoint*; connects when it sends.
+
+    Raises:
+        AuditConfigError: If a file of the TLS settings cannot be read.
+    """
+    for name in (endpoint.certificate, endpoint.client_certificate, endpoint.client_key):
+        if name and not os.access(name, os.R_OK):
+            raise AuditConfigError(f"{name!r}: no such file, or not readable (OTLP over TLS)")
+    return _Grpc(endpoint) if endpoint.protocol == "grpc" else _Http(endpoint)
+
+
+def _accepted(body: bytes) -> Answer:
+    """The answer in a response's body."""
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+    try:
+        partial = ExportLogsServiceResponse.FromString(body).partial_success
+    except DecodeError:
+        return Answer("accepted")
+    return Answer("accepted", partial.error_message, max(0, partial.rejected_log_records))
+
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+_BODY = 65_536  # bytes of an answer that are read
+_REFUSED = (400, 413, 422)  # about the content; all else may become better
+
+
+class _Http:
+    def __init__(self, endpoint: Endpoint) -> None:
+        import requests
+
+        self._endpoint = endpoint
+        self._session = session = requests.Session()
+        session.headers.update({"Content-Type": "application/x-protobuf", **endpoint.headers})
+        if endpoint.compression == "gzip":
+            session.headers["Content-Encoding"] = "gzip"
+        if endpoint.client_certificate and endpoint.client_key:
+            session.cert = endpoint.client_certificate, endpoint.client_key
+        else:
+            session.cert = endpoint.client_certificate
+
+    def send(self, request: bytes) -> Answer:
+        if self._endpoint.compression == "gzip":
+            request = gzip.compress(request, 1)
+        try:
+            with self._session.post(
+                self._endpoint.url,
+                data=request,
+                timeout=self._endpoint.timeout,
+                verify=self._endpoint.certificate,  # the session's gives way to the environment
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = response.raw.read(_BODY, decode_content=True)
+        except Exception as exc:  # also urllib3's, while the answer is read
+            return Answer("later", _reason(exc))
+        status, kind = response.status_code, response.headers.get("Content-Type", "")
+        if status == 200 and kind.startswith("text/"):
+            return Answer("later", f"HTTP 200 with {kind}: that is no OTLP receiver")
+        if status == 200:
+            return _accepted(body)
+        why = f"HTTP {status} {response.reason or ''}".strip()
+        wait = _seconds(response.headers.get("Retry-After"))
+        return Answer("refused" if status in _REFUSED else "later", why, 0, wait)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _reason(exc: BaseException) -> str:
+    """The innermost cause of an exception: that of a refused connection is four deep."""
+    seen = {id(exc)}
+    while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
+        exc = cause
+        seen.add(id(exc))
+    return f"{type(exc).__name__}: {exc}"[:300]
+
+
+def _seconds(text: str | None) -> float:
+    """Of a ``Retry-After``; 0 where it is none (a date is not waited for)."""
+    try:
+        return min(max(float(text or 0), 0.0), _LONGEST_S)
+    except ValueError:
+        return 0.0
+
+
+# --- gRPC ----------------------------------------------------------------------------------------
+
+
+class _Grpc:
+    def __init__(self, endpoint: Endpoint) -> None:
+        grpc: Any = import_module("grpc")
+        self._grpc = grpc
+        self._timeout = endpoint.timeout
+        self._headers = tuple((key.lower(), value) for key, value in endpoint.headers.items())
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.min_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.max_receive_message_length", 1 << 20),
+            ("grpc.use_local_subchannel_pool", 1),  # else clients of a process share a connection
+        ]
+        gzip_on = endpoint.compression == "gzip"
+        compression = grpc.Compression.Gzip if gzip_on else grpc.Compression.NoCompression
+        scheme, _, target = endpoint.url.partition("://")
+        if scheme == "https":
+            files = endpoint.certificate, endpoint.client_key, endpoint.client_certificate
+            pems = [Path(name).read_bytes() if name else None for name in files]
+            credentials = grpc.ssl_channel_credentials(*pems)
+            dial = partial(grpc.secure_channel, target, credentials, options, compression)
+        else:
+            dial = partial(grpc.insecure_channel, target, options, compression)
+        self._dial: Callable[[], Any] = dial
+        self._open()
+
+    def _open(self) -> None:
+        self._channel = self._dial()
+        self._export = self._channel.unary_unary(_METHOD)  # bytes, both ways
+
+    def send(self, request: bytes) -> Answer:
+        try:
+            return _accepted(self._export(request, timeout=self._timeout, metadata=self._headers))
+        except self._grpc.RpcError as exc:
+            return self._failed(exc)
+        except ValueError as exc:  # closed meanwhile
+            return Answer("later", _reason(exc))
+
+    def _failed(self, exc: Any) -> Answer:
+        status, details = exc.code(), exc.details() or ""
+        code = self._grpc.StatusCode
+        if status is code.DEADLINE_EXCEEDED:  # gRPC would keep a connection that died silently
+            self.close()
+            self._open()
+        too_large = status is code.RESOURCE_EXHAUSTED and "larger than max" in details
+        refused = too_large or status is code.INVALID_ARGUMENT
+        why = f"gRPC {status.name}: {details}"[:300]
+        return Answer("refused" if refused else "later", why, 0, self._wait(exc))
+
+    def _wait(self, exc: Any) -> float:
+        from google.rpc.error_details_pb2 import RetryInfo
+
+        for key, value in exc.trailing_metadata() or ():
+            if key == "google.rpc.retryinfo-bin":
+                info = RetryInfo.FromString(value)
+                delay: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+                return min(max(delay, 0.0), _LONGEST_S)
+        return 0.0
+
+    def close(self) -> None:
+        self._channel.close()

@@ -1,0 +1,154 @@
+"""Reading log records from OTLP JSON lines, as a collector's file exporter writes them.
+
+64-bit numbers may be text or numbers, names of fields are those of the JSON Protobuf encoding,
+and what is not known is passed over: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ..core import semconv
+from ..core.files import DECODE_ERRORS
+
+__all__ = ["LogRecord", "Requests"]
+
+
+class _Value(msgspec.Struct, rename="camel"):
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+
+    @property
+    def plain(self) -> Any:
+        """The value; None where it is no scalar."""
+        if self.string_value is not None:
+            return self.string_value
+        if self.bool_value is not None:
+            return self.bool_value
+        if self.double_value is not None:
+            return _number(self.double_value, float)
+        return _number(self.int_value, int)
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
+    try:
+        return None if value is None else kind(value)
+    except ValueError:
+        return None
+
+
+class _KeyValue(msgspec.Struct):
+    key: str = ""
+    value: _Value | None = None
+
+
+def _by_name(pairs: list[_KeyValue]) -> dict[str, Any]:
+    return {pair.key: None if pair.value is None else pair.value.plain for pair in pairs}
+
+
+class LogRecord(msgspec.Struct, rename="camel"):
+    """One log record, as far as an audit record uses it."""
+
+    time_unix_nano: int | str = 0
+    severity_number: int | str = 0
+    severity_text: str = ""
+    body: _Value | None = None
+    attributes: list[_KeyValue] = []
+    trace_id: str = ""
+    span_id: str = ""
+    event_name: str = ""
+
+    @property
+    def time_ns(self) -> int:
+        """When it happened; Unix time in nanoseconds."""
+        return int(_number(self.time_unix_nano, int) or 0)
+
+    @property
+    def text(self) -> str | None:
+        """Its body; None where that is no text."""
+        return None if self.body is None else self.body.string_value
+
+    def named(self) -> dict[str, Any]:
+        """Its attributes by name; None where a value is no scalar."""
+        return _by_name(self.attributes)
+
+
+class _Resource(msgspec.Struct):
+    attributes: list[_KeyValue] = []
+
+
+class _ScopeLogs(msgspec.Struct, rename="camel"):
+    log_records: list[LogRecord] = []
+
+
+class _ResourceLogs(msgspec.Struct, rename="camel"):
+    resource: _Resource | None = None
+    scope_logs: list[_ScopeLogs] = []
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    resource_logs: list[_ResourceLogs] = []
+
+
+_request_of = msgspec.json.Decoder(_Request).decode
+_begins = re.compile(rb'\{"resource(?:Logs|Spans|Metrics|Profiles)"').finditer
+
+
+class Requests:
+    """The requests of a file, one a line.
+
+    Args:
+        file: Where they are.
+        progress: Called with the number of bytes read since the last call.
+
+    Attributes:
+        lines: Lines that could be read.
+        torn: Lines that their writer did not finish: at the end, or with another after them.
+        unreadable: Numbers of lines that are no JSON of OTLP.
+    """
+
+    def __init__(self, file: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
+        self._file = file
+        self._progress = progress
+        self.lines = self.torn = 0
+        self.unreadable: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[str, LogRecord]]:
+        """Every log record, with the ``service.instance.id`` of its resource ("" without)."""
+        for number, line in enumerate(self._file, 1):
+            if self._progress is not None:
+                self._progress(len(line))
+            request = self._parse(number, line)
+            for logs in request.resource_logs if request else ():
+                attributes = _by_name(logs.resource.attributes) if logs.resource else {}
+                instance = str(attributes.get(semconv.SERVICE_INSTANCE_ID) or "")
+                for scope_logs in logs.scope_logs:
+                    for record in scope_logs.log_records:
+                        yield instance, record
+
+    def _parse(self, number: int, line: bytes) -> _Request | None:
+        if not line.strip():
+            return None
+        try:
+            request = _request_of(line)
+            self.lines += 1
+            return request
+        except DECODE_ERRORS:
+            pass
+        # A writer that was killed in the middle of a line goes on behind it.
+        begins = max((found.start() for found in _begins(line)), default=0)
+        try:
+            whole = _request_of(line[begins:]) if begins else None
+        except DECODE_ERRORS:
+            whole = None
+        if whole is not None or not line.endswith(b"\n"):
+            self.torn += 1
+        else:
+            self.unreadable.append(number)
+        return whole

@@ -1,0 +1,199 @@
+"""Keyed hashes in place of user and session ids (``pseudonymize=``).
+
+The hash of a user is what OpenTelemetry calls ``user.hash``: the same for the same user, so that
+events can be counted and joined, and no way back to the id for whoever lacks the key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable, MutableMapping
+from functools import lru_cache, partial
+from typing import Any
+
+from ..core.semconv import PSEUDONYM_PREFIX
+
+__all__ = ["Pseudonyms", "is_pseudonym"]
+
+_KEPT = 4096  # pseudonyms in memory
+_BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
+_PSEUDONYM = re.compile(re.escape(PSEUDONYM_PREFIX) + "[0-9a-f]{32}")
+
+#: Facts that name a user or a session, whatever their value is.
+_USERS = frozenset(
+    [
+        *("user_id", "userid", "user", "uid", "username", "subject_id", "actor", "actor_id"),
+        *("owner", "owner_id", "user.id", "user.name", "enduser.id", "audit.actor.id"),
+        "axon.subject.id",
+    ]
+)
+_SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])
+#: Facts about the tiers by their names, one of which is "session".
+_TIERS = frozenset(["by_tier", "tier_mapping"])
+
+#: What `plain_text` adds to an id that it has cut.
+_CUT = re.compile(r"\[truncated: \d+ characters\]\Z")
+
+
+class Pseudonyms:
+    """The pseudonyms that one secret gives.
+
+    A pseudonym is ``hmac-sha256:`` and the first 128 bits, in hex, of HMAC-SHA-256 over
+    ``user:`` and a user's id, or ``session:`` and a session's.
+
+    Args:
+        keys: The secret. Further ones are former secrets: nothing is written with them, and
+            queries still find what was.
+    """
+
+    def __init__(self, *keys: bytes) -> None:
+        self._keys = keys
+        self._users = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"user:"))
+        self._sessions = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"session:"))
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    @property
+    def weak(self) -> bool:
+        """Whether the secret is so short that it can be found by trying."""
+        return len(self._keys[0]) < _BYTES
+
+    def user(self, user_id: str) -> str:
+        """The pseudonym of a user, acting or concerned."""
+        return self._users(user_id)
+
+    def session(self, session_id: str) -> str:
+        """The pseudonym of a session. A session named like a user has another one."""
+        return self._sessions(session_id)
+
+    def aliases(self, field: str, value: str) -> tuple[str, ...]:
+        """What may stand for *value* in that field of an event, under any of the secrets."""
+        kind = b"session:" if field == "session_id" else b"user:"
+        return tuple(_pseudonym(key, kind, value) for key in self._keys)
+
+    # --- recording -------------------------------------------------------------------------
+
+    def apply(self, draft: MutableMapping[str, Any], foreign: bool = False) -> None:
+        """Put pseudonyms in place of an event's ids, and of these in all its texts.
+
+        Args:
+            draft: The event, of JSON types.
+            foreign: It may carry pseudonyms already, which stay.
+        """
+        masks: list[tuple[str, str]] = []
+        for field, pseudonym_of in (
+            ("user_id", self._users),
+            ("subject_id", self._users),
+            ("session_id", self._sessions),
+        ):
+            real = draft.get(field)
+            if real is not None and not (foreign and is_pseudonym(real)):
+                draft[field] = hidden = pseudonym_of(real)
+                masks.append((real, hidden))
+        mask = _Mask(masks)
+        if draft.get("metadata"):
+            draft["metadata"] = self._hidden(draft["metadata"], mask)
+        if draft.get("error_message"):
+            draft["error_message"] = mask.text(draft["error_message"])
+
+    def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
+        """*text* with pseudonyms in place of those ids."""
+        masks = [(real, self.user(real)) for real in users if real is not None]
+        if session is not None:
+            masks.append((session, self.session(session)))
+        return _Mask(masks).text(text)
+
+    def _hidden(self, value: Any, mask: _Mask, tiers: bool = False) -> Any:
+        """Metadata without the ids, and without whatever a fact calls a user or a session;
+        but the names of *tiers* are those of tiers."""
+        if isinstance(value, str):
+            return mask.text(value)
+        if isinstance(value, list):
+            return [self._hidden(item, mask) for item in value]
+        if not isinstance(value, dict):
+            return value
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            name = key.lower()
+            if not tiers and (name in _USERS or name in _SESSIONS):
+                result[key] = self._named(item, name in _SESSIONS, mask)
+            elif isinstance(item, (str, list, dict)):
+                result[mask.text(key)] = self._hidden(item, mask, name in _TIERS)
+            else:
+                result[mask.text(key)] = item
+        return result
+
+    def _named(self, value: Any, session: bool, mask: _Mask) -> Any:
+        """The value of a fact that names users, or sessions."""
+        if isinstance(value, list):
+            return [self._named(item, session, mask) for item in value]
+        if isinstance(value, str) and is_pseudonym(value):
+            return value
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return (self.session if session else self.user)(str(value))
+        return self._hidden(value, mask)
+
+
+def is_pseudonym(value: str) -> bool:
+    """Whether *value* is what stands for an id."""
+    return _PSEUDONYM.fullmatch(value) is not None
+
+
+def _pseudonym(key: bytes, kind: bytes, value: str) -> str:
+    digest = hmac.digest(key, kind + value.encode("utf-8", "backslashreplace"), "sha256")
+    return PSEUDONYM_PREFIX + digest[:_BYTES].hex()
+
+
+class _Mask:
+    """Replaces whole ids in texts.
+
+    An id does not begin or end within a run of ASCII letters and digits: ``user_1`` is not
+    part of ``user_12``. Other scripts may put no spaces between words.
+    """
+
+    def __init__(self, masks: list[tuple[str, str]]) -> None:
+        self._masks = sorted((mask for mask in masks if mask[0]), key=_length, reverse=True)
+        self._heads = [_head(real).lower() for real, _ in self._masks]
+        self._pattern: re.Pattern[str] | None = None
+
+    def text(self, text: str) -> str:
+        """*text* without the ids."""
+        lower = text.lower()
+        for head in self._heads:
+            if head in lower:
+                break
+        else:
+            return text  # most of them
+        if self._pattern is None:
+            patterns = (f"({_whole(real)})" for real, _ in self._masks)
+            self._pattern = re.compile("|".join(patterns), re.IGNORECASE)
+        return self._pattern.sub(self._pseudonym, text)
+
+    def _pseudonym(self, match: re.Match[str]) -> str:
+        assert match.lastindex is not None
+        return self._masks[match.lastindex - 1][1]
+
+
+def _length(mask: tuple[str, str]) -> int:
+    return len(mask[0])
+
+
+def _head(real: str) -> str:
+    """An id as far as it was not cut."""
+    return _CUT.sub("", real) if real.endswith("]") else real
+
+
+def _whole(real: str) -> str:
+    """A pattern for an id as a whole; for one that was cut, for all that begins like it."""
+    head = _head(real)
+    before = r"(?<![A-Za-z0-9])" if _is_word(head[:1]) else ""
+    if head != real:
+        return before + re.escape(head) + r"\S*"
+    after = r"(?![A-Za-z0-9])" if _is_word(head[-1:]) else ""
+    return before + re.escape(head) + after
+
+
+def _is_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()

@@ -1,0 +1,352 @@
+"""Verification of what arrived: audit records in files that a collector wrote (OTLP JSON lines).
+
+A record's body is its event's bytes, and the event has its number and the hash of the event
+before it. So what is missing, doubled or altered shows without the archive that it came from.
+Records may come in any order, and more than once. Memory holds about twelve bytes an event, and
+more only where the order has holes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..archive.cursor import Cursor, number_of, writers
+from ..archive.format import open_events_file
+from ..archive.origin import Source, source_of
+from ..core import semconv
+from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.merkle import leaf_hash
+from ..events.model import decode
+from ..otlp.encoding import record_of
+from ..otlp.json_reader import LogRecord, Requests
+from ..verification.file_scan import Witnessed
+from ..verification.hash_chain import outside
+from ..verification.report import Finding, Findings, Gap, numbers
+from .unordered_chain import Place, Sequence
+
+__all__ = ["ArrivalReport", "StreamReport", "verify_arrival"]
+
+_NAMED = 1000  # duplicates that are named one by one
+_LATEST = (1 << 63) - 1  # the highest number of an event
+
+
+class StreamReport(msgspec.Struct, kw_only=True):
+    """The events of one trail that arrived.
+
+    Attributes:
+        trail: Its name.
+        stream: What tells it from every other trail (``audit.sequence.stream_id``).
+        events: Different events.
+        duplicates: Further copies of them, to be dropped by ``log.record.uid``.
+        out_of_order: Events that came after a later one: no damage.
+        first_sequence: Number of the oldest.
+        last_sequence: Number of the newest. Whether more were sent, no file can tell.
+        gaps: What was lost before it was sent, as later events say.
+    """
+
+    trail: str
+    stream: str
+    events: int = 0
+    duplicates: int = 0
+    out_of_order: int = 0
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    gaps: list[Gap] = msgspec.field(default_factory=list)
+
+
+class ArrivalReport(msgspec.Struct, kw_only=True):
+    """The result of `verify_arrival`.
+
+    Attributes:
+        files: What was read.
+        streams: One by one.
+        findings: Every damage, up to a thousand. ``removed``: events are missing.
+        left_out: Further findings.
+        duplicates: ``log.record.uid`` of events that came more than once, up to a thousand.
+        other_records: Log records that are no audit events.
+        torn_lines: Lines that their writer did not finish; a killed collector leaves them.
+    """
+
+    files: list[str]
+    streams: list[StreamReport]
+    findings: list[Finding]
+    left_out: int = 0
+    duplicates: list[str] = msgspec.field(default_factory=list)
+    other_records: int = 0
+    torn_lines: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are events, none is missing and none was altered."""
+        return bool(self.streams) and not self.findings
+
+    @property
+    def events(self) -> int:
+        """Different events that arrived."""
+        return sum(stream.events for stream in self.streams)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {"ok": self.ok, "events": self.events, **msgspec.to_builtins(self)}
+
+
+def verify_arrival(
+    paths: Iterable[Path | str],
+    partial: bool = False,
+    archive: Path | str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ArrivalReport:
+    """Verify the audit records in files of a collector's file exporter.
+
+    Args:
+        paths: The files, in any order; those of one trail must be verified together.
+        partial: They hold only a part of the trails: what is before the oldest event in
+            them is not missed.
+        archive: The directory that the events were shipped from: each of them must be there.
+        progress: Called with the number of bytes read since the last call.
+
+    Returns:
+        What was found. A tail that never arrived does not show in the files alone, without
+        *archive*.
+
+    Raises:
+        ArchiveError: If a file cannot be read, or has no line of OTLP JSON.
+    """
+    arrival = _Arrival(partial)
+    for path in map(Path, paths):
+        with archive_errors(path):
+            arrival.read(path, progress)
+    return arrival.report(None if archive is None else Path(archive))
+
+
+class _Arrival:
+    """One call of `verify_arrival`."""
+
+    def __init__(self, partial: bool) -> None:
+        self._partial = partial
+        self._findings = Findings()
+        self._streams: dict[str, _Stream] = {}
+        self._report = ArrivalReport(files=[], streams=[], findings=[])
+        self._doubled: dict[str, None] = {}
+
+    def read(self, path: Path, progress: Callable[[int], None] | None) -> None:
+        """The records of one file."""
+        self._report.files.append(str(path))
+        with open_events_file(path) as file:
+            requests = Requests(file, progress)
+            for instance, record in requests:
+                attributes = record.named()
+                if _is_audit(record, attributes):
+                    self._take(path.name, instance, record, attributes)
+                else:
+                    self._report.other_records += 1
+        if requests.unreadable and not requests.lines:
+            msg = f"{str(path)!r} has no line of OTLP JSON (uncompressed, one request a line)"
+            raise ArchiveError(msg)
+        self._report.torn_lines += requests.torn
+        for number in requests.unreadable:
+            self._findings.add(path.name, None, "unreadable", f"line {number} is no OTLP JSON")
+
+    def report(self, archive: Path | None) -> ArrivalReport:
+        """What was found in all of them, and whether all of *archive* is there."""
+        for stream in self._streams.values():
+            stream.end(self._partial)
+        if archive is not None:
+            self._compare(archive)
+        report = self._report
+        report.findings = list(self._findings.kept.values())
+        report.left_out = self._findings.left_out
+        report.streams = [stream.report for stream in self._streams.values()]
+        report.duplicates = list(self._doubled)
+        return report
+
+    def _compare(self, archive: Path) -> None:
+        names = writers(archive)
+        if not names:
+            msg = f"no archive (with its manifests and journals) in {str(archive)!r}"
+            raise ArchiveError(msg)
+        for name in names:
+            stream_id = source_of(archive, name).stream
+            if stream_id:
+                stream = self._streams.get(stream_id)
+                if stream is None:
+                    stream = self._streams[stream_id] = _Stream(name, stream_id, self._findings)
+                stream.compare(Cursor(archive, name))
+
+    def _take(
+        self, file: str, instance: str, record: LogRecord, attributes: dict[str, Any]
+    ) -> None:
+        trail = str(attributes.get(semconv.AXON_AUDIT_TRAIL) or "")
+        stream_id = str(attributes.get(semconv.AUDIT_SEQUENCE_STREAM_ID) or "")
+        key = stream_id or f"{trail} {instance}"
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream(trail, stream_id, self._findings)
+        uid = stream.take(file, record, attributes)
+        if uid is not None and len(self._doubled) < _NAMED:
+            self._doubled[uid] = None
+
+
+def _is_audit(record: LogRecord, attributes: dict[str, Any]) -> bool:
+    """Whether a trail made the record: others may use its name, and a store may lose that."""
+    if record.event_name not in ("", semconv.EVENT_NAME):
+        return False
+    if semconv.AXON_AUDIT_HASH in attributes or semconv.AUDIT_SEQUENCE_NUMBER in attributes:
+        return True
+    return record.event_name != "" and (record.text or "").startswith('{"event_id":')
+
+
+class _Stream:
+    """The records of one trail."""
+
+    def __init__(self, trail: str, stream: str, findings: Findings) -> None:
+        self.report = StreamReport(trail=trail, stream=stream)
+        self._source = Source(trail, stream)
+        self._findings = findings
+        self._file = ""
+        self._sequence = Sequence(self._breaks)
+        self._witnessed = Witnessed(set())
+
+    def take(self, file: str, record: LogRecord, attributes: dict[str, Any]) -> str | None:
+        """One record; returns its ``log.record.uid`` if its event was there already."""
+        self._file = file
+        body = (record.text or "").encode("utf-8", "replace")
+        place, wrong = self._judge(record, attributes, body)
+        if wrong and not _MASKED.isdisjoint(attributes):
+            wrong += " (a collector masked something in it)"
+        uid = str(attributes.get(semconv.LOG_RECORD_UID) or "?")
+        if place is None:
+            self._findings.add(file, None, "altered", f"{uid}: {wrong}")
+            return None
+        number, sequence = place.number, self._sequence
+        if sequence.known(number):
+            if wrong or not sequence.is_same(place):
+                words = wrong or "it is another event"
+                self._tell(number, f"of another record of event {number}: {words}")
+                return None
+            self.report.duplicates += 1
+            return uid
+        if wrong and sequence.altered(number):
+            self._tell(number, f"event {number}: {wrong}")
+        self.report.out_of_order += number < sequence.highest
+        sequence.add(place)
+        if attributes.get(semconv.AXON_OPERATION) == "AUDIT":
+            self._witnessed.own_event(body, number)
+        return None
+
+    def _judge(
+        self, record: LogRecord, attributes: dict[str, Any], body: bytes
+    ) -> tuple[Place | None, str]:
+        """Where the record belongs, and what is wrong with it."""
+        said = _said(attributes)
+        try:
+            event = decode(body)
+            expected = record_of(body, self._source)
+        except InvalidEventError:
+            return said, "its body is no audit event"
+        known = expected.attributes
+        number, digest = event.sequence, known[semconv.AXON_AUDIT_HASH]
+        if not 0 < number <= _LATEST:
+            return said, f"its number is {number}"
+        if said is not None and said.hash != digest:
+            return said, "its hash is not that of its body: one of them was altered"
+        place = Place(number, event.previous_hash, digest)
+        if event.to_json() != body:
+            return place, "its body is not as an event is recorded"
+        for name in known.keys() | (attributes.keys() & _OURS):
+            if name not in attributes:
+                return place, f"its attribute {name} is missing"
+            if attributes[name] != known.get(name):
+                return place, f"its attribute {name} is not what its body says"
+        for name, value in (
+            ("time", (record.time_ns, expected.time_ns)),
+            ("severity", (record.severity_text, expected.severity[1])),
+            ("trace id", (record.trace_id.lower(), expected.trace_id)),
+            ("span id", (record.span_id.lower(), expected.span_id)),
+        ):
+            if value[0] and value[1] and value[0] != value[1]:
+                return place, f"its {name} is not what its body says"
+        return place, ""
+
+    def _breaks(self, number: int) -> None:
+        words = f"event {number} does not continue event {number - 1}: one of them was altered"
+        self._tell(number, words if number > 1 else "event 1 continues another, and cannot")
+
+    def _tell(self, number: int, words: str) -> None:
+        self._findings.add(self._file, number, "altered", words)
+
+    def end(self, partial: bool) -> None:
+        """All was read: what is missing?"""
+        report, sequence = self.report, self._sequence
+        report.events = sequence.count
+        report.gaps = sorted(self._witnessed.gaps, key=lambda gap: gap.first)
+        if not sequence.count:
+            return
+        missing = sequence.missing()
+        report.first_sequence = missing[0][1] + 1 if missing and missing[0][0] == 1 else 1
+        report.last_sequence = sequence.highest
+        lost = [(gap.first, gap.last) for gap in report.gaps]
+        for first, last in missing:
+            before = first == 1
+            if before and partial:
+                continue
+            for low, high in outside(first, last, lost):
+                hint = " (if these files begin later than the trail: --partial)" if before else ""
+                self._miss(low, high, hint)
+
+    def compare(self, cursor: Cursor) -> None:
+        """Whether every event of the archive is there, and the same."""
+        first = last = 0  # of those that are missing, one after another
+        cursor.patience = 0
+        try:
+            while lines := cursor.read(1000, 1 << 20):
+                for line in lines:
+                    number = number_of(line)
+                    known = self._sequence.known(number)
+                    if known:
+                        if not self._sequence.is_same(Place(number, None, leaf_hash(line).hex())):
+                            self._tell(number, f"event {number} is another one in the archive")
+                        continue
+                    if first and number == last + 1:
+                        last = number
+                        continue
+                    if first:
+                        self._miss(first, last)
+                    first = last = number
+        finally:
+            cursor.close()
+        if first:
+            self._miss(first, last)
+        if count := cursor.missing + cursor.unreadable:
+            words = f"{count:,} events in the archive cannot be read: did they arrive?"
+            self._findings.add(self.report.trail, None, "unreadable", words)
+
+    def _miss(self, first: int, last: int, hint: str = "") -> None:
+        where = " ".join(filter(None, (self.report.trail, self.report.stream))) or self._file
+        self._findings.add(where, first, "removed", f"{numbers(first, last)} did not arrive{hint}")
+
+
+def _said(attributes: dict[str, Any]) -> Place | None:
+    """The place that a record's attributes name, if they do."""
+    number = attributes.get(semconv.AUDIT_SEQUENCE_NUMBER)
+    digest = attributes.get(semconv.AXON_AUDIT_HASH)
+    previous = attributes.get(semconv.AUDIT_SEQUENCE_PREVIOUS_HASH)
+    if type(number) is not int or not 0 < number <= _LATEST:
+        return None
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        return None
+    return Place(number, None if previous is None else str(previous), digest)
+
+
+#: What a collector's redaction processor says it did.
+_MASKED = frozenset(("redaction.masked.count", "redaction.body.masked.count"))
+
+#: Attributes that come from the event: none of them may be there that it does not have.
+_OURS = frozenset((semconv.USER_ID, semconv.USER_HASH, semconv.SESSION_ID, semconv.ERROR_TYPE)) | {
+    value for name, value in vars(semconv).items() if name.startswith("AUDIT_")
+}

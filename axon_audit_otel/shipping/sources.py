@@ -1,0 +1,191 @@
+"""What is to be shipped: events of an archive's writer, or of a trail that is in memory only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from ..archive.cursor import Cursor
+from ..archive.format import JOURNAL
+from ..archive.manifest import MANIFEST
+from ..archive.origin import Source, source_of
+from ..core import semconv
+from ..core.errors import InvalidEventError
+from ..otlp.encoding import encode, record_of
+from .acknowledgements import Receipts
+
+__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "others"]
+
+EVENTS = 1000  # in a batch
+_BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
+_YIELD = 32  # events after which other threads get their turn
+
+
+class Item(NamedTuple):
+    """An event to be sent.
+
+    Attributes:
+        number: Of the event.
+        hash: Of the event, in hex.
+        record: The log record, encoded.
+    """
+
+    number: int
+    hash: str
+    record: bytes
+
+
+class Feed(Protocol):
+    """Events in the order of their numbers, and how far they have been acknowledged.
+
+    Attributes:
+        acknowledged: Number of the newest event that a receiver has, with all before it.
+        dropped: Events that could not be sent since the last look, by reason.
+    """
+
+    acknowledged: int
+    dropped: dict[str, int]
+
+    def batch(self) -> list[Item]:
+        """The next events; [] for now."""
+
+    def acknowledge(self, item: Item) -> None:
+        """A receiver has everything up to *item*."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def _encoded(
+    lines: list[bytes], source: Source, dropped: dict[str, int], polite: bool = True
+) -> list[Item]:
+    found = []
+    for count, line in enumerate(lines, 1):
+        try:
+            record = record_of(line, source)
+            number = record.attributes[semconv.AUDIT_SEQUENCE_NUMBER]
+            own_hash = record.attributes[semconv.AXON_AUDIT_HASH]
+            found.append(Item(number, own_hash, encode(record)))
+        except InvalidEventError:
+            dropped["unreadable"] = dropped.get("unreadable", 0) + 1
+        if polite and not count % _YIELD:
+            time.sleep(0)  # or the application would wait milliseconds for the interpreter
+    return found
+
+
+class ArchiveFeed:
+    """The events of one writer, from its files.
+
+    Args:
+        directory: The archive.
+        writer: Its name.
+        trail: Name of the trail; "" as remembered, else that of the writer.
+        unlisted: See `Cursor`.
+        remember: Begin after what was acknowledged, and remember what is. Else begin after
+            event *after*, and remember nothing.
+        after: See *remember*.
+
+    Raises:
+        BlockingIOError: If somebody else ships them (and it is to be remembered).
+        FileNotFoundError: If there are none.
+        OSError: If the archive cannot be read, or nothing can be remembered in it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        writer: str,
+        trail: str = "",
+        unlisted: Sequence[tuple[int, int, Path]] = (),
+        remember: bool = True,
+        after: int = 0,
+    ) -> None:
+        source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
+        if not source.stream:
+            raise FileNotFoundError(2, "there is no event yet", str(directory))
+        self._receipts: Receipts | None = None
+        if remember:
+            self._receipts = Receipts(directory, writer, source.stream, trail, unlisted)
+            after, trail = self._receipts.number, self._receipts.trail
+        self._source = Source(trail or writer, source.stream)
+        self._cursor = Cursor(directory, writer, after, unlisted)
+        self._polite = True
+        self.acknowledged = after
+        self.dropped: dict[str, int] = {}
+
+    def hurry(self) -> None:
+        """There is no application in this process that must not wait, and no second try."""
+        self._polite = False
+        self._cursor.patience = 0
+
+    def batch(self) -> list[Item]:
+        lines = self._cursor.read(EVENTS, _BYTES)
+        for reason, name in (
+            ("deleted", "gone"),
+            ("missing", "missing"),
+            ("unreadable", "unreadable"),
+        ):
+            if count := getattr(self._cursor, name):
+                self.dropped[reason] = self.dropped.get(reason, 0) + count
+                setattr(self._cursor, name, 0)
+        return _encoded(lines, self._source, self.dropped, self._polite)
+
+    def acknowledge(self, item: Item) -> None:
+        self.acknowledged = item.number
+        if self._receipts is not None:
+            self._receipts.save(item.number, item.hash)
+
+    def close(self) -> None:
+        self._cursor.close()
+        if self._receipts is not None:
+            self._receipts.close()
+
+
+class MemoryFeed:
+    """The events of a trail that has no archive: those that leave memory before they were sent
+    are dropped.
+
+    Args:
+        trail: The `Trail`.
+
+    Attributes:
+        position: Number of the newest event that was read, or missed.
+    """
+
+    def __init__(self, trail: Any) -> None:
+        self._trail = trail
+        self.position = 0
+        self.acknowledged = 0
+        self.dropped: dict[str, int] = {}
+
+    def batch(self) -> list[Item]:
+        trail = self._trail()
+        if trail is None:
+            return []
+        first, lines = trail.after(self.position, EVENTS)
+        if first > self.position + 1:
+            lost = first - 1 - self.position
+            self.dropped["queue_full"] = self.dropped.get("queue_full", 0) + lost
+        self.position = first + len(lines) - 1
+        return _encoded(lines, Source(trail.name, trail.stream), self.dropped)
+
+    def acknowledge(self, item: Item) -> None:
+        self.acknowledged = item.number
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
+
+def others(directory: Path, writer: str) -> dict[str, tuple[int, ...]]:
+    """The writers in *directory*, but *writer*: what changes when one of them has written."""
+    found: dict[str, tuple[int, ...]] = {}
+    for suffix in (MANIFEST, JOURNAL):
+        for path in directory.glob(f"*{suffix}"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found[path.stem] = *found.get(path.stem, ()), status.st_size, status.st_mtime_ns
+    found.pop(writer, None)
+    return found

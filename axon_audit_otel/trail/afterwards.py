@@ -1,0 +1,111 @@
+"""What a trail tells others, done when the lock that it was found under is released.
+
+Logging handlers and observers are foreign code: they take locks of their own, and use the trail.
+Whoever called them under a lock of ours could wait for ever. So what is found there is counted,
+and the rest is noted here; whoever releases the lock does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from ..core.turn import Turn
+from .metrics import TrailMetrics
+
+__all__ = ["Afterwards"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+_OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
+_KINDS = 64  # of failures that are logged
+_MOST = 1000  # notes that wait for a handler that does not come back
+
+
+class Afterwards:
+    """Failures of our own, and whatever else must wait until no lock is held.
+
+    One thread at a time does what is noted, by whomever. Another one does not wait for it: what
+    that thread calls may wait for this one.
+
+    Args:
+        name: Name of the trail.
+        metrics: The trail's.
+
+    Attributes:
+        waiting: What is noted and not done: to be looked at when the lock is released.
+    """
+
+    def __init__(self, name: str, metrics: TrailMetrics) -> None:
+        self._name = name
+        self._metrics = metrics
+        self._known: set[str] = set()  # kinds of failures that were noted
+        self.waiting: deque[Callable[[], object]] = deque()
+        self.begin(lambda: False)
+
+    def begin(self, is_locked: Callable[[], bool]) -> None:
+        """With nothing noted; in a forked child as well, since its parent does what it noted.
+
+        *is_locked* says whether this thread holds the trail's lock.
+        """
+        self._is_locked = is_locked
+        self._turn = Turn()
+        self.waiting.clear()
+
+    # --- noting: under any lock ---------------------------------------------------------------
+
+    def note(self, action: Callable[[], object]) -> None:
+        """Have *action* done, after what was noted before."""
+        if len(self.waiting) >= _MOST:
+            self.waiting.popleft()
+            self._count("emit")
+        self.waiting.append(action)
+
+    def fault(self, stage: str, exc: BaseException) -> None:
+        """A failure of our own: counted always, logged once a stage and kind, of the archive
+        once until that works again."""
+        self._count(stage)
+        kind = f"{stage}:{type(exc).__name__}"
+        if kind not in self._known and len(self._known) < _KINDS:
+            self._known.add(kind)
+            self.note(partial(self._log, stage, kind, exc))
+
+    def restored(self) -> None:
+        """The archive works again: the next time that it fails is worth a line."""
+        self._known = {kind for kind in self._known if kind.partition(":")[0] not in _OF_FILES}
+        self.note(partial(_logger.warning, "audit trail %r: the archive works again", self._name))
+
+    def _count(self, stage: str) -> None:
+        with suppress(Exception):  # a metric that cannot be written
+            self._metrics.failure(stage)
+
+    # --- doing: under none --------------------------------------------------------------------
+
+    def do(self) -> None:
+        """Do what is noted, unless this thread holds the lock, or somebody is at it already."""
+        if not self._is_locked():
+            self._turn.each(self.waiting, self._try)
+
+    def report(self, stage: str, exc: BaseException) -> None:
+        """The same as `fault`, and done at once where that can be."""
+        self.fault(stage, exc)
+        self.do()
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception:  # a logging handler that raises: it must not reach the application
+            with suppress(Exception):
+                _logger.debug("audit trail %r: cannot report", self._name, exc_info=True)
+
+    def _log(self, stage: str, kind: str, exc: BaseException) -> None:
+        _logger.error(
+            "audit trail %r: %s failed (%s); further failures of this kind are"
+            " only counted in axon_audit_failures_total",
+            self._name,
+            stage,
+            f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else kind,
+        )

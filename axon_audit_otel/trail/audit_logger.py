@@ -1,0 +1,743 @@
+"""`AuditLogger`: the face of a trail."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from importlib import import_module
+from numbers import Real
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary, finalize
+
+import msgspec
+from opentelemetry.context import Context
+from opentelemetry.trace import get_current_span
+from prometheus_client import CollectorRegistry
+
+from ..archive.format import write_events
+from ..archive.holds import holds
+from ..archive.missing import Missing
+from ..core.errors import (
+    ArchiveError,
+    AuditConfigError,
+    AuditUnavailableError,
+    InvalidEventError,
+    MemoryOnlyWarning,
+    shown,
+)
+from ..core.files import write_file
+from ..events import model as _event
+from ..events.identifiers import ID_TYPES, checked_id
+from ..events.identity import active_operation, baggage_identity, current_identity
+from ..events.model import AuditEvent, Draft, EventStatus, OperationType
+from ..events.query import Query, activity
+from ..privacy.encryption import check_in_clear, recorded
+from .otel_emitter import Emitter, checked_provider
+from .settings import Settings
+from .trail import Trail
+
+__all__ = ["AuditLogger"]
+
+_trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
+_loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
+
+#: The module whose ``met`` is told of every new `AuditLogger`, since a `MemorySystem` that is
+#: given one must be recorded. It is above this one: imported only then, by name, here alone.
+_INSTRUMENTOR = "axon_audit_otel.integrations.axon.instrumentor"
+
+
+def _free_name(name: str) -> str:
+    """*name*, or *name*-2, ...: two trails of one process never share their series."""
+    taken, number = name, 1
+    while taken in _trails:
+        number += 1
+        taken = f"{name}-{number}"
+    return taken
+
+
+def _of_this_process(name: str) -> AuditLogger:
+    """The logger of that name, for what was pickled with it.
+
+    Raises:
+        AuditConfigError: If there is none: nothing may go unrecorded for that.
+    """
+    found = _loggers.get(name)
+    if found is None:
+        msg = f"no AuditLogger named {shown(name)} in this process: make it before unpickling"
+        raise AuditConfigError(msg)
+    return found
+
+
+class AuditLogger:
+    """Records audit events, and answers what was recorded.
+
+    Pass it to `axon.MemorySystem(config, audit_logger=...)` or to
+    `AxonInstrumentor().instrument(audit_logger=...)`. It also has the methods of the SDK's
+    own audit logger. Arguments that are not given come from ``AXON_AUDIT_*`` variables.
+
+    Args:
+        max_events: Events kept in memory; the oldest leave first. Default 10,000.
+        auto_export_path: Directory of the archive. Every event is in its journal before
+            the call that caused it returns; every *max_events* events the journal becomes
+            a sealed file ``audit_2025_01_15_103045.json``. Default: no archive.
+        enable_rotation: Whether a full journal is sealed. Default True.
+        max_file_bytes: The journal is full also when it is that large: bytes, or ``"64MiB"``.
+        max_file_age: It is full also when it is that old, and then sealed though nothing
+            happens: seconds, a `timedelta`, or ``"15m"``, ``"24h"``.
+        name: Name of the trail. Default "default".
+        capture_content: Record texts, queries and exception messages: True, or
+            ``"SPAN_ONLY"``, ``"EVENT_ONLY"``, ``"SPAN_AND_EVENT"``. Default: none.
+        redact: A function from text to text for every free text that is recorded, and for
+            the names of facts that you give.
+        redact_pii: Replace personal data of a known shape in what is recorded. Default True.
+        erasable: Encrypt personal data in the trail, so that `erase_user` can make it
+            unreadable. True: with keys in a directory beside the archive, ``audit_logs.keys``;
+            a path: with keys there. Default False.
+        pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
+            hashes stand for user and session ids in whatever is recorded. Queries take the
+            ids themselves. Of several, the first is used and the others were.
+        compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
+        retention: Delete sealed files when everything in them is older: seconds, a
+            `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
+        max_archive_bytes: Delete the oldest sealed files when all are larger together.
+        durability: What an archived event survives when the call returns: ``"process"``
+            (the default) a killed process, ``"disk"`` power loss; ``"memory"`` neither.
+        on_failure: ``"degrade"`` (the default): an operation that cannot be recorded goes
+            on, and is counted. ``"block"``: it is refused before it touches memory, with
+            `AuditUnavailableError`.
+        signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
+        checkpoint_to: Where checkpoints go besides the archive: a file, a function, or
+            ``"otlp"``: log records, by *ship_to* or else *logger_provider*.
+        checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
+        ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
+            ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
+            outage loses none; without one from memory. Then records do not go through the
+            global logger provider as well: they would arrive twice.
+        logger_provider: The OpenTelemetry provider that its records go through. Default:
+            the global one if it is set (now or later); without one they go to the trail only.
+        registry: The Prometheus registry of its metrics. Default: the default registry.
+
+    Raises:
+        AuditConfigError: If an argument or variable cannot work.
+        ArchiveError: If *auto_export_path* cannot be used.
+    """
+
+    _told_of_files = False
+    _names_users = True  # what does not needs no keys
+    _environ: Mapping[str, str] = os.environ
+
+    def __init__(
+        self,
+        max_events: int | None = None,
+        auto_export_path: Path | str | None = None,
+        enable_rotation: bool | None = None,
+        *,
+        name: str | None = None,
+        capture_content: bool | str | None = None,
+        redact: Callable[[str], str] | None = None,
+        redact_pii: bool | None = None,
+        erasable: bool | Path | str | None = None,
+        pseudonymize: Any = None,
+        max_file_bytes: int | str | None = None,
+        max_file_age: timedelta | float | str | None = None,
+        compress: bool | None = None,
+        retention: timedelta | float | str | None = None,
+        max_archive_bytes: int | str | None = None,
+        durability: str | None = None,
+        on_failure: str | None = None,
+        signing_key: Any = None,
+        checkpoint_to: Any = None,
+        checkpoint_interval: Any = None,
+        ship_to: str | None = None,
+        logger_provider: Any = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.settings = Settings.resolve(
+            {
+                "max_events": max_events,
+                "auto_export_path": auto_export_path,
+                "enable_rotation": enable_rotation,
+                "name": name,
+                "capture_content": capture_content,
+                "redact": redact,
+                "redact_pii": redact_pii,
+                "erasable": erasable,
+                "pseudonymize": pseudonymize,
+                "max_file_bytes": max_file_bytes,
+                "max_file_age": max_file_age,
+                "compress": compress,
+                "retention": retention,
+                "max_archive_bytes": max_archive_bytes,
+                "durability": durability,
+                "on_failure": on_failure,
+                "signing_key": signing_key,
+                "checkpoint_to": checkpoint_to,
+                "checkpoint_interval": checkpoint_interval,
+                "ship_to": ship_to,
+            },
+            self._environ,
+        )
+        checked_provider(logger_provider)
+        if self._names_users:
+            self._check_in_clear()
+        self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
+        _trails[self.trail.name] = self.trail
+        self._emitter = Emitter(self.trail, logger_provider)
+        _loggers[self.trail.name] = self
+        finalize(self, _end, self.trail, self._emitter)
+        import_module(_INSTRUMENTOR).met(self)
+
+    def _check_in_clear(self) -> None:
+        archive, erasable = self.settings.auto_export_path, self.settings.erasable
+        if archive is not None and erasable is False:
+            check_in_clear(archive)
+
+    def __repr__(self) -> str:
+        return f"AuditLogger(name={self.name!r}, events={self.event_count})"
+
+    def __copy__(self) -> AuditLogger:
+        """Itself: a copy of a system records where that did."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> AuditLogger:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], AuditLogger], tuple[str]]:
+        """Its name: files, locks and keys are of one process. Where a system is unpickled,
+        that process's own logger of this name records it."""
+        return _of_this_process, (self.name,)
+
+    def __bool__(self) -> bool:
+        """False while an audited operation of this trail runs, else True.
+
+        ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
+        that were saved, and what it would log is in the operation's event already.
+        """
+        operation = active_operation()
+        return operation is None or operation.trail is not self.trail
+
+    @property
+    def name(self) -> str:
+        """The trail's name: the value of the metrics' label ``trail``."""
+        return self.trail.name
+
+    def use(self, logger_provider: Any) -> None:
+        """Send the records through *logger_provider* from now on.
+
+        Raises:
+            AuditConfigError: If it is none.
+        """
+        self._emitter.use(logger_provider)
+
+    def emit(self, draft: Draft, context: Context | None = None) -> bytes:
+        """Record a prepared event; see `Emitter.emit`."""
+        return self._emitter.emit(draft, context)
+
+    # --- recording ---------------------------------------------------------------------------
+
+    async def log_event(
+        self,
+        operation: OperationType | str,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        status: EventStatus | str = EventStatus.SUCCESS,
+        error_message: str | None = None,
+        duration_ms: float | None = None,
+        *,
+        error_type: str | None = None,
+        subject_id: str | None = None,
+    ) -> AuditEvent:
+        """Record an event by hand.
+
+        Args:
+            operation: What was done: an `OperationType` or its name in any case.
+            user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
+            session_id: In which session. Default: likewise.
+            entry_ids: The memory entries it touched.
+            metadata: Any facts; what JSON cannot carry is replaced by a marker.
+            status: How it ended: an `EventStatus` or its name in any case.
+            error_message: What went wrong, in words.
+            duration_ms: How long it took, in milliseconds.
+            error_type: The error's class.
+            subject_id: Whose data it was, if that is not *user_id*.
+
+        Returns:
+            The event as recorded.
+
+        Raises:
+            InvalidEventError: If *operation* or *status* is unknown, *duration_ms* is
+                negative, infinite or no number, or an id is no text.
+            AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
+        """
+        try:
+            by_the_sdk = type(operation).__module__.startswith("axon.")
+            draft = self._by_hand(
+                operation,
+                status,
+                user_id,
+                session_id,
+                entry_ids,
+                metadata,
+                error_message,
+                duration_ms,
+                error_type,
+                subject_id,
+                private=by_the_sdk and not self.settings.capture_content.on_events,
+            )
+        except InvalidEventError:
+            raise
+        except Exception as exc:  # an argument that raises when one looks at it
+            msg = f"an argument cannot be read: {type(exc).__name__}"
+            raise InvalidEventError(msg) from exc
+        if by_the_sdk and not self and active_operation().kind.name == draft["operation"]:
+            # It speaks of the operation that runs: one operation, one event.
+            active_operation().merge(draft["entry_ids"], draft["metadata"])
+            return _event.decode(_event.encode_fields(draft))
+        if self.trail.blocks:
+            self._require_files(draft)
+        event = self.trail.event(self.emit(draft), draft)
+        if self.trail.settles:
+            await self.settle()
+        if self.trail.blocks and not self.trail.is_kept:
+            msg = f"the {draft['operation']} is in no file: {self.trail.why}"
+            raise AuditUnavailableError(msg)
+        return event
+
+    def _require_files(self, draft: Draft) -> None:
+        """Refuse an event that would only wait in memory, and push out those let through."""
+        try:
+            self.trail.require_files()
+        except OSError as exc:
+            msg = f"the {draft['operation']} is in no file: {exc.strerror or exc}"
+            raise AuditUnavailableError(msg) from exc
+
+    async def settle(self) -> None:
+        """Wait until what was recorded is on stable storage (``durability="disk"``).
+
+        Raises:
+            AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
+        """
+        try:
+            await self.trail.settle()
+        except OSError as exc:
+            self.trail.fault("commit", exc)
+            if self.trail.blocks:
+                msg = f"not on stable storage: {exc.strerror or exc}"
+                raise AuditUnavailableError(msg) from exc
+
+    def _by_hand(
+        self,
+        operation: Any,
+        status: Any,
+        user_id: Any,
+        session_id: Any,
+        entry_ids: Any,
+        metadata: Any,
+        error_message: Any,
+        duration_ms: Any,
+        error_type: Any,
+        subject_id: Any,
+        *,
+        private: bool,
+    ) -> Draft:
+        """The event as it is recorded; *private*: as the SDK says it, and without content."""
+        kind = OperationType.parse(operation).value
+        outcome = EventStatus.parse(status).value
+        actor, session = _identity(user_id, session_id)
+        facts = None if metadata is None else self._manual_metadata(metadata, private)
+        if kind == "AUDIT" and facts is not None and "record" in facts:
+            msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
+            raise InvalidEventError(msg)
+        draft = _event.draft(
+            kind,
+            outcome,
+            user_id=actor,
+            session_id=session,
+            entry_ids=_checked_ids(entry_ids),
+            metadata=facts,
+            duration_ms=_checked_duration(duration_ms),
+            trail=self.trail,
+            error_message=None
+            if error_message is None
+            else self._manual_message(error_message, metadata, private),
+            error_type=None if error_type is None else checked_id("error_type", error_type),
+            subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
+            span=get_current_span().get_span_context(),
+        )
+        if self.trail.pseudonyms is not None:
+            self.trail.pseudonyms.apply(draft)
+        return draft
+
+    def _manual_metadata(self, metadata: Any, private: bool) -> dict[str, Any]:
+        cleaned = self.trail.privacy.metadata(metadata)
+        if private:
+            cleaned.pop("query", None)  # the SDK passes the raw query of a recall here
+        return cleaned
+
+    def _manual_message(self, message: Any, metadata: Any, private: bool) -> str | None:
+        # The SDK passes str(exception) together with its type: content, unlike your words.
+        if private and isinstance(metadata, dict) and "error_type" in metadata:
+            return None
+        return self.trail.privacy.text(str(message))
+
+    # --- erasure ---------------------------------------------------------------------------
+
+    def erase_user(self, user_id: str) -> bool:
+        """Make a user's personal data in the trail unreadable for ever (GDPR Art. 17).
+
+        Destroys the key that the ids, sessions, metadata and messages of that user's events
+        are encrypted with, in this process and all others, in memory and in files. The files
+        are not changed: `verify`, proofs and checkpoints hold. That it was done is an event,
+        without the name. It can be repeated if it was interrupted.
+
+        Returns:
+            Whether there was anything to erase.
+
+        Raises:
+            AuditConfigError: If the trail is not `erasable`.
+            InvalidEventError: If *user_id* is no text.
+            ArchiveError: If the archive is on hold, or a key may still be there: try again.
+            AuditUnavailableError: If it was done, but could not be recorded.
+        """
+        user = checked_id("user_id", user_id)
+        erasure, pseudonyms = self.trail.erasure, self.trail.pseudonyms
+        archive = self.settings.auto_export_path
+        if erasure is None:
+            msg = "erase_user: without erasable=True, personal data is not encrypted"
+            raise AuditConfigError(msg)
+        if held := archive is not None and holds(archive, missing_ok=True):
+            msg = f"{str(archive)!r} is on hold ({', '.join(held)}): nothing in it is erased"
+            raise ArchiveError(msg)
+        forms = [user, *(pseudonyms.aliases("user_id", user) if pseudonyms else ())]
+        actor, _ = _identity(None, None)
+        if actor is not None and pseudonyms is not None:
+            actor = pseudonyms.user(actor)
+        try:
+            tokens = erasure.destroy(forms)
+            if tokens:
+                self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
+                self.trail.require_files()
+                self.trail.settle_now()
+                erasure.complete(forms, tokens)
+        except OSError as exc:
+            msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
+            raise ArchiveError(msg) from exc
+        return bool(tokens)
+
+    # --- queries ---------------------------------------------------------------------------
+
+    def query_events(
+        self,
+        user_id: str | None = None,
+        operation: OperationType | str | None = None,
+        status: EventStatus | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | str | None = None,
+        limit: int | None = None,
+        *,
+        subject_id: str | None = None,
+        archived: bool | None = None,
+        strict: bool = False,
+    ) -> list[AuditEvent]:
+        """The events in memory that pass every given filter, newest first.
+
+        A naive time that comes twice, or never, because clocks change, means what its ``fold``
+        says (PEP 495): the first of the two, unless that is 1.
+
+        Args:
+            user_id: Who acted.
+            operation: An `OperationType` or its name in any case.
+            status: An `EventStatus` or its name in any case.
+            start_time: The earliest time, included; naive is local time.
+            end_time: The latest time, included; naive is local time.
+            session_id: The session.
+            entry_ids: Events that touch any of these entries.
+            limit: At most so many.
+            subject_id: Whose data it was, where the actor was known as well.
+            archived: Also those in the files of the archive, of other writers as well. It
+                reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
+                part of it, cannot be read or is gone, the rest is the answer, and an
+                `ArchiveIncompleteWarning` says so. What is damaged inside of a line and still
+                an event, `verify` finds. An id that was hashed (``pseudonymize=``) is found
+                only with the secret that it was hashed with. False: memory alone. Default:
+                memory alone, with a `MemoryOnlyWarning`, once, when the archive may have more:
+                older ones, or those of other processes.
+            strict: An answer that is not whole is an error instead.
+
+        Raises:
+            InvalidEventError: If a filter cannot be meant.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        query = Query.of(
+            operation=operation,
+            status=status,
+            user_id=user_id,
+            session_id=session_id,
+            subject_id=subject_id,
+            entry_ids=entry_ids,
+            start_time=start_time,
+            end_time=end_time,
+            limit=limit,
+        )
+        return list(self._found(query, archived, strict))
+
+    def _found(
+        self, query: Query, archived: bool | None, strict: bool = False
+    ) -> Iterable[AuditEvent]:
+        """What answers *query*, newest first."""
+        if archived:
+            if self.settings.auto_export_path is None:
+                msg = "archived=True: there is no archive (auto_export_path)"
+                raise AuditConfigError(msg)
+            missing = Missing(strict)
+            found = list(self.trail.search_all(query, missing))
+            missing.warn(2)
+            return found
+        found = list(self.trail.search(query))
+        if archived is None:
+            self._tell_of_files(query, len(found) == query.limit, 4)
+        return found
+
+    def _tell_of_files(self, query: Query, full: bool, level: int) -> None:
+        """Warn, once, that memory is not all there is: at that level of the stack."""
+        if self._told_of_files or not self.trail.has_more_in_files(query, full):
+            return
+        self._told_of_files = True
+        msg = (
+            f"this answer is from memory; {str(self.settings.auto_export_path)!r} has more events:"
+            " query_events(archived=True) has these too, archived=False means memory"
+        )
+        warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
+
+    def get_statistics(self) -> dict[str, Any]:
+        """Counts and latencies since this logger began, as its Prometheus metrics have them.
+
+        They are those of this process, and begin anew in a forked child.
+
+        Returns:
+            ``total_events``; ``success_rate`` (0 to 1, of the memory operations: events about
+            the trail itself, AUDIT, do not change it; 1 without any); ``avg_duration_ms``;
+            ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
+            (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
+            most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
+            ``evicted_events`` (left memory without being in a file), ``exported_events`` and
+            ``failures`` (of our own, by stage).
+        """
+        return self.trail.statistics()
+
+    def get_user_statistics(
+        self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
+    ) -> dict[str, Any]:
+        """What one user did, from the events in memory; None: what nobody known did.
+
+        Args:
+            user_id: The user.
+            archived: See `query_events`.
+            strict: Likewise.
+
+        Returns:
+            ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,
+            ``success_rate``, ``avg_duration_ms``, ``first_activity``, ``last_activity``
+            (aware datetimes, or None) and ``most_common_operation`` (a name, or None).
+        """
+        found = self._found(Query.of(user_id=user_id), archived, strict)
+        if user_id is None:
+            found = (event for event in found if event.user_id is None)
+        return {"user_id": user_id, **activity(found)}
+
+    # --- files -----------------------------------------------------------------------------
+
+    def export_to_file(
+        self, path: Path | str, *, archived: bool | None = None, strict: bool = False
+    ) -> int:
+        """Write the events in memory to *path*, oldest first; returns how many.
+
+        The file replaces one of the same name; it appears whole or not at all.
+
+        Args:
+            path: The file.
+            archived: See `query_events`; all events are in memory for a while.
+            strict: See `query_events`.
+
+        Raises:
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If it cannot be written, or a file cannot be read.
+        """
+        if archived:
+            lines = [event.to_json() for event in self._found(Query(), archived, strict)]
+            return write_events(reversed(lines), Path(path))
+        if archived is None:
+            self._tell_of_files(Query(), False, 3)
+        return write_events(self.trail.lines(), Path(path))
+
+    def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:
+        """Write *events* to *path* in the same format, in their order; returns how many.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+            InvalidEventError: If one of them is no `AuditEvent`.
+        """
+        return write_events(map(_as_line, events), Path(path))
+
+    def seal(self) -> Path | None:
+        """Seal the journal now; returns the file, None if there was nothing to seal.
+
+        Raises:
+            ArchiveError: If that failed; the events are still in the journal.
+        """
+        try:
+            return self.trail.seal()
+        except OSError as exc:
+            msg = f"cannot seal in {str(self.settings.auto_export_path)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
+
+    def close(self) -> None:
+        """Seal the journal. Events can still be logged: they begin a new one.
+
+        A failure is logged and counted; the events are then still in the journal. With
+        *ship_to*, waits up to two seconds for what is not sent yet.
+        """
+        self.trail.end()
+
+    def __enter__(self) -> AuditLogger:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # --- the surface of the SDK's audit logger -------------------------------------------------
+
+    async def get_events(
+        self,
+        operation: OperationType | str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        status: EventStatus | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[AuditEvent]:
+        """`query_events` as the SDK calls it: naive times are UTC.
+
+        Raises:
+            InvalidEventError: If a filter cannot be meant.
+        """
+        query = Query.of(
+            operation=operation,
+            status=status,
+            user_id=user_id,
+            session_id=session_id,
+            start_time=start_time,
+            end_time=end_time,
+            limit=limit,
+            naive=timezone.utc,
+        )
+        return list(self._found(query, None))
+
+    async def export_to_json(
+        self,
+        file_path: Path | str,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+    ) -> int:
+        """Write events as a bare JSON list, as the SDK does; returns how many.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+        """
+        events = await self.get_events(start_time=start_time, end_time=end_time)
+        path = Path(file_path)
+        text = msgspec.json.format(msgspec.json.encode([recorded(e).to_dict() for e in events]))
+        write_file([text, b"\n"], path)
+        return len(events)
+
+    async def clear(self) -> None:
+        """Let go of the events in memory. Files, numbering and statistics go on."""
+        self.trail.clear()
+
+    @property
+    def event_count(self) -> int:
+        """Number of events in memory."""
+        return len(self.trail)
+
+    @property
+    def total_events_logged(self) -> int:
+        """Number of events recorded since this logger began."""
+        return self.trail.recorded
+
+    def get_stats(self) -> dict[str, Any]:
+        """What the SDK's logger says of itself; `get_statistics` says more."""
+        return {
+            "events_in_memory": self.event_count,
+            "total_events_logged": self.total_events_logged,
+            "max_events": self.settings.max_events,
+            "rotation_enabled": self.settings.enable_rotation,
+            "auto_export_enabled": self.settings.auto_export_path is not None,
+        }
+
+
+def _end(trail: Trail, emitter: Emitter) -> None:
+    """Seal the journal when nobody has the logger any more; *emitter* sends what that places."""
+    trail.end(program_ends=True)
+
+
+def _registry(value: Any) -> CollectorRegistry | None:
+    if value is None or isinstance(value, CollectorRegistry):
+        return value
+    msg = f"registry={shown(value)}: must be a prometheus_client.CollectorRegistry"
+    raise AuditConfigError(msg)
+
+
+def _as_line(event: AuditEvent) -> bytes:
+    if not isinstance(event, AuditEvent):
+        msg = f"{shown(event)} is no AuditEvent: pass what query_events returns"
+        raise InvalidEventError(msg)
+    return event.to_json()
+
+
+def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
+    here = current_identity()
+    user = here.user_id if user_id is None else checked_id("user_id", user_id)
+    session = here.session_id if session_id is None else checked_id("session_id", session_id)
+    if user is None or session is None:
+        carried = baggage_identity()
+        user = carried.user_id if user is None else user
+        session = carried.session_id if session is None else session
+    return user, session
+
+
+def _checked_ids(values: Any) -> list[str]:
+    """Ids as a list of text; one id alone is a list of one."""
+    if values is None:
+        return []
+    if type(values) is list:
+        return [checked_id("entry_ids", item) for item in values]
+    if isinstance(values, ID_TYPES):
+        return [checked_id("entry_ids", values)]
+    if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
+        msg = f"entry_ids={shown(values)}: must be ids as text"
+        raise InvalidEventError(msg)
+    return [checked_id("entry_ids", item) for item in values]
+
+
+def _checked_duration(value: Any) -> float | None:
+    if value is None or (type(value) is float and 0 <= value < math.inf):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            duration = float(value)
+        except OverflowError:
+            duration = math.inf
+        if math.isfinite(duration) and duration >= 0:
+            return duration
+    msg = f"duration_ms={shown(value)}: must be milliseconds, 0 or more"
+    raise InvalidEventError(msg)

@@ -1,0 +1,266 @@
+"""The newest events in memory, found by user, session, operation, status or entry."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from ..core.merkle import leaf_hash
+from ..core.time import format_time, to_microseconds
+from ..events.model import place
+
+__all__ = ["Buffer"]
+
+#: Fields with an index of their own: a list of events for each value. Session and entry ids,
+#: which have few events each, share one of hashes.
+LISTED = ("operation", "status", "user_id", "subject_id")
+
+_List = tuple[str, "array[int]"]  # a value (the object that all share), and its events
+_Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
+
+
+class _Timed(msgspec.Struct):
+    """When an encoded event was; the rest is skipped unread."""
+
+    timestamp: datetime
+
+
+_timed = msgspec.json.Decoder(_Timed).decode
+
+
+class Buffer:
+    """A ring of encoded events addressed by sequence number, with an index.
+
+    Not thread-safe: its trail holds a lock around every call.
+
+    Args:
+        capacity: How many events it holds; `append` pushes out the oldest beyond that.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.next = self._zero = 1
+        self.reset(1)
+
+    def reset(self, following: int) -> None:
+        """Forget every event; the next one is number *following*."""
+        self._zero += following - self.next  # `total` goes on
+        self.first = self.next = following  # oldest held, and next to come
+        self._origin = following  # what stands in slot 0 first
+        self._payloads: list[bytes] = []  # events without their place
+        self._previous = bytearray()  # hashes of the events before them, parallel
+        self._ordered = True  # times never went back: they can be bisected
+        self._last_time = -(2**63)
+        self._lists: dict[str, dict[str, _List]] = {name: {} for name in LISTED}
+        # What began or went on in each block, so that the index can forget it undecoded.
+        self._blocks: deque[dict[str, list[str]]] = deque()
+        self._block = 0  # number of the first event of the newest block
+        self._ids = _HashIndex()
+
+    def __len__(self) -> int:
+        return self.next - self.first
+
+    @property
+    def total(self) -> int:
+        """How many events were ever appended."""
+        return self.next - self._zero
+
+    def append(
+        self, payload: bytes, previous: bytes | None, time_us: int, fields: Mapping[str, Any]
+    ) -> None:
+        """Add an event as number `next`.
+
+        Args:
+            payload: The event as JSON without its place and last brace.
+            previous: The hash of the event before; None if it is the first of its trail.
+            time_us: When it was, in microseconds.
+            fields: Its decoded fields.
+        """
+        sequence = self.next
+        if sequence - self.first == self.capacity:  # the oldest leaves
+            self.first += 1
+            if not self.first & _PLACE:
+                self._forget_block()
+        slot = (sequence - self._origin) % self.capacity
+        if slot == len(self._payloads):
+            self._payloads.append(payload)
+            self._previous += previous or _NONE
+        else:
+            self._payloads[slot] = payload
+            self._previous[32 * slot : 32 * slot + 32] = previous or _NONE
+        self._ordered = self._ordered and time_us >= self._last_time
+        self._last_time = time_us
+        self.next = sequence + 1
+        self._index(sequence, fields)
+
+    def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
+        if not sequence & _PLACE or not self._blocks:
+            self._blocks.append({name: [] for name in LISTED})
+            self._block = sequence
+        for name, lists in self._lists.items():
+            key = fields.get(name)
+            if key is None:
+                continue
+            known = lists.get(key)
+            if known is None:
+                lists[key] = key, array("Q", (sequence,))
+                self._blocks[-1][name].append(key)
+            else:
+                first_key, found = known
+                if found[-1] < self._block:
+                    self._blocks[-1][name].append(first_key)
+                found.append(sequence)
+        session_id, ids = fields["session_id"], fields["entry_ids"]
+        self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
+
+    def mend(self) -> None:
+        """Index anew what is held, after an exception in the middle of `append`."""
+        zero, following = self._zero, self.next
+        held = []
+        for number in range(self.first, following):
+            slot = (number - self._origin) % self.capacity
+            held.append((self._payloads[slot], bytes(self._previous[32 * slot : 32 * slot + 32])))
+        self.reset(self.first)
+        for payload, previous in held:
+            fields = msgspec.json.decode(payload + b"}")
+            moment = _timed(payload + b"}").timestamp
+            self.append(payload, previous, to_microseconds(moment), fields)
+        self._zero = zero
+
+    def _forget_block(self) -> None:
+        """The last event of the oldest block has left: drop what the index has of that."""
+        for name, keys in self._blocks.popleft().items():
+            lists = self._lists[name]
+            for key in keys:
+                if _spent(lists[key][1], self.first):
+                    del lists[key]
+        self._ids.drop_before(self.first)
+
+    def lines(self, numbers: Iterable[int]) -> list[bytes]:
+        """The events with those numbers, as far as they are still held."""
+        return [self._line(number) for number in numbers if self.first <= number < self.next]
+
+    def _line(self, number: int) -> bytes:
+        slot = (number - self._origin) % self.capacity
+        previous = self._previous[32 * slot : 32 * slot + 32]
+        return place(self._payloads[slot], number, previous.hex() if any(previous) else None)
+
+    def candidates(
+        self,
+        keys: Mapping[str, Sequence[str]],
+        entry_ids: Iterable[str] | None,
+        start_us: int | None,
+        end_us: int | None,
+    ) -> Iterator[int]:
+        """Numbers of the events that can match, newest first, from the shortest list."""
+        low, high = self._bounds(start_us, end_us)
+        chosen: _Numbers = range(low, high)
+        for name, values in keys.items():
+            if name not in self._lists:
+                numbers: _Numbers = self._ids.find(values)
+            else:
+                lists = [known[1] for value in values if (known := self._lists[name].get(value))]
+                numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+            chosen = _shorter(chosen, numbers, low, high)
+        if entry_ids is not None:
+            chosen = _shorter(chosen, self._ids.find(entry_ids), low, high)
+        return reversed(chosen)
+
+    def _bounds(self, start_us: int | None, end_us: int | None) -> tuple[int, int]:
+        """The range of numbers that can lie in a time range (both ends included)."""
+        held = range(self.first, self.next)
+        low, high = 0, len(held)
+        if self._ordered:
+            if start_us is not None:
+                low = bisect_left(held, start_us, key=self._time)
+            if end_us is not None:
+                high = bisect_right(held, end_us, key=self._time)
+        return self.first + low, self.first + max(low, high)
+
+    def begins_after(self, start_us: int | None) -> bool:
+        """Whether events of that time (None: any) can have left, or were before the first."""
+        if self.first == 1:
+            return False
+        return not len(self) or start_us is None or start_us < self._time(self.first)
+
+    def proof_of(self, sequence: int) -> tuple[bytes, int, str]:
+        """Leaf hash, number and timestamp of an event that is held."""
+        return leaf_hash(self._line(sequence)), sequence, format_time(self._time(sequence))
+
+    def _time(self, sequence: int) -> int:
+        payload = self._payloads[(sequence - self._origin) % self.capacity]
+        return to_microseconds(_timed(payload + b"}").timestamp)
+
+
+class _HashIndex:
+    """Which events have an id: eight bytes for each id of each event.
+
+    Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
+    of the id (54 bits) and the event's place in the block; whoever reads checks the event,
+    which may have another id of that hash, or have it as an id of another kind.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: deque[tuple[int, array[int]]] = deque()
+        self._number = 0  # of the block that is filled now
+        self._open: list[int] = []
+
+    def add(self, sequence: int, ids: Iterable[str]) -> None:
+        """Event *sequence* has those *ids*."""
+        number = sequence >> _BITS
+        if number != self._number:
+            if self._open:
+                self._blocks.append((self._number, array("Q", sorted(self._open))))
+            self._number, self._open = number, []
+        place = sequence & _PLACE
+        for key in ids:
+            self._open.append((hash(key) << _BITS & _HASH) | place)
+
+    def drop_before(self, sequence: int) -> None:
+        """Forget the blocks whose events have all left."""
+        while self._blocks and self._blocks[0][0] < sequence >> _BITS:
+            self._blocks.popleft()
+
+    def find(self, ids: Iterable[str]) -> list[int]:
+        """The numbers of the events that have any of *ids* (and, rarely, of others), ascending."""
+        wanted = {hash(key) << _BITS & _HASH for key in ids}
+        found: set[int] = set()
+        for number, block in self._blocks:
+            for key in wanted:
+                index = bisect_left(block, key)
+                while index < len(block) and block[index] & _HASH == key:
+                    found.add(number << _BITS | block[index] & _PLACE)
+                    index += 1
+        for item in self._open:
+            if item & _HASH in wanted:
+                found.add(self._number << _BITS | item & _PLACE)
+        return sorted(found)
+
+
+_NONE = bytes(32)
+_BITS = 10
+_PLACE = (1 << _BITS) - 1
+_HASH = (1 << 64) - 1 - _PLACE
+
+
+def _spent(postings: array[int], first: int) -> bool:
+    """Whether nothing from *first* on is left; drops what is before, by halves."""
+    if postings[-1] < first:
+        return True
+    middle = len(postings) >> 1
+    if postings[middle] < first:
+        del postings[: middle + 1]
+    return False
+
+
+def _shorter(chosen: _Numbers, found: _Numbers, low: int, high: int) -> _Numbers:
+    """Whichever of the two has fewer numbers from *low* to below *high*."""
+    part = found[bisect_left(found, low) : bisect_left(found, high)]
+    return part if len(part) < len(chosen) else chosen

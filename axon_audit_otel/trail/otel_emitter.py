@@ -1,0 +1,182 @@
+"""The way of an event through OpenTelemetry to its trail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time_ns
+from typing import Any
+from weakref import WeakMethod, finalize
+
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
+from opentelemetry.context import Context
+
+from ..core import semconv
+from ..core.errors import AuditConfigError, AuditUnavailableError, shown
+from ..events.log_attributes import SEVERITY, attributes_of
+from ..events.model import Draft
+from ..version import __version__
+from .otel_processor import AuditLogRecordProcessor
+from .trail import Trail
+
+__all__ = ["Emitter", "checked_provider"]
+
+_SEVERITY = {status: (SeverityNumber(number), text) for status, (number, text) in SEVERITY.items()}
+
+
+def checked_provider(value: Any) -> Any:
+    """*value*, which None or anything with the methods of OpenTelemetry's API may be.
+
+    Raises:
+        AuditConfigError: If it is neither.
+    """
+    is_one = callable(getattr(value, "get_logger", None)) and not isinstance(value, type)
+    if value is None or is_one:
+        return value
+    msg = f"logger_provider={shown(value)}: must be an OpenTelemetry LoggerProvider"
+    raise AuditConfigError(msg)
+
+
+class Emitter:
+    """Emits the records of one trail on an OpenTelemetry logger.
+
+    Args:
+        trail: Where the records must arrive.
+        logger_provider: What they go through. None: the global provider if it is an SDK's,
+            as soon as it is set. Without one they go to the trail only; so they do where the
+            trail ships them itself, and they would arrive twice.
+    """
+
+    def __init__(self, trail: Trail, logger_provider: Any = None) -> None:
+        self._trail = trail
+        self._processor = AuditLogRecordProcessor(trail)
+        self._leave: finalize[..., Any] | None = None
+        self._given = logger_provider
+        self._bind(logger_provider or get_logger_provider())
+        trail.sender = WeakMethod(self.send_own)
+        self.send_own()
+
+    def use(self, logger_provider: Any) -> None:
+        """Send the records through *logger_provider* from now on.
+
+        Raises:
+            AuditConfigError: If it is none.
+        """
+        self._given = checked_provider(logger_provider)
+        self._bind(logger_provider)
+        self.send_own()
+
+    def emit(self, draft: Draft, context: Context | None = None) -> bytes:
+        """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
+
+        Whatever becomes of the record on that way (no SDK, a disabled one, a processor
+        that raises), the trail has the event when this returns. Used by the instrumentor.
+
+        Raises:
+            AuditUnavailableError: If the trail could not take it; that is counted as well.
+        """
+        try:
+            if (self._given or get_logger_provider()) is not self._provider:
+                self._bind(self._given or get_logger_provider())
+            # In the middle of another event: it is sent after that, from `Trail.unsent`.
+            if self._otel_logger is not None and not self._trail.is_busy():
+                if self._trail.unsent:  # older than this one
+                    self.send_own()
+                self._send(self._otel_logger, draft, context)
+        except Exception as exc:
+            self._trail.fault("emit", exc)
+        if draft.encoded is None:
+            try:
+                self._trail.record(draft)
+            except Exception as exc:
+                self._trail.fault("record", exc)
+        if self._trail.unsent:
+            self.send_own()
+        if draft.encoded is None:
+            msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"
+            raise AuditUnavailableError(msg)
+        return draft.encoded
+
+    def send_own(self) -> None:
+        """Send what the trail said of itself: without it, its records have gaps. Never raises.
+
+        What cannot be sent yet, since there is no provider, waits; what does not have to wait,
+        since the trail ships it itself, is let go.
+        """
+        trail = self._trail
+        if trail.is_busy():
+            return
+        if self._given is None and trail.ships:
+            trail.unsent.clear()
+        while trail.unsent:
+            try:
+                if (self._given or get_logger_provider()) is not self._provider:
+                    self._bind(self._given or get_logger_provider())
+                if self._otel_logger is None:
+                    return
+                self._send(self._otel_logger, trail.unsent.popleft(), Context())
+            except IndexError:  # another thread was faster
+                return
+            except Exception as exc:
+                trail.fault("emit", exc)
+        while trail.unsent_lost:
+            trail.unsent_lost -= 1
+            trail.fault("emit", LookupError("it waited too long for a logger provider"))
+
+    def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
+        number, text = _SEVERITY[draft["status"]]
+        time = draft.time_us * 1000
+        otel_logger.emit(
+            LogRecord(
+                timestamp=time,
+                observed_timestamp=max(time_ns(), time),
+                context=context,
+                severity_number=number,
+                severity_text=text,
+                body=draft,
+                # Our processor adds them, unless another one sees the record before.
+                attributes=None if self._in_front else attributes_of(draft, self._trail.name),
+                event_name=semconv.EVENT_NAME,
+            )
+        )
+
+    def _bind(self, provider: Any) -> None:
+        """Use *provider* if it is an SDK's, else none."""
+        if self._leave is not None:
+            self._leave()
+        self._provider, self._leave, self._otel_logger = provider, None, None
+        self._trail.provider = provider
+        if not hasattr(provider, "add_log_record_processor"):
+            return
+        self._in_front = _join(provider, self._processor)
+        # The provider outlives this object; its processor must not keep the trail.
+        self._leave = finalize(self, _part, provider, self._processor)
+        self._leave.atexit = False
+        if self._given is not None or not self._trail.ships:
+            self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
+
+
+def _join(provider: Any, processor: AuditLogRecordProcessor) -> bool:
+    """Add *processor*, in front of the others where the SDK lets us: trail first, then copies.
+
+    Returns whether it is there.
+    """
+    provider.add_log_record_processor(processor)
+    return _reorder(provider, lambda others: (processor, *others), processor)
+
+
+def _part(provider: Any, processor: AuditLogRecordProcessor) -> None:
+    _reorder(provider, lambda others: others, processor)
+
+
+def _reorder(
+    provider: Any,
+    order: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    processor: AuditLogRecordProcessor,
+) -> bool:
+    # OpenTelemetry has no way to remove or to insert a processor.
+    multi = getattr(provider, "_multi_log_record_processor", None)
+    known = getattr(multi, "_log_record_processors", None)
+    if multi is None or not isinstance(known, tuple):
+        return False
+    multi._log_record_processors = order(tuple(p for p in known if p is not processor))
+    return True

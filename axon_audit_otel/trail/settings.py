@@ -1,0 +1,426 @@
+"""Settings: constructor argument, else ``AXON_AUDIT_*`` variable, else default."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from ..archive import zstd
+from ..archive.checkpoints import SigningKey
+from ..archive.retention import Retention
+from ..core import semconv
+from ..core.errors import AuditConfigError, shown
+from ..core.files import read_key
+from ..core.units import seconds, size
+from ..otlp.client import Endpoint
+from ..privacy.pseudonyms import Pseudonyms
+
+__all__ = ["Settings"]
+
+_logger = logging.getLogger("axon_audit_otel")
+
+_CONTENT = {
+    "true": (True, True),
+    "1": (True, True),
+    "span_and_event": (True, True),
+    "span_only": (True, False),
+    "event_only": (False, True),
+    "no_content": (False, False),
+    "false": (False, False),
+    "0": (False, False),
+    "": (False, False),
+}
+
+
+@dataclass(frozen=True)
+class ContentCapture:
+    """Where the content of memories, queries and exception messages is recorded."""
+
+    on_spans: bool
+    on_events: bool
+
+
+_DAY = 86_400.0
+#: How long the law wants records kept, at least: the longest that the months or years can be.
+_RULES = {
+    "hipaa": Retention(2192 * _DAY, "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)"),
+    "eu-ai-act": Retention(184 * _DAY, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
+}
+
+#: Variables that begin as ours do and are none: that of ``dev.py``, and what was told already.
+_told = {"VENV"}
+
+
+# --- parsers: a value as given (or text from the environment) to a setting -----------------
+
+
+def _positive(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return number
+
+
+def _number(value: Any) -> int:
+    number = int(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ValueError("must be a whole number, or 0")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in ("1", "true", "yes", "on"):
+            return True
+        if text in ("0", "false", "no", "off"):
+            return False
+    elif isinstance(value, bool):
+        return value
+    raise ValueError("must be true or false")
+
+
+def _content(value: Any) -> ContentCapture:
+    if isinstance(value, ContentCapture):
+        return value
+    known = _CONTENT.get(str(value).strip().lower())
+    if known is None or not isinstance(value, (str, bool)):
+        raise ValueError("must be true, false, NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT")
+    return ContentCapture(*known)
+
+
+def _path(value: Any) -> Path | None:
+    if isinstance(value, (str, os.PathLike)):
+        if not str(value):
+            return None
+        with suppress(RuntimeError, OSError):  # no such user; no working directory
+            path = Path(value).expanduser()
+            if "\0" not in str(path):
+                return path.absolute()  # wherever the program goes from here
+    raise ValueError("must be a path")
+
+
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value.strip().lower() in names:
+            return value.strip().lower()
+        raise ValueError(f"must be {' or '.join(names)}")
+
+    return parse
+
+
+def parse_signing_key(value: Any) -> SigningKey:
+    if isinstance(value, SigningKey):
+        return value
+    if isinstance(value, str) and value.startswith("PRIVATE+KEY+"):
+        return SigningKey(value)
+    path = _path(value)
+    try:
+        return SigningKey(read_key(path).decode() if path else "")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
+
+
+def parse_keys(value: Any) -> Path | bool:
+    with suppress(ValueError):
+        return _flag(value)
+    return _path(value) or False
+
+
+def parse_secret(value: Any) -> Pseudonyms:
+    if isinstance(value, Pseudonyms):
+        return value
+    keys = list(value) if isinstance(value, (list, tuple)) else [value]
+    secrets = [secret for key in keys for secret in _secrets(key)]
+    if not secrets or not all(secrets):
+        raise ValueError("must not be empty")
+    return Pseudonyms(*secrets)
+
+
+def _secrets(value: Any) -> list[bytes]:
+    """A secret; those in a file, one a line, or all of it where it is no text."""
+    if isinstance(value, bytes):
+        return [value]
+    if isinstance(value, str) and not value.startswith("@"):
+        return [value.encode("utf-8", "surrogatepass")]
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError("must be bytes, text, or the path of a file with it")
+    path = _path(value[1:] if isinstance(value, str) else value)
+    try:
+        content = b"" if path is None else read_key(path)
+    except OSError as exc:
+        raise ValueError(f"{str(path)!r} cannot be read: {exc.strerror or exc}") from None
+    try:
+        return [line.strip().encode() for line in content.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        return [content]
+
+
+def _sink(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "otlp":
+        return "otlp"  # a file of that name is "./otlp"
+    return value if callable(value) else _path(value)
+
+
+def _endpoint(value: Any) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be `otlp`, or a URL like http://localhost:4318")
+    try:
+        return Endpoint.resolve(None if value.strip().lower() == "otlp" else value.strip())
+    except AuditConfigError as exc:
+        raise ValueError(str(exc)) from None
+
+
+def _retention(value: Any) -> Retention:
+    if isinstance(value, Retention):
+        return value
+    known = _RULES.get(value.strip().lower()) if isinstance(value, str) else None
+    if known is not None:
+        return known
+    try:
+        length = seconds(value)
+    except ValueError as exc:
+        raise ValueError(f"{exc}; or {' or '.join(_RULES)}") from None
+    return Retention(length, f"{length / _DAY:g} days")
+
+
+def _compress(value: Any) -> bool:
+    wanted = _flag(value)
+    if wanted and not zstd.available():
+        raise ValueError("backports.zstd is missing: pip install 'axon-audit-otel[zstd]'")
+    return wanted
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        return value
+    raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit")
+
+
+def _hook(value: Any) -> Callable[[str], str]:
+    if not callable(value):
+        raise ValueError("must be a function from text to text")
+    function: Callable[[str], str] = value
+    return function
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str, env: bool = True) -> Any:
+    return field(default=default, metadata={"parse": parse, "doc": doc, "env": env})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set for a trail, checked once.
+
+    Raises:
+        AuditConfigError: If a value cannot work; the message shows it and its source.
+    """
+
+    name: str = _setting("default", _name, "name of the trail: the `trail` label of its metrics")
+    max_events: int = _setting(10_000, _positive, "events kept in memory; the oldest leave first")
+    auto_export_path: Path | None = _setting(
+        None, _path, "directory of the archive: a journal, sealed every `max_events` events"
+    )
+    enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
+    max_file_bytes: int | None = _setting(
+        None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
+    )
+    max_file_age: float | None = _setting(
+        None,
+        seconds,
+        "seal the journal also when it is that old: seconds, or `15m`, `24h`;"
+        " with `retention` at the latest after a tenth of that",
+    )
+    compress: bool = _setting(
+        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
+    )
+    retention: Retention | None = _setting(
+        None,
+        _retention,
+        "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
+    )
+    max_archive_bytes: int | None = _setting(
+        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
+    )
+    durability: str = _setting(
+        "process",
+        _one_of("memory", "process", "disk"),
+        "what an event in the archive survives: `process` a killed process, `disk` power loss;"
+        " `memory` writes in batches",
+    )
+    on_failure: str = _setting(
+        "degrade",
+        _one_of("degrade", "block"),
+        "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
+    )
+    signing_key: SigningKey | None = _setting(
+        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
+    )
+    checkpoint_to: Any = _setting(
+        None,
+        _sink,
+        "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
+        " by `ship_to` or else the logger provider",
+    )
+    checkpoint_interval: float | None = _setting(
+        3600.0, seconds, "seconds between checkpoints when nothing is sealed"
+    )
+    ship_to: Endpoint | None = _setting(
+        None,
+        _endpoint,
+        "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
+        " or its URL",
+    )
+    capture_content: ContentCapture = _setting(
+        ContentCapture(False, False),
+        _content,
+        "record texts, queries and exception messages: `true`, `SPAN_ONLY`, `EVENT_ONLY`",
+    )
+    pseudonymize: Pseudonyms | None = _setting(
+        None,
+        parse_secret,
+        "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
+    )
+    erasable: Path | bool = _setting(
+        False,
+        parse_keys,
+        "encrypt personal data, so that `erase_user` can: `true`, or the keys' place",
+    )
+    redact_pii: bool = _setting(
+        True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
+    )
+    redact: Callable[[str], str] | None = _setting(
+        None,
+        _hook,
+        "function applied to every free text and fact's name that is recorded",
+        env=False,
+    )
+    max_trace_events: int = _setting(
+        1_000,
+        _number,
+        "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
+        " newest; `0`: none",
+    )
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from *given* (None means not given), then *environ*, then defaults."""
+        _tell_unknown(environ)
+        values = {setting.name: cls._value(setting, given, environ) for setting in fields(cls)}
+        settings = cls(**{name: value for name, value in values.items() if value is not None})
+        settings._check()
+        return settings
+
+    @classmethod
+    def _value(cls, setting: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+        """The value of one setting, parsed; None where it is not given."""
+        value, source = given.get(setting.name), f"{setting.name}="
+        if value is None and setting.metadata["env"]:
+            for variable in cls._variables(setting.name):
+                # As everywhere in OpenTelemetry: empty is unset.
+                if value := environ.get(variable) or None:
+                    source = f"{variable}="
+                    break
+        if value is None:
+            return None
+        try:
+            return setting.metadata["parse"](value)
+        except ValueError as exc:
+            reason = "must be a whole number" if "invalid literal" in str(exc) else exc
+            what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+            raise AuditConfigError(f"{source}{what}: {reason}") from None
+
+    @classmethod
+    def one(cls, name: str, given: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
+        """The value of one setting; raises as `resolve` does, because of this one only."""
+        setting = next(item for item in fields(cls) if item.name == name)
+        value = cls._value(setting, {name: given}, environ)
+        return setting.default if value is None else value
+
+    @classmethod
+    def usable(cls, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+        """*environ* without the variables that cannot work, and what is wrong with each."""
+        usable, wrong = dict(environ), []
+        for setting in fields(cls):
+            try:
+                cls._value(setting, {}, environ)
+            except AuditConfigError as exc:
+                wrong.append(str(exc))
+                cls.leave_out(usable, setting.name)
+        return usable, wrong
+
+    @classmethod
+    def leave_out(cls, environ: dict[str, str], *settings: str) -> None:
+        """Take *settings* out of *environ*. What was to be hidden stays hidden, by hashes whose
+        secret nobody has, and what must not happen unrecorded does not."""
+        for name in settings:
+            given = [environ.pop(variable, "") for variable in cls._variables(name)]
+            if any(given) and name in ("pseudonymize", "erasable"):
+                environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
+            elif any(given) and name == "on_failure":
+                environ[cls.variable(name)] = "block"
+
+    @property
+    def file_age(self) -> float | None:
+        """Seconds after which a journal is sealed: what is not sealed is never deleted."""
+        if self.retention is None:
+            return self.max_file_age
+        return min(self.max_file_age or math.inf, self.retention.seconds / 10)
+
+    def _check(self) -> None:
+        """What goes with what."""
+        archive, keys = self.auto_export_path, self.erasable
+        if keys is True and archive is None:
+            msg = "erasable=True: keys lie beside the archive, and there is none; give their place"
+            raise AuditConfigError(msg)
+        if archive is not None and isinstance(keys, Path):
+            place = Path(os.path.realpath(keys))
+            if Path(os.path.realpath(archive)) in (place, *place.parents):
+                msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
+                raise AuditConfigError(msg)
+        most, kept = self.max_archive_bytes, self.retention
+        if most is not None and most < (self.max_file_bytes or 0):
+            msg = f"max_archive_bytes={most} has no room for a file of {self.max_file_bytes}"
+            raise AuditConfigError(msg)
+        if most is not None and kept in _RULES.values():
+            assert kept is not None
+            msg = (
+                f"max_archive_bytes={most} would delete before the time of retention is over"
+                f" ({kept.rule}): leave out one of them, or give the time in days"
+            )
+            raise AuditConfigError(msg)
+
+    @staticmethod
+    def variable(setting: str) -> str:
+        """The environment variable of *setting*."""
+        return semconv.ENV_PREFIX + setting.upper()
+
+    @classmethod
+    def _variables(cls, setting: str) -> list[str]:
+        """Every variable that can say it, ours first."""
+        shared = [semconv.ENV_CAPTURE_MESSAGE_CONTENT] if setting == "capture_content" else []
+        return [cls.variable(setting), *shared]
+
+
+def _tell_unknown(environ: Mapping[str, str]) -> None:
+    """Warn of variables that are no setting: a typo would go unnoticed."""
+    prefix = semconv.ENV_PREFIX
+    known = [item.name.upper() for item in fields(Settings) if item.metadata["env"]]
+    given = {name for name, value in environ.items() if value and name.startswith(prefix)}
+    for name in sorted({variable.removeprefix(prefix) for variable in given} - {*known, *_told}):
+        from difflib import get_close_matches  # takes its time
+
+        _told.add(name)
+        nearest = get_close_matches(name.upper(), known, 1)
+        hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
+        _logger.warning("%s%s is no setting of this version%s", prefix, name, hint)

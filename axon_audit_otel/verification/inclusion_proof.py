@@ -1,0 +1,240 @@
+"""Proof that one event is in a trail: three hashes' worth of it, for somebody without the files.
+
+The event's line hashes up to its file's Merkle root, the manifest's line with that root hashes
+up to the manifest's, and that is what a signed checkpoint says. ``cli/data/verify_proof.py`` checks
+it and imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ..archive.checkpoints import Checkpoint
+from ..archive.format import HEAD, JOURNAL, open_events_file
+from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+from ..core.errors import ArchiveError, InvalidEventError, archive_errors, shown
+from ..core.files import DECODE_ERRORS, open_regular
+from ..core.merkle import inclusion_path, leaf_hash, root_from_path, root_hash
+from ..core.time import format_time
+from .checkpoint_files import SUFFIXES, notes_in
+
+__all__ = ["FORMAT", "prove"]
+
+FORMAT = "axon-audit proof 1"
+_DAMAGED = "run axon-audit verify: the archive is not as it was written"
+
+
+class _Manifest(NamedTuple):
+    """A writer's manifest: its lines, and where each file's seal is."""
+
+    writer: str
+    lines: list[bytes]
+    leaves: list[bytes]
+    seals: dict[str, tuple[int, SealRecord]]
+
+
+class _Found(NamedTuple):
+    """A sealed event."""
+
+    manifest: _Manifest
+    place: int  # of the seal, in the manifest
+    seal: SealRecord
+    line: bytes
+    position: int  # in its file
+    leaves: list[bytes]
+
+
+def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dict[str, Any]:
+    """An inclusion proof for one sealed event.
+
+    Args:
+        path: The archive's directory, or the sealed file.
+        event_id: Which event.
+        checkpoint: The signed note that the proof shall end in. Default: the newest one
+            beside the archive that covers the event.
+
+    Returns:
+        The proof, as JSON types.
+
+    Raises:
+        ArchiveError: If there is no such event, it is not sealed, or no checkpoint covers it.
+        InvalidEventError: If *event_id* or *checkpoint* is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ArchiveError(f"no such file or directory: {str(path)!r}")
+    with archive_errors(path):
+        try:
+            return _proof(path, event_id, checkpoint)
+        except InvalidEventError:
+            raise
+        except (ValueError, *DECODE_ERRORS) as exc:  # no UTF-8, no JSON, no hex digits
+            raise ArchiveError(_DAMAGED) from exc
+
+
+def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
+    found = _find(path, event_id)
+    directory = path if path.is_dir() else path.parent
+    note, size = _covering(directory, found, checkpoint)
+    leaves = found.manifest.leaves[:size]
+    return {
+        "format": FORMAT,
+        "event": found.line.decode(),
+        "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
+        "seal": found.manifest.lines[found.place].decode(),
+        "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
+        "checkpoint": note,
+    }
+
+
+def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:
+    steps = inclusion_path(leaves, index)
+    if root_from_path(leaves[index], index, len(leaves), steps) != root:
+        raise ArchiveError(_DAMAGED)
+    return {"index": index, "size": len(leaves), "path": [step.hex() for step in steps]}
+
+
+# --- the event -------------------------------------------------------------------------------
+
+
+def _find(path: Path, event_id: str) -> _Found:
+    directory, only = (path, None) if path.is_dir() else (path.parent, path.name)
+    try:
+        needle = b'{"event_id":' + msgspec.json.encode(event_id)  # as it is at the head of its line
+    except (UnicodeEncodeError, TypeError):
+        raise InvalidEventError(f"{shown(event_id)} is no event id") from None
+    manifests = [_read(file) for file in sorted(directory.glob(f"*{MANIFEST}"))]
+    sealed = [
+        (manifest, index, seal)
+        for manifest in manifests
+        for index, seal in manifest.seals.values()
+        if only in (None, seal.file, f"{seal.file}.zst")
+    ]
+    moment = _moment_of(event_id)
+    sealed.sort(key=lambda item: not _may_hold(item[2], moment))
+    for manifest, index, seal in sealed:
+        found = _look_in(directory / seal.file, needle)
+        if found is not None:
+            return _Found(manifest, index, seal, *found)
+    for journal in directory.glob(f"*{JOURNAL}"):
+        if any(line.startswith(needle, 1) for line in _lines(journal)):
+            msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
+            raise ArchiveError(msg)
+    msg = f"no event {shown(event_id)} in the sealed files of {str(path)!r}"
+    raise ArchiveError(msg)
+
+
+def _read(path: Path) -> _Manifest:
+    result = _Manifest(path.stem, [], [], {})
+    for index, (line, record) in enumerate(read_manifest(path)):
+        result.lines.append(line)
+        result.leaves.append(leaf_hash(line))
+        if isinstance(record, SealRecord):
+            result.seals[record.file] = index, record
+        elif isinstance(record, DeleteRecord):
+            result.seals.pop(record.file, None)
+    return result
+
+
+def _moment_of(event_id: str) -> datetime | None:
+    """When an id was made, if it is one of ours, which say so (RFC 9562)."""
+    if not re.fullmatch(r"evt_[0-9a-f]{32}", event_id):
+        return None
+    try:
+        return datetime.fromtimestamp(int(event_id[4:16], 16) / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _may_hold(seal: SealRecord, moment: datetime | None) -> bool:
+    """Whether a file is of about that time: it is looked into first."""
+    if moment is None or moment.year in (1, 9999):
+        return False
+    low, high = moment - timedelta(hours=1), moment + timedelta(hours=1)
+    first, last = (format_time(int(m.timestamp() * 1e6)) for m in (low, high))
+    return seal.first_time <= last and seal.last_time >= first
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with open_events_file(path) as file:
+        if file.readline() != HEAD:
+            raise ArchiveError(_DAMAGED)
+        for line in file:
+            if line.startswith(b"],"):
+                return
+            yield line
+
+
+def _look_in(path: Path, needle: bytes) -> tuple[bytes, int, list[bytes]] | None:
+    """The event's line, its place, and the hashes of all lines of the file."""
+    try:
+        for position, line in enumerate(_lines(path)):
+            if line.startswith(needle, 1):
+                leaves = [leaf_hash(other[1:-1]) for other in _lines(path)]
+                return line[1:-1], position, leaves
+    except FileNotFoundError:
+        raise ArchiveError(f"{path.name} is missing; {_DAMAGED}") from None
+    return None
+
+
+# --- the checkpoint ----------------------------------------------------------------------------
+
+
+def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, int]:
+    """A signed note that covers the event, and the size of the manifest then."""
+    manifest = found.manifest
+    if given is not None:
+        note = _trimmed(given)
+        problem = _unfit(note, found)
+        if problem is not None:
+            raise ArchiveError(f"the checkpoint {problem}")
+        return note, Checkpoint.parse(note).size
+    best: tuple[str, str, int] | None = None
+    for suffix in SUFFIXES:
+        file = directory / f"{manifest.writer}{suffix}"
+        if not file.exists():
+            continue
+        for note in notes_in(_text(file).splitlines(True)):
+            try:
+                checkpoint = Checkpoint.parse(note)
+            except InvalidEventError:
+                continue
+            if (best is None or checkpoint.time > best[0]) and _unfit(note, found) is None:
+                best = checkpoint.time, note, checkpoint.size
+    if best is None:
+        msg = (
+            f"no signed checkpoint of {manifest.writer!r} covers event"
+            f" {shown(msgspec.json.decode(found.line)['event_id'])}: set a signing key, or give the"
+            " checkpoint that covers it"
+        )
+        raise ArchiveError(msg)
+    return best[1], best[2]
+
+
+def _text(path: Path) -> str:
+    with open_regular(path) as file:
+        return file.read().decode("utf-8", "replace")
+
+
+def _trimmed(text: str) -> str:
+    """The first note in *text*."""
+    ended = text if text.endswith("\n") else f"{text}\n"
+    return next(notes_in(ended.splitlines(keepends=True)), ended)
+
+
+def _unfit(note: str, found: _Found) -> str | None:
+    """Why a note cannot end this proof; None if it can."""
+    checkpoint = Checkpoint.parse(note)
+    if "\n\n\u2014 " not in note:
+        return "is not signed"
+    if not found.place < checkpoint.size <= len(found.manifest.lines):
+        return f"of {checkpoint.time} does not cover the event, which was sealed later"
+    if root_hash(found.manifest.leaves[: checkpoint.size]) != checkpoint.root:
+        return f"is not about this trail; or {_DAMAGED}"
+    return None

@@ -1,0 +1,262 @@
+"""Judges a manifest: whether its lines are all there, in order, and as they were written."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from ..archive.manifest import DeleteRecord, Record, SealRecord, TrailRecord
+from ..core.files import DECODE_ERRORS, open_regular
+from ..core.merkle import Tree, leaf_hash
+from .report import Findings
+
+__all__ = ["Ledger", "Line", "Seal"]
+
+_decode = msgspec.json.Decoder(Record).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Line:
+    """One line of a manifest.
+
+    Attributes:
+        number: From 1.
+        record: What it says; None where that can no longer be read.
+        hash: Its own, hex.
+        state: Whether a later line or a checkpoint confirms it: "sound", "altered" or, for
+            the newest, "unknown".
+    """
+
+    __slots__ = ("hash", "number", "record", "state")
+
+    def __init__(self, number: int, data: bytes) -> None:
+        self.number = number
+        self.hash = leaf_hash(data).hex()
+        self.state = "unknown"
+        try:
+            self.record: Record | None = _decode(data)
+        except DECODE_ERRORS:
+            self.record = None
+        if self.record is None or _encode(self.record) != data:
+            self.state = "altered"
+
+    @property
+    def previous(self) -> str | None:
+        """The hash of the line before, as this one says."""
+        return None if self.record is None else self.record.previous
+
+    def follows(self, previous: str | None) -> bool:
+        """Whether it was written after the line with that hash (None: as the first)."""
+        return self.record is not None and self.record.previous == previous
+
+    def about(self) -> str:
+        """What it is, in words."""
+        if isinstance(self.record, SealRecord):
+            return f"line {self.number}, the seal of {self.record.file}"
+        if isinstance(self.record, DeleteRecord):
+            return f"line {self.number}, the deletion of {self.record.file}"
+        return f"line {self.number}"
+
+
+class Seal:
+    """A sealed file, as a manifest knows it.
+
+    Attributes:
+        record: What it was sealed as.
+        line: Where that is said.
+        deletion: What a later line says of its deletion by retention, and the number of that
+            line; None if none does. Its name may then have been used again.
+    """
+
+    __slots__ = ("deletion", "line", "record")
+
+    def __init__(self, record: SealRecord, line: Line) -> None:
+        self.record = record
+        self.line = line
+        self.deletion: tuple[DeleteRecord, int] | None = None
+
+
+class Ledger:
+    """A manifest, read and judged.
+
+    Attributes:
+        lines: All, as they stand there.
+        seals: All, in the order in which they were made.
+        names: Those that are not deleted, by the file's name.
+        file_roots: The Merkle roots of the files.
+        begins: Whether it begins where the trail does.
+        damaged: Whether anything is wrong with it.
+
+    Args:
+        path: The file.
+        findings: Takes the damage.
+        sizes: Of the manifest, at which its Merkle root is wanted.
+    """
+
+    def __init__(self, path: Path, findings: Findings, sizes: set[int]) -> None:
+        self.path = path
+        self.name = path.name
+        self.exists = path.is_file()
+        self.torn = b""
+        self.id: str | None = None
+        self.roots: dict[int, bytes] = {0: Tree().root()}
+        self.lines: list[Line] = []
+        self.begins = not self.exists  # with its first line
+        self.seals: list[Seal] = []
+        self.names: dict[str, Seal] = {}
+        self.file_roots: set[str] = set()
+        self.damaged = False
+        self._findings = findings
+        try:
+            self._read(sizes)
+        except OSError as exc:
+            findings.add(self.name, None, "unreadable", f"cannot be read: {exc.strerror or exc}")
+            return
+        before = findings.count(self.name)
+        order = self._in_order()
+        self._judge(order)
+        self._take(order)
+        self.damaged = findings.count(self.name) > before
+
+    def _read(self, sizes: set[int]) -> None:
+        if not self.exists:
+            return
+        tree = Tree()
+        with open_regular(self.path) as file:
+            for number, data in enumerate(file, 1):
+                if not data.endswith(b"\n"):
+                    self.torn = data
+                    return
+                line = Line(number, data[:-1])
+                self.lines.append(line)
+                tree.add(bytes.fromhex(line.hash))
+                if number in sizes:
+                    self.roots[number] = tree.root()
+
+    def _tell(self, kind: str, words: str) -> None:
+        self._findings.add(self.name, None, kind, words)  # type: ignore[arg-type]
+
+    # --- the order of the lines --------------------------------------------------------------
+
+    def _in_order(self) -> list[Line]:
+        """The lines as they were written, as far as their hashes tell."""
+        seen: set[str] = set()
+        lines = []
+        for line in self.lines:
+            if line.hash in seen:
+                self._tell("inserted", f"{line.about()}, stands there twice")
+                line.state = "altered"
+            else:
+                seen.add(line.hash)
+                lines.append(line)
+        runs: list[list[Line]] = []
+        for line in lines:
+            if runs and line.previous == runs[-1][-1].hash:
+                runs[-1].append(line)
+            else:
+                runs.append([line])
+        order: list[Line] = []
+        while runs:
+            wanted = order[-1].hash if order else None
+            follows = (i for i, run in enumerate(runs) if run[0].follows(wanted))
+            order += runs.pop(next(follows, 0))
+        newest = 0
+        for line in order:
+            if line.number < newest:
+                self._tell("reordered", f"{line.about()}, is out of its place")
+            newest = max(newest, line.number)
+        return order
+
+    def _judge(self, order: list[Line]) -> None:
+        for line in order:
+            if line.state == "altered":
+                self._tell("altered", f"{line.about()}, is not as it was written")
+        if order and order[0].previous is not None and order[0].state != "altered":
+            if isinstance(order[0].record, TrailRecord):
+                order[0].state = "altered"
+                self._tell("altered", f"{order[0].about()}, continues nothing that was before it")
+            else:
+                self._tell("removed", "its first lines are missing")
+        for index, (line, follower) in enumerate(pairwise(order)):
+            if follower.previous == line.hash:
+                if line.state != "altered":
+                    line.state = "sound"
+            elif line.state != "altered" and follower.state != "altered":
+                after = order[index + 2] if index + 2 < len(order) else None
+                self._judge_break(line, follower, after)
+
+    def _judge_break(self, line: Line, follower: Line, after: Line | None) -> None:
+        """Two lines do not belong together: which of them changed, or what is missing?"""
+        assert follower.record is not None
+        repaired = msgspec.structs.replace(follower.record, previous=line.hash)
+        if after is not None and after.previous == leaf_hash(_encode(repaired)).hex():
+            follower.state = "altered"
+            self._tell("altered", f"{follower.about()}, no longer says what it continues")
+        elif _is_hole(line, follower):
+            line.state = "sound"  # nothing says otherwise
+            self._tell("removed", f"lines are missing before {follower.about()}")
+        else:
+            line.state = "altered"
+            self._tell("altered", f"{line.about()}, is not the one that the next line continues")
+
+    # --- what it says ------------------------------------------------------------------------
+
+    def _take(self, order: list[Line]) -> None:
+        for line in order:
+            record = line.record
+            if isinstance(record, TrailRecord):
+                if line is order[0]:
+                    self.begins = True
+                    self.id = None if line.state == "altered" else record.id
+                    if record.writer != self.path.stem:
+                        self._tell("altered", f"it is the manifest of {record.writer!r}")
+                else:
+                    self._tell("inserted", f"{line.about()}, begins another trail")
+            elif isinstance(record, SealRecord):
+                if record.file in self.names:
+                    self._tell("inserted", f"{line.about()}, of which there is one already")
+                else:
+                    seal = self.names[record.file] = Seal(record, line)
+                    self.seals.append(seal)
+                    self.file_roots.add(record.root)
+                if record.first_sequence > record.last_sequence:
+                    self._tell("inserted", f"{line.about()}, is of no events")
+            elif isinstance(record, DeleteRecord):
+                sealed = self.names.pop(record.file, None)
+                if sealed is not None and sealed.record.sha256 == record.sha256:
+                    sealed.deletion = record, line.number
+                elif all(other.state != "altered" for other in order):
+                    self._tell("inserted", f"{line.about()}, is of no file that was sealed")
+
+    def seals_now(self, name: str) -> bool:
+        """Whether the manifest, as it is now, has a file of that name (it may have grown)."""
+        return any(r.file == name for r in self._now(name) if isinstance(r, SealRecord))
+
+    def look_again(self, seal: Seal) -> None:
+        """See whether the manifest, as it is now, says that a file was deleted."""
+        for record in self._now(seal.record.file):
+            if isinstance(record, DeleteRecord) and record.sha256 == seal.record.sha256:
+                seal.deletion = record, len(self.lines) + 1  # after what was read
+
+    def _now(self, name: str) -> list[Record | None]:
+        """The lines about a file."""
+        try:
+            with open_regular(self.path) as file:
+                wanted, end = name.encode(), b"\n"
+                return [Line(0, d[:-1]).record for d in file if wanted in d and d.endswith(end)]
+        except OSError:
+            return []
+
+
+def _is_hole(line: Line, follower: Line) -> bool:
+    """Whether the events of two seals leave room for another between them."""
+    before, after = line.record, follower.record
+    if isinstance(before, TrailRecord):
+        return isinstance(after, SealRecord) and after.first_sequence > 1
+    return (
+        isinstance(before, SealRecord)
+        and isinstance(after, SealRecord)
+        and after.first_sequence > before.last_sequence + 1
+    )

@@ -1,0 +1,386 @@
+"""Verifies what one writer left: its sealed files, its journal, its checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..archive.checkpoints import VerifyingKey, signed_by
+from ..archive.format import JOURNAL, ZST, open_events_file, sealed_name
+from ..archive.manifest import SealRecord
+from .checkpoint_check import Attestation, deletions, moment
+from .checkpoint_files import Statement
+from .file_scan import Closing, Content, Witnessed, first_number, parse_closing, scan
+from .hash_chain import ANY, Chain, outside
+from .manifest_check import Ledger, Seal
+from .report import Findings, Gap, Kind, WriterReport, numbers
+from .segments import Segment
+
+__all__ = ["WriterCheck"]
+
+#: What a seal says of its file, and the words for it.
+_FIELDS = {
+    "first_sequence": "first number",
+    "last_sequence": "last number",
+    "events": "number of events",
+    "first_time": "earliest time",
+    "last_time": "latest time",
+    "head": "newest hash",
+    "root": "Merkle root",
+    "bytes": "size",
+    "sha256": "digest",
+}
+
+
+class WriterCheck:
+    """The verification of one writer's trail.
+
+    Args:
+        ledger: Its manifest.
+        segments: Its sealed files.
+        statements: The checkpoints about it, by their newest event.
+        keys: Those that may have signed what it deleted; none: that is not asked.
+        findings: Takes the damage.
+        progress: Takes the number of bytes read.
+        asked: Name of the one file to be verified; the others are passed over.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        segments: list[Segment],
+        statements: list[Statement],
+        keys: list[VerifyingKey],
+        findings: Findings,
+        progress: Callable[[int], None],
+        asked: str | None,
+    ) -> None:
+        self._ledger = ledger
+        self._segments = segments
+        self._statements = statements
+        self._keys = keys
+        self._findings = findings
+        self._progress = progress
+        self._asked = asked
+        self._report = WriterReport(writer=ledger.path.stem, id=ledger.id)
+        self._chain = Chain(findings.add, self._miss)
+        self._witnessed = Witnessed({s.checkpoint.events for s in statements})
+        self._missing: list[tuple[str, int, int, bool]] = []
+        self._unclaimed: list[int] = []  # of a file: events that no other continues
+        # Told only if nothing better is known of the file: which, and a finding.
+        self._doubts: list[tuple[str, str, int | None, str]] = []
+        self._gone: list[Seal] = []  # of files that are not there, or not to be read
+        self._deleted: list[Seal] = []  # those of them that retention deleted
+        self._newest = ledger.name  # the newest file
+
+    def run(self, journal: BinaryIO | None) -> WriterReport:
+        """Read everything, and say what is wrong with it."""
+        self._confirm_lines()
+        if self._segments and not self._ledger.begins:
+            self._chain.jump(self._segments[0].first - 1, ANY)
+        for segment in self._segments:
+            self._check(segment)
+        if journal is not None and self._asked in (None, self._journal_name):
+            self._check_journal(journal)
+        self._witnessed.gaps = [gap for gap in self._witnessed.gaps if not self._is_belated(gap)]
+        self._explain()
+        Attestation(
+            self._ledger,
+            self._witnessed,
+            self._gone,
+            self._chain.sequence,
+            self._newest,
+            self._asked is not None,
+        ).check(self._statements, self._report, self._findings)
+        self._report.deletions = deletions(self._deleted, self._proved)
+        self._report.gaps = self._witnessed.gaps
+        self._report.unclean_ends = self._witnessed.unclean_ends
+        self._report.steps_back = self._witnessed.steps_back
+        self._report.more_steps_back = self._witnessed.more_steps_back
+        return self._report
+
+    @property
+    def _journal_name(self) -> str:
+        return f"{self._report.writer}{JOURNAL}"
+
+    def _confirm_lines(self) -> None:
+        """Lines of the manifest that a checkpoint covers are as they were written."""
+        for line in self._ledger.lines[: self._covered(self._statements)]:
+            line.state = "sound"
+
+    @property
+    def _proved(self) -> int:
+        """How many lines of the manifest nobody else can have written."""
+        return self._covered(statement for statement in self._statements if statement.proves)
+
+    def _covered(self, statements: Iterable[Statement]) -> int:
+        roots = self._ledger.roots
+        said = (statement.checkpoint for statement in statements)
+        return max((c.size for c in said if roots.get(c.size) == c.root), default=0)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _check(self, segment: Segment) -> None:
+        seal, path = segment.seal, segment.path
+        record = None if seal is None else seal.record
+        if path is None or self._asked not in (None, segment.name):
+            if seal is not None:
+                self._pass_over(seal, path is None)
+            return
+        if record is None and self._asked is not None:
+            self._chain.jump((segment.first or _first_number(path)) - 1, ANY)
+        content = Content()
+        try:
+            with open_events_file(path) as file:
+                self._read(file, path.name, content, self._scaled(path, record))
+        except OSError as exc:
+            if isinstance(exc, FileNotFoundError) and seal is not None:
+                self._pass_over(seal, True)  # deleted since it was listed
+                return
+            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
+            self._findings.add(path.name, None, "unreadable", words)
+            self._chain.waiting.clear()
+            if seal is not None:
+                self._skip(seal)
+            return
+        self._report.files += 1
+        self._judge(segment, path.name, content)
+
+    def _pass_over(self, seal: Seal, missing: bool) -> None:
+        record = seal.record
+        if missing and seal.deletion is None:
+            self._ledger.look_again(seal)
+        if missing and seal.deletion is not None and self._is_forged(seal):
+            words = "it is missing, and that retention deleted it is not signed"
+            self._findings.add(record.file, record.first_sequence, "removed", words)
+        elif missing and seal.deletion is not None:
+            self._deleted.append(seal)
+        elif missing and self._asked is None:
+            which = numbers(record.first_sequence, record.last_sequence)
+            words = f"it is missing, and with it {which}"
+            self._findings.add(record.file, record.first_sequence, "removed", words)
+        self._skip(seal)
+
+    def _is_forged(self, seal: Seal) -> bool:
+        """Whether a signed checkpoint knew its events, and their deletion nobody signed."""
+        assert seal.deletion is not None
+        deletion, number = seal.deletion
+        if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
+            return False
+        first = seal.record.first_sequence
+        known = [s.checkpoint for s in self._statements if s.proves]
+        return any(said.events >= first and said.size < number for said in known)
+
+    def _skip(self, seal: Seal) -> None:
+        self._gone.append(seal)
+        self._chain.jump(seal.record.last_sequence, seal.record.head)
+
+    def _scaled(self, path: Path, record: SealRecord | None) -> Callable[[int], None]:
+        """Progress in bytes of the file as it lies there."""
+        if path.suffix != ZST or record is None or not record.bytes:
+            return self._progress
+        ratio = path.stat().st_size / record.bytes
+        return lambda size: self._progress(int(size * ratio))
+
+    def _read(
+        self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
+    ) -> None:
+        self._newest = self._witnessed.file = name
+        self._unclaimed = []
+        self._chain.enter(name)
+        scan(file, self._chain, self._witnessed, content, progress)
+        report = self._report
+        report.events += content.events
+        if not content.events:
+            return
+        if report.first_sequence is None:
+            report.first_sequence = content.first_sequence
+            report.first_time = moment(content.oldest_time)
+        report.last_sequence = content.last_sequence
+        report.last_time = moment(content.newest_time)
+
+    # --- a sealed file -----------------------------------------------------------------------
+
+    def _judge(self, segment: Segment, name: str, content: Content) -> None:
+        seal, chain = segment.seal, self._chain
+        trusted = seal.record if seal is not None and segment.trusted else None
+        closing = None if content.closing is None else parse_closing(content.closing)
+        whole = closing is not None and _describes(closing, content)
+        cut = content.closing is None and (trusted is None or content.bytes < trusted.bytes)
+        self._judge_frame(name, content, cut)
+        if cut:
+            of = f" of {trusted.bytes:,}" if trusted is not None else ""
+            self._tell(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
+        elif content.closing is None:
+            self._tell(name, "altered", "its last line can no longer be read")
+            self._set_closing_aside(trusted)
+        elif closing is None:
+            self._tell(name, "altered", "its last line is not as it was written")
+        if whole:
+            chain.leave(content.last_sequence, content.head)
+        elif trusted is not None:
+            chain.leave(trusted.last_sequence, trusted.head, cut)
+        elif closing is not None:
+            chain.leave(closing.last_sequence, ANY, cut)
+        else:
+            chain.leave()
+        self._compare(segment, name, content, closing, whole)
+        sure = seal is not None and seal.line.state == "sound"
+        if trusted is not None and (sure or not whole):
+            chain.jump(trusted.last_sequence, trusted.head, name)
+
+    def _judge_frame(self, name: str, content: Content, cut: bool) -> None:
+        if not content.framed and not (cut and content.lines <= 1):
+            self._tell(name, "altered", "its first line is not as it was written")
+        if content.after:
+            self._tell(name, "inserted", f"{content.after:,} bytes follow its last line")
+        if content.misframed is not None:
+            words = f"the character before event {content.misframed} was changed"
+            self._doubts.append((name, name, content.misframed, words))
+
+    def _set_closing_aside(self, trusted: SealRecord | None) -> None:
+        """What can no longer be read at the end is the last line, unless events are missing."""
+        waiting = self._chain.waiting
+        if waiting and waiting[-1].sequence is None:
+            reached = self._chain.sequence + len(waiting) - 1
+            if trusted is None or reached >= trusted.last_sequence:
+                waiting.pop()
+
+    def _compare(
+        self, segment: Segment, name: str, content: Content, closing: Closing | None, whole: bool
+    ) -> None:
+        """Hold the file against what its last line and its seal say of it."""
+        if closing is not None and not whole:
+            inside = [n for n in self._unclaimed if n >= content.first_sequence]
+            words = "its events are not those that its last line sums up"
+            if len(inside) == 1:
+                words = f"event {inside[0]} is not the one that was sealed"
+            self._doubts.append((name, name, inside[0] if len(inside) == 1 else None, words))
+        elif closing is not None and closing.trail != self._report.writer:
+            words = f"its last line says that it is of {closing.trail!r}"
+            self._doubts.append((name, name, None, words))
+        if segment.seal is None or not segment.trusted:
+            return
+        record, line = segment.seal.record, segment.seal.line
+        wrong = [
+            words
+            for field, words in _FIELDS.items()
+            if getattr(record, field) != getattr(content, field)
+        ]
+        if closing is not None and not wrong:
+            self._compare_links(name, record, closing)
+            return
+        seal = f"{line.about()}," if line.state == "unknown" else ""
+        if wrong and set(wrong) <= {"digest", "size"}:
+            words = "its events are those that were sealed, but its last line is not"
+            words += f" (or {self._ledger.name} was altered: {seal} is its newest)" if seal else ""
+            self._doubts.append((name, name, None, words))
+        elif wrong and whole and seal:
+            words = f"{seal} does not fit the file: another {', '.join(wrong)}"
+            self._doubts.append((name, self._ledger.name, None, words))
+        elif wrong:
+            words = f"it is not the file that was sealed: another {', '.join(wrong)}"
+            self._doubts.append((name, name, None, words))
+
+    def _compare_links(self, name: str, record: SealRecord, closing: Closing) -> None:
+        # The first seal is prepared before the manifest has its first line.
+        is_first = self._ledger.seals[0].record is record
+        if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
+            words = "its last line does not continue the seal before it"
+            self._doubts.append((name, name, None, words))
+
+    # --- the journal -------------------------------------------------------------------------
+
+    def _check_journal(self, file: BinaryIO) -> None:
+        if self._was_sealed(file):
+            return
+        name, content = self._journal_name, Content()
+        try:
+            self._read(file, name, content, self._progress)
+        except OSError as exc:
+            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
+            self._findings.add(name, None, "unreadable", words)
+            return
+        if not content.framed and content.lines <= 1:
+            content.torn = content.bytes  # not even its first line
+        closing = None if content.closing is None else parse_closing(content.closing)
+        if content.closing is not None and closing is None:
+            self._tell(name, "altered", "its last line is not as it was written")
+        elif closing is not None and not _describes(closing, content):
+            words = "its events are not those that its last line sums up"
+            self._doubts.append((name, name, None, words))
+        self._judge_frame(name, content, cut=True)
+        self._chain.leave()
+        self._report.unsealed_events = content.events
+        self._report.torn_bytes = content.torn
+
+    def _was_sealed(self, file: BinaryIO) -> bool:
+        """Whether a journal has become one of the files that were read, since it was opened."""
+        status = os.fstat(file.fileno())
+        if any(_is_same(segment.path, status) for segment in self._segments):
+            return True
+        if os.fstat(file.fileno()).st_nlink:
+            return False
+        first = first_number(file)  # compressed, or deleted
+        file.seek(0)
+        return first <= self._chain.sequence
+
+    # --- in the end --------------------------------------------------------------------------
+
+    def _tell(self, name: str, kind: Kind, words: str) -> None:
+        self._findings.add(name, None, kind, words)
+
+    def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
+        self._missing.append((file, first, last, cut))
+        self._unclaimed.append(first - 1)
+
+    def _is_belated(self, gap: Gap) -> bool:
+        """Whether a checkpoint knew events that only a later one says were lost: they were
+        there. Of what is lost the trail tells before it makes a checkpoint."""
+        known = (s.checkpoint.events for s in self._statements if s.proves)
+        return any(gap.first <= number < gap.told_by for number in known)
+
+    def _explain(self) -> None:
+        """What is missing is damage, unless a later event tells of its loss."""
+        gaps = sorted((gap.first, gap.last) for gap in self._witnessed.gaps)
+        whole = self._asked is not None and not self._doubts
+        for file, first, last, cut in self._missing:
+            if whole and not cut and file != self._journal_name:
+                continue  # so it was sealed; the event that tells of it is in another file
+            for low, high in outside(first, last, gaps):
+                words = f"{numbers(low, high)} {'is' if low == high else 'are'} missing"
+                self._findings.add(file, low, "truncated" if cut else "removed", words)
+        for of, file, sequence, words in self._doubts:
+            if not self._findings.count(of):
+                self._findings.add(file, sequence, "altered", words)
+
+
+def _describes(closing: Closing, content: Content) -> bool:
+    return (
+        closing.root == content.root
+        and closing.total_events == content.events
+        and closing.first_sequence == content.first_sequence
+        and closing.last_sequence == content.last_sequence
+    )
+
+
+def _first_number(path: Path) -> int:
+    try:
+        with open_events_file(path) as file:
+            return first_number(file)
+    except OSError:
+        return 1
+
+
+def _is_same(path: Path | None, status: os.stat_result) -> bool:
+    """Whether that is the file at *path*, or the one whose compressed form that is."""
+    if path is None:
+        return False
+    for name in {path, path.with_name(sealed_name(path))}:
+        with suppress(OSError):
+            if os.path.samestat(name.stat(), status):
+                return True
+    return False

@@ -1,0 +1,147 @@
+"""A cursor follows one writer's events through its files, whatever becomes of these meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Make, retire, sealed_files
+from prometheus_client import CollectorRegistry
+
+from axon_audit_otel import AuditLogger
+from axon_audit_otel.archive.cursor import Cursor, newest, number_of, writers
+
+
+def _numbers(cursor: Cursor, events: int = 1000, size: int = 1 << 20) -> list[int]:
+    return [number_of(line) for line in cursor.read(events, size)]
+
+
+@pytest.fixture(name="make")
+def _make(tmp_path: Path) -> Make:
+    """Makes audit loggers with an archive."""
+    return lambda **settings: AuditLogger(
+        **{"auto_export_path": tmp_path, "registry": CollectorRegistry(), **settings}
+    )
+
+
+async def _log(audit: AuditLogger, count: int) -> None:
+    for _ in range(count):
+        await audit.log_event("STORE", user_id="ann")
+
+
+async def test_follows_the_journal_and_its_files(make: Make, tmp_path: Path) -> None:
+    """It reads what was sealed, what is in the journal, and what comes, each event once."""
+    audit = make(max_events=10)
+    cursor = Cursor(tmp_path, "default")
+    assert _numbers(cursor) == []
+    await _log(audit, 25)
+    assert _numbers(cursor, 4) == [1, 2, 3, 4]
+    assert _numbers(cursor) == list(range(5, 26))
+    await _log(audit, 2)
+    assert _numbers(cursor) == [26, 27]
+    audit.seal()
+    assert _numbers(cursor) == []
+    await _log(audit, 1)
+    assert _numbers(cursor) == [28]
+    lines = cursor.read(1, 1)
+    assert (lines, cursor.position) == ([], 28)
+    cursor.close()
+    assert newest(tmp_path, "default") == 28
+    assert writers(tmp_path) == ["default"]
+
+
+async def test_begins_after_an_event(make: Make, tmp_path: Path) -> None:
+    """It begins in the midst of a sealed file, or of the journal."""
+    audit = make(max_events=10)
+    await _log(audit, 25)
+    for after in (0, 3, 9, 10, 20, 24, 25, 99):
+        cursor = Cursor(tmp_path, "default", after)
+        assert _numbers(cursor) == list(range(after + 1, 26))
+        cursor.close()
+
+
+async def test_lines_are_the_events(make: Make, tmp_path: Path) -> None:
+    """It gives the bytes that were recorded, whatever they hold."""
+    audit = make()
+    tricky = ',"sequence":99,"previous_hash":"' + "ab" * 32 + '"}'
+    for text in (tricky, "\u2028\n", '"}\n ,{"'):
+        await audit.log_event("STORE", user_id=text, metadata={"sequence": 5, "text": text})
+    cursor = Cursor(tmp_path, "default")
+    events = [event.to_json() for event in reversed(audit.query_events())]
+    assert cursor.read(10, 1 << 20) == events
+    cursor.close()
+
+
+def test_while_files_are_sealed_and_compressed(make: Make, tmp_path: Path) -> None:
+    """Nothing is left out or read twice while a busy writer seals and compresses."""
+    audit = make(max_events=20, compress=True)
+    writing = threading.Thread(target=lambda: asyncio.run(_log(audit, 3000)))
+    cursor = Cursor(tmp_path, "default")
+    found: list[int] = []
+    writing.start()
+    while writing.is_alive() or found[-1:] != [3000]:
+        found += _numbers(cursor, 7)
+    writing.join()
+    cursor.close()
+    assert found == list(range(1, 3001))
+
+
+async def test_deleted_files(make: Make, tmp_path: Path) -> None:
+    """Files that are gone are counted, once, and passed over: those that retention deleted
+    apart from others."""
+    audit = make(max_events=10)
+    await _log(audit, 45)
+    files = sealed_files(tmp_path)
+    retire(files[0], files[2])
+    files[3].unlink()
+    cursor = Cursor(tmp_path, "default", after=4)
+    assert _numbers(cursor) == [*range(11, 21), *range(41, 46)]
+    assert (cursor.gone, cursor.missing) == (6 + 10, 10)
+    cursor.close()
+
+
+async def test_half_a_file(make: Make, tmp_path: Path) -> None:
+    """What a sealed file should have behind its last readable line is missing."""
+    audit = make(max_events=10)
+    await _log(audit, 25)
+    first, second = sealed_files(tmp_path)
+    for path, keep in ((first, 4), (second, 0)):
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: keep + 1]))
+    cursor = Cursor(tmp_path, "default")
+    assert _numbers(cursor) == [1, 2, 3, 4, *range(21, 26)]
+    assert (cursor.missing, cursor.unreadable) == (6 + 10, 0)
+    cursor.close()
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+async def test_a_file_that_cannot_be_read(make: Make, tmp_path: Path, patience: int) -> None:
+    """It is tried again as often as wanted, and then passed over."""
+    audit = make(max_events=10)
+    await _log(audit, 25)
+    second = sealed_files(tmp_path)[1]
+    second.unlink()
+    second.mkdir()
+    cursor = Cursor(tmp_path, "default", after=10)
+    cursor.patience = patience
+    for _ in range(patience):
+        with pytest.raises(IsADirectoryError):
+            cursor.read(1, 1)
+    assert _numbers(cursor) == [*range(21, 26)]
+    assert cursor.missing == 10
+    cursor.close()
+
+
+async def test_a_journal_that_is_removed(make: Make, tmp_path: Path) -> None:
+    """Events that are written again after the journal was removed are read once."""
+    audit = make()
+    cursor = Cursor(tmp_path, "default")
+    await _log(audit, 3)
+    assert _numbers(cursor) == [1, 2, 3]
+    (tmp_path / "default.journal").unlink()
+    assert _numbers(cursor) == []
+    await _log(audit, 1)
+    audit.seal()  # which makes it try again at once
+    assert _numbers(cursor) == [4]
+    cursor.close()

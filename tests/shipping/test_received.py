@@ -1,0 +1,370 @@
+"""Verification of what a collector wrote: what is missing, doubled, out of order or altered."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axon import MemorySystem
+from conftest import Cli, Make
+from google.protobuf import json_format
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from prometheus_client import CollectorRegistry
+
+from axon_audit_otel import ArchiveError, AuditLogger
+from axon_audit_otel.archive.origin import Source
+from axon_audit_otel.events.model import draft
+from axon_audit_otel.otlp.encoding import Envelope, record_of
+from axon_audit_otel.shipping.received import ArrivalReport, verify_arrival
+
+COUNT = 40
+Records = list[dict[str, Any]]
+
+
+@pytest.fixture(name="records")
+async def _records(audit: AuditLogger) -> Records:
+    """A trail's records in OTLP's JSON."""
+    for number in range(COUNT):
+        await audit.log_event(
+            "RECALL",
+            user_id=f"user_{number}",
+            session_id="s",
+            entry_ids=["e"],
+            duration_ms=number / 3,
+        )
+    lines = [event.to_json() for event in reversed(audit.query_events())]
+    source = Source("default", "0123456789abcdef")
+    request = json.loads(Envelope({}).json([record_of(line, source) for line in lines]))
+    records: Records = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    return records
+
+
+def _line(*records: dict[str, Any]) -> str:
+    logs = {"scope": {"name": "x"}, "logRecords": list(records)}
+    return json.dumps({"resourceLogs": [{"resource": {}, "scopeLogs": [logs]}]}) + "\n"
+
+
+@pytest.fixture(name="check")
+def _check(tmp_path: Path) -> Callable[..., ArrivalReport]:
+    """Writes records as a collector does, one request for each, and verifies them."""
+
+    def check(records: Records, **options: Any) -> ArrivalReport:
+        file = tmp_path / "audit.json"
+        file.write_text("".join(map(_line, records)), encoding="utf-8")
+        return verify_arrival([file], **options)
+
+    return check
+
+
+Check = Callable[[Records], ArrivalReport]
+
+
+def test_everything_arrived(records: Records, check: Check) -> None:
+    """A whole trail in its order is sound."""
+    report = check(records)
+    assert report.ok
+    (stream,) = report.streams
+    assert (stream.events, stream.first_sequence, stream.last_sequence) == (COUNT, 1, COUNT)
+    assert (stream.duplicates, stream.out_of_order) == (0, 0)
+
+
+def test_any_order_is_fine(records: Records, check: Check) -> None:
+    """Collectors reorder; the chain is followed all the same."""
+    random.Random(7).shuffle(records)
+    report = check(records)
+    assert report.ok
+    assert report.streams[0].out_of_order > 0
+    assert report.events == COUNT
+
+
+def test_missing_events_are_named(records: Records, check: Check) -> None:
+    """A hole is found, whatever the order in which the rest came."""
+    left = records[:9] + records[12:20] + records[21:]
+    random.Random(3).shuffle(left)
+    report = check(left)
+    assert [(f.kind, f.sequence) for f in report.findings] == [("removed", 10), ("removed", 21)]
+    assert "events 10 to 12 did not arrive" in report.findings[0].explanation
+
+
+def test_missing_beginning(records: Records, check: Callable[..., ArrivalReport]) -> None:
+    """What is before the oldest event is missed, unless the files are known to begin later."""
+    (finding,) = check(records[5:]).findings
+    assert (finding.kind, finding.sequence) == ("removed", 1)
+    assert check(records[5:], partial=True).ok
+
+
+def test_duplicates_are_named(records: Records, check: Check) -> None:
+    """Copies are no damage; who stores them drops them by their uid."""
+    report = check([*records, records[3], records[3], records[20]])
+    assert report.ok
+    assert report.streams[0].duplicates == 3
+    assert report.events == COUNT
+    uids = [
+        next(
+            a["value"]["stringValue"] for a in record["attributes"] if a["key"] == "log.record.uid"
+        )
+        for record in (records[3], records[20])
+    ]
+    assert report.duplicates == uids
+
+
+def _attribute(record: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = (pair for pair in record["attributes"] if pair["key"] == name)
+    return found
+
+
+def _alter_body(record: dict[str, Any]) -> None:
+    record["body"]["stringValue"] = record["body"]["stringValue"].replace("user_", "mallory_")
+
+
+def _renumber_body(record: dict[str, Any]) -> None:
+    body = record["body"]["stringValue"]
+    record["body"]["stringValue"] = body.replace('"sequence":', '"sequence":7')
+
+
+def _reformat_body(record: dict[str, Any]) -> None:
+    record["body"]["stringValue"] = json.dumps(json.loads(record["body"]["stringValue"]))
+
+
+def _lose_body(record: dict[str, Any]) -> None:
+    del record["body"]
+
+
+def _parse_body(record: dict[str, Any]) -> None:
+    record["body"] = {"kvlistValue": {"values": []}}
+
+
+def _alter_user(record: dict[str, Any]) -> None:
+    _attribute(record, "user.id")["value"] = {"stringValue": "mallory"}
+
+
+def _lose_user(record: dict[str, Any]) -> None:
+    record["attributes"].remove(_attribute(record, "user.id"))
+
+
+def _add_error(record: dict[str, Any]) -> None:
+    record["attributes"].append({"key": "error.type", "value": {"stringValue": "Oops"}})
+
+
+def _alter_duration(record: dict[str, Any]) -> None:
+    _attribute(record, "axon.duration_ms")["value"] = {"doubleValue": 1.5}
+
+
+def _alter_number(record: dict[str, Any]) -> None:
+    _attribute(record, "audit.sequence.number")["value"] = {"intValue": "1000"}
+
+
+def _alter_previous(record: dict[str, Any]) -> None:
+    _attribute(record, "audit.sequence.previous_hash")["value"] = {"stringValue": "ab" * 32}
+
+
+def _alter_time(record: dict[str, Any]) -> None:
+    record["timeUnixNano"] = str(int(record["timeUnixNano"]) + 1000)
+
+
+def _alter_severity(record: dict[str, Any]) -> None:
+    record["severityText"] = "ERROR"
+
+
+ALTERATIONS = [
+    *(
+        _alter_body,
+        _renumber_body,
+        _reformat_body,
+        _lose_body,
+        _parse_body,
+        _alter_user,
+        _lose_user,
+        _add_error,
+    ),
+    *(_alter_duration, _alter_number, _alter_previous, _alter_time, _alter_severity),
+]
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS)
+@pytest.mark.parametrize("index", [1, 16, COUNT - 1])
+def test_alterations(
+    records: Records, check: Check, alter: Callable[[dict[str, Any]], None], index: int
+) -> None:
+    """One altered record is one finding that names its event, wherever it stands."""
+    alter(records[index])
+    (finding,) = check(records).findings
+    assert (finding.kind, finding.sequence) == ("altered", index + 1)
+
+
+def test_an_event_forged_with_its_hash(records: Records, check: Check) -> None:
+    """Who rewrites body, attributes and hash of an event cannot rewrite its successor's."""
+    event = json.loads(records[16]["body"]["stringValue"])
+    event["user_id"] = "mallory"
+    line = json.dumps(event, separators=(",", ":")).encode()
+    forged = record_of(line, Source("default", "0123456789abcdef"))
+    request = json.loads(Envelope({}).json([forged]))
+    records[16] = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+    (finding,) = check(records).findings
+    assert (finding.kind, finding.sequence) == ("altered", 18)
+    assert "event 18 does not continue event 17" in finding.explanation
+    # A copy of the true one beside it shows which.
+    (true,) = {f.sequence for f in check([*records, records[16]]).findings}
+    assert true == 18
+
+
+def test_two_records_of_one_number(records: Records, check: Check) -> None:
+    """A second record of an event that says something else is no duplicate."""
+    other = json.loads(json.dumps(records[16]))
+    _alter_body(other)
+    report = check([*records, other])
+    (finding,) = report.findings
+    assert (finding.kind, finding.sequence) == ("altered", 17)
+    assert report.streams[0].duplicates == 0
+
+
+def test_numbers_may_be_numbers(records: Records, check: Check) -> None:
+    """64-bit integers that some tool wrote as numbers are understood."""
+    for record in records:
+        record["timeUnixNano"] = int(record["timeUnixNano"])
+        value = _attribute(record, "audit.sequence.number")["value"]
+        value["intValue"] = int(value["intValue"])
+    assert check(records).ok
+
+
+async def test_lost_before_it_was_sent(audit: AuditLogger, check: Check) -> None:
+    """Events that the trail itself says it lost are no damage."""
+    for _ in range(9):
+        await audit.log_event("STORE")
+    lost = {"record": "gap", "first": 3, "last": 5, "events": 3, "reason": "disk full"}
+    audit.emit(draft("AUDIT", "FAILURE", metadata=lost, trail=audit.trail))
+    lines = [event.to_json() for event in reversed(audit.query_events())]
+    request = json.loads(Envelope({}).json([record_of(line, Source("default")) for line in lines]))
+    records = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    report = check(records[:2] + records[5:])
+    assert report.ok
+    (gap,) = report.streams[0].gaps
+    assert (gap.first, gap.last, gap.reason, gap.told_by) == (3, 5, "disk full", 10)
+    (finding,) = check(records[:1] + records[5:]).findings
+    assert finding.explanation.startswith("event 2 did not arrive")
+
+
+async def test_what_an_exporter_of_opentelemetry_sends(
+    make_audit: Make,
+    memory: MemorySystem,
+    audit: AuditLogger,
+    log_exporter: InMemoryLogRecordExporter,
+    tmp_path: Path,
+) -> None:
+    """Records that reach an application's own exporters verify as well: of operations, of
+    `log_event`, of trails with an archive and with pseudonyms, before and after a restart."""
+    entry_id = await memory.store("tea", user_id="alice")
+    await memory.recall("tea", user_id="bob")
+    await memory.forget(entry_id)
+    for _ in range(2):
+        options = {"pseudonymize": "k" * 32, "name": "carols"}  # which no other test takes
+        with make_audit(auto_export_path=tmp_path / "logs", **options) as other:
+            await other.log_event("STORE", user_id="carol", session_id="s", duration_ms=1)
+        del other  # and with it the lock of its name
+    # One that ended badly: what its trail says of that is a record as well.
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / ".default.lock").write_text("1\n")
+    with make_audit(auto_export_path=tmp_path / "bad") as other:
+        await other.log_event("STORE")
+        await other.log_event("STORE")
+    message = encode_logs(log_exporter.get_finished_logs())
+    request = json_format.MessageToDict(message, use_integers_for_enums=True)
+    for record in request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]:
+        for name in {"traceId", "spanId"} & record.keys():
+            record[name] = base64.b64decode(record[name]).hex()
+    (tmp_path / "audit.json").write_text(json.dumps(request))
+    report = verify_arrival([tmp_path / "audit.json"])
+    assert report.ok, report.findings
+    assert [stream.events for stream in report.streams] == [3, 2, 3]
+
+
+def test_other_records_and_torn_lines(records: Records, tmp_path: Path) -> None:
+    """Spans and other logs are passed over, and a killed collector's half lines noted."""
+    file = tmp_path / "audit.json"
+    half = _line(*records[:2])[:300]
+    other = {"body": {"stringValue": "hello"}, "eventName": "app.started"}
+    foreign = {"body": {"stringValue": "{}"}, "eventName": "axon.memory.audit"}
+    file.write_text(
+        half
+        + _line(*records[:30])
+        + json.dumps({"resourceSpans": [{}]})
+        + "\n\n"
+        + _line(other, foreign, *records[30:])
+        + _line(*records)[:200]
+    )
+    report = verify_arrival([file])
+    assert report.ok
+    assert (report.events, report.other_records, report.torn_lines) == (COUNT, 2, 2)
+
+
+def test_trails_are_told_apart(records: Records, tmp_path: Path) -> None:
+    """Events of two trails with the same numbers do not mix; files may hold both."""
+    others = json.loads(json.dumps(records[:7]))
+    for record in others:
+        _attribute(record, "audit.sequence.stream_id")["value"] = {"stringValue": "f" * 16}
+    (tmp_path / "1.json").write_text(_line(*records[:20], *others[4:]))
+    (tmp_path / "2.json").write_text(_line(*others[:4], *records[20:]))
+    report = verify_arrival([tmp_path / "2.json", tmp_path / "1.json"])
+    assert report.ok
+    assert sorted(stream.events for stream in report.streams) == [7, COUNT]
+
+
+@pytest.mark.parametrize("content", ["hello\n", "{}x\n{\n", '{"resourceLogs":5}\n', "\0\xff\n"])
+def test_what_is_no_otlp(content: str, tmp_path: Path) -> None:
+    """A file of something else is refused, not found sound."""
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ArchiveError, match=r"x\.json"):
+        verify_arrival([tmp_path / "x.json"])
+
+
+def test_damaged_line(records: Records, tmp_path: Path) -> None:
+    """A line that cannot be read is a finding, and what it held is missing."""
+    file = tmp_path / "audit.json"
+    file.write_text(_line(*records[:10]) + "garbage\n" + _line(*records[11:]))
+    kinds = [finding.kind for finding in verify_arrival([file]).findings]
+    assert kinds == ["unreadable", "removed"]
+
+
+async def test_against_the_archive(tmp_path: Path, cli: Cli) -> None:
+    """With the archive beside it, a tail that never arrived is found, and a trail of which
+    nothing did."""
+    with AuditLogger(10, tmp_path / "logs", registry=CollectorRegistry()) as audit:
+        for _ in range(25):
+            await audit.log_event("STORE")
+        cli("export", tmp_path / "logs", tmp_path / "far.otlp")
+        arguments = ("verify", "--otlp-json", tmp_path / "far.otlp", "--archive", tmp_path / "logs")
+        assert "Nothing is missing of the archive" in cli(*arguments).stdout
+        for _ in range(3):
+            await audit.log_event("STORE")
+        said = cli(*arguments, "--json", code=1).stdout
+        (finding,) = json.loads(said)["findings"]
+        assert (finding["kind"], finding["sequence"]) == ("removed", 26)
+        assert finding["explanation"] == "events 26 to 28 did not arrive"
+        other = AuditLogger(auto_export_path=tmp_path / "logs", registry=CollectorRegistry())
+        await other.log_event("STORE")
+        assert len(json.loads(cli(*arguments, "--json", code=1).stdout)["findings"]) == 2
+    cli(*arguments[:-1], tmp_path, code=1)
+
+
+def test_command(records: Records, tmp_path: Path, cli: Cli) -> None:
+    """``verify --otlp-json`` prints it in words, and its exit code says whether all is well."""
+    file = tmp_path / "audit.json"
+    file.write_text(_line(*records, records[0]))
+    shown = cli("verify", "--otlp-json", file).stdout
+    assert f"default (0123456789abcdef): {COUNT} events, 1 to {COUNT}" in shown
+    assert "1 duplicate" in shown
+    file.write_text(_line(*records[1:]))
+    assert "event 1 did not arrive" in cli("verify", "--otlp-json", file, code=1).stdout
+    assert cli("verify", "--otlp-json", "--partial", file)
+    cli("verify", "--otlp-json", tmp_path / "missing.json", code=1)
+    file.write_text(json.dumps({"resourceLogs": []}) + "\n")
+    assert "no audit record" in cli("verify", "--otlp-json", file, code=1).stdout
+    cli("verify", file, file, code=2)
+    cli("verify", "--otlp-json", file, "--checkpoint", file, code=2)

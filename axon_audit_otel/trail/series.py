@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Metric, values
 
-from .turn import Turn
+from ..core.turn import Turn
 
 __all__ = ["Count", "Group", "Level", "Spec", "Timing"]
 

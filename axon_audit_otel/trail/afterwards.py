@@ -43,6 +43,7 @@ class Afterwards:
         self._name = name
         self._metrics = metrics
         self._known: set[str] = set()  # kinds of failures that were noted
+        self.waiting: deque[Callable[[], object]] = deque()
         self.begin(lambda: False)
 
     def begin(self, is_locked: Callable[[], bool]) -> None:
@@ -52,7 +53,7 @@ class Afterwards:
         """
         self._is_locked = is_locked
         self._turn = Turn()
-        self.waiting: deque[Callable[[], object]] = deque()
+        self.waiting.clear()
 
     # --- noting: under any lock ---------------------------------------------------------------
 
@@ -85,12 +86,8 @@ class Afterwards:
 
     def do(self) -> None:
         """Do what is noted, unless this thread holds the lock, or somebody is at it already."""
-        while self.waiting and not self._is_locked():
-            with self._turn.take(0.0) as ours:
-                if not ours:
-                    return
-                while self.waiting:
-                    self._try(self.waiting.popleft())
+        if not self._is_locked():
+            self._turn.each(self.waiting, self._try)
 
     def report(self, stage: str, exc: BaseException) -> None:
         """The same as `fault`, and done at once where that can be."""

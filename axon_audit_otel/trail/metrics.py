@@ -151,7 +151,7 @@ class TrailMetrics:
         self.shipped = self._count(semconv.METRIC_SHIPPED)
         self.shipping_lag = self._level(semconv.METRIC_SHIPPING_LAG)
         self.shipping_dropped = self._counts(semconv.METRIC_SHIPPING_DROPPED, SHIPPING_DROPS)
-        group.do(group.show, registry)
+        group.show(registry)
 
     def _count(self, name: str, *labels: str) -> Count:
         return Count(self._group, name, self.trail, *labels)

@@ -7,26 +7,31 @@ kept here, and what Prometheus could not be given it gets when that works again.
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Metric, values
+
+from ..core.turn import Turn
 
 __all__ = ["Count", "Group", "Level", "Spec", "Timing"]
 
 _RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
+_ROOM = 512 << 10  # bytes that must be free for another series; other processes may take some
 _FORK_S = 5.0  # how long a fork waits for what another thread does
 _OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
 
 
 _Read = TypeVar("_Read")
+_Work = tuple[Any, Callable[[Any], None], Any]  # whose, what, and with what
 
 
 @dataclass(frozen=True)
@@ -54,62 +59,78 @@ class Spec:
 
 def _in_files() -> bool:
     """Whether the metrics are in files, for all processes together."""
-    return bool({"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys())
+    return getattr(values.ValueClass, "_multiprocess", _files_at() is not None)
+
+
+def _files_at() -> str | None:
+    names = "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"
+    return next((os.environ[name] for name in names if name in os.environ), None)
+
+
+def _require_room() -> None:
+    """See that the metrics' files can grow: they are mapped into memory, and where there is no
+    space for that, writing to them ends the process (SIGBUS) and not the call.
+
+    Raises:
+        OSError: If they cannot, or their directory is gone.
+    """
+    directory = _files_at()
+    if directory is None or not hasattr(os, "statvfs"):
+        return
+    found = os.statvfs(directory or ".")
+    if found.f_blocks and found.f_bavail * found.f_frsize < _ROOM:
+        raise OSError(errno.ENOSPC, f"less than {_ROOM >> 10} KiB are left for metrics", directory)
 
 
 # --- one call at a time ------------------------------------------------------------------------
 
 
-class _Gate:
+class _Gate(Turn):
     """Lets one thread at a time call prometheus_client, and not in the middle of such a call.
 
     Its locks are not reentrant, and a signal handler or a finalizer may record something while
     this very thread holds one. So what is to be done is put down here, and whoever comes first
-    does it for all: nobody waits, whatever other locks he holds. Only a fork does: of a lock
-    that another thread holds, a child has a copy that nobody gives back.
+    does it for all: nobody waits, whatever other locks he holds.
     """
-
-    def __init__(self) -> None:
-        self.begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=lambda: self.lock.acquire(timeout=_FORK_S),
-                after_in_parent=self._leave,
-                after_in_child=self.begin,
-            )
 
     def begin(self) -> None:
         """Nothing is to be done; in a forked child as well."""
-        self.lock = lock = threading.RLock()
-        self._is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
-        self.todo: deque[tuple[Group | _Families, Callable[[Any], None], Any]] = deque()
+        super().begin()
+        self.todo: deque[_Work] = deque()
 
     def work(self) -> None:
-        """Do what is to be done, unless somebody does it already; as `Turn`, in less time."""
-        if self._is_ours():
-            return  # further down in this very thread
-        try:  # also around the taking: a signal handler may raise when it is taken
-            while self.todo and self.lock.acquire(blocking=False):
-                while self.todo:
-                    owner, work, what = self.todo.popleft()
-                    owner.run(work, what)
-                self.lock.release()
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        if self._is_ours():
-            self.lock.release()
+        """Do what is to be done, unless somebody does it already."""
+        self.each(self.todo, _run)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """For who must wait; never with a lock of a trail."""
-        with self.lock:
+        """For who must wait, and sees what was put down before; never with a lock of a trail."""
+        is_ours_already = self.is_ours()
+        with self._lock:
+            while self.todo and not is_ours_already:
+                _run(self.todo.popleft())
             yield
         self.work()
 
 
+def _run(todo: _Work) -> None:
+    owner, work, what = todo
+    owner.run(work, what)
+
+
 _gate = _Gate()
+#: Whose turn it is to tell registries of our metrics. They have locks, and call foreign
+#: collectors under them, which may ask for our numbers: so it is done without the gate.
+_showing = Turn()
+_to_show: deque[tuple[Group, CollectorRegistry]] = deque()
+
+for _turn in (_gate, _showing) if hasattr(os, "register_at_fork") else ():
+    # A fork waits: of a lock that another thread holds, a child has a copy that nobody gives back.
+    os.register_at_fork(
+        before=partial(_turn.wait, _FORK_S),
+        after_in_parent=_turn.leave,
+        after_in_child=_turn.begin,
+    )
 
 
 # --- what a registry has -----------------------------------------------------------------------
@@ -252,7 +273,7 @@ class Group:
         gate = _gate
         gate.todo.append((self, work, what))
         gate.work()
-        if self._untold:
+        if self._untold and not gate.is_ours():
             self._tell_all()
 
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
@@ -291,6 +312,8 @@ class Group:
         if time.monotonic() < self._retry_at:
             return
         try:
+            if self._in_files:
+                _require_room()
             if self._began and self._in_files:
                 self._families.renew()
             self._began = self.works = True
@@ -300,7 +323,13 @@ class Group:
             self._failed(exc)
 
     def show(self, registry: Any) -> None:
-        """Have *registry* show them. In `run`."""
+        """Have *registry* show them, now or soon. Never raises."""
+        self.do(_nothing)
+        _to_show.append((self, registry))
+        _showing.each(_to_show, _show)
+
+    def show_in(self, registry: CollectorRegistry) -> None:
+        """The same, for whose turn it is."""
         try:
             self._families.show(registry)
         except Exception as exc:  # they count all the same
@@ -322,6 +351,8 @@ class Group:
         for one in self._series:
             one.begin()
         self.changed = deque(self._series)
+        if self.works and self._in_files:
+            self.works = self._began = False  # this process has no files yet
         self._retry_at = 0.0
         self.do(_nothing)
 
@@ -340,7 +371,14 @@ class Group:
 
     def child(self, one: _Series) -> Any:
         """What prometheus_client has for *one*; raises what it does."""
+        if self._in_files:
+            _require_room()
         return self._families.by_name[one.name].metric.labels(*one.labels)
+
+
+def _show(what: tuple[Group, CollectorRegistry]) -> None:
+    group, registry = what
+    group.show_in(registry)
 
 
 def _nothing(_: Any) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Make, Run, archived
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel.trail import series
 
 OPERATIONS = "axon_memory_operations_total"
 
@@ -240,6 +245,46 @@ class TestFiles:
         assert printed.strip() == "4 4 4 False True 0 4.0"
         assert verify(archive).ok
 
+    @pytest.mark.parametrize("when", ["at the start", "later", "before a fork"])
+    def test_a_full_disk(
+        self, run_script: Run, small_disk: Path, tmp_path: Path, when: str
+    ) -> None:
+        """Files that are mapped into memory and cannot grow would end the process: it goes on,
+        the log says why, and the numbers are there when there is space again."""
+        source = """
+            def fill():
+                with open(multi + "/filler", "wb", buffering=0) as file:
+                    while True:
+                        try: file.write(bytes(4096))
+                        except OSError: return
+            async def all_of_them(name):
+                for operation in "STORE", "RECALL", "FORGET", "EXPORT", "IMPORT", "COMPACT":
+                    await AuditLogger(name=name).log_event(operation, duration_ms=3)
+            from axon_audit_otel import AuditLogger
+            when = sys.argv[3]
+            if when == "at the start": fill()
+            start()
+            store(1)
+            if when != "at the start": fill()
+            def work():
+                store(2)
+                asyncio.run(all_of_them("another"))
+                os.remove(multi + "/filler")
+                later = time.monotonic() + 100
+                time.monotonic = lambda: later
+                store(1)
+            child(work) if when == "before a fork" else work()
+            print(scraped(operation='operation="STORE",status="SUCCESS",trail="default"'))
+            print([line for line in told if "KiB are left for metrics" in line] != [])
+        """
+        source = _APPLICATION + _indented(source)
+        where = tmp_path / "archive"
+        printed = run_script(source, small_disk, where, when, PROMETHEUS_MULTIPROC_DIR=small_disk)
+        told = when != "before a fork"  # it is told in the child
+        assert printed.splitlines() == ["4.0", str(told)]
+        assert len([e for e in archived(where) if e.operation == "STORE"]) == 4
+        assert verify(where).ok
+
     def test_serving(self, run_script: Run, places: tuple[Path, Path]) -> None:
         """A scrape fails while the directory is gone, and works when it is back."""
         source = """
@@ -358,6 +403,47 @@ class TestRegistry:
         assert sum("metrics failed" in record.message for record in caplog.records) == 1
         assert len(archived(tmp_path)) == 1
 
+    def test_one_that_calls_foreign_code(self, make_audit: Make) -> None:
+        """A collector that is asked while it is registered, under the registry's lock, has the
+        numbers although another thread makes a logger and waits for that lock."""
+        registry = CollectorRegistry(auto_describe=True)
+        audit = make_audit(name="first", registry=registry)
+        asyncio.run(audit.log_event("STORE"))
+        asked = threading.Event()
+
+        def make() -> None:
+            asked.wait()
+            made.append(make_audit(name="second", registry=registry))
+
+        made: list[AuditLogger] = []
+        making = threading.Thread(target=make, daemon=True)
+
+        class Theirs(Collector):
+            def collect(self) -> Iterator[Metric]:
+                if not asked.is_set():
+                    asked.set()
+                    while (  # until that thread waits for the lock, or has done without it
+                        making.is_alive() and making.ident not in waiting()
+                    ):
+                        continue
+                yield GaugeMetricFamily("theirs", "", audit.get_statistics()["total_events"])
+
+        def waiting() -> set[int]:
+            """The threads that are in `CollectorRegistry.register`, or `unregister`."""
+            frames = sys._current_frames().items()
+            return {ident for ident, at in frames if at.f_code.co_filename == where}
+
+        where = sys.modules[CollectorRegistry.__module__].__file__
+        making.start()
+        registering = threading.Thread(target=registry.register, args=(Theirs(),), daemon=True)
+        registering.start()
+        registering.join(60)  # only so that a failure ends
+        assert not registering.is_alive()
+        making.join()
+        assert registry.get_sample_value("theirs") == 1
+        labels = {"trail": "second", "operation": "STORE", "status": "SUCCESS"}
+        assert registry.get_sample_value(OPERATIONS, labels) == 0
+
     def test_many_threads_begin(self, registry: CollectorRegistry, busy_threads: None) -> None:
         """Loggers that are made at the same moment share the metrics of their registry."""
         made: list[AuditLogger] = []
@@ -446,6 +532,18 @@ class TestThreads:
         assert count(registry, audit) == 1000
         labels = {"trail": audit.name, "operation": "STORE"}
         assert registry.get_sample_value("axon_memory_entries_total", labels) == 1000
+
+    async def test_a_thread_that_just_leaves(
+        self, make_audit: Make, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever asks, or scrapes, has what he counted before, also where nobody has done it:
+        the thread that does it for all saw nothing any more, and had not left yet."""
+        audit = make_audit()
+        monkeypatch.setattr(series._gate, "work", lambda: None)
+        await audit.log_event("STORE")
+        assert audit.get_statistics()["total_events"] == 1
+        await audit.log_event("STORE")
+        assert count(registry, audit) == 2
 
     def test_forks_while_others_ask(self, run_script: Run) -> None:
         """A child of a moment in which another thread holds a lock has its own."""

@@ -354,9 +354,10 @@ def _run(monitor: ref[SecurityMonitor], closed: threading.Event) -> None:
     while (alive := monitor()) is not None:
         try:
             wait = alive._tick()
-        except Exception as exc:
-            alive._fault(exc)
+        except BaseException as exc:
             wait = _LONGEST_WAIT_S
+            with suppress(BaseException):  # of who logs it: it ends no thread of ours
+                alive._fault(exc)
         del alive
         if wait is None or closed.wait(min(max(wait, 0.01), _LONGEST_WAIT_S)):
             return

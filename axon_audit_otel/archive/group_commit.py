@@ -138,10 +138,8 @@ class GroupCommit:
             self._futures = [waiter for waiter in self._futures if waiter[0] > number]
             self._condition.notify_all()
         for _, loop, future in done:
-            try:
+            with suppress(Exception):  # its loop has ended, or takes no calls from other threads
                 loop.call_soon_threadsafe(_settle, future, error)
-            except RuntimeError:  # its loop has ended: nobody waits any more
-                continue
 
 
 def _settle(future: asyncio.Future[None], error: OSError | None) -> None:

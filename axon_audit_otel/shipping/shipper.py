@@ -176,9 +176,10 @@ class Shipper:
                     if not self._open():
                         break
                     wait = self._turn()
-                except Exception as exc:
-                    self._fault(exc)
+                except BaseException as exc:
                     wait = self._failed(0.0)
+                    with suppress(BaseException):  # of who logs it: it ends no thread of ours
+                        self._fault(exc)
                 with self._condition:
                     self._condition.notify_all()
                     if wait:

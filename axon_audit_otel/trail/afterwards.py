@@ -75,7 +75,9 @@ class Afterwards:
 
     def restored(self) -> None:
         """The archive works again: the next time that it fails is worth a line."""
-        self._known = {kind for kind in self._known if kind.partition(":")[0] not in _OF_FILES}
+        self._known = {
+            kind for kind in list(self._known) if kind.partition(":")[0] not in _OF_FILES
+        }
         self.note(partial(_logger.warning, "audit trail %r: the archive works again", self._name))
 
     def _count(self, stage: str) -> None:

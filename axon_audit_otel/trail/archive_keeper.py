@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import math
 import threading
@@ -538,9 +539,11 @@ class Keeper:
                 to(note)
             else:
                 append(to, note.encode(), anywhere=True)
-        except Exception as exc:
+        except BaseException as exc:
             self._outbox.insert(0, note)
             self._fault("checkpoint", exc)
+            if not isinstance(exc, (Exception, asyncio.CancelledError)):
+                raise
             return False
         return True
 
@@ -560,5 +563,6 @@ class Clock:
             target = self._target()
             if target is None:
                 return
-            target.tick()
+            with suppress(BaseException):  # SystemExit of foreign code: it ends no thread of ours
+                target.tick()
             del target

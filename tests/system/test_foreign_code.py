@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Make, Run, archived, assert_chained, file_in_place, history
+import receiver as receivers
+from conftest import Make, Run, archived, assert_chained, file_in_place, history, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -433,6 +434,79 @@ def test_callbacks(
     audit, foreign.audit = foreign.audit, None
     assert audit is not None
     audit.close()
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+class TestOurThreads:
+    """What foreign code raises there ends none of them, though it be no `Exception`."""
+
+    async def test_checkpoints(
+        self, make_audit: Make, tmp_path: Path, error: type[BaseException]
+    ) -> None:
+        """A function that takes checkpoints is given the same one again, and the next ones."""
+        notes: list[str] = []
+
+        def take(note: str) -> None:
+            notes.append(note)
+            if len(notes) == 1:
+                raise error
+
+        audit = make_audit(auto_export_path=tmp_path, checkpoint_to=take, checkpoint_interval=1)
+        record(audit)
+        await until(lambda: len(notes) > 2)
+        assert notes[0] == notes[1] != notes[2]
+        assert audit.get_statistics()["failures"] == {"checkpoint": 1}
+
+    async def test_handlers(
+        self, make_audit: Make, tmp_path: Path, error: type[BaseException]
+    ) -> None:
+        """A logging handler that raises in each thread: the archive is looked after, and shipped
+        from, all the same."""
+        where, struck = tmp_path / "archive", []
+
+        def handle(line: logging.LogRecord) -> None:
+            struck.append(threading.current_thread().name)
+            raise error
+
+        receiver = receivers.over_http()
+        receiver.answer = lambda request: 503 if len(struck) < 2 else None
+        audit = make_audit(auto_export_path=where, ship_to=receiver.url, retention="1d")
+        record(audit)
+        with handled("axon_audit_otel", handle):
+            await until(lambda: "axon-audit-ship" in struck)
+            with file_in_place(where):
+                await until(lambda: "axon-audit-keeper" in struck)
+            await until(lambda: receiver.records)
+            record(audit)
+            await until(lambda: len(archived(where)) == 2)
+        receiver.close()
+
+
+def test_an_event_loop_that_raises(make_audit: Make, tmp_path: Path) -> None:
+    """Who waits for the device in one that takes no calls from other threads waits in vain, and
+    nobody else does."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        refuses = True
+
+        def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:
+            if self.refuses:
+                refused.set()
+                raise ValueError("not from there")
+            return super().call_soon_threadsafe(*args, **kwargs)
+
+    audit, loop, refused = make_audit(10, tmp_path, durability="disk"), Loop(), threading.Event()
+    waiting = loop.create_task(audit.log_event("STORE"))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    refused.wait()
+    asyncio.run(asyncio.wait_for(audit.log_event("RECALL"), 60))  # only so that a failure ends
+    assert not waiting.done()
+    waiting.cancel()
+    loop.refuses = False
+    with suppress(asyncio.CancelledError):
+        loop.run_until_complete(waiting)
+    loop.close()
 
 
 @pytest.mark.parametrize("erase", [False, True])

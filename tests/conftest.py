@@ -382,7 +382,7 @@ def _run_script() -> Run:
             env={**os.environ, **{name: str(value) for name, value in environment.items()}},
             capture_output=True,
             text=True,
-            timeout=120,  # only so that a hang does not stop the whole run
+            timeout=900,  # only so that a hang does not stop the whole run
             check=False,
         )
         assert done.returncode == code, done.stderr or done.stdout

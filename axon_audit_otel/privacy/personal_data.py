@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 __all__ = ["PII_KINDS", "is_secret", "redact_pii"]
 
@@ -118,7 +119,7 @@ def _is_random(match: re.Match[str]) -> int:
     """An AWS secret key has no sign of its own but that letters and digits change at random."""
     text = match.group()
     kinds = [(c.isupper(), c.isdigit()) for c in text[:40]]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:]))
+    changes = sum(one != other for one, other in pairwise(kinds))
     return len(text) if changes > 15 and text.upper() != text != text.lower() else 0
 
 
@@ -149,7 +150,7 @@ _NAMES = (
     r"|contrase(?:ñ|n\u0303|n)a|parola d['\u2019]ordine|senha|palavra[ -]passe|wachtwoord"
     r"|has[lł]o|lösenord|adgangskode|salasana|heslo|jelszó|пароль"
     r"|(?:client[_-]?)?secret(?:[_-]?(?:access[_-]?)?key)?"
-    r"|(?:api|access|private)[_-]?key|(?:access|auth)[_-]?token"
+    r"|api[ _-]?key|(?:access|private)[_-]?key|(?:access|auth)[_-]?token"
 )
 # What has such a name may also be a number or a word in passing.
 _NAMES_TOO = r"(?:(?:id|refresh|session)[_-]?)?token|credentials?|pseudonymize"
@@ -163,23 +164,25 @@ _NO_VALUE = (  # what stands for one in a program, and what was replaced already
     r"|get\w{0,32}\(|[\"']?\[redacted:)"
 )
 _NAMED_SECRET = re.compile(
-    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|pass|pw)"
-    r"(?P<far>\s(?:for|of|to|für|von|zum|zur|pour|de|du|para|per|di|voor|van|do)"
-    r"(?:\s[\w.-]{1,32}){1,3}?)?"
-    r"(?:\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?"
-    r"|(?P<verb>\s{1,3}(?:is|ist|lautet|est|es|è|é|jest|to)\s{1,3}))"
-    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))"
+    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|pass|pw"
+    r"|(?:encryption|master|shared)[_-]?key)"
+    r"(?:(?P<far>(?:[^\S\n][\w.'-]{1,32}){1,4}?)(?:\s{0,3}[:=]\s{1,3}|\s{1,3}IS\s{1,3})"
+    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?|(?P<verb>\s{1,3}IS\s{1,3}))"
+    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))".replace(
+        "IS", "(?:is|ist|lautet|est|es|è|é|jest|to)"
+    )
 )
 _LIKELY_SECRET = re.compile(r"(?=.{4}).*?(?:\d|[#$%^&*]|!\w)", re.DOTALL)
 _COUNT = re.compile(r"[\d.]{1,5}(?![\w+/=-]|\s\w)")
 _OPTION_SECRET = re.compile(
     rf"(?i:--(?:[a-z]+-)?(?:{_NAMES}|token|pseudonymize)\s"
     rf"(?![@-]|\[redacted:)(?:{_QUOTED}|{_BARE}))"
+    r"|(?<!\S)(?:-u|--user)\s['\"]?[^\s:'\"]{1,64}:[^\s'\"]{1,128}"  # of curl
 )
 _AUTHORIZATION = re.compile(
     r"(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
     r"|(?i:(?<!\w)authorization\\?[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
-    r"(?:basic|bearer|digest|negotiate|token)\s{1,3})"
+    r"(?:basic|bearer|digest|negotiate|token|apikey)\s{1,3})"
     r"(?!\[REDACTED:)(?=[^\s\"',;}]{0,64}[\dA-Z=])[^\s\"',;}]+"
 )
 
@@ -187,12 +190,11 @@ _AUTHORIZATION = re.compile(
 def _named_secret(match: re.Match[str]) -> int:
     """Whatever is called a password is one; what may be a word in passing must look like one."""
     value = match["value"].strip("\\\"'")
-    if match["sure"] and not match["far"] and not match["verb"]:
-        return len(match.group())
-    if not match["sure"]:
-        likely = not match["verb"] and any(map(str.isdigit, value)) and not _COUNT.match(value)
+    near = not match["far"] and not match["verb"]
+    if match["sure"]:
+        likely = near or _LIKELY_SECRET.match(value) is not None
     else:
-        likely = _LIKELY_SECRET.match(value) is not None
+        likely = near and any(map(str.isdigit, value)) and not _COUNT.match(value)
     return len(match.group()) if likely else 0
 
 
@@ -200,7 +202,7 @@ def _named_secret(match: re.Match[str]) -> int:
 
 _DOMAIN = (
     r"(?![1-4]x\.)"  # logo@2x.png
-    r"(?:[\w-]{1,63}(?:\.|\s?[\[({]\s?(?:dot|punkt|point|punto)\s?[\])}]\s?)){1,8}"
+    r"(?:[\w-]{1,63}(?:\.|%2[eE]|\s?[\[({]\s?(?:dot|punkt|point|punto)\s?[\])}]\s?)){1,8}"
     r"(?:[xX][nN]--[\w-]{2,59}|[^\W\d_]{2,24})(?![\w(-]|:[\w.~-]{0,64}/)"
 )
 _EMAIL = re.compile(
@@ -210,8 +212,8 @@ _EMAIL = re.compile(
 )
 _QUOTED_EMAIL = re.compile(rf'"[^"\n]{{1,64}}"@{_DOMAIN}')
 _SPOKEN_EMAIL = re.compile(
-    r"(?i:\w(?<![\w.+-].)[\w.+-]{0,63} at (?:[\w-]{1,63} dot ){1,4}(?:com|org|net|edu|gov|info|io|dev|ai|eu|[a-z]{2}))"
-    r"(?!\w)"
+    r"(?i:\w(?<![\w.+-].)[\w.+-]{0,63} at (?:[\w-]{1,63} dot ){1,4}"
+    r"(?:com|org|net|edu|gov|info|dev|[a-z]{2}))(?!\w)"
 )
 
 
@@ -234,8 +236,9 @@ _MAC = re.compile(
 _VERSION_WORD = re.compile(
     r"(?i:(?<![a-z])(?:version|release|rev|build|section|sect?|chapter|clause|figure|table|appendix"
     r"|kapitel|abschnitt|ziffer|tabelle|chapitre|capítulo|sección|capitolo|sezione)\.?[\s:=]{0,3}"
-    r"|§\s?)\Z"
+    r"|(?:up|down)grad[a-z]{1,3}\s[^\n]{0,32}(?<=\s)(?:from|to|von|auf)\s|§\s?)\Z"
 )
+_HEADING = re.compile(r"(?m:^)(?:#{1,6} )?\Z")
 _PRODUCT = re.compile(r"(?:[A-Za-z]/|[\w\]][=~<>]=)\Z")
 _SLICE = re.compile(r"[\w)\]]\[\Z")
 
@@ -245,8 +248,10 @@ def _ipv4(match: re.Match[str]) -> int:
     parts = [int(part) for part in match.group().split(".")]
     if max(parts) > 255 or _after(match, _VERSION_WORD):
         return 0
-    is_version = _after(match, _PRODUCT) and ipaddress.IPv4Address(bytes(parts)).is_global
-    return 0 if is_version else len(match.group())
+    if _after(match, _PRODUCT) and ipaddress.IPv4Address(bytes(parts)).is_global:
+        return 0
+    heads = max(parts) < 32 and re.match(r"\.? [A-Z]", match.string[match.end() : match.end() + 3])
+    return 0 if heads and _after(match, _HEADING) else len(match.group())
 
 
 def _ipv6(match: re.Match[str]) -> int:
@@ -324,7 +329,8 @@ _WITH_SIGNS = re.compile(
 )
 _ELEVEN_DIGITS = re.compile(r"\d(?<![\w.+-]\d)\d(?: ?\d{3}){3}(?![\w-])")
 _FRENCH = re.compile(
-    r"[12](?<![\w.+-].) ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d(?![\w-])"
+    r"[12](?<![\w.+-].) ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB])"
+    r" ?\d{3} ?\d{3} ?\d\d(?![\w-])"
 )
 _SPANISH = re.compile(r"[\dXYZ](?<![\w.-].)\d{7}-?[A-Z](?!\w)|[XYZ](?<![\w.-].)-\d{7}-[A-Z](?!\w)")
 _SWISS = re.compile(r"756(?<![\w.-]756)(\.?)\d{4}\1\d{4}\1\d\d(?![\w-])")
@@ -387,16 +393,23 @@ def _swedish(match: re.Match[str]) -> int:
 
 _GAP = r"[ \u00a0\u202f.()/\u2010\u2011\u2013-]"
 _DATE = re.compile(r"\d\d?([./-])\d\d?\1\d{4}(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
-_ISBN = re.compile(r"(?i:isbn(?:-1[03])?:?\s?)\Z")
+_NUMBERED = re.compile(  # what else has such numbers
+    r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause|id"
+    r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine)"
+    r"(?:\s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
+)
 _INTERNATIONAL = re.compile(
-    rf"(?:\+(?<![\w.+]\+)[1-9]|00(?<![\w.,+-]00)[1-9]\d{{0,2}}(?={_GAP}))(?:{_GAP}{{0,3}}\d){{7,14}}(?![\w-])"
+    rf"(?:\+(?<![\w.+]\+)[1-9]|00(?<![\w.,+-]00)[1-9]\d{{0,2}}(?={_GAP}))"
+    rf"(?:{_GAP}{{0,3}}\d){{7,14}}(?![\w-]|[.,]\d)"
     r"|00(?<![\w.,+-]00)[34]\d{9,12}(?![\w-])"
 )
 _NORTH_AMERICAN = re.compile(
     r"1(?<![\w.-]1)[ .-](?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
     r"|\d(?<![\w.-]\d)\d\d[ .-]\d{3}[ .-]\d{4}(?![\w-])"
 )
-_AREA_CODE = re.compile(r"\((?<![\w.-]\()\d{2,5}\)[ .-]?\d{3,9}(?:[ .-]\d{2,5}){0,3}(?![\w-]|[.,]\d)")
+_AREA_CODE = re.compile(
+    r"\((?<![\w.-]\()\d{2,5}\)[ .-]?\d{3,9}(?:[ .-]\d{2,5}){0,3}(?![\w-]|[.,]\d)"
+)
 _NATIONAL = re.compile(
     r"0(?<![\w.,-]0)[1-9]"
     r"(?:\d{8,9}|\d{0,3} ?[ ./-] ?\d{2,8}(?:[ .-]\d{2,8}){0,3})(?![\w-]|[.,]\d)"
@@ -414,7 +427,9 @@ _MONEY = re.compile(r"(?:[€$£¥]|EUR|USD|PLN|CHF)\s?\Z")
 _CALLED = re.compile(rf"\d(?<![\w.,-]\d)(?:{_GAP}{{0,2}}\d){{6,13}}(?![\w-]|[.,]\d)")
 _PHONE_NAME = re.compile(
     r"(?i:(?<![^\W_])(?:tel|telefon[eo]?|téléphone|teléfono|tél|phone|mobile?|mobiel|móvil"
-    r"|cell(?:ulare)?|celular|handy|fax|whatsapp|sms|call|ring|text|komórka|numer telefonu|rufnummer)"
+    r"|cell(?:ulare)?|celular|handy|fax|whatsapp|sms|call|ring"
+    r"|text (?:me|us|him|her)|komórka|numer telefonu|rufnummer)"
+    r"(?:nummer|nr)?"
     r"(?:[\s:=.#(]{1,3}(?:number|no|nr|nummer|numero|número|numéro|n[°º]|is|ist|est|es|è|é|jest|at|on"
     r"|me|us|him|her)){0,3}[\s:=.#(]{1,3})\Z"
 )
@@ -424,22 +439,22 @@ _NUMBERS = re.compile(
 )
 
 
-def _national(match: re.Match[str]) -> int:
-    """Nine to twelve digits: fewer are rather a date or an id."""
+def _phone(match: re.Match[str]) -> int:
+    """A number of this shape, unless it is a date or the words before it say what else it is."""
     text = match.group()
-    if _DATE.match(text) or _after(match, _ISBN):
-        return 0
+    other = _DATE.match(text) or _after(match, _NUMBERED) or _after(match, _MONEY)
+    return 0 if other or text == "0123456789" else len(text)
+
+
+def _national(match: re.Match[str]) -> int:
+    """Nine to twelve digits: fewer are rather an id."""
+    text = match.group()
     enough = 9 if re.fullmatch(r"0\d{1,4} ?[ /] ?\d{5,7}|\(.*", text) else 10
-    return len(text) if enough <= len(_digits(text)) <= 12 else 0
-
-
-def _not_money(match: re.Match[str]) -> int:
-    return 0 if _after(match, _MONEY) else len(match.group())
+    return _phone(match) if enough <= len(_digits(text)) <= 12 else 0
 
 
 def _called(match: re.Match[str]) -> int:
-    is_date = _DATE.match(match.group()) is not None
-    return len(match.group()) if not is_date and _after(match, _PHONE_NAME) else 0
+    return _phone(match) if _after(match, _PHONE_NAME) else 0
 
 
 # --- all of them --------------------------------------------------------------------------------
@@ -461,7 +476,17 @@ _GROUPS = (
         (_Detector("secret", _NAMED_SECRET, _named_secret), _Detector("secret", _OPTION_SECRET)),
         words=(
             *("pass", "pwd", "pw", "secret", "key", "token", "credential", "pseudonymize"),
-            *("kennwort", "zugangscode", "mdp", "contrase", "clave", "parola d", "senha"),
+            *(
+                "-u ",
+                "--user ",
+                "kennwort",
+                "zugangscode",
+                "mdp",
+                "contrase",
+                "clave",
+                "parola d",
+                "senha",
+            ),
             *("palavra", "wachtwoord", "hasło", "haslo", "lösenord", "adgangskode", "salasana"),
             *("heslo", "jelszó", "пароль"),
         ),
@@ -496,10 +521,10 @@ _GROUPS = (
             _Detector("national_id", _SWEDISH, _swedish),
             _Detector("national_id", _WITH_SIGNS),
             _Detector("phone", _INTERNATIONAL),
-            _Detector("phone", _NORTH_AMERICAN),
+            _Detector("phone", _NORTH_AMERICAN, _phone),
             _Detector("phone", _AREA_CODE, _national),
             _Detector("phone", _NATIONAL, _national),
-            _Detector("phone", _IN_GROUPS, _not_money),
+            _Detector("phone", _IN_GROUPS, _phone),
             _Detector("phone", _CALLED, _called),
         ),
         shape=_NUMBERS,
@@ -512,7 +537,7 @@ _GROUPS = (
 PII_KINDS = tuple(sorted({each.kind for group in (_TOKENS, *_GROUPS) for each in group.detectors}))
 
 # Whatever is found has one of these; many short texts have none.
-_SUSPECT = re.compile(r"[\d@:=_\[({&#$%^*]|--| dot ")
+_SUSPECT = re.compile(r"[\d@:=_\[({&#$%^*]|--| [dD][oO][tT] ")
 
 
 def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> str:

@@ -57,15 +57,15 @@ class Privacy:
 
     def text(self, value: str, found: Callable[[str], None] | None = None) -> str:
         """Free text, redacted; *found* instead of `on_found` is told of what it held."""
-        text = value
-        if type(value) is not str or len(value) > MAX_TEXT or self._redact or not value.isascii():
-            # Redacted before it is cut: half an address is no address any more.
-            text = plain_text(value, MAX_TEXT + 512)
+        plain = type(value) is str and len(value) <= MAX_TEXT and value.isascii()
+        # Redacted before it is cut: half an address is no address any more.
+        text = value if plain else plain_text(value, MAX_TEXT + 512)
         if self._redact is not None:
             text = self._hooked(self._redact, text, MAX_TEXT + 512)
         if self._pii:
             text = redact_pii(text, found or self.on_found)
-        if text is value and len(value) <= 16 and len(self._values) < MAX_ITEMS and not self._redact:
+        same = plain and len(value) <= 16 and text == value
+        if same and self._redact is None and len(self._values) < MAX_ITEMS:
             self._values.add(value)
         if len(text) <= MAX_TEXT:
             return text

@@ -66,6 +66,7 @@ def _of(kind: str, group: str, *values: str | tuple[str, str]) -> list[Sample]:
 
 _TOKENS = [
     ("use {} for the upload", "AKIA" + _chars(16, string.ascii_uppercase + "234567")),
+    ("a key of letters, {}", "AKIA" + "ABCDEFGHIJKLMNOP"),
     ("temporär: {}", "ASIA" + _chars(16, string.ascii_uppercase + "234567")),
     ("AWS_SECRET_ACCESS_KEY={}", _chars(40, _LETTERS_DIGITS + "/+")),
     ("the other half is {} (keep it)", _chars(19) + "/" + _chars(12) + "+" + _chars(7)),
@@ -397,6 +398,9 @@ HARMLESS: list[str] = [
     "if (a > 5 && b < 10) { c[12345678] = 0; }",
     "const token = getToken();",
     "password: str",
+    "PASS: test_login2",
+    "docker run --user 1000:1000 -u app:app image",
+    '{"url": "https://host:8080", "at": "a@b"}',
     "password = os.environ['DB_PASSWORD']",
     "api_key=os.getenv('KEY')",
     "primary_key=order_id1",

@@ -34,8 +34,7 @@ class _Detector:
 class _Group:
     """Detectors that find nothing in texts without one of *words* (in lower case) or *shape*.
 
-    With *around*, they find something only in what *shape* matches, after up to 48 characters
-    before it, and are shown no more than that.
+    With *around*, they are shown only what *shape* matches, with some words before it.
     """
 
     detectors: tuple[_Detector, ...]
@@ -58,7 +57,9 @@ class _Group:
             return self._replace(text, found)
         parts, done = [], 0
         for run in self.shape.finditer(text):
-            start = max(done, run.start() - 48)
+            start = done
+            if run.start() - done > 48:  # at the end of a word
+                start = max(done, text.find(" ", run.start() - 48, run.start()))
             parts += text[done:start], self._replace(text[start : run.end()], found)
             done = run.end()
         return "".join(parts) + text[done:] if parts else text
@@ -95,7 +96,8 @@ _TOKEN = re.compile(
     r"(?:AKIA|ASIA)[0-9A-Z]{16}"  # AWS
     r"|eyJ[\w-]{8,4096}\.[\w-]{0,4096}\.[\w-]{0,4096}(?:\.[\w-]{1,4096}){0,2}"  # JSON Web Token
     r"|AIza[\w-]{35}|ya29\.[\w-]{20,2048}|GOCSPX-[\w-]{20,64}"  # Google
-    r"|gh[pousr]_\w{36,255}|github_pat_\w{22,255}|gl(?:pat|dt|rt|ft|cbt|ptt|imt|oas|soat|agent)-[\w-]{20,255}"
+    r"|gh[pousr]_\w{36,255}|github_pat_\w{22,255}"
+    r"|gl(?:pat|dt|rt|ft|cbt|ptt|imt|oas|soat|agent)-[\w-]{20,255}"  # GitLab
     r"|(?:xox[abeoprs]|xapp-\d)-[\w-]{10,255}"  # Slack
     # OpenAI, Anthropic, Stripe: with digits, unlike names such as sk-learn-pipeline
     r"|(?:sk|rk|pk)[-_](?=(?:[A-Za-z_-]{0,40}\d){2})[\w-]{16,255}"
@@ -134,7 +136,7 @@ _BASE64_KEY = re.compile(
 _URL_SECRET = re.compile(
     r"(?:https://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{8,255}"
     r"|(?:https://)?discord(?:app)?\.com/api/webhooks/\d{10,25}/[\w-]{20,255}"
-    r"|(?<=://)[^/\s:@]{0,255}:[^/\s]{1,255}(?=@)"  # user:password
+    r"|(?<=://)[^/\s:@\"'<>]{0,255}:[^/\s\"'<>]{1,255}(?=@)"  # user:password
     r"|(?:(?<=[?&;]sig=)|(?<=X-Amz-Signature=)|(?<=X-Goog-Signature=))[\w%+/=-]{20,512}"
 )
 _BOT_TOKEN = re.compile(r"\d(?<!\d\d)\d{7,9}:[\w-]{35}(?![\w-])")  # Telegram
@@ -164,7 +166,7 @@ _NO_VALUE = (  # what stands for one in a program, and what was replaced already
     r"|get\w{0,32}\(|[\"']?\[redacted:)"
 )
 _NAMED_SECRET = re.compile(
-    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|pass|pw"
+    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|(?<=[/_-])pass|pw"
     r"|(?:encryption|master|shared)[_-]?key)"
     r"(?:(?P<far>(?:[^\S\n][\w.'-]{1,32}){1,4}?)(?:\s{0,3}[:=]\s{1,3}|\s{1,3}IS\s{1,3})"
     r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?|(?P<verb>\s{1,3}IS\s{1,3}))"
@@ -177,7 +179,6 @@ _COUNT = re.compile(r"[\d.]{1,5}(?![\w+/=-]|\s\w)")
 _OPTION_SECRET = re.compile(
     rf"(?i:--(?:[a-z]+-)?(?:{_NAMES}|token|pseudonymize)\s"
     rf"(?![@-]|\[redacted:)(?:{_QUOTED}|{_BARE}))"
-    r"|(?<!\S)(?:-u|--user)\s['\"]?[^\s:'\"]{1,64}:[^\s'\"]{1,128}"  # of curl
 )
 _AUTHORIZATION = re.compile(
     r"(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
@@ -185,6 +186,15 @@ _AUTHORIZATION = re.compile(
     r"(?:basic|bearer|digest|negotiate|token|apikey)\s{1,3})"
     r"(?!\[REDACTED:)(?=[^\s\"',;}]{0,64}[\dA-Z=])[^\s\"',;}]+"
 )
+
+
+_USER_OPTION = re.compile(r"(?<!\S)(?:-u|--user)\s['\"]?[^\s:'\"]{1,64}:[^\s'\"]{1,128}")
+_CURL = re.compile(r"curl\s[^\n]*\Z")
+
+
+def _user_option(match: re.Match[str]) -> int:
+    """``-u user:password``, of curl: other programs have groups there."""
+    return len(match.group()) if _after(match, _CURL) else 0
 
 
 def _named_secret(match: re.Match[str]) -> int:
@@ -394,7 +404,8 @@ def _swedish(match: re.Match[str]) -> int:
 _GAP = r"[ \u00a0\u202f.()/\u2010\u2011\u2013-]"
 _DATE = re.compile(r"\d\d?([./-])\d\d?\1\d{4}(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
 _NUMBERED = re.compile(  # what else has such numbers
-    r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause|id"
+    r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause"
+    r"|(?<!caller )id"
     r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine)"
     r"(?:\s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
 )
@@ -476,21 +487,12 @@ _GROUPS = (
         (_Detector("secret", _NAMED_SECRET, _named_secret), _Detector("secret", _OPTION_SECRET)),
         words=(
             *("pass", "pwd", "pw", "secret", "key", "token", "credential", "pseudonymize"),
-            *(
-                "-u ",
-                "--user ",
-                "kennwort",
-                "zugangscode",
-                "mdp",
-                "contrase",
-                "clave",
-                "parola d",
-                "senha",
-            ),
+            *("kennwort", "zugangscode", "mdp", "contrase", "clave", "parola d", "senha"),
             *("palavra", "wachtwoord", "hasło", "haslo", "lösenord", "adgangskode", "salasana"),
             *("heslo", "jelszó", "пароль"),
         ),
     ),
+    _Group((_Detector("secret", _USER_OPTION, _user_option),), words=("curl ",)),
     _Group(
         (_Detector("email", _EMAIL, _email), _Detector("email", _QUOTED_EMAIL)),
         words=("@", "%40", "%2540", "#64;", "u0040", "at]", "at)", "at}", "at ]", "at )", "ät)"),
@@ -536,7 +538,7 @@ _GROUPS = (
 #: What `redact_pii` finds.
 PII_KINDS = tuple(sorted({each.kind for group in (_TOKENS, *_GROUPS) for each in group.detectors}))
 
-# Whatever is found has one of these; many short texts have none.
+# All but tokens has one of these; many short texts have none.
 _SUSPECT = re.compile(r"[\d@:=_\[({&#$%^*]|--| [dD][oO][tT] ")
 
 
@@ -546,11 +548,11 @@ def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> s
     *found* is called with the kind of each, which is one of `PII_KINDS`. A text without any is
     returned itself.
     """
+    if len(text) >= 20 and max(map(len, text.split()), default=0) >= 20:
+        text = _TOKENS.replace(text, found)
     if _SUSPECT.search(text) is None:
         return text
     lower = text.lower()
-    if len(text) >= 20 and max(map(len, text.split()), default=0) >= 20:
-        text = _TOKENS.replace(text, found)
     for group in _GROUPS:
         if group.applies(text, lower):
             text = group.replace(text, found)

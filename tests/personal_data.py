@@ -64,7 +64,7 @@ def _of(kind: str, group: str, *values: str | tuple[str, str]) -> list[Sample]:
     ]
 
 
-_TOKENS = [
+_TOKENS: list[str | tuple[str, str]] = [
     ("use {} for the upload", "AKIA" + _chars(16, string.ascii_uppercase + "234567")),
     ("a key of letters, {}", "AKIA" + "ABCDEFGHIJKLMNOP"),
     ("temporär: {}", "ASIA" + _chars(16, string.ascii_uppercase + "234567")),
@@ -115,10 +115,13 @@ _TOKENS = [
     ("replicate {}", "r8_" + _chars(37)),
     ("linear {}", "lin_api_" + _chars(40)),
     ("notion {}", "ntn_" + _chars(46)),
+    ("azure client {}", _chars(3) + "8Q~" + _chars(34)),
+    ("refresh {}", "1//0" + _chars(60)),
+    ("mapbox {}", "sk.eyJ" + _chars(60) + "." + _chars(22)),
     ("telegram: https://api.telegram.org/bot{}/getMe", f"{_chars(9, '123456789')}:AA{_chars(33)}"),
 ]
 
-_HEADERS = [
+_HEADERS: list[str | tuple[str, str]] = [
     _jwt(),
     ("Authorization: Bearer {}", _chars(40)),
     ("curl -H 'Authorization: Basic {}'", _base64(18)),
@@ -131,7 +134,7 @@ _HEADERS = [
     ("amqp://guest:{}@rabbit//", "guest"),
 ]
 
-_BLOCKS = [
+_BLOCKS: list[str | tuple[str, str]] = [
     _block("RSA PRIVATE KEY"),
     _block("PRIVATE KEY"),
     _block("ENCRYPTED PRIVATE KEY"),
@@ -159,6 +162,7 @@ _PASSWORDS = [
     ("password: {}", "hunter2"),
     ("my password is {}, do not tell", "hunter2!"),
     ("the Wi-Fi passphrase is '{}'", "c0rrect-horse"),
+    ("Password - {}", "hunter2"),
     ("Das Passwort lautet {}", "Geheim123"),
     ("Kennwort: {}", "geheim"),
     ("Mein Passwort ist {} und bleibt so", "Sommer2024!"),
@@ -203,6 +207,8 @@ _PHONES = [
     ("Tel. {}", "030 12345678"),
     ("Büro: {}", "030/1234567"),
     ("ruf mich an: {}", "0171 123 45 67"),
+    ("mobil {}", "015112345678"),
+    ("(handy) {}", "0151 12345678"),
     ("mobil {}", "+49 171 1234567"),
     ("Telefon: {}", "+49 (0) 89 / 123456-78"),
     ("Zentrale {}", "0049 89 1234567"),
@@ -216,6 +222,7 @@ _PHONES = [
     ("Madrid {}", "+34 91 123 45 67"),
     ("cellulare: {}", "347 123 4567"),
     ("ufficio {}", "06 1234 5678"),
+    ("Giulia {}", "333 1234567"),
     ("chiamami: {}", "+39 347 1234567"),
     ("bel me op {}", "06-12345678"),
     ("Amsterdam {}", "020 123 4567"),
@@ -225,6 +232,7 @@ _PHONES = [
     ("Warszawa {}", "+48 22 123 45 67"),
     ("WhatsApp {}", "98765 43210"),
     ("mobile no. {}", "9876543210"),
+    ("Mumbai {}", "98765-43210"),
     ("Delhi {}", "+91 98765 43210"),
     ("celular {}", "(11) 91234-5678"),
     ("São Paulo: {}", "+55 11 91234-5678"),
@@ -373,6 +381,9 @@ HARMLESS: list[str] = [
     "§ 4.1.2.7",
     "Kapitel 2.3.1.5",
     "chapitre 1.2.3.4",
+    "firmware 3.4.5.6",
+    "foo-1.2.3.4.tar.gz",
+    "dpkg 1.20.9.1-1 and 5.6.7.8-beta",
     "upgraded from 1.2.3.4 to 1.2.4.0",
     "Python 3.11.7",
     "node>=18.0.0 <21.0.0",
@@ -434,6 +445,9 @@ HARMLESS: list[str] = [
     "Order #123-456-7890",
     "Artikel 0171 1234567",
     "digits are 0123456789",
+    "EAN 4006381333931",
+    "Kundennummer 0301234567",
+    "Auftragsnummer: 0171 1234567",
     "snowflake 1329876543210987000",
     "part no. AB12 3456 7890 1234",
     "ISBN 978-3-16-148410-0",
@@ -447,6 +461,8 @@ HARMLESS: list[str] = [
     "2025-01-15T10:30:45+05:30",
     "2025-01-15 10:30:45",
     "15.01.2025 10:30",
+    "06.12.24 14.30 Uhr",
+    "01 02 2025 10 30",
     "01/15/2025 10:30",
     "from 2024-01-01 to 2024-12-31",
     "20250115103045",
@@ -483,6 +499,7 @@ HARMLESS: list[str] = [
     "le mot de passe est incorrect",
     "la contraseña es obligatoria",
     "Kennwort vergessen?",
+    "password: required",
     "palavra-passe esquecida",
     "the next token: a word of the vocabulary",
     "credentials: see the handbook",

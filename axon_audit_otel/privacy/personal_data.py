@@ -55,7 +55,8 @@ class _Group:
         """*text* with a marker for all that the detectors find."""
         if self.shape is None or not self.around:
             return self._replace(text, found)
-        parts, done = [], 0
+        parts: list[str] = []
+        done = 0
         for run in self.shape.finditer(text):
             start = done
             if run.start() - done > 48:  # at the end of a word
@@ -111,10 +112,12 @@ _TOKEN = re.compile(
     r"|shp[a-z]{2}_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,64}|gl(?:c|sa)_\w{32,255}"
     r"|lin_api_\w{32,64}|ntn_\w{40,64}|secret_[A-Za-z0-9]{43}|figd_[\w-]{40,64}"
     r"|PMAK-[\w-]{59}|NRAK-[0-9A-Z]{27}|sntry[su]_[\w-]{40,255}|AT(?:ATT|CTT)3x[\w-]{60,255}"
+    r"|pat\w{14}\.[0-9a-f]{64}|sbp_[0-9a-f]{40}|EAA[A-Za-z0-9]{80,400}|[ps]k\.eyJ[\w.-]{40,400}"
+    r"|1//0[\w-]{40,255}|[\w.~-]{3}\dQ~[\w.~-]{31,40}|\w{14}\.atlasv1\.[\w-]{60,80}"
     r"|AGE-SECRET-KEY-1[0-9A-Z]{58}"
     r")(?![\w-])"
 )
-_TOKEN_RUN = re.compile(r"[\w+/](?<![\w.+/=-].)[\w.+/=-]{19,}")  # long enough to hold one
+_TOKEN_RUN = re.compile(r"[\w+/](?<![\w.+/=~-].)[\w.+/=~-]{19,}")  # long enough to hold one
 
 
 def _is_random(match: re.Match[str]) -> int:
@@ -162,14 +165,15 @@ _SECRET_NAME_TOO = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES_TOO}|authoriz
 _QUOTED = r"[bru]{0,2}\\?(?:\"[^\"\n]{1,256}\"|'[^'\n]{1,256}')"
 _BARE = r"\\?[\"']?[^\s\"',;}]+"
 _NO_VALUE = (  # what stands for one in a program, and what was replaced already
-    r"(?!(?:str|bytes|string|none|null|true|false)(?!\w)|(?:os|process|self|settings|config)\."
+    r"(?!(?:str|bytes|string|none|null|true|false|required|optional|invalid|incorrect|missing|expired"
+    r"|must|not|see)(?!\w)|(?:os|process|self|settings|config)\."
     r"|get\w{0,32}\(|[\"']?\[redacted:)"
 )
 _NAMED_SECRET = re.compile(
     rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|(?<=[/_-])pass|pw"
     r"|(?:encryption|master|shared)[_-]?key)"
     r"(?:(?P<far>(?:[^\S\n][\w.'-]{1,32}){1,4}?)(?:\s{0,3}[:=]\s{1,3}|\s{1,3}IS\s{1,3})"
-    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?|(?P<verb>\s{1,3}IS\s{1,3}))"
+    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?|(?P<verb>\s{1,3}(?:IS|[-\u2013])\s{1,3}))"
     rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))".replace(
         "IS", "(?:is|ist|lautet|est|es|è|é|jest|to)"
     )
@@ -244,12 +248,15 @@ _MAC = re.compile(
     rf"|{_HEX}{{2}}\.{_HEX}{{4}}\.{_HEX}{{4}})(?!\w|[:.-]\w)"
 )
 _VERSION_WORD = re.compile(
-    r"(?i:(?<![a-z])(?:version|release|rev|build|section|sect?|chapter|clause|figure|table|appendix"
+    r"(?i:(?<![a-z])(?:version|release|rev|build|firmware|driver|kernel|patch|java|chrome|firefox"
+    r"|windows|android|ios|section|sect?|chapter|clause|figure|table|appendix|step|art|punkt|anhang"
     r"|kapitel|abschnitt|ziffer|tabelle|chapitre|capítulo|sección|capitolo|sezione)\.?[\s:=]{0,3}"
     r"|(?:up|down)grad[a-z]{1,3}\s[^\n]{0,32}(?<=\s)(?:from|to|von|auf)\s|§\s?)\Z"
 )
 _HEADING = re.compile(r"(?m:^)(?:#{1,6} )?\Z")
-_PRODUCT = re.compile(r"(?:[A-Za-z]/|[\w\]][=~<>]=)\Z")
+_PRODUCT = re.compile(r"(?:[A-Za-z][/-]|[\w\]][=~<>]=)\Z")
+_SUFFIX = re.compile(r"-(?:[A-Za-z]|\d{1,3}(?![\d.]))|\+\w")
+_TITLE = re.compile(r"\.? [A-Z]")
 _SLICE = re.compile(r"[\w)\]]\[\Z")
 
 
@@ -258,9 +265,10 @@ def _ipv4(match: re.Match[str]) -> int:
     parts = [int(part) for part in match.group().split(".")]
     if max(parts) > 255 or _after(match, _VERSION_WORD):
         return 0
-    if _after(match, _PRODUCT) and ipaddress.IPv4Address(bytes(parts)).is_global:
+    named = _after(match, _PRODUCT) or _SUFFIX.match(match.string, match.end())
+    if named and ipaddress.IPv4Address(bytes(parts)).is_global:
         return 0
-    heads = max(parts) < 32 and re.match(r"\.? [A-Z]", match.string[match.end() : match.end() + 3])
+    heads = max(parts) < 32 and _TITLE.match(match.string, match.end())
     return 0 if heads and _after(match, _HEADING) else len(match.group())
 
 
@@ -305,10 +313,17 @@ def _luhn(digits: list[int]) -> bool:
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+def _ean(digits: list[int]) -> bool:
+    """The check digit of articles, and of Swiss people."""
+    return (sum(digits[::2]) + 3 * sum(digits[1::2])) % 10 == 0
+
+
 def _card(match: re.Match[str]) -> int:
     digits = _digits(match.group())
     number = "".join(map(str, digits))
-    return len(match.group()) if _CARD_NUMBER.fullmatch(number) and _luhn(digits) else 0
+    if not _CARD_NUMBER.fullmatch(number) or not _luhn(digits):
+        return 0
+    return 0 if len(digits) == 13 and _ean(digits) else len(match.group())
 
 
 def _iban(match: re.Match[str]) -> int:
@@ -391,8 +406,7 @@ def _spanish(match: re.Match[str]) -> int:
 
 
 def _swiss(match: re.Match[str]) -> int:
-    digits = _digits(match.group())
-    return 0 if (sum(digits[::2]) + 3 * sum(digits[1::2])) % 10 else len(match.group())
+    return len(match.group()) if _ean(_digits(match.group())) else 0
 
 
 def _swedish(match: re.Match[str]) -> int:
@@ -402,12 +416,13 @@ def _swedish(match: re.Match[str]) -> int:
 # --- phone numbers ----------------------------------------------------------------------------
 
 _GAP = r"[ \u00a0\u202f.()/\u2010\u2011\u2013-]"
-_DATE = re.compile(r"\d\d?([./-])\d\d?\1\d{4}(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
+_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d{4}|\d\d(?!\1))(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
 _NUMBERED = re.compile(  # what else has such numbers
     r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause"
     r"|(?<!caller )id"
-    r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine)"
-    r"(?:\s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
+    r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine"
+    r"|kunden|customer|account|bestell|vorgangs)"
+    r"(?:[\s-]?s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
 )
 _INTERNATIONAL = re.compile(
     rf"(?:\+(?<![\w.+]\+)[1-9]|00(?<![\w.,+-]00)[1-9]\d{{0,2}}(?={_GAP}))"
@@ -423,15 +438,16 @@ _AREA_CODE = re.compile(
 )
 _NATIONAL = re.compile(
     r"0(?<![\w.,-]0)[1-9]"
-    r"(?:\d{8,9}|\d{0,3} ?[ ./-] ?\d{2,8}(?:[ .-]\d{2,8}){0,3})(?![\w-]|[.,]\d)"
+    r"(?:\d{8,9}|(?<=01)[567]\d{9}|\d{0,3} ?[ ./-] ?\d{2,8}(?:[ .-]\d{2,8}){0,3})(?![\w-]|[.,]\d)"
 )
 # Numbers without a zero, in the groups of Spain, Poland, Italy, India and Brazil.
 _UNIT = r" ?(?:[€$£¥%]|EUR|USD|PLN|CHF|zł|[kMGT]?[bB]ytes?|[KMGT]?i?B\b)"
 _IN_GROUPS = re.compile(
     r"[6-9](?<![\w.,-].)\d\d \d\d \d\d \d\d(?![\w-]|[.,]\d)"
     r"|[2-9](?<![\w.,-].)\d \d{3} \d\d \d\d(?![\w-]|[.,]\d)"
-    r"|[6-9](?<![\w.,-].)\d{4} \d{5}(?![\w-]|[.,]\d)"
-    r"|[1-9](?<![\w.,-].)\d 9\d{4}-\d{4}(?![\w-])"
+    r"|[6-9](?<![\w.,-].)\d{4}[ -]\d{5}(?![\w-]|[.,]\d)"
+    r"|3(?<![\w.,-]3)[2-9]\d[ .-]\d{6,7}(?![\w-]|[.,]\d)"
+    r"|[1-9](?<![\w.,-].)\d 9\d{4}[ -]\d{4}(?![\w-])"
     rf"|[5-9](?<![\w.,-].)\d\d([ -])\d{{3}}\1\d{{3}}(?![\w-]|[.,]\d| \d{{3}}|{_UNIT})"
 )
 _MONEY = re.compile(r"(?:[€$£¥]|EUR|USD|PLN|CHF)\s?\Z")

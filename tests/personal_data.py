@@ -429,6 +429,8 @@ HARMLESS: list[str] = [
     "evt_0194665e1b3a7c2d8f00112233445566",
     "commit a2c09e56779284957c910911dcb88f18002f23c4",
     "fixed in 3f2c1ab",
+    "src/components/Orders2024/CustomerOrders",
+    "BSN: 111222334",
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "integrity sha512-" + _base64(64),
     "SHA1 Fingerprint=" + ":".join(_chars(2, "0123456789ABCDEF") for _ in range(20)),

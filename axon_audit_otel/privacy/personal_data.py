@@ -169,14 +169,16 @@ _NO_VALUE = (  # what stands for one in a program, and what was replaced already
     r"|must|not|see)(?!\w)|(?:os|process|self|settings|config)\."
     r"|get\w{0,32}\(|[\"']?\[redacted:)"
 )
+_VERB = r"\s{1,3}(?:is|ist|lautet|est|es|è|é|jest|to)\s{1,3}"
 _NAMED_SECRET = re.compile(
     rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|(?<=[/_-])pass|pw"
     r"|(?:encryption|master|shared)[_-]?key)"
-    r"(?:(?P<far>(?:[^\S\n][\w.'-]{1,32}){1,4}?)(?:\s{0,3}[:=]\s{1,3}|\s{1,3}IS\s{1,3})"
-    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?|(?P<verb>\s{1,3}(?:IS|[-\u2013])\s{1,3}))"
-    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))".replace(
-        "IS", "(?:is|ist|lautet|est|es|è|é|jest|to)"
-    )
+    # With up to four words between name and value, ...
+    rf"(?:(?P<far>(?:[^\S\n][\w.'-]{{1,32}}){{1,4}}?)(?:\s{{0,3}}[:=]\s{{1,3}}|{_VERB})"
+    # ... with nothing but a sign, or with a verb.
+    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?"
+    rf"|(?P<verb>{_VERB}|\s{{1,3}}[-\u2013]\s{{1,3}}))"
+    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))"
 )
 _LIKELY_SECRET = re.compile(r"(?=.{4}).*?(?:\d|[#$%^&*]|!\w)", re.DOTALL)
 _COUNT = re.compile(r"[\d.]{1,5}(?![\w+/=-]|\s\w)")

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.model import Draft, EventStatus, OperationType, deleted_entries, success_rate
-from ..privacy.redaction import PII_KINDS
+from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
 

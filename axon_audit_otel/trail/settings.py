@@ -297,7 +297,7 @@ class Settings:
         "encrypt personal data, so that `erase_user` can: `true`, or the keys' place",
     )
     redact_pii: bool = _setting(
-        True, _flag, "replace emails, phone, card and social security numbers, IPs, secrets"
+        True, _flag, "replace personal data and secrets of a known shape (`docs/privacy.md`)"
     )
     redact: Callable[[str], str] | None = _setting(
         None,

@@ -1,0 +1,587 @@
+"""Finds personal data and secrets in texts, by their shape, check digit or name.
+
+A text is first asked for a word or shape without which a group of detectors finds nothing, so
+that most texts cost a few searches. Every repetition in a pattern is bounded, or ends a match,
+and a pattern looks at its first character before it looks behind it, which lets `re` skip the
+others: the effort grows with the text, whatever it is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+__all__ = ["PII_KINDS", "is_secret", "redact_pii"]
+
+
+@dataclass(frozen=True)
+class _Detector:
+    """What *pattern* matches is of *kind*.
+
+    *check* gets the match, and returns how many characters of it, from its beginning, are that.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    check: Callable[[re.Match[str]], int] | None = None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Detectors that find nothing in texts without one of *words* (in lower case) or *shape*.
+
+    With *around*, they are shown only what *shape* matches, with some words before it.
+    """
+
+    detectors: tuple[_Detector, ...]
+    words: tuple[str, ...] = ()
+    shape: re.Pattern[str] | None = None
+    around: bool = False
+
+    def applies(self, text: str, lower: str) -> bool:
+        """Whether to try the detectors; *lower* is *text* in lower case."""
+        if self.around:
+            return True
+        for word in self.words:
+            if word in lower:
+                return True
+        return self.shape is not None and self.shape.search(text) is not None
+
+    def replace(self, text: str, found: Callable[[str], None]) -> str:
+        """*text* with a marker for all that the detectors find."""
+        if self.shape is None or not self.around:
+            return self._replace(text, found)
+        parts: list[str] = []
+        done = 0
+        for run in self.shape.finditer(text):
+            start = done
+            if run.start() - done > 48:  # at the end of a word
+                start = max(done, text.find(" ", run.start() - 48, run.start()))
+            parts += text[done:start], self._replace(text[start : run.end()], found)
+            done = run.end()
+        return "".join(parts) + text[done:] if parts else text
+
+    def _replace(self, text: str, found: Callable[[str], None]) -> str:
+        for detector in self.detectors:
+            text = detector.pattern.sub(partial(_marker, detector, found), text)
+        return text
+
+
+def _marker(detector: _Detector, found: Callable[[str], None], match: re.Match[str]) -> str:
+    text = match.group()
+    length = len(text) if detector.check is None else detector.check(match)
+    if not length:
+        return text
+    found(detector.kind)
+    return f"[REDACTED:{detector.kind}]{text[length:]}"
+
+
+def _after(match: re.Match[str], words: re.Pattern[str]) -> bool:
+    """Whether *words*, which end with ``\\Z``, stand before the match."""
+    start = match.start()
+    return words.search(match.string[max(0, start - 48) : start]) is not None
+
+
+def _digits(text: str) -> list[int]:
+    return [int(c) for c in text if c.isdigit()]
+
+
+# --- tokens of known issuers ---------------------------------------------------------------
+
+_TOKEN = re.compile(
+    r"(?<![\w-])(?:"
+    r"(?:AKIA|ASIA)[0-9A-Z]{16}"  # AWS
+    r"|eyJ[\w-]{8,4096}\.[\w-]{0,4096}\.[\w-]{0,4096}(?:\.[\w-]{1,4096}){0,2}"  # JSON Web Token
+    r"|AIza[\w-]{35}|ya29\.[\w-]{20,2048}|GOCSPX-[\w-]{20,64}"  # Google
+    r"|gh[pousr]_\w{36,255}|github_pat_\w{22,255}"
+    r"|gl(?:pat|dt|rt|ft|cbt|ptt|imt|oas|soat|agent)-[\w-]{20,255}"  # GitLab
+    r"|(?:xox[abeoprs]|xapp-\d)-[\w-]{10,255}"  # Slack
+    # OpenAI, Anthropic, Stripe: with digits, unlike names such as sk-learn-pipeline
+    r"|(?:sk|rk|pk)[-_](?=(?:[A-Za-z_-]{0,40}\d){2})[\w-]{16,255}"
+    r"|hf_[A-Za-z0-9]{20,64}|gsk_\w{20,255}|r8_\w{30,64}|xai-\w{40,128}|pplx-\w{32,64}"
+    r"|tvly-[\w-]{20,64}|lsv2_[a-z]{2}_\w{32,64}|pcsk_\w{32,128}|m0-\w{32,64}"
+    r"|npm_\w{36}|pypi-[\w-]{50,255}|dckr_pat_[\w-]{20,64}|rubygems_[0-9a-f]{48}"
+    r"|SG\.[\w-]{16,64}\.[\w-]{16,64}|key-[0-9a-z]{32}|[0-9a-f]{32}-us\d{1,2}"  # mail
+    r"|(?:SK|AC)[0-9a-f]{32}"  # Twilio
+    r"|(?=[\w-]*\d)[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,64}"  # Discord
+    r"|dapi[0-9a-f]{32}(?:-\d)?|dop_v1_[0-9a-f]{64}|hv[sbr]\.[\w-]{24,255}"
+    r"|shp[a-z]{2}_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,64}|gl(?:c|sa)_\w{32,255}"
+    r"|lin_api_\w{32,64}|ntn_\w{40,64}|secret_[A-Za-z0-9]{43}|figd_[\w-]{40,64}"
+    r"|PMAK-[\w-]{59}|NRAK-[0-9A-Z]{27}|sntry[su]_[\w-]{40,255}|AT(?:ATT|CTT)3x[\w-]{60,255}"
+    r"|pat\w{14}\.[0-9a-f]{64}|sbp_[0-9a-f]{40}|EAA[A-Za-z0-9]{80,400}|[ps]k\.eyJ[\w.-]{40,400}"
+    r"|1//0[\w-]{40,255}|[\w.~-]{3}\dQ~[\w.~-]{31,40}|\w{14}\.atlasv1\.[\w-]{60,80}"
+    r"|AGE-SECRET-KEY-1[0-9A-Z]{58}"
+    r")(?![\w-])"
+)
+_TOKEN_RUN = re.compile(r"[\w+/](?<![\w.+/=~-].)[\w.+/=~-]{19,}")  # long enough to hold one
+
+
+def _is_random(match: re.Match[str]) -> int:
+    """An AWS secret key has no sign of its own but that letters and digits change at random."""
+    text = match.group()
+    kinds = [(c.isupper(), c.isdigit()) for c in text[:40]]
+    changes = sum(one != other for one, other in pairwise(kinds))
+    return len(text) if changes > 15 and text.upper() != text != text.lower() else 0
+
+
+_KEY_BLOCK = re.compile(
+    r"-{4,5} ?BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)? ?-{4,5}[\s\S]*?"
+    r"(?:-{4,5} ?END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)? ?-{4,5}|\Z)"
+    r"|PRIVATE\+KEY\+[^+\s]{1,255}\+[0-9a-f]{8}\+[\w+/]{20,255}={0,2}"  # ours, and Go's notes
+)
+_BASE64_KEY = re.compile(
+    r"[A-Za-z0-9+/](?<![\w+/.-].)[A-Za-z0-9+/]{39}(?:[A-Za-z0-9+/]{46}==)?(?![\w+/=-]|\.\w)"
+)
+_URL_SECRET = re.compile(
+    r"(?:https://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{8,255}"
+    r"|(?:https://)?discord(?:app)?\.com/api/webhooks/\d{10,25}/[\w-]{20,255}"
+    r"|(?<=://)[^/\s:@\"'<>]{0,255}:[^/\s\"'<>]{1,255}(?=@)"  # user:password
+    r"|(?:(?<=[?&;]sig=)|(?<=X-Amz-Signature=)|(?<=X-Goog-Signature=))[\w%+/=-]{20,512}"
+)
+_BOT_TOKEN = re.compile(r"\d(?<!\d\d)\d{7,9}:[\w-]{35}(?![\w-])")  # Telegram
+_SECRET_PREFIX = re.compile(
+    r"whsec_(?<!\wwhsec_)[\w+/-]{16,255}={0,2}"  # Stripe, Svix
+    r"|(?:Account|SharedAccess)Key=[\w+/-]{16,255}={0,2}"  # Azure
+)
+
+# --- secrets by their names ----------------------------------------------------------------
+
+_NAMES = (
+    r"passwor[dt]|passord|passwd|pwd|pass(?:phrase|code)|kennwort|zugangscode|mots? de passe|mdp"
+    r"|contrase(?:ñ|n\u0303|n)a|parola d['\u2019]ordine|senha|palavra[ -]passe|wachtwoord"
+    r"|has[lł]o|lösenord|adgangskode|salasana|heslo|jelszó|пароль"
+    r"|(?:client[_-]?)?secret(?:[_-]?(?:access[_-]?)?key)?"
+    r"|api[ _-]?key|(?:access|private)[_-]?key|(?:access|auth)[_-]?token"
+)
+# What has such a name may also be a number or a word in passing.
+_NAMES_TOO = r"(?:(?:id|refresh|session)[_-]?)?token|credentials?|pseudonymize"
+_SECRET_NAME = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES}))")
+_SECRET_NAME_TOO = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES_TOO}|authorization))")
+
+_QUOTED = r"[bru]{0,2}\\?(?:\"[^\"\n]{1,256}\"|'[^'\n]{1,256}')"
+_BARE = r"\\?[\"']?[^\s\"',;}]+"
+_NO_VALUE = (  # what stands for one in a program, and what was replaced already
+    r"(?!(?:str|bytes|string|none|null|true|false|required|optional|invalid|incorrect|missing|expired"
+    r"|must|not|see)(?!\w)|(?:os|process|self|settings|config)\."
+    r"|get\w{0,32}\(|[\"']?\[redacted:)"
+)
+_VERB = r"\s{1,3}(?:is|ist|lautet|est|es|è|é|jest|to)\s{1,3}"
+_NAMED_SECRET = re.compile(
+    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|(?<=[/_-])pass|pw"
+    r"|(?:encryption|master|shared)[_-]?key)"
+    # With up to four words between name and value, ...
+    rf"(?:(?P<far>(?:[^\S\n][\w.'-]{{1,32}}){{1,4}}?)(?:\s{{0,3}}[:=]\s{{1,3}}|{_VERB})"
+    # ... with nothing but a sign, or with a verb.
+    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?"
+    rf"|(?P<verb>{_VERB}|\s{{1,3}}[-\u2013]\s{{1,3}}))"
+    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))"
+)
+_LIKELY_SECRET = re.compile(r"(?=.{4}).*?(?:\d|[#$%^&*]|!\w)", re.DOTALL)
+_COUNT = re.compile(r"[\d.]{1,5}(?![\w+/=-]|\s\w)")
+_OPTION_SECRET = re.compile(
+    rf"(?i:--(?:[a-z]+-)?(?:{_NAMES}|token|pseudonymize)\s"
+    rf"(?![@-]|\[redacted:)(?:{_QUOTED}|{_BARE}))"
+)
+_AUTHORIZATION = re.compile(
+    r"(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
+    r"|(?i:(?<!\w)authorization\\?[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
+    r"(?:basic|bearer|digest|negotiate|token|apikey)\s{1,3})"
+    r"(?!\[REDACTED:)(?=[^\s\"',;}]{0,64}[\dA-Z=])[^\s\"',;}]+"
+)
+
+
+_USER_OPTION = re.compile(r"(?<!\S)(?:-u|--user)\s['\"]?[^\s:'\"]{1,64}:[^\s'\"]{1,128}")
+_CURL = re.compile(r"curl\s[^\n]*\Z")
+
+
+def _user_option(match: re.Match[str]) -> int:
+    """``-u user:password``, of curl: other programs have groups there."""
+    return len(match.group()) if _after(match, _CURL) else 0
+
+
+def _named_secret(match: re.Match[str]) -> int:
+    """Whatever is called a password is one; what may be a word in passing must look like one."""
+    value = match["value"].strip("\\\"'")
+    near = not match["far"] and not match["verb"]
+    if match["sure"]:
+        likely = near or _LIKELY_SECRET.match(value) is not None
+    else:
+        likely = near and any(map(str.isdigit, value)) and not _COUNT.match(value)
+    return len(match.group()) if likely else 0
+
+
+# --- e-mail addresses ------------------------------------------------------------------------
+
+_DOMAIN = (
+    r"(?![1-4]x\.)"  # logo@2x.png
+    r"(?:[\w-]{1,63}(?:\.|%2[eE]|\s?[\[({]\s?(?:dot|punkt|point|punto)\s?[\])}]\s?)){1,8}"
+    r"(?:[xX][nN]--[\w-]{2,59}|[^\W\d_]{2,24})(?![\w(-]|:[\w.~-]{0,64}/)"
+)
+_EMAIL = re.compile(
+    r"[\w.%+-](?<![\w.%+-].)[\w.%+'-]{0,63}"
+    r"(?:@|%(?:25)?40|&#64;|\\u0040|\s?[\[({]\s?(?:at|ät|@)\s?[\])}]\s?)"
+    rf"(?:{_DOMAIN}|\[[\dA-Fa-fIPv:.]{{7,45}}\])"
+)
+_QUOTED_EMAIL = re.compile(rf'"[^"\n]{{1,64}}"@{_DOMAIN}')
+_SPOKEN_EMAIL = re.compile(
+    r"(?i:\w(?<![\w.+-].)[\w.+-]{0,63} at (?:[\w-]{1,63} dot ){1,4}"
+    r"(?:com|org|net|edu|gov|info|dev|[a-z]{2}))(?!\w)"
+)
+
+
+def _email(match: re.Match[str]) -> int:
+    text = match.group()
+    return 0 if text.lower().startswith(("git@", "hg@", "svn@")) else len(text)
+
+
+# --- addresses of machines -------------------------------------------------------------------
+
+_HEX = "[0-9A-Fa-f]"
+_IPV4 = re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?!\w|\.\d)")
+_IPV6 = re.compile(
+    r"[0-9A-Fa-f:](?<![\w:.].)[0-9A-Fa-f:]{2,38}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?!\w|\.\d)"
+)
+_MAC = re.compile(
+    rf"{_HEX}(?<![\w:.-].){_HEX}(?:([:-]){_HEX}{{2}}(?:\1{_HEX}{{2}}){{4}}"
+    rf"|{_HEX}{{2}}\.{_HEX}{{4}}\.{_HEX}{{4}})(?!\w|[:.-]\w)"
+)
+_VERSION_WORD = re.compile(
+    r"(?i:(?<![a-z])(?:version|release|rev|build|firmware|driver|kernel|patch|java|chrome|firefox"
+    r"|windows|android|ios|section|sect?|chapter|clause|figure|table|appendix|step|art|punkt|anhang"
+    r"|kapitel|abschnitt|ziffer|tabelle|chapitre|capítulo|sección|capitolo|sezione)\.?[\s:=]{0,3}"
+    r"|(?:up|down)grad[a-z]{1,3}\s[^\n]{0,32}(?<=\s)(?:from|to|von|auf)\s|§\s?)\Z"
+)
+_HEADING = re.compile(r"(?m:^)(?:#{1,6} )?\Z")
+_PRODUCT = re.compile(r"(?:[A-Za-z][/-]|[\w\]][=~<>]=)\Z")
+_SUFFIX = re.compile(r"-(?:[A-Za-z]|\d{1,3}(?![\d.]))|\+\w")
+_TITLE = re.compile(r"\.? [A-Z]")
+_SLICE = re.compile(r"[\w)\]]\[\Z")
+
+
+def _ipv4(match: re.Match[str]) -> int:
+    """Four numbers below 256 that are no version or section."""
+    parts = [int(part) for part in match.group().split(".")]
+    if max(parts) > 255 or _after(match, _VERSION_WORD):
+        return 0
+    named = _after(match, _PRODUCT) or _SUFFIX.match(match.string, match.end())
+    if named and ipaddress.IPv4Address(bytes(parts)).is_global:
+        return 0
+    heads = max(parts) < 32 and _TITLE.match(match.string, match.end())
+    return 0 if heads and _after(match, _HEADING) else len(match.group())
+
+
+def _ipv6(match: re.Match[str]) -> int:
+    """An address of three groups, or a local one: ``dead::beef`` and ``a::b`` are words."""
+    text = match.group()
+    text = text if text.endswith("::") else text.rstrip(":")
+    if len(text) < 6 and (text != "::1" or _after(match, _SLICE)):
+        return 0
+    try:
+        local = ipaddress.IPv6Address(text).is_private
+    except ValueError:
+        return 0
+    enough = local or len(re.findall(r"[0-9A-Fa-f]+", text)) > 2
+    return len(text) if enough and any(map(str.isdigit, text)) else 0
+
+
+def _mac(match: re.Match[str]) -> int:
+    """Three groups of digits alone are rather a number."""
+    text = match.group()
+    return len(text) if text[2] in ":-" or not text.replace(".", "").isdigit() else 0
+
+
+# --- numbers with check digits ----------------------------------------------------------------
+
+_CARD = re.compile(r"[2-6](?<![\w.+-].)\d(?:[ -]?\d){11,17}(?![\w-])")
+_CARD_ALONE = re.compile(  # also where another number follows
+    r"[2-6](?<![\w.+-].)(?:\d{12,18}|\d{3}([ \u00a0.-])\d{4}\1\d{4}\1\d{4})(?![\w-])"
+)
+_CARD_NUMBER = re.compile(  # as issuers begin them (ISO/IEC 7812-1)
+    r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+    r"|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12,15}|(?:50|5[6-9]|6\d)\d{10,17}"
+)
+_IBAN = re.compile(
+    r"[A-Za-z](?<!\w.)[A-Za-z]\d\d(?:[ \u00a0-]?[A-Za-z0-9]{4}){2,7}"
+    r"(?:[ \u00a0-]?[A-Za-z0-9]{1,3})?(?!\w)"
+)
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = [sum(divmod(2 * d, 10)) for d in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _ean(digits: list[int]) -> bool:
+    """The check digit of articles, and of Swiss people."""
+    return (sum(digits[::2]) + 3 * sum(digits[1::2])) % 10 == 0
+
+
+def _card(match: re.Match[str]) -> int:
+    digits = _digits(match.group())
+    number = "".join(map(str, digits))
+    if not _CARD_NUMBER.fullmatch(number) or not _luhn(digits):
+        return 0
+    return 0 if len(digits) == 13 and _ean(digits) else len(match.group())
+
+
+def _iban(match: re.Match[str]) -> int:
+    """ISO 13616: the longest part, up to the end of a word, whose remainder is right."""
+    text = match.group()
+    if text.isalnum() and not text.isupper():
+        return 0  # rather a hash
+    for end in range(len(text), 14, -1):
+        word = "".join(filter(str.isalnum, text[:end]))
+        if text[end : end + 1].isalnum() or not text[end - 1].isalnum() or len(word) < 15:
+            continue
+        if int("".join(str(int(c, 36)) for c in word[4:] + word[:4])) % 97 == 1:
+            return end
+    return 0
+
+
+_SSN = re.compile(r"\d(?<![\w.-]\d)\d\d([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-])")
+_NINE_DIGITS = re.compile(r"\d(?<![\w.-]\d)\d{8}(?![\w-])")
+_SSN_NAME = re.compile(r"(?i:ssn|social security(?: (?:number|no\.?|#))?)[\s:=#]{1,3}(?:is )?\Z")
+_BSN_NAME = re.compile(r"(?i:bsn|burgerservicenummer|sofinummer)[\s:=]{1,3}(?:is )?\Z")
+_WITH_LETTERS = re.compile(
+    r"[A-Z](?<!\w.)[A-Z]{5}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z](?!\w)"  # Italy
+    r"|[A-Z](?<!\w.)(?<![DFIQUV])[A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D](?!\w)"  # Great Britain
+)
+_WITH_SIGNS = re.compile(
+    r"\d(?<![\w.-]\d)\d\.[01]\d\.[0-3]\d-\d{3}\.\d\d(?![\w-])"  # Belgium
+    r"|\d(?<![\w.-]\d)\d\d\.\d{3}\.\d{3}-\d\d(?![\w-])"  # Brazil
+)
+_ELEVEN_DIGITS = re.compile(r"\d(?<![\w.+-]\d)\d(?: ?\d{3}){3}(?![\w-])")
+_FRENCH = re.compile(
+    r"[12](?<![\w.+-].) ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB])"
+    r" ?\d{3} ?\d{3} ?\d\d(?![\w-])"
+)
+_SPANISH = re.compile(r"[\dXYZ](?<![\w.-].)\d{7}-?[A-Z](?!\w)|[XYZ](?<![\w.-].)-\d{7}-[A-Z](?!\w)")
+_SWISS = re.compile(r"756(?<![\w.-]756)(\.?)\d{4}\1\d{4}\1\d\d(?![\w-])")
+_SWEDISH = re.compile(
+    r"\d(?<![\w.-]\d)\d(?:\d\d)?(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])[-+]\d{4}(?![\w-])"
+)
+
+
+def _ssn(match: re.Match[str]) -> int:
+    """Areas 000, 666 and 900 to 999 are never given."""
+    return 0 if match.group().startswith(("000", "666", "9")) else len(match.group())
+
+
+def _ssn_by_name(match: re.Match[str]) -> int:
+    return _ssn(match) if _after(match, _SSN_NAME) else 0
+
+
+def _dutch(match: re.Match[str]) -> int:
+    digits = _digits(match.group())
+    right = sum(d * w for d, w in zip(digits, (9, 8, 7, 6, 5, 4, 3, 2, -1))) % 11 == 0
+    return len(match.group()) if right and _after(match, _BSN_NAME) else 0
+
+
+def _eleven_digits(match: re.Match[str]) -> int:
+    """A Polish PESEL, of a date and a check digit, or a German tax number (ISO 7064, with one
+    digit twice or three times in the first ten)."""
+    digits = _digits(match.group())
+    month, day = (digits[2] % 2) * 10 + digits[3], digits[4] * 10 + digits[5]
+    polish = sum(d * w for d, w in zip(digits, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1))) % 10 == 0
+    if " " not in match.group() and polish and 1 <= month <= 12 and 1 <= day <= 31:
+        return len(match.group())
+    rest = 10
+    for digit in digits[:10]:
+        rest = ((digit + rest) % 10 or 10) * 2 % 11
+    german = digits[0] and 8 <= len(set(digits[:10])) <= 9 and (11 - rest) % 10 == digits[10]
+    return len(match.group()) if german else 0
+
+
+def _french(match: re.Match[str]) -> int:
+    number = match.group().replace(" ", "").replace("2A", "19").replace("2B", "18")
+    return len(match.group()) if 97 - int(number[:13]) % 97 == int(number[13:]) else 0
+
+
+def _spanish(match: re.Match[str]) -> int:
+    number = match.group().replace("-", "").translate({88: "0", 89: "1", 90: "2"})
+    right = "TRWAGMYFPDXBNJZSQVHLCKE"[int(number[:8]) % 23] == match.group()[-1]
+    return len(match.group()) if right else 0
+
+
+def _swiss(match: re.Match[str]) -> int:
+    return len(match.group()) if _ean(_digits(match.group())) else 0
+
+
+def _swedish(match: re.Match[str]) -> int:
+    return len(match.group()) if _luhn(_digits(match.group())[-10:]) else 0
+
+
+# --- phone numbers ----------------------------------------------------------------------------
+
+_GAP = r"[ \u00a0\u202f.()/\u2010\u2011\u2013-]"
+_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d{4}|\d\d(?!\1))(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
+_NUMBERED = re.compile(  # what else has such numbers
+    r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause"
+    r"|(?<!caller )id"
+    r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine"
+    r"|kunden|customer|account|bestell|vorgangs)"
+    r"(?:[\s-]?s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
+)
+_INTERNATIONAL = re.compile(
+    rf"(?:\+(?<![\w.+]\+)[1-9]|00(?<![\w.,+-]00)[1-9]\d{{0,2}}(?={_GAP}))"
+    rf"(?:{_GAP}{{0,3}}\d){{7,14}}(?![\w-]|[.,]\d)"
+    r"|00(?<![\w.,+-]00)[34]\d{9,12}(?![\w-])"
+)
+_NORTH_AMERICAN = re.compile(
+    r"1(?<![\w.-]1)[ .-](?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
+    r"|\d(?<![\w.-]\d)\d\d[ .-]\d{3}[ .-]\d{4}(?![\w-])"
+)
+_AREA_CODE = re.compile(
+    r"\((?<![\w.-]\()\d{2,5}\)[ .-]?\d{3,9}(?:[ .-]\d{2,5}){0,3}(?![\w-]|[.,]\d)"
+)
+_NATIONAL = re.compile(
+    r"0(?<![\w.,-]0)[1-9]"
+    r"(?:\d{8,9}|(?<=01)[567]\d{9}|\d{0,3} ?[ ./-] ?\d{2,8}(?:[ .-]\d{2,8}){0,3})(?![\w-]|[.,]\d)"
+)
+# Numbers without a zero, in the groups of Spain, Poland, Italy, India and Brazil.
+_UNIT = r" ?(?:[€$£¥%]|EUR|USD|PLN|CHF|zł|[kMGT]?[bB]ytes?|[KMGT]?i?B\b)"
+_IN_GROUPS = re.compile(
+    r"[6-9](?<![\w.,-].)\d\d \d\d \d\d \d\d(?![\w-]|[.,]\d)"
+    r"|[2-9](?<![\w.,-].)\d \d{3} \d\d \d\d(?![\w-]|[.,]\d)"
+    r"|[6-9](?<![\w.,-].)\d{4}[ -]\d{5}(?![\w-]|[.,]\d)"
+    r"|3(?<![\w.,-]3)[2-9]\d[ .-]\d{6,7}(?![\w-]|[.,]\d)"
+    r"|[1-9](?<![\w.,-].)\d 9\d{4}[ -]\d{4}(?![\w-])"
+    rf"|[5-9](?<![\w.,-].)\d\d([ -])\d{{3}}\1\d{{3}}(?![\w-]|[.,]\d| \d{{3}}|{_UNIT})"
+)
+_MONEY = re.compile(r"(?:[€$£¥]|EUR|USD|PLN|CHF)\s?\Z")
+_CALLED = re.compile(rf"\d(?<![\w.,-]\d)(?:{_GAP}{{0,2}}\d){{6,13}}(?![\w-]|[.,]\d)")
+_PHONE_NAME = re.compile(
+    r"(?i:(?<![^\W_])(?:tel|telefon[eo]?|téléphone|teléfono|tél|phone|mobile?|mobiel|móvil"
+    r"|cell(?:ulare)?|celular|handy|fax|whatsapp|sms|call|ring"
+    r"|text (?:me|us|him|her)|komórka|numer telefonu|rufnummer)"
+    r"(?:nummer|nr)?"
+    r"(?:[\s:=.#(]{1,3}(?:number|no|nr|nummer|numero|número|numéro|n[°º]|is|ist|est|es|è|é|jest|at|on"
+    r"|me|us|him|her)){0,3}[\s:=.#(]{1,3})\Z"
+)
+# Six digits or more that are no date; all numbers below are of those.
+_NUMBERS = re.compile(
+    rf"\d(?<![\w.-]\d)(?!\d{{3}}-\d\d-\d\d(?![\d-]))(?:{_GAP}{{0,3}}\d){{5,}}[\w,-]*(?:{_UNIT})?"
+)
+
+
+def _phone(match: re.Match[str]) -> int:
+    """A number of this shape, unless it is a date or the words before it say what else it is."""
+    text = match.group()
+    other = _DATE.match(text) or _after(match, _NUMBERED) or _after(match, _MONEY)
+    return 0 if other or text == "0123456789" else len(text)
+
+
+def _national(match: re.Match[str]) -> int:
+    """Nine to twelve digits: fewer are rather an id."""
+    text = match.group()
+    enough = 9 if re.fullmatch(r"0\d{1,4} ?[ /] ?\d{5,7}|\(.*", text) else 10
+    return _phone(match) if enough <= len(_digits(text)) <= 12 else 0
+
+
+def _called(match: re.Match[str]) -> int:
+    return _phone(match) if _after(match, _PHONE_NAME) else 0
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+_TOKENS = _Group(  # for texts with long words only
+    (_Detector("secret", _TOKEN), _Detector("secret", _BASE64_KEY, _is_random)),
+    shape=_TOKEN_RUN,
+    around=True,
+)
+_GROUPS = (
+    _Group((_Detector("secret", _KEY_BLOCK),), words=("private",)),
+    _Group((_Detector("secret", _BOT_TOKEN),), shape=_BOT_TOKEN),
+    _Group(
+        (_Detector("secret", _URL_SECRET), _Detector("secret", _SECRET_PREFIX)),
+        words=("://", "hooks.", "webhooks/", "sig=", "signature=", "key=", "whsec_"),
+    ),
+    _Group((_Detector("secret", _AUTHORIZATION),), words=("bearer", "authorization")),
+    _Group(
+        (_Detector("secret", _NAMED_SECRET, _named_secret), _Detector("secret", _OPTION_SECRET)),
+        words=(
+            *("pass", "pwd", "pw", "secret", "key", "token", "credential", "pseudonymize"),
+            *("kennwort", "zugangscode", "mdp", "contrase", "clave", "parola d", "senha"),
+            *("palavra", "wachtwoord", "hasło", "haslo", "lösenord", "adgangskode", "salasana"),
+            *("heslo", "jelszó", "пароль"),
+        ),
+    ),
+    _Group((_Detector("secret", _USER_OPTION, _user_option),), words=("curl ",)),
+    _Group(
+        (_Detector("email", _EMAIL, _email), _Detector("email", _QUOTED_EMAIL)),
+        words=("@", "%40", "%2540", "#64;", "u0040", "at]", "at)", "at}", "at ]", "at )", "ät)"),
+    ),
+    _Group((_Detector("email", _SPOKEN_EMAIL),), words=(" dot ",)),
+    _Group(
+        (_Detector("ip", _IPV6, _ipv6), _Detector("mac", _MAC, _mac)),
+        shape=re.compile(rf":{_HEX}{{0,4}}:|\.{_HEX}{{4}}\.|(?:-{_HEX}{{2}}){{4}}"),
+    ),
+    _Group((_Detector("iban", _IBAN, _iban),), shape=re.compile(r"\d\d(?<=[A-Za-z]{2}..)\W?\w{4}")),
+    _Group(
+        (
+            _Detector("national_id", _SPANISH, _spanish),
+            _Detector("national_id", _WITH_LETTERS),
+        ),
+        shape=re.compile(r"\d[ -]?[A-Z](?!\w)"),
+    ),
+    _Group(
+        (
+            _Detector("card", _CARD, _card),
+            _Detector("card", _CARD_ALONE, _card),
+            _Detector("ssn", _SSN, _ssn),
+            _Detector("ssn", _NINE_DIGITS, _ssn_by_name),
+            _Detector("national_id", _NINE_DIGITS, _dutch),
+            _Detector("national_id", _ELEVEN_DIGITS, _eleven_digits),
+            _Detector("national_id", _FRENCH, _french),
+            _Detector("national_id", _SWISS, _swiss),
+            _Detector("national_id", _SWEDISH, _swedish),
+            _Detector("national_id", _WITH_SIGNS),
+            _Detector("phone", _INTERNATIONAL),
+            _Detector("phone", _NORTH_AMERICAN, _phone),
+            _Detector("phone", _AREA_CODE, _national),
+            _Detector("phone", _NATIONAL, _national),
+            _Detector("phone", _IN_GROUPS, _phone),
+            _Detector("phone", _CALLED, _called),
+        ),
+        shape=_NUMBERS,
+        around=True,
+    ),
+    _Group((_Detector("ip", _IPV4, _ipv4),), shape=re.compile(r"\d\.\d{1,3}\.\d")),
+)
+
+#: What `redact_pii` finds.
+PII_KINDS = tuple(sorted({each.kind for group in (_TOKENS, *_GROUPS) for each in group.detectors}))
+
+# All but tokens has one of these; many short texts have none.
+_SUSPECT = re.compile(r"[\d@:=_\[({&#$%^*]|--| [dD][oO][tT] ")
+
+
+def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> str:
+    """*text* with the personal data and secrets in it replaced by ``[REDACTED:kind]``.
+
+    *found* is called with the kind of each, which is one of `PII_KINDS`. A text without any is
+    returned itself.
+    """
+    if len(text) >= 20 and max(map(len, text.split()), default=0) >= 20:
+        text = _TOKENS.replace(text, found)
+    if _SUSPECT.search(text) is None:
+        return text
+    lower = text.lower()
+    for group in _GROUPS:
+        if group.applies(text, lower):
+            text = group.replace(text, found)
+    return text
+
+
+def is_secret(name: str, value: object = "") -> bool:
+    """Whether what has this name is a secret, whatever its shape."""
+    name = name[-64:]
+    if _SECRET_NAME.fullmatch(name) is not None:
+        return True
+    if _SECRET_NAME_TOO.fullmatch(name) is None:
+        return False
+    return value is not None and not issubclass(type(value), (int, float))  # a count

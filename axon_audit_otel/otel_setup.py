@@ -109,7 +109,12 @@ def _configured(service_name: str | None, attributes: dict[str, str] | None) -> 
             tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
         trace.set_tracer_provider(tracer_provider)
     if "metrics" in exporters:
-        readers = [_reader(exporter) for exporter in exporters["metrics"]]
+        readers = [  # a pull exporter is a reader itself
+            exporter
+            if isinstance(exporter, MetricReader)
+            else PeriodicExportingMetricReader(exporter)
+            for exporter in exporters["metrics"]
+        ]
         metrics.set_meter_provider(MeterProvider(readers, resource=resource))
     if "logs" in exporters:
         logger_provider = LoggerProvider(resource=resource)
@@ -121,27 +126,18 @@ def _configured(service_name: str | None, attributes: dict[str, str] | None) -> 
 
 def _resource(service_name: str | None, attributes: dict[str, str] | None) -> Resource:
     given = dict(attributes or {})
-    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get(
-        "OTEL_RESOURCE_ATTRIBUTES", ""
-    )
+    others = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in others
     if service_name and not named:
         given["service.name"] = service_name
     return Resource.create(given)
 
 
-def _reader(exporter: Any) -> MetricReader:
-    if isinstance(exporter, MetricReader):  # a pull exporter
-        return exporter
-    return PeriodicExportingMetricReader(exporter)
-
-
 def _exporters(signal: str) -> list[Any]:
     """The exporters that the environment names for *signal*."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
-    return [
-        _exporter(signal, name, variable) for name in names or ["otlp"] if name.lower() != "none"
-    ]
+    names = list(filter(None, map(str.strip, os.environ.get(variable, "").split(",")))) or ["otlp"]
+    return [_exporter(signal, name, variable) for name in names if name.lower() != "none"]
 
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}

@@ -35,9 +35,9 @@ from .options import (
     keys_option,
     limit_option,
     path_argument,
+    print_missing,
     query_of,
     reads,
-    tell,
 )
 from .privacy import erase, found, pseudonym, readable, reader
 from .proof import keygen, prove, verify
@@ -108,11 +108,11 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
     Times without a zone are local.
     """
-    asked = query_of(given)
-    events = Answer(found(path, asked, given["keys"], missing), path, asked, given)
+    wanted = query_of(given)
+    events = Answer(found(path, wanted, given["keys"], missing), path, wanted, given)
     _print_events(events, as_json)
     if not as_json:
-        which = "the newest " if events.count == asked.limit else ""
+        which = "the newest " if events.count == wanted.limit else ""
         click.echo(which + amount(events.count, "event"), err=True)
 
 
@@ -127,9 +127,9 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
     """
-    asked = query_of(given)
-    events = found(path, asked, given["keys"], missing, oldest_first=True)
-    summary = summarise(Answer(events, path, asked, given))
+    wanted = query_of(given)
+    events = found(path, wanted, given["keys"], missing, oldest_first=True)
+    summary = summarise(Answer(events, path, wanted, given))
     if as_json:
         user = given["user"]
         print_json(summary if user is None else {"user_id": user, **summary})
@@ -177,7 +177,7 @@ def tail(
         events = reversed(newest(follower.poll(Missing()), count))
         _print_events(readable(erasure, events), as_json)
         while True:
-            tell(missing)
+            print_missing(missing)
             time.sleep(_POLL_S)
             new = sorted(follower.poll(missing), key=age)
             _print_events(readable(erasure, new), as_json, header=False)
@@ -217,18 +217,18 @@ def export(
     and OTEL_RESOURCE_ATTRIBUTES name their source). OUT is written whole or not at all; the
     name - prints to standard output.
     """
-    asked = query_of(given)
+    wanted = query_of(given)
     name = form or Path(out).suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, target, given, missing)
+        written = _export_otlp(path, wanted, target, given, missing)
     else:
-        keys, oldest = given["keys"], asked.limit is None
+        keys, oldest = given["keys"], wanted.limit is None
         how = {"as_recorded": not decrypt, "oldest_first": oldest}
-        events: Any = Answer(found(path, asked, keys, missing, **how), path, asked, given)
-        if asked.limit is not None:
+        events: Any = Answer(found(path, wanted, keys, missing, **how), path, wanted, given)
+        if wanted.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
     if as_json:
@@ -238,16 +238,16 @@ def export(
 
 
 def _export_otlp(
-    path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
+    path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
     erasure = reader(path, given["keys"])
-    sought = asked if erasure is None else erasure.asking(asked)
+    sought = wanted if erasure is None else erasure.asking(wanted)
     events: Any = search_by_writer(path, sought, missing)
     if erasure is not None:
-        events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
-    events = Answer(events, path, asked, given)
-    if asked.limit is not None:
-        events = deque(events, maxlen=asked.limit)
+        events = (pair for pair in events if erasure.answers(wanted, erasure.reveal(pair[1])))
+    events = Answer(events, path, wanted, given)
+    if wanted.limit is not None:
+        events = deque(events, maxlen=wanted.limit)
     directory = path if path.is_dir() else path.parent
     return export_otlp(events, directory, out, resource_from_environment())
 

@@ -25,11 +25,11 @@ __all__ = [
     "keys_option",
     "limit_option",
     "path_argument",
+    "print_missing",
     "query_of",
     "reads",
     "secret_option",
     "signing_option",
-    "tell",
 ]
 
 
@@ -40,14 +40,14 @@ def reads(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         missing = Missing()
         command(**given, missing=missing)
-        tell(missing)
+        print_missing(missing)
         if missing:
             click.get_current_context().exit(1)
 
     return run
 
 
-def tell(missing: Missing) -> None:
+def print_missing(missing: Missing) -> None:
     """Print on standard error what an answer lacks, and what was skipped; each of these once."""
     for line in missing.untold(missing.passed_over()):
         click.echo(plain(line), err=True)

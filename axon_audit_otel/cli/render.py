@@ -202,28 +202,22 @@ class EventLines:
         clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
         names = [set_cell_size(name, width) for name, width in self._columns]
         line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
-        if self._console.color_system is None:
-            self._write(line)
-        else:
-            self._console.print(Text(line, style="bold"), soft_wrap=True)
+        self._write(Text(line, style="bold"))
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on lines of its own."""
         if self._console.quiet:
             return
-        if self._console.color_system is None:  # a pipe or a file: rich would be slow
-            for event in events:
-                for line in self._lines(event):
-                    self._write(line.plain)
-            self._console.file.flush()
-            return
         for event in events:
             for line in self._lines(event):
-                self._console.print(line, soft_wrap=True)
+                self._write(line)
+        self._console.file.flush()
 
-    def _write(self, line: str) -> None:
-        if not self._console.quiet:
-            self._console.file.write(f"{line}\n")
+    def _write(self, line: Text) -> None:
+        if self._console.color_system is not None:
+            self._console.print(line, soft_wrap=True)
+        elif not self._console.quiet:  # a pipe or a file: rich would be slow
+            self._console.file.write(f"{line.plain}\n")
 
     def _lines(self, event: AuditEvent) -> Iterator[Text]:
         cells = [([self._moment(event.timestamp)], self._time, "")]

@@ -76,10 +76,11 @@ class MemoryOnlyWarning(UserWarning):
 @contextmanager
 def archive_errors(path: Path, *also: type[Exception]) -> Iterator[None]:
     """Turn an `OSError` (or one of *also*) in the block into an `ArchiveError` with *path*."""
+    caught: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
     except ArchiveError:
         raise  # it says more
-    except (OSError, *also) as exc:
+    except caught as exc:
         msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc

@@ -113,21 +113,15 @@ def _lends(by: FrameType) -> bool:
     return package in _LENDING or by.f_code.co_name == "_run_tests_and_fixtures"
 
 
-if sys.version_info >= (3, 14):
-
-    def _awaits(frame: FrameType) -> bool:
-        """Return True if the frame, which is in no call, waits inside at an ``await``."""
+def _awaits(frame: FrameType) -> bool:
+    """Return True if the frame, which is in no call, waits inside at an ``await``."""
+    if sys.version_info >= (3, 14):
         return bool(getattr(frame.f_generator, "ag_running", False))
-
-else:
-
-    def _awaits(frame: FrameType) -> bool:
-        """Return True if the frame, which is in no call, waits inside at an ``await``."""
-        if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
-            return False
-        code, at = frame.f_code.co_code, frame.f_lasti
-        if _RESUME is None:  # until 3.10: the next instruction is the one to repeat
-            return code[at + 2] in _DELEGATES
-        if code[at] != _RESUME:  # until 3.12: `f_lasti` is the instruction before RESUME
-            at += 2
-        return code[at] == _RESUME and code[at + 1] & 3 > 1  # the argument is 1 after a yield
+    if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+        return False
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if _RESUME is None:  # until 3.10: the next instruction is the one to repeat
+        return code[at + 2] in _DELEGATES
+    if code[at] != _RESUME:  # until 3.12: `f_lasti` is the instruction before RESUME
+        at += 2
+    return code[at] == _RESUME and code[at + 1] & 3 > 1  # the argument is 1 after a yield

@@ -29,7 +29,7 @@ class Wrappers:
     """A group of wrapped methods.
 
     Code that mocks a method later restores the original. If `wrap` came while the method was
-    mocked, the original has no wrapper. So a mock is not wrapped, and `look` wraps a restored
+    mocked, the original has no wrapper. So a mock is not wrapped, and `refresh` wraps a restored
     original.
 
     Attributes:
@@ -49,7 +49,7 @@ class Wrappers:
         self._wanted[cls, name] = make
         self._place(cls, name)
 
-    def look(self, unsure: bool = False) -> None:
+    def refresh(self, unsure: bool = False) -> None:
         """Wrap methods that have lost their wrapper; with *unsure*, check only those."""
         for cls, name in list(self.unsure if unsure else self._wanted):
             self._place(cls, name)

@@ -37,7 +37,7 @@ from ...version import __version__
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
 from .startup import announce, is_automatic, nearest_logger
-from .storage_adapters import AdapterSeam
+from .storage_adapters import AdapterWrappers
 from .trace_events import TraceBound
 from .watched import Watch
 
@@ -184,7 +184,7 @@ class _Recorder:
         audit: AuditLogger | None = None
         try:
             if self._patch is not None and self._patch.unsure:
-                self._patch.look(unsure=True)
+                self._patch.refresh(unsure=True)
             audit = self._trail_of(target)
             if audit is None and self.refusal:
                 msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
@@ -219,7 +219,7 @@ class _Recorder:
             return next(iter(self._loggers))  # an adapter that no system has used yet
         return self.default
 
-    def owns(self, part: Any, system: Any) -> None:
+    def set_owner(self, part: Any, system: Any) -> None:
         """Remember that *part* (a router, a registry, an adapter) belongs to *system*."""
         with suppress(TypeError):  # no weak references: direct calls go to the default trail
             key = id(part)
@@ -231,22 +231,22 @@ class _Recorder:
         entry = self._systems.get(id(part))
         return entry[1]() if entry is not None and entry[0]() is part else None
 
-    def met(self, audit: AuditLogger) -> None:
+    def register(self, audit: AuditLogger) -> None:
         """Prepare to record the systems that the new logger *audit* is given to."""
         self._loggers.add(audit)
         if self._patch is None:
             wrapt.when_imported(_SYSTEM)(lambda module: self.patch())
         else:
-            self._patch.look()
+            self._patch.refresh()
 
     def patch(self, most_traces: int | None = None) -> None:
         """Wrap each class of the SDK once; systems keep *most_traces* of its trace events."""
-        import_module(_SYSTEM)  # which may call this, see `met`
+        import_module(_SYSTEM)  # which may call this, see `register`
         if self._patch is None:
             self._patch = _Patch(self, _most_traces())
         if most_traces is not None:
             self._patch.traces.limit = most_traces
-        self._patch.look()
+        self._patch.refresh()
 
     def records(self, system: Any) -> bool:
         """Return True if operations on *system* are recorded."""
@@ -268,17 +268,17 @@ class _Patch:
         self._recorder = recorder
         self._wrappers = Wrappers()
         self.unsure = self._wrappers.unsure
-        self._seam = AdapterSeam(StorageAdapter, recorder.begin, self._wrappers)
+        self._adapters = AdapterWrappers(StorageAdapter, recorder.begin, self._wrappers)
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
         self._classes: dict[tuple[str, str], Any] = {}  # classes of the SDK that are wrapped
 
-    def look(self, unsure: bool = False) -> None:
+    def refresh(self, unsure: bool = False) -> None:
         """Wrap the methods that are not: first all, later those restored by a mock or a reload."""
         if unsure:
-            self._wrappers.look(unsure=True)
+            self._wrappers.refresh(unsure=True)
             return
-        self._wrappers.look()
+        self._wrappers.refresh()
         for (module, name), wanted in self._methods().items():
             cls = getattr(sys.modules.get(module), name, None)
             if not isinstance(cls, type) or self._classes.get((module, name)) is cls:
@@ -305,7 +305,7 @@ class _Patch:
             },
             (_ROUTER, "Router"): {
                 "route_forget": audited(self._audited, methods.ROUTE_FORGET),
-                "route_recall": self._asked,
+                "route_recall": self._recalled,
                 "_promote_entry": watch.housekeeping("promotion"),
                 "_demote_entry": watch.housekeeping("demotion"),
             },
@@ -319,7 +319,7 @@ class _Patch:
 
     def undo(self) -> None:
         """Remove all wrappers."""
-        self._seam.unwatch()
+        self._adapters.unwatch()
         self._wrappers.undo()
         self.traces.detach()
 
@@ -335,7 +335,7 @@ class _Patch:
         if function is None:
             return None
         lacking = [name for name in _IDENTITY if name not in inspect.signature(function).parameters]
-        owns = kind is methods.STORE and bool(lacking)
+        adds_owner = kind is methods.STORE and bool(lacking)
         begin, wrappers = self._recorder.begin, self._wrappers
         parts = [name for name in watched.PARTS if name in kind.parameters]
 
@@ -347,7 +347,7 @@ class _Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, system, args, kwargs, identity)
-            if owns:
+            if adds_owner:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await function(system, *args, **kwargs)
@@ -387,13 +387,13 @@ class _Patch:
 
     # --- the other wrappers ----------------------------------------------------------------------
 
-    def _asked(self, original: Any) -> Any:
+    def _recalled(self, original: Any) -> Any:
         """Note tiers without a registered adapter: the router skips them silently."""
         if original is None:
             return None
 
         @functools.wraps(original)
-        async def asked(router: Any, /, *args: Any, **kwargs: Any) -> Any:
+        async def recalled(router: Any, /, *args: Any, **kwargs: Any) -> Any:
             operation = current()
             if operation is not None and self._wrappers.active:
                 with suppress(Exception):  # the instrumented call: routers may be replaced
@@ -403,7 +403,7 @@ class _Patch:
                             operation.activity.failed["open", tier] = "KeyError"
             return await original(router, *args, **kwargs)
 
-        return asked
+        return recalled
 
     def _transaction(self, original: Any) -> Any:
         if original is None:
@@ -430,7 +430,7 @@ class _Patch:
         @functools.wraps(original)
         def created(system: Any, /, *args: Any, **kwargs: Any) -> None:
             original(system, *args, **kwargs)
-            self._know(system)
+            self._register_parts(system)
 
         return created
 
@@ -442,17 +442,17 @@ class _Patch:
             (original or _set_state)(system, state)
             with suppress(AttributeError):  # a subclass may not copy its parts
                 if self._recorder.owner(system.registry) is None:
-                    self._know(system)
+                    self._register_parts(system)
 
         return restored
 
-    def _know(self, system: Any) -> None:
+    def _register_parts(self, system: Any) -> None:
         """Register the router, the registry and the adapters of a new system."""
         if not self._wrappers.active:
             return
-        self.look()
+        self.refresh()
         for part in (system.router, system.registry):
-            self._recorder.owns(part, system)
+            self._recorder.set_owner(part, system)
         self._adopt_all(system.registry)
 
     def _initialized(self, original: Any) -> Any:
@@ -483,7 +483,7 @@ class _Patch:
         """Wrap the adapters in *registry*, and register their system."""
         if not self._wrappers.active:
             return
-        self.look()
+        self.refresh()
         system = self._recorder.owner(registry)
         for adapter in getattr(registry, "_adapters", {}).values():
             self._adopt(adapter, system)
@@ -493,10 +493,10 @@ class _Patch:
         if adapter is None:
             return
         try:
-            self._seam.watch(type(adapter))
+            self._adapters.watch(type(adapter))
             self._watch.client(adapter)
             if system is not None:
-                self._recorder.owns(adapter, system)
+                self._recorder.set_owner(adapter, system)
         except Exception:  # the instrumented call: the adapter itself must go on working
             _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
 
@@ -598,4 +598,4 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
 
 
 _recorder = _Recorder()
-met = _recorder.met  # called by `AuditLogger`
+register = _recorder.register  # called by `AuditLogger`

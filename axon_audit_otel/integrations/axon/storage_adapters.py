@@ -108,7 +108,7 @@ class _Call:
 
     __slots__ = (
         *("active", "op", "recorded", "subject"),
-        *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own"),
+        *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own_op"),
         *("_paused", "_token"),
     )
 
@@ -128,7 +128,7 @@ class _Call:
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
         self.recorded = False  # True: a call inside this one has become an operation
-        self._own: Operation | None = None
+        self._own_op: Operation | None = None
         outer = _running.get()
         self._outer = outer if outer is not None and outer.active else None
         self.op = op
@@ -142,7 +142,7 @@ class _Call:
         if kind is None or self._begin is None or self.recorded:
             self.op = None
             return
-        self.op = self._own = self._begin(kind, self._adapter, *self._arguments)
+        self.op = self._own_op = self._begin(kind, self._adapter, *self._arguments)
         self._nested = False
         if self._outer is not None:
             self._outer.recorded = True
@@ -155,24 +155,24 @@ class _Call:
     @property
     def settles(self) -> Operation | None:
         """The operation that this call has become, if it must wait for stable storage."""
-        return self._own if self._own is not None and self._own.trail.settles else None
+        return self._own_op if self._own_op is not None and self._own_op.trail.settles else None
 
     def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
         """*result* of a plain function, wrapped so that the call ends when it was awaited."""
-        if self._own is not None:
-            self._own.leave()
-        own = self.settles
+        if self._own_op is not None:
+            self._own_op.leave()
+        own_op = self.settles
         if isinstance(result, asyncio.Future):  # a task runs by itself: return it unchanged
             result.add_done_callback(self._done)
             return result
 
         async def finish() -> Any:
-            if self._own is not None:
-                self._own.enter()
+            if self._own_op is not None:
+                self._own_op.enter()
             with self:
                 found = self.returned(await result)
-            if own is not None:
-                await own.settle()
+            if own_op is not None:
+                await own_op.settle()
             return found
 
         return finish()
@@ -200,8 +200,8 @@ class _Call:
                 op.activity.failed.pop(self._failure, None)
         except Exception as exc:  # the instrumented call
             op.trail.fault("record", exc)
-        if self._own is not None:
-            self._own.succeed(result)
+        if self._own_op is not None:
+            self._own_op.succeed(result)
         return result
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
@@ -231,8 +231,8 @@ class _Call:
                 self.op.activity.failed[self._failure] = exc
         except Exception as fault:  # the instrumented call
             self.op.trail.fault("record", fault)
-        if self._own is not None:
-            self._own.fail(exc)
+        if self._own_op is not None:
+            self._own_op.fail(exc)
 
     @property
     def _failure(self) -> tuple[str, str]:
@@ -246,7 +246,7 @@ class _Call:
     @property
     def clears(self) -> bool:
         """Return True if the call has become an operation that deletes all entries."""
-        return self._own is not None and self._own.kind is methods.CLEAR
+        return self._own_op is not None and self._own_op.kind is methods.CLEAR
 
 
 def _id_of(subject: Any) -> Any:
@@ -263,7 +263,7 @@ def _named(kwargs: dict[str, Any]) -> Any:
     return None
 
 
-class AdapterSeam:
+class AdapterWrappers:
     """Wraps adapter classes through *wrappers*, also subclasses of *base* made later."""
 
     def __init__(self, base: type[Any], begin: Begin, wrappers: Wrappers) -> None:
@@ -287,8 +287,8 @@ class AdapterSeam:
             if self._wrappers.active:
                 self.watch(cls)
 
-        self._own_hook = "__init_subclass__" not in vars(self._base)
-        if self._own_hook:
+        self._hooked = "__init_subclass__" not in vars(self._base)
+        if self._hooked:
             self._base.__init_subclass__ = classmethod(watch_new)  # type: ignore[assignment]
 
     def watch(self, adapter_class: type) -> None:
@@ -303,7 +303,7 @@ class AdapterSeam:
 
     def unwatch(self) -> None:
         """Stop wrapping classes that are made from now on."""
-        if self._own_hook:
+        if self._hooked:
             del self._base.__init_subclass__
         self._known.clear()
 
@@ -321,24 +321,24 @@ class AdapterSeam:
         async def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
             if op is None and wrappers.unsure:
-                wrappers.look(unsure=True)
+                wrappers.refresh(unsure=True)
             if not wrappers.active or (op is None and method.kind is None):
                 return await original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own_op = call.settles
             try:
                 with call:
-                    if own is not None:
-                        await own.settle_intent()
+                    if own_op is not None:
+                        await own_op.settle_intent()
                     if call.clears:
                         await _note_all(call.op, adapter)
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
-                if own is not None and not isinstance(exc, GeneratorExit):
-                    await own.settle()
+                if own_op is not None and not isinstance(exc, GeneratorExit):
+                    await own_op.settle()
                 raise
-            if own is not None:
-                await own.settle()
+            if own_op is not None:
+                await own_op.settle()
             return result
 
         return observed
@@ -350,15 +350,15 @@ class AdapterSeam:
         def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
             if op is None and wrappers.unsure:
-                wrappers.look(unsure=True)
+                wrappers.refresh(unsure=True)
             if not wrappers.active or (op is None and method.kind is None):
                 return original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own_op = call.settles
             try:
                 with call:
-                    if own is not None:
-                        own.settle_intent_now()
+                    if own_op is not None:
+                        own_op.settle_intent_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
                     result = original(adapter, *args, **kwargs)
@@ -366,8 +366,8 @@ class AdapterSeam:
                         return call.returned(result)
                     call.pause()
             finally:
-                if own is not None and not own.active:
-                    own.settle_now()
+                if own_op is not None and not own_op.active:
+                    own_op.settle_now()
             return call.later(result)
 
         return observed

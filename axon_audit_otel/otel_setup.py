@@ -47,11 +47,6 @@ class Providers:
         self.meter_provider = metrics.get_meter_provider()
         self.logger_provider = _logs.get_logger_provider()
         self.created = created
-        self._own = {
-            "traces": self.tracer_provider,
-            "metrics": self.meter_provider,
-            "logs": self.logger_provider,
-        }
 
     def flush(self, timeout_millis: int = 5_000) -> None:
         """Send the data that waits in the created providers."""
@@ -62,9 +57,11 @@ class Providers:
         self._each(lambda provider: provider.shutdown())
 
     def _each(self, action: Callable[[Any], Any]) -> None:
-        for signal in sorted(self.created):
+        made = (self.logger_provider, self.meter_provider, self.tracer_provider)
+        for signal, provider in zip(("logs", "metrics", "traces"), made):
             try:
-                action(self._own[signal])
+                if signal in self.created:
+                    action(provider)
             except Exception:  # an exporter is foreign code; the other providers must go on
                 _logger.warning("OpenTelemetry %s: the exporter failed", signal, exc_info=True)
 

@@ -209,7 +209,7 @@ async def forget(
             *entry_id*, *filter* and *everything*, an empty id, a filter that selects all
             entries or has an empty member. Nothing is deleted then.
         ValueError: If *tier* is unknown.
-        Exception: What the storage adapter raised, after every tier was tried.
+        Exception: The first error of a storage adapter, after every tier was tried.
     """
     refusal = _refusal(entry_id, filter, everything)
     if refusal:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Set everything up and run it: ``python3 dev.py demo`` or ``python3 dev.py test``.
 
-Needs Python 3.10 or newer and nothing else. Makes a virtual environment in ``.venv`` (again
-when ``pyproject.toml`` changed) and runs one command in it:
+Needs only Python 3.10 or newer. Makes a virtual environment in ``.venv`` (and makes it again
+after a change of ``pyproject.toml``), and runs one command in it:
 
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
     test [OPTIONS]   the tests that need no server, under two minutes (pytest --help)
@@ -25,7 +25,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 
 
 def main(arguments: list) -> int:
-    """Run one of the commands; returns its exit code."""
+    """Run one of the commands, and return its exit code."""
     if sys.version_info < (3, 10):
         sys.exit(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}")
     command, options = (arguments[0], arguments[1:]) if arguments else ("", [])
@@ -78,7 +78,7 @@ def set_up(extras: str) -> None:
 
 
 def run(command: list) -> None:
-    """Run *command* in the project's directory; an error ends us."""
+    """Run *command* in the project's directory; exit if it fails."""
     subprocess.run(command, cwd=ROOT, check=True)
 
 

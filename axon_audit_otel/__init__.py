@@ -59,7 +59,7 @@ __all__ = [
     "verify",
 ]
 
-#: Where each name comes from. A module is imported when its first name is used (PEP 562):
+#: The module of each name. It is imported when the name is first used (PEP 562), since
 #: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
 _MODULES = {
     "DEFAULT_RULES": "alerts.rules",

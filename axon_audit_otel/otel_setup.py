@@ -1,4 +1,4 @@
-"""For applications that have no OpenTelemetry or no metrics endpoint yet."""
+"""Sets up OpenTelemetry, or a metrics endpoint, for applications that have none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["MetricsServer", "Providers", "configure", "serve_metrics"]
 
 _logger = logging.getLogger("axon_audit_otel")
 _turn = Turn()
-_PATIENCE_S = 10.0  # for another thread that configures: exporters may take long, and call us
+_PATIENCE_S = 10.0  # wait for another thread in `configure`: exporters may be slow, and call us
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_turn.begin)
 
@@ -39,7 +39,7 @@ class Providers:
         tracer_provider: The global tracer provider.
         meter_provider: The global meter provider.
         logger_provider: The global logger provider.
-        created: Names of those that `configure` made: ``"traces"``, ``"metrics"``, ``"logs"``.
+        created: Names of the ones that `configure` made: ``"traces"``, ``"metrics"``, ``"logs"``.
     """
 
     def __init__(self, created: frozenset[str]) -> None:
@@ -47,32 +47,29 @@ class Providers:
         self.meter_provider = metrics.get_meter_provider()
         self.logger_provider = _logs.get_logger_provider()
         self.created = created
-        self._own = {
-            "traces": self.tracer_provider,
-            "metrics": self.meter_provider,
-            "logs": self.logger_provider,
-        }
 
     def flush(self, timeout_millis: int = 5_000) -> None:
-        """Send what the created providers hold back."""
+        """Send the data that waits in the created providers."""
         self._each(lambda provider: provider.force_flush(timeout_millis))
 
     def shutdown(self) -> None:
-        """Flush and end the created providers; those that existed are left alone."""
+        """Flush and shut down the created providers, not the ones that existed before."""
         self._each(lambda provider: provider.shutdown())
 
     def _each(self, action: Callable[[Any], Any]) -> None:
-        for signal in sorted(self.created):
+        made = (self.logger_provider, self.meter_provider, self.tracer_provider)
+        for signal, provider in zip(("logs", "metrics", "traces"), made):
             try:
-                action(self._own[signal])
-            except Exception:
+                if signal in self.created:
+                    action(provider)
+            except Exception:  # an exporter is foreign code; the other providers must go on
                 _logger.warning("OpenTelemetry %s: the exporter failed", signal, exc_info=True)
 
 
 def configure(
     service_name: str | None = None, resource_attributes: dict[str, str] | None = None
 ) -> Providers:
-    """Set up OpenTelemetry from the standard ``OTEL_*`` variables, where it is not yet.
+    """Set up OpenTelemetry from the standard ``OTEL_*`` variables, if it is not set up yet.
 
     Makes a tracer, a meter and a logger provider that export over OTLP, each only if the
     application has none, and sets them as the global ones. A second call changes nothing.
@@ -83,7 +80,7 @@ def configure(
     resource, limits, ``OTEL_SDK_DISABLED``) mean what the specification says.
 
     Args:
-        service_name: ``service.name``, if ``OTEL_SERVICE_NAME`` does not say.
+        service_name: ``service.name``, unless a variable sets it.
         resource_attributes: More attributes of the resource.
 
     Raises:
@@ -94,9 +91,9 @@ def configure(
 
 
 def _configured(service_name: str | None, attributes: dict[str, str] | None) -> frozenset[str]:
-    """Make and set what is missing; returns what that was."""
+    """Make and set the missing providers; return their names."""
     resource = _resource(service_name, attributes)
-    # All exporters before any provider: a bad name changes nothing.
+    # All exporters are made before any provider, so that a wrong name changes nothing.
     missing = {
         "traces": not hasattr(trace.get_tracer_provider(), "add_span_processor"),
         "metrics": not isinstance(metrics.get_meter_provider(), MeterProvider),
@@ -109,7 +106,12 @@ def _configured(service_name: str | None, attributes: dict[str, str] | None) -> 
             tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
         trace.set_tracer_provider(tracer_provider)
     if "metrics" in exporters:
-        readers = [_reader(exporter) for exporter in exporters["metrics"]]
+        readers = [  # a pull exporter is a reader itself
+            exporter
+            if isinstance(exporter, MetricReader)
+            else PeriodicExportingMetricReader(exporter)
+            for exporter in exporters["metrics"]
+        ]
         metrics.set_meter_provider(MeterProvider(readers, resource=resource))
     if "logs" in exporters:
         logger_provider = LoggerProvider(resource=resource)
@@ -121,27 +123,18 @@ def _configured(service_name: str | None, attributes: dict[str, str] | None) -> 
 
 def _resource(service_name: str | None, attributes: dict[str, str] | None) -> Resource:
     given = dict(attributes or {})
-    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in os.environ.get(
-        "OTEL_RESOURCE_ATTRIBUTES", ""
-    )
+    others = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = os.environ.get("OTEL_SERVICE_NAME") or "service.name=" in others
     if service_name and not named:
         given["service.name"] = service_name
     return Resource.create(given)
 
 
-def _reader(exporter: Any) -> MetricReader:
-    if isinstance(exporter, MetricReader):  # a pull exporter
-        return exporter
-    return PeriodicExportingMetricReader(exporter)
-
-
 def _exporters(signal: str) -> list[Any]:
     """The exporters that the environment names for *signal*."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
-    return [
-        _exporter(signal, name, variable) for name in names or ["otlp"] if name.lower() != "none"
-    ]
+    names = list(filter(None, map(str.strip, os.environ.get(variable, "").split(",")))) or ["otlp"]
+    return [_exporter(signal, name, variable) for name in names if name.lower() != "none"]
 
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -175,7 +168,7 @@ class MetricsServer:
 
     Attributes:
         port: The port it listens on.
-        url: Where to scrape.
+        url: The URL to scrape.
     """
 
     def __init__(self, server: Any, thread: threading.Thread, host: str) -> None:
@@ -206,9 +199,9 @@ def serve_metrics(
     ``PROMETHEUS_MULTIPROC_DIR`` set, the sum over all processes.
 
     Args:
-        port: 0 takes a free one; 9464 is OpenTelemetry's default for Prometheus.
+        port: The port; 0 takes a free one. 9464 is OpenTelemetry's default for Prometheus.
         host: The address to listen on; ``"0.0.0.0"`` for all.
-        registry: What to serve. Default: prometheus_client's default registry.
+        registry: The registry to serve. Default: the default one of prometheus_client.
 
     Raises:
         OSError: If the port is taken.
@@ -221,7 +214,7 @@ def serve_metrics(
 
     class Quiet(WSGIRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
-            """No line on stderr for every scrape."""
+            """Write no line on standard error for every scrape."""
 
     server = make_server(host, port, _metrics_app(registry), Server, handler_class=Quiet)
     thread = threading.Thread(
@@ -243,7 +236,7 @@ def _metrics_app(registry: CollectorRegistry | None) -> Callable[[Any, Any], Any
             shown = CollectorRegistry()
             try:
                 MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
-            except ValueError:  # it may come back
+            except ValueError:  # no directory now; it may come back
                 start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
                 return [b"PROMETHEUS_MULTIPROC_DIR is no directory"]
         accept = environ.get("HTTP_ACCEPT", "")

@@ -1,4 +1,4 @@
-"""What this package costs, as ratios: ``python -m benchmarks``. See README.md here."""
+"""Measures the cost of this package as ratios: ``python -m benchmarks``. See README.md here."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: rounds of interleaved batches, and the table of their ratios."""
+"""``python -m benchmarks``: runs rounds of interleaved batches, and prints their ratios."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from . import (
 from .cases import Group, Scale
 from .measure import Line, lines, timed
 
-#: By part, groups of batches that take turns; each group in a process that is warm already.
+#: By part, groups of batches that take turns; each group runs in a warm process.
 GROUPS: dict[str, list[Callable[[Scale], Awaitable[Group]]]] = {
     "signals": [signals.everything, signals.signals],
     "log_event": [trail.log_event, trail.run, trail.full],
@@ -65,8 +65,8 @@ OTHERS: dict[str, Callable[[Scale], list[Line]]] = {
     "import": imports.imports,
 }
 PARTS = (*GROUPS, "query", *OTHERS)
-#: What the guard measures: what every event costs. Other ratios differ more between machines
-#: and Pythons than by any change that it should find.
+#: Parts that the guard measures: the cost of every event. Other ratios differ more between
+#: machines and Pythons than by any change that it should find.
 GUARDED = ("signals", "log_event", "append")
 
 

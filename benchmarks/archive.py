@@ -1,5 +1,5 @@
-"""Events in files: ``log_event`` beside other ways to keep events, stable storage, and a large
-archive (``python -m benchmarks.archive --help``)."""
+"""Measures events in files: ``log_event`` and other libraries, stable storage, and a large archive
+(``python -m benchmarks.archive --help``)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _TABLE = """
 
 
 class _Sqlite:
-    """One row an event, and one an entry that it touches; the indexes that we have."""
+    """One row for an event, one for each of its entries; with the same indexes as ours."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
@@ -111,7 +111,7 @@ class _Structlog:
 
 
 async def written(stack: ExitStack) -> Group:
-    """`log_event` into files that survive a killed process, beside what does that too."""
+    """`log_event` into files that survive a killed process, and others that do that."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     ours = audit_logger(auto_export_path=directory / "ours")
     loggers: dict[str, tuple[Any, Any]] = {
@@ -143,7 +143,7 @@ async def written(stack: ExitStack) -> Group:
 
 
 def fdatasyncs(directory: Path, count: int) -> float:
-    """How often a second this machine writes a line and forces it to the device."""
+    """Number of lines a second that this machine writes and forces to the device."""
     line = b"x" * 400
     with (directory / "raw").open("ab", buffering=0) as file:
         start = perf_counter()
@@ -169,7 +169,7 @@ CALLERS = (1, 16, 256)
 
 
 async def disk(rounds: int) -> tuple[list[Comparison], list[dict[str, float]]]:
-    """Rounds of events a second by callers at once, and of the bare syncs beside them."""
+    """Events a second by number of concurrent callers, and bare syncs a second, by round."""
     times = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -220,7 +220,7 @@ def _drafts(count: int, users: int) -> Iterator[Any]:
 
 
 def generate(directory: Path, events: int, files: int) -> None:
-    """An archive as a trail would write it, by the package's own writer of files."""
+    """Write an archive as a trail does, with the package's own writer of files."""
     archive = Archive(directory, "default")
     head: bytes | None = None
     each = max(1, events // files)
@@ -236,7 +236,7 @@ def generate(directory: Path, events: int, files: int) -> None:
 
 
 def _measured(job: str, directory: Path) -> dict[str, Any]:
-    """One job in a process of its own: seconds, peak memory in MB, what it found."""
+    """Run one job in a process of its own: seconds, peak memory in MB, result."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = perf_counter()
     if job == "verify":
@@ -259,7 +259,7 @@ _JOBS = {"verify": "verify", "user": "one user's events", "hour": "the last hour
 
 
 def _reading(directory: Path) -> tuple[float, int]:
-    """Seconds to read and hash every byte, the least that a verification does; and bytes."""
+    """Seconds to read and hash every byte, the minimum of a verification; number of bytes."""
     start, size = perf_counter(), 0
     for path in directory.glob("audit_*"):
         digest = hashlib.sha256()
@@ -271,7 +271,7 @@ def _reading(directory: Path) -> tuple[float, int]:
 
 
 def large(where: Path, events: int, files: int) -> None:
-    """Print what an archive of that size takes, and one of a tenth of it."""
+    """Print the figures of an archive of that size, and of one with a tenth of it."""
     context = get_context("spawn")
     print("| events | files | MB | | seconds | events/s | peak MB | grew MB | found |")
     print("|-------:|------:|---:|---|--------:|---------:|--------:|--------:|------:|")

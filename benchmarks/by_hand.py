@@ -1,4 +1,4 @@
-"""The floor: what the same signals cost when OpenTelemetry and Prometheus are called by hand."""
+"""The floor: the cost of the same signals, if OpenTelemetry and Prometheus are called by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .cases import (
 
 
 class Seen(SpanProcessor, NoLogs):
-    """Keeps what the last span and log record of ours really carried."""
+    """Keeps our last span and log record."""
 
     first: dict[str, Any]
     span: ReadableSpan
@@ -44,7 +44,7 @@ class Seen(SpanProcessor, NoLogs):
 
 
 async def see(batch: Batch) -> Seen:
-    """What one operation of *batch* carries, instrumented."""
+    """The span and log record of one instrumented operation of *batch*."""
     seen = Seen()
     audit = audit_logger(logger_provider=logger_provider(seen))
     with instrumented(audit, tracer_provider(seen)):
@@ -60,7 +60,7 @@ class ByHand:
     record that we really made; the children of the metrics are looked up once.
 
     Args:
-        seen: What an instrumented operation carried; the same is sent here.
+        seen: The span and log record of an instrumented operation, to send the same.
         tracers: Default: every span is sampled.
     """
 
@@ -79,7 +79,7 @@ class ByHand:
         self._histogram = Histogram("seconds", "-", ("operation",), registry=registry).labels("S")
 
     async def run(self, n: int, work: Callable[[], Awaitable[Any]] | None = None) -> float:
-        """All of them, around *work*."""
+        """All signals, around *work*."""
         start = clock()
         for _ in range(n):
             begun = perf_counter()

@@ -1,4 +1,4 @@
-"""What the cases are made of. A batch does something *n* times and returns the seconds."""
+"""Building blocks of the cases. A batch does something *n* times and returns the seconds."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from prometheus_client import CollectorRegistry
 from axon_audit_otel import AuditLogger, AxonInstrumentor, audit_context
 
 Batch = Callable[[int], Awaitable[float]]
-Times = dict[str, float]  # what one operation took, by batch
+Times = dict[str, float]  # microseconds of one operation, by batch
 
 FULL = 10_000  # the default max_events: every append pushes an old event out, as in real life
-clock = process_time  # other programs disturb it less than the clock on the wall
+clock = process_time  # other programs disturb it less than a wall clock
 WARM = 60  # calls before the clock starts: fills caches that instrument() emptied
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How thoroughly to measure."""
+    """Number of rounds, and sizes of what is measured."""
 
     quick: bool = False
     rounds: int = 7
 
     @property
     def sizes(self) -> list[int]:
-        """Events held where that matters."""
+        """Numbers of events in memory, for cases that depend on them."""
         return [10_000] if self.quick else [10_000, 100_000, 1_000_000]
 
 
@@ -47,13 +47,13 @@ class Comparison:
     """One line of the table.
 
     Args:
-        name: What is compared.
-        unit: Of *ours* and *reference*.
+        name: Name of the comparison.
+        unit: Unit of *ours* and *reference*.
         ours: Our cost, from the times of one round.
-        reference: What it is measured against.
+        reference: The cost to compare with, from the same times.
         versus: The reference in words.
         limit: The most that ratio (or, if *absolute*, our cost) should be; None: no target.
-        absolute: Whether *limit* is meant for our cost.
+        absolute: True if *limit* is for our cost, not for the ratio.
         faster: Show reference / ours, and *limit* is the least that should be.
     """
 
@@ -81,8 +81,8 @@ def against(
     """Batch *ours* against batch *reference*, in microseconds.
 
     Args:
-        less: A batch whose time is taken from *ours*: what is left is what we added.
-        less_reference: Likewise of *reference*.
+        less: A batch whose time is subtracted from *ours*, so that the added time is left.
+        less_reference: A batch whose time is subtracted from *reference*.
     """
     return Comparison(
         name,
@@ -97,14 +97,14 @@ def against(
 
 @dataclass
 class Group:
-    """Batches that take turns, and what is read from their times."""
+    """Batches that take turns, and the comparisons of their times."""
 
     name: str
     batches: dict[str, Batch]
     size: int  # operations in one batch
     comparisons: list[Comparison]
     turns: int = 5  # of every batch in a round; the median counts
-    collects: bool = False  # garbage collections walk all there is, as in an application
+    collects: bool = False  # True: garbage collections run within batches, as in an application
     done: Callable[[], Any] = field(default=lambda: None)  # called in the end
 
 
@@ -152,7 +152,7 @@ def instrumented(audit: AuditLogger, tracers: Any) -> Iterator[None]:
 
 
 def audit_logger(**arguments: Any) -> AuditLogger:
-    """An `AuditLogger`; the SDK, which it patches, is put back as it was."""
+    """An `AuditLogger`; the SDK, which it patches, is restored."""
     audit = AuditLogger(registry=CollectorRegistry(), **arguments)
     with instrumented(audit, TracerProvider(shutdown_on_exit=False)):
         return audit
@@ -176,7 +176,7 @@ TAGS = ["travel", "preference"]
 
 
 class Nothing(StorageAdapter):  # type: ignore[misc,unused-ignore]
-    """A storage adapter that does nothing: what an audited call of it costs is all ours."""
+    """A storage adapter that does nothing, so that the cost of an audited call is all ours."""
 
     async def save(self, entry: Any) -> str:
         return str(entry.id)
@@ -235,7 +235,7 @@ METADATA: dict[str, Any] = {
 
 
 async def log_events(audit: Any, operation: Any, n: int) -> float:
-    """Stores in the logger of ours or the SDK's."""
+    """Log stores with our logger or the SDK's."""
     ids = [[str(uuid4())] for _ in range(n)]
     start = clock()
     for entry_ids in ids:

@@ -1,4 +1,4 @@
-"""The chart of ``results.json`` as SVG, readable on white and on black."""
+"""Draws the chart of ``results.json`` as SVG, readable on white and on black."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _WIDTH, _LABELS, _BARS, _ROW = 880, 370, 300, 20
 _TEXT, _RULE = "#7d8590", "#7d859066"
 _OURS, _OTHERS, _MET, _MISSED = "#2f81f7", "#9aa4b0", "#3fa45b", "#d9822b"
 
-Bar = tuple[str, float, str, str]  # label, length, what it is in words, colour
+Bar = tuple[str, float, str, str]  # label, length, text beside it, colour
 
 
 def svg(results: dict[str, Any]) -> str:
-    """The targets, and what recording an event costs others."""
+    """The targets, and the cost of recording an event in other packages."""
     parts: list[str] = []
     y = 24
     for title, bars, mark in (
@@ -58,7 +58,7 @@ def _targets(results: dict[str, Any]) -> list[Bar]:
 
 
 def _peers(results: dict[str, Any]) -> list[Bar]:
-    """One event in ours and in each of the others, cheapest first."""
+    """The cost of one event in this package and in each of the others, cheapest first."""
     costs: dict[str, tuple[float, str]] = {}
     for line in results["lines"]:
         if line["name"] in ("log_event", "log_event, archived", "log_event, against a log line"):

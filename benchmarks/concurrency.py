@@ -1,4 +1,4 @@
-"""Everything on in many tasks, and in threads that each have a loop."""
+"""Measures everything on, in many tasks, and in threads that each have a loop."""
 
 from __future__ import annotations
 

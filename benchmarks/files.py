@@ -1,4 +1,4 @@
-"""Export and verification, an event; and the pause when a large journal is sealed."""
+"""Measures export and verification of events, and the pause when a large journal is sealed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .measure import Line
 
 
 async def files(_: Scale) -> Group:
-    """`export_to_file` of what is in memory; `verify` of an archive in ten sealed files."""
+    """`export_to_file` of events in memory; `verify` of an archive in ten sealed files."""
     count = 20_000
     directory = TemporaryDirectory(prefix="axon-audit-bench-")
     root = Path(directory.name)
@@ -111,8 +111,8 @@ def _p9999(values: list[int]) -> int:
 async def _pause(count: int, compress: bool) -> tuple[list[int], list[int]]:
     """Nanoseconds of the calls around the sealing, and of as many before.
 
-    Of CPU time of all threads: one that keeps a call from running is part of its pause, another
-    program is not. At most the pause, then: what runs beside the call on another core counts too.
+    It is CPU time of all threads: a thread that delays a call is part of its pause, another
+    program is not. Work on another core counts too, so the real pause may be shorter.
     """
     window = min(100_000, count // 2)
     with TemporaryDirectory(prefix="axon-audit-bench-") as directory:

@@ -1,4 +1,4 @@
-"""What importing the package adds to importing OpenTelemetry's API."""
+"""Measures the import of the package, compared to that of OpenTelemetry's API."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Where the time goes, by layer: ``python -m benchmarks.layers``; needs py-spy.
+"""Measures the time in each layer: ``python -m benchmarks.layers``; needs py-spy.
 
-py-spy looks, 500 times a second, what a process of its own is doing; each look is counted for the
-innermost function of a known layer. The shares are scaled to what an operation takes unwatched, as
-a ratio to the bare calls (or to the SDK's `log_event`) that took turns with it.
+py-spy samples the stack of a separate process 500 times a second; each sample counts for the
+innermost function of a known layer. The shares are scaled to the time of an operation without
+py-spy, as a ratio to the bare calls (or to the SDK's `log_event`) that took turns with it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _SECONDS = 10.0
 _BATCH = 1_000
 _RATE = "500"
 
-#: By title: the batch, what it is measured against, and the function that is its loop.
+#: By title: the batch, its reference, and the function that is its loop.
 CASES = {
     "everything on, a call that does nothing": ("delete", "floor", r"deletes \(.*benchmarks/"),
     "log_event": ("ours", "SDK", r"log_events \(.*benchmarks/"),
 }
 
-#: Whose a file is: the first that its path contains. Other code belongs to its callers.
+#: The layer of a file is the first one that its path contains. Other code counts for its callers.
 _LAYERS = (
     ("prometheus_client/", "prometheus_client"),
     ("opentelemetry/sdk/_logs", "OpenTelemetry: log record"),
@@ -51,7 +51,7 @@ def _layer(frame: str) -> str | None:
 
 
 def shares(raw: str, within: str) -> dict[str, float]:
-    """Of py-spy's raw output: the part of the time below *within* that each layer has."""
+    """The share of each layer in the time below *within*, from py-spy's raw output."""
     seen: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
@@ -67,7 +67,7 @@ def shares(raw: str, within: str) -> dict[str, float]:
 
 
 async def _run(name: str, reference: str | None) -> None:
-    """What py-spy watches; prints what one operation takes in microseconds, and the ratio."""
+    """Run the batch for py-spy; print the microseconds of one operation, and the ratio."""
     group = await (trail.log_event if name == "ours" else signals.everything)(Scale())
     times: list[float] = []
     ratios = []

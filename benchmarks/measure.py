@@ -1,4 +1,4 @@
-"""Rounds of interleaved batches, and the ratios within them."""
+"""Runs rounds of interleaved batches, and computes the ratios within them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Line:
 
     @property
     def key(self) -> str:
-        """What tells it from the others."""
+        """The identity of the line."""
         return f"{self.comparison.name} | {self.comparison.versus}"
 
     @property
@@ -85,7 +85,7 @@ async def _timed(make: Callable[[Scale], Awaitable[Group]], scale: Scale) -> lis
     if group.collects:
         gc.unfreeze()
     else:
-        gc.freeze()  # what is there now is no part of any batch
+        gc.freeze()  # objects that exist now are not part of any batch
     for batch in group.batches.values():
         await batch(group.size)
     times = [await _one_round(group, number) for number in range(scale.rounds)]

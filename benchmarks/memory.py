@@ -1,4 +1,4 @@
-"""Bytes an event, each measurement in a process of its own."""
+"""Measures bytes an event, each time in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from axon_audit_otel import OperationType
 from .cases import Comparison, Scale, audit_logger, fill
 from .measure import Line
 
-#: Bytes an event with its indexes at a million; fewer share less of what is there once.
+#: Bytes an event with its indexes at a million; with fewer events, fixed costs weigh more.
 LIMIT = 600
 
 
 def memory(scale: Scale) -> list[Line]:
-    """Nothing is timed, so two processes may run at once."""
+    """Measure in two processes at once, since nothing is timed."""
     hows = ("tracemalloc",) if scale.quick else ("tracemalloc", "RSS")
     pairs = [(whose, how) for how in hows for whose in ("ours", "SDK")]
     jobs = [(*pair, scale.sizes) for pair in pairs]
@@ -60,7 +60,7 @@ async def _footprint(whose: str, how: str, sizes: list[int]) -> list[float]:
         audit = audit_logger(max_events=max(sizes) + 1000)
     else:
         audit = SdkAuditLogger(max_events=max(sizes) + 1000)
-    await fill(audit, operations, 100)  # whatever is made once
+    await fill(audit, operations, 100)  # so that objects made only once are there before
 
     def used() -> int:
         gc.collect()

@@ -1,4 +1,4 @@
-"""What a `SecurityMonitor` with the default rules adds to every event."""
+"""Measures the time that a `SecurityMonitor` with the default rules adds to every event."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One audited operation, recorded by others: each as its documentation shows, each installed
-by the extra ``bench``; what is not installed is left out.
+"""Measures one audited operation in other packages, each used as its documentation shows.
 
-What keeps events in memory is compared with `log_event`, what writes a file with `log_event` and
-an archive (each event handed to the kernel when the call returns), as the others do. `archive` has
-sqlite3 and structlog beside that, with the indexes that we have.
+The extra ``bench`` installs them; missing ones are left out. Packages that keep events in memory
+are compared with `log_event`. Packages that write a file are compared with `log_event` and an
+archive, where each event is handed to the kernel when the call returns, as in the others.
+`archive` also measures sqlite3 and structlog, with the same indexes as ours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .cases import (
     tracer_provider,
 )
 
-#: What every peer is told, besides the id of an entry.
+#: The facts that every package records, besides the id of an entry.
 FACTS: dict[str, Any] = {
     "operation": "STORE",
     "user_id": "user_4711",
@@ -95,7 +95,7 @@ def _structlog(where: Path) -> Batch:
 
 
 def _structlog_orjson(where: Path) -> Batch:
-    """As its page on performance advises."""
+    """As the page on performance of its documentation advises."""
     import orjson
     import structlog
 
@@ -273,7 +273,7 @@ IN_FILES = {
 
 
 async def peers(_: Scale) -> Group:
-    """An event recorded by ours, in memory and in a file, and by each of them."""
+    """An event recorded by this package, in memory and in a file, and by each of the others."""
     directory = TemporaryDirectory(prefix="axon-audit-bench-")
     where = Path(directory.name)
     archived = audit_logger(auto_export_path=where / "archive")

@@ -1,4 +1,4 @@
-"""What pseudonyms, and personal data that can be erased, add to `log_event` into files."""
+"""Measures the time that `pseudonymize` and `erasable` add to `log_event` into files."""
 
 from __future__ import annotations
 

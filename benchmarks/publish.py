@@ -17,7 +17,7 @@ _TABLE = re.compile(f"({re.escape(_MARK)}).*?(<!-- end -->)", re.DOTALL)
 
 
 def published() -> dict[Path, str]:
-    """What each file should hold."""
+    """The text that each file should have."""
     results = msgspec.json.decode((HERE / "results.json").read_bytes())
     readme = HERE / "README.md"
     made = f"{table(results['lines'])}\n\n{footer(results)}\n"
@@ -26,7 +26,7 @@ def published() -> dict[Path, str]:
 
 
 def main() -> int:
-    """With ``--check``: 1 if a file is not what it should be."""
+    """Write the files; with ``--check``, return 1 if one is not up to date."""
     stale = [
         path
         for path, text in published().items()

@@ -1,4 +1,4 @@
-"""A hundred events among many: by user, by entry, by time and status."""
+"""Measures queries of a hundred events among many: by user, by entry, by time and status."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from axon_audit_otel import AuditLogger, EventStatus, OperationType
 from .cases import METADATA, Batch, Comparison, Group, Scale, against, audit_logger, clock, fill
 
 FOUND = 100
-RECENT = 10_000  # events in the time that is asked for
-TIMES = 20  # ours is asked so often in place of once: it is over too soon
+RECENT = 10_000  # events in the period of the query
+TIMES = 20  # number of our queries in a batch: one is too short to measure
 
 
 async def query(scale: Scale, count: int) -> Group:

@@ -57,7 +57,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def facts(rounds: int) -> dict[str, Any]:
-    """What must be known of the machine to compare two tables."""
+    """The facts of the machine that are needed to compare two tables."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -81,7 +81,7 @@ def facts(rounds: int) -> dict[str, Any]:
 
 
 def load() -> list[float]:
-    """How many programs want to run just now; empty where the system does not say."""
+    """The load average; empty on systems without one."""
     return [round(os.getloadavg()[0], 1)] if hasattr(os, "getloadavg") else []
 
 
@@ -98,7 +98,7 @@ def footer(of: dict[str, Any]) -> str:
 def write(path: Path, of: dict[str, Any], rows: list[dict[str, Any]], parts: list[str]) -> None:
     """Every round as JSON, a line of the table in a line of the file.
 
-    What the file has of other *parts* than those of *rows* stays there.
+    Lines of other *parts* stay in the file.
     """
     rows, of = list(rows), dict(of)
     if path.exists():
@@ -116,11 +116,11 @@ def write(path: Path, of: dict[str, Any], rows: list[dict[str, Any]], parts: lis
 
 # --- the guard -----------------------------------------------------------------------------------
 
-GROSS = 2.0  # a ratio that doubled is no noise
+GROSS = 2.0  # a ratio that doubled is not noise
 
 
 def worse(lines: list[Line], reference: Path) -> list[str]:
-    """The keys of lines whose ratio doubled since *reference*, and keeps no target of its own."""
+    """The keys of lines whose ratio doubled since *reference*, and which meet no target."""
     before = {
         f"{line['name']} | {line['versus']}": line["median"]
         for line in msgspec.json.decode(reference.read_bytes())["lines"]

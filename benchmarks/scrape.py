@@ -1,4 +1,4 @@
-"""What a scrape of ``/metrics`` takes, and whether it depends on what was recorded before."""
+"""Measures a scrape of ``/metrics``, after few and after many recorded operations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW, MANY = 1_000, 10_000_000
 
 
 async def scrape(scale: Scale) -> Group:
-    """Many operations take some 15 seconds to record."""
+    """Scrapes after few and after many operations, which take some 15 seconds to record."""
     many = 100_000 if scale.quick else MANY
     batches = {"few": _after(FEW), "many": _after(many)}
     comparison = against(
@@ -27,7 +27,7 @@ async def scrape(scale: Scale) -> Group:
 
 
 def _after(operations: int) -> Batch:
-    """Scrapes of a process that recorded so many, of every kind."""
+    """Scrapes of a process that has recorded that many *operations*, of every kind."""
     registry = CollectorRegistry()
     metrics = TrailMetrics("benchmark", registry)
     kinds = [

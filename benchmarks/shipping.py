@@ -1,8 +1,8 @@
-"""``python -m benchmarks.shipping``: what shipping to a real collector costs, and how fast it is.
+"""``python -m benchmarks.shipping``: measures cost and speed of shipping to a real collector.
 
 Needs the collector of ``collector-config/builder.yaml`` (``python3 tools/collector.py``). Each
-batch is a process of its own; those that are compared take turns, several rounds; what counts is
-the ratio within a round.
+batch is a process of its own; compared batches take turns for several rounds; the results are the
+ratios within a round.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ async def _log(audit: AuditLogger, count: int) -> None:
         )
 
 
-Spent = tuple[float, float]  # seconds: the clock's, and of CPU in the process that sends
+Spent = tuple[float, float]  # seconds of wall clock, and of CPU in the process that sends
 
 
 def ours(count: int, endpoint: str, written: Path, directory: Path) -> Spent:
-    """From the first `log_event` until all are in the collector's file."""
+    """Log events with `ship_to`, until all are in the collector's file."""
     audit = AuditLogger(auto_export_path=directory, ship_to=endpoint)
     start, cpu = perf_counter(), process_time()
     asyncio.run(_log(audit, count))
@@ -65,7 +65,7 @@ def ours(count: int, endpoint: str, written: Path, directory: Path) -> Spent:
 
 
 def bare(count: int, endpoint: str, written: Path, directory: Path) -> Spent:
-    """The same with OpenTelemetry's SDK alone: its logger, its batches, its exporter."""
+    """Send log records with OpenTelemetry's SDK alone, until all are in the collector's file."""
     capture = Seen()
     audit = AuditLogger(logger_provider=logger_provider(capture), auto_export_path=directory)
     records: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ def bare(count: int, endpoint: str, written: Path, directory: Path) -> Spent:
 
 
 def _arrived(file: Path, count: int) -> None:
-    """Wait until the file has that many records more than when it was looked at first."""
+    """Wait until the file has *count* records more than at the first look."""
     seen, rest = 0, b""
     with file.open("rb") as lines:
         while seen < count:
@@ -116,7 +116,7 @@ def _arrived(file: Path, count: int) -> None:
 
 
 def replay(count: int, endpoint: str, written: Path, directory: Path) -> Spent:
-    """What ``axon-audit replay`` takes for an archive of that many events, its start included."""
+    """Run ``axon-audit replay`` for an archive of that many events; its start counts too."""
     with AuditLogger(auto_export_path=directory) as audit:
         asyncio.run(_log(audit, count))
     command = [sys.executable, "-m", "axon_audit_otel", "replay", str(directory)]
@@ -148,7 +148,7 @@ def export_otlp(count: int, endpoint: str, written: Path, directory: Path) -> fl
 
 
 def export_jsonl(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """The same as plain JSON lines."""
+    """Seconds that ``axon-audit export`` takes for that many events as plain JSON lines."""
     logs = _archive(count, directory)
     return _command("export", logs, directory / "out.jsonl")
 
@@ -166,19 +166,19 @@ def verify_archive(count: int, endpoint: str, written: Path, directory: Path) ->
 
 
 def replay_memory(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """The most memory that replay of that many events takes, in MiB."""
+    """The peak memory of a replay of that many events, in MiB."""
     _command("replay", _archive(count, directory), "--endpoint", endpoint)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 def latency(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """The 99th percentile of `log_event`, in microseconds, at a pace a busy agent has."""
+    """The 99th percentile of `log_event` in microseconds, at the pace of a busy agent."""
     where = endpoint or None
 
     async def work() -> list[float]:
         audit = AuditLogger(auto_export_path=directory, ship_to=where)
         await _log(audit, 200)
-        await asyncio.sleep(2)  # what is imported for the first request is another matter
+        await asyncio.sleep(2)  # the imports for the first request are not measured
         times = []
         for number in range(count):
             start = perf_counter()
@@ -202,10 +202,10 @@ def _free_port() -> int:
 
 
 def _program() -> str:
-    """Where the collector is.
+    """The path of the collector.
 
     Raises:
-        FileNotFoundError: If nobody built it.
+        FileNotFoundError: If it is not built.
     """
     found = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "collector.py"), "--path"],
@@ -222,7 +222,7 @@ def _program() -> str:
 
 @contextmanager
 def _collector(data: Path) -> Iterator[str]:
-    """A running collector that writes audit records to a file; where it takes OTLP over HTTP."""
+    """Run a collector that writes audit records to a file; yield its address for OTLP over HTTP."""
     program = _program()
     ports = [_free_port() for _ in range(5)]
     names = ("HTTP", "GRPC", "HEALTH", "PROMETHEUS")
@@ -247,7 +247,7 @@ def _collector(data: Path) -> Iterator[str]:
 
 @contextmanager
 def _silence() -> Iterator[str]:
-    """A collector that accepts connections and answers nothing."""
+    """Run a collector that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         held = []
 
@@ -268,7 +268,7 @@ def _child(what: Callable[..., float], count: int, endpoint: str, written: Path)
 
 
 def _in_child(what: Callable[..., Any], count: int, endpoint: str, written: Path) -> Any:
-    """What the function returns in a process of its own."""
+    """Call the function in a process of its own, and return its result."""
     with tempfile.TemporaryDirectory() as directory:
         arguments = [what.__name__, str(count), endpoint, str(written), directory]
         done = subprocess.run(
@@ -281,7 +281,7 @@ def _in_child(what: Callable[..., Any], count: int, endpoint: str, written: Path
 
 
 def throughput(rounds: int, count: int) -> list[Line]:
-    """To the collector's file: from the application, ours against bare, and from the archive."""
+    """Time to the collector's file: from the application, ours and bare, and from the archive."""
     jobs = (ours, bare, replay)
     clock: dict[str, list[float]] = {job.__name__: [] for job in jobs}
     cpu: dict[str, list[float]] = {job.__name__: [] for job in jobs}
@@ -309,7 +309,7 @@ def throughput(rounds: int, count: int) -> list[Line]:
 
 
 def formats(rounds: int, count: int) -> list[Line]:
-    """Export as OTLP against plain lines; what arrived verified, against the archive."""
+    """Export as OTLP and as plain lines; `verify` of collector's files and of the archive."""
     pairs = {
         "axon-audit export --format otlp": (export_otlp, export_jsonl, "export as JSON lines"),
         "axon-audit verify --otlp-json": (verify_otlp, verify_archive, "verify of the archive"),
@@ -326,7 +326,7 @@ def formats(rounds: int, count: int) -> list[Line]:
 
 
 def memory(rounds: int, count: int) -> Line:
-    """What replay takes for many events, against a tenth of them."""
+    """Memory of a replay of many events, and of a tenth of them."""
     found: dict[str, list[float]] = {"many": [], "few": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as place, _collector(Path(place)) as endpoint:
@@ -339,7 +339,7 @@ def memory(rounds: int, count: int) -> Line:
 
 
 def latencies(rounds: int, count: int) -> Line:
-    """p99 of `log_event` with a collector that never answers, against none."""
+    """p99 of `log_event` with a collector that never answers, and without one."""
     found: dict[str, list[float]] = {"with": [], "without": []}
     with _silence() as endpoint:
         for number in range(rounds):
@@ -361,7 +361,7 @@ def latencies(rounds: int, count: int) -> Line:
 
 
 def measured(scale: Scale, events: int | None = None) -> list[Line]:
-    """All of it; nothing without a collector."""
+    """All lines; none without a collector."""
     try:
         _program()
     except FileNotFoundError as exc:

@@ -1,4 +1,4 @@
-"""Everything on, around a method that does nothing and around the SDK's; each signal alone."""
+"""Measures everything on, around an empty method and the SDK's methods; each signal alone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def _forgets(n: int) -> float:
 
 
 async def _deletes_by_hand(n: int) -> float:
-    """What there is without us in place of `forget`: look, delete, look again."""
+    """The work of `forget` without this package: get, delete, get again."""
     memory = system()
     ids = [await store(memory) for _ in range(n)]
     start = clock()
@@ -147,7 +147,7 @@ async def everything(_: Scale) -> Group:
 
 
 async def signals(_: Scale) -> Group:
-    """Each signal alone; and all of them where 0 or 1 % of the spans are sampled."""
+    """Each signal alone; and all of them with 0 or 1 % of the spans sampled."""
     seen = await see(deletes)
     floor = ByHand(seen)
     batches: dict[str, Batch] = {

@@ -1,4 +1,4 @@
-"""The audit trail alone: `log_event` without a tracer, and the append below it."""
+"""Measures the audit trail alone: `log_event` without a tracer, and its append."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _theirs(audit: Any) -> Batch:
 
 
 async def run(_: Scale) -> Group:
-    """From an empty logger to a full one, with the garbage collections that come.
+    """From an empty logger to a full one, garbage collections included.
 
-    The SDK keeps a tree of objects for each event, which every full collection walks; ours
-    keeps one `bytes`, which none does. Short batches between collections hide that.
+    The SDK keeps a tree of objects for each event, which every full collection visits; ours
+    keeps one `bytes`, which none visits. Short batches between collections hide that.
     """
 
     async def ours(n: int) -> float:
@@ -67,7 +67,7 @@ async def full(_: Scale) -> Group:
 
 
 async def log_event(_: Scale) -> Group:
-    """The same between garbage collections, and with a log record on a provider."""
+    """`log_event` between garbage collections, without and with a log record on a provider."""
     batches = {
         "ours": _ours(audit_logger()),
         "record": _ours(audit_logger(logger_provider=logger_provider())),
@@ -136,7 +136,7 @@ async def append(_: Scale) -> Group:
 
 
 async def flat(scale: Scale) -> Group:
-    """An event with many held against one with few; both memories are full."""
+    """An event with many events in memory, and with few; both memories are full."""
     few, many = 1_000, scale.sizes[-1]
     batches = {}
     for held in (few, many):

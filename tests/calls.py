@@ -1,4 +1,4 @@
-"""Every call into the file system that the package makes: to let it fail, or be the last."""
+"""Intercepts every call into the file system that the package makes: to let it fail, or stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALLS = {
 _OPENS = {"open", "dup", "scandir"}
 _MODULES = {"posix", "fcntl", "_io", "io"}
 _FILES = {"BufferedReader", "BufferedWriter", "BufferedRandom", "FileIO", "TextIOWrapper"}
-#: Who makes them: the package, or what it calls for that.
+#: The callers that count: the package, and modules that it uses for files.
 _OURS = f"{Path(axon_audit_otel.__file__).parent}/"
 _HELPERS = tuple(
     str(Path(os.__file__).with_name(name)) for name in ("os.py", "pathlib", "shutil", "genericpath")
@@ -41,15 +41,17 @@ def _is_one(call: Any) -> bool:
 
 
 class Calls:
-    """While it lasts, *happens* is called before each call into the file system that the package
-    makes in this thread, with its number from 1. What it raises, the call raises instead.
+    """Context manager that calls *happens* before each call of the package into the file system.
+
+    Only calls in this thread count; they are numbered from 1. An exception of *happens* is
+    raised in place of the call.
 
     Args:
-        happens: See above.
-        after: Call it when the call has been made: it raises though it was done.
+        happens: Called with the number of the call.
+        after: Call *happens* after the call, which raises then although it was done.
 
     Attributes:
-        names: The calls, and where they were made.
+        names: The calls, and the places in the code that made them.
     """
 
     def __init__(self, happens: Callable[[int], object], after: bool = False) -> None:
@@ -69,7 +71,7 @@ class Calls:
     def _hook(self, frame: FrameType, kind: str, call: Any) -> None:
         if kind not in ("c_call", "c_return") or not _is_one(call):
             return
-        # A file is closed even if that failed, and is not open if that failed.
+        # A failed close has closed the file; a failed open has not opened it.
         after = call.__name__ == "close" or (self._after and call.__name__ not in _OPENS)
         if (kind == "c_return") != after:
             return
@@ -92,7 +94,7 @@ def _line(frame: FrameType) -> str:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a directory as it is: also names that are one file, and times."""
+    """Copy a directory with its times, and with hard links as hard links."""
     known: dict[int, Path] = {}
     target.mkdir()
     for path in source.iterdir():

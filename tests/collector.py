@@ -23,7 +23,7 @@ CONFIG = ROOT / "collector-config"
 
 
 def binary() -> Path:
-    """The built collector; where it is missing the test is skipped, in CI it fails."""
+    """The built collector; without it the test is skipped, and fails in CI."""
     spec = importlib.util.spec_from_file_location("build", ROOT / "tools" / "collector.py")
     assert spec is not None
     assert spec.loader is not None
@@ -39,7 +39,7 @@ def binary() -> Path:
 
 
 def program(name: str, package: str) -> str:
-    """A program that checks; where it is missing the test is skipped, in CI it fails."""
+    """A program that a test needs; without it the test is skipped, and fails in CI."""
     found = shutil.which(name)
     if found is None:
         reason = f"{name} is not installed (Debian, Ubuntu: apt-get install {package})"
@@ -50,7 +50,7 @@ def program(name: str, package: str) -> str:
 
 
 def wait(done: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait for what another process does; returns what *done* said at last."""
+    """Wait until *done* returns something true, and return that."""
     deadline = time.monotonic() + seconds  # only so that a failure ends
     while not (result := done()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -59,10 +59,10 @@ def wait(done: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def free_port() -> int:
-    """A port that nobody has, and that the system gives to no outgoing connection.
+    """A free port outside of the range for outgoing connections.
 
-    (A client that tries a dead port again and again can get this very port for its own end,
-    is then connected with itself, and no server can start there any more.)
+    (A client that tries a dead port again and again can get that port for its own end. It is
+    then connected with itself, and no server can start there.)
     """
     while True:
         port = random.randrange(20_000, 32_000)
@@ -84,9 +84,9 @@ class Collector:
         environment: Further variables.
 
     Attributes:
-        grpc, http: Where it takes OTLP.
-        prometheus: Where it has the metrics of spans.
-        port: Of OTLP over gRPC.
+        grpc, http: The addresses for OTLP.
+        prometheus: The address for the metrics of spans.
+        port: The port for OTLP over gRPC.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Collector:
                     raise
 
     def _places(self) -> dict[str, str]:
-        """Variables that give it ports and a directory of its own."""
+        """The environment variables for its own ports and directory."""
         ports = [free_port() for _ in range(5)]
         self.port = ports[0]
         self.grpc, self.http, self.prometheus, self._health, _ = (
@@ -148,11 +148,11 @@ class Collector:
             return False
 
     def stop(self) -> None:
-        """End it as an operator does: what it holds is sent first."""
+        """Stop it as an operator does: it sends its queue first."""
         self._end("terminate")
 
     def kill(self) -> None:
-        """End it as the system does when memory is short."""
+        """Kill it, as the system does when memory is short."""
         self._end("kill")
 
     def _end(self, how: str) -> None:
@@ -162,7 +162,7 @@ class Collector:
             self._process = None
 
     def log(self) -> str:
-        """What it said."""
+        """The text of its log."""
         return (self.data / "collector.log").read_text(errors="replace")
 
     def metrics(self) -> str:
@@ -199,10 +199,10 @@ def log_records(files: list[Path]) -> Iterator[dict[str, Any]]:
 
 
 def records(files: list[Path], resources: str, scopes: str, items: str) -> Iterator[dict[str, Any]]:
-    """What the file exporter wrote; attributes as a plain mapping.
+    """The records that the file exporter wrote, with attributes as a plain mapping.
 
-    A line that was cut off, when the collector was killed while it wrote, was never
-    acknowledged; the next one may follow on the same line.
+    If the collector was killed while it wrote a line, that line was never acknowledged; the next
+    record may follow on the same line.
     """
     for file in files:
         for line in file.read_text(encoding="utf-8").split("\n"):

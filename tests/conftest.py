@@ -42,11 +42,11 @@ from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: What fixtures of those names give.
+#: Types of the fixtures with these names.
 Cli = Callable[..., Result]
 Make = Callable[..., AuditLogger]
 MakeSystem = Callable[..., MemorySystem]
@@ -55,7 +55,7 @@ Zone = Callable[[str], None]
 
 
 class ListingAdapter(InMemoryAdapter):
-    """Answers any vector with all it holds, as a server without vector search does.
+    """Returns all entries for any vector, as a server without vector search does.
 
     (The SDK's own in-memory adapter raises at the zero vector that `sync` and `compact` use.)
     """
@@ -70,7 +70,7 @@ class ListingAdapter(InMemoryAdapter):
 
 
 class FaultyAdapter(ListingAdapter):
-    """Fails on purpose: `faults` maps a method to what it raises, `only` limits the entries."""
+    """Fails on purpose: `faults` maps a method to its exception, `only` limits the entries."""
 
     def __init__(self, **faults: BaseException) -> None:
         super().__init__()
@@ -113,14 +113,14 @@ def history(audit: AuditLogger, **filters: Any) -> list[AuditEvent]:
 
 
 def only_event(audit: AuditLogger, **filters: Any) -> AuditEvent:
-    """The one event that there must be."""
+    """The only event; fails if there are more or none."""
     events = audit.query_events(**filters)
     assert len(events) == 1, events
     return events[0]
 
 
 def assert_chained(events: list[AuditEvent]) -> None:
-    """Each of *events* (oldest first, from number 1) follows on the one before."""
+    """Check numbers (from 1) and hashes of *events*, which are in their order."""
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     hashes = [None, *(event.hash for event in events)]
     assert [event.previous_hash for event in events] == hashes[:-1]
@@ -156,7 +156,7 @@ load(Endpoint.resolve("http://127.0.0.1:1"))
 
 
 def retire(*files: Path) -> None:
-    """Delete sealed files of the writer ``default`` as retention does: its manifest says so."""
+    """Delete sealed files of the writer ``default`` as retention does, with its manifest."""
     for file in files:
         manifest = Manifest(file.with_name("default.manifest"))
         sha256 = manifest.seals[file.name].sha256
@@ -166,14 +166,14 @@ def retire(*files: Path) -> None:
 
 
 def only(directory: Path, pattern: str) -> Path:
-    """The one file of that name that there must be."""
+    """The only file that matches *pattern*; fails if there are more or none."""
     (found,) = directory.glob(pattern)
     return found
 
 
 @contextmanager
 def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
-    """A file stands where the directory was."""
+    """Replace the directory by a file during the block."""
     aside = aside or directory.with_name("aside")
     directory.rename(aside)
     directory.write_text("in the way")
@@ -183,7 +183,7 @@ def file_in_place(directory: Path, aside: Path | None = None) -> Iterator[None]:
 
 
 async def until(done: Callable[[], Any]) -> None:
-    """Wait for what another thread does."""
+    """Wait until *done* returns something true, while another thread works."""
     deadline = time.monotonic() + 60  # only so that a failure ends
     while not done():
         assert time.monotonic() < deadline, "it did not happen"
@@ -314,7 +314,7 @@ def _no_finalizers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _leave_no_patch() -> Iterator[None]:
-    """Whatever a test patched (an `AuditLogger` does) is undone after it."""
+    """Undo patches of the SDK after each test (every `AuditLogger` makes them)."""
     yield
     instrumentor = AxonInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
@@ -355,18 +355,18 @@ _FOREIGN = ("AXON_AUDIT_", "OTEL_", "PROMETHEUS_")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is set on this machine does not reach the tests."""
+    """Remove environment variables of this machine that would change results."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         monkeypatch.delenv(name)
 
 
 @pytest.fixture(name="run_script")
 def _run_script() -> Run:
-    """Runs source text in a Python of its own, for what is global in a process.
+    """Runs source text in a new Python process, for tests of global state.
 
-    Returns what it printed; keyword arguments are environment variables. A script that
-    fails, or ends with another exit code than *code*, fails the test. One that gives up being
-    root has everything *loaded* before: what it imports later may be root's alone.
+    Returns its output; keyword arguments are environment variables. The test fails if the
+    script ends with another exit code than *code*. A script that gives up root's rights needs
+    *loaded*: all modules are imported before, since later it may not be able to read them.
     """
 
     def run(
@@ -409,12 +409,10 @@ def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 
 @pytest.fixture(name="cli", scope="session")
 def _cli() -> Cli:
-    """Runs the installed command ``axon-audit``, its output 80 columns wide and no terminal.
+    """Runs the installed command ``axon-audit``; its output is a pipe, 80 columns wide.
 
-    Other keyword arguments are environment variables.
-
-    A run that ends with another exit code than *code* (None: any), or with an exception that
-    the user would see as a traceback, fails the test.
+    Other keyword arguments are environment variables. The test fails if the command ends with
+    another exit code than *code* (None: any), or with a traceback.
     """
     (command,) = entry_points(group="console_scripts", name="axon-audit")
     try:

@@ -1,4 +1,4 @@
-"""A second try for tests that meet servers, kills and loads, and their names if they need it."""
+"""Runs failed tests with servers, kills and loads a second time, and reports their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a ``slow`` or ``component`` test that fails once more; a second failure fails."""
+    """Run a failed ``slow`` or ``component`` test once more; a second failure counts."""
     for item in items:
         if {"slow", "component"} & {mark.name for mark in item.iter_markers()}:
             item.add_marker(pytest.mark.flaky(reruns=1))

@@ -1,4 +1,4 @@
-"""What an intruder without the key can make of an archive, by the description of the format."""
+"""Forges an archive as an intruder without the key can, by the description of the format."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ MANIFEST, JOURNAL = "default.manifest", "default.journal"
 
 
 def rewrite(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change events and make everything else fit: what an intruder without the key can do.
-
-    Written from the description of the format, without our code.
-    """
+    """Change events, and all digests and hashes to fit, without the key and without our code."""
     manifest = directory / MANIFEST
     records = [json.loads(line) for line in manifest.read_bytes().splitlines()]
     head: str | None = None

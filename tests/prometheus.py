@@ -1,4 +1,4 @@
-"""Real Prometheus servers and Alertmanagers for tests, and how Grafana would ask them."""
+"""Real Prometheus servers and Alertmanagers for tests, and Grafana's queries to them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Server:
             raise AssertionError(f"{path} {arguments}: {exc.read().decode()}") from None
 
     def stop(self) -> None:
-        """End this very process."""
+        """End the process."""
         self._process.terminate()
         self._process.wait()
 
@@ -103,7 +103,7 @@ class Prometheus(_Server):
         )
 
     def instant(self, expression: str) -> list[dict[str, Any]]:
-        """What *expression* is now."""
+        """The current value of *expression*."""
         found = self.get("/api/v1/query", query=expression)["data"]["result"]
         return [series for series in found if not math.isnan(float(series["value"][1]))]
 
@@ -163,7 +163,7 @@ class Alertmanager(_Server):
         )
 
     def alert(self, *labels: dict[str, str]) -> None:
-        """As a Prometheus would, say that alerts with these labels fire."""
+        """Report firing alerts with these labels, as a Prometheus does."""
         request = urllib.request.Request(
             f"{self.url}/api/v2/alerts",
             json.dumps([{"labels": one} for one in labels]).encode(),
@@ -172,7 +172,7 @@ class Alertmanager(_Server):
         urllib.request.urlopen(request, timeout=60).close()
 
 
-# --- as Grafana asks -------------------------------------------------------------------------
+# --- Grafana's queries -----------------------------------------------------------------------
 
 
 def boards() -> dict[str, dict[str, Any]]:
@@ -182,7 +182,7 @@ def boards() -> dict[str, dict[str, Any]]:
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its panels, without rows."""
+    """The panels of a dashboard, without rows."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
@@ -195,7 +195,7 @@ def queries(board: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
 
 
 def replaced(expression: str, board: dict[str, Any]) -> str:
-    """The query as Grafana sends it, everything selected and half a minute shown."""
+    """The query as Grafana sends it, with everything selected, for half a minute."""
     values = {
         variable["name"]: variable["allValue"]
         for variable in board["templating"]["list"]
@@ -205,7 +205,7 @@ def replaced(expression: str, board: dict[str, Any]) -> str:
     return re.sub(r"\$(\w+)", lambda match: values[match[1]], expression)
 
 
-# --- what a query names ------------------------------------------------------------------------
+# --- names in a query --------------------------------------------------------------------------
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")

@@ -1,4 +1,4 @@
-"""A real OTLP receiver for logs, over HTTP or gRPC, that behaves as a test tells it."""
+"""A real OTLP receiver for logs, over HTTP or gRPC, with answers that a test chooses."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     add_LogsServiceServicer_to_server,
 )
 
-#: What a request is answered with: None is acceptance, a number an HTTP status (or the name of a
-#: gRPC one), a response itself, else what it says.
+#: The answer to a request: None accepts it; a number is an HTTP status, a name a gRPC one;
+#: a response object is sent as it is.
 Behaviour = Callable[[ExportLogsServiceRequest], Any]
 
 
 class Receiver:
-    """Collects records; `answer` says what becomes of each request.
+    """Collects records; `answer` decides about each request.
 
     Attributes:
-        requests: Every request that came, accepted or not.
-        headers: Those of the newest request.
-        url: Where to send to.
-        protocol: How.
+        requests: All requests, accepted or not.
+        headers: The headers of the newest request.
+        url: The address to send to.
+        protocol: The OTLP protocol.
     """
 
     protocol = "http/protobuf"
@@ -54,7 +54,7 @@ class Receiver:
         self._close: Callable[[], None] = lambda: None
 
     def take(self, request: ExportLogsServiceRequest, headers: dict[str, str]) -> Any:
-        """Judge a request, and keep its records if it is accepted."""
+        """Answer a request, and keep its records if it is accepted."""
         verdict = self.answer(request)
         with self._lock:
             self.requests.append(request)
@@ -70,7 +70,7 @@ class Receiver:
 
     @property
     def numbers(self) -> list[int]:
-        """Sequence numbers of the records, as they came."""
+        """Sequence numbers of the records, in the order of arrival."""
         return [attributes(record)["audit.sequence.number"] for record in self.records]
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ def attributes(record: Any) -> dict[str, Any]:
 
 
 def write_json(records: list[Any], path: Path) -> None:
-    """Records as a collector's file exporter writes them."""
+    """Write records as a collector's file exporter does."""
     with path.open("w") as file:
         for record in records:
             content = MessageToDict(record, use_integers_for_enums=True)
@@ -153,7 +153,7 @@ def over_http(port: int = 0, tls: tuple[Path, Path] | None = None) -> Receiver:
         server.shutdown()
         server.server_close()
         thread.join()
-        for connection in connections:  # those that are kept alive
+        for connection in connections:  # that are kept alive
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -209,15 +209,18 @@ class SilentServer:
             self.connected.set()
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._socket.close()
         for connection in self._open:
             connection.close()
 
 
 class Relay:
-    """Passes connections on to a receiver; those that it has can fall silent, as when a machine
-    on the way forgets them: what is sent there is acknowledged by nobody but the kernel."""
+    """Passes connections on to a receiver, and can make them silent.
+
+    A silent connection is like one that a router on the way has forgotten: only the kernel
+    accepts the data.
+    """
 
     def __init__(self, url: str) -> None:
         self._address = "127.0.0.1", int(url.rpartition(":")[2])
@@ -228,7 +231,7 @@ class Relay:
         threading.Thread(target=self._run, daemon=True).start()
 
     def forget(self) -> None:
-        """Let the connections that there are fall silent; new ones work."""
+        """Make the current connections silent; new ones work."""
         self._silent.update(self._open)
 
     def _run(self) -> None:
@@ -247,7 +250,7 @@ class Relay:
             target.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._socket.close()
         for connection in self._open:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Something that happens at a chosen line of the package: a signal handler, a finalizer."""
+"""Lets something happen at a chosen line of the package, as a signal handler or finalizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import axon_audit_otel
 
 PACKAGE = str(Path(axon_audit_otel.__file__).parent)
-#: What changes a trail; `errors` and others only compute.
+#: Modules that change a trail; others, such as `errors`, only compute.
 MODULES = (
     *("trail/trail", "trail/buffer", "trail/archive_keeper", "archive/writer", "archive/journal"),
     *("archive/format", "archive/manifest", "core/files", "core/merkle"),
@@ -21,7 +21,7 @@ FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}
 
 
 class Strike:
-    """While it lasts, lets *what* happen at the *number*-th line that runs in *files*."""
+    """Context manager that calls *what* at the *number*-th line that runs in *files*."""
 
     def __init__(
         self, number: int, what: Callable[[], None], files: Collection[str] = FILES
@@ -40,7 +40,8 @@ class Strike:
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in self._files:
             return None
-        # No signal handler runs between a `with` (or its end) and its block; we would.
+        # Python runs no signal handler between a `with` (or its end) and its block; a trace
+        # function would run there.
         if event == "line" and self.left and not _line(frame).startswith(("with ", "try:")):
             self.left -= 1
             if not self.left:

@@ -1,7 +1,7 @@
-"""`configure`: OpenTelemetry from its standard variables, where there is none, once.
+"""`configure` sets OpenTelemetry up from its standard variables, once, if there is none.
 
-Providers are global to a process, so each test runs in one of its own; what is exported
-arrives at a real receiver in this one.
+Providers are global to a process, so each test runs in a process of its own and exports to a
+real receiver in this one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REQUESTS = {
 
 
 class Receiver:
-    """An OTLP receiver over HTTP, as a collector is one: it decodes what it is sent."""
+    """An OTLP receiver over HTTP, which decodes requests as a collector does."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []
@@ -173,14 +173,14 @@ class TestExport:
 
     @pytest.mark.slow
     def test_at_exit(self, run_script: Run, receiver: Receiver) -> None:
-        """Nobody needs to call `shutdown`: what is held back is sent at the end."""
+        """Without a call of `shutdown`, waiting data is sent at the end of the program."""
         run_script(_APPLICATION, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
         assert len(receiver.logs) == len(receiver.spans) == 2
         assert "gen_ai.client.operation.duration" in receiver.metrics
 
     @pytest.mark.slow
     def test_flush(self, run_script: Run, receiver: Receiver) -> None:
-        """`flush` sends what is held back now."""
+        """`flush` sends waiting data at once."""
         run_script(
             _APPLICATION
             + """
@@ -195,8 +195,8 @@ class TestExport:
 
     @pytest.mark.slow
     def test_standard_variables(self, run_script: Run, receiver: Receiver) -> None:
-        """Headers, compression, resource, service name and sampler mean what they always
-        mean; the name of the environment goes before the argument."""
+        """Variables for headers, compression, resource, service name and sampler work; the
+        service name of the environment has priority over the argument."""
         run_script(
             _APPLICATION,
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
@@ -216,7 +216,7 @@ class TestExport:
 
     @pytest.mark.slow
     def test_name_in_resource_attributes(self, run_script: Run, receiver: Receiver) -> None:
-        """A service name among the resource attributes goes before the argument as well."""
+        """A service name in the resource attributes has priority over the argument, too."""
         run_script(
             _APPLICATION,
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
@@ -239,8 +239,8 @@ class TestExport:
 
     @pytest.mark.slow
     def test_dead_collector(self, run_script: Run) -> None:
-        """A collector that does not answer costs the application nothing but a log line:
-        the trail is complete and the program ends well."""
+        """A collector that does not answer causes a log line only: the trail is complete, and
+        the program ends normally."""
         printed = run_script(
             _APPLICATION,
             OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
@@ -278,8 +278,7 @@ class TestExport:
 
 class TestProviders:
     def test_never_replaces(self, run_script: Run) -> None:
-        """Providers that exist stay, are not touched by `shutdown`, and no exporter is made
-        for them."""
+        """Existing providers stay, `shutdown` does not touch them, and they get no exporter."""
         printed = run_script(
             """
             from opentelemetry import _logs, metrics, trace
@@ -299,14 +298,14 @@ class TestProviders:
             with theirs[0].get_tracer("t").start_as_current_span("s") as span:
                 print(span.is_recording())
             """,
-            OTEL_TRACES_EXPORTER="no-such-exporter",  # not even looked at
+            OTEL_TRACES_EXPORTER="no-such-exporter",  # not read
         )
         assert printed.splitlines() == ["[True, True, True] set()", "[0]", "True"]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
     def test_only_what_is_missing(self, run_script: Run, signal: str) -> None:
-        """One provider that exists stays, the other two are made."""
+        """One existing provider stays, the other two are made."""
         printed = run_script(
             """
             import sys
@@ -334,8 +333,8 @@ class TestProviders:
         assert printed.split() == [*others, "True"]
 
     def test_once(self, run_script: Run, receiver: Receiver) -> None:
-        """A second call, also at the same time in another thread, changes nothing: nothing
-        is exported twice."""
+        """A second call, also in another thread at the same time, changes nothing: no data is
+        exported twice."""
         run_script(
             """
             import threading
@@ -413,8 +412,8 @@ class TestBadVariables:
         ],
     )
     def test_refused(self, run_script: Run, variable: str, value: str, shown: str) -> None:
-        """A name that is not installed is an error that shows variable, value and what
-        there is; no provider is half set up."""
+        """For an exporter that is not installed, the error names the variable, the value and
+        the installed ones; no provider is set up."""
         printed = run_script(
             """
             from opentelemetry import _logs, metrics, trace
@@ -436,7 +435,7 @@ class TestBadVariables:
 
     @pytest.mark.slow
     def test_bad_then_good(self, run_script: Run, receiver: Receiver) -> None:
-        """After the error is put right, the same process can be configured."""
+        """When the error is corrected, the same process can be configured."""
         run_script(
             """
             import os

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Build the OpenTelemetry Collector of ``collector-config/builder.yaml``, once.
 
-    python3 tools/collector.py          build it, if it is not there yet, and print where it is
-    python3 tools/collector.py --path   only print where it is; exit code 1 if it is not there
+    python3 tools/collector.py          build it if it is missing, and print its path
+    python3 tools/collector.py --path   only print its path; exit code 1 if it is missing
 
 The official builder compiles it (Go and its module proxy; 5 to 15 minutes the first time). It is
-kept outside of the checkout, in the user's cache, under the hash of what the manifest says, so
-that a change of the manifest builds anew and nothing else does.
+kept outside of the checkout, in the user's cache, under the hash of the manifest, so that only a
+change of the manifest causes a new build.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ NAME = "axon-otelcol"
 
 
 def path() -> Path:
-    """Where the collector of this manifest is, or would be."""
+    """The path of the collector of this manifest, built or not."""
     lines = (re.sub(r"(^|\s)#.*", "", line).rstrip() for line in manifest().splitlines())
     key = hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -38,10 +38,10 @@ def manifest() -> str:
 
 
 def build() -> Path:
-    """The collector, built if it is not there yet.
+    """The path of the collector, which is built if it is missing.
 
     Raises:
-        SystemExit: If Go is missing or the build fails; it says why.
+        SystemExit: If Go is missing or the build fails, with the reason.
     """
     target = path()
     if target.is_file():
@@ -61,7 +61,7 @@ def build() -> Path:
         code = subprocess.call(command, cwd=work, stdout=sys.stderr)  # noqa: S603 - ours
         if code:
             sys.exit(f"{' '.join(command)} failed with exit code {code}")
-        Path(work, NAME, NAME).replace(target)  # whole, or not there
+        Path(work, NAME, NAME).replace(target)  # in one step: never a part of it
     print(f"Built in {time.monotonic() - started:.0f} s", file=sys.stderr)
     return target
 

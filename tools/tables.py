@@ -18,19 +18,19 @@ PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
 WINGS = {
-    "": "public names; `otel_setup`: OpenTelemetry where there is none, a `/metrics` endpoint",
+    "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
-    "integrations": "what is known of each memory library: `axon`",
-    "operations": "one audited call, whatever the memory",
+    "integrations": "knowledge of each memory library: `axon`",
+    "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
     "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
-    "shipping": "to a collector, at least once, and again from files; what arrived there",
-    "verification": "was anything altered, removed, inserted; proofs of single events",
+    "shipping": "sends events to a collector, at least once; checks what arrived",
+    "verification": "finds altered, removed and inserted events; proofs of single events",
     "otlp": "OpenTelemetry's wire format",
     "archive": "files: format, journal, seals, manifest, checkpoints, retention, search",
     "privacy": "redaction, pseudonyms, encryption with keys that can be destroyed",
-    "events": "the event, its ids, its identity, what can be asked of events",
-    "core": "errors, names, files, hashes: nothing of audit",
+    "events": "the event, its ids, its identity, queries and statistics",
+    "core": "errors, names, files, hashes: independent of auditing",
 }
 
 #: Public methods of the SDK that are not audited, and why.
@@ -38,27 +38,25 @@ NOT_AUDITED = {
     "MemorySystem": {
         "close": "closes connections; touches no entry",
         "get_provenance_chain": "lineage for debugging; reads through the adapters only",
-        "find_derived_entries": "likewise",
+        "find_derived_entries": "lineage for debugging; reads through the adapters only",
         "export_audit_log": "reads the audit trail, not the memory",
         "get_statistics": "counters",
         "get_trace_events": "the SDK's own debug list",
-        "clear_trace_events": "likewise",
-        "enable_tracing": "a switch of that list",
+        "clear_trace_events": "the SDK's own debug list",
+        "enable_tracing": "switches that debug list on and off",
     },
     "Router": {
         "route_store": "called by `store`, which is audited",
         "route_recall": "called by `recall`, which is audited",
-        "select_tier": "chooses, touches nothing",
+        "select_tier": "chooses a tier; touches no entry",
         "get_tier_stats": "counters",
         "reset_stats": "counters",
     },
     "StorageAdapter": {
-        "save": "seen inside operations (ids, failures); alone it is below the memory's API",
-        "get": "likewise",
-        "query": "likewise",
-        "save_sync, get_sync, query_sync": "wrappers of these",
-        "delete_sync, bulk_save_sync, reindex_sync": "wrappers: recorded by what they wrap",
-        "supports_transactions": "a question",
+        "save, get, query": "noted inside operations; alone they are below the memory's API",
+        "save_sync, get_sync, query_sync": "call the methods above",
+        "delete_sync, bulk_save_sync, reindex_sync": "call the audited methods",
+        "supports_transactions": "touches no entry",
         "prepare_transaction, commit_transaction, abort_transaction": "no adapter has them yet",
         "(expiry in the backend)": "a TTL that runs out in Redis never reaches the SDK",
     },
@@ -72,7 +70,7 @@ _ADAPTER = {
 
 
 def coverage() -> str:
-    """Which methods of the SDK are audited, and which are not, and why."""
+    """The methods of the SDK: audited ones with their event, others with the reason."""
     rows = ["| SDK method | event | span |", "| --- | --- | --- |"]
     systems = {**sdk.METHODS, "transaction": sdk.TRANSACTION}
     supplied = {"forget": sdk.FORGET, "import_data": sdk.IMPORT}
@@ -118,7 +116,7 @@ def metrics() -> str:
 
 
 def modules_in(wing: str) -> list[str]:
-    """The modules of a wing, those in its folders with their path."""
+    """The modules of a wing, with their path below it."""
     home = PACKAGE / wing
     found = home.rglob("*.py") if wing else home.glob("*.py")
     names = (path.relative_to(home).with_suffix("").as_posix() for path in found)
@@ -139,7 +137,7 @@ IN_HOUSE = {"wings": wings}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> str:
-    """*text* with every generated table as the code has it now."""
+    """*text* with every generated table made anew."""
     for name, make in tables.items():
         opening = rf"(<!-- {name}: made by tools/tables.py -->\n)"
         marks = re.compile(rf"{opening}.*?(<!-- end -->)", re.DOTALL)

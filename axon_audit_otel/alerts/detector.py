@@ -1,8 +1,8 @@
-"""Rules against a stream of events: sliding windows, alerts that fire once and resolve.
+"""Applies rules to a stream of events: sliding windows, and alerts that fire once and resolve.
 
-A window keeps the newest ``over + 1`` times, which is all it takes: more than *over* events
-lie within the rule's window exactly when the oldest of these does. Where deleted entries are
-counted, it keeps the time of an event once for each of them.
+A window keeps the newest ``over + 1`` times only: more than *over* events lie within the
+rule's window exactly when the oldest of these times does. If deleted entries are counted, it
+keeps the time of an event once for each entry.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ __all__ = ["Alert", "AlertKey", "Detector"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _US = 1_000_000
-_STEP_BACK = _US  # a clock that goes back further has been set
+_STEP_BACK = _US  # if the clock goes back further than this, somebody has set it
 
 AlertKey = tuple[str, str | None]  # the rule's name and the user
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule that holds, or held.
+    """An alert, firing or resolved.
 
     Attributes:
-        rule: Which one.
-        user_id: Whose events they are (rules per user); None: everybody's.
-        count: How many events, or deleted entries, have counted: ``over + 1`` when it fires, or
-            more where one event deleted many.
-        since: When it fired: the time of the event that did it; UTC.
-        event_id: That event's id; None where it was found at the start.
-        resolved_at: When it was no longer true; None while it is.
+        rule: The rule that was broken.
+        user_id: The user whose events were counted (rules per user); None: all users.
+        count: Number of events, or of deleted entries: ``over + 1`` when it fires, or more if
+            one event deleted many.
+        since: Time of the event that made it fire; UTC.
+        event_id: Id of that event; None for an alert found at the start of the monitor.
+        resolved_at: Time when it ended; UTC. None while it fires.
     """
 
     rule: Rule
@@ -53,7 +53,7 @@ class Alert:
 
     @property
     def key(self) -> AlertKey:
-        """What tells it from others: the rule's name and the user."""
+        """The identity of the alert: the rule's name and the user."""
         return self.rule.name, self.user_id
 
     @property
@@ -76,29 +76,29 @@ class Alert:
 class Detector:
     """Finds alerts in a stream of events. Not thread-safe.
 
-    Its clock is that of the events: the newest time it was given. An event older than a
-    rule's window at that time does not count; any other does, in whatever order they come.
+    Its clock is the newest time of an event. An event that is older than a rule's window at
+    that time does not count; all others count, in any order.
 
     Args:
-        rules: What to look for.
-        max_users: Of how many users each rule per user keeps a window: those who were active
-            last. Memory is bound by *max_users* times ``8 * over + 1000`` bytes a rule.
+        rules: The rules to apply.
+        max_users: The number of users for whom each rule per user keeps a window, those active
+            last. Memory is limited to *max_users* times ``8 * over + 1000`` bytes a rule.
     """
 
     def __init__(self, rules: Iterable[Rule], max_users: int) -> None:
         self.trackers = [Tracker(rule, max_users) for rule in rules]
-        self.late = 0  # how often an event came too late for a rule
+        self.late = 0  # number of times that an event was too old for a rule
         self.clock = -(1 << 63)
-        self._shift = 0  # from the system's time to `clock`, which never goes back
+        self._shift = 0  # `clock` minus the system's time, since `clock` never goes back
         by_kind: dict[tuple[str, str], tuple[Tracker, ...]] = {}
         for operation in OperationType:
             for status in EventStatus:
                 found = tuple(t for t in self.trackers if t.counts(operation, status))
                 if found:
                     by_kind[operation.value, status.value] = found
-        #: Whose windows an event of an operation and status belongs in; None: no one's.
+        #: The trackers that count events of an (operation, status); None: no tracker.
         self.concerned = by_kind.get
-        self._due: list[tuple[int, int, Window]] = []  # a heap: when alerts may be over
+        self._due: list[tuple[int, int, Window]] = []  # a heap of times when alerts may end
         self._order = count()
         self._firing = 0
 
@@ -111,16 +111,16 @@ class Detector:
         now_us: int | None = None,
         deleted: int = 0,
     ) -> list[Alert] | None:
-        """Count an event; returns the alerts that it ended or caused, if there are any.
+        """Count an event; return the alerts that it ended or caused, or None.
 
         Args:
-            trackers: What `concerned` says.
-            user_id: Who did it.
-            time_us: When; Unix time in microseconds.
+            trackers: The result of `concerned`.
+            user_id: The user who acted.
+            time_us: Time of the event: Unix time in microseconds.
             event_id: Its id.
-            now_us: The system's time: an event is never newer, and when it goes back (the
-                clock was set) what is in the windows goes back with it.
-            deleted: How many entries it deleted, for rules that count these.
+            now_us: The system's time. A newer event counts as of that time. If this time goes
+                back (somebody has set the clock), the times in the windows move along.
+            deleted: Number of entries that it deleted, for rules that count these.
         """
         changes: list[Alert] | None = None
         clock = self.clock
@@ -164,12 +164,12 @@ class Detector:
         return changes
 
     def advance(self, time_us: int) -> list[Alert]:
-        """The alerts that are over at *time_us*."""
+        """End the alerts that are over at *time_us*, and return them."""
         changes: list[Alert] = []
         while self._due and self._due[0][0] < time_us:
             window = heapq.heappop(self._due)[2]
             if window.alert is None:
-                continue  # its user was forgotten
+                continue  # ended already, since its user was dropped
             if window.until >= time_us:
                 heapq.heappush(self._due, (window.until, next(self._order), window))
             else:
@@ -178,7 +178,7 @@ class Detector:
 
     @property
     def due(self) -> int | None:
-        """When the next alert may be over, in terms of `clock`; None: there is none."""
+        """The time on `clock` when the next alert may end; None without an alert."""
         return self._due[0][0] if self._due else None
 
     @property
@@ -188,10 +188,10 @@ class Detector:
         alerts = (replace(w.alert, count=w.total) for w in windows if w.alert is not None)
         return sorted(alerts, key=lambda alert: alert.since)
 
-    # --- what was before -----------------------------------------------------------------------
+    # --- warm-up -------------------------------------------------------------------------------
 
     def recall(self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0) -> None:
-        """An event from before the start; newer ones come before older ones."""
+        """Count an event from before the start; call it for the newest event first."""
         number = deleted if tracker.deletions else 1
         window = tracker.recall(user_id) if number else None
         if window is not None:
@@ -199,28 +199,31 @@ class Detector:
             self.clock = max(self.clock, time_us)
 
     def settle(self, fired: dict[AlertKey, Alert], now_us: int) -> list[Alert]:
-        """After `recall`: the alerts that fire at *now_us* and are not among *fired*, and those
-        of *fired* that are over."""
+        """Finish the warm-up, and return the changes since the last run.
+
+        These are the alerts that fire at *now_us* and are not in *fired*, and the alerts of
+        *fired* that are over.
+        """
         changes: list[Alert] = []
         for tracker in self.trackers:
             for window in tracker.all():
                 window.sort()
-                known = fired.pop((tracker.rule.name, window.user_id), None)
+                earlier = fired.pop((tracker.rule.name, window.user_id), None)
                 if window.holds(now_us):
-                    alert = self._fire(window, window.newest, None, known)
-                    changes += [alert] if known is None else []
-                elif known is not None:
-                    changes.append(replace(known, resolved_at=self._time(now_us)))
+                    alert = self._fire(window, window.newest, None, earlier)
+                    changes += [alert] if earlier is None else []
+                elif earlier is not None:
+                    changes.append(replace(earlier, resolved_at=self._time(now_us)))
         over = self._time(now_us)
         return [*changes, *(replace(alert, resolved_at=over) for alert in fired.values())]
 
     # --- changes -------------------------------------------------------------------------------
 
     def _fire(
-        self, window: Window, time_us: int, event_id: str | None, known: Alert | None = None
+        self, window: Window, time_us: int, event_id: str | None, earlier: Alert | None = None
     ) -> Alert:
-        window.total = window.found if known is None else known.count
-        window.alert = known or Alert(
+        window.total = window.found if earlier is None else earlier.count
+        window.alert = earlier or Alert(
             window.tracker.rule, window.user_id, window.total, self._time(time_us), event_id
         )
         heapq.heappush(self._due, (window.until, next(self._order), window))
@@ -235,7 +238,7 @@ class Detector:
             self._firing -= 1
 
     def _tidy(self) -> None:
-        """Alerts of forgotten users must not pile up either."""
+        """Remove the entries of dropped users from the heap when they are many."""
         if len(self._due) > 2 * self._firing + 64:
             self._due = [entry for entry in self._due if entry[2].alert is not None]
             heapq.heapify(self._due)
@@ -253,17 +256,18 @@ class Tracker:
         self.keep = rule.keep_firing_for // timedelta(microseconds=1)
         self.deletions = rule.counting == "deleted"
         self.everybody = None if rule.per_user else Window(self, None)
-        self.users: OrderedDict[str, Window] = OrderedDict()  # the last active is the last
+        self.users: OrderedDict[str, Window] = OrderedDict()  # the last active user is last
         self._max_users = max_users
 
     def counts(self, operation: OperationType, status: EventStatus) -> bool:
+        """Return True if the rule counts events of that operation and status."""
         rule = self.rule
         return (not rule.operations or operation in rule.operations) and (
             not rule.statuses or status in rule.statuses
         )
 
     def enter(self, user_id: str) -> tuple[Window, Window | None]:
-        """The window of a new user, and that of one who is forgotten instead."""
+        """The window of a new user, and the window of the user who is dropped for it, if any."""
         forgotten = None
         if len(self.users) >= self._max_users:
             _, forgotten = self.users.popitem(last=False)
@@ -271,7 +275,7 @@ class Tracker:
         return window, forgotten
 
     def recall(self, user_id: str | None) -> Window | None:
-        """The window of one who was active before those that are known; None: no room."""
+        """The window of a user active before all others so far; None if there is no room."""
         if self.everybody is not None or user_id is None:
             return self.everybody
         window = self.users.get(user_id)
@@ -285,35 +289,27 @@ class Tracker:
 
 
 class Window:
-    """The newest ``over + 1`` times, as a ring in their order."""
+    """The newest ``over + 1`` times in order, in a ring."""
 
     __slots__ = (
-        "_head",
-        "_size",
-        "_span",
-        "_times",
-        "alert",
-        "found",
-        "total",
-        "tracker",
-        "until",
-        "user_id",
+        *("_head", "_size", "_span", "_times"),
+        *("alert", "found", "total", "tracker", "until", "user_id"),
     )
 
     def __init__(self, tracker: Tracker, user_id: str | None) -> None:
         self.tracker = tracker
         self.user_id = user_id
         self.alert: Alert | None = None
-        self.found = 0  # how many lie within the rule's window when it holds
-        self.total = 0  # how many have counted for the alert
-        self.until = 0  # when the alert is over, if nothing else comes
+        self.found = 0  # number of events within the rule's window when the alert fires
+        self.total = 0  # number of events that the alert has counted
+        self.until = 0  # time when the alert ends unless more events come
         self._size = tracker.rule.over + 1
         self._span = tracker.span
         self._times = array("q")
-        self._head = 0  # the place of the oldest, when it is full
+        self._head = 0  # index of the oldest time when the ring is full
 
     def push(self, time_us: int) -> bool:
-        """Count the newest event; returns whether more than *over* lie within the window."""
+        """Count the newest event; return True if more than *over* lie within the window."""
         times, head = self._times, self._head
         if len(times) == self._size:
             times[head] = time_us
@@ -333,7 +329,7 @@ class Window:
         return True
 
     def insert(self, time_us: int, clock: int, number: int = 1) -> bool:
-        """Count an event that came late, or *number* times; returns the same."""
+        """Count an event *number* times, in the order of time; return the result of `holds`."""
         times = self._times = self._times[self._head :] + self._times[: self._head]
         self._head = 0
         self.found = len(times) - bisect_left(times, clock - self._span) + number
@@ -343,7 +339,7 @@ class Window:
         return self.holds(clock)
 
     def holds(self, clock: int) -> bool:
-        """Whether more than *over* events lie within the window that ends at *clock*."""
+        """Return True if more than *over* events lie within the window that ends at *clock*."""
         if len(self._times) < self._size:
             return False
         end = self._times[self._head] + self._span
@@ -353,16 +349,17 @@ class Window:
         return True
 
     def recall(self, time_us: int, number: int) -> None:
-        """*number* from before the start; `sort` brings them into their order."""
+        """Count an event from before the start *number* times; `sort` orders the times."""
         room = self._size - len(self._times)
         if room:
             self._times.extend(array("q", [time_us]) * min(number, room))
 
     def sort(self) -> None:
-        """After the last `recall`."""
-        self.found = self._size  # more were not looked for
+        """Order the times; call it after the last `recall`."""
+        self.found = self._size  # `recall` has counted no more
         self._times = array("q", sorted(self._times))
 
     @property
     def newest(self) -> int:
+        """The newest time; 0 without one."""
         return self._times[self._head - 1] if self._times else 0

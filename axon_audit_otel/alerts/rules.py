@@ -1,5 +1,4 @@
-"""What looks wrong: rules that count events, or the entries that they deleted, in a sliding window;
-and the default ones."""
+"""Rules of a `SecurityMonitor`, which count events or deleted entries in a sliding window."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from ..events.model import EventStatus, OperationType
 __all__ = ["DEFAULT_RULES", "Rule"]
 
 SEVERITIES = ("info", "warning", "critical")
-_MOST = 1_000_000  # a window keeps as many times
+_MOST = 1_000_000  # a window keeps one time more
 _WAYS = "events", "deleted"
 
 
@@ -25,19 +24,19 @@ class Rule:
     """More than *over* events, or deleted entries, in *window* are an alert.
 
     Args:
-        name: What the alert is called: letters, digits, ``_``, ``-`` and ``.``.
-        over: As many are still well; one more is an alert. 0 to 1,000,000.
-        window: How far back events count: a `timedelta`, seconds, or ``"15m"``, ``"24h"``.
-        operations: Names of the operations that count; none: every one.
-        statuses: Names of the statuses that count; none: every one.
+        name: Name of the alert: letters, digits, ``_``, ``-`` and ``.``.
+        over: The highest number without an alert; one more is an alert. 0 to 1,000,000.
+        window: Length of the window: a `timedelta`, seconds, or ``"15m"``, ``"24h"``.
+        operations: Names of the operations to count; none: all.
+        statuses: Names of the statuses to count; none: all.
         counting: ``events``, or ``deleted``: the entries that these events deleted, so that one
-            FORGET of 5,000 is 5,000, and one that found nothing is none. Default: ``deleted``
-            where *operations* is FORGET alone and *statuses* asks for no failures, else
+            FORGET of 5,000 entries counts 5,000, and one that found nothing counts 0. Default:
+            ``deleted`` if *operations* is FORGET alone and *statuses* has no FAILURE, else
             ``events``.
-        per_user: Count each user's events apart (those of nobody known are left out).
+        per_user: Count each user's events separately (events without a user are left out).
         severity: ``info``, ``warning`` or ``critical``.
-        summary: What it means, in one sentence.
-        keep_firing_for: How long the alert goes on when it is no longer true.
+        summary: The meaning of the alert, in one sentence.
+        keep_firing_for: Time that the alert goes on after the numbers are normal again.
 
     Raises:
         AuditConfigError: If an argument cannot work.
@@ -81,7 +80,7 @@ class Rule:
             object.__setattr__(self, "counting", _WAYS[deletions and not failures])
 
 
-# --- parsers: an argument as given to a field ----------------------------------------------
+# --- parsers: from an argument to the value of a field -------------------------------------
 
 
 def _name(value: Any) -> str:
@@ -108,7 +107,7 @@ def _duration_or_none(value: Any) -> timedelta:
 
 
 def _members(kind: Any) -> Callable[[Any], frozenset[Any]]:
-    """The members of an enum that a value names: one, or several."""
+    """A parser of the names of one or several members of an enum."""
 
     def parse(value: Any) -> frozenset[Any]:
         several = isinstance(value, Iterable) and not isinstance(value, str)
@@ -158,15 +157,15 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _both(name: str, summary: str, **counted: Any) -> tuple[Rule, Rule]:
-    """The same over all events, and for each user; a rate near the limit is one alert."""
-    counted["keep_firing_for"] = "5m"
+    """A rule over all events and one per user, with the same numbers."""
+    counted["keep_firing_for"] = "5m"  # so that a rate near the limit is one alert, not many
     return (
         Rule(name, summary=f"{summary}.", **counted),
         Rule(f"{name}_by_user", summary=f"{summary} by one user.", per_user=True, **counted),
     )
 
 
-#: The specification's security example; the alerts in ``dashboards/`` have the same numbers.
+#: The security example of the specification; the alerts in ``dashboards/`` use these numbers.
 DEFAULT_RULES: tuple[Rule, ...] = (
     *_both("excessive_deletions", "Many deletions", operations="FORGET", over=100, window="1h"),
     *_both(

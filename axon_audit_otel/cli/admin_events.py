@@ -1,4 +1,4 @@
-"""What the command line records in an archive itself: who erased, held, or released what."""
+"""Records in an archive what a command did to it: erasures, holds and releases of holds."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ __all__ = ["check_archive", "check_signing", "keys_for", "record", "recorder"]
 
 
 def check_archive(directory: Path) -> None:
-    """Refuse a directory that is no archive: the parent of one, for example.
+    """Refuse a directory that is not an archive, such as the parent of one.
 
     Raises:
-        ArchiveError: If *directory* is not there, or has no audit files.
+        ArchiveError: If *directory* does not exist, or has no audit files.
     """
     if not has_begun(directory):
         files_of(directory)
 
 
 def check_signing(directory: Path, key: SigningKey | None) -> None:
-    """Refuse to record unsigned what stands beside signed checkpoints.
+    """Refuse to record without a signature beside signed checkpoints.
 
     Raises:
-        click.UsageError: If *key* is missing: `verify` with a key would find a trail that
-            nobody signed.
+        click.UsageError: If *key* is missing: `verify` with a key would report the unsigned
+            trail.
     """
     if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}"))):
-        msg = f"checkpoints in {str(directory)!r} are signed, and so must be what this records"
+        msg = f"checkpoints in {str(directory)!r} are signed, so this must be signed too"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
 
 
 def keys_for(directory: Path, given: Path | None) -> Path | None:
-    """The keys that what is recorded in *directory* needs: those *given*, or those beside it.
+    """The directory of keys for a record in *directory*: the one *given*, or the one beside it.
 
-    None if it needs none, which is not changed; or they are not here, or cannot be added to.
+    Returns None if the archive is not encrypted, or its keys are missing or read-only.
 
     Raises:
-        ArchiveError: If those *given* are not the archive's, or cannot be used.
+        ArchiveError: If *given* belongs to another archive, or cannot be used.
     """
     if keyring_of(directory)[0] is None:
         return None
@@ -72,8 +72,8 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
 def recorder(
     directory: Path, name: str, key: SigningKey | None, **settings: Any
 ) -> Iterator[AuditLogger]:
-    """A logger whose trail in *directory* is the command's own."""
-    from prometheus_client import CollectorRegistry  # these take their time
+    """A logger with a trail in *directory* that only the command writes."""
+    from prometheus_client import CollectorRegistry  # slow to import, as the next
 
     from ..trail.audit_logger import AuditLogger
 
@@ -96,18 +96,19 @@ def record(
     do: Callable[[], object] = lambda: None,
     **facts: Any,
 ) -> None:
-    """Record what was done, and which user of the machine did it.
+    """Record what a command did, and which user of the machine ran it.
 
     Args:
-        directory: The archive's.
-        name: Of the trail.
-        key: Signs for it.
-        keys: As `keys_for` says; nobody is named if the archive needs some and there are none.
-        do: Does it, if that must not be done where it cannot be recorded.
-        facts: What was done.
+        directory: The directory of the archive.
+        name: The name of the trail.
+        key: The key that signs the record.
+        keys: The result of `keys_for`. If it is None and the archive is encrypted, the record
+            has no user.
+        do: The action, if it must not happen without a record.
+        facts: The metadata of the record.
 
     Raises:
-        click.ClickException: If it could not be recorded.
+        click.ClickException: If the record could not be written.
     """
     user = os.environ.get("SUDO_USER") or user_name()
     if keys is None and keyring_of(directory)[0] is not None:
@@ -120,4 +121,4 @@ def record(
             user = trail.pseudonyms.user(user)
         audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
         if not trail.is_kept:
-            raise click.ClickException(f"it is done, but not recorded: {trail.why}")
+            raise click.ClickException(f"done, but not recorded: {trail.why}")

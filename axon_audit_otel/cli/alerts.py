@@ -1,4 +1,4 @@
-"""The command of the command line that looks for what a monitor would have told: alerts."""
+"""The command `alerts`: finds the alerts that a monitor would have raised."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 
 @click.command()
 @path_argument
-@click.option("--last", metavar="DURATION", callback=_duration, help="Only so far back: 24h, 30d.")
+@click.option("--last", metavar="DURATION", callback=_duration, help="Period up to now: 24h, 30d.")
 @keys_option
 @json_option
 @reads
 def alerts(
     path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
 ) -> None:
-    """Look for what looks wrong: many deletions, failures, exports.
+    """Find suspicious activity: many deletions, failures, exports.
 
-    The default rules of SecurityMonitor, over the events at PATH: more than 100 deletions in
-    an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all or by one user.
+    Applies the default rules of SecurityMonitor to the events at PATH: more than 100 deletions
+    in an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all users or by one.
     """
     since = None if last is None else datetime.now(timezone.utc) - last
     query = Query.of(start_time=since)
@@ -64,7 +64,7 @@ def alerts(
 
 
 def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
-    """Every alert in its last state."""
+    """Yield every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
     for event in events:
         trackers = detector.concerned((event.operation.value, event.status.value))

@@ -1,4 +1,4 @@
-"""The command of the command line that stops deletion: hold."""
+"""The command `hold`: stops retention from deleting files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,9 +21,9 @@ __all__ = ["hold"]
 
 @click.command()
 @path_argument
-@click.option("--reason", metavar="TEXT", help="Place a hold, and why.")
-@click.option("--release", is_flag=True, help="Take the hold away.")
-@click.option("--name", default="legal", show_default=True, help="Which hold, of several.")
+@click.option("--reason", metavar="TEXT", help="Place a hold for this reason.")
+@click.option("--release", is_flag=True, help="Remove the hold.")
+@click.option("--name", default="legal", show_default=True, help="Name of the hold.")
 @signing_option
 @keys_option
 @json_option
@@ -40,43 +39,43 @@ def hold(
     """Stop retention from deleting anything (a legal hold).
 
     While PATH, a directory of audit files, has a hold, nothing in it is deleted, whatever
-    the applications' retention says. Who placed or released it, and why, is recorded there.
-    Without --reason or --release: list the holds.
+    the applications' retention says. An event in it records who placed or released the hold,
+    and why. Without --reason or --release: list the holds.
     """
     if reason is not None and release:
-        raise click.UsageError("--reason places a hold, --release takes it away: which?")
+        raise click.UsageError("--reason places a hold, --release removes it: give one of them")
     if reason is not None and not reason.strip():
-        raise click.BadParameter("a hold needs one", param_hint="--reason")
+        raise click.BadParameter("a hold needs a reason", param_hint="--reason")
     if reason is not None or release:
         check_archive(path)
         check_signing(path, signing_key)
         keys = keys_for(path, keys)
+    note = partial(record, path, "hold", signing_key, keys, record="hold", hold=name)
     if reason is not None:
         place_hold(path, reason, name)
-        said: dict[str, Any] = {"state": "placed", "reason": reason.strip()}
-        record(path, "hold", signing_key, keys, record="hold", hold=name, **said)
+        note(state="placed", reason=reason.strip())
     elif release:
         do = partial(release_hold, path, name)
         if name not in holds(path):
-            do()  # says so
-        record(path, "hold", signing_key, keys, do, record="hold", hold=name, state="released")
-    there = holds(path)
+            do()  # raises the error
+        note(do, state="released")
+    found = holds(path)
     if as_json:
-        facts = {held: parts(why) for held, why in there.items()}
-        print_json({"held": bool(there), "holds": facts})
+        described = {held: parts(text) for held, text in found.items()}
+        print_json({"held": bool(found), "holds": described})
         return
-    if not there:
+    if not found:
         click.echo("no hold: retention deletes what is due")
-    for held, why in there.items():
-        click.echo(f"held by {plain(held)!r}: {plain(_said(why))}")
+    for held, text in found.items():
+        click.echo(f"held by {plain(held)!r}: {plain(_in_words(text))}")
 
 
-def _said(text: str) -> str:
-    """The text of a hold, with the time on the reader's clock."""
-    told = parts(text)
-    words = (told["reason"] or "no reason is given").splitlines()
+def _in_words(text: str) -> str:
+    """The text of a hold, with its time as local time."""
+    held = parts(text)
+    words = (held["reason"] or "no reason is given").splitlines()
     with suppress(ValueError):
-        if told["placed_at"] is not None:
-            at = datetime.fromisoformat(told["placed_at"].replace("Z", "+00:00"))
-            words.append(f"placed {local(at)} by {told['placed_by']}")
+        if held["placed_at"] is not None:
+            at = datetime.fromisoformat(held["placed_at"].replace("Z", "+00:00"))
+            words.append(f"placed {local(at)} by {held['placed_by']}")
     return "; ".join(words)

@@ -1,4 +1,4 @@
-"""The command line: parses, asks the other modules, prints."""
+"""The command line: parses arguments, calls the other modules, prints."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from .options import (
     keys_option,
     limit_option,
     path_argument,
+    print_missing,
     query_of,
     reads,
-    tell,
 )
 from .privacy import erase, found, pseudonym, readable, reader
 from .proof import keygen, prove, verify
@@ -60,7 +60,7 @@ _POLL_S = 0.2
 
 
 class _Commands(click.Group):
-    """Turns our errors into one line and an exit code."""
+    """A group of commands that turns our errors into one line and an exit code."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         with standard_streams():
@@ -72,7 +72,7 @@ class _Commands(click.Group):
         except AxonAuditError as exc:
             raise click.ClickException(str(exc)) from exc
         except OSError as exc:
-            if exc.errno == errno.EPIPE:  # `| head`: click's business
+            if exc.errno == errno.EPIPE:  # `| head`: click handles it
                 raise
             place = f": {shown(exc.filename)}" if exc.filename else ""
             raise click.ClickException(f"{exc.strerror or exc}{place}") from exc
@@ -88,8 +88,8 @@ def main() -> None:
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
-    Exit codes: 0; 1, something could not be done, or a file not be read (which is said, and the
-    rest is printed all the same); 2, the command was not understood.
+    Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
+    rest is printed, and the file is named on standard error); 2, wrong arguments.
     """
 
 
@@ -105,14 +105,14 @@ def main() -> None:
 def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
-    With --json: one event a line, the bytes as recorded, but decrypted where there are
-    keys. Times without a zone are local.
+    With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
+    Times without a zone are local.
     """
-    asked = query_of(given)
-    events = Answer(found(path, asked, given["keys"], missing), path, asked, given)
+    wanted = query_of(given)
+    events = Answer(found(path, wanted, given["keys"], missing), path, wanted, given)
     _print_events(events, as_json)
     if not as_json:
-        which = "the newest " if events.count == asked.limit else ""
+        which = "the newest " if events.count == wanted.limit else ""
         click.echo(which + amount(events.count, "event"), err=True)
 
 
@@ -122,14 +122,14 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @json_option
 @reads
 def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
-    """Count: success and latency by operation, users.
+    """Count events: success and latency by operation, users.
 
-    Of the events that pass every filter. Times without a zone are local. With --json: one
+    Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
     """
-    asked = query_of(given)
-    events = found(path, asked, given["keys"], missing, oldest_first=True)
-    summary = summarise(Answer(events, path, asked, given))
+    wanted = query_of(given)
+    events = found(path, wanted, given["keys"], missing, oldest_first=True)
+    summary = summarise(Answer(events, path, wanted, given))
     if as_json:
         user = given["user"]
         print_json(summary if user is None else {"user_id": user, **summary})
@@ -148,19 +148,24 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @main.command()
 @path_argument
 @click.option(
-    "-n", "count", type=click.IntRange(min=0), default=10, show_default=True, help="How many."
+    "-n",
+    "count",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Events to print.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with those to come, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new events too, until Ctrl-C.")
 @keys_option
 @json_option
 @reads
 def tail(
     path: Path, count: int, follow: bool, keys: Path | None, as_json: bool, missing: Missing
 ) -> None:
-    """Print the newest events, and those to come.
+    """Print the newest events, and new ones as they come.
 
     The newest is the last. --follow goes on from file to file when the journal is sealed.
-    With --json: one event a line, the bytes as recorded, but decrypted where there are keys.
+    With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
     """
     if not follow:
         _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
@@ -168,11 +173,11 @@ def tail(
     erasure = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, Query(limit=count), recent=(), missing=missing):
-            pass  # what these lack; not what those before them do
+            pass  # reports damage in the files of these events only, not in all older ones
         events = reversed(newest(follower.poll(Missing()), count))
         _print_events(readable(erasure, events), as_json)
         while True:
-            tell(missing)
+            print_missing(missing)
             time.sleep(_POLL_S)
             new = sorted(follower.poll(missing), key=age)
             _print_events(readable(erasure, new), as_json, header=False)
@@ -185,10 +190,10 @@ def tail(
     "--format",
     "form",
     type=click.Choice(list(FORMATS), case_sensitive=False),
-    help="Default: as OUT ends, else json.",
+    help="Default: the ending of OUT, else json.",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--decrypt", is_flag=True, help="Write readable what there are keys for.")
+@click.option("--decrypt", is_flag=True, help="Decrypt personal data, if the keys are there.")
 @filters
 @limit_option
 @json_option
@@ -205,24 +210,25 @@ def export(
 ) -> None:
     """Write events to a file, as JSON, JSON lines, CSV or OTLP.
 
-    Those at PATH that pass every filter, to the file OUT, oldest first. json is the format
-    of the sealed files, jsonl one event a line, csv a table in which entry_ids and metadata
-    are JSON and no cell is taken for a formula, otlp log records as OpenTelemetry's JSON
-    lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME and
-    OTEL_RESOURCE_ATTRIBUTES say whose they are). OUT appears whole or not at all; - prints.
+    Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
+    json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
+    metadata as JSON, in which no cell is read as a formula; otlp, log records as
+    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME
+    and OTEL_RESOURCE_ATTRIBUTES name their source). OUT is written whole or not at all; the
+    name - prints to standard output.
     """
-    asked = query_of(given)
+    wanted = query_of(given)
     name = form or Path(out).suffix.lower().lstrip(".")
     name = name if name in FORMATS else "json"
-    printed = out == "-"  # which as a path would be the same as ./-
+    printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
-        written = _export_otlp(path, asked, target, given, missing)
+        written = _export_otlp(path, wanted, target, given, missing)
     else:
-        keys, oldest = given["keys"], asked.limit is None
+        keys, oldest = given["keys"], wanted.limit is None
         how = {"as_recorded": not decrypt, "oldest_first": oldest}
-        events: Any = Answer(found(path, asked, keys, missing, **how), path, asked, given)
-        if asked.limit is not None:
+        events: Any = Answer(found(path, wanted, keys, missing, **how), path, wanted, given)
+        if wanted.limit is not None:
             events = reversed(list(events))
         written = export_events(events, target, name)
     if as_json:
@@ -232,16 +238,16 @@ def export(
 
 
 def _export_otlp(
-    path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
+    path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
     erasure = reader(path, given["keys"])
-    sought = asked if erasure is None else erasure.asking(asked)
+    sought = wanted if erasure is None else erasure.asking(wanted)
     events: Any = search_by_writer(path, sought, missing)
     if erasure is not None:
-        events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
-    events = Answer(events, path, asked, given)
-    if asked.limit is not None:
-        events = deque(events, maxlen=asked.limit)
+        events = (pair for pair in events if erasure.answers(wanted, erasure.reveal(pair[1])))
+    events = Answer(events, path, wanted, given)
+    if wanted.limit is not None:
+        events = deque(events, maxlen=wanted.limit)
     directory = path if path.is_dir() else path.parent
     return export_otlp(events, directory, out, resource_from_environment())
 
@@ -276,9 +282,9 @@ def demo(
     otlp: bool,
     as_json: bool,
 ) -> None:
-    """See an AI agent's day, recorded: the main job.
+    """Record an AI agent's day, and show the recording.
 
-    A real Axon memory, in this process, with several users and every operation, some of
+    Runs a real Axon memory in this process, with several users and every operation, some of
     which fail. Needs no server.
     """
     try:
@@ -305,9 +311,13 @@ def demo(
 
 
 def _checked_target(out: Path, path: Path, force: bool) -> Path:
-    """Where to write: nothing is overwritten unasked, and never what is read."""
+    """The file to write, checked: it is replaced only with *force*, and never if it is read.
+
+    Raises:
+        click.ClickException: If *out* cannot be used.
+    """
     target, name = Path(os.path.realpath(out)), repr(str(out))
-    with suppress(ArchiveError):  # there is none: who reads says so
+    with suppress(ArchiveError):  # no archive: the search reports it
         if str(target) in {os.path.realpath(file) for file in files_of(path)}:
             raise click.ClickException(f"{name} is one of the files to be read")
     if str(target.parent) == os.path.realpath(path) and target.match("audit_*.json*"):
@@ -331,7 +341,7 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
         return
     lines = EventLines(console())
     events = iter(events)
-    first = list(islice(events, 1))  # what cannot be read is said before anything is shown
+    first = list(islice(events, 1))  # an error of reading comes before the header
     if header:
         lines.header()
     lines.print(chain(first, events))

@@ -1,4 +1,7 @@
-"""What an answer leaves out, said on standard error: else "0 events" would mean too much."""
+"""Prints notes on standard error about events that an answer leaves out.
+
+Without them, "0 events" could be read as proof that nothing happened.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,18 @@ __all__ = ["Answer"]
 
 _T = TypeVar("_T")
 
-_LOOKED_AT = 1000  # events at either end, for ids that are hashed
+_CHECKED = 1000  # events at each end of the period that are checked for hashed ids
 _KINDS = {"user_id": "user", "subject_id": "user", "session_id": "session"}
 
 
 class Answer(Generic[_T]):
-    """The events that answer a query, counted; after the last, what they leave out is said.
+    """Yields and counts the events that answer a query, then prints notes on what is left out.
 
     Args:
-        events: The events; or each with something else.
-        path: Where they are.
-        query: What they answer.
-        given: The options that it was made of, those of `filters`.
+        events: The events, or tuples with them.
+        path: The archive or file that they come from.
+        query: The query that they answer.
+        given: The options of `filters` that *query* was made of.
     """
 
     def __init__(
@@ -55,14 +58,14 @@ class Answer(Generic[_T]):
         for event in self._events:
             self.count += 1
             yield event
-        for said in chain(self._hashed(), self._erased(), self._deleted()):
-            click.echo(said, err=True)
+        for note in chain(self._hashed(), self._erased(), self._deleted()):
+            click.echo(note, err=True)
 
     def _hashed(self) -> Iterator[str]:
-        """That ids are hashed, where somebody asks for one as if they were not."""
+        """A note if the query has a plain id but ids in the archive are hashed."""
         for field, kind in _KINDS.items():
-            asked = getattr(self._query, field)
-            if asked is None or is_pseudonym(asked) or (self._secret and self.count):
+            wanted = getattr(self._query, field)
+            if wanted is None or is_pseudonym(wanted) or (self._secret and self.count):
                 continue
             if not self._has_hashed(field):
                 continue
@@ -72,30 +75,30 @@ class Answer(Generic[_T]):
             else:
                 yield (
                     f"{kind} ids in this archive are hashed: with the secret given,"
-                    f" none of them is {plain(asked)!r}"
+                    f" none of them is {plain(wanted)!r}"
                 )
 
     def _has_hashed(self, field: str) -> bool:
-        """Whether one of the newest or oldest events of that time has a hashed id there."""
+        """Return True if one of the newest or oldest events of the period has a hashed id."""
         period = Query(start_us=self._query.start_us, end_us=self._query.end_us)
         erasure = reader(self._path, self._keys, quiet=True)
-        with suppress(ArchiveError):  # said where it was read for the answer
+        with suppress(ArchiveError):  # reported when the answer was read
             for oldest_first in (False, True):
                 found = search(self._path, period, oldest_first=oldest_first, missing=Missing())
-                for event in readable(erasure, islice(found, _LOOKED_AT)):
+                for event in readable(erasure, islice(found, _CHECKED)):
                     if is_pseudonym(getattr(event, field) or ""):
                         return True
         return False
 
     def _erased(self) -> Iterator[str]:
-        """That erased users are not found by their ids."""
+        """A note if nothing was found by an id, and users were erased."""
         by_id = any(getattr(self._query, field) is not None for field in _KINDS)
         directory = self._path if self._path.is_dir() else self._path.parent
         if by_id and not self.count and keyring_of(directory)[1]:
-            yield "users were erased from this archive: no id finds what is recorded of them"
+            yield "users were erased from this archive: their events are not found by an id"
 
     def _deleted(self) -> Iterator[str]:
-        """That retention deleted events of the time that is asked for."""
+        """A note if retention has deleted events of the period of the query."""
         query = self._query
         in_general = query.start_us is None and query.end_us is None
         if not self._path.is_dir() or (self.count and in_general):

@@ -1,4 +1,4 @@
-"""What commands take: a path, keys, a secret, filters; and the query that filters make."""
+"""Arguments and options that commands share: path, keys, secret, filters; and their query."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ __all__ = [
     "keys_option",
     "limit_option",
     "path_argument",
+    "print_missing",
     "query_of",
     "reads",
     "secret_option",
     "signing_option",
-    "tell",
 ]
 
 
 def reads(command: Callable[..., None]) -> Callable[..., None]:
-    """*command* gets `missing`; what that took is told in the end, and in the exit code."""
+    """*command* with an argument `missing`; its contents are printed: exit code 1."""
 
     @wraps(command)
     def run(**given: Any) -> None:
         missing = Missing()
         command(**given, missing=missing)
-        tell(missing)
+        print_missing(missing)
         if missing:
             click.get_current_context().exit(1)
 
     return run
 
 
-def tell(missing: Missing) -> None:
-    """Say on stderr what an answer lacks, and what was passed over; each of them once."""
+def print_missing(missing: Missing) -> None:
+    """Print on standard error what an answer lacks, and what was skipped; each of these once."""
     for line in missing.untold(missing.passed_over()):
         click.echo(plain(line), err=True)
     for line in missing.untold(missing.lines()):
@@ -63,7 +63,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
-    """The callback of an option whose value is that of a setting; None where it is not given."""
+    """A callback for an option that *parse* reads as a setting; None if it is not given."""
 
     def callback(_ctx: Any, _param: Any, value: str | None) -> Any:
         try:
@@ -79,16 +79,16 @@ def _place(value: str) -> Path | None:
     return place if isinstance(place, Path) else None
 
 
-#: The key that signs for what the command records.
+#: The key that signs the events which the command records.
 signing_option = click.option(
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
     callback=_parsed(parse_signing_key),
-    help="Private key that signs for the record of it; needed where checkpoints are signed.",
+    help="Private key that signs the record of this; needed if checkpoints are signed.",
 )
 
-#: The secret that ids were hashed with; `Query.under` takes it.
+#: The secret that ids were hashed with, as `Query.under` needs it.
 secret_option = click.option(
     "--pseudonymize",
     "pseudonyms",
@@ -98,7 +98,7 @@ secret_option = click.option(
     help="The secret that the ids were hashed with.",
 )
 
-#: The place of the keys that personal data is encrypted with.
+#: The directory of the keys that personal data is encrypted with.
 keys_option = click.option(
     "--keys",
     metavar="DIR",
@@ -112,17 +112,17 @@ keys_option = click.option(
 
 
 class _When(NamedTuple):
-    """A moment, and how it was written."""
+    """A moment, and the text that it was read from."""
 
     text: str
     moment: datetime
 
 
 class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A time as people write it, or a period: of that its first moment.
+    """A time or period as people write it.
 
     Args:
-        end: Its last one.
+        end: Take the last moment of a period, not the first.
     """
 
     name = "when"
@@ -144,7 +144,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class _Name(click.Choice):  # type: ignore[type-arg,unused-ignore]
-    """One of *names* in any case; click would list them in lower case."""
+    """One of *names* in any case; errors list them in upper case, unlike `click.Choice`."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(names, case_sensitive=False)
@@ -152,7 +152,7 @@ class _Name(click.Choice):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if str(value).upper() not in self.choices:
-            self.fail(f"{value!r} is none of {self._shown}.", param, ctx)
+            self.fail(f"{value!r} is not one of {self._shown}.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -162,29 +162,30 @@ def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callabl
 
 
 _FILTERS = [
-    click.option("--user", metavar="ID", help="Who acted."),
-    click.option("--session", metavar="ID", help="In which session."),
+    click.option("--user", metavar="ID", help="The user who acted."),
+    click.option("--session", metavar="ID", help="The session of that user."),
     _choice("--operation", OperationType),
     _choice("--status", EventStatus),
-    click.option("--entry", metavar="ID", multiple=True, help="A memory touched; any of several."),
-    click.option("--subject", metavar="ID", help="Whose data, where another user acted."),
+    click.option("--entry", metavar="ID", multiple=True, help="A memory entry; several: any."),
+    click.option("--subject", metavar="ID", help="The owner of the data, if another user acted."),
     click.option(
         "--since",
         type=_Moment(),
         help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
     ),
-    click.option("--until", type=_Moment(end=True), help="Likewise; included, days to their end."),
+    click.option("--until", type=_Moment(end=True), help="As --since; included, to a day's end."),
     secret_option,
     keys_option,
 ]
 
-#: At most so many events.
+#: The highest number of events.
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."
 )
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """*command* with the options of a query."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
@@ -194,11 +195,11 @@ def query_of(given: dict[str, Any]) -> Query:
     """The query that `filters` and `limit_option` make.
 
     Raises:
-        click.UsageError: If it ends before it begins.
+        click.UsageError: If the period ends before it begins.
     """
     since: _When | None = given["since"]
     until: _When | None = given["until"]
-    # A day that the clock skips ends before it begins.
+    # The same text twice is allowed: a day that the clock skips ends before it begins.
     if since and until and since.moment > until.moment and since.text != until.text:
         msg = f"--since ({local(since.moment)}) is after --until ({local(until.moment)})"
         raise click.UsageError(msg)

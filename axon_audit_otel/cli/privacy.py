@@ -1,4 +1,4 @@
-"""Events as far as there are keys, and the commands of privacy: erase, pseudonym."""
+"""Decrypts events whose keys are there; the commands `erase` and `pseudonym`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["erase", "found", "pseudonym", "readable", "reader"]
 
 
 def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None:
-    """What makes the events at *path* readable; None where they are, or there are no keys.
+    """The decryption of the events at *path*; None if they are not encrypted, or without keys.
 
-    That keys are missing is said, unless *quiet*.
+    Prints that keys are missing, unless *quiet*.
 
     Raises:
-        ArchiveError: If *keys* are not those of the archive.
+        ArchiveError: If *keys* belong to another archive.
     """
     directory = path if path.is_dir() else path.parent
     number, place = keyring_of(directory)[0], keys or keys_of(directory)
@@ -52,7 +52,9 @@ def found(
     as_recorded: bool = False,
     oldest_first: bool = False,
 ) -> Iterator[AuditEvent]:
-    """What `search` finds, as far as there are keys: readable, or *as_recorded*.
+    """The events that `search` finds, decrypted if the keys are there.
+
+    With *as_recorded*, the keys only serve to find events, which stay encrypted.
 
     Raises:
         ArchiveError: As `search`, or if the keys cannot be used.
@@ -66,7 +68,7 @@ def found(
 
 
 def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
-    """*events* as far as there are keys."""
+    """*events*, decrypted if *erasure* has their keys."""
     return events if erasure is None else map(decrypted, map(erasure.reveal, events))
 
 
@@ -90,14 +92,15 @@ def erase(
     """Make a user's personal data unreadable, for ever.
 
     Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
-    The files stay as they are: verify and proofs hold. That it was done is recorded there,
-    without the name. Applications may go on meanwhile. Copies of the keys bring it back.
+    The files do not change, so verify and proofs still work. The erasure is recorded there,
+    without the name. Applications may run meanwhile. With a copy of the keys the data can
+    still be read.
     """
     check_archive(path)
     place = keys or keys_of(path)
     forms = [user, *(pseudonyms.aliases("user_id", identifier(user)) if pseudonyms else ())]
     if not place.is_dir():
-        msg = f"there are no keys in {str(place)!r}: what is in {str(path)!r} cannot be erased"
+        msg = f"there are no keys in {str(place)!r}: events in {str(path)!r} cannot be erased"
         raise click.ClickException(msg)
     erasure = Erasure.for_reading(path, place)
     done = any(erasure.keys.knows(identifier(form)) for form in forms)
@@ -110,10 +113,10 @@ def erase(
     if as_json:
         click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))
     elif done:
-        click.echo(f"erased: what is recorded of {plain(user)!r} can no longer be read")
+        click.echo(f"erased: the personal data of {plain(user)!r} can no longer be read")
     if clear:
-        words = "there are events with that id in clear, from before erasable= was switched on"
-        click.echo(f"{words}: these stay", err=True)
+        words = "events with that id from before erasable= was switched on are not encrypted"
+        click.echo(f"{words}: they stay readable", err=True)
     if not done:
         msg = f"no key for {plain(user)!r}: erased before, or never recorded"
         if pseudonyms is None:
@@ -122,7 +125,7 @@ def erase(
 
 
 def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: Missing) -> bool:
-    """Whether an event that is not encrypted names the user."""
+    """Return True if an event that is not encrypted names the user."""
     acting = Query.of(user_id=user, limit=1).under(pseudonyms)
     concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
     found = False
@@ -135,14 +138,14 @@ def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: 
 
 @click.command()
 @click.argument("user")
-@click.option("--session", is_flag=True, help="It is a session's id.")
+@click.option("--session", is_flag=True, help="USER is the id of a session.")
 @secret_option
 @json_option
 def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
-    """Print what stands for a user's id: its user.hash.
+    """Print the pseudonym of a user's id: its user.hash.
 
-    For whoever looks for a user in traces and logs: USER as it was given to the
-    application, and the secret as in its setting pseudonymize.
+    Use it to find a user in traces and logs. USER is the id as the application has it, the
+    secret that of its setting pseudonymize.
     """
     if pseudonyms is None:
         msg = f"the secret is missing: give --pseudonymize or {Settings.variable('pseudonymize')}"

@@ -1,4 +1,4 @@
-"""Events and statistics as text: folded to fit a terminal, a line each in a pipe; never cut."""
+"""Prints events and statistics: wrapped to fit a terminal, one line each in a pipe, never cut."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
-_USERS = 10  # shown of many
+_USERS = 10  # shown in the table of users
 _ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
 
 
 def plain(value: object) -> str:
-    """*value* as text that cannot steer a terminal: ids come from strangers."""
+    """*value* as text without control characters: ids come from strangers."""
     text = str(value)
     if text.isprintable():
         return text
@@ -56,9 +56,9 @@ def plain(value: object) -> str:
 
 
 def print_json(value: object, err: bool = False) -> None:
-    """Print *value* as UTF-8, whatever the terminal's encoding is.
+    """Print *value* as JSON in UTF-8, whatever the terminal's encoding is.
 
-    What is no Unicode in it (the name of a file) is escaped.
+    Text that is not valid Unicode (a file name) is escaped.
     """
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2)
@@ -68,12 +68,12 @@ def print_json(value: object, err: bool = False) -> None:
 
 
 def amount(number: int, noun: str) -> str:
-    """So many of them, in words."""
+    """A number with its noun: ``1,200 events``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def milliseconds(value: float | None) -> str:
-    """A duration in about three digits."""
+    """A duration in milliseconds, with about three digits."""
     if value is None:
         return "-"
     if value < 10:
@@ -83,7 +83,7 @@ def milliseconds(value: float | None) -> str:
 
 @contextmanager
 def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal while *files* are read; takes the bytes that were."""
+    """A progress bar on a terminal while *files* are read; its function takes the bytes read."""
     to = console(stderr=True)
     if not to.is_interactive:
         yield lambda size: None
@@ -94,18 +94,17 @@ def reading_bar(what: str, files: Iterable[Path]) -> Iterator[Callable[[int], No
         yield lambda size: bar.advance(task, size)
 
 
-# --- where to --------------------------------------------------------------------------------
+# --- the console -----------------------------------------------------------------------------
 
-_WIDTH, _HEIGHT = 80, 25  # where nobody says
-_WIDEST = 1000  # whoever says more does not mean it
+_WIDTH, _HEIGHT = 80, 25  # of a terminal with unknown size
+_WIDEST = 1000  # a larger COLUMNS or LINES is taken as this
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Where text for people goes: standard output or error, and how.
+    """A console for text that people read, on standard output or standard error.
 
-    Whether it is coloured is the environment's to say (NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE,
-    TTY_COMPATIBLE, TERM). How it is laid out, and whether anything moves, is not: that depends
-    on whether it is a terminal (`on_screen`), and on how wide.
+    Colour depends on environment variables (NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE,
+    TTY_COMPATIBLE, TERM). Layout and animation depend on `on_screen` and the width only.
     """
     stream = sys.stderr if stderr else sys.stdout
     screen = _is_terminal(stream)
@@ -124,14 +123,14 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 def on_screen(to: Console) -> bool:
-    """Whether somebody looks at it: else it is a file or a pipe, which gets everything whole."""
+    """Return True for a terminal; a file or a pipe gets everything in full."""
     return _is_terminal(to.file)
 
 
 def _is_terminal(stream: Any) -> bool:
     try:
         return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none; it is closed
+    except (AttributeError, ValueError):  # no stream, or closed
         return False
 
 
@@ -140,7 +139,7 @@ def _without_colour() -> bool:
 
 
 def _escapes(screen: bool) -> dict[str, Any]:
-    """Which escape sequences may be written: arguments of a rich `Console`."""
+    """The arguments of a rich `Console` that allow or forbid escape sequences."""
     environment = os.environ
     compatible = environment.get("TTY_COMPATIBLE")
     if screen:
@@ -148,14 +147,14 @@ def _escapes(screen: bool) -> dict[str, Any]:
         moving = able and environment.get("TTY_INTERACTIVE") != "0"
         return {"force_terminal": able, "force_interactive": moving}
     forced = [environment.get(name, "") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")]
-    asked = compatible == "1" or any(value not in ("", "0", "false") for value in forced)
-    coloured = asked and compatible != "0" and not _without_colour()
+    wanted = compatible == "1" or any(value not in ("", "0", "false") for value in forced)
+    coloured = wanted and compatible != "0" and not _without_colour()
     colours = "standard" if coloured else None
     return {"force_terminal": False, "force_interactive": False, "color_system": colours}
 
 
 def _size(stream: Any, screen: bool) -> tuple[int, int]:
-    """Columns and lines: as COLUMNS and LINES say, or else the terminal."""
+    """Columns and lines: from COLUMNS and LINES, else from the terminal."""
     width = height = 0
     if screen:
         with suppress(OSError, ValueError, AttributeError):
@@ -164,7 +163,7 @@ def _size(stream: Any, screen: bool) -> tuple[int, int]:
 
 
 def _number(variable: str) -> int:
-    """What it says; 0 if that is no size."""
+    """The value of an environment variable; 0 if it is not a size."""
     text = os.environ.get(variable, "")
     return min(int(text), _WIDEST) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
@@ -173,13 +172,14 @@ def _number(variable: str) -> int:
 
 
 class EventLines:
-    """Events as lines of fixed columns, so that they can be printed as they come.
+    """Prints events in columns of fixed width, each as soon as it comes.
 
-    On a terminal, what does not fit its column goes on below, in the same column. In a pipe, and
-    on a terminal too narrow for the columns, an event is one line. Nothing is cut.
+    On a terminal, text that does not fit its column continues on the next line, in the same
+    column. In a pipe, and on a terminal too narrow for the columns, an event is one line.
+    Nothing is cut.
 
     Args:
-        to: Where to.
+        to: The console to print to.
     """
 
     def __init__(self, to: Console) -> None:
@@ -198,32 +198,26 @@ class EventLines:
         self._folds = screen and self._rest >= 10
 
     def header(self) -> None:
-        """Print the names of the columns, and which clock the times are of."""
+        """Print the names of the columns, and the zone of the times."""
         clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
         names = [set_cell_size(name, width) for name, width in self._columns]
         line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
-        if self._console.color_system is None:
-            self._write(line)
-        else:
-            self._console.print(Text(line, style="bold"), soft_wrap=True)
+        self._write(Text(line, style="bold"))
 
     def print(self, events: Iterable[AuditEvent]) -> None:
         """Print *events*, each on lines of its own."""
         if self._console.quiet:
             return
-        if self._console.color_system is None:  # a pipe, a file: rich would take its time
-            for event in events:
-                for line in self._lines(event):
-                    self._write(line.plain)
-            self._console.file.flush()
-            return
         for event in events:
             for line in self._lines(event):
-                self._console.print(line, soft_wrap=True)
+                self._write(line)
+        self._console.file.flush()
 
-    def _write(self, line: str) -> None:
-        if not self._console.quiet:
-            self._console.file.write(f"{line}\n")
+    def _write(self, line: Text) -> None:
+        if self._console.color_system is not None:
+            self._console.print(line, soft_wrap=True)
+        elif not self._console.quiet:  # a pipe or a file: rich would be slow
+            self._console.file.write(f"{line.plain}\n")
 
     def _lines(self, event: AuditEvent) -> Iterator[Text]:
         cells = [([self._moment(event.timestamp)], self._time, "")]
@@ -242,7 +236,7 @@ class EventLines:
             yield line
 
     def _folded(self, text: str, width: int) -> list[str]:
-        """An id, wherever it has to be folded; of one that is encrypted, what tells it apart."""
+        """An id in lines of *width* cells; an encrypted id is shortened to its first part."""
         if not self._folds:
             return [text]
         if encrypted := _ENCRYPTED.match(text):
@@ -250,15 +244,16 @@ class EventLines:
         return _chopped(text, width) if cell_len(text) > width else [text]
 
     def _wrapped(self, text: str) -> list[str]:
-        """Words, folded between them where that goes."""
+        """*text* in lines that fit the last column, wrapped between words if possible."""
         if not self._folds or cell_len(text) <= self._rest:
             return [text]
         return [line.plain for line in Text(text).wrap(self._console, self._rest)]
 
     def _moment(self, moment: datetime) -> str:
-        """The year where it is another than this one; seconds where there is room.
+        """A time as text: with seconds if there is room, with the year unless it is this one.
 
-        And the offset, where it is not always that of the header: an hour comes twice then.
+        It has the offset from UTC if that is not the one in the header, as after a change of
+        the clock.
         """
         text, offset = shown(moment)
         if not self._full:
@@ -279,11 +274,11 @@ class EventLines:
 
 
 def _pad(text: str, width: int) -> str:
-    """*text* in at least so many cells."""
+    """*text*, filled up with spaces to *width* cells."""
     return text + " " * (width - cell_len(text))
 
 
-#: The fact of an operation's metadata that says most, and the words around it.
+#: The most useful fact in the metadata of an operation, and its text.
 _FACTS = {
     "STORE": "importance {importance}",
     "RECALL": "{result_count} found",
@@ -298,10 +293,10 @@ _FACTS = {
 
 
 def details(event: AuditEvent) -> str:
-    """What an event says beside its columns, in a few words."""
+    """A short text with the facts of an event that have no column."""
     facts, words = event.metadata, []
     if event.operation == "AUDIT" and "record" in facts:
-        return plain(_said(event))
+        return plain(_record_text(event))
     if event.error_type:
         words.append(event.error_type.rpartition(".")[2])
     if event.status != "FAILURE":
@@ -312,21 +307,21 @@ def details(event: AuditEvent) -> str:
                 words.append(f"{len(event.entry_ids)} entries")
     if facts.get("pii_detected") is True:
         words.append("personal data")
-    said = ", ".join(words)
+    text = ", ".join(words)
     if event.subject_id is not None and event.subject_id != event.user_id:
-        said = f"{event.subject_id}: {said}"
-    return plain(said)
+        text = f"{event.subject_id}: {text}"
+    return plain(text)
 
 
-# --- what a trail says of itself --------------------------------------------------------------
+# --- events that a trail records about itself -------------------------------------------------
 
 
-def _said(event: AuditEvent) -> str:
+def _record_text(event: AuditEvent) -> str:
     """The text of an event that has a metadata["record"]."""
     facts, name = event.metadata, str(event.metadata["record"])
     try:
         return _RECORDS[name](facts, event.subject_id)
-    except (KeyError, ValueError, TypeError, OverflowError):  # another version's, or forged
+    except (KeyError, ValueError, TypeError, OverflowError):  # of another version, or forged
         return name.replace("_", " ")
 
 
@@ -379,7 +374,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
 
 
 def _chopped(text: str, width: int) -> list[str]:
-    """*text* in lines of *width* cells (Rich's own, until 13.8, gives them backwards)."""
+    """*text* in lines of *width* cells (`chop_cells` of Rich before 13.8 reverses them)."""
     lines = [""]
     for character in text:
         if cell_len(lines[-1] + character) > width:
@@ -391,11 +386,11 @@ def _chopped(text: str, width: int) -> list[str]:
 # --- statistics ------------------------------------------------------------------------------
 
 
-_NARROWEST = 8  # a name is folded into no less
+_NARROWEST = 8  # cells of the column of names, on a narrow terminal
 
 
 def print_table(to: Console, table: Table) -> None:
-    """Print *table*; a narrow terminal folds the names in it, and shows all of it."""
+    """Print *table* in full; on a narrow terminal the names in it are wrapped."""
     whole, names = to.options.update(max_width=_WIDEST * _WIDEST), table.columns[0]
     if on_screen(to):
         names.max_width = _NARROWEST
@@ -407,7 +402,7 @@ def print_table(to: Console, table: Table) -> None:
 
 
 def _table(*columns: str, numbers: int) -> Table:
-    """A table whose columns are text but for *numbers* of them, from the second on."""
+    """An empty table; from its second column on, *numbers* columns are numbers, others text."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(
@@ -429,7 +424,7 @@ def _rate(value: float) -> Text:
 
 
 def statistics(summary: dict[str, Any]) -> Table:
-    """What `report.summarise` counted, by operation; latencies in milliseconds."""
+    """The table by operation of what `summarise` counted; latencies in milliseconds."""
     quantiles = ("p50", "p95", "p99")
     names = ("count", "success", "partial", "failed", *(f"{name} ms" for name in quantiles))
     table = _table("operation", *names, numbers=len(names))
@@ -451,7 +446,7 @@ def _counts(total: int, of: dict[str, Any]) -> tuple[str, Text, str, str]:
 
 
 def user_table(summary: dict[str, Any]) -> Table:
-    """What `report.summarise` counted, by user; the busiest only, where there are many."""
+    """The table by user of what `summarise` counted, of the busiest users."""
     table = _table("user", "count", "success", "mostly", "last activity", numbers=2)
     for user in summary["users"][:_USERS]:
         name = "(no user)" if user["user_id"] is None else plain(user["user_id"])

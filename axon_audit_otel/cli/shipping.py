@@ -1,4 +1,4 @@
-"""The part of the command line that is about shipping: what arrived, and sending again."""
+"""The command `replay`, and `verify --otlp-json`: sends events again, and checks what arrived."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .render import amount, console, plain, print_json, reading_bar
 
 __all__ = ["replay", "verify_files"]
 
-_SHOWN = 5  # duplicates and gaps of many
+_SHOWN = 5  # duplicates and gaps that are printed
 
 
 def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_json: bool) -> int:
-    """Verify and print what arrived (``verify --otlp-json``); returns the exit code."""
+    """Verify the files that a collector wrote, print the report, and return the exit code."""
     from ..shipping.received import verify_arrival
 
     with reading_bar("verifying", paths) as progress:
@@ -45,15 +45,15 @@ def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_
     help="Default: as OTEL_EXPORTER_OTLP_PROTOCOL says, else gRPC for port 4317.",
 )
 @click.option(
-    "--header", "headers", metavar="NAME=VALUE", multiple=True, help="Sent along; several."
+    "--header", "headers", metavar="NAME=VALUE", multiple=True, help="Header to send; repeatable."
 )
-@click.option("--all", "everything", is_flag=True, help="Also what was acknowledged before.")
+@click.option("--all", "everything", is_flag=True, help="Send acknowledged events too.")
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
     default=60.0,
     show_default=True,
-    help="Seconds without progress after which it is given up.",
+    help="Seconds without progress before it gives up.",
 )
 @json_option
 @click.pass_context
@@ -69,12 +69,12 @@ def replay(
 ) -> None:
     """Send to a collector what it missed.
 
-    Those events in DIRECTORY, an archive, that no collector has acknowledged, and which are
-    then remembered as acknowledged; with --all every event, for a store that is new. Receivers
+    Sends the events in DIRECTORY, an archive, that no collector has acknowledged, and then
+    remembers them as acknowledged. With --all it sends every event, for a new store. Receivers
     drop duplicates by log.record.uid. Without --endpoint, and for TLS, compression, timeout and
     further headers, the OTEL_EXPORTER_OTLP_* variables count; OTEL_SERVICE_NAME and
-    OTEL_RESOURCE_ATTRIBUTES say whose the events are. Exit code 1: not everything was sent; the
-    next call goes on there.
+    OTEL_RESOURCE_ATTRIBUTES name the source of the events. Exit code 1: not everything was
+    sent; the next call continues there.
     """
     from ..otlp.client import Endpoint
     from ..shipping.replay import replay as run
@@ -97,7 +97,7 @@ def replay(
         if done.unreadable:
             click.echo(f"{amount(done.unreadable, 'line')} of the archive: no event", err=True)
         for writer in done.unremembered:
-            click.echo(f"{plain(writer)}: what was acknowledged is not remembered", err=True)
+            click.echo(f"{plain(writer)}: acknowledgements could not be remembered", err=True)
     if done.why:
         click.echo(f"Error: not everything was sent: {plain(done.why)}", err=True)
     ctx.exit(1 if done.why or done.rejected or done.missing or done.unreadable else 0)
@@ -112,7 +112,7 @@ def _header(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of events on a terminal; takes how many are done, and of how many."""
+    """A progress bar on a terminal; its function takes the events done and the total."""
     to = console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -127,7 +127,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class _Rated(Progress):
-    """Shows 0 events a second where no speed is known yet."""
+    """A progress bar that shows 0 events a second while the speed is unknown."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
@@ -151,8 +151,8 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
             say(f"  {amount(stream.out_of_order, 'event')} came out of order, which is no damage")
         for gap in stream.gaps[:_SHOWN]:
             why = f" ({gap.reason})" if gap.reason else ""
-            said = f"lost before it was sent{why}, says event {gap.told_by}"
-            say(f"  gap: {numbers(gap.first, gap.last)} {said}")
+            reported = f"lost before it was sent{why}, as event {gap.told_by} reports"
+            say(f"  gap: {numbers(gap.first, gap.last)} {reported}")
         if len(stream.gaps) > _SHOWN:
             say(f"  and {len(stream.gaps) - _SHOWN:,} more gaps")
     if report.duplicates:
@@ -163,7 +163,7 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
     if report.torn_lines:
         say(f"{amount(report.torn_lines, 'line')} not finished: a collector was killed, probably")
     if not report.streams:
-        say("There is no audit record in it.", "bold red")
+        say("There is no audit record in the files.", "bold red")
     if report.ok:
         until = "of the archive" if compared else "up to the newest event"
         say(f"Nothing is missing {until}, and nothing was altered.", "green")

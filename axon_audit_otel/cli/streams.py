@@ -1,4 +1,4 @@
-"""Standard streams as cron, pipes and full disks leave them: closed, full, without a character."""
+"""Makes the standard streams usable if they are closed or full, or lack characters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["standard_streams"]
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Runs a command, which ends with `SystemExit`, and says when its output went nowhere.
+    """Run a command, which ends with `SystemExit`, and report output that could not be written.
 
     Raises:
         SystemExit: With 1 instead of 0 if not all of the output could be written.
     """
     closed = _open_again()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # one that lacks a character is no error
+        if hasattr(stream, "reconfigure"):  # escape characters that the encoding lacks
             stream.reconfigure(errors="backslashreplace")
     if closed:
         _say("standard output is closed: nothing can be shown (if nothing should be: >/dev/null)")
@@ -30,11 +30,11 @@ def standard_streams() -> Iterator[None]:
         yield
     except SystemExit as exc:
         if (fault := _flushed(sys.stdout)) is not None and not exc.code:
-            if fault.errno != errno.EPIPE:  # `| head` has what it wanted
+            if fault.errno != errno.EPIPE:  # `| head` stops reading: no error
                 _say(f"{fault.strerror or fault}: standard output")
             raise SystemExit(1) from None
         raise
-    except OSError as exc:  # of help, or of standard error itself
+    except OSError as exc:  # from printing the help, or from standard error
         _say(f"{exc.strerror or exc}")
         raise SystemExit(1) from None
     finally:
@@ -43,22 +43,25 @@ def standard_streams() -> Iterator[None]:
 
 
 def _open_again() -> bool:
-    """Put /dev/null where a stream is closed; returns whether standard output was.
+    """Open /dev/null for each closed stream; return True if standard output was closed.
 
-    The next file that is opened would take its place: what is printed would go into that.
+    Otherwise the next file that is opened would get the stream's number, and the output.
     """
     closed = sys.stdout is None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # in this order: each takes the lowest number
+        if getattr(sys, name) is None:  # in this order: each gets the lowest free number
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     return closed
 
 
 def _flushed(stream: Any) -> OSError | None:
-    """Write what waits in *stream*; what cannot be written is dropped, or Python would complain."""
+    """Flush *stream*; return the error if that fails.
+
+    The buffered rest goes to /dev/null then, or Python would report it again at exit.
+    """
     try:
         stream.flush()
-    except ValueError:  # closed by whoever had it
+    except ValueError:  # closed
         return None
     except OSError as exc:
         with suppress(OSError, ValueError):

@@ -4,13 +4,13 @@
 
     AxonAuditError
     ├── AuditConfigError       (ValueError)    a setting that cannot work
-    ├── InvalidEventError      (ValueError)    an event or a query that cannot be
-    ├── ForgetRefusedError     (ValueError)    a deletion that does not say what is to go
+    ├── InvalidEventError      (ValueError)    an event or a query with wrong values
+    ├── ForgetRefusedError     (ValueError)    a `forget` that is unclear, or selects everybody
     ├── ArchiveError           (OSError)       a file or directory that cannot be used
-    └── AuditUnavailableError  (RuntimeError)  recording is impossible and required
+    └── AuditUnavailableError  (RuntimeError)  recording is required but impossible
 
-    ArchiveIncompleteWarning   (UserWarning)   an answer lacks what could not be read
-    MemoryOnlyWarning          (UserWarning)   the archive has more than an answer from memory
+    ArchiveIncompleteWarning   (UserWarning)   an answer lacks events that could not be read
+    MemoryOnlyWarning          (UserWarning)   an answer from memory; the archive has more
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = [
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """*value* as an error message shows it: short, and whatever its class does."""
+    """*value* as text for an error message, at most *limit* characters of it."""
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # the `__repr__` of a foreign class
         text = object.__repr__(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
@@ -50,11 +50,11 @@ class AuditConfigError(AxonAuditError, ValueError):
 
 
 class InvalidEventError(AxonAuditError, ValueError):
-    """An event or a query was asked for that cannot be; the message shows why."""
+    """An event or a query has a wrong value; the message shows it."""
 
 
 class ForgetRefusedError(AxonAuditError, ValueError):
-    """`forget` was not told what is to go, or would delete everybody's; nothing was deleted."""
+    """`forget` was unclear, or would have deleted everybody's entries; nothing was deleted."""
 
 
 class ArchiveError(AxonAuditError, OSError):
@@ -62,7 +62,7 @@ class ArchiveError(AxonAuditError, OSError):
 
 
 class ArchiveIncompleteWarning(UserWarning):
-    """An answer lacks events: a file, or a part of one, could not be read, or is gone."""
+    """An answer lacks events: a file, or part of one, is missing or could not be read."""
 
 
 class AuditUnavailableError(AxonAuditError, RuntimeError):
@@ -70,17 +70,17 @@ class AuditUnavailableError(AxonAuditError, RuntimeError):
 
 
 class MemoryOnlyWarning(UserWarning):
-    """An answer is from memory alone, and the archive has events that could be in it."""
+    """An answer comes from memory only, and the archive may have more events for it."""
 
 
 @contextmanager
 def archive_errors(path: Path, *also: type[Exception]) -> Iterator[None]:
-    """An `OSError` (or one of *also*) in the block becomes an `ArchiveError` that names *path*."""
-    told: tuple[type[Exception], ...] = (OSError, *also)
+    """Turn an `OSError` (or one of *also*) in the block into an `ArchiveError` with *path*."""
+    caught: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
     except ArchiveError:
         raise  # it says more
-    except told as exc:
+    except caught as exc:
         msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc

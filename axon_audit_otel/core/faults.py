@@ -1,4 +1,4 @@
-"""What lower wings tell of what went wrong, without knowing who counts and logs it."""
+"""Interface by which lower wings report failures, without knowing who counts and logs them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Faults"]
 
 
 class Faults(Protocol):
-    """Takes failures of our own. Never raises, and calls nobody under the caller's lock."""
+    """Receives internal failures. Never raises, and calls no foreign code under a lock."""
 
     def fault(self, stage: str, exc: BaseException) -> None:
-        """A failure in *stage*."""
+        """Report a failure in *stage*."""
 
     def note(self, action: Callable[[], object]) -> None:
-        """Have *action* done when no lock is held."""
+        """Call *action* later, when no lock is held."""

@@ -1,7 +1,7 @@
-"""Which generator a ``with`` block is of, and whether that generator's own code runs.
+"""Finds the generator that a ``with`` block belongs to, and tells if its own code runs.
 
-A generator runs in the context of whoever asks it for the next item, and leaves there what it
-has set. So what is to be true in its block only must be known by its frame, not by the context.
+A generator runs in the context of its consumer, and values that it sets there stay set between
+items. So a value for the generator's own block must be tied to its frame, not to the context.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from weakref import ref
 
 __all__ = ["Place", "entered", "innermost", "owner", "places"]
 
-#: Functions of these names enter a block for who calls them.
+#: Functions with these names enter a block for their caller.
 _ENTERING = frozenset(("__enter__", "__aenter__", "enter_context", "enter_async_context"))
-#: Packages that run generators as fixtures and hooks: what these set up is for others.
+#: Packages that run generators as fixtures and hooks: these set up things for other code.
 _LENDING = frozenset(("_pytest", "pluggy", "pytest_asyncio"))
 
 _DELEGATES = {opmap.get("SEND"), opmap.get("YIELD_FROM")} - {None}  # the latter until 3.10
@@ -26,11 +26,11 @@ _CACHE = 0
 
 
 class Place:
-    """The frame of a generator, while blocks that are its own alone have not ended.
+    """The frame of a generator, and its own open blocks.
 
     Args:
-        frame: Which frame. It leads back here through the blocks, so that nobody else may hold
-            a place: a generator that was dropped must be found by Python.
+        frame: The frame. It refers back to the place through the blocks. Nothing else may hold
+            a place, or Python could not collect a dropped generator.
     """
 
     __slots__ = ("__weakref__", "blocks", "frame")
@@ -41,19 +41,19 @@ class Place:
 
     @property
     def runs(self) -> bool:
-        """Whether the generator is at work: in a call, or awaiting something for itself."""
+        """Return True if the generator's own code runs: it is in a call, or awaits something."""
         return self.frame.f_back is not None or _awaits(self.frame)
 
 
-#: By the frame's id, since a frame has no weak references.
+#: Places by the id of the frame, since frames cannot be weakly referenced.
 places: dict[int, ref[Place]] = {}
 
 
 def owner(frame: FrameType | None) -> FrameType | None:
-    """The frame of the generator that a block is of which begins in *frame*.
+    """The frame of the generator that owns a block which begins in *frame*.
 
-    None where it is of a function, or of a generator that lends it to others: one that is
-    behind ``@contextmanager`` or ``@asynccontextmanager``, a fixture of pytest.
+    Returns None if a function owns it, or a generator that opens the block for other code: a
+    fixture of pytest, or one decorated with ``@contextmanager`` or ``@asynccontextmanager``.
     """
     while frame is not None:
         if frame.f_code.co_name not in _ENTERING:
@@ -68,9 +68,8 @@ def owner(frame: FrameType | None) -> FrameType | None:
 
 
 def entered(frame: FrameType) -> Place:
-    """The place of a generator that begins a block; its caller keeps it for as long."""
-    known = places.get(id(frame))
-    place = None if known is None else known()
+    """The place of a generator that begins a block; the caller keeps it until the block ends."""
+    place = _place_of(frame)
     if place is None:
         key, place = id(frame), Place(frame)
         places[key] = ref(place, lambda _: places.pop(key, None))
@@ -78,21 +77,25 @@ def entered(frame: FrameType) -> Place:
 
 
 def innermost() -> Any:
-    """The innermost block of the generators that this call comes from; None without one."""
+    """The innermost open block of the generators on the call stack; None without one."""
     if not places:
         return None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        known = places.get(id(frame))
-        place = None if known is None else known()
+        place = _place_of(frame)
         if place is not None and place.blocks:
             return place.blocks[-1]
         frame = frame.f_back
     return None
 
 
+def _place_of(frame: FrameType) -> Place | None:
+    known = places.get(id(frame))
+    return None if known is None else known()
+
+
 def _driver(frame: FrameType) -> FrameType | None:
-    """Who asks a generator for its next item, past those that ``yield from`` it."""
+    """The frame that consumes a generator; generators that ``yield from`` it are skipped."""
     by = frame.f_back
     while by is not None and by.f_code.co_flags & CO_GENERATOR:
         code, at = by.f_code.co_code, by.f_lasti
@@ -105,26 +108,20 @@ def _driver(frame: FrameType) -> FrameType | None:
 
 
 def _lends(by: FrameType) -> bool:
-    """Whether who asks for an item, *by*, is what runs fixtures (anyio also reads data)."""
+    """Return True if *by*, the consumer, runs fixtures (by function, as anyio also reads data)."""
     package = str(by.f_globals.get("__name__", "")).partition(".")[0]
     return package in _LENDING or by.f_code.co_name == "_run_tests_and_fixtures"
 
 
-if sys.version_info >= (3, 14):
-
-    def _awaits(frame: FrameType) -> bool:
-        """Whether an async generator's frame that is in no call waits inside, at an ``await``."""
+def _awaits(frame: FrameType) -> bool:
+    """Return True if the frame, which is in no call, waits inside at an ``await``."""
+    if sys.version_info >= (3, 14):
         return bool(getattr(frame.f_generator, "ag_running", False))
-
-else:
-
-    def _awaits(frame: FrameType) -> bool:
-        """Whether an async generator's frame that is in no call waits inside, at an ``await``."""
-        if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
-            return False
-        code, at = frame.f_code.co_code, frame.f_lasti
-        if _RESUME is None:  # until 3.10: the instruction is still to be done again
-            return code[at + 2] in _DELEGATES
-        if code[at] != _RESUME:  # until 3.12: the one before
-            at += 2
-        return code[at] == _RESUME and code[at + 1] & 3 > 1  # after a yield it is 1
+    if not frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+        return False
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if _RESUME is None:  # until 3.10: the next instruction is the one to repeat
+        return code[at + 2] in _DELEGATES
+    if code[at] != _RESUME:  # until 3.12: `f_lasti` is the instruction before RESUME
+        at += 2
+    return code[at] == _RESUME and code[at + 1] & 3 > 1  # the argument is 1 after a yield

@@ -1,7 +1,7 @@
-"""Merkle trees as RFC 6962 (section 2.1) defines them, over SHA-256.
+"""Merkle trees of RFC 6962 (section 2.1) with SHA-256.
 
-A leaf is hashed with a 0x00 byte in front, an inner node with 0x01, so that neither can be
-passed off as the other.
+A leaf is hashed after a 0x00 byte, an inner node after a 0x01 byte, so that a node cannot be
+presented as a leaf.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Tree:
     def add(self, leaf: bytes) -> None:
         """Append the hash of an entry."""
         size = self.size
-        while size & 1:  # a full subtree of that size stands at the end: join them
+        while size & 1:  # the last full subtree has the same size: join them
             leaf = _node_hash(self._peaks.pop(), leaf)
             size >>= 1
         self._peaks.append(leaf)
         self.size += 1
 
     def root(self) -> bytes:
-        """The tree's root now (32 bytes)."""
+        """The current root (32 bytes)."""
         if not self._peaks:
             return _sha256(b"").digest()
         root = self._peaks[-1]

@@ -1,4 +1,4 @@
-"""Every name that leaves this package: spans, attributes, events, metrics, environment.
+"""The names that others see: of spans, attributes, events, metrics, environment variables.
 
 GenAI memory names: OpenTelemetry semantic-conventions-genai, ``docs/gen-ai/gen-ai-spans.md``
 section Memory (development; no Python package carries them yet).
@@ -55,7 +55,7 @@ AXON_SUBJECT_ID = "axon.subject.id"
 AXON_AUDIT_TRAIL = "axon.audit.trail"
 AXON_AUDIT_HASH = "axon.audit.hash"
 AXON_DURATION_MS = "axon.duration_ms"
-#: What stands for an id begins so: its pseudonym, or the id encrypted.
+#: Beginning of a text in place of an id: of a pseudonym, or of an encrypted id.
 PSEUDONYM_PREFIX = "hmac-sha256:"
 ERASABLE_PREFIX = "erasable:"
 
@@ -88,7 +88,7 @@ LABEL_REASON = "reason"
 ENV_PREFIX = "AXON_AUDIT_"
 ENV_CAPTURE_MESSAGE_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
-#: Facts of an event's metadata that its span carries too, by operation.
+#: Facts of an event's metadata that are span attributes too, by operation.
 SPAN_ATTRIBUTES: dict[str, dict[str, str]] = {
     "STORE": {
         "tier": "axon.tier",

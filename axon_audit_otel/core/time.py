@@ -1,4 +1,4 @@
-"""Moments: as numbers of microseconds, as text, as datetimes."""
+"""Converts moments between microseconds, text and datetimes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 __all__ = ["FIRST_US", "LAST_US", "aware", "format_time", "to_microseconds"]
 
-#: The years 1 to 9999: what a datetime, and so a reader, can hold.
+#: Microseconds of the years 1 to 9999, the range of a datetime.
 FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -21,8 +21,8 @@ def format_time(microseconds: int) -> str:
     if not FIRST_US <= microseconds <= LAST_US:
         microseconds = min(max(microseconds, FIRST_US), LAST_US)
     second, fraction = divmod(microseconds, 1_000_000)
-    known, text = _second  # one tuple: threads see a pair that belongs together
-    if known != second:
+    last, text = _second  # one tuple, so that threads read a matching pair
+    if last != second:
         year, month, day, hour, minute, left = time.gmtime(second)[:6]
         text = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{left:02}"
         _second = (second, text)
@@ -30,13 +30,13 @@ def format_time(microseconds: int) -> str:
 
 
 def aware(moment: datetime, naive: timezone | None = None) -> datetime:
-    """*moment*; a naive one is taken in *naive*, else as local time, by its `fold` (PEP 495)."""
+    """*moment* with a zone; a naive one is in the zone *naive*, else local (`fold`: PEP 495)."""
     if moment.tzinfo is not None:
         return moment
     if naive is not None:
         return moment.replace(tzinfo=naive)
     try:
-        # Not astimezone(): where clocks jump, it goes the other way than PEP 495.
+        # Not astimezone(): when clocks jump, it differs from PEP 495.
         second = int(moment.replace(microsecond=0).timestamp())
         return _EPOCH + timedelta(seconds=second, microseconds=moment.microsecond)
     except (ValueError, OverflowError, OSError):  # the first or last day of the calendar
@@ -44,7 +44,7 @@ def aware(moment: datetime, naive: timezone | None = None) -> datetime:
 
 
 def to_microseconds(moment: datetime, naive: timezone | None = None) -> int:
-    """Unix time of `aware` *moment*, in microseconds, exactly."""
+    """The exact Unix time of *moment* in microseconds; a naive one is read as by `aware`."""
     if moment.tzinfo is None:
         moment = aware(moment, naive)
     return (moment - _EPOCH) // _MICROSECOND

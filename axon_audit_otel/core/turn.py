@@ -1,4 +1,4 @@
-"""Work that one thread does at a time, and for which no other waits for long."""
+"""A lock for long work: one thread works, and no other waits for it without a limit."""
 
 from __future__ import annotations
 
@@ -14,48 +14,50 @@ _Item = TypeVar("_Item")
 
 
 class Turn:
-    """Whose turn it is.
+    """The right of one thread at a time to do some work.
 
-    What is done meanwhile may be foreign code, or take long: whoever waited for its end without
-    a limit could be what that code waits for.
+    The work may take long, or call foreign code, which may itself wait for another thread of
+    ours. So waiting for a turn always has a limit.
     """
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Nobody's; in a forked child as well, where the thread that had it is gone."""
+        """Give the turn to no thread; also in a forked child, which lacks the other threads."""
         self._lock = lock = threading.RLock()
-        #: Whether it is this thread's.
+        #: Returns True if this thread has the turn.
         self.is_ours: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
 
     def wait(self, seconds: float) -> bool:
-        """Make it this thread's, if it is free in so many seconds; returns whether it is."""
+        """Wait at most *seconds* for the turn; return True if this thread has it."""
         return self._lock.acquire(timeout=seconds)
 
     def leave(self) -> None:
-        """Not this thread's any more, if it was."""
+        """Give the turn up, if this thread has it."""
         if self.is_ours():
             self._lock.release()
 
     @contextmanager
     def take(self, seconds: float) -> Iterator[bool]:
-        """Gives whether it is this thread's turn, after *seconds* at most; not if it has it
-        already (a finalizer, or what is done calls us)."""
+        """Take the turn for the block; yield True if that worked within *seconds*.
+
+        Yields False if this thread has it already: a finalizer, or the work itself, calls us.
+        """
         is_ours_already = self.is_ours()
-        try:  # also around the taking: a signal handler may raise when it is taken
+        try:  # the wait is inside: a signal handler may raise just after it
             yield not is_ours_already and self.wait(seconds)
         finally:
             if not is_ours_already:
                 self.leave()
 
     def each(self, waiting: deque[_Item], do: Callable[[_Item], object]) -> None:
-        """*do* what is *waiting*, put down by whomever, unless some thread is at it already.
+        """Call *do* with each *waiting* item, unless another thread is doing that.
 
-        That one does it then, if it is put down before this is called: nobody waits.
+        That thread then also does the items that were added before this call; nobody waits.
         """
         if self.is_ours():
-            return  # further down in this very thread
+            return  # the loop below runs in this thread already
         try:
             while waiting and self.wait(0.0):
                 while waiting:

@@ -1,4 +1,4 @@
-"""Sizes and durations, as people write them."""
+"""Reads sizes and durations as people write them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LARGEST = 1 << 62
 
 
 def seconds(value: Any) -> float:
-    """Seconds from a number of them, a `timedelta`, or text such as ``90``, ``15m``, ``180d``.
+    """Seconds from a number, a `timedelta`, or text such as ``90``, ``15m``, ``180d``.
 
     Raises:
-        ValueError: If *value* is none of that, or not positive.
+        ValueError: If *value* is something else, or not positive.
     """
     number = 0.0
     if isinstance(value, timedelta):
@@ -34,8 +34,10 @@ def seconds(value: Any) -> float:
 
 
 def short(duration: timedelta) -> str:
-    """*duration* as `seconds` reads it, in the largest unit that it is a multiple of; a day is
-    ``24h``."""
+    """*duration* as text that `seconds` reads, in the largest unit without a remainder.
+
+    A day is ``24h``.
+    """
     left = duration.total_seconds()
     for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
         if left % length == 0 and left > (length if unit == "d" else 0):
@@ -44,10 +46,10 @@ def short(duration: timedelta) -> str:
 
 
 def size(value: Any) -> int:
-    """Bytes from a number of them, or text such as ``10MB`` (millions) or ``64MiB``.
+    """Bytes from a number, or text such as ``10MB`` (millions) or ``64MiB``.
 
     Raises:
-        ValueError: If *value* is none of that, or not positive.
+        ValueError: If *value* is something else, or not positive.
     """
     number = 0
     if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Functions of ours in place of methods of classes: each once, looked after, and the way back.
+"""Replaces methods of classes by wrapper functions, keeps them in place, and undoes it.
 
-They are plain functions, so that methods are bound, copied, pickled, compared and mocked as
-without us.
+Wrappers are plain functions, so that methods are bound, copied, pickled, compared and mocked
+as without us.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ __all__ = ["Wrappers"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
-#: Makes the function that stands for a method. Given None where the class has no such method;
-#: returns None where that stays so.
+#: Makes the wrapper of a method. Its argument is the method, or None if the class has none;
+#: it returns None to leave the class as it is.
 Make = Callable[[Any], Any]
 
-#: Every wrapper that is alive: who made it, and what it stands for.
+#: Every living wrapper: the `Wrappers` that made it, and the method that it replaces.
 _made: WeakKeyDictionary[Any, tuple[Wrappers, Any]] = WeakKeyDictionary()
 
 
 class Wrappers:
-    """The methods that were wrapped together.
+    """A group of wrapped methods.
 
-    Whoever mocks a method puts back what was there before: the bare method, if we came while it
-    was mocked. So a mock is left alone, and `look` wraps what is bare again.
+    Code that mocks a method later restores the original. If `wrap` came while the method was
+    mocked, the original has no wrapper. So a mock is not wrapped, and `refresh` wraps a restored
+    original.
 
     Attributes:
-        active: Whether they record. References that somebody took outlive `undo`.
-        unsure: Methods that were not the class's own when they were to be wrapped.
+        active: True until `undo`. Wrappers that other code still holds only pass calls on then.
+        unsure: Methods to check again: mocked or replaced when they were to be wrapped.
     """
 
     def __init__(self) -> None:
@@ -41,20 +42,20 @@ class Wrappers:
         self.unsure: set[tuple[type, str]] = set()
         self._wanted: dict[tuple[type, str], Make] = {}
         self._placed: dict[tuple[type, str], Any] = {}
-        self._told: set[tuple[type, str]] = set()
+        self._warned: set[tuple[type, str]] = set()
 
     def wrap(self, cls: type, name: str, make: Make) -> None:
-        """Have *make*'s function in place of the method *name* of *cls* itself."""
+        """Replace the method *name* that *cls* itself defines by the function that *make* makes."""
         self._wanted[cls, name] = make
         self._place(cls, name)
 
-    def look(self, unsure: bool = False) -> None:
-        """Wrap what is bare again; *unsure*: only where that is to be expected."""
+    def refresh(self, unsure: bool = False) -> None:
+        """Wrap methods that have lost their wrapper; with *unsure*, check only those."""
         for cls, name in list(self.unsure if unsure else self._wanted):
             self._place(cls, name)
 
     def undo(self) -> None:
-        """Put every method back. What others have put over ours stays, and ours only passes on."""
+        """Restore every method. If other code has wrapped ours, both stay, and ours passes on."""
         self.active = False
         for cls, name in self._wanted:
             found = before = cls.__dict__.get(name)
@@ -83,7 +84,7 @@ class Wrappers:
             return
         bare = found is None or _is_bare(cls, found)
         if placed is not None and not bare:
-            self._tell(where, found)
+            self._warn_if_lost(where, found)
             return
         wrapper = self._wanted[where](found)
         if wrapper is None:
@@ -97,38 +98,36 @@ class Wrappers:
         else:
             self.unsure.add(where)
 
-    def _tell(self, where: tuple[type, str], found: Any) -> None:
-        """Say once that a method was replaced, unless it is known to lead to ours."""
-        if where in self._told:
+    def _warn_if_lost(self, where: tuple[type, str], found: Any) -> None:
+        """Warn once if a method was replaced by one that does not call our wrapper."""
+        if where in self._warned:
             return
-        self._told.add(where)
+        self._warned.add(where)
         inner, cls = found, where[0]
         while inner is not None and _made_by(inner) is not self:
             inner = getattr(inner, "__wrapped__", None)
         if inner is None:
             _logger.warning(
-                "%s.%s was replaced after it was instrumented: what does not come through the"
-                " method that was there before is not recorded",
+                "%s.%s was replaced after it was instrumented: calls that do not reach the"
+                " method that was there before are not recorded",
                 cls.__qualname__,
                 where[1],
             )
 
 
 def _made_by(function: Any) -> Wrappers | None:
-    """Who made a wrapper; None if it is none of ours."""
-    if not isinstance(function, FunctionType):
-        return None
-    known = _made.get(function)
-    return None if known is None else known[0]
+    """The `Wrappers` that made *function*; None if it is not a wrapper of ours."""
+    made = _made.get(function) if isinstance(function, FunctionType) else None
+    return None if made is None else made[0]
 
 
 def _is_mock(value: Any) -> bool:
-    """Whether *value* is a mock, or a function that calls one (``autospec=True``)."""
+    """Return True if *value* is a mock, or a function that calls one (``autospec=True``)."""
     kinds = type(getattr(value, "mock", value)).__mro__
     return any(kind.__name__ == "NonCallableMock" for kind in kinds)
 
 
 def _is_bare(cls: type, value: Any) -> bool:
-    """Whether *value* is a function of the module that *cls* is of: no fake, no wrapper."""
-    own = getattr(sys.modules.get(cls.__module__), "__dict__", None)
-    return isinstance(value, FunctionType) and value.__globals__ is own
+    """Return True if *value* is a function from the module of *cls*: no fake, no wrapper."""
+    names = getattr(sys.modules.get(cls.__module__), "__dict__", None)
+    return isinstance(value, FunctionType) and value.__globals__ is names

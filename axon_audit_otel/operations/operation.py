@@ -62,7 +62,7 @@ class Kind:
         object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
 
 
-class Seen:
+class AdapterActivity:
     """What reached the storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
@@ -93,7 +93,7 @@ class Seen:
                 told.setdefault(id(error), (stage, error_type(error)))
         return list(told.values())
 
-    def take(self, other: Seen, failures: bool) -> None:
+    def take(self, other: AdapterActivity, failures: bool) -> None:
         """What an operation inside this one saw; its *failures* if it did not raise them."""
         self.saved.update(other.saved)
         self.deleted.update(other.deleted)
@@ -143,7 +143,7 @@ class Operation:
         self.audit = audit
         self.trail = audit.trail
         self.capture = audit.settings.capture_content  # where content may be recorded
-        self.seen = Seen()
+        self.activity = AdapterActivity()
         self.metadata: dict[str, Any] = {}
         self.span_attributes: dict[str, Any] = {}
         self.gen_ai = kind.gen_ai
@@ -312,7 +312,7 @@ class Operation:
     def merge(self, entry_ids: list[str], metadata: Mapping[str, Any]) -> None:
         """What the SDK tells the audit logger of this very operation; ours goes first."""
         self.metadata = {**metadata, **self.metadata}
-        if not self.entry_ids and not self.seen.saved:
+        if not self.entry_ids and not self.activity.saved:
             self.entry_ids = list(entry_ids)
 
     # --- ending ------------------------------------------------------------------------------
@@ -326,14 +326,14 @@ class Operation:
         status = EventStatus.SUCCESS
         if self.failed:
             status = EventStatus.FAILURE
-        elif self.problems or self.seen.failed:
+        elif self.problems or self.activity.failed:
             status = EventStatus.PARTIAL
         self._end(status, None)
 
     def fail(self, exc: BaseException) -> None:
         """The call raised *exc*."""
         status = EventStatus.FAILURE
-        changed = self.seen.saved or self.seen.deleted
+        changed = self.activity.saved or self.activity.deleted
         if changed and not isinstance(exc, asyncio.CancelledError):
             status = EventStatus.PARTIAL  # memory is not what it was
         self._end(status, exc)
@@ -346,16 +346,16 @@ class Operation:
         self.leave()
         if self.outer is not None:
             if self.outer.active:
-                self.outer.seen.take(self.seen, failures=exc is None)
-                self.seen, self.arguments = Seen(), {}
+                self.outer.activity.take(self.activity, failures=exc is None)
+                self.activity, self.arguments = AdapterActivity(), {}
                 return
             self._gauge.inc()
         if exc is not None:
             self.error_type = error_type(exc)
-        elif self.seen.failed and self.error_type is None:
-            self.error_type = error_type(next(iter(self.seen.failed.values())))
+        elif self.activity.failed and self.error_type is None:
+            self.error_type = error_type(next(iter(self.activity.failed.values())))
         try:
-            if self.seen.failed or self.seen.aside:
+            if self.activity.failed or self.activity.aside:
                 self._tell_swallowed(exc)
             self._gauge.dec()
             draft = self._draft(status, exc, elapsed_ns)
@@ -385,11 +385,11 @@ class Operation:
         if self._event_id is not None:
             self.trail.done(self._event_id)
         # The context of a task that was begun inside may live long: keep no memories alive.
-        self.seen, self.arguments = Seen(), {}
+        self.activity, self.arguments = AdapterActivity(), {}
 
     def _tell_swallowed(self, raised: BaseException | None) -> None:
         """What failed and was not raised: where, as what; and count it."""
-        swallowed = self.seen.swallowed(raised)
+        swallowed = self.activity.swallowed(raised)
         for stage, _ in swallowed:
             self.trail.metrics.sdk_fault(stage)
         if not swallowed:
@@ -405,8 +405,8 @@ class Operation:
         if isinstance(known, int):
             return known
         if self.kind.operation is OperationType.SYNC:  # gone from its source
-            return len(self.seen.deleted)
-        return len(self.seen.deleted.keys() - self.seen.saved.keys())
+            return len(self.activity.deleted)
+        return len(self.activity.deleted.keys() - self.activity.saved.keys())
 
     def _dropped(self) -> dict[str, Any]:
         """Metadata in place of what cannot be recorded."""
@@ -418,7 +418,7 @@ class Operation:
     def _draft(
         self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
     ) -> _event.Draft:
-        seen, ids = self.seen, self.entry_ids
+        seen, ids = self.activity, self.entry_ids
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
         if seen.deleted:

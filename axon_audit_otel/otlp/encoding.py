@@ -1,8 +1,8 @@
 """Audit events as OTLP log records: protobuf for the wire, JSON for files.
 
-Both are made from the event's bytes by one mapping, and its bytes are the record's body, so
-that whoever has the record can verify the event. The protobuf is written field by field:
-through the generated classes it takes five times as long.
+Both have the same fields, made from the event's bytes. The bytes themselves are the record's
+body, so that everybody who has the record can verify the event. The protobuf is written field
+by field: the generated classes take five times as long.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Record(NamedTuple):
     """The log record of one event, or of a checkpoint.
 
     Attributes:
-        time_ns: When it happened, Unix time in nanoseconds, as far as 64 bits hold it.
+        time_ns: Time of the event: Unix time in nanoseconds, limited to 64 bits.
         severity: Number and text.
         trace_id: 32 hex digits, or "".
         span_id: 16 hex digits, or "".
         attributes: By name: text, int or float.
         body: The event's canonical JSON.
-        event_name: What kind of record it is.
+        event_name: Name of the kind of record: an event, or a checkpoint.
     """
 
     time_ns: int
@@ -104,7 +104,7 @@ def record_of(line: bytes, source: Source) -> Record:
 
 
 def _id(text: str | None, digits: int) -> str:
-    """A trace or span id, if it is one."""
+    """*text* in lower case if it is a trace or span id of so many hex *digits*, else ""."""
     if text is None or len(text) != digits:
         return ""
     try:
@@ -114,7 +114,7 @@ def _id(text: str | None, digits: int) -> str:
 
 
 class Envelope:
-    """Makes requests (``ExportLogsServiceRequest``) of records of one resource.
+    """Makes requests (``ExportLogsServiceRequest``) from records of one resource.
 
     Args:
         resource: The attributes of the resource: ``service.name`` and others.
@@ -128,12 +128,12 @@ class Envelope:
         self._head = {"attributes": _json_attributes(resource)}
 
     def protobuf(self, records: Iterable[bytes]) -> bytes:
-        """A request with *records*, as `encode` makes them."""
+        """A request with *records*, which are results of `encode`."""
         scope_logs = _field(b"\x12", self._scope + b"".join(records))
         return _field(b"\x0a", self._resource + scope_logs)
 
     def json(self, records: Iterable[Record]) -> bytes:
-        """A request with *records* in the JSON of OTLP, without a newline."""
+        """A request with *records*, in OTLP's JSON, without a newline."""
         scope = {"name": semconv.SCOPE_NAME, "version": __version__}
         logs = {"scope": scope, "logRecords": list(map(_json_record, records))}
         return msgspec.json.encode(
@@ -141,7 +141,7 @@ class Envelope:
         )
 
     def json_lines(self, records: Iterable[Record]) -> Iterator[bytes]:
-        """Requests as lines, none much longer than `_LINE` (a reader has its limits)."""
+        """Yield requests as lines of about `_LINE` bytes at most, since readers have limits."""
         batch: list[Record] = []
         size = 0
         for record in records:
@@ -176,7 +176,7 @@ _double = struct.Struct("<d").pack
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
-    """A field of a length and so many bytes."""
+    """A field: *tag*, the length of *data*, *data*."""
     length = len(data)
     return tag + (_VARINTS[length] if length < 4096 else _varint(length)) + data
 
@@ -211,7 +211,7 @@ def _key_value(tag: bytes, key: str, value: Any) -> bytes:
 
 
 _KEYS: dict[str, bytes] = {}
-_SHORT = 126  # what is shorter has a length of one byte, also with its own tag and length
+_SHORT = 126  # bytes; a shorter text has a length of one byte, also with its tag and length
 _EVENT_NAMES = {
     name: _text(b"\x62", name) for name in (semconv.EVENT_NAME, semconv.CHECKPOINT_EVENT_NAME)
 }
@@ -239,7 +239,7 @@ def encode(record: Record) -> bytes:
             parts.append(b"\x32%b%b\x12%b\x0a%b%b" % (sizes[0], known, *sizes[1:], text))
         else:
             parts.append(_key_value(b"\x32", key, value))
-    # Observed when it was recorded, which is when it ended.
+    # The observed time is the time of recording, which is the event's own.
     parts += (ids, b"\x59", time, _EVENT_NAMES[record.event_name])
     return _field(b"\x12", b"".join(parts))
 

@@ -1,7 +1,7 @@
-"""Reading log records from OTLP JSON lines, as a collector's file exporter writes them.
+"""Reads log records from OTLP JSON lines, as a collector's file exporter writes them.
 
-64-bit numbers may be text or numbers, names of fields are those of the JSON Protobuf encoding,
-and what is not known is passed over: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+64-bit numbers may be text or numbers, fields have the names of the JSON Protobuf encoding, and
+unknown fields are ignored: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Value(msgspec.Struct, rename="camel"):
 
     @property
     def plain(self) -> Any:
-        """The value; None where it is no scalar."""
+        """The value; None if it is not a scalar."""
         if self.string_value is not None:
             return self.string_value
         if self.bool_value is not None:
@@ -53,7 +53,7 @@ def _by_name(pairs: list[_KeyValue]) -> dict[str, Any]:
 
 
 class LogRecord(msgspec.Struct, rename="camel"):
-    """One log record, as far as an audit record uses it."""
+    """One log record, with the fields that audit records use."""
 
     time_unix_nano: int | str = 0
     severity_number: int | str = 0
@@ -66,16 +66,16 @@ class LogRecord(msgspec.Struct, rename="camel"):
 
     @property
     def time_ns(self) -> int:
-        """When it happened; Unix time in nanoseconds."""
+        """Time of the record: Unix time in nanoseconds; 0 without one."""
         return int(_number(self.time_unix_nano, int) or 0)
 
     @property
     def text(self) -> str | None:
-        """Its body; None where that is no text."""
+        """The body; None if it is not text."""
         return None if self.body is None else self.body.string_value
 
     def named(self) -> dict[str, Any]:
-        """Its attributes by name; None where a value is no scalar."""
+        """The attributes by name; the value is None if it is not a scalar."""
         return _by_name(self.attributes)
 
 
@@ -101,16 +101,17 @@ _begins = re.compile(rb'\{"resource(?:Logs|Spans|Metrics|Profiles)"').finditer
 
 
 class Requests:
-    """The requests of a file, one a line.
+    """The requests in a file, one a line.
 
     Args:
-        file: Where they are.
+        file: The file.
         progress: Called with the number of bytes read since the last call.
 
     Attributes:
-        lines: Lines that could be read.
-        torn: Lines that their writer did not finish: at the end, or with another after them.
-        unreadable: Numbers of lines that are no JSON of OTLP.
+        lines: Number of lines that could be read.
+        torn: Number of lines that their writer did not finish: the last one, or lines that
+            contain the next one.
+        unreadable: Numbers of the lines that are not OTLP's JSON.
     """
 
     def __init__(self, file: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
@@ -120,7 +121,7 @@ class Requests:
         self.unreadable: list[int] = []
 
     def __iter__(self) -> Iterator[tuple[str, LogRecord]]:
-        """Every log record, with the ``service.instance.id`` of its resource ("" without)."""
+        """Yield every log record after the ``service.instance.id`` of its resource, or ""."""
         for number, line in enumerate(self._file, 1):
             if self._progress is not None:
                 self._progress(len(line))
@@ -141,7 +142,7 @@ class Requests:
             return request
         except DECODE_ERRORS:
             pass
-        # A writer that was killed in the middle of a line goes on behind it.
+        # After a writer was killed in the middle of a line, the next one appends to that line.
         begins = max((found.start() for found in _begins(line)), default=0)
         try:
             whole = _request_of(line[begins:]) if begins else None

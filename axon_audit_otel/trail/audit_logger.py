@@ -45,7 +45,7 @@ __all__ = ["AuditLogger"]
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
 _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 
-#: The module whose ``met`` is told of every new `AuditLogger`, since a `MemorySystem` that is
+#: The module whose ``register`` gets every new `AuditLogger`, since a `MemorySystem` that is
 #: given one must be recorded. It is above this one: imported only then, by name, here alone.
 _INSTRUMENTOR = "axon_audit_otel.integrations.axon.instrumentor"
 
@@ -189,7 +189,7 @@ class AuditLogger:
         self._emitter = Emitter(self.trail, logger_provider)
         _loggers[self.trail.name] = self
         finalize(self, _end, self.trail, self._emitter)
-        import_module(_INSTRUMENTOR).met(self)
+        import_module(_INSTRUMENTOR).register(self)
 
     def _check_in_clear(self) -> None:
         archive, erasable = self.settings.auto_export_path, self.settings.erasable

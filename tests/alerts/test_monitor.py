@@ -78,7 +78,7 @@ def alerts(audit: AuditLogger) -> list[AuditEvent]:
 
 
 def told(audit: AuditLogger) -> list[tuple[str, str, str | None]]:
-    """What was recorded of them, in short."""
+    """The recorded alerts, in short."""
     return [(e.metadata["rule"], e.metadata["state"], e.subject_id) for e in alerts(audit)]
 
 
@@ -294,7 +294,7 @@ DELETIONS = Rule("deletions", over=10, window="1h", operations="FORGET")
 
 
 class TestDeletions:
-    """What is counted is entries that are gone, not calls."""
+    """Deletions are counted by deleted entries, not by calls."""
 
     @pytest.mark.parametrize(
         ("given", "deleted"),
@@ -389,7 +389,7 @@ class TestDeletions:
         assert "excessive_deletions: 500 entries deleted, more than 100 in 1h" in said
 
     def test_failures_are_operations(self) -> None:
-        """Who asks for failed FORGETs counts these; who asks for calls counts them by name."""
+        """A rule on failed FORGETs counts events; `counting="events"` counts calls."""
         failed = Rule("failed", over=1, window="1h", operations="FORGET", statuses="FAILURE")
         calls = Rule("calls", over=1, window="1h", operations="FORGET", counting="events")
         mixed = Rule("mixed", over=1, window="1h", operations=["FORGET", "EXPORT"])
@@ -584,7 +584,7 @@ class TestAlertsInTheTrail:
         assert len(seen) == 1
 
     async def test_no_alert_about_alerts(self, audit: AuditLogger) -> None:
-        """What alerts record is counted by no rule of any monitor."""
+        """Events that record alerts are counted by no rule of any monitor."""
         everything = Rule("everything", over=0, window="1h")
         own = Rule("own", over=0, window="1h", operations="AUDIT")
         SecurityMonitor(audit, [everything, own])
@@ -600,7 +600,7 @@ class TestCallbacks:
     async def test_its_failure_is_ours(
         self, audit: AuditLogger, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What a callback raises reaches nobody; it is logged once and counted."""
+        """An exception of a callback does not reach the caller; it is logged once and counted."""
 
         def page(alert: Alert) -> None:
             raise ConnectionError("no pager")
@@ -613,7 +613,8 @@ class TestCallbacks:
         assert len([r for r in caplog.records if "monitor failed" in r.message]) == 1
 
     async def test_awaited(self, audit: AuditLogger) -> None:
-        """What a callback returns is awaited in the loop of the operation; its failure is ours."""
+        """An awaitable that a callback returns is awaited in the operation's loop; its failure
+        is counted as ours."""
         done: list[Any] = []
 
         async def page(alert: Alert) -> None:
@@ -730,7 +731,7 @@ class TestRestart:
 
     @pytest.mark.slow
     async def test_it_counts_on(self, again: Make) -> None:
-        """What was recorded before the start counts."""
+        """Events recorded before the start count."""
         seen: list[Alert] = []
         audit = again()
         SecurityMonitor(audit, [EXPORTS, BY_USER], seen.append)
@@ -820,7 +821,7 @@ class TestRestart:
     async def test_files_that_cannot_be_looked_for(
         self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is in memory counts, the fault is counted once, and it watches."""
+        """Events in memory count, the fault is counted once, and the monitor works."""
         audit = make_audit(auto_export_path=tmp_path)
         for _ in range(2):
             await audit.log_event("EXPORT")
@@ -981,7 +982,7 @@ class TestCommand:
     def test_only_the_last(
         self, make_audit: Make, at: Callable[..., None], tmp_path: Path, cli: Callable[..., Any]
     ) -> None:
-        """What is older than --last is left out; a duration that is none is refused."""
+        """Events older than --last are left out; a wrong duration is refused."""
         with make_audit(auto_export_path=tmp_path):
             for _ in range(6):
                 at("EXPORT")

@@ -63,7 +63,7 @@ def _events(cli: Cli, path: Path, *filters: str) -> list[dict[str, Any]]:
 
 
 class TestDay:
-    """What the day is made of."""
+    """The lines, users and operations of the day."""
 
     def test_every_operation_and_every_outcome(self, demo: Run) -> None:
         """Each operation of a memory is there, succeeds, and each way to end is there."""
@@ -102,7 +102,7 @@ class TestDay:
         assert sum(event["metadata"].get("result_count", 0) > 0 for event in recalls) >= 10
 
     def test_erasure(self, cli: Cli, demo: Run) -> None:
-        """What somebody said is found, deleted on request by somebody else, and gone."""
+        """The words of a user are found, deleted by another user on request, and gone."""
         read, erased, read_again = _events(cli, demo.directory, "--subject", "dormouse")
         assert read["metadata"]["result_count"] > 0
         assert (erased["operation"], erased["user_id"]) == ("FORGET", "privacy-officer")
@@ -154,7 +154,7 @@ class TestDay:
 
 
 class TestScreen:
-    """What a person sees."""
+    """The output on a terminal."""
 
     def test_order_and_width(self, demo: Run) -> None:
         """Progress, trail, statistics, users, privacy, files, what next; in 80 columns.
@@ -195,7 +195,7 @@ class TestScreen:
         assert '"logger"' not in demo.screen
 
     def test_logging_is_as_before(self, cli: Cli, tmp_path: Path) -> None:
-        """What the user set up for the SDK's loggers works again after the demo."""
+        """Handlers that the user gave the SDK's loggers work again after the demo."""
         logger, mine = logging.getLogger("axon"), logging.NullHandler()
         logger.addHandler(mine)
         before = list(logger.handlers)
@@ -227,7 +227,7 @@ class TestScreen:
 
 
 class TestFiles:
-    """What is left on disk."""
+    """The files on disk."""
 
     def test_sealed_files_only(self, cli: Cli, demo: Run) -> None:
         """Sealed files in the specification's format hold every event once, in one chain."""
@@ -267,7 +267,7 @@ class TestOwnText:
     """--input and --users"""
 
     def test_lines_with_speakers(self, cli: Cli, tmp_path: Path) -> None:
-        """Whoever speaks is a user; lines without a speaker go round."""
+        """Every speaker is a user; lines without a speaker are distributed in turns."""
         (tmp_path / "text").write_text("Ann Lee: Hello there\n\nBob: Hi\nNobody says this\n")
         said = cli(
             "demo", "--input", tmp_path / "text", "--users", 3, "--output", tmp_path, "--json"
@@ -288,7 +288,7 @@ class TestOwnText:
         ],
     )
     def test_any_text_will_do(self, cli: Cli, tmp_path: Path, text: str, users: int) -> None:
-        """Whatever the lines are, every operation and outcome is in the recording."""
+        """Every operation and outcome is in the recording, for all kinds of lines."""
         said = cli(
             *("demo", "--input", "-", "--users", users, "--output", tmp_path, "--json"), stdin=text
         ).stdout

@@ -96,7 +96,7 @@ class TestHelp:
         assert all(f"axon-audit {command}" in readme for command in COMMANDS)
 
     def test_the_receiver_has_one_name(self, cli: Cli) -> None:
-        """What reads the export is called as in the documentation and in a collector."""
+        """The receiver that reads the export has its documented name, which a collector knows."""
         said = " ".join(cli("export", "-h").stdout.split())
         assert "a collector's otlp_json_file receiver" in said
 
@@ -112,7 +112,7 @@ class TestHelp:
 
 
 class TestErrors:
-    """What cannot be done is said in one line, with an exit code of 1 or 2."""
+    """An error is reported in one line, with exit code 1 or 2."""
 
     @staticmethod
     def _message(result: Result) -> str:
@@ -265,7 +265,7 @@ class TestQuery:
     def test_times_without_a_zone_are_local(
         self, cli: Cli, trail: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What one reads in the table is what one can ask for."""
+        """Values in the table can be used as filters."""
         import time
 
         monkeypatch.setenv("TZ", "UTC-5")  # POSIX for five hours east of Greenwich
@@ -389,7 +389,7 @@ class TestQuery:
 
 
 def _on_a_terminal(*arguments: object) -> str:
-    """What the command says on one of 80 columns, which shows colours."""
+    """The output of the command on a terminal of 80 columns with colours."""
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     environment.pop("NO_COLOR", None)
@@ -615,7 +615,7 @@ class TestTail:
         assert _sequences(cli("tail", trail, "-n", count, "--json")) == found
 
     def test_table(self, cli: Cli, trail: Path) -> None:
-        """The same lines as in `query`, the other way round."""
+        """`tail` prints the lines of `query` in reverse order."""
         header, *lines = cli("query", trail).stdout.splitlines()
         assert cli("tail", trail).stdout.splitlines() == [header, *reversed(lines)]
 
@@ -829,8 +829,8 @@ class TestExport:
         assert not list(tmp_path.glob(".*"))
 
     def test_source_that_is_damaged(self, cli: Cli, trail: Path, tmp_path: Path) -> None:
-        """What can be read is written, and the exit code says that it is not all; from what
-        holds no event nothing is written."""
+        """Readable events are written, and the exit code reports that some are missing; without
+        any readable event nothing is written."""
         trail.write_bytes(trail.read_bytes().replace(b'"RECALL"', b'"RECALL', 1))
         errors = cli("export", trail, tmp_path / "out.csv", code=1).stderr
         assert trail.name in errors

@@ -1,4 +1,4 @@
-"""What an answer leaves out is said: hashed and erased ids, what retention deleted, files."""
+"""Notes report what an answer leaves out: hashed and erased ids, deleted and damaged files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _hashed(make_audit: Make, tmp_path: Path) -> Path:
 def test_hashed_ids_without_the_secret(
     cli: Cli, hashed: Path, command: str, option: str, kind: str
 ) -> None:
-    """Who is asked for by an id in clear may well be there: it is said what is missing."""
+    """A query by a plain id, in an archive with hashed ids, gets a note on what is missing."""
     name, *more = command.split()
     out = ["-"] if name == "export" else []
     said = cli(name, hashed, *out, option, "alice", *more).stderr
@@ -59,7 +59,7 @@ def test_hashed_ids_with_a_secret(cli: Cli, hashed: Path, tmp_path: Path) -> Non
 
 
 def test_pseudonyms_are_asked_for_as_they_are(cli: Cli, hashed: Path) -> None:
-    """Who asks for a pseudonym knows."""
+    """A query by a pseudonym gets no note."""
     event = json.loads(cli("query", hashed, "--limit", "1", "--json").stdout)
     assert cli("query", hashed, "--user", event["user_id"]).stderr == "1 event\n"
 
@@ -164,7 +164,7 @@ async def test_memory_alone_says_so_once(make_audit: Make, tmp_path: Path, ask: 
 async def test_after_a_restart(
     make_audit: Make, run_script: Run, tmp_path: Path, first: bool
 ) -> None:
-    """What the last process recorded is not in this one's memory, before and after its first
+    """Events of the last process are not in this one's memory, before and after its first
     event."""
     script = """
         import asyncio, sys
@@ -180,8 +180,8 @@ async def test_after_a_restart(
 
 
 async def test_other_writers(make_audit: Make, tmp_path: Path) -> None:
-    """What another process writes is in none of our memory, also where we have our newest few;
-    one that has written nothing, or not since then, has nothing to add."""
+    """Events of another process are not in this one's memory, even if its own newest events are;
+    a process that has written nothing, or nothing since then, has none to add."""
     audit = make_audit(auto_export_path=tmp_path)
     other = make_audit(auto_export_path=tmp_path, name="other")
     await _log(audit, 3)

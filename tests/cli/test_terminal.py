@@ -1,4 +1,4 @@
-"""What the command prints to pipes, terminals of any width, and streams that are closed or full."""
+"""The command prints to pipes, terminals of any width, and closed or full streams."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _environment(**given: str) -> dict[str, str]:
 
 
 def _on_a_terminal(columns: int, *arguments: object, **given: str) -> str:
-    """What the command says on a terminal of so many columns."""
+    """The output of the command on a terminal with that many columns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = _environment(**{"TERM": "xterm", **given})
@@ -149,7 +149,7 @@ def test_nothing_moves_in_a_pipe(cli: Cli, tmp_path: Path, given: dict[str, str]
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
 def test_a_terminal_that_lacks_characters(archive: Path, encoding: str) -> None:
-    """What cannot be written is spelled out in text; JSON is UTF-8 everywhere."""
+    """Characters that a stream lacks are escaped in text; JSON is UTF-8 everywhere."""
     environment = _environment(PYTHONIOENCODING=encoding, LC_ALL="C")
     for command in ("query", "tail", "stats", "verify"):
         for option in ([], ["--json"]):

@@ -1,4 +1,4 @@
-"""Who acts in and around generators, threads, tasks and contexts that were copied."""
+"""The acting user in and around generators, threads, tasks and copied contexts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _nothing_is_kept() -> Iterator[None]:
 
 
 def who(audit: AuditLogger) -> list[str | None]:
-    """Who acted in each event, oldest first."""
+    """The acting user of each event, oldest first."""
     return [event.user_id for event in history(audit)]
 
 
@@ -66,7 +66,7 @@ def lines(memory: MemorySystem, user: str, parts: int = 3) -> Iterator[int]:
 
 
 class TestConsumer:
-    """What the consumer of a generator does is never the generator's."""
+    """Operations of a generator's consumer never get the generator's identity."""
 
     @pytest.mark.parametrize("outer", [None, "bob"])
     async def test_between_items(
@@ -81,7 +81,7 @@ class TestConsumer:
         assert who(audit) == ["alice", outer, "alice", outer, outer, None]
 
     def test_between_items_of_a_plain_one(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """The same for a generator that is not asynchronous."""
+        """A generator that is not asynchronous behaves in the same way."""
         for _ in lines(memory, "alice", 2):
             act(memory)
         act(memory)
@@ -121,7 +121,7 @@ class TestConsumer:
         assert who(audit) == ["alice", None, None, None, "bob"]
 
     def test_abandoned_plain_one(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """The same where Python closes it, in whichever thread or context."""
+        """The identity also ends if Python closes the generator, in any thread or context."""
         for close in (
             lambda generator: None,
             lambda generator: generator.close(),
@@ -183,7 +183,7 @@ class TestInterleaved:
         assert who(audit) == ["alice", "bob", None, "alice", "bob", None, "bob", None]
 
     def test_plain_ones(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """The same through `zip`."""
+        """Plain generators that `zip` consumes in turn keep to their own users, too."""
         for _ in zip(lines(memory, "alice", 2), lines(memory, "bob", 2)):
             act(memory)
         act(memory)
@@ -290,7 +290,7 @@ class TestWhereverItIsResumed:
         assert who(audit) == ["alice", "bob", "alice", "carol", "alice", None, None]
 
     async def test_session_of_the_consumer(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """What the generator does not name is as it was when its block began."""
+        """Parts that the generator does not set are as they were when its block began."""
         with audit_context(session_id="s1"):
             generator: Any = answer(memory, "alice", 2)
             await anext(generator)
@@ -351,7 +351,7 @@ MANAGERS: dict[str, Callable[[str], Any]] = {
 
 
 class TestContextManagers:
-    """What stands behind a context manager holds for the block that it is made for."""
+    """An identity inside a context manager applies to the block of that context manager."""
 
     @pytest.mark.parametrize("kind", MANAGERS)
     async def test_in_a_function(self, memory: MemorySystem, audit: AuditLogger, kind: str) -> None:
@@ -382,7 +382,7 @@ class TestContextManagers:
         assert who(audit) == ["alice", None, None]
 
     async def test_async_ones(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Those behind `asynccontextmanager`, entered in either way."""
+        """Generators with `asynccontextmanager`, entered in either way."""
         async with acting_async("alice"):
             await memory.store("tea")
         async with AsyncExitStack() as stack:  # as web frameworks enter dependencies
@@ -463,7 +463,7 @@ class TestContextManagers:
         assert who(audit)[7:] == ["alice", "alice", "alice", None, "alice", None]
 
     def test_ended_twice(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Who ends it again, as a torn down request may, ends nothing else."""
+        """A second end of the block, as of a request that is torn down, ends nothing else."""
         alice = audit_context(user_id="alice")
         with audit_context(user_id="bob"):
             with alice:
@@ -559,7 +559,7 @@ async def _async_fixture_user() -> AsyncIterator[None]:
 
 
 class TestFixtures:
-    """What a fixture says holds for the test."""
+    """An identity in a fixture applies to the test."""
 
     @pytest.mark.usefixtures("fixture_user")
     def test_plain_one(self, memory: MemorySystem, audit: AuditLogger) -> None:
@@ -580,7 +580,7 @@ class TestFixtures:
 
 
 class TestTasksAndThreads:
-    """Whoever is started inside a block with a copy of the context has its identity."""
+    """Tasks and threads started in a block with a copy of the context have its identity."""
 
     async def test_started_inside(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """Also if it outlives the block."""

@@ -1,4 +1,4 @@
-"""What root makes in the archive of a service is that service's; no link in it is followed."""
+"""Files that root makes in a service's archive belong to the service; no link is followed."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ class TestRoot:
     def test_new_directories(
         self, cli: Cli, make_audit: Make, place: Path, run_script: Run, http: Receiver
     ) -> None:
-        """What root makes below a directory of the service is the service's, every level of it:
-        an archive, its keys, a file of checkpoints, exports; and the service goes on there."""
+        """Everything that root makes below a directory of the service belongs to the service, at
+        every level: an archive, its keys, checkpoints, exports; and the service works with it."""
         archive = place / "a" / "b" / "archive"
         with make_audit(
             auto_export_path=archive,
@@ -180,7 +180,7 @@ class TestRoot:
 
 @needs_links
 class TestLinks:
-    """Whoever owns the directory puts links into it."""
+    """The owner of the directory puts links into it."""
 
     @pytest.mark.parametrize(
         "name",
@@ -192,7 +192,7 @@ class TestLinks:
     def test_are_not_followed(
         self, cli: Cli, make_audit: Make, tmp_path: Path, http: Receiver, name: str
     ) -> None:
-        """Whatever commands do, what such a link points to stays as it is."""
+        """No command changes the target of such a link."""
         archive = tmp_path / "archive"
         with make_audit(auto_export_path=archive) as audit, pytest.raises(StopIteration):
             audit.log_event("STORE").send(None)

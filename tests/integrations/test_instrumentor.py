@@ -164,7 +164,7 @@ class TestAuditLoggerAlone:
 
     @pytest.mark.parametrize("attached", ["constructor", "attribute"])
     async def test_never_fails_a_store(self, config: Any, make_audit: Make, attached: str) -> None:
-        """What the SDK's own audit code fails on works, since it is not asked."""
+        """Cases in which the SDK's own audit code fails work, since it is not called."""
         memory = MemorySystem(config)
         systems = [memory, MemorySystem(config, enable_pii_detection=False)]
         audit = make_audit()
@@ -625,7 +625,7 @@ class TestNesting:
     async def test_logged_by_the_sdk_inside(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
-        """What is logged with the SDK's own enum speaks of the operation that runs: merged."""
+        """An event logged with the SDK's own enum is merged into the running operation's."""
 
         class Telling(ListingAdapter):
             async def save(self, entry: MemoryEntry) -> str:
@@ -736,7 +736,7 @@ class TestInstrumentAndBack:
         assert said.splitlines() == ["FAILURE entry_still_present", "function False"]
 
     async def test_leaves_a_later_wrapper_alone(self, config: Any, make_audit: Make) -> None:
-        """What somebody else wrapped after us stays; ours inside it only passes on."""
+        """A foreign wrapper around ours stays; ours inside it only passes calls on."""
         calls = []
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
@@ -784,7 +784,7 @@ class TestInstrumentAndBack:
         assert b"private" not in recalled.to_json()
 
     async def test_an_operation_under_way(self, make_system: MakeSystem, make_audit: Make) -> None:
-        """What began while instrumented is recorded to its end."""
+        """An operation that began while instrumented is recorded to its end."""
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
 
@@ -923,7 +923,7 @@ PROVIDERS: dict[str, Callable[[], Any]] = {
 
 
 class TestSurroundings:
-    """Whatever OpenTelemetry is like, the event is there, complete and once."""
+    """The event is recorded once and complete in every state of OpenTelemetry."""
 
     @pytest.mark.parametrize("kind", PROVIDERS)
     async def test_logger_provider(
@@ -1173,7 +1173,7 @@ class TestWithoutCode:
 
 
 class TestElsewhere:
-    """What applications do with systems besides awaiting them in asyncio."""
+    """Applications use systems in other ways than awaiting them in asyncio."""
 
     @pytest.mark.parametrize("durability", ["process", "disk"])
     def test_another_event_loop(

@@ -329,7 +329,7 @@ class TestServerThatIsGone:
         assert (event.status, event.entry_ids) == (FAILURE, ["a"])
 
     async def test_forget_by_filter(self, memory: Any, audit: AuditLogger) -> None:
-        """Likewise by filter."""
+        """Entries can be deleted by filter, too."""
         with pytest.raises(redis.ConnectionError):
             await memory.forget(filter=Filter(user_id="ada"))
         event = only_event(audit, operation="FORGET")

@@ -279,7 +279,7 @@ class TestByTime:
         adapter: Any,
         embedding: Any,
     ) -> None:
-        """What is older goes, what is younger stays, with or without a zone on either side; and
+        """Older entries are deleted and younger ones stay, with or without a zone on either side;
         neither an entry nor the filter is changed."""
         store, chosen = adapter(), BY_TIME[kind]
         old, new = ENTRIES[entries]
@@ -320,7 +320,7 @@ class TestByTime:
             time.tzset()
 
     async def test_route_forget(self, memory: Any, audit: AuditLogger) -> None:
-        """Whether the SDK's own way left what is older is looked at in the same way."""
+        """The check after the SDK's own `route_forget` finds older entries in the same way."""
         adapter = await memory.registry.get_adapter("persistent")
         await adapter.save(dated(LOCAL - 40 * DAY))
         await memory.router.route_forget(filter=Filter(older_than_days=30))

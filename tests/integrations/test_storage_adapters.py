@@ -116,7 +116,7 @@ class TestListingWithAnEnd:
     async def test_clear_that_does_not_wait(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
-        """The same of a synchronous one."""
+        """A synchronous `clear` is recorded, too."""
 
         class Short(ListingAdapter):
             def list_ids(self, limit: int = 1) -> list[str]:
@@ -445,7 +445,7 @@ class TestRouteForget:
     async def test_adapter_that_cannot_be_had(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
-        """The same for a tier whose adapter does not start."""
+        """A tier whose adapter does not start is reported, too."""
         memory: Any = make_system(persistent=FaultyAdapter(initialize=OSError("down")))
         assert await memory.router.route_forget("a") == 0
         assert forgotten(audit).status is FAILURE
@@ -566,7 +566,7 @@ class TestDirectDelete:
 
     @pytest.mark.parametrize("kind", ADAPTERS)
     async def test_without_a_system(self, audit: AuditLogger, kind: str) -> None:
-        """The same on an adapter that no system has used yet."""
+        """It is recorded on an adapter that no system has used yet, too."""
         adapter = ADAPTERS[kind]()
         await adapter.save(MemoryEntry(id="a", text="tea"))
         assert await adapter.delete("a") is True
@@ -698,7 +698,7 @@ class TestDirectDelete:
 
 
 class TestLeavesAdaptersAsTheyAre:
-    """What an adapter's class could do before it was watched, it still can."""
+    """An adapter's class works as before when it is watched."""
 
     async def test_plain_functions(self, make_system: MakeSystem, audit: AuditLogger) -> None:
         """A method that is no coroutine function returns its result, not something to await."""
@@ -844,7 +844,7 @@ class TestWhoseTrail:
 
 
 def _identities(cls: type) -> dict[str, int]:
-    """What stands in a class; a wrapper is equal to what it wraps, but not the same."""
+    """The attributes of a class by identity, since a wrapper is equal to its function."""
     return {name: id(value) for name, value in vars(cls).items() if not name.startswith("_abc")}
 
 

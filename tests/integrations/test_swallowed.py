@@ -1,5 +1,5 @@
-"""What the SDK swallows is told: PARTIAL or FAILURE where it concerns the caller, with its type
-and its place; its housekeeping is counted apart, and pages nobody."""
+"""Errors that the SDK swallows are reported with type and place: PARTIAL or FAILURE if they
+concern the caller. Those of its housekeeping are counted separately, and raise no alert."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def samples(registry: CollectorRegistry, name: str) -> list[Any]:
 
 
 def faults(registry: CollectorRegistry) -> dict[str, float]:
-    """What was counted of what the SDK swallowed, by stage."""
+    """The counter of swallowed errors, by stage."""
     counted = samples(registry, "axon_audit_sdk_faults_total")
     return {s.labels["stage"]: s.value for s in counted if s.value}
 
@@ -219,7 +219,7 @@ class TestChanges:
     async def test_import(
         self, make_system: MakeSystem, audit: AuditLogger, data: Any, told: Any
     ) -> None:
-        """What `import_from` only counts has a type and a place."""
+        """Errors that `import_from` only counts have a type and a place."""
         store = FaultyAdapter(save=OSError("full"))
         store.only = {"fails"}
         await make_system(persistent=store).import_from(data)
@@ -385,7 +385,7 @@ class Fallback:
 
 
 class TestWhatIsNoFailure:
-    """What a part got over by itself is no failure, though its class was seen to fail before."""
+    """An error that a part handles itself is no failure, though its class failed before."""
 
     async def test_filter(self, memory: Any, audit: AuditLogger) -> None:
         """A filter that gets over what its base class raises."""
@@ -528,7 +528,7 @@ class TestDeleted:
     async def test_nothing_found(
         self, memory: Any, audit: AuditLogger, registry: CollectorRegistry, how: str
     ) -> None:
-        """What was not there is said to be not there, and is no deletion for any counter."""
+        """A missing entry is reported as missing, and counted as a deletion nowhere."""
         adapter = await memory.registry.get_adapter("persistent")
         calls = {
             "forget": memory.forget,
@@ -602,7 +602,7 @@ class TestDeleted:
     async def test_other_operations(
         self, make_system: MakeSystem, audit: AuditLogger, operation: str
     ) -> None:
-        """What another operation deletes is counted in its event."""
+        """Deletions of another operation are counted in its event."""
 
         class Small(ListingAdapter):
             """Deletes what is old, when it is used."""

@@ -49,7 +49,7 @@ class TestBound:
         assert memory.get_statistics()["trace_events"] == min(count, 10)
 
     async def test_every_operation(self, instrument: Any, config: Any) -> None:
-        """Whatever the operation, its trace event counts."""
+        """The trace events of all operations count."""
         instrument(max_trace_events=3)
         memory = MemorySystem(config)
         for _ in range(3):
@@ -94,7 +94,7 @@ class TestBound:
 
     @pytest.mark.parametrize("wrong", [-1, 1.5, True, "many", "-3"])
     def test_wrong(self, instrument: Any, wrong: Any) -> None:
-        """What cannot be a number of events is refused, and nothing is wrapped."""
+        """A wrong number of events is refused, and nothing is wrapped."""
         with pytest.raises(AuditConfigError, match="max_trace_events="):
             instrument(max_trace_events=wrong)
 

@@ -79,8 +79,8 @@ class TestCopies:
         assert isinstance(adapter.delete.__self__, Kept)  # type: ignore[attr-defined]
 
     def test_systems(self, memory: MemorySystem, instrumented: AxonInstrumentor) -> None:
-        """What can be done with a system, a method or a transaction can be done: the same
-        succeeds and fails as without us."""
+        """Every use of a system, a method or a transaction succeeds or fails as without this
+        package."""
         actions: list[Callable[[], Any]] = [
             lambda: pickle.dumps(memory),
             lambda: pickle.dumps(memory.store),
@@ -98,7 +98,7 @@ class TestCopies:
     async def test_parts_of_a_copied_system(
         self, config: Any, audit: AuditLogger, make_audit: Make, how: str
     ) -> None:
-        """What is done to a copy's adapters is recorded where the copy is, also in slots."""
+        """Calls of a copy's adapters are recorded for the copy, also with slots."""
 
         own = make_audit(name="own")
         copies: dict[str, Callable[[Any], Any]] = {
@@ -352,7 +352,7 @@ class TestMockWhileInstrumenting:
 @pytest.mark.usefixtures("store")
 class TestOthersWrapToo:
     async def test_before_us(self, make_audit: Make, config: Any) -> None:
-        """What somebody wrapped before is recorded, and stays when we go."""
+        """A method that was wrapped before is recorded, and its wrapper stays after `undo`."""
         bare = MemorySystem.store
 
         @functools.wraps(bare)
@@ -372,8 +372,8 @@ class TestOthersWrapToo:
     async def test_after_us(
         self, make_audit: Make, config: Any, caplog: pytest.LogCaptureFixture, known: bool
     ) -> None:
-        """What somebody wrapped later stays and is recorded once; where nobody can tell that
-        it leads to ours, that is said once."""
+        """A method that is wrapped later is recorded once, and its wrapper stays. If that does
+        not visibly lead to ours, there is one warning."""
         audit = make_audit()
         AxonInstrumentor().instrument(audit_logger=audit)
         ours = MemorySystem.store

@@ -21,7 +21,7 @@ SUCCESS, FAILURE, PARTIAL = EventStatus.SUCCESS, EventStatus.FAILURE, EventStatu
 
 
 def exported(*ids: str, **changes: Any) -> dict[str, Any]:
-    """What `export` would give for these entries."""
+    """The dict that `export` would return for these entries."""
     entries = [
         {
             "id": entry_id,
@@ -58,7 +58,7 @@ class TestStore:
     async def test_personal_data_is_told_by_kind(
         self, memory: MemorySystem, audit: AuditLogger
     ) -> None:
-        """What the SDK's detector found is in the event: its kinds, never its text."""
+        """The event has the kinds of personal data that the SDK found, never the text."""
         await memory.store("write to ada@example.org")
 
         event = only_event(audit)
@@ -707,7 +707,7 @@ class TestTransaction:
         assert (event.user_id, event.metadata["outcome"]) == ("ada", "rolled_back")
 
     async def test_deletes_in_the_commit(self, make_system: MakeSystem, audit: AuditLogger) -> None:
-        """What a commit deletes is in the transaction's event, not in one of its own."""
+        """Deletions of a commit are in the transaction's event, not in one of their own."""
         memory = make_system()
         entry_id = await memory.store("tea")
         manager = memory.transaction()

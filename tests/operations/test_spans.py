@@ -1,4 +1,4 @@
-"""What leaves the process: spans, log records and metrics, by exact name, value and type."""
+"""Exported spans, log records and metrics have their exact names, values and types."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ class TestSpans:
     async def test_transaction_is_no_parent(
         self, memory: MemorySystem, span_exporter: InMemorySpanExporter
     ) -> None:
-        """What a transaction's block does are operations of their own, beside its span."""
+        """Operations in a transaction's block are recorded separately, beside its span."""
         async with memory.transaction():
             await memory.store("tea")
         store, transaction = span_exporter.get_finished_spans()

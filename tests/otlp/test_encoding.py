@@ -50,7 +50,7 @@ def _as_protobuf_json(request: dict[str, Any]) -> dict[str, Any]:
 async def test_protobuf_and_json_are_the_same_message(
     audit: AuditLogger, fields: dict[str, Any]
 ) -> None:
-    """What OpenTelemetry's own classes read from the protobuf is what the JSON says."""
+    """OpenTelemetry's own classes read from the protobuf what the JSON has."""
     record = record_of(await _line(audit, **fields), SOURCE)
     envelope = Envelope(RESOURCE)
     message = ExportLogsServiceRequest.FromString(envelope.protobuf([encode(record)] * 2))

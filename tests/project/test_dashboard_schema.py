@@ -77,7 +77,7 @@ class _Source:
 
 
 def compiled(source: _Source, directory: Path) -> str:
-    """What the compiler says."""
+    """The output of the compiler."""
     (directory / "node_modules").symlink_to(packages(), target_is_directory=True)
     (directory / "boards.ts").write_text("\n".join(source.lines))
     options = {

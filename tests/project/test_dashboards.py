@@ -73,7 +73,7 @@ class TestGenerated:
         reason="grafana-foundation-sdk needs Python 3.11",
     )
     def test_as_committed(self) -> None:
-        """What is committed is what the generator writes: nothing was edited by hand."""
+        """The committed files are what the generator writes: nothing was edited by hand."""
         command = [sys.executable, "-m", "dashboards", "--check"]
         done = subprocess.run(
             command, cwd=DASHBOARDS.parent, capture_output=True, text=True, check=False
@@ -123,7 +123,7 @@ class TestBoards:
 
     @every_board
     def test_queries_follow_the_variables(self, board: dict[str, Any]) -> None:
-        """What somebody selects holds for every query of our metrics."""
+        """Selected values apply to every query of our metrics."""
         for _, target in queries(board):
             for selector in selectors(target["expr"]):
                 assert 'job=~"$job"' in selector
@@ -218,7 +218,7 @@ class TestRules:
         assert silent
 
     def test_thresholds_of_the_security_monitor(self) -> None:
-        """Whoever uses both is told the same."""
+        """The monitor's default rules and the Prometheus alerts have the same numbers."""
         found = {
             alert["alert"]: int(alert["expr"].rpartition("> ")[2])
             for alert in ALERTING

@@ -1,4 +1,4 @@
-"""What the package offers, and what importing it loads."""
+"""The public names of the package, and the modules that its import loads."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 class TestDrawn:
-    """What the browser shows."""
+    """The text that the browser shows."""
 
     pytestmark = real
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks a proof that an event is in an audit trail:  python3 verify_proof.py PROOF KEY
 
-PROOF is what `axon-audit prove` wrote, KEY the public key (NAME+ID+KEY, or a file with it). Get
-the key from whom you trust, not from where the proof comes from. Needs `pip install cryptography`.
+PROOF is a file from `axon-audit prove`, KEY the public key (NAME+ID+KEY, or a file with it). Get
+the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
 
 import json
@@ -22,7 +22,7 @@ def need(holds: object, otherwise: str) -> None:
 
 
 def signed_text(note: str, key_line: str) -> list[str]:
-    """What was signed with the key: Ed25519, format https://c2sp.org/signed-note."""
+    """The lines that the key has signed: Ed25519, format https://c2sp.org/signed-note."""
     name, key_id, encoded = key_line.strip().split("+", 2)
     key = b64decode(encoded, validate=True)
     known = key[:1] == b"\x01" and sha256(f"{name}\n".encode() + key).hexdigest()[:8] == key_id
@@ -37,7 +37,7 @@ def signed_text(note: str, key_line: str) -> list[str]:
 
 
 def merkle_root(entry: str, index: int, size: int, path: list[str]) -> bytes:
-    """The root of the tree that has *entry* in it: RFC 9162, section 2.1.3.2."""
+    """The root of the tree that contains *entry*: RFC 9162, section 2.1.3.2."""
     need(0 <= index < size, "the place in the tree is outside of it")
     last, root = size - 1, sha256(b"\x00" + entry.encode()).digest()
     for sibling in map(bytes.fromhex, path):
@@ -52,7 +52,7 @@ def merkle_root(entry: str, index: int, size: int, path: list[str]) -> bytes:
 
 
 def check(proof: dict[str, Any], key_line: str) -> str:
-    """What is proved, in words."""
+    """The statement that *proof* proves; raises if it proves nothing."""
     origin, size, signed, _, time = signed_text(proof["checkpoint"], key_line)[:5]
     need(int(size) == proof["in_manifest"]["size"], "the tree of seals is of another size")
     root = merkle_root(proof["seal"], **proof["in_manifest"])
@@ -72,11 +72,11 @@ def main(proof: str, key: str) -> str:
         return f"PROVED: {check(json.loads(Path(proof).read_bytes()), key_line)}"
     except (AssertionError, InvalidSignature) as reason:
         return f"NOT PROVED: {ascii(str(reason) or 'that is not what was signed')[1:-1]}"
-    except Exception as error:
+    except Exception as error:  # a hostile file may raise anything
         return f"NOT PROVED: the proof or the key cannot be read ({type(error).__name__})"
 
 
 if __name__ == "__main__":
-    said = main(*sys.argv[1:]) if len(sys.argv) == 3 else __doc__
-    print(said)
-    sys.exit(2 if said == __doc__ else said.startswith("NOT"))
+    answer = main(*sys.argv[1:]) if len(sys.argv) == 3 else __doc__
+    print(answer)
+    sys.exit(2 if answer == __doc__ else answer.startswith("NOT"))

@@ -1,4 +1,4 @@
-"""The demonstration: a day is recorded, and what the recording has to show."""
+"""The demonstration: records a day of an agent's memory and shows the recording."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from .scenario import Day, dialogue, make_memory, personal, spoken
 
 __all__ = ["run_demo"]
 
-_SHOWN = 15  # events of the trail
-_SHOW_S = 1.0  # how long the day takes on a terminal: long enough to be seen
-_LOAD_S = 0.2  # between two operations of the load
-_SHIP_S = 2.0  # how long a collector may hold up the end
+_SHOWN = 15  # events of the trail that are printed
+_SHOW_S = 1.0  # seconds of the day on a terminal: long enough to be seen
+_LOAD_S = 0.2  # seconds between two operations of the load
+_SHIP_S = 2.0  # seconds to wait for a collector at the end
 
 
 def run_demo(
@@ -58,14 +58,14 @@ def run_demo(
     """Record a day of an agent's memory and show the recording.
 
     Args:
-        console: Where it is shown.
+        console: Shows the recording.
         output: Directory for the audit files.
-        lines: What the users say; None for the text of the package.
-        users: How many they are.
-        port: After the day, go on and serve metrics there until SIGINT or SIGTERM.
-        host: The address to serve them on.
+        lines: The words of the users; None for the text of the package.
+        users: Number of users.
+        port: After the day, serve metrics on this port until SIGINT or SIGTERM.
+        host: The address to serve metrics on.
         otlp: Ship to an OpenTelemetry collector as well.
-        report: Called with what is shown, as JSON types.
+        report: Called with the results, as JSON types.
 
     Raises:
         ArchiveError: If *output* cannot be used.
@@ -83,7 +83,7 @@ def run_demo(
 
 
 class _Demo:
-    """One run. What it shows is read back from the files, not kept on the way."""
+    """One run. It shows what the files contain, not what it remembers."""
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class _Demo:
     async def run(
         self, url: str | None, shipping: _Shipping | None, report: Callable[[Any], None] | None
     ) -> None:
-        """The day, what it left, and the load if there is a *url* to scrape."""
-        stop = None if url is None else _ended()  # before the address is known to anybody
+        """Record the day, show the results, and run a load if there is a *url* to scrape."""
+        stop = None if url is None else _ended()  # before the address is printed
         self._title("A day of an AI agent's memory, recorded")
         text = "your own lines" if self._own_text else "Lewis Carroll, A Mad Tea-Party (1865)"
         self._print(
@@ -151,11 +151,11 @@ class _Demo:
                 for step in progress.track(phase.steps, description=phase.title):
                     await step()
                     await asyncio.sleep(pause)
-                if number == 1:  # noon: two files are more telling than one
+                if number == 1:  # noon: so that there are two files to see
                     self._audit.seal()
 
     async def _privacy(self) -> list[str]:
-        """What the trail holds of a line with personal data where content is captured."""
+        """The recorded content of a line with personal data, if content is captured."""
         with AuditLogger(
             name="demo-content", capture_content=True, registry=CollectorRegistry()
         ) as audit:
@@ -167,7 +167,7 @@ class _Demo:
             return content
 
     async def _carry_on(self, stop: asyncio.Event) -> None:
-        """A few operations a second, until somebody ends it."""
+        """Run a few operations a second until *stop* is set."""
         random = Random(1865)  # noqa: S311 - a load, no secret
         done = 0
         with self._console.status("") as status:
@@ -186,11 +186,11 @@ class _Demo:
     def _present(self) -> list[Path]:
         try:
             return files_of(self._output)
-        except ArchiveError:  # none yet
+        except ArchiveError:  # no files yet
             return []
 
     def _files(self) -> list[Path]:
-        """What this run sealed."""
+        """The files that this run sealed."""
         return [
             file for file in self._present() if file not in self._before and file.suffix == ".json"
         ]
@@ -250,7 +250,7 @@ class _Demo:
 
 
 def _short(path: Path | None) -> str:
-    """*path* from here, where that is shorter."""
+    """*path* as text, relative to the current directory if it is below that."""
     if path is None:
         return "-"
     with contextlib.suppress(ValueError):
@@ -259,7 +259,7 @@ def _short(path: Path | None) -> str:
 
 
 def _program() -> str:
-    """How this program is called from here."""
+    """The command that starts this program in the current directory."""
     script = Path(sys.argv[0])
     if not script.name.startswith("axon-audit"):
         return f"{shlex.quote(_short(Path(sys.executable)))} -m {__package__}"
@@ -270,7 +270,7 @@ def _program() -> str:
 
 
 def _ended() -> asyncio.Event:
-    """Set when somebody wants an end: Ctrl-C, or a container runtime."""
+    """An event that SIGINT (Ctrl-C) or SIGTERM (a container runtime) sets."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -284,7 +284,7 @@ def _ended() -> asyncio.Event:
 
 @contextmanager
 def _without_sdk_logs() -> Iterator[None]:
-    """The handlers that `import axon` puts on its loggers are away for a while."""
+    """Remove the handlers that `import axon` puts on its loggers, and restore them at the end."""
     logger = logging.getLogger("axon")
     handlers = logger.handlers
     logger.handlers = [logging.NullHandler()]
@@ -303,10 +303,10 @@ def _metrics_server(port: int, host: str) -> Any:
 
 
 class _Shipping(logging.Handler):
-    """OTLP to a collector, which may be dead, slow or hanging.
+    """Ships by OTLP to a collector, which may be dead, slow or hanging.
 
     Attributes:
-        outcome: What became of it, in one line.
+        outcome: The result, in one line.
     """
 
     def __init__(self, console: Console) -> None:
@@ -320,14 +320,14 @@ class _Shipping(logging.Handler):
         self._providers = configure(service_name="axon-audit-demo")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the first complaint of an exporter, instead of all with their tracebacks."""
+        """Keep the first error of an exporter, without its traceback."""
         if self._problem is None:
-            said = record.getMessage().partition("\n")[0]
-            cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", said)
-            self._problem = cause[1] if cause else said.partition(", retrying")[0][:100]
+            line = record.getMessage().partition("\n")[0]
+            cause = re.search(r"\[Errno -?\d+\] ([^\"')]+)", line)
+            self._problem = cause[1] if cause else line.partition(", retrying")[0][:100]
 
     def finish(self) -> None:
-        """Send the rest; whatever the collector does, this returns soon."""
+        """Send the rest; returns soon, also if the collector hangs."""
         sender = threading.Thread(target=self._providers.shutdown, daemon=True)
         with self._console.status(Text(f"shipping to {self._endpoint}")):
             sender.start()
@@ -336,7 +336,7 @@ class _Shipping(logging.Handler):
             made = self._providers
             waiting: list[Any] = [made.tracer_provider, made.meter_provider, made.logger_provider]
             for provider in waiting:
-                atexit.unregister(provider.shutdown)  # it would wait again
+                atexit.unregister(provider.shutdown)  # at exit it would wait again
             self._problem = self._problem or f"no answer in {_SHIP_S:.0f} seconds"
         if self._problem is None:
             self.outcome = f"shipped to {self._endpoint}"

@@ -24,13 +24,13 @@ from ...trail.audit_logger import AuditLogger
 
 __all__ = ["Day", "Line", "Phase", "dialogue", "make_memory", "personal", "spoken"]
 
-_LOAD_MEMORIES = 200  # what the load keeps: a demo left running must not grow
+_LOAD_MEMORIES = 200  # entries that the load keeps: a demo left running must not grow
 
 Step = Callable[[], Awaitable[Any]]
 
 
 class Line(NamedTuple):
-    """Somebody said something."""
+    """Words of one user."""
 
     user: str
     words: str
@@ -53,10 +53,10 @@ def dialogue() -> list[str]:
 
 
 def spoken(lines: Iterable[str], users: int) -> tuple[list[str], list[Line]]:
-    """*lines* given to *users* users: to its speaker where a line names one, else by turns.
+    """Distribute *lines* among *users* users: to the speaker that a line names, else in turns.
 
     Returns:
-        The users' ids and what they say.
+        The ids of the users, and their lines.
     """
     parsed = []
     for line in filter(None, map(str.strip, lines)):
@@ -65,11 +65,11 @@ def spoken(lines: Iterable[str], users: int) -> tuple[list[str], list[Line]]:
     speakers = list(dict.fromkeys(speaker for speaker, _ in parsed if speaker))
     ids = [re.sub(r"\W+", "-", speaker.lower()).strip("-") for speaker in speakers[:users]]
     ids += [f"user-{number}" for number in range(len(ids) + 1, users + 1)]
-    said = [
+    given = [
         Line(ids[(speakers.index(speaker) if speaker else number) % users], words)
         for number, (speaker, words) in enumerate(parsed)
     ]
-    return ids, said
+    return ids, given
 
 
 def personal(user: str) -> Line:
@@ -83,10 +83,9 @@ def personal(user: str) -> Line:
 class DemoAdapter(InMemoryAdapter):  # type: ignore[misc]
     """The SDK's in-memory adapter, with one gap closed and faults on demand.
 
-    `MemorySystem.compact` and `sync` ask an adapter for all its entries by a query with a
-    vector of zeros. The in-memory adapter compares embeddings only: it answers nothing where
-    entries have none, and raises where they have. This one lists its entries, as a vector
-    database does.
+    `MemorySystem.compact` and `sync` get all entries of an adapter by a query with a vector of
+    zeros. The SDK's in-memory adapter returns nothing then, or raises if entries have
+    embeddings. This one returns all entries, as a vector database does.
     """
 
     mood = "up"  # or "down", or "stuck"
@@ -94,7 +93,7 @@ class DemoAdapter(InMemoryAdapter):  # type: ignore[misc]
     async def query(
         self, vector: list[float] | str, k: int = 5, filter: Filter | None = None
     ) -> list[MemoryEntry]:
-        """As the SDK's; a vector of zeros asks for everything."""
+        """Query as the SDK's adapter does; for a vector of zeros, return all entries."""
         await self._respond()
         if isinstance(vector, str) or any(vector):
             found: list[MemoryEntry] = await super().query(vector, k, filter)
@@ -103,7 +102,7 @@ class DemoAdapter(InMemoryAdapter):  # type: ignore[misc]
         return [entry for entry in entries if filter is None or filter.matches(entry)][:k]
 
     async def save(self, entry: MemoryEntry) -> str:
-        """As the SDK's."""
+        """Save as the SDK's adapter does."""
         await self._respond()
         saved: str = await super().save(entry)
         return saved
@@ -133,12 +132,12 @@ def make_memory(audit: AuditLogger) -> tuple[Any, dict[str, DemoAdapter]]:
 
 
 class _Digest:
-    """A summariser that needs no language model: the beginning of every memory."""
+    """A summariser without a language model: it takes the beginning of every entry."""
 
     async def summarize(
         self, entries: list[Any], context: str | None = None, max_length: int | None = None
     ) -> str:
-        """As the SDK asks for it."""
+        """The summary, as the SDK expects it."""
         return " / ".join(entry.text[:40] for entry in entries)
 
 
@@ -146,13 +145,13 @@ class _Digest:
 
 
 class Day:
-    """Who does what, from morning to night.
+    """The operations of a day, from morning to night.
 
     Args:
         memory: The memory system.
         adapters: Its adapters, by tier.
-        users: The users' ids.
-        lines: What they say.
+        users: The ids of the users.
+        lines: Their words.
     """
 
     def __init__(
@@ -164,11 +163,11 @@ class Day:
         self._lines = lines
         self._stored: list[tuple[str, str]] = []  # user, entry id
         speakers = {line.user for line in lines}
-        #: Whose memories are deleted at the end.
+        #: The user whose memories are deleted at the end.
         self.subject = next(user for user in reversed(users) if user in speakers)
 
     def phases(self) -> list[Phase]:
-        """The day, in order."""
+        """The phases of the day, in order."""
         first = self._users[0]
         morning = [*self._lines, personal(first)]
         return [
@@ -203,7 +202,7 @@ class Day:
     # --- morning and noon ------------------------------------------------------------------
 
     async def _say(self, line: Line, session: str) -> None:
-        """Store a line; longer ones matter more, and importance decides the tier."""
+        """Store a line; the longer, the more important, and importance decides the tier."""
         entry_id = await self._memory.store(
             line.words,
             importance=min(0.95, round(0.2 + len(line.words) / 120, 2)),
@@ -214,7 +213,7 @@ class Day:
         self._stored.append((line.user, entry_id))
 
     def _questions(self) -> Iterable[Step]:
-        """Each user asks for a telling word of three lines."""
+        """Each user searches for a word of three lines."""
         for number, user in enumerate(self._users):
             for turn in range(3):
                 line = self._lines[(7 * number + 5 * turn) % len(self._lines)]
@@ -241,14 +240,14 @@ class Day:
             partial(_refused, memory.recall, "tea", k=0, **who()),
             partial(_refused, memory.export, tier="attic", **who()),
             partial(self._with, "session", "down", _refused, memory.store, "It is lost", **who()),
-            # The SDK passes over a tier that fails: nothing is raised, something is missing.
+            # The SDK skips a tier that fails: nothing is raised, but the answer is incomplete.
             partial(self._with, "persistent", "down", memory.recall, "time", **who()),
             partial(self._with, "session", "stuck", _given_up, memory.recall, "time", **who()),
             partial(self._roll_back, next(users)),
         ]
 
     async def _with(self, tier: str, mood: str, call: Any, *args: Any, **kwargs: Any) -> None:
-        """*call* while one of the stores is not well."""
+        """Await *call* while the adapter of *tier* is in that *mood*."""
         adapter = self._adapters[tier]
         adapter.mood = mood
         try:
@@ -284,7 +283,7 @@ class Day:
             )
 
     async def _restore(self) -> None:
-        """A backup is put back twice; the second time one of its entries is damaged."""
+        """Import a backup twice; the second time one of its entries is damaged."""
         with audit_context(user_id="night-shift", session_id="nightly"):
             backup = await self._memory.export()
             await self._memory.import_from(backup, overwrite=True)
@@ -292,7 +291,7 @@ class Day:
             await self._memory.import_from(backup, overwrite=True)
 
     async def _bulk(self) -> None:
-        """A script that uses the storage adapter directly."""
+        """Use the storage adapter directly, as a script may do."""
         entries = [MemoryEntry(text=f"Cup {number} is clean") for number in range(1, 6)]
         adapter = self._adapters["ephemeral"]
         with audit_context(user_id="import-script"):
@@ -300,7 +299,7 @@ class Day:
             await adapter.reindex()
 
     async def _behind_the_back(self) -> None:
-        """A delete that no `MemorySystem` sees."""
+        """Delete an entry without the `MemorySystem`."""
         adapter = self._adapters["ephemeral"]
         with audit_context(user_id="cleanup-script"):
             await adapter.delete(adapter.list_ids()[-1])
@@ -312,7 +311,7 @@ class Day:
         await self._memory.forget(entry_id, user_id=user, session_id=f"{user}-night")
 
     async def _read_of(self, user: str) -> None:
-        """*user* looks for what somebody else said."""
+        """*user* searches for the words of another user."""
         line = next(line for line in reversed(self._lines) if line.user == self.subject)
         await self._memory.recall(
             _telling_word(line),
@@ -322,15 +321,15 @@ class Day:
         )
 
     async def _erase(self) -> None:
-        """Everything of one user is deleted, by somebody else."""
+        """Another user deletes all entries of the subject."""
         await self._memory.forget(
             filter=Filter(user_id=self.subject), user_id="privacy-officer", session_id="request-17"
         )
 
-    # --- and so on -------------------------------------------------------------------------
+    # --- the load --------------------------------------------------------------------------
 
     async def carry_on(self, random: Random) -> None:
-        """One more operation, chosen by *random*: mostly stores and recalls, a few failures."""
+        """Do one more operation, chosen by *random*: mostly stores and recalls, a few failures."""
         user = random.choice(self._users)
         who = {"user_id": user, "session_id": f"{user}-load"}
         line = random.choice(self._lines)
@@ -360,18 +359,18 @@ class Day:
 
 
 def _telling_word(line: Line) -> str:
-    """Its longest: what somebody might search for."""
+    """The longest word of a line, as somebody might search for it."""
     words: list[str] = re.findall(r"\w+", line.words)
     return max(words or ["tea"], key=len)
 
 
 async def _refused(call: Any, *args: Any, **kwargs: Any) -> None:
-    """A call that is expected to fail."""
-    with suppress(Exception):
+    """Await a call that is expected to fail."""
+    with suppress(ValueError, ConnectionError):
         await call(*args, **kwargs)
 
 
 async def _given_up(call: Any, *args: Any, **kwargs: Any) -> None:
-    """A call that nobody waits for any longer."""
+    """Give up waiting for a call."""
     with suppress(asyncio.TimeoutError):
         await asyncio.wait_for(call(*args, **kwargs), timeout=0.05)

@@ -1,4 +1,4 @@
-"""What the specification shows and the SDK lacks: `forget` and `import_data`."""
+"""`forget` and `import_data`: methods that the specification shows and the SDK lacks."""
 
 from __future__ import annotations
 
@@ -16,54 +16,57 @@ from .selection import Selection, blank_member, has_matches, selects_everybody
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
-#: And of one after which there may be more that a filter selects: not all could be listed.
+#: ``error.type`` of a FORGET by filter that may have left entries: not all could be listed.
 NOT_LISTED = "entries_not_listed"
 
 
 async def exists(adapter: Any, entry_id: str) -> bool:
-    """Whether the entry is there."""
-    return await _got(adapter, entry_id) is not None
+    """Return True if the adapter has the entry; raises as `_get` does."""
+    return await _get(adapter, entry_id) is not None
 
 
-async def _got(adapter: Any, entry_id: str) -> Any:
-    """The entry, None if it is not there; raises what `get` raised, or swallowed to say None."""
+async def _get(adapter: Any, entry_id: str) -> Any:
+    """The entry, or None if the adapter has none.
+
+    Raises what the adapter's `get` raised, also an error that `get` swallowed to return None.
+    """
     try:
         entry = await adapter.get(entry_id)
     except KeyError:
         return None
     op = current()
-    swallowed = None if op is None else op.seen.failed.pop(("get", ""), None)
+    swallowed = None if op is None else op.activity.failed.pop(("get", ""), None)
     if entry is None and isinstance(swallowed, BaseException):
         raise swallowed
     return entry
 
 
 async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
-    """Ids of an adapter's entries that are selected, and of how many it cannot be said.
+    """The ids of the selected entries, and the number of entries that could not be checked.
 
-    Asked for in both ways that the SDK has, since no adapter is complete in each: a list of
-    ids (Redis cuts ids at a colon), and a query with a zero vector (the in-memory one
-    refuses it). Raises what the query raised if the list has nothing either.
+    Combines the two ways that the SDK has to find entries, since no adapter is complete in
+    both: a list of ids (Redis cuts ids at a colon), and a query with a zero vector (the
+    in-memory adapter refuses it). Raises what the query raised if the list is empty too.
     """
     found: dict[str, Any] = {}
     counted = await _count(adapter)
     try:
         ids = await listed_ids(adapter)
-    except Exception:
+    except Exception:  # an adapter may raise anything
         ids = []
-        counted = 0  # nor can it be said what such a list would lack
+        counted = 0  # without a list, the count says nothing about entries that it lacks
     for entry in await _entries(adapter, ids):
         found[entry.id] = entry
     try:
         queried = await _queried(adapter, selection)
-    except Exception:
-        if not found:  # nothing, or nobody knows
+    except Exception:  # the list may be enough
+        if not found:
             raise
         queried = []
     for entry in queried:
         found[entry.id] = entry
     seen = max(len(ids), len(found))
-    if counted > seen:  # unless others have deleted meanwhile
+    if counted > seen:  # others may have deleted entries meanwhile
         counted = min(counted, await _count(adapter))
     judged = {key: selection.has(entry) for key, entry in found.items()}
     unknown = sum(chosen is None for chosen in judged.values())
@@ -71,7 +74,7 @@ async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
 
 
 async def _queried(adapter: Any, selection: Selection) -> list[Any]:
-    """What a query finds; by time only where the adapter can compare the times."""
+    """The entries that a query finds; without the filter's times if they cannot be compared."""
     try:
         return await all_queried(adapter, filter=selection.chosen)
     except TypeError:
@@ -81,7 +84,7 @@ async def _queried(adapter: Any, selection: Selection) -> list[Any]:
 
 
 async def all_queried(adapter: Any, **chosen: Any) -> list[Any]:
-    """What a query with a zero vector finds."""
+    """The entries that a query with a zero vector finds."""
     many = limited(adapter.query) or {"k": 100_000}
     entries: list[Any] = await adapter.query([0.0] * 384, **many, **chosen)
     return entries
@@ -97,7 +100,7 @@ async def listed_ids(adapter: Any) -> list[str]:
 
 
 def limited(function: Callable[..., Any]) -> dict[str, int]:
-    """The argument for as many as can be had, where *function* has a ``limit``."""
+    """The argument ``limit``, as large as adapters allow, if *function* takes one."""
     try:
         names = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -106,30 +109,30 @@ def limited(function: Callable[..., Any]) -> dict[str, int]:
 
 
 async def _count(adapter: Any) -> int:
-    """How many entries an adapter says that it holds, 0 if it cannot say."""
+    """The number of entries that an adapter counts; 0 if it cannot count."""
     try:
         number = (getattr(adapter, "count_async", None) or adapter.count)()
         if inspect.isawaitable(number):
             number = await number
         return int(number)
-    except Exception:
+    except Exception:  # the count only helps to notice unlisted entries
         return 0
 
 
 async def unlisted(adapter: Any, ids: list[str]) -> int:
-    """How many entries an adapter holds besides those of *ids*, 0 if it cannot say."""
+    """The number of entries in an adapter beyond those in *ids*; 0 if it cannot count."""
     return max(0, await _count(adapter) - len(ids))
 
 
 async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
-    entries = [await _got(adapter, entry_id) for entry_id in ids]
+    entries = [await _get(adapter, entry_id) for entry_id in ids]
     return [entry for entry in entries if entry is not None]
 
 
 async def present_in(
     registry: Any, tiers: list[str], args: Arguments
 ) -> tuple[list[str], list[str], int]:
-    """What was asked for, what of it is (still) there, and how many could not be listed."""
+    """The ids requested, the ids of them that are present, and the number of entries unlisted."""
     present: list[str] = []
     hidden = 0
     entry_id, selection = args.get("entry_id"), Selection(args.get("filter"))
@@ -153,12 +156,13 @@ def conclude_forget(
     hidden: int,
     errors: bool = False,
 ) -> None:
-    """What was to go, what is gone, what is still there: the truth about a deletion.
+    """Record in *op* what a deletion was to delete, what is gone, and what is still there.
 
-    *hidden* may be there and could not be looked at, nor could more if there were *errors*.
+    *hidden* is the number of entries that could not be checked. With *errors* there may be
+    more of these.
     """
-    op.seen.deleted = dict.fromkeys(gone)  # whatever the adapters said
-    op.seen.failed.clear()  # what failed is in `remaining`, or raised
+    op.activity.deleted = dict.fromkeys(gone)  # checked, so better than what adapters returned
+    op.activity.failed.clear()  # what failed is in `remaining`, or raised
     op.entry_ids = list(dict.fromkeys([*requested, *gone]))
     op.entries, op.attempted = len(gone), len(op.entry_ids)
     op.note(deleted=len(gone), remaining=len(remaining))
@@ -183,29 +187,29 @@ async def forget(
     tier: str | None = None,
     everything: bool = False,
 ) -> int:
-    """Delete an entry, or all that *filter* selects, and look whether they are gone.
+    """Delete an entry, or all entries that *filter* selects, and check that they are gone.
 
     Args:
         entry_id: The entry to delete.
         filter: An `axon.Filter`, in place of *entry_id*. Times without a zone, of a filter
             or of an entry, are local.
         tier: Look in this tier only. Default: in all.
-        everything: True, in place of both: delete all entries, of everybody.
-        user_id: Who acts (any audited method takes it).
-        session_id: In which session.
+        everything: True, in place of both: delete all entries of all users.
+        user_id: The user who acts (every audited method takes it).
+        session_id: The session of that user.
 
     Returns:
-        How many entries were there and are gone. What could not be deleted is in the
-        audit event, whose status is then FAILURE or PARTIAL; PARTIAL also if the storage
-        counts more entries than it lists, or holds some that cannot be compared, and so may
-        hold more that *filter* selects.
+        The number of entries that existed and are gone. The audit event names entries that
+        could not be deleted; its status is then FAILURE or PARTIAL. It is also PARTIAL if the
+        storage may hold more entries that *filter* selects: it counts more than it lists, or
+        some cannot be compared with the filter.
 
     Raises:
-        ForgetRefusedError: (a ValueError) If it is not said what is to go: none or several of
-            *entry_id*, *filter* and *everything*, an empty id, a filter that selects
-            everybody or has an empty member. Nothing is deleted then.
+        ForgetRefusedError: (a ValueError) If it is unclear what to delete: none or several of
+            *entry_id*, *filter* and *everything*, an empty id, a filter that selects all
+            entries or has an empty member. Nothing is deleted then.
         ValueError: If *tier* is unknown.
-        Exception: What the storage adapter raised, after every tier was tried.
+        Exception: The first error of a storage adapter, after every tier was tried.
     """
     refusal = _refusal(entry_id, filter, everything)
     if refusal:
@@ -222,7 +226,7 @@ _HOW_TO_MEAN_IT = "to delete everybody's, say forget(everything=True)"
 
 
 def _refusal(entry_id: Any, chosen: Any, everything: Any) -> str | None:
-    """Why it is not clear what is to go; None if it is."""
+    """The reason to refuse a `forget`; None if its arguments are clear."""
     if not isinstance(everything, bool):
         return f"everything={shown(everything)} must be True or False"
     if (entry_id is not None) + (chosen is not None) + everything != 1:
@@ -258,18 +262,18 @@ class _Erasure:
         self._errors: list[Exception] = []
 
     async def erase(self, tier: str) -> None:
-        """Delete from one tier; an error waits until every tier was tried."""
+        """Delete from one tier; an error is kept until every tier was tried."""
         try:
             adapter = await self._system.registry.get_adapter(tier)
             if self._entry_id is None:
                 await self._erase_matching(adapter, tier)
             elif await exists(adapter, self._entry_id):
                 await self._erase_one(adapter, tier, self._entry_id)
-        except Exception as exc:
+        except Exception as exc:  # raised by `conclude`
             self._errors.append(exc)
 
     async def _erase_matching(self, adapter: Any, tier: str) -> None:
-        """Delete what the filter selects; again where a list had an end, for what is behind."""
+        """Delete what the filter selects; again while a list was cut off and had new entries."""
         tried: set[str] = set()
         while True:
             ids, hidden = await matching(adapter, self._selection)
@@ -290,19 +294,19 @@ class _Erasure:
             self._remaining[key] = None
 
     async def _delete(self, adapter: Any, key: str) -> bool:
-        """Delete one entry; True if it is gone, whatever `delete` answered or raised."""
+        """Delete one entry; return True if it is gone, whatever `delete` returned or raised."""
         try:
             await adapter.delete(key)
-        except Exception as exc:
+        except Exception as exc:  # raised by `conclude`
             self._errors.append(exc)
         try:
             return not await exists(adapter, key)
-        except Exception as exc:
+        except Exception as exc:  # raised by `conclude`
             self._errors.append(exc)
             return False
 
     def conclude(self) -> int:
-        """Tell the operation, raise what went wrong, or say how many are gone."""
+        """Record the outcome; raise the first error, or return the number of entries gone."""
         gone = [key for key in self._gone if key not in self._remaining]
         op = current()
         if op is not None and op.kind.operation is OperationType.FORGET:
@@ -314,8 +318,8 @@ class _Erasure:
                 self._hidden,
                 errors=bool(self._errors),
             )
-            if self._gone.keys() - set(gone):  # gone from one tier, and still in another
-                op.seen.deleted = self._gone
+            if self._gone.keys() - set(gone):  # deleted in one tier, still in another
+                op.activity.deleted = self._gone
         if self._errors:
             raise self._errors[0]
         return len(gone)
@@ -332,19 +336,19 @@ async def import_data(
     """Import many memories in one operation: `import_from` for plain texts as well.
 
     Args:
-        data: What `export` returned, or a list of texts, of `MemoryEntry` objects or of
-            entries as in an export.
+        data: The dict that `export` returned, or a list of texts, of `MemoryEntry` objects or
+            of entries as in an export.
         overwrite: Replace entries that exist.
-        tier_mapping: Tiers to change on the way.
-        user_id: Who acts, and whose memories plain texts are.
-        session_id: In which session.
+        tier_mapping: New tier for entries of a tier: ``{"cache": "persistent"}``.
+        user_id: The user who acts, and who owns the entries made of plain texts.
+        session_id: The session of that user.
 
     Returns:
-        What `import_from` returns: ``imported``, ``skipped``, ``errors``, ``by_tier``.
+        The dict of `import_from`: ``imported``, ``skipped``, ``errors``, ``by_tier``.
 
     Raises:
-        ValueError: If *data* is one text, or no export that `import_from` takes.
-        TypeError: If it holds no entries at all.
+        ValueError: If *data* is one text, or a dict that `import_from` refuses.
+        TypeError: If *data* cannot hold entries.
     """
     if isinstance(data, Mapping):
         imported: dict[str, Any] = await self.import_from(data, overwrite, tier_mapping)
@@ -355,7 +359,8 @@ async def import_data(
     items = list(data)
     owner = {"user_id": user_id, "session_id": session_id}
     entries = [await _as_entry(self, item, owner) for item in items]
-    # Fresh ids are nowhere; asking for them is lost on adapters that answer None.
+    # New ids cannot exist yet, and adapters that return None for a missing id make the SDK
+    # skip entries.
     overwrite = overwrite or all(isinstance(item, str) for item in items)
     wrapped = {"version": "1.0", "entries": entries}
     imported = await self.import_from(wrapped, overwrite, tier_mapping)
@@ -363,7 +368,7 @@ async def import_data(
 
 
 def _dumped(item: Any) -> dict[str, Any]:
-    """A `MemoryEntry` as `export` writes one."""
+    """A `MemoryEntry` in the form that `export` gives it."""
     entry: dict[str, Any] = item.model_dump(mode="json")
     for name in ("created_at", "last_accessed_at"):  # Python 3.10 reads no dates with a Z
         moment = getattr(item.metadata, name)
@@ -372,19 +377,16 @@ def _dumped(item: Any) -> dict[str, Any]:
 
 
 async def _as_entry(system: Any, item: Any, owner: Mapping[str, Any]) -> Any:
-    """One entry as `export` writes it."""
+    """One item of `import_data` in the form that `export` gives an entry."""
     if hasattr(item, "model_dump"):
         return {"tier": system.config.default_tier, **_dumped(item)}
     if not isinstance(item, str):
         return item
-    known = {name: identifier(value) for name, value in owner.items() if value is not None}
+    given = {name: identifier(value) for name, value in owner.items() if value is not None}
     entry: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "text": item,
-        "metadata": {
-            "created_at": datetime.now(timezone.utc).isoformat(),
-            **known,
-        },
+        "metadata": {"created_at": datetime.now(timezone.utc).isoformat(), **given},
         "tier": system.config.default_tier,
     }
     if system.embedder is not None:

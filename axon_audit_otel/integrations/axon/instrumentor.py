@@ -1,4 +1,4 @@
-"""`AxonInstrumentor`: wraps the SDK's methods; see `methods` for what is known of each.
+"""`AxonInstrumentor`: wraps the SDK's methods; `methods` describes each of them.
 
 Usage::
 
@@ -37,7 +37,7 @@ from ...version import __version__
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
 from .startup import announce, is_automatic, nearest_logger
-from .storage_adapters import AdapterSeam
+from .storage_adapters import AdapterWrappers
 from .trace_events import TraceBound
 from .watched import Watch
 
@@ -66,16 +66,17 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     ``tracer_provider``, ``meter_provider``, ``logger_provider`` (default: the global ones).
 
     A `MemorySystem` that was given an `AuditLogger` is recorded there, with `instrument` or
-    without. `uninstrument` puts everything back; methods taken earlier only pass on.
+    without. `uninstrument` restores the SDK; methods that other code still holds only pass
+    calls on.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """What must be installed for `instrument` to do anything."""
+        """The packages without which `instrument` does nothing."""
         return INSTRUMENTS
 
     @property
     def audit_logger(self) -> AuditLogger | None:
-        """Where operations go whose `MemorySystem` has no `AuditLogger`; None before
+        """The logger for systems that have no `AuditLogger` of their own; None before
         `instrument`."""
         return _recorder.default
 
@@ -106,10 +107,11 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 
 def _most_traces(given: Any = None) -> int:
-    """How many trace events a system keeps.
+    """The number of trace events that a system keeps.
 
     Raises:
-        AuditConfigError: If *given* is no such number; of a variable who reads all tells it.
+        AuditConfigError: If *given* is wrong. A wrong variable is reported where all settings
+            are read, not here.
     """
     try:
         return int(Settings.one("max_trace_events", given))
@@ -122,11 +124,12 @@ def _most_traces(given: Any = None) -> int:
 def _own_logger(logger_provider: Any) -> AuditLogger:
     """The logger that the environment describes.
 
-    Under ``opentelemetry-instrument``, whose user does not see errors, the nearest that can be.
+    Under ``opentelemetry-instrument``, whose user does not see errors, wrong settings are left
+    out.
 
     Raises:
-        AxonAuditError: If it cannot be: with ``AXON_AUDIT_ON_FAILURE=block``, operations are
-            refused from then on, whether somebody sees this error or not.
+        AxonAuditError: If the settings are wrong. With ``AXON_AUDIT_ON_FAILURE=block`` all
+            operations are refused from then on, even if nobody sees this error.
     """
     try:
         return AuditLogger(logger_provider=logger_provider)
@@ -154,14 +157,14 @@ def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals
 
 
 class _Recorder:
-    """Which trail a call belongs to, and the patches that ask it."""
+    """Finds the trail that a call belongs to, and owns the patches of the SDK."""
 
     def __init__(self) -> None:
         self.default: AuditLogger | None = None  # set while instrumented
         self.signals: Signals | None = None
-        self.refusal = ""  # why there is no trail though nothing may go unrecorded
+        self.refusal = ""  # reason why operations are refused: `block` is set, but no trail made
         self._patch: _Patch | None = None
-        # By id, since an adapter need not be hashable; an entry goes with its part.
+        # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
@@ -173,15 +176,15 @@ class _Recorder:
         kwargs: dict[str, Any],
         identity: tuple[Any, Any] = (None, None),
     ) -> Operation | None:
-        """An operation for this call; None where no trail wants it.
+        """An operation for this call; None if no trail records it.
 
         Raises:
-            AuditUnavailableError: If it must not happen, since it cannot be recorded.
+            AuditUnavailableError: If the call is refused, since it cannot be recorded.
         """
         audit: AuditLogger | None = None
         try:
             if self._patch is not None and self._patch.unsure:
-                self._patch.look(unsure=True)
+                self._patch.refresh(unsure=True)
             audit = self._trail_of(target)
             if audit is None and self.refusal:
                 msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
@@ -196,7 +199,7 @@ class _Recorder:
             operation = Operation(kind, audit, self.signals, args, kwargs, identity, outer)
         except AuditUnavailableError:
             raise
-        except Exception as exc:  # a bug of ours: nothing above can fail by its arguments
+        except Exception as exc:  # the instrumented call: a bug of ours must not reach it
             if audit is not None:
                 audit.trail.fault("record", exc)
             return None
@@ -205,18 +208,18 @@ class _Recorder:
         return operation
 
     def _trail_of(self, target: Any) -> AuditLogger | None:
-        """The system's own audit logger, if it is one of ours, else the default."""
+        """The audit logger of the system if it is one of ours, else the default one."""
         system = target
         if not hasattr(target, "audit_logger"):
             system = self.owner(target)
-        own = getattr(system, "audit_logger", None)
-        if isinstance(own, AuditLogger):
-            return own
+        given = getattr(system, "audit_logger", None)
+        if isinstance(given, AuditLogger):
+            return given
         if self.default is None and system is None and len(self._loggers) == 1:
             return next(iter(self._loggers))  # an adapter that no system has used yet
         return self.default
 
-    def owns(self, part: Any, system: Any) -> None:
+    def set_owner(self, part: Any, system: Any) -> None:
         """Remember that *part* (a router, a registry, an adapter) belongs to *system*."""
         with suppress(TypeError):  # no weak references: direct calls go to the default trail
             key = id(part)
@@ -224,40 +227,40 @@ class _Recorder:
             self._systems[key] = gone, ref(system)
 
     def owner(self, part: Any) -> Any:
-        """The system that *part* belongs to, if that is known."""
-        known = self._systems.get(id(part))
-        return known[1]() if known is not None and known[0]() is part else None
+        """The system that *part* belongs to; None if it is unknown."""
+        entry = self._systems.get(id(part))
+        return entry[1]() if entry is not None and entry[0]() is part else None
 
-    def met(self, audit: AuditLogger) -> None:
-        """A new `AuditLogger`: whatever system it is given must be recorded."""
+    def register(self, audit: AuditLogger) -> None:
+        """Prepare to record the systems that the new logger *audit* is given to."""
         self._loggers.add(audit)
         if self._patch is None:
             wrapt.when_imported(_SYSTEM)(lambda module: self.patch())
         else:
-            self._patch.look()
+            self._patch.refresh()
 
     def patch(self, most_traces: int | None = None) -> None:
-        """Wrap the SDK, each class of it once; systems keep *most_traces* of its trace events."""
-        import_module(_SYSTEM)  # which may call this, see `met`
+        """Wrap each class of the SDK once; systems keep *most_traces* of its trace events."""
+        import_module(_SYSTEM)  # which may call this, see `register`
         if self._patch is None:
             self._patch = _Patch(self, _most_traces())
         if most_traces is not None:
             self._patch.traces.limit = most_traces
-        self._patch.look()
+        self._patch.refresh()
 
     def records(self, system: Any) -> bool:
-        """Whether what is done to *system* is recorded anywhere."""
+        """Return True if operations on *system* are recorded."""
         return self._trail_of(system) is not None
 
     def unpatch(self) -> None:
-        """Put the SDK back as it was."""
+        """Restore the SDK."""
         if self._patch is not None:
             self._patch.undo()
             self._patch = None
 
 
 class _Patch:
-    """The wrapped SDK, and the way back."""
+    """The wrappers around the SDK's classes; `undo` removes them."""
 
     def __init__(self, recorder: _Recorder, most_traces: int) -> None:
         from axon.adapters.base import StorageAdapter
@@ -265,21 +268,21 @@ class _Patch:
         self._recorder = recorder
         self._wrappers = Wrappers()
         self.unsure = self._wrappers.unsure
-        self._seam = AdapterSeam(StorageAdapter, recorder.begin, self._wrappers)
+        self._adapters = AdapterWrappers(StorageAdapter, recorder.begin, self._wrappers)
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
-        self._classes: dict[tuple[str, str], Any] = {}  # the SDK's, as they were last seen
+        self._classes: dict[tuple[str, str], Any] = {}  # classes of the SDK that are wrapped
 
-    def look(self, unsure: bool = False) -> None:
-        """Wrap what is not: at first all, later what came back after a mock or by a reload."""
+    def refresh(self, unsure: bool = False) -> None:
+        """Wrap the methods that are not: first all, later those restored by a mock or a reload."""
         if unsure:
-            self._wrappers.look(unsure=True)
+            self._wrappers.refresh(unsure=True)
             return
-        self._wrappers.look()
+        self._wrappers.refresh()
         for (module, name), wanted in self._methods().items():
             cls = getattr(sys.modules.get(module), name, None)
             if not isinstance(cls, type) or self._classes.get((module, name)) is cls:
-                continue  # a mock of the whole class, or known
+                continue  # a mock of the whole class, or wrapped already
             self._classes[module, name] = cls
             for method, make in wanted.items():
                 self._wrappers.wrap(cls, method, make)
@@ -287,7 +290,7 @@ class _Patch:
                 self.traces.attach(cls)
 
     def _methods(self) -> dict[tuple[str, str], dict[str, Callable[[Any], Any]]]:
-        """What makes a wrapper for each method, by module and class."""
+        """The maker of the wrapper for each method, by module and class."""
         audited, watch = functools.partial, self._watch
         return {
             (_SYSTEM, "MemorySystem"): {
@@ -302,7 +305,7 @@ class _Patch:
             },
             (_ROUTER, "Router"): {
                 "route_forget": audited(self._audited, methods.ROUTE_FORGET),
-                "route_recall": self._asked,
+                "route_recall": self._recalled,
                 "_promote_entry": watch.housekeeping("promotion"),
                 "_demote_entry": watch.housekeeping("demotion"),
             },
@@ -310,29 +313,30 @@ class _Patch:
                 "_initialize_adapter": self._initialized,
                 "register": self._registered,
             },
-            # What `compact` makes for itself.
+            # `compact` makes this summarizer itself.
             (_SUMMARIZER, "LLMSummarizer"): {"summarize": watch.failures("summary")},
         }
 
     def undo(self) -> None:
-        self._seam.unwatch()
+        """Remove all wrappers."""
+        self._adapters.unwatch()
         self._wrappers.undo()
         self.traces.detach()
 
     # --- wrapping ------------------------------------------------------------------------------
 
     def _audited(self, kind: Kind, original: Any, supplied: Any = None) -> Any:
-        """A coroutine function that records calls of *original*, and takes who acts.
+        """A coroutine function that records calls of *original*, and takes the acting user.
 
-        Where a class has no such method, it is that of *supplied*; without one, None.
+        *supplied* is the method to add where the class has no *original*. Returns None
+        without both.
         """
         function = original if original is not None else supplied
         if function is None:
             return None
         lacking = [name for name in _IDENTITY if name not in inspect.signature(function).parameters]
-        owns = kind is methods.STORE and bool(lacking)
+        adds_owner = kind is methods.STORE and bool(lacking)
         begin, wrappers = self._recorder.begin, self._wrappers
-
         parts = [name for name in watched.PARTS if name in kind.parameters]
 
         @functools.wraps(function)
@@ -343,7 +347,7 @@ class _Patch:
             for name in lacking:
                 kwargs.pop(name, None)
             operation = begin(kind, system, args, kwargs, identity)
-            if owns:
+            if adds_owner:
                 args, kwargs = _owned_by(identity, args, kwargs)
             if operation is None:
                 return await function(system, *args, **kwargs)
@@ -365,12 +369,12 @@ class _Patch:
                 await operation.settle()
             return result
 
-        if original is None:  # found, and pickled, where it is
+        if original is None:  # where pickle finds it
             audited.__module__, audited.__qualname__ = _SYSTEM, f"MemorySystem.{audited.__name__}"
         return audited
 
     def _see_parts(self, operation: Operation, system: Any, names: list[str]) -> None:
-        """See what parts that the SDK is to call raise: it may swallow that."""
+        """Note what the parts that the SDK calls raise, since the SDK may swallow it."""
         try:
             for name in names:
                 part = operation.arguments.get(name)
@@ -378,28 +382,28 @@ class _Patch:
                     part = getattr(system, name, None)  # the system's embedder
                 if part is not None:
                     self._watch.part(name, type(part))
-        except Exception as exc:  # a class that cannot be changed
+        except Exception as exc:  # the instrumented call: some classes cannot be changed
             operation.trail.fault("record", exc)
 
     # --- the other wrappers ----------------------------------------------------------------------
 
-    def _asked(self, original: Any) -> Any:
-        """The router passes over a tier that no adapter is registered for."""
+    def _recalled(self, original: Any) -> Any:
+        """Note tiers without a registered adapter: the router skips them silently."""
         if original is None:
             return None
 
         @functools.wraps(original)
-        async def asked(router: Any, /, *args: Any, **kwargs: Any) -> Any:
+        async def recalled(router: Any, /, *args: Any, **kwargs: Any) -> Any:
             operation = current()
             if operation is not None and self._wrappers.active:
-                with suppress(Exception):  # a router or registry of another kind
+                with suppress(Exception):  # the instrumented call: routers may be replaced
                     tiers = kwargs.get("tiers", args[3] if len(args) > 3 else None)
                     for tier in router.config.tiers if tiers is None else tiers:
                         if not router.registry.is_registered(tier):
-                            operation.seen.failed["open", tier] = "KeyError"
+                            operation.activity.failed["open", tier] = "KeyError"
             return await original(router, *args, **kwargs)
 
-        return asked
+        return recalled
 
     def _transaction(self, original: Any) -> Any:
         if original is None:
@@ -420,35 +424,35 @@ class _Patch:
 
         return transaction
 
-    # --- whose adapters are whose ----------------------------------------------------------------
+    # --- which adapter belongs to which system ---------------------------------------------------
 
     def _created(self, original: Any) -> Any:
         @functools.wraps(original)
         def created(system: Any, /, *args: Any, **kwargs: Any) -> None:
             original(system, *args, **kwargs)
-            self._know(system)
+            self._register_parts(system)
 
         return created
 
     def _restored(self, original: Any) -> Any:
-        """A deep copy of a system, or one that was pickled, has parts of its own."""
+        """Register the parts of a system that was copied or unpickled."""
 
         @functools.wraps(original or _set_state)
         def restored(system: Any, state: Any, /) -> None:
             (original or _set_state)(system, state)
-            with suppress(AttributeError):  # a subclass that leaves its parts out
+            with suppress(AttributeError):  # a subclass may not copy its parts
                 if self._recorder.owner(system.registry) is None:
-                    self._know(system)
+                    self._register_parts(system)
 
         return restored
 
-    def _know(self, system: Any) -> None:
-        """Know what a new system is made of."""
+    def _register_parts(self, system: Any) -> None:
+        """Register the router, the registry and the adapters of a new system."""
         if not self._wrappers.active:
             return
-        self.look()
+        self.refresh()
         for part in (system.router, system.registry):
-            self._recorder.owns(part, system)
+            self._recorder.set_owner(part, system)
         self._adopt_all(system.registry)
 
     def _initialized(self, original: Any) -> Any:
@@ -456,10 +460,10 @@ class _Patch:
         async def initialized(registry: Any, /, *args: Any, **kwargs: Any) -> Any:
             try:
                 result = await original(registry, *args, **kwargs)
-            except Exception as exc:
+            except Exception as exc:  # raised again: the router skips such a tier silently
                 operation = current()
-                if operation is not None:  # the router passes over such a tier in silence
-                    operation.seen.failed["open", str(args[0] if args else "")] = exc
+                if operation is not None:
+                    operation.activity.failed["open", str(args[0] if args else "")] = exc
                 raise
             self._adopt_all(registry)
             return result
@@ -476,29 +480,29 @@ class _Patch:
         return registered
 
     def _adopt_all(self, registry: Any) -> None:
-        """See what is done to the adapters in *registry*, and know whose they are."""
+        """Wrap the adapters in *registry*, and register their system."""
         if not self._wrappers.active:
             return
-        self.look()
+        self.refresh()
         system = self._recorder.owner(registry)
         for adapter in getattr(registry, "_adapters", {}).values():
             self._adopt(adapter, system)
 
     def _adopt(self, adapter: Any, system: Any) -> None:
-        """See what is done to *adapter*, and know whose it is."""
+        """Wrap *adapter*, and register its system."""
         if adapter is None:
             return
         try:
-            self._seam.watch(type(adapter))
+            self._adapters.watch(type(adapter))
             self._watch.client(adapter)
             if system is not None:
-                self._recorder.owns(adapter, system)
-        except Exception:
+                self._recorder.set_owner(adapter, system)
+        except Exception:  # the instrumented call: the adapter itself must go on working
             _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
 
 
 def _set_state(system: Any, state: Any) -> None:
-    """What copying and unpickling do where a class has no ``__setstate__``."""
+    """Set the attributes, as Python does for a class without ``__setstate__``."""
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     system.__dict__.update(attributes or {})
     for name, value in (slots or {}).items():
@@ -508,7 +512,7 @@ def _set_state(system: Any, state: Any) -> None:
 def _owned_by(
     identity: tuple[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`store(..., user_id=)`: the entry belongs to that user, unless its metadata says whose."""
+    """The arguments of `store`, with its ``user_id=`` in the metadata unless these name a user."""
     owner = {n: identifier(value) for n, value in zip(_IDENTITY, identity) if value is not None}
     metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
     if not owner or not (metadata is None or isinstance(metadata, dict)):
@@ -523,14 +527,14 @@ async def _verify(operation: Operation, instance: Any, result: Any) -> None:
     try:
         assert operation.kind.verify is not None
         await operation.kind.verify(operation, instance, operation.arguments, result)
-    except Exception as exc:
+    except Exception as exc:  # the instrumented call
         operation.trail.fault("record", exc)
 
 
 class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """The SDK's transaction; recorded from its ``async with`` to the end of that block.
+    """The SDK's transaction, recorded from the begin to the end of its ``async with`` block.
 
-    What the block itself does are operations of their own.
+    Operations inside the block are recorded as operations of their own.
     """
 
     def __init__(self, manager: Any, begin: Callable[[], Operation | None]) -> None:
@@ -548,7 +552,7 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         return self.__wrapped__.__reduce_ex__(protocol)  # as far as Python can
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """As a decorator: every call of *function* is a transaction."""
+        """Decorate *function*: each call of it becomes a transaction."""
 
         @functools.wraps(function)
         async def inner(*args: Any, **kwargs: Any) -> Any:
@@ -577,24 +581,21 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         if operation is None:
             return await self.__wrapped__.__aexit__(kind, exc, tb)
         operation.enter()
+        failure = exc  # Python itself passes this one on to the caller
         try:
-            result = await self.__wrapped__.__aexit__(kind, exc, tb)
+            return await self.__wrapped__.__aexit__(kind, exc, tb)
         except BaseException as raised:
-            operation.note(outcome="rolled_back")
-            operation.fail(raised)
-            if operation.trail.settles and not isinstance(raised, GeneratorExit):
-                await operation.settle()
+            failure = raised
             raise
-        if exc is not None:  # passed on to the caller by Python
-            operation.note(outcome="rolled_back")
-            operation.fail(exc)
-        else:
-            operation.note(outcome="committed")
-            operation.succeed(None)
-        if operation.trail.settles and not isinstance(exc, GeneratorExit):
-            await operation.settle()
-        return result
+        finally:
+            operation.note(outcome="committed" if failure is None else "rolled_back")
+            if failure is None:
+                operation.succeed(None)
+            else:
+                operation.fail(failure)
+            if operation.trail.settles and not isinstance(failure, GeneratorExit):
+                await operation.settle()
 
 
 _recorder = _Recorder()
-met = _recorder.met  # called by `AuditLogger`
+register = _recorder.register  # called by `AuditLogger`

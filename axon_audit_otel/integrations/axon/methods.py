@@ -1,4 +1,4 @@
-"""What this package knows of the Axon SDK: its methods, and the facts of each call."""
+"""Describes the methods of the Axon SDK: which facts of a call are recorded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import STILL_PRESENT, conclude_forget, present_in
 from .selection import has_matches, selects_everybody, unrestricted
 
-#: ``error.type`` where the SDK passed over something and no exception was seen.
+#: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
 NOT_IMPORTED = "entry_not_imported"
 NOT_SYNCED = "entry_not_synced"
 NOT_SUMMARIZED = "group_not_summarized"
 
 
 def _of_filter(op: Operation, args: Arguments) -> None:
-    """Whose data it is, by the filter of the call."""
+    """Note the filter of the call, and the user whose data it selects."""
     chosen = args.get("filter")
     user, session = getattr(chosen, "user_id", None), getattr(chosen, "session_id", None)
     op.concerns(user or None, session or None)
@@ -28,22 +28,22 @@ def _of_filter(op: Operation, args: Arguments) -> None:
     )
 
 
-def _passed_over(op: Operation, stage: str, name: str) -> None:
-    """The SDK counted failures whose exceptions nobody saw."""
-    if op.problems and not op.seen.failed:
-        op.seen.failed[stage, ""] = name
+def _counted_only(op: Operation, stage: str, name: str) -> None:
+    """Note failures that the SDK counted if no exception was seen."""
+    if op.problems and not op.activity.failed:
+        op.activity.failed[stage, ""] = name
 
 
-def _left(op: Operation) -> None:
-    """The SDK does not look what `delete` answers to it."""
-    left = op.seen.undeleted.keys() - op.seen.deleted.keys()
+def _note_undeleted(op: Operation) -> None:
+    """Note entries that `delete` did not find: the SDK ignores what `delete` returns."""
+    left = op.activity.undeleted.keys() - op.activity.deleted.keys()
     if left:
         op.note(remaining=len(left))
-        op.seen.failed.setdefault(("delete", ""), STILL_PRESENT)
+        op.activity.failed.setdefault(("delete", ""), STILL_PRESENT)
 
 
 def _name(value: Any) -> str | None:
-    """A tier's, strategy's or level's name."""
+    """The name of a tier, strategy or level; None if it has none."""
     value = getattr(value, "value", value)
     return value if isinstance(value, str) else None
 
@@ -53,7 +53,7 @@ def _name(value: Any) -> str | None:
 
 def _before_store(op: Operation, args: Arguments) -> None:
     metadata = args.get("metadata")
-    if isinstance(metadata, (dict, Mapping)):  # most often a dict: then no other is looked at
+    if isinstance(metadata, (dict, Mapping)):  # dict first: the check of Mapping is slow
         op.concerns(metadata.get("user_id"), metadata.get("session_id"))
     op.note(
         importance=args.get("importance"),
@@ -68,7 +68,7 @@ def _before_store(op: Operation, args: Arguments) -> None:
 
 def _after_store(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [result]
-    for entry in op.seen.saved.values():
+    for entry in op.activity.saved.values():
         metadata = entry.metadata
         op.note(
             importance=metadata.importance,
@@ -76,7 +76,7 @@ def _after_store(op: Operation, args: Arguments, result: Any) -> None:
             privacy_level=_name(metadata.privacy_level),
             has_embedding=bool(entry.embedding is not None),
         )
-        # An extra field: pydantic takes 2 us to say by name that there is none.
+        # An extra field: to ask pydantic by name for a missing one takes 2 us.
         detected = (getattr(metadata, "model_extra", None) or {}).get("pii_detection")
         if isinstance(detected, dict) and detected.get("has_pii"):
             op.note(pii_detected=True, pii_types=sorted(detected.get("detected_types", ())))
@@ -101,7 +101,7 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
     op.note(result_count=len(result))
-    op.failed = bool(op.seen.failed) and not op.seen.listed  # no tier gave an answer
+    op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
         op.content(texts={entry.id: entry.text for entry in result})
 
@@ -121,7 +121,7 @@ def _before_export(op: Operation, args: Arguments) -> None:
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry["id"] for entry in result["entries"]]
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
-    op.failed = bool(op.seen.failed) and not op.entry_ids  # nothing came out
+    op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
 
 
 def _before_import(op: Operation, args: Arguments) -> None:
@@ -136,9 +136,9 @@ def _before_import(op: Operation, args: Arguments) -> None:
 
 
 def _after_import(op: Operation, args: Arguments, result: Any) -> None:
-    seen = op.seen
-    # "Skipped" should mean "was there already"; an adapter that answers None for "not
-    # there" (Redis) makes the SDK skip entries that it does not have.
+    seen = op.activity
+    # "Skipped" should mean that the entry existed. Redis returns None for a missing entry,
+    # and the SDK then skips entries that do not exist.
     lost = 0 if args.get("overwrite") else max(0, result["skipped"] - len(seen.found))
     op.problems = result["errors"] + lost
     op.note(
@@ -148,7 +148,7 @@ def _after_import(op: Operation, args: Arguments, result: Any) -> None:
         by_tier=result["by_tier"] or None,
         not_imported=lost or None,
     )
-    _passed_over(op, "entry", NOT_IMPORTED)
+    _counted_only(op, "entry", NOT_IMPORTED)
 
 
 # --- sync -----------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def _before_sync(op: Operation, args: Arguments) -> None:
 
 
 def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
-    seen = op.seen
+    seen = op.activity
     source = {**seen.queried, **{k: e for (a, k), e in seen.found.items() if a in seen.listed}}
     target = {k: e for (a, k), e in seen.found.items() if a not in seen.listed}
     kept = [key for key in target if key not in seen.saved and ("save", key) not in seen.failed]
@@ -182,9 +182,9 @@ def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
         errors=op.problems or None,
     )
     if uncompared:
-        _passed_over(op, "compare", error_type(TypeError()))
-    _passed_over(op, "entry", NOT_SYNCED)
-    _left(op)
+        _counted_only(op, "compare", error_type(TypeError()))
+    _counted_only(op, "entry", NOT_SYNCED)
+    _note_undeleted(op)
 
 
 def _comparable(source: Any, target: Any) -> bool:
@@ -220,16 +220,16 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
     op.note(**{name: result.get(name) for name in _COMPACTED})
     failed = result.get("groups_compacted", 0) - result.get("summaries_created", 0)
     op.problems = 0 if result.get("dry_run") else max(0, failed)
-    op.entries = len(op.seen.deleted)
+    op.entries = len(op.activity.deleted)
     if op.problems:
         op.note(failed_groups=op.problems)
-        _passed_over(op, "summary", NOT_SUMMARIZED)
-    else:  # what a summarizer or an embedder got over by itself
+        _counted_only(op, "summary", NOT_SUMMARIZED)
+    else:  # the summarizer or embedder has handled its failures itself
         for stage in ("summary", "embedding"):
-            op.seen.failed.pop((stage, ""), None)
-    if op.seen.deleted:
-        op.note(deleted=len(op.seen.deleted), summary_ids=list(op.seen.saved))
-    _left(op)
+            op.activity.failed.pop((stage, ""), None)
+    if op.activity.deleted:
+        op.note(deleted=len(op.activity.deleted), summary_ids=list(op.activity.saved))
+    _note_undeleted(op)
 
 
 # --- forget ---------------------------------------------------------------------------
@@ -248,23 +248,23 @@ def _before_forget(op: Operation, args: Arguments) -> None:
 
 def _before_route_forget(op: Operation, args: Arguments) -> None:
     _before_forget(op, args)
-    chosen = args.get("filter")  # the SDK refuses none
+    chosen = args.get("filter")  # `Router.route_forget` accepts every filter
     if args.get("entry_id") is None and has_matches(chosen) and selects_everybody(chosen):
         op.note(everything=True)
 
 
 async def _verify_route_forget(op: Operation, router: Any, args: Arguments, result: Any) -> None:
-    """Look whether what `Router.route_forget` was to delete is gone: it tells nobody."""
+    """Check that the entries are gone: `Router.route_forget` does not report it."""
     tier = args.get("tier")
     tiers = [tier] if tier is not None else list(router.config.tiers)
     try:
         requested, remaining, hidden = await present_in(router.registry, tiers, args)
-    except Exception as exc:  # nobody can say that it is gone
-        op.failed, op.error_type = not op.seen.deleted, error_type(exc)
+    except Exception as exc:  # the instrumented call: an adapter may raise anything
+        op.failed, op.error_type = not op.activity.deleted, error_type(exc)
         op.problems += 1
         return
-    op.seen.failed.clear()  # its own calls of the adapters may fail, and yet all be gone
-    gone = [key for key in op.seen.deleted if key not in remaining]
+    op.activity.failed.clear()  # only the check counts, not failed calls on the way
+    gone = [key for key in op.activity.deleted if key not in remaining]
     conclude_forget(op, requested, gone, remaining, hidden)
     if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
         op.entries = result
@@ -288,23 +288,23 @@ def _before_delete(op: Operation, args: Arguments) -> None:
 
 
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
-    deleted = op.entries = len(op.seen.deleted)
-    op.failed = bool(op.seen.failed) and not deleted  # it answered, and could not look
+    deleted = op.entries = len(op.activity.deleted)
+    op.failed = bool(op.activity.failed) and not deleted  # the adapter has swallowed an error
     op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
 
 
 def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
-    op.failed = any(stage == "delete" for stage, _ in op.seen.failed)
+    op.failed = any(stage == "delete" for stage, _ in op.activity.failed)
     if not op.failed:
-        op.seen.deleted.update(dict.fromkeys(op.entry_ids or ()))
-    op.entries = 0 if op.failed else len(op.seen.deleted) + op.metadata.get("unlisted", 0)
+        op.activity.deleted.update(dict.fromkeys(op.entry_ids or ()))
+    op.entries = 0 if op.failed else len(op.activity.deleted) + op.metadata.get("unlisted", 0)
     nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
     op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
     op.note(found=0 if nothing else None)
 
 
 def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
-    op.note(total_entries=len(op.seen.saved), source="adapter")
+    op.note(total_entries=len(op.activity.saved), source="adapter")
 
 
 # --- the table ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a filter selects: everybody, only some, and whether one entry is among them."""
+"""Reads filters: whether one selects everybody, and whether it selects a given entry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TEXTS = ("user_id", "session_id", "privacy_level")
 
 
 def blank_member(chosen: Any) -> str | None:
-    """The member of a filter that is given and empty: what should have restricted does not."""
+    """The name of the filter's first text member that is set but blank, so restricts nothing."""
     for name in _TEXTS:
         value = getattr(chosen, name, None)
         if value is not None and not str(value).strip():
@@ -21,9 +21,9 @@ def blank_member(chosen: Any) -> str | None:
 
 
 def selects_everybody(chosen: Any) -> bool:
-    """Whether no entry that can be is left out by a filter, as `axon.Filter.matches` reads it.
+    """Return True if `axon.Filter.matches` would accept every possible entry.
 
-    A class with a ``matches`` of its own may restrict in ways that nobody here knows: False.
+    Returns False for a class with its own ``matches``, which may restrict in other ways.
     """
     kind: Any = type(chosen)
     if not _is_plain(kind):
@@ -44,14 +44,14 @@ def selects_everybody(chosen: Any) -> bool:
 
 @functools.lru_cache(64)
 def _is_plain(cls: type[object]) -> bool:
-    """Whether a filter's class compares as the SDK's own does."""
+    """Return True if a filter's class uses the ``matches`` of the SDK."""
     from axon.models.filter import Filter
 
     return next((base for base in cls.__mro__ if "matches" in vars(base)), None) is Filter
 
 
 def _is_bounded(dates: Any) -> bool:
-    """Whether a `DateRange` leaves anything out; nothing was remembered before 1971."""
+    """Return True if a `DateRange` excludes dates that entries can have: from 1971 on."""
     if dates is None:
         return False
     start, end = dates.start, dates.end
@@ -59,22 +59,22 @@ def _is_bounded(dates: Any) -> bool:
 
 
 def unrestricted(chosen: Any) -> bool:
-    """Whether a filter is there and does not restrict, or not as far as it was meant to."""
+    """Return True if there is a filter that selects everybody or has a blank member."""
     return chosen is not None and (
         blank_member(chosen) is not None or (has_matches(chosen) and selects_everybody(chosen))
     )
 
 
 def has_matches(chosen: Any) -> bool:
-    """Whether it is a filter at all; the class of one is none."""
+    """Return True if *chosen* is a filter object, not a filter class."""
     return not isinstance(chosen, type) and callable(getattr(chosen, "matches", None))
 
 
 class Selection:
-    """What a filter selects, also where its times or an entry's have no zone.
+    """A filter that can also compare times with a zone to times without one.
 
-    `Filter.matches` cannot compare the two kinds. A time without a zone is local, as the SDK
-    writes it (``datetime.now()``) and its adapters read it (``timestamp()``).
+    `Filter.matches` raises there. A time without a zone is local, as the SDK writes it
+    (``datetime.now()``) and its adapters read it (``timestamp()``).
 
     Args:
         chosen: The filter; None selects everything.
@@ -92,14 +92,14 @@ class Selection:
 
     @property
     def timeless(self) -> Any:
-        """The same filter without its times, for an adapter that cannot compare these; None
-        where it has none."""
+        """The filter without its times, for adapters that cannot compare them; None if the
+        filter has no times."""
         if not self._by_time or not hasattr(self.chosen, "model_copy"):
             return None
         return self.chosen.model_copy(update={"date_range": None, "older_than_days": None})
 
     def has(self, entry: Any) -> bool | None:
-        """Whether *entry* is selected; None if nobody can say, since it cannot be compared."""
+        """Return True if *entry* is selected; None if it cannot be compared with the filter."""
         if self._filter is None:
             return True
         try:
@@ -108,7 +108,7 @@ class Selection:
             return None
 
     def _comparable(self, entry: Any) -> Any:
-        """*entry*, or a copy whose date has a zone; the entry itself is never changed."""
+        """*entry*, or a copy of it whose date has a zone."""
         if not self._by_time or not hasattr(entry, "model_copy"):
             return entry
         created = entry.metadata.created_at
@@ -119,7 +119,7 @@ class Selection:
 
 
 def _zoned(moment: Any) -> Any:
-    """A time with a zone; also of ISO 8601 text, as metadata may have it. Else as it is."""
+    """*moment* with a zone, if it is a time or ISO 8601 text; other values unchanged."""
     if isinstance(moment, str):
         try:
             moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))

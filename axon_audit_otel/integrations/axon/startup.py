@@ -1,4 +1,5 @@
-"""The beginning of `instrument`: a logger as the environment says, and where its events go."""
+"""Start of `instrument`: makes the logger that the environment describes, and logs where its
+events go."""
 
 from __future__ import annotations
 
@@ -22,20 +23,20 @@ _FILES = (
     *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "retention", _LIMIT),
     *("durability", "erasable", "signing_key", "checkpoint_to"),
 )
-#: What to leave out where the settings do not go together or a directory cannot be used.
+#: Settings to leave out, attempt by attempt, if settings conflict or a directory is unusable.
 _ATTEMPTS = ((), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
 
 
 def is_automatic() -> bool:
-    """Whether OpenTelemetry has started this program (``opentelemetry-instrument``)."""
+    """Return True if ``opentelemetry-instrument`` has started this program."""
     return "opentelemetry.instrumentation.auto_instrumentation" in sys.modules
 
 
 def nearest_logger(logger_provider: Any) -> AuditLogger:
-    """A logger of those settings in the environment that work; what does not is logged.
+    """A logger with all settings of the environment that work; wrong settings are logged.
 
-    For a program whose author does not see what `instrument` raises: it must not run
-    unaudited because of a misspelt value.
+    Used where nobody sees what `instrument` raises: a misspelt value must not leave the program
+    without an audit trail.
 
     Raises:
         AxonAuditError: If not even a trail in memory can be made.
@@ -58,8 +59,10 @@ def nearest_logger(logger_provider: Any) -> AuditLogger:
 
 
 def announce(audit: AuditLogger) -> None:
-    """Log one line about where the events go, and a warning where nothing is exported though
-    the program was started for that."""
+    """Log one line about where the events go.
+
+    Also warn if ``opentelemetry-instrument`` started the program but exports nothing.
+    """
     _logger.info("audit trail %r: memory operations are recorded %s", audit.name, _places(audit))
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     has_sdk = hasattr(trace.get_tracer_provider(), "add_span_processor")
@@ -72,7 +75,7 @@ def announce(audit: AuditLogger) -> None:
 
 
 def _places(audit: AuditLogger) -> str:
-    """Where its events are kept, and where they are sent."""
+    """The places where a logger keeps its events and sends them, in words."""
     settings = audit.settings
     kept = f"in memory (the newest {settings.max_events:,})"
     if settings.auto_export_path is not None:

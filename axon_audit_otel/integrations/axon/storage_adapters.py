@@ -1,8 +1,7 @@
-"""The seam of the storage adapters: what an operation really did, and deletes from anywhere.
+"""Wraps the methods of all storage adapters, to see what happens to entries.
 
-Every adapter class has its methods wrapped in place. Inside an audited operation a wrapper
-only notes what happened; outside of one, a call that changes many entries or deletes any
-becomes an operation of its own.
+Inside an audited operation a wrapper only notes what the call did. Outside of one, a call that
+changes many entries or deletes any becomes an operation of its own.
 """
 
 from __future__ import annotations
@@ -21,48 +20,47 @@ from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, limited, listed_ids, unlisted
 
-#: Starts an operation for a call on an adapter, or None if no trail wants it.
+#: Starts an operation for a call on an adapter; returns None if no trail records it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
 
-#: The call of an adapter that runs in this task. What that calls in turn (its base class,
-#: another adapter) is its own business, but for what it changes.
+#: The adapter call that runs in this task. Of the calls that it makes itself (of its base class
+#: or another adapter) only changes are noted.
 _running: ContextVar[_Call | None] = ContextVar("axon_audit_adapter_call", default=None)
 
 
-# --- what a call that returned tells an operation -------------------------------------------
+# --- facts that a finished call adds to an operation ----------------------------------------
 
 
 def _saved(op: Operation, adapter: Any, entry: Any, result: Any) -> None:
-    op.seen.saved[entry.id] = entry
+    op.activity.saved[entry.id] = entry
 
 
 def _bulk_saved(op: Operation, adapter: Any, entries: Any, result: Any) -> None:
     for entry in entries or ():
-        op.seen.saved[entry.id] = entry
+        op.activity.saved[entry.id] = entry
 
 
 def _deleted(op: Operation, adapter: Any, key: Any, result: Any) -> None:
-    # False: there was nothing to delete.
-    if key is not None and (result is None or result):
-        op.seen.deleted[key if isinstance(key, str) else identifier(key)] = None
+    if key is not None and (result is None or result):  # False: no such entry
+        op.activity.deleted[key if isinstance(key, str) else identifier(key)] = None
 
 
 def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:
     if result is not None:
-        op.seen.found[id(adapter), key] = result
+        op.activity.found[id(adapter), key] = result
 
 
 def _queried(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
-    op.seen.listed.add(id(adapter))
+    op.activity.listed.add(id(adapter))
     if op.kind is methods.SYNC:
-        op.seen.queried.update((entry.id, entry) for entry in result)
+        op.activity.queried.update((entry.id, entry) for entry in result)
 
 
 def _listed(op: Operation, adapter: Any, _: Any, result: Any) -> None:
-    # The SDK asks for a list where a query failed: nothing was lost then (if its own filter
-    # fails again, that is noted again).
-    op.seen.listed.add(id(adapter))
-    op.seen.failed.pop(("query", str(id(adapter))), None)
+    # The SDK lists entries after a failed query: the failure had no effect then. (If its filter
+    # fails again, that is noted again.)
+    op.activity.listed.add(id(adapter))
+    op.activity.failed.pop(("query", str(id(adapter))), None)
 
 
 def _nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
@@ -70,14 +68,14 @@ def _nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
 
 
 class _Method(NamedTuple):
-    """What is known of every call of one method of the adapters.
+    """Describes one method of the adapters.
 
     Args:
         name: Its name.
-        stage: Where it fails, if it does: one of `metrics.SDK_STAGES`.
-        note: Notes what its return tells.
-        kind: The operation that it is outside of any.
-        always: Whether it changes memory, also where another call makes it.
+        stage: The name of its failures: one of `metrics.SDK_STAGES`.
+        note: Notes facts from the result.
+        kind: The operation that a call outside of any operation becomes; None: no operation.
+        always: True if it changes memory, so that it is noted inside another call too.
     """
 
     name: str
@@ -101,16 +99,16 @@ _METHODS = (
     _Method("reindex", "reindex", _nothing, methods.REINDEX),
 )
 
-#: A failure of these is over when the same entry was handled by another adapter.
+#: Methods whose failure is forgotten when another adapter has handled the same entry.
 _OF_ONE_ENTRY = {"save", "get", "delete"}
 
 
 class _Call:
-    """One call of an adapter's method in operation *op*, as a context manager around it."""
+    """Context manager around one call of an adapter's method, in operation *op* or in none."""
 
     __slots__ = (
         *("active", "op", "recorded", "subject"),
-        *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own"),
+        *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own_op"),
         *("_paused", "_token"),
     )
 
@@ -129,8 +127,8 @@ class _Call:
         self._begin: Begin | None = begin
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
-        self.recorded = False  # by a call inside this one
-        self._own: Operation | None = None
+        self.recorded = False  # True: a call inside this one has become an operation
+        self._own_op: Operation | None = None
         outer = _running.get()
         self._outer = outer if outer is not None and outer.active else None
         self.op = op
@@ -139,12 +137,12 @@ class _Call:
             self._begin_own()
 
     def _begin_own(self) -> None:
-        """Be an operation: outside of any, or since the one it belonged to has ended."""
+        """Become an operation: there is none around the call, or that one has ended."""
         kind = self._method.kind
         if kind is None or self._begin is None or self.recorded:
             self.op = None
             return
-        self.op = self._own = self._begin(kind, self._adapter, *self._arguments)
+        self.op = self._own_op = self._begin(kind, self._adapter, *self._arguments)
         self._nested = False
         if self._outer is not None:
             self._outer.recorded = True
@@ -156,25 +154,25 @@ class _Call:
 
     @property
     def settles(self) -> Operation | None:
-        """The operation that it is by itself, if that has to wait for stable storage."""
-        return self._own if self._own is not None and self._own.trail.settles else None
+        """The operation that this call has become, if it must wait for stable storage."""
+        return self._own_op if self._own_op is not None and self._own_op.trail.settles else None
 
     def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
-        """The same call, of a plain function that returned something to await."""
-        if self._own is not None:
-            self._own.leave()
-        own = self.settles
-        if isinstance(result, asyncio.Future):  # a task: it runs by itself, and is its caller's
+        """*result* of a plain function, wrapped so that the call ends when it was awaited."""
+        if self._own_op is not None:
+            self._own_op.leave()
+        own_op = self.settles
+        if isinstance(result, asyncio.Future):  # a task runs by itself: return it unchanged
             result.add_done_callback(self._done)
             return result
 
         async def finish() -> Any:
-            if self._own is not None:
-                self._own.enter()
+            if self._own_op is not None:
+                self._own_op.enter()
             with self:
                 found = self.returned(await result)
-            if own is not None:
-                await own.settle()
+            if own_op is not None:
+                await own_op.settle()
             return found
 
         return finish()
@@ -184,10 +182,10 @@ class _Call:
             with self:
                 self.returned(future.result())
         except (Exception, asyncio.CancelledError):
-            return  # its caller's to handle; it is recorded
+            return  # recorded on the way; the caller gets it from the future
 
     def returned(self, result: Any) -> Any:
-        """Note a result, and pass it on."""
+        """Note the result of the call, and return it."""
         if self.op is not None and not self.op.active:
             self._begin_own()
         op = self.op
@@ -197,13 +195,13 @@ class _Call:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
             if self._method is _DELETE and not (self._nested or result is None or result):
-                op.seen.undeleted[identifier(self.subject)] = None
-            if op.seen.failed and not self._nested:  # it failed before, and was tried again
-                op.seen.failed.pop(self._failure, None)
-        except Exception as exc:
+                op.activity.undeleted[identifier(self.subject)] = None
+            if op.activity.failed and not self._nested:  # a retry has succeeded
+                op.activity.failed.pop(self._failure, None)
+        except Exception as exc:  # the instrumented call
             op.trail.fault("record", exc)
-        if self._own is not None:
-            self._own.succeed(result)
+        if self._own_op is not None:
+            self._own_op.succeed(result)
         return result
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
@@ -219,7 +217,7 @@ class _Call:
         self._paused = False
 
     def pause(self) -> None:
-        """It goes on after the ``with`` block."""
+        """Keep the state after the ``with`` block, since `later` goes on."""
         self._paused = True
 
     def _raised(self, exc: BaseException) -> None:
@@ -230,15 +228,15 @@ class _Call:
         try:
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
-                self.op.seen.failed[self._failure] = exc
-        except Exception as fault:
+                self.op.activity.failed[self._failure] = exc
+        except Exception as fault:  # the instrumented call
             self.op.trail.fault("record", fault)
-        if self._own is not None:
-            self._own.fail(exc)
+        if self._own_op is not None:
+            self._own_op.fail(exc)
 
     @property
     def _failure(self) -> tuple[str, str]:
-        """What identifies a failed call: its stage, and the entry or else the adapter."""
+        """The key of a failed call: its stage, and the id of the entry or else of the adapter."""
         method, subject = self._method, self.subject
         if method.name not in _OF_ONE_ENTRY:
             return method.stage, str(id(self._adapter))
@@ -247,14 +245,14 @@ class _Call:
 
     @property
     def clears(self) -> bool:
-        """Whether it is about to delete everything."""
-        return self._own is not None and self._own.kind is methods.CLEAR
+        """Return True if the call has become an operation that deletes all entries."""
+        return self._own_op is not None and self._own_op.kind is methods.CLEAR
 
 
 def _id_of(subject: Any) -> Any:
     try:
         return getattr(subject, "id", subject)
-    except Exception:
+    except Exception:  # a property of foreign code
         return None
 
 
@@ -265,8 +263,8 @@ def _named(kwargs: dict[str, Any]) -> Any:
     return None
 
 
-class AdapterSeam:
-    """Wraps adapter classes, by *wrappers*."""
+class AdapterWrappers:
+    """Wraps adapter classes through *wrappers*, also subclasses of *base* made later."""
 
     def __init__(self, base: type[Any], begin: Begin, wrappers: Wrappers) -> None:
         self._base = base
@@ -289,8 +287,8 @@ class AdapterSeam:
             if self._wrappers.active:
                 self.watch(cls)
 
-        self._own_hook = "__init_subclass__" not in vars(self._base)
-        if self._own_hook:
+        self._hooked = "__init_subclass__" not in vars(self._base)
+        if self._hooked:
             self._base.__init_subclass__ = classmethod(watch_new)  # type: ignore[assignment]
 
     def watch(self, adapter_class: type) -> None:
@@ -304,13 +302,13 @@ class AdapterSeam:
                     self._wrappers.wrap(cls, method.name, functools.partial(self._wrapper, method))
 
     def unwatch(self) -> None:
-        """Wrap no class that is made from now on."""
-        if self._own_hook:
+        """Stop wrapping classes that are made from now on."""
+        if self._hooked:
             del self._base.__init_subclass__
         self._known.clear()
 
     def _wrapper(self, method: _Method, original: Any) -> Any:
-        """What stands for a method of an adapter; None where it is no plain one."""
+        """The wrapper of an adapter's method; None for other than plain functions."""
         if not inspect.isfunction(original) or hasattr(original, "__isabstractmethod__"):
             return None
         coroutine = inspect.iscoroutinefunction(original)
@@ -323,24 +321,24 @@ class AdapterSeam:
         async def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
             if op is None and wrappers.unsure:
-                wrappers.look(unsure=True)
+                wrappers.refresh(unsure=True)
             if not wrappers.active or (op is None and method.kind is None):
                 return await original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own_op = call.settles
             try:
                 with call:
-                    if own is not None:
-                        await own.settle_intent()
+                    if own_op is not None:
+                        await own_op.settle_intent()
                     if call.clears:
                         await _note_all(call.op, adapter)
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
-                if own is not None and not isinstance(exc, GeneratorExit):
-                    await own.settle()
+                if own_op is not None and not isinstance(exc, GeneratorExit):
+                    await own_op.settle()
                 raise
-            if own is not None:
-                await own.settle()
+            if own_op is not None:
+                await own_op.settle()
             return result
 
         return observed
@@ -352,15 +350,15 @@ class AdapterSeam:
         def observed(adapter: Any, /, *args: Any, **kwargs: Any) -> Any:
             op = current()
             if op is None and wrappers.unsure:
-                wrappers.look(unsure=True)
+                wrappers.refresh(unsure=True)
             if not wrappers.active or (op is None and method.kind is None):
                 return original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own_op = call.settles
             try:
                 with call:
-                    if own is not None:
-                        own.settle_intent_now()
+                    if own_op is not None:
+                        own_op.settle_intent_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
                     result = original(adapter, *args, **kwargs)
@@ -368,33 +366,33 @@ class AdapterSeam:
                         return call.returned(result)
                     call.pause()
             finally:
-                if own is not None and not own.active:
-                    own.settle_now()
+                if own_op is not None and not own_op.active:
+                    own_op.settle_now()
             return call.later(result)
 
         return observed
 
 
 def _note_all_now(op: Any, adapter: Any) -> None:
-    """All entries, as what a `clear` is about to delete; of those without a name the number."""
+    """Note the ids of all entries before a `clear` deletes them, and the number without id."""
     try:
         ids = adapter.list_ids(**limited(adapter.list_ids))
         op.entry_ids = list(ids) if isinstance(ids, (list, tuple)) else []
-    except Exception:
+    except Exception:  # an adapter may raise anything; the `clear` itself must go on
         op.entry_ids = []
         op.note(entry_ids_unknown=True)
-    with suppress(Exception):  # it cannot count
+    with suppress(Exception):  # an adapter that cannot count
         if not inspect.iscoroutinefunction(adapter.count):
             op.note(unlisted=max(0, adapter.count() - len(op.entry_ids)) or None)
 
 
 async def _note_all(op: Any, adapter: Any) -> None:
     try:
-        try:  # Redis lists ids cut at a colon, and finds them whole
+        try:  # Redis lists ids cut at a colon, but a query returns them whole
             op.entry_ids = [entry.id for entry in await all_queried(adapter)]
-        except Exception:
+        except Exception:  # an adapter may raise anything: try its list
             op.entry_ids = await listed_ids(adapter)
-    except Exception:
+    except Exception:  # the `clear` itself must go on
         op.entry_ids = []
         op.note(entry_ids_unknown=True)
     op.note(unlisted=await unlisted(adapter, op.entry_ids) or None)

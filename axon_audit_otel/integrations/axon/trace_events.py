@@ -1,4 +1,4 @@
-"""Bounds a list of the SDK's that grows with every operation: its trace events."""
+"""Limits the list of trace events that the SDK lets grow with every operation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ _NAME = "_trace_events"
 
 
 class TraceEvents(list):  # type: ignore[type-arg]
-    """The newest trace events of a system: a list that forgets the oldest.
+    """A list of the newest trace events of a system; it forgets the oldest.
 
-    It forgets in steps of a quarter, so that an append costs the same however long it is, and
-    before it is looked at: what is seen is never longer than the bound. A copy is a plain list.
+    Appending forgets only when the list is a quarter too long, so its cost does not depend on
+    the length. Every other method forgets first: readers never see more than the limit. A copy
+    is a plain list.
     """
 
     def __init__(self, events: Any, bound: TraceBound) -> None:
         super().__init__(events)
         self.bound = bound
-        self.most = -1  # before it forgets; -1: nobody knows yet
+        self.most = -1  # length at which `append` forgets; -1: not computed yet
 
     def append(self, event: Any) -> None:
         list.append(self, event)
@@ -27,7 +28,7 @@ class TraceEvents(list):  # type: ignore[type-arg]
             self.forget()
 
     def forget(self) -> None:
-        """Leave the newest only."""
+        """Delete all but the newest events."""
         limit = self.bound.limit
         if limit is None:
             self.most = 1 << 62
@@ -42,7 +43,7 @@ class TraceEvents(list):  # type: ignore[type-arg]
 
 
 def _forgetting(name: str) -> Callable[..., Any]:
-    """The method *name* of a list, of no more than the newest."""
+    """The list method *name*, which forgets old events first."""
     method = getattr(list, name)
 
     def looked_at(self: TraceEvents, *args: Any, **kwargs: Any) -> Any:
@@ -63,11 +64,11 @@ for _method in (
 
 
 class TraceBound:
-    """Stands for the attribute ``_trace_events`` of a class of systems while it is set there.
+    """A descriptor that replaces the attribute ``_trace_events`` of classes of systems.
 
     Args:
-        limit: The number of events that stay; None: as many as there are.
-        wanted: Whether a system's are to be bounded.
+        limit: The number of events that a system keeps; None: no limit.
+        wanted: Returns True for a system whose list is to be limited.
     """
 
     def __init__(self, limit: int | None, wanted: Callable[[Any], bool]) -> None:
@@ -77,12 +78,12 @@ class TraceBound:
         self._classes: list[type] = []
 
     def attach(self, cls: type) -> None:
-        """Be that attribute of *cls*."""
+        """Replace the attribute in *cls*."""
         setattr(cls, _NAME, self)
         self._classes.append(cls)
 
     def detach(self) -> None:
-        """Be it no longer; the lists that there are grow as others do."""
+        """Restore the attribute everywhere; existing lists grow again without limit."""
         self.limit = None
         for cls in self._classes:
             if vars(cls).get(_NAME) is self:
@@ -106,15 +107,12 @@ class TraceBound:
         del system.__dict__[_NAME]
 
     def _bounded(self, system: Any) -> Any:
-        """The list of a system that was made before, or that somebody has replaced."""
+        """The list of a system that has none of ours yet; replaced by a limited one if wanted."""
         with self._lock:
             events = system.__dict__[_NAME]
             if type(events) is TraceEvents and events.bound is self:
                 return events
-            if (
-                self.limit is not None
-                and type(events) in (list, TraceEvents)
-                and self._wanted(system)
-            ):
+            known_kind = type(events) in (list, TraceEvents)
+            if self.limit is not None and known_kind and self._wanted(system):
                 events = system.__dict__[_NAME] = TraceEvents(events, self)
             return events

@@ -1,7 +1,7 @@
-"""What the SDK calls besides storage, and what of it fails without being raised.
+"""Notes exceptions that the SDK swallows, outside of the storage adapters' own methods.
 
-The SDK swallows what a filter's comparison, a summary or an embedding raises, and what its own
-housekeeping raises. Here it is noted on its way, and goes on.
+The SDK swallows exceptions of a filter's comparison, of a summary, of an embedding, and of its
+own housekeeping. The wrappers here note such an exception and raise it again.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 from ...operations.operation import Operation, current
 from ..wrappers import Wrappers
 
-#: Called with the operation, what was raised, and whether no subclass can get over it.
+#: Called with the operation, the exception, and True if no subclass can still handle it.
 Note = Callable[[Operation, Exception, bool], None]
 
-#: Arguments of the SDK's methods whose own methods it calls: argument -> method, stage.
+#: Arguments of the SDK's methods on which the SDK calls a method: argument -> method, stage.
 PARTS = {
     "filter": ("matches", "filter"),
     "summarizer": ("summarize", "summary"),
     "embedder": ("embed", "embedding"),
 }
 
-#: Clients whose errors an adapter of the SDK swallows, to answer "not there" or nothing at all:
-#: the adapter's module -> the client's method -> stage.
+#: Clients whose errors an adapter of the SDK swallows, and then answers "not found" or nothing:
+#: module of the adapter -> method of the client -> stage.
 CLIENTS = {
     "axon.adapters.qdrant": {
         "retrieve": "get",
@@ -39,7 +39,7 @@ CLIENTS = {
 
 
 class Watch:
-    """Sees what methods raise, by *wrappers*."""
+    """Notes what methods raise, through *wrappers*."""
 
     def __init__(self, wrappers: Wrappers) -> None:
         self._wrappers = wrappers
@@ -47,22 +47,22 @@ class Watch:
         self._lock = threading.Lock()
 
     def part(self, name: str, cls: type) -> None:
-        """See what a filter or another of `PARTS` of that class raises."""
+        """Note what the argument *name* (one of `PARTS`) raises, if its class is *cls*."""
         method, stage = PARTS[name]
         self._see(cls, method, stage)
 
     def client(self, adapter: Any) -> None:
-        """See what the client of one of the SDK's own adapters raises."""
+        """Note what the client of one of the SDK's own adapters raises."""
         for cls in type(adapter).__mro__:
             for method, stage in CLIENTS.get(cls.__module__, {}).items():
                 self._see(type(adapter.client), method, stage)
 
     def failures(self, stage: str) -> Callable[[Any], Any]:
-        """Makes a wrapper: what the method raises is noted as a failure of the operation."""
+        """A maker of wrappers that note exceptions as failures of the operation."""
         return functools.partial(self._wrapper, _noted(stage))
 
     def housekeeping(self, stage: str) -> Callable[[Any], Any]:
-        """Makes a wrapper: what the method raises is none of the operation's failures."""
+        """A maker of wrappers whose exceptions are not failures of the operation."""
         return functools.partial(self._wrapper, _set_aside(stage))
 
     def _see(self, cls: type, name: str, stage: str) -> None:
@@ -84,8 +84,8 @@ class Watch:
             async def awaited(part: Any, /, *args: Any, **kwargs: Any) -> Any:
                 try:
                     return await original(part, *args, **kwargs)
-                except Exception as exc:
-                    self._tell(note, exc, _is_outermost(part, awaited))
+                except Exception as exc:  # raised again
+                    self._note(note, exc, _is_outermost(part, awaited))
                     raise
 
             return awaited
@@ -94,38 +94,38 @@ class Watch:
         def called(part: Any, /, *args: Any, **kwargs: Any) -> Any:
             try:
                 return original(part, *args, **kwargs)
-            except Exception as exc:
-                self._tell(note, exc, _is_outermost(part, called))
+            except Exception as exc:  # raised again
+                self._note(note, exc, _is_outermost(part, called))
                 raise
 
         return called
 
-    def _tell(self, note: Note, exc: Exception, outermost: bool) -> None:
+    def _note(self, note: Note, exc: Exception, outermost: bool) -> None:
         op = current()
         if op is not None and self._wrappers.active:
             note(op, exc, outermost)
 
 
 def _is_outermost(part: Any, wrapper: Any) -> bool:
-    """Not called by a subclass by ``super()``."""
+    """Return True if *wrapper* was called directly, not by a subclass through ``super()``."""
     return getattr(type(part), wrapper.__name__, None) is wrapper
 
 
 def _noted(stage: str) -> Note:
     def note(op: Operation, exc: Exception, outermost: bool) -> None:
-        # A subclass may get over it. Only the first: a filter can fail for every entry.
+        # A subclass may handle it. Only the first is kept: a filter can fail for every entry.
         if outermost and not _is_of_an_empty_store(exc):
-            op.seen.failed.setdefault((stage, ""), exc)
+            op.activity.failed.setdefault((stage, ""), exc)
 
     return note
 
 
 def _is_of_an_empty_store(exc: Exception) -> bool:
-    """Whether a client says that there is no such collection yet: nothing is there."""
+    """Return True if a client reports that the collection does not exist yet."""
     if getattr(exc, "status_code", None) == 404:
         return True
     return isinstance(exc, ValueError) and str(exc).startswith("Collection ")
 
 
 def _set_aside(stage: str) -> Note:
-    return lambda op, exc, outermost: op.seen.set_aside(stage, exc)
+    return lambda op, exc, outermost: op.activity.set_aside(stage, exc)

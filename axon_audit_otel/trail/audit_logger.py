@@ -301,9 +301,9 @@ class AuditLogger:
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)
-        event = self.trail.event(self.emit(draft), draft)
-        if self.trail.settles:
-            await self.settle()
+        event = self.trail.reader.event(self.emit(draft), draft)
+        if self.trail.storage is not None:
+            await self.wait_durable()
         if self.trail.blocks and not self.trail.is_kept:
             msg = f"the {draft['operation']} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
@@ -317,14 +317,15 @@ class AuditLogger:
             msg = f"the {draft['operation']} is in no file: {exc.strerror or exc}"
             raise AuditUnavailableError(msg) from exc
 
-    async def settle(self) -> None:
+    async def wait_durable(self) -> None:
         """Wait until what was recorded is on stable storage (``durability="disk"``).
 
         Raises:
             AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
         """
         try:
-            await self.trail.settle()
+            if self.trail.storage is not None:
+                await self.trail.storage.wait()
         except OSError as exc:
             self.trail.fault("commit", exc)
             if self.trail.blocks:
@@ -423,7 +424,8 @@ class AuditLogger:
             if tokens:
                 self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
                 self.trail.require_files()
-                self.trail.settle_now()
+                if self.trail.storage is not None:
+                    self.trail.storage.wait_now()
                 erasure.complete(forms, tokens)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
@@ -499,17 +501,17 @@ class AuditLogger:
                 msg = "archived=True: there is no archive (auto_export_path)"
                 raise AuditConfigError(msg)
             missing = Missing(strict)
-            found = list(self.trail.search_all(query, missing))
+            found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
-        found = list(self.trail.search(query))
+        found = list(self.trail.reader.search(query))
         if archived is None:
             self._tell_of_files(query, len(found) == query.limit, 4)
         return found
 
     def _tell_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
-        if self._told_of_files or not self.trail.has_more_in_files(query, full):
+        if self._told_of_files or not self.trail.reader.has_more_in_files(query, full):
             return
         self._told_of_files = True
         msg = (
@@ -532,7 +534,11 @@ class AuditLogger:
             ``evicted_events`` (left memory without being in a file), ``exported_events`` and
             ``failures`` (of our own, by stage).
         """
-        return self.trail.statistics()
+        return {
+            **self.trail.metrics.statistics(),
+            "events_in_memory": self.event_count,
+            "max_events": self.settings.max_events,
+        }
 
     def get_user_statistics(
         self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
@@ -577,7 +583,7 @@ class AuditLogger:
             return write_events(reversed(lines), Path(path))
         if archived is None:
             self._tell_of_files(Query(), False, 3)
-        return write_events(self.trail.lines(), Path(path))
+        return write_events(self.trail.reader.lines(), Path(path))
 
     def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:
         """Write *events* to *path* in the same format, in their order; returns how many.
@@ -667,12 +673,12 @@ class AuditLogger:
     @property
     def event_count(self) -> int:
         """Number of events in memory."""
-        return len(self.trail)
+        return len(self.trail.reader)
 
     @property
     def total_events_logged(self) -> int:
         """Number of events recorded since this logger began."""
-        return self.trail.recorded
+        return self.trail.reader.recorded
 
     def get_stats(self) -> dict[str, Any]:
         """What the SDK's logger says of itself; `get_statistics` says more."""

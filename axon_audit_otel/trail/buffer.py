@@ -46,6 +46,10 @@ class Buffer:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
         self.reset(1)
 
@@ -120,7 +124,7 @@ class Buffer:
         session_id, ids = fields["session_id"], fields["entry_ids"]
         self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
         zero, following = self._zero, self.next
         held = []

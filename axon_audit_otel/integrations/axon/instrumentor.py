@@ -201,7 +201,7 @@ class _Recorder:
                 audit.trail.fault("record", exc)
             return None
         if audit.trail.blocks and outer is None:
-            operation.admit()
+            operation.record_intent()
         return operation
 
     def _trail_of(self, target: Any) -> AuditLogger | None:
@@ -350,19 +350,19 @@ class _Patch:
             if parts:
                 self._see_parts(operation, system, parts)
             try:
-                if operation.trail.settles:
-                    await operation.settle_intent()
+                if operation.waits:
+                    await operation.wait_intent_durable()
                 result = await function(system, *args, **kwargs)
                 if kind.verify is not None:
                     await _verify(operation, system, result)
             except BaseException as exc:
                 operation.fail(exc)
-                if operation.trail.settles and not isinstance(exc, GeneratorExit):
-                    await operation.settle()
+                if operation.waits and not isinstance(exc, GeneratorExit):
+                    await operation.wait_durable()
                 raise
             operation.succeed(result)
-            if operation.trail.settles:
-                await operation.settle()
+            if operation.waits:
+                await operation.wait_durable()
             return result
 
         if original is None:  # found, and pickled, where it is
@@ -562,8 +562,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         if operation is None:
             return await self.__wrapped__.__aenter__()
         try:
-            if operation.trail.settles:
-                await operation.settle_intent()
+            if operation.waits:
+                await operation.wait_intent_durable()
             entered = await self.__wrapped__.__aenter__()
         except BaseException as exc:
             operation.fail(exc)
@@ -582,8 +582,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         except BaseException as raised:
             operation.note(outcome="rolled_back")
             operation.fail(raised)
-            if operation.trail.settles and not isinstance(raised, GeneratorExit):
-                await operation.settle()
+            if operation.waits and not isinstance(raised, GeneratorExit):
+                await operation.wait_durable()
             raise
         if exc is not None:  # passed on to the caller by Python
             operation.note(outcome="rolled_back")
@@ -591,8 +591,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         else:
             operation.note(outcome="committed")
             operation.succeed(None)
-        if operation.trail.settles and not isinstance(exc, GeneratorExit):
-            await operation.settle()
+        if operation.waits and not isinstance(exc, GeneratorExit):
+            await operation.wait_durable()
         return result
 
 

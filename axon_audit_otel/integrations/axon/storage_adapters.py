@@ -155,15 +155,15 @@ class _Call:
         return self
 
     @property
-    def settles(self) -> Operation | None:
+    def waits(self) -> Operation | None:
         """The operation that it is by itself, if that has to wait for stable storage."""
-        return self._own if self._own is not None and self._own.trail.settles else None
+        return self._own if self._own is not None and self._own.waits else None
 
     def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
         """The same call, of a plain function that returned something to await."""
         if self._own is not None:
             self._own.leave()
-        own = self.settles
+        own = self.waits
         if isinstance(result, asyncio.Future):  # a task: it runs by itself, and is its caller's
             result.add_done_callback(self._done)
             return result
@@ -174,7 +174,7 @@ class _Call:
             with self:
                 found = self.returned(await result)
             if own is not None:
-                await own.settle()
+                await own.wait_durable()
             return found
 
         return finish()
@@ -327,20 +327,20 @@ class AdapterSeam:
             if not wrappers.active or (op is None and method.kind is None):
                 return await original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own = call.waits
             try:
                 with call:
                     if own is not None:
-                        await own.settle_intent()
+                        await own.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own is not None and not isinstance(exc, GeneratorExit):
-                    await own.settle()
+                    await own.wait_durable()
                 raise
             if own is not None:
-                await own.settle()
+                await own.wait_durable()
             return result
 
         return observed
@@ -356,11 +356,11 @@ class AdapterSeam:
             if not wrappers.active or (op is None and method.kind is None):
                 return original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own = call.settles
+            own = call.waits
             try:
                 with call:
                     if own is not None:
-                        own.settle_intent_now()
+                        own.wait_intent_durable_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
                     result = original(adapter, *args, **kwargs)
@@ -369,7 +369,7 @@ class AdapterSeam:
                     call.pause()
             finally:
                 if own is not None and not own.active:
-                    own.settle_now()
+                    own.wait_durable_now()
             return call.later(result)
 
         return observed

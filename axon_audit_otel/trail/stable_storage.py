@@ -1,0 +1,125 @@
+"""Waiting for stable storage (``durability="disk"``)."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from typing import Protocol
+
+from ..archive.group_commit import GroupCommit
+from ..archive.journal import JournalChangedError
+from ..archive.writer import ArchiveWriter
+from .trail_lock import Lock, require_free
+
+__all__ = ["StableStorage"]
+
+
+class Kept(Protocol):
+    """What is in files, as far as this asks."""
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event."""
+
+    @property
+    def archived(self) -> int:
+        """The number of the newest event that is in a file."""
+
+    @property
+    def writer(self) -> ArchiveWriter | None:
+        """Writes them; None where the archive is not open."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the archive is left alone, after a failure."""
+
+    @property
+    def why(self) -> str:
+        """The newest failure, in words."""
+
+
+class StableStorage:
+    """Forces what is in files to stable storage, for whoever waits for that.
+
+    Every wait raises `OSError` if the device refused, and in the middle of a change of the trail
+    (by a signal handler or a finalizer).
+
+    Args:
+        kept: The events in files; owns this.
+        lock: Guards them.
+        intents: Whether intents are waited for as well.
+    """
+
+    def __init__(self, kept: Kept, lock: Lock, intents: bool) -> None:
+        self._kept = kept
+        self._lock = lock
+        self._events = GroupCommit(self._events_file)
+        self._intents = GroupCommit(self._intents_file) if intents else None
+
+    def begin(self) -> None:
+        """Begin anew, without waiters (a forked child)."""
+        self._events.reset()
+        if self._intents is not None:
+            self._intents.reset()
+
+    @property
+    def durable(self) -> int:
+        """The number of the newest event that is on stable storage.
+
+        What nobody waits for (an event about the trail itself) is forced there from here.
+        """
+        writer, archived = self._kept.writer, self._kept.archived
+        number = max(self._events.synced, 0 if writer is None else writer.sealed.through)
+        if number < archived:
+            self._events.ask(archived)
+        return number
+
+    def forget(self, number: int) -> None:
+        """What was there after event *number* is gone: it is asked for anew."""
+        self._events.forget(number)
+
+    async def wait(self) -> None:
+        """Wait for every event so far."""
+        require_free(self._lock)
+        await self._events.wait_async(self._kept.newest)
+
+    def wait_now(self) -> None:
+        """Wait for every event so far, without an event loop."""
+        require_free(self._lock)
+        self._events.wait(self._kept.newest)
+
+    async def wait_intents(self) -> None:
+        """Wait for every intent so far, if operations wait for intents."""
+        if self._intents is not None and self._kept.writer is not None:
+            require_free(self._lock)
+            await self._intents.wait_async(self._kept.writer.intents.count)
+
+    def wait_intents_now(self) -> None:
+        """Wait for every intent so far, without an event loop."""
+        if self._intents is not None and self._kept.writer is not None:
+            require_free(self._lock)
+            self._intents.wait(self._kept.writer.intents.count)
+
+    def _writer(self) -> ArchiveWriter:
+        if self._kept.writer is None:
+            raise OSError(errno.EIO, self._kept.why or "the archive is not open")
+        return self._kept.writer
+
+    def _events_file(self, failed: bool) -> tuple[int, int]:
+        """For the group commit: the newest event in a file, and that file."""
+        with self._lock:
+            writer = self._writer()
+            if self._kept.waits:
+                raise OSError(errno.EIO, self._kept.why)
+            if failed:
+                writer.renew()
+            return self._kept.archived, writer.duplicate()
+
+    def _intents_file(self, failed: bool) -> tuple[int, int]:
+        """For the group commit: the newest intent, and its file."""
+        with self._lock:
+            writer = self._writer()
+            if failed:
+                with suppress(JournalChangedError):  # the next event finds that out
+                    writer.renew()
+            return writer.intents.count, writer.intents.duplicate()

@@ -156,31 +156,8 @@ class AuditLogger:
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        self.settings = Settings.resolve(
-            {
-                "max_events": max_events,
-                "auto_export_path": auto_export_path,
-                "enable_rotation": enable_rotation,
-                "name": name,
-                "capture_content": capture_content,
-                "redact": redact,
-                "redact_pii": redact_pii,
-                "erasable": erasable,
-                "pseudonymize": pseudonymize,
-                "max_file_bytes": max_file_bytes,
-                "max_file_age": max_file_age,
-                "compress": compress,
-                "retention": retention,
-                "max_archive_bytes": max_archive_bytes,
-                "durability": durability,
-                "on_failure": on_failure,
-                "signing_key": signing_key,
-                "checkpoint_to": checkpoint_to,
-                "checkpoint_interval": checkpoint_interval,
-                "ship_to": ship_to,
-            },
-            self._environ,
-        )
+        # Every argument by its name: those that are settings are described there, once.
+        self.settings = Settings.resolve(locals(), self._environ)
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()

@@ -39,16 +39,6 @@ __all__ = ["Trail"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
-_FOR_FILES = (
-    "max_file_bytes",
-    "max_file_age",
-    "compress",
-    "retention",
-    "max_archive_bytes",
-    "durability",
-    "signing_key",
-    "checkpoint_to",
-)
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
@@ -135,9 +125,9 @@ class Trail:
         settings = self.settings
         if settings.auto_export_path is not None:
             return ArchiveKeeper(settings, self._buffer, self._lock, self.metrics, self._afterwards)
-        if idle := [key for key in _FOR_FILES if getattr(settings, key) != vars(Settings)[key]]:
+        if settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
-            _logger.warning(words, self.name, ", ".join(f"{key}=" for key in idle))
+            _logger.warning(words, self.name, ", ".join(f"{name}=" for name in settings.idle))
         return None
 
     def _make_shipper(self) -> Shipper | None:

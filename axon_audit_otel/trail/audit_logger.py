@@ -6,14 +6,13 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, finalize
 
-import msgspec
 from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry
@@ -29,14 +28,14 @@ from ..core.errors import (
     MemoryOnlyWarning,
     shown,
 )
-from ..core.files import write_file
 from ..events import model as _event
 from ..events.identifiers import ID_TYPES, checked_id
 from ..events.identity import active_operation, baggage_identity, current_identity
 from ..events.model import AuditEvent, Draft, EventStatus, OperationType
 from ..events.query import Query, activity
-from ..privacy.encryption import check_in_clear, recorded
+from ..privacy.encryption import check_in_clear
 from .otel_emitter import Emitter, checked_provider
+from .sdk_logger_interface import SdkLoggerInterface
 from .settings import Settings
 from .trail import Trail
 
@@ -72,7 +71,7 @@ def _of_this_process(name: str) -> AuditLogger:
     return found
 
 
-class AuditLogger:
+class AuditLogger(SdkLoggerInterface):
     """Records audit events, and answers what was recorded.
 
     Pass it to `axon.MemorySystem(config, audit_logger=...)` or to
@@ -596,76 +595,6 @@ class AuditLogger:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    # --- the surface of the SDK's audit logger -------------------------------------------------
-
-    async def get_events(
-        self,
-        operation: OperationType | str | None = None,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        status: EventStatus | str | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[AuditEvent]:
-        """`query_events` as the SDK calls it: naive times are UTC.
-
-        Raises:
-            InvalidEventError: If a filter cannot be meant.
-        """
-        query = Query.of(
-            operation=operation,
-            status=status,
-            user_id=user_id,
-            session_id=session_id,
-            start_time=start_time,
-            end_time=end_time,
-            limit=limit,
-            naive=timezone.utc,
-        )
-        return list(self._found(query, None))
-
-    async def export_to_json(
-        self,
-        file_path: Path | str,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-    ) -> int:
-        """Write events as a bare JSON list, as the SDK does; returns how many.
-
-        Raises:
-            ArchiveError: If it cannot be written.
-        """
-        events = await self.get_events(start_time=start_time, end_time=end_time)
-        path = Path(file_path)
-        text = msgspec.json.format(msgspec.json.encode([recorded(e).to_dict() for e in events]))
-        write_file([text, b"\n"], path)
-        return len(events)
-
-    async def clear(self) -> None:
-        """Let go of the events in memory. Files, numbering and statistics go on."""
-        self.trail.clear()
-
-    @property
-    def event_count(self) -> int:
-        """Number of events in memory."""
-        return len(self.trail.reader)
-
-    @property
-    def total_events_logged(self) -> int:
-        """Number of events recorded since this logger began."""
-        return self.trail.reader.recorded
-
-    def get_stats(self) -> dict[str, Any]:
-        """What the SDK's logger says of itself; `get_statistics` says more."""
-        return {
-            "events_in_memory": self.event_count,
-            "total_events_logged": self.total_events_logged,
-            "max_events": self.settings.max_events,
-            "rotation_enabled": self.settings.enable_rotation,
-            "auto_export_enabled": self.settings.auto_export_path is not None,
-        }
 
 
 def _end(trail: Trail, emitter: Emitter) -> None:

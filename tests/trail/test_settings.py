@@ -330,7 +330,7 @@ class TestDescription:
     def test_each_is_parsed(self, name: str) -> None:
         """A value that a setting cannot have is refused in the name of its argument."""
         with pytest.raises(AuditConfigError, match=f"^{name}="):
-            AuditLogger(**{name: object()})
+            AuditLogger(**{name: object()})  # type: ignore[arg-type]
 
 
 def test_nothing_is_left_of_a_logger_that_could_not_be(make_audit: Make) -> None:

@@ -187,15 +187,6 @@ class AuditLogger(SdkLoggerInterface):
         that process's own logger of this name records it."""
         return _of_this_process, (self.name,)
 
-    def __bool__(self) -> bool:
-        """False while an audited operation of this trail runs, else True.
-
-        ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
-        that were saved, and what it would log is in the operation's event already.
-        """
-        operation = active_operation()
-        return operation is None or operation.trail is not self.trail
-
     @property
     def name(self) -> str:
         """The trail's name: the value of the metrics' label ``trail``."""
@@ -271,9 +262,13 @@ class AuditLogger(SdkLoggerInterface):
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if by_the_sdk and not self and active_operation().kind.name == draft["operation"]:
-            # It speaks of the operation that runs: one operation, one event.
-            active_operation().merge(draft["entry_ids"], draft["metadata"])
+        running = active_operation() if by_the_sdk else None
+        if (
+            running is not None
+            and running.trail is self.trail
+            and running.kind.name == draft["operation"]
+        ):  # it speaks of the operation that runs: one operation, one event
+            running.merge(draft["entry_ids"], draft["metadata"])
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)

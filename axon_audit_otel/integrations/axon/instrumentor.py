@@ -36,6 +36,7 @@ from ...trail.settings import Settings
 from ...version import __version__
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
+from .audit_attribute import AuditAttribute
 from .startup import announce, is_automatic, nearest_logger
 from .storage_adapters import AdapterSeam
 from .trace_events import TraceBound
@@ -268,6 +269,7 @@ class _Patch:
         self._seam = AdapterSeam(StorageAdapter, recorder.begin, self._wrappers)
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
+        self._audit = AuditAttribute(_SYSTEM)
         self._classes: dict[tuple[str, str], Any] = {}  # the SDK's, as they were last seen
 
     def look(self, unsure: bool = False) -> None:
@@ -285,6 +287,7 @@ class _Patch:
                 self._wrappers.wrap(cls, method, make)
             if module == _SYSTEM:
                 self.traces.attach(cls)
+                self._audit.attach(cls)
 
     def _methods(self) -> dict[tuple[str, str], dict[str, Callable[[Any], Any]]]:
         """What makes a wrapper for each method, by module and class."""
@@ -318,6 +321,7 @@ class _Patch:
         self._seam.unwatch()
         self._wrappers.undo()
         self.traces.detach()
+        self._audit.detach()
 
     # --- wrapping ------------------------------------------------------------------------------
 

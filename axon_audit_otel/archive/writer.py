@@ -189,7 +189,7 @@ class ArchiveWriter:
         self._reclaim()
         self.sealed.list_rest()
         if self.sealed.are_gone:
-            raise self._gone()
+            raise _gone(self.directory)
         self.sealed.manifest.restore()
         self._lock.mark_running()
         path = self.path(JOURNAL)
@@ -250,23 +250,17 @@ class ArchiveWriter:
     def _finish(self, journal: Journal) -> Path:
         """A journal with its last line gets its name, and its line in the manifest."""
         if self._sync:
-            self._force(journal)
+            if self._doubtful:
+                self.renew()
+            self._doubtful = True
+            sync_file(journal.file)
+            self._doubtful = False
         path = self.sealed.publish(journal)
         self._close_journal()
         self.sealed.list_rest()
         return path
 
     # --- stable storage --------------------------------------------------------------------
-
-    def _force(self, journal: Journal) -> None:
-        """Sync *journal*; once that failed, only a new file is believed."""
-        if self._doubtful:
-            self.renew()
-        try:
-            sync_file(journal.file)
-        except OSError:
-            self._doubtful = True
-            raise
 
     def renew(self) -> None:
         """Write journal and intents to new files: those of before could not be synced.
@@ -360,14 +354,10 @@ class ArchiveWriter:
         if not self._lock.is_running:
             return
         if not self._lock.is_held():
-            raise self._gone()
+            raise _gone(self.directory)
         if self._journal is not None:
             self._journal.check()
         self.sealed.manifest.restore()
-
-    def _gone(self) -> JournalChangedError:
-        words = "the directory was changed: it was removed or moved away"
-        return JournalChangedError(errno.ENOENT, words, str(self.directory))
 
     def restore(self, oldest: int) -> None:
         """Have in the directory again what is left of the events, after a `JournalChangedError`.
@@ -442,6 +432,11 @@ class ArchiveWriter:
     def __del__(self) -> None:
         if hasattr(self, "intents") and contextlib is not None:  # None: Python is ending
             self.release()
+
+
+def _gone(directory: Path) -> JournalChangedError:
+    words = "the directory was changed: it was removed or moved away"
+    return JournalChangedError(errno.ENOENT, words, str(directory))
 
 
 def recover_others(

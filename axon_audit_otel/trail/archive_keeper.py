@@ -64,7 +64,7 @@ class ArchiveKeeper:
     ) -> None:
         assert settings.auto_export_path is not None
         self._settings = settings
-        self._directory: Path = settings.auto_export_path
+        self._directory = settings.auto_export_path
         self._buffer = buffer
         self._lock = lock
         self._metrics = metrics
@@ -88,15 +88,9 @@ class ArchiveKeeper:
         self.storage: StableStorage | None = None
         if self._syncs:
             self.storage = StableStorage(self, lock, settings.on_failure == "block")
-        self._timed = self._holds_back or any(
-            (
-                self.checkpointer.is_wanted,
-                settings.max_file_age,
-                settings.retention,
-                settings.max_archive_bytes,
-                settings.compress,
-            )
-        )
+        limits = settings.max_file_age, settings.retention, settings.max_archive_bytes
+        timed = self._holds_back, self.checkpointer.is_wanted, settings.compress, *limits
+        self._timed = any(timed)  # whether there is something to do when nothing happens
 
     def open(self) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -127,12 +121,6 @@ class ArchiveKeeper:
         self._buffer.reset(sealed.last_sequence + 1)
         return None if sealed.head is None else bytes.fromhex(sealed.head)
 
-    def _opened(self) -> ArchiveWriter:
-        if self.writer is None:
-            self.open()
-        assert self.writer is not None
-        return self.writer
-
     @property
     def has_past(self) -> bool:
         """Whether there are events from before in the directory, of any writer."""
@@ -140,10 +128,7 @@ class ArchiveKeeper:
 
     @property
     def needs_clock(self) -> bool:
-        """Whether there is something to do when nothing happens.
-
-        Otherwise there is no thread: a program that forks is better off without.
-        """
+        """Whether something has to call `tick`: a program that forks is better off without."""
         return self._timed or bool(self._retry_at)
 
     @property
@@ -202,7 +187,10 @@ class ArchiveKeeper:
             return
         stage = "journal"
         try:
-            writer, buffer = self._opened(), self._buffer
+            if self.writer is None:
+                self.open()
+            assert self.writer is not None
+            writer, buffer = self.writer, self._buffer
             behind = range(max(self.archived + 1, buffer.first), buffer.next)
             gap = Gap(self.archived + 1, behind.start - 1, self.why or "evicted")
             for number, line in zip(behind, buffer.lines(behind)):
@@ -354,17 +342,13 @@ class ArchiveKeeper:
             self._metrics.exported.inc(count)
             self._metrics.last_seal.set_to_current_time()
             self._start.set(0)
-            self._make_checkpoint()
+            self.make_checkpoint()
         return path
 
-    def _make_checkpoint(self) -> None:
+    def make_checkpoint(self) -> None:
+        """State how far the trail is, unless a gap is to be recorded first. Never raises."""
         if self.writer is not None and not self.internal.gaps:
             self.checkpointer.make(self.writer)
-
-    def make_checkpoint_if_due(self) -> None:
-        """State how far the trail is, if that was not done for some time. Never raises."""
-        if self.checkpointer.is_due:
-            self._make_checkpoint()
 
     def tidy(self, patience: float = 0.0) -> None:
         """Compress and delete what is due; called without the lock, since it may take long.
@@ -374,7 +358,7 @@ class ArchiveKeeper:
         writer = self.writer
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
-                self._make_checkpoint()
+                self.make_checkpoint()
 
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.

@@ -125,7 +125,7 @@ class AuditLogger(SdkLoggerInterface):
         ArchiveError: If *auto_export_path* cannot be used.
     """
 
-    _told_of_files = False
+    _warned_of_files = False
     _names_users = True  # what does not needs no keys
     _environ: Mapping[str, str] = os.environ
 
@@ -477,14 +477,14 @@ class AuditLogger(SdkLoggerInterface):
             return found
         found = list(self.trail.reader.search(query))
         if archived is None:
-            self._tell_of_files(query, len(found) == query.limit, 4)
+            self._warn_of_files(query, len(found) == query.limit, 4)
         return found
 
-    def _tell_of_files(self, query: Query, full: bool, level: int) -> None:
+    def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
-        if self._told_of_files or not self.trail.reader.has_more_in_files(query, full):
+        if self._warned_of_files or not self.trail.reader.has_more_in_files(query, full):
             return
-        self._told_of_files = True
+        self._warned_of_files = True
         msg = (
             f"this answer is from memory; {str(self.settings.auto_export_path)!r} has more events:"
             " query_events(archived=True) has these too, archived=False means memory"
@@ -553,7 +553,7 @@ class AuditLogger(SdkLoggerInterface):
             lines = [event.to_json() for event in self._found(Query(), archived, strict)]
             return write_events(reversed(lines), Path(path))
         if archived is None:
-            self._tell_of_files(Query(), False, 3)
+            self._warn_of_files(Query(), False, 3)
         return write_events(self.trail.reader.lines(), Path(path))
 
     def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..archive.group_commit import GroupCommit
 from ..archive.journal import JournalChangedError
 from ..archive.writer import ArchiveWriter
 from .trail_lock import Lock, require_free
 
+if TYPE_CHECKING:
+    from .archive_keeper import ArchiveKeeper
+
 __all__ = ["StableStorage"]
-
-
-class Kept(Protocol):
-    """What is in files, as far as this asks."""
-
-    @property
-    def newest(self) -> int:
-        """The number of the newest event."""
-
-    @property
-    def archived(self) -> int:
-        """The number of the newest event that is in a file."""
-
-    @property
-    def writer(self) -> ArchiveWriter | None:
-        """Writes them; None where the archive is not open."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether the archive is left alone, after a failure."""
-
-    @property
-    def why(self) -> str:
-        """The newest failure, in words."""
 
 
 class StableStorage:
@@ -45,13 +24,13 @@ class StableStorage:
     (by a signal handler or a finalizer).
 
     Args:
-        kept: The events in files; owns this.
-        lock: Guards them.
+        keeper: Has the events in files; owns this.
+        lock: Guards these.
         intents: Whether intents are waited for as well.
     """
 
-    def __init__(self, kept: Kept, lock: Lock, intents: bool) -> None:
-        self._kept = kept
+    def __init__(self, keeper: ArchiveKeeper, lock: Lock, intents: bool) -> None:
+        self._keeper = keeper
         self._lock = lock
         self._events = GroupCommit(self._events_file)
         self._intents = GroupCommit(self._intents_file) if intents else None
@@ -68,7 +47,7 @@ class StableStorage:
 
         What nobody waits for (an event about the trail itself) is forced there from here.
         """
-        writer, archived = self._kept.writer, self._kept.archived
+        writer, archived = self._keeper.writer, self._keeper.archived
         number = max(self._events.synced, 0 if writer is None else writer.sealed.through)
         if number < archived:
             self._events.ask(archived)
@@ -81,39 +60,39 @@ class StableStorage:
     async def wait(self) -> None:
         """Wait for every event so far."""
         require_free(self._lock)
-        await self._events.wait_async(self._kept.newest)
+        await self._events.wait_async(self._keeper.newest)
 
     def wait_now(self) -> None:
         """Wait for every event so far, without an event loop."""
         require_free(self._lock)
-        self._events.wait(self._kept.newest)
+        self._events.wait(self._keeper.newest)
 
     async def wait_intents(self) -> None:
         """Wait for every intent so far, if operations wait for intents."""
-        if self._intents is not None and self._kept.writer is not None:
+        if self._intents is not None and self._keeper.writer is not None:
             require_free(self._lock)
-            await self._intents.wait_async(self._kept.writer.intents.count)
+            await self._intents.wait_async(self._keeper.writer.intents.count)
 
     def wait_intents_now(self) -> None:
         """Wait for every intent so far, without an event loop."""
-        if self._intents is not None and self._kept.writer is not None:
+        if self._intents is not None and self._keeper.writer is not None:
             require_free(self._lock)
-            self._intents.wait(self._kept.writer.intents.count)
+            self._intents.wait(self._keeper.writer.intents.count)
 
     def _writer(self) -> ArchiveWriter:
-        if self._kept.writer is None:
-            raise OSError(errno.EIO, self._kept.why or "the archive is not open")
-        return self._kept.writer
+        if self._keeper.writer is None:
+            raise OSError(errno.EIO, self._keeper.why or "the archive is not open")
+        return self._keeper.writer
 
     def _events_file(self, failed: bool) -> tuple[int, int]:
         """For the group commit: the newest event in a file, and that file."""
         with self._lock:
             writer = self._writer()
-            if self._kept.waits:
-                raise OSError(errno.EIO, self._kept.why)
+            if self._keeper.waits:
+                raise OSError(errno.EIO, self._keeper.why)
             if failed:
                 writer.renew()
-            return self._kept.archived, writer.duplicate()
+            return self._keeper.archived, writer.duplicate()
 
     def _intents_file(self, failed: bool) -> tuple[int, int]:
         """For the group commit: the newest intent, and its file."""

@@ -78,7 +78,7 @@ class Trail:
         self._afterwards.begin(self.is_busy)
         #: Counts a failure of our own, and logs it once; under no lock.
         self.fault = self._afterwards.report
-        self.metrics.tell_faults(partial(self.fault, "metrics"))
+        self.metrics.report_faults(partial(self.fault, "metrics"))
         self._begin_privacy()
         self._head: bytes | None = None  # hash of the newest event
         self._in_gauge = 0  # events in memory, as the gauge says
@@ -87,23 +87,37 @@ class Trail:
         self.observers: tuple[Callable[[Draft], None], ...] = ()
         buffer = self._buffer = Buffer(settings.max_events)
         self.outlet = Outlet()
-        keeper = self._keeper = self._make_keeper()
+        keeper: ArchiveKeeper | None = None
+        if settings.auto_export_path is not None:
+            keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
+        elif settings.idle:
+            words = "audit trail %r has no files: %s mean nothing without auto_export_path"
+            _logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
+        self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.erasure)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
+        self._shipper = self._make_shipper()
+        self.ships = self._shipper is not None  # to a collector, from here
+        self._start()
+        _living.add(self)
+        self._afterwards.do()
+
+    def _start(self) -> None:
+        """Open the archive, and begin with what nobody's call does."""
+        keeper, shipper = self._keeper, self._shipper
         if keeper is not None:
             with self._lock:
                 self._open_archive(keeper)
             if self.erasure is not None:
                 self.erasure.mark()
-        self._shipper = self._make_shipper()
-        self.ships = self._shipper is not None  # to a collector, from here
-        self.metrics.buffer_capacity.set(settings.max_events)
+            something_to_send = shipper is not None and keeper.has_past
+            if something_to_send or keeper.needs_clock:
+                self._start_clock()
+            if shipper is not None and something_to_send:
+                shipper.tick()
+        self.metrics.buffer_capacity.set(self.settings.max_events)
         self.metrics.buffer_events.set(0)
-        if self._clock is None and keeper is not None and keeper.needs_clock:
-            self._start_clock()
-        _living.add(self)
-        self._afterwards.do()
 
     def _begin_privacy(self) -> None:
         settings, note = self.settings, self._afterwards.fault
@@ -121,24 +135,11 @@ class Trail:
             fault = partial(note, "keys")
             self.erasure = Erasure.for_writing(settings.auto_export_path, keys, sync, fault)
 
-    def _make_keeper(self) -> ArchiveKeeper | None:
-        settings = self.settings
-        if settings.auto_export_path is not None:
-            return ArchiveKeeper(settings, self._buffer, self._lock, self.metrics, self._afterwards)
-        if settings.idle:
-            words = "audit trail %r has no files: %s mean nothing without auto_export_path"
-            _logger.warning(words, self.name, ", ".join(f"{name}=" for name in settings.idle))
-        return None
-
     def _make_shipper(self) -> Shipper | None:
         endpoint = self.settings.ship_to
         if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return None
-        shipper = Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
-        if self._keeper is not None and self._keeper.has_past:  # something may be left to send
-            self._start_clock()
-            shipper.tick()
-        return shipper
+        return Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
 
     def _start_clock(self) -> None:
         with suppress(RuntimeError):  # the program ends, or may have no more threads
@@ -153,7 +154,7 @@ class Trail:
         journal. Never raises for a fault of the archive: that is counted, and the events
         follow when it works again, as long as memory holds them.
         """
-        payload = self._encode(draft)
+        payload = _encoded(draft, self.fault)
         fields: Mapping[str, Any] = draft
         if self.erasure is not None:
             fields = self.erasure.sealed(draft)
@@ -180,16 +181,6 @@ class Trail:
             observe(draft)
         if self._afterwards.waiting:
             self._afterwards.do()
-
-    def _encode(self, draft: Draft) -> bytes:
-        try:
-            return _event.encode_fields(draft)
-        except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
-            self.fault("encode", exc)
-            clean = Privacy(pii=False).metadata(dict(draft))
-            clean["entry_ids"] = [str(item) for item in clean["entry_ids"]]
-            draft.update(clean)
-            return _event.encode_fields(draft)
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
@@ -365,7 +356,8 @@ class Trail:
                     keeper.check()
                     self._record_internal(keeper)
                     keeper.measure()
-                    keeper.make_checkpoint_if_due()
+                    if keeper.checkpointer.is_due:
+                        keeper.make_checkpoint()
             keeper.tidy()
             keeper.checkpointer.send(self._emit_checkpoint)
         except Exception as exc:
@@ -449,6 +441,18 @@ class Trail:
             self._keeper.begin_after_fork()
         if self._shipper is not None:
             self._shipper.after_fork()
+
+
+def _encoded(draft: Draft, fault: Callable[[str, Exception], object]) -> bytes:
+    """The fields of *draft* as JSON."""
+    try:
+        return _event.encode_fields(draft)
+    except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
+        fault("encode", exc)
+        clean = Privacy(pii=False).metadata(dict(draft))
+        clean["entry_ids"] = [str(item) for item in clean["entry_ids"]]
+        draft.update(clean)
+        return _event.encode_fields(draft)
 
 
 def _begin_all_after_fork() -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ..core.faults import Faults
 from ..core.files import append, write_file
@@ -19,34 +19,27 @@ from .writer import ArchiveWriter
 __all__ = ["Checkpointer"]
 
 
-class CheckpointSettings(Protocol):
-    """What of a trail's settings says which checkpoints there are."""
-
-    @property
-    def signing_key(self) -> SigningKey | None:
-        """Signs them."""
-
-    @property
-    def checkpoint_to(self) -> Any:
-        """Where they go besides the archive: a path, a function, or "otlp"."""
-
-    @property
-    def checkpoint_interval(self) -> float | None:
-        """Seconds between them when nothing is sealed; None: none then."""
-
-
 class Checkpointer:
     """The checkpoints of one trail. Its trail holds a lock, but not for `send`.
 
     Args:
-        settings: Which are made, and where they go.
+        key: Signs them; None: nothing does.
+        to: Where they go besides the archive: a path, a function, or "otlp"; None: nowhere.
+        interval: Seconds between them when nothing is sealed; None: none then.
         faults: Takes what failed.
+
+    Attributes:
+        is_wanted: Whether any are made.
     """
 
-    def __init__(self, settings: CheckpointSettings, faults: Faults) -> None:
-        self._settings = settings
+    def __init__(
+        self, key: SigningKey | None, to: Any, interval: float | None, faults: Faults
+    ) -> None:
+        self._key = key
+        self._to = to
+        self._interval = interval
         self._fault = faults.fault
-        self.is_wanted = bool(settings.signing_key or settings.checkpoint_to)
+        self.is_wanted = key is not None or to is not None
         self.begin()
 
     def begin(self) -> None:
@@ -58,10 +51,9 @@ class Checkpointer:
     @property
     def is_due(self) -> bool:
         """Whether one should be made although nothing was sealed."""
-        interval = self._settings.checkpoint_interval
-        if interval is None or not self.is_wanted:
+        if self._interval is None or not self.is_wanted:
             return False
-        return time.monotonic() - self._made_at >= interval
+        return time.monotonic() - self._made_at >= self._interval
 
     def make(self, writer: ArchiveWriter) -> None:
         """State, signed if there is a key, how far *writer* is. Never raises."""
@@ -81,14 +73,14 @@ class Checkpointer:
         except OSError as exc:
             self._fault("checkpoint", exc)
             return False
-        if self._settings.checkpoint_to is not None:
+        if self._to is not None:
             self._unsent.append(note)
         return True
 
     def attest_other(self, writer: ArchiveWriter) -> bool:
         """Make one of a writer that was recovered; returns False if it is still due."""
         # Unsigned, it would take the place of one that is signed.
-        return self._settings.signing_key is None or self.attest(writer)
+        return self._key is None or self.attest(writer)
 
     def _note(self, writer: ArchiveWriter) -> str:
         manifest, (number, head) = writer.sealed.manifest, writer.newest
@@ -100,8 +92,7 @@ class Checkpointer:
             head=head or "",
             time=format_time(time.time_ns() // 1000),
         ).text()
-        key = self._settings.signing_key
-        return key.sign(text) if key is not None else text + "\n"
+        return text + "\n" if self._key is None else self._key.sign(text)
 
     def send(self, emit: Callable[[str], object], patience: float = 0.0) -> None:
         """Send on what was made; called without the lock, since it may take long.
@@ -119,8 +110,7 @@ class Checkpointer:
         """Send the oldest; returns False if there is none, or it has to be tried again."""
         if not self._unsent:
             return False
-        to: Any = self._settings.checkpoint_to
-        note = self._unsent.popleft()
+        to, note = self._to, self._unsent.popleft()
         try:
             if to == "otlp":
                 emit(note)

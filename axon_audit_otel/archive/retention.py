@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -74,40 +73,39 @@ class Retention:
     rule: str
 
 
-class UpkeepSettings(Protocol):
-    """What of a trail's settings says how its sealed files are looked after."""
-
-    @property
-    def compress(self) -> bool:
-        """Whether to compress them."""
-
-    @property
-    def retention(self) -> Retention | None:
-        """How long to keep them."""
-
-    @property
-    def max_archive_bytes(self) -> int | None:
-        """How large they may be together."""
-
-    @property
-    def signing_key(self) -> SigningKey | None:
-        """Signs what was deleted."""
-
-
 class Upkeep:
     """Compresses and deletes the sealed files of a directory.
 
     Args:
-        settings: What is to be done.
+        compresses: Whether to compress them.
+        retention: How long to keep them; None: no limit.
+        most: Bytes that they may have together; None: no limit.
+        key: Signs what was deleted.
         faults: Where is noted what failed, and what was deleted.
         clock: The trail's.
     """
 
-    def __init__(self, settings: UpkeepSettings, faults: Faults, clock: WallClock) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        compresses: bool,
+        retention: Retention | None,
+        most: int | None,
+        key: SigningKey | None,
+        faults: Faults,
+        clock: WallClock,
+    ) -> None:
+        self._compresses = compresses
+        self._retention = retention
+        self._most = most
+        self._key = key
         self._faults = faults
         self._fault = faults.fault
         self._clock = clock
+        self._every = _EVERY_S if retention is None else min(_EVERY_S, retention.seconds / 10)
+        self.begin()
+
+    def begin(self) -> None:
+        """With nothing done yet; in a forked child as well."""
         self._turn = Turn()
         self._deleted: list[tuple[str, str]] = []  # files and reasons, not told yet
         self._waiting: list[SealRecord] = []  # for compression, the newest last
@@ -115,8 +113,6 @@ class Upkeep:
         self._looked_at = 0.0
         self._lines = -1  # of the manifest, then
         self._unfinished = True  # a file may be there that a manifest says is deleted
-        rule = settings.retention
-        self._every = _EVERY_S if rule is None else min(_EVERY_S, rule.seconds / 10)
 
     def run(
         self, writer: ArchiveWriter, lock: AbstractContextManager[object], patience: float = 0.0
@@ -131,13 +127,12 @@ class Upkeep:
         Returns:
             Whether something was deleted.
         """
-        settings = self._settings
-        limited = settings.retention is not None or settings.max_archive_bytes is not None
-        if not settings.compress and not limited:
+        limited = self._retention is not None or self._most is not None
+        if not self._compresses and not limited:
             return False
         with self._turn.take(patience) as ours:
             try:
-                if ours and settings.compress:
+                if ours and self._compresses:
                     self._compress(writer, lock)
                 return ours and limited and self._delete_what_is_due(writer, lock)
             except FileNotFoundError:  # the whole directory, perhaps: that is noticed elsewhere
@@ -221,7 +216,7 @@ class Upkeep:
             own = list(writer.sealed.manifest.seals.values())
             now = self._clock.look()
         files = _files_in(writer.directory, writer.name, own, format_time(now))
-        retention, most = self._settings.retention, self._settings.max_archive_bytes
+        retention, most = self._retention, self._most
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
         if retention is not None:
@@ -249,14 +244,14 @@ class Upkeep:
 
     def _may_sign(self, checkpoints: Path) -> bool:
         """Whether what is signed is deleted signed: else `verify` would take it for damage."""
-        if self._settings.signing_key is not None or not is_signed(checkpoints):
+        if self._key is not None or not is_signed(checkpoints):
             return True
         why = "nothing is deleted without signing_key=, since it is signed"
         self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
         return False
 
     def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
-        now, key = format_time(time.time_ns() // 1000), self._settings.signing_key
+        now, key = format_time(time.time_ns() // 1000), self._key
         said = DeleteRecord(
             file=record.file,
             sha256=record.sha256,

@@ -289,24 +289,13 @@ class ArchiveWriter:
         """Seal what the writer before left in its journal."""
         self.sealed.adopt(self._lock)
         ended_well = self._lock.ended_well
-        path = self.path(JOURNAL)
-        if not is_there(path):
+        found = self._take_up(self.path(JOURNAL))
+        if found is None:
             return None if ended_well else Recovery(self.name, 0, 0)
-        damaged = set_damage_aside(path)
-        size = path.stat().st_size
-        journal, closed = load(path)
-        torn = size - journal.end
-        if not journal.count:
-            journal.close()
-            path.unlink()
-            return Recovery(self.name, 0, torn if journal.end else 0, damaged)
-        self._journal = journal
-        if closed:  # it died between the last line and the end of the renaming
-            self._finish(journal)
-        else:
-            self.seal()
+        self.seal()
+        journal, torn, damaged = found
         # The lock tells of the unclean end until an event does: we may be killed before.
-        return Recovery(self.name, journal.count, torn, damaged)
+        return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
 
     def recover(self) -> None:
         """Be as the files say, after an exception in the middle of a call.
@@ -321,28 +310,30 @@ class ArchiveWriter:
         self._take_up(self.path(JOURNAL))
         self.sealed.through = self.sealed.last_sequence
 
-    def _take_up(self, path: Path) -> None:
-        """Go on with the journal at *path*, if there is one with events."""
+    def _take_up(self, path: Path) -> tuple[Journal, int, int] | None:
+        """Go on with the journal at *path*, unless it has no events, or is closed and only to be
+        renamed; returns it, the bytes that were torn and the lines that were damaged."""
         if not is_there(path):
             self._close_journal()
-            return
-        set_damage_aside(path)
+            return None
+        damaged = set_damage_aside(path)
+        size = path.stat().st_size
         journal, closed = load(path)
-        if not journal.count:
-            journal.close()
-            path.unlink()
-            self._close_journal()
-            return
+        torn = size - journal.end
         if self._journal is not None:
             journal.began = self._journal.began
         self._close_journal()
         self._journal = journal
-        if closed:
+        if not journal.count:
+            self._close_journal()
+            path.unlink()
+        elif closed:  # its writer died between the last line and the end of the renaming
             try:
                 self._finish(journal)
             except OSError:
                 self._close_journal()  # nothing may follow its last line
                 raise
+        return journal, torn, damaged
 
     def check(self) -> None:
         """Check that the files are as they were left, while they are at work.

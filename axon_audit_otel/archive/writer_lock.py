@@ -41,7 +41,7 @@ def has_begun(directory: Path) -> bool:
     """Whether a writer has ever begun in *directory*: it may have no event yet, or no more.
 
     Raises:
-        OSError: If that cannot be told.
+        OSError: If that is not known.
     """
     return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
@@ -74,12 +74,23 @@ class WriterLock:
         return os.fstat(self.file).st_size == 0
 
     def is_held(self) -> bool:
-        """Whether the lock's name still stands for the file that we locked.
+        """Whether the lock's name still stands for our file: nobody removed or moved it.
+
+        Its number says so. Where that changes by itself, what is written in it does.
 
         Raises:
-            OSError: If that cannot be told.
+            OSError: If that is not known.
         """
-        return _is_held(self.directory / f".{self.writer}{LOCK}", self.file)
+        path = self.directory / f".{self.writer}{LOCK}"
+        try:
+            ours, found = os.fstat(self.file), path.stat()
+            if found.st_ino and os.path.samestat(ours, found):
+                return True
+            return _shows_a_mark(path, self.file, ours.st_size)
+        except OSError as exc:
+            if exc.errno in _GONE:
+                return False
+            raise
 
     def mark_running(self) -> None:
         """Write down that this writer runs.
@@ -138,7 +149,7 @@ def _lock(file: int) -> bool:
     """Take the lock on *file*; False if somebody has it.
 
     Raises:
-        OSError: If that cannot be told: another name would not help.
+        OSError: If that is not known: another name would not help.
     """
     if fcntl is None:
         return True
@@ -156,25 +167,6 @@ def _lock(file: int) -> bool:
         )
         raise OSError(exc.errno, words) from exc
     return True
-
-
-def _is_held(path: Path, lock: int) -> bool:
-    """Whether *path* is still the file whose *lock* we have: nobody removed or moved it.
-
-    Its number says so. Where that changes by itself, what is written in it does.
-
-    Raises:
-        OSError: If that cannot be told.
-    """
-    try:
-        ours, found = os.fstat(lock), path.stat()
-        if found.st_ino and os.path.samestat(ours, found):
-            return True
-        return _shows_a_mark(path, lock, ours.st_size)
-    except OSError as exc:
-        if exc.errno in _GONE:
-            return False
-        raise
 
 
 #: What a name or a descriptor answers whose file is no longer there.

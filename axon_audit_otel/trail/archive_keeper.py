@@ -83,14 +83,17 @@ class ArchiveKeeper:
         self.writer: ArchiveWriter | None = None
         self.archived = 0
         self.internal = InternalEvents(WallClock())
-        self.checkpointer = Checkpointer(settings, afterwards)
-        self._upkeep = Upkeep(settings, afterwards, self.internal.clock)
+        key, clock = settings.signing_key, self.internal.clock
+        interval = settings.checkpoint_interval
+        self.checkpointer = Checkpointer(key, settings.checkpoint_to, interval, afterwards)
+        limits = settings.retention, settings.max_archive_bytes
+        self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
         self.storage: StableStorage | None = None
         if self._syncs:
             self.storage = StableStorage(self, lock, settings.on_failure == "block")
-        limits = settings.max_file_age, settings.retention, settings.max_archive_bytes
-        timed = self._holds_back, self.checkpointer.is_wanted, settings.compress, *limits
-        self._timed = any(timed)  # whether there is something to do when nothing happens
+        is_wanted = settings.compress or self.checkpointer.is_wanted
+        # Whether there is something to do when nothing happens.
+        self._timed = self._holds_back or is_wanted or any((*limits, settings.max_file_age))
 
     def open(self) -> bytes | None:
         """Open the archive and go on where its last writer ended; returns its newest hash.
@@ -376,7 +379,7 @@ class ArchiveKeeper:
 
     def begin_after_fork(self) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
-        self._upkeep = Upkeep(self._settings, self._afterwards, self.internal.clock)
+        self._upkeep.begin()
         self._retry_at, self.archived = 0.0, 0
         self.internal.begin()
         self.checkpointer.begin()

@@ -14,12 +14,7 @@ __all__ = ["TrailSource"]
 
 
 class TrailSource:
-    """The events of a trail; an `EventSource` of the wing `shipping`.
-
-    Attributes:
-        name: The trail's.
-        stream: What tells its events from those of every other trail; "" before the first.
-    """
+    """The events of a trail, as the `EventSource` that shipping asks; see there."""
 
     def __init__(
         self,
@@ -38,36 +33,27 @@ class TrailSource:
 
     @property
     def provider(self) -> Any:
-        """The logger provider that the trail's records go through; None: none."""
         return self._outlet.provider
 
     @property
     def archives(self) -> bool:
-        """Whether it has an archive."""
         return self._keeper is not None
 
     @property
     def location(self) -> tuple[Path, str] | None:
-        """The directory and the writer of its archive; None where that is not open."""
         writer = None if self._keeper is None else self._keeper.writer
         return None if writer is None else (writer.directory, writer.name)
 
     @property
     def durable(self) -> int | None:
-        """The newest event that may leave this process; None: all (but for durability="disk")."""
         storage = None if self._keeper is None else self._keeper.storage
         return None if storage is None else storage.durable
 
     @property
     def newest(self) -> int:
-        """The number of the newest event."""
         return self._buffer.next - 1
 
     def after(self, number: int, count: int) -> tuple[int, list[bytes]]:
-        """The next events in memory after event *number*, at most *count*, and the first's number.
-
-        It is higher than *number* + 1 where those between have left memory.
-        """
         with self._lock:
             first = max(self._buffer.first, number + 1)
             return first, self._buffer.lines(range(first, min(first + count, self._buffer.next)))

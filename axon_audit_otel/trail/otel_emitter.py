@@ -53,7 +53,7 @@ class Emitter:
         self._given = logger_provider
         self._bind(logger_provider or get_logger_provider())
         trail.outlet.connect(self)
-        self.send_own()
+        self.send_unsent()
 
     def use(self, logger_provider: Any) -> None:
         """Send the records through *logger_provider* from now on.
@@ -63,7 +63,7 @@ class Emitter:
         """
         self._given = checked_provider(logger_provider)
         self._bind(logger_provider)
-        self.send_own()
+        self.send_unsent()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
         """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
@@ -80,7 +80,7 @@ class Emitter:
             # In the middle of another event: it is sent after that, from `Outlet.unsent`.
             if self._otel_logger is not None and not self._trail.is_busy():
                 if self._trail.outlet.unsent:  # older than this one
-                    self.send_own()
+                    self.send_unsent()
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
@@ -90,13 +90,13 @@ class Emitter:
             except Exception as exc:
                 self._trail.fault("record", exc)
         if self._trail.outlet.unsent:
-            self.send_own()
+            self.send_unsent()
         if draft.encoded is None:
             msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"
             raise AuditUnavailableError(msg)
         return draft.encoded
 
-    def send_own(self) -> None:
+    def send_unsent(self) -> None:
         """Send what the trail said of itself: without it, its records have gaps. Never raises.
 
         What cannot be sent yet, since there is no provider, waits; what does not have to wait,

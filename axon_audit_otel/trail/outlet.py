@@ -20,7 +20,7 @@ class RecordSender(Protocol):
     def provider(self) -> Any:
         """The logger provider that they go through; None: none."""
 
-    def send_own(self) -> None:
+    def send_unsent(self) -> None:
         """Send what is `unsent`. Never raises."""
 
 
@@ -58,7 +58,7 @@ class Outlet:
         """Send what waits; under no lock."""
         sender = None if self._sender is None else self._sender()
         if sender is not None:
-            sender.send_own()
+            sender.send_unsent()
 
     def begin_after_fork(self) -> None:
         """With nothing that waits: the parent sends it."""

@@ -57,13 +57,12 @@ class WallClock:
 
     Attributes:
         jumped: Whether it jumped, or stood before the archive's newest time at the start.
-        moved: Seconds that it jumped ahead in all (negative: back) since somebody set this to 0.
         unreported: Jumps that are not on the record yet.
     """
 
     def __init__(self) -> None:
         self.jumped = False
-        self.moved = 0.0
+        self._moved = 0.0  # since the last `take_moved`
         self.unreported: list[Jump] = []
         self._wall, self._passed = _read()
         self._off = 0.0  # seconds that it differed, too few for a jump
@@ -107,10 +106,15 @@ class WallClock:
         self._reported += len(due)
         return due
 
+    def take_moved(self) -> float:
+        """Seconds that it jumped ahead in all (negative: back) since the last call."""
+        moved, self._moved = self._moved, 0.0
+        return moved
+
     def _jump(self, start: int) -> None:
         jump = Jump(start, self._wall)
         self.jumped = True
-        self.moved += (jump.end - start) / 1e6
+        self._moved += (jump.end - start) / 1e6
         self._off, self._since = 0.0, time.monotonic()
         if self.unreported and len(self.unreported) + self._reported >= _MOST:
             before = self.unreported.pop()

@@ -31,7 +31,7 @@ class SealedFiles:
     Attributes:
         manifest: Lists them.
         through: The number of the newest event in one of them.
-        clock_moved: Seconds that the clock jumped since the last seal.
+        clock_moved: Seconds that the clock jumped since the newest of them was sealed.
 
     Raises:
         OSError: If the manifest cannot be read.

@@ -217,13 +217,17 @@ class ArchiveWriter:
         self._reclaim()
         self.intents.record_intent(event_id, intent)
 
-    def seal(self) -> Path | None:
+    def seal(self, clock_moved: float = 0.0) -> Path | None:
         """Make the journal a sealed file; returns its path, None if it held nothing.
+
+        Args:
+            clock_moved: Seconds that the clock jumped since the call before: the manifest says it.
 
         Raises:
             JournalChangedError: If its events are no longer in it: see `restore`.
             OSError: If that failed; the journal goes on.
         """
+        self.sealed.clock_moved += clock_moved
         self.sealed.list_rest()
         journal = self._journal
         if journal is None or not journal.count:

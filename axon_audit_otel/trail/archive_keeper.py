@@ -338,9 +338,8 @@ class ArchiveKeeper:
     def _seal(self, writer: ArchiveWriter) -> Path | None:
         count, clock = writer.count, self.internal.clock
         clock.look()
-        writer.sealed.clock_moved, clock.moved = writer.sealed.clock_moved + clock.moved, 0.0
         self._timed = self._timed or bool(clock.unreported)  # somebody has to report them
-        path = writer.seal()
+        path = writer.seal(clock.take_moved())
         if path is not None:
             self._metrics.exported.inc(count)
             self._metrics.last_seal.set_to_current_time()

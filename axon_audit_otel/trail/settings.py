@@ -435,8 +435,8 @@ class Settings:
             msg = "erasable=True: keys lie beside the archive, and there is none; give their place"
             raise AuditConfigError(msg)
         if archive is not None and isinstance(keys, Path):
-            place = Path(os.path.realpath(keys))
-            if Path(os.path.realpath(archive)) in (place, *place.parents):
+            path = Path(os.path.realpath(keys))
+            if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
         most, kept = self.max_archive_bytes, self.retention

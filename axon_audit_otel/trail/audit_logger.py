@@ -262,13 +262,7 @@ class AuditLogger(SdkLoggerInterface):
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        running = active_operation() if by_the_sdk else None
-        if (
-            running is not None
-            and running.trail is self.trail
-            and running.kind.name == draft["operation"]
-        ):  # it speaks of the operation that runs: one operation, one event
-            running.merge(draft["entry_ids"], draft["metadata"])
+        if by_the_sdk and self._merge(draft):
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)
@@ -279,6 +273,17 @@ class AuditLogger(SdkLoggerInterface):
             msg = f"the {draft['operation']} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
+
+    def _merge(self, draft: Draft) -> bool:
+        """Give the facts of *draft* to the operation that runs, if it speaks of that: one
+        operation, one event. Returns whether it does."""
+        running = active_operation()
+        if running is None or running.trail is not self.trail:
+            return False
+        if running.kind.name != draft["operation"]:
+            return False
+        running.merge(draft["entry_ids"], draft["metadata"])
+        return True
 
     def _require_files(self, draft: Draft) -> None:
         """Refuse an event that would only wait in memory, and push out those let through."""

@@ -31,7 +31,7 @@ from axon.models.audit import OperationType as SdkOperationType
 
 from axon_audit_otel import AuditLogger, OperationType, verify
 from axon_audit_otel.archive.search import search
-from axon_audit_otel.archive.writer import Archive
+from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.model import draft, encode_fields, place
@@ -221,18 +221,18 @@ def _drafts(count: int, users: int) -> Iterator[Any]:
 
 def generate(directory: Path, events: int, files: int) -> None:
     """Write an archive as a trail does, with the package's own writer of files."""
-    archive = Archive(directory, "default")
+    archive = ArchiveWriter(directory, "default")
     head: bytes | None = None
     each = max(1, events // files)
     for number, event in enumerate(_drafts(events, max(100, events // 100)), 1):
         previous = None if head is None else head.hex()
         line = place(encode_fields(event)[:-1], number, previous)
         head = leaf_hash(line)
-        archive.write(line, head, number, event["timestamp"])
+        archive.append(line, head, number, event["timestamp"])
         if archive.count == each:
             archive.seal()
     archive.seal()
-    archive.close()
+    archive.release()
 
 
 def _measured(job: str, directory: Path) -> dict[str, Any]:

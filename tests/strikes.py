@@ -14,7 +14,8 @@ import axon_audit_otel
 PACKAGE = str(Path(axon_audit_otel.__file__).parent)
 #: Modules that change a trail; others, such as `errors`, only compute.
 MODULES = (
-    *("trail/trail", "trail/buffer", "trail/archive_keeper", "archive/writer", "archive/journal"),
+    *("trail/trail", "trail/buffer", "trail/archive_keeper", "trail/internal_events"),
+    *("archive/writer", "archive/sealed_files", "archive/intents", "archive/journal"),
     *("archive/format", "archive/manifest", "core/files", "core/merkle"),
 )
 FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 from axon_audit_otel.integrations.axon import methods as sdk
@@ -95,12 +94,12 @@ def coverage() -> str:
 def settings() -> str:
     """Every setting with its variable, default and meaning."""
     rows = ["| argument | environment | default | meaning |", "| --- | --- | --- | --- |"]
-    for setting in fields(Settings):
-        variable = f"`{Settings.variable(setting.name)}`" if setting.metadata["env"] else ""
-        default = setting.default
+    for name, setting in Settings.described().items():
+        variable = f"`{Settings.variable(name)}`" if setting.variable else ""
+        default = Settings.default(name)
         if isinstance(default, ContentCapture):
             default = default.on_events
-        rows.append(f"| `{setting.name}` | {variable} | `{default}` | {setting.metadata['doc']} |")
+        rows.append(f"| `{name}` | {variable} | `{default}` | {setting.doc} |")
     return "\n".join(rows) + "\n"
 
 

@@ -107,5 +107,5 @@ def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> It
     """What was recorded in the last *window*, newest first."""
     start = datetime.now(timezone.utc) - window
     here = Missing()
-    yield from trail.search_all(Query.of(start_time=start, **asked), here)
+    yield from trail.reader.search_all(Query.of(start_time=start, **asked), here)
     missing.include(here)

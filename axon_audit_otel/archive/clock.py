@@ -27,7 +27,7 @@ _HOUR_S = 3600.0
 
 
 class Jump(msgspec.Struct, frozen=True):
-    """A jump of the clock, or several that are told as one.
+    """A jump of the clock, or several that are recorded as one.
 
     Attributes:
         start: What the clock would have said, in microseconds.
@@ -57,18 +57,17 @@ class WallClock:
 
     Attributes:
         jumped: Whether it jumped, or stood before the archive's newest time at the start.
-        moved: Seconds that it jumped ahead in all (negative: back) since somebody set this to 0.
-        untold: Jumps that are not on the record yet.
+        unreported: Jumps that are not on the record yet.
     """
 
     def __init__(self) -> None:
         self.jumped = False
-        self.moved = 0.0
-        self.untold: list[Jump] = []
+        self._moved = 0.0  # since the last `take_moved`
+        self.unreported: list[Jump] = []
         self._wall, self._passed = _read()
         self._off = 0.0  # seconds that it differed, too few for a jump
         self._since = time.monotonic()  # the start, or the last jump
-        self._hour, self._told = self._since, 0
+        self._hour, self._reported = self._since, 0
 
     def look(self) -> int:
         """Notice a jump since the last look; returns the time, in microseconds.
@@ -101,21 +100,26 @@ class WallClock:
         """The jumps that are to be recorded now."""
         now = time.monotonic()
         if now - self._hour >= _HOUR_S:
-            self._hour, self._told = now, 0
-        room = _MOST - self._told
-        due, self.untold = self.untold[:room], self.untold[room:]
-        self._told += len(due)
+            self._hour, self._reported = now, 0
+        room = _MOST - self._reported
+        due, self.unreported = self.unreported[:room], self.unreported[room:]
+        self._reported += len(due)
         return due
+
+    def take_moved(self) -> float:
+        """Seconds that it jumped ahead in all (negative: back) since the last call."""
+        moved, self._moved = self._moved, 0.0
+        return moved
 
     def _jump(self, start: int) -> None:
         jump = Jump(start, self._wall)
         self.jumped = True
-        self.moved += (jump.end - start) / 1e6
+        self._moved += (jump.end - start) / 1e6
         self._off, self._since = 0.0, time.monotonic()
-        if self.untold and len(self.untold) + self._told >= _MOST:
-            before = self.untold.pop()
+        if self.unreported and len(self.unreported) + self._reported >= _MOST:
+            before = self.unreported.pop()
             jump = Jump(before.start, jump.end, before.count + 1)
-        self.untold.append(jump)
+        self.unreported.append(jump)
 
 
 def _read() -> tuple[int, tuple[float, ...]]:

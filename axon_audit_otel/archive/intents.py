@@ -7,12 +7,13 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..core.errors import ArchiveError
 from ..core.files import DECODE_ERRORS, open_owned, renewed, sync_directory
 from .format import open_events_file
 from .manifest import SealRecord
@@ -20,7 +21,7 @@ from .manifest import SealRecord
 __all__ = ["Intents"]
 
 _KEPT = 65_536  # bytes of the file that are not worth a truncation
-_RESERVED = 262_144  # bytes held back for the outcomes of what was admitted,
+_RESERVED = 262_144  # bytes held back for the outcomes of what was recorded here,
 _FOR = 64  # for each so many operations that run
 #: An event's id; of one that tells of an intent without outcome also that one's.
 _EVENT_ID = re.compile(
@@ -44,24 +45,24 @@ class Intents:
         self._sync = sync
         self._file = -1
         self._size = 0
+        self._running: dict[str, bytes] = {}  # operations without an outcome yet
         self.count = 0  # of those that were written down
 
-    def add(self, intent: bytes, running: Collection[bytes] = ()) -> None:
+    def record_intent(self, event_id: str, intent: bytes) -> None:
         """Write down what is about to be done, and hold space back for its outcome.
 
         Args:
+            event_id: The id that the outcome's event will have.
             intent: One line.
-            running: The intents of other operations, which have no outcome yet: they are
-                written again if somebody changed the file.
 
         Raises:
             OSError: If there is no room for either.
         """
-        self._hold_back(_RESERVED * (1 + len(running) // _FOR))
+        self._hold_back(_RESERVED * (1 + len(self._running) // _FOR))
         lines = [intent]
-        if not self._is_in_place():
+        if not self._is_in_place():  # somebody changed the file
             self._open()
-            lines = [*running, intent]
+            lines = [*self._running.values(), intent]
         size = os.fstat(self._file).st_size
         data = b"".join(line + b"\n" for line in lines)
         if os.write(self._file, data) != len(data):
@@ -69,7 +70,15 @@ class Intents:
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size = size + len(data)
+        self._running[event_id] = intent
         self.count += 1
+
+    def done(self, event_id: str) -> None:
+        """An operation has its outcome; without any other, the file is of no use."""
+        self._running.pop(event_id, None)
+        if not self._running and self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
+            self._size = 0
+            os.ftruncate(self._file, 0)
 
     def _is_in_place(self) -> bool:
         """Whether the file is the one that was written to, and nobody cut it off."""
@@ -92,7 +101,7 @@ class Intents:
         """Those of the same writer under another name."""
         self.close()
         intents = Intents(path, self._sync)
-        intents.count = self.count
+        intents.count, intents._running = self.count, self._running
         return intents
 
     def _hold_back(self, wanted: int) -> None:
@@ -112,12 +121,6 @@ class Intents:
             return False
         return True
 
-    def forget(self) -> None:
-        """Every admitted operation has its outcome."""
-        if self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
-            self._size = 0
-            os.ftruncate(self._file, 0)
-
     def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
         """The intents of a writer that crashed, as far as no event tells of them.
 
@@ -125,28 +128,31 @@ class Intents:
             seals: The sealed files of the directory, the newest first.
 
         Raises:
-            OSError: If they cannot be read.
+            ArchiveError: If they cannot be read.
         """
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
             return []
+        except OSError as exc:
+            msg = f"cannot archive to {str(self._path.parent)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
         intents = {}
         for line in lines:
             with contextlib.suppress(*DECODE_ERRORS, KeyError):  # cut off in the middle
                 intent = msgspec.json.decode(line, type=dict[str, Any])
                 intents[intent["event_id"]] = intent
         oldest = min((intent["time"] for intent in intents.values()), default="")
-        for place, record in enumerate(seals):
+        for number, record in enumerate(seals):
             # What was in the journal is read always: the clock may have gone back.
-            if not intents or (place and record.last_time < oldest):
+            if not intents or (number and record.last_time < oldest):
                 break
             with (
                 contextlib.suppress(OSError),  # missing or damaged: for verify to say
                 open_events_file(self._path.with_name(record.file)) as file,
             ):
-                for outcome, told in _EVENT_ID.findall(file.read()):
-                    intents.pop((told or outcome).decode(), None)
+                for outcome, reported in _EVENT_ID.findall(file.read()):
+                    intents.pop((reported or outcome).decode(), None)
         return list(intents.values())
 
     def duplicate(self) -> int:

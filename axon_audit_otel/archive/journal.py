@@ -31,14 +31,14 @@ class JournalChangedError(OSError):
     """Somebody cut, removed, moved or replaced the archive's files under their writer."""
 
 
-class _Place(msgspec.Struct):
+class _Line(msgspec.Struct):
     """What a journal's line tells its seal."""
 
     sequence: int
     timestamp: str
 
 
-_place_of = msgspec.json.Decoder(_Place).decode
+_decode = msgspec.json.Decoder(_Line).decode
 
 
 class Journal:
@@ -48,7 +48,7 @@ class Journal:
         self.path = path
         self.file = file
         self._name = os.fspath(path)
-        self._place = _identity(path, file)
+        self._identity = _identity(path, file)
         self._trusts_sizes = True
         self.began = time.monotonic()
         self.end = 0  # its size without a torn write
@@ -60,7 +60,7 @@ class Journal:
         self.digest = hashlib.sha256()
         self.tree = Tree()
 
-    def put(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Append *data*, whole or not at all."""
         if self._torn:
             self._cut()
@@ -86,17 +86,17 @@ class Journal:
             raise
         self._torn = False
 
-    def look(self) -> None:
-        """See that the file is where it was, and as long: once for each event.
+    def check(self) -> None:
+        """Check that the file is where it was, and as long: once for each event.
 
         Raises:
             JournalChangedError: If it is not.
         """
         try:
-            found = os.fstat(self.file) if self._place is None else os.stat(self._name)
+            found = os.fstat(self.file) if self._identity is None else os.stat(self._name)
         except OSError as exc:
             found = self._seen_otherwise(exc)
-        if found.st_size != self.end or (found.st_dev, found.st_ino) != self._place:
+        if found.st_size != self.end or (found.st_dev, found.st_ino) != self._identity:
             self._judge(found)
 
     def _seen_otherwise(self, exc: OSError) -> os.stat_result:
@@ -112,10 +112,10 @@ class Journal:
 
     def _judge(self, found: os.stat_result) -> None:
         """Tell a changed file from a file system that counts or measures in its own way."""
-        if self._place is not None and (found.st_dev, found.st_ino) != self._place:
+        if self._identity is not None and (found.st_dev, found.st_ino) != self._identity:
             if not _is_the_same(found, self.file):
                 raise self._changed("it was moved away, and another file is in its place")
-            self._place = None  # the numbers of files change by themselves
+            self._identity = None  # the numbers of files change by themselves
         if found.st_nlink == 0:
             raise self._changed("it was removed")
         longer = found.st_size - self.end
@@ -137,20 +137,20 @@ class Journal:
         Raises:
             OSError: If that failed; it is as before.
         """
-        self.look()
+        self.check()
         self.file = renewed(self.path, self.file)
-        self._place = _identity(self.path, self.file)
+        self._identity = _identity(self.path, self.file)
 
     def take_back(self, count: int, digest: hashlib._Hash) -> None:
         """Cut off the last bytes again; *digest* was that of the rest."""
         self.end -= count
         self.digest = digest
         self._torn = True
-        with suppress(OSError):  # else `put` does it
+        with suppress(OSError):  # else `write` does it
             self._cut()
 
-    def took(self, leaf: bytes, sequence: int, timestamp: str) -> None:
-        """Count an event that was put."""
+    def count_event(self, leaf: bytes, sequence: int, timestamp: str) -> None:
+        """Count an event that was written."""
         if not self.count:
             self.first, self.first_hash = sequence, leaf.hex()
             self.first_time = self.last_time = timestamp
@@ -162,6 +162,11 @@ class Journal:
         self.last = sequence
         self.head = leaf.hex()
         self.tree.add(leaf)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with suppress(OSError):
+            os.close(self.file)
 
 
 #: What a descriptor answers that was closed by somebody, or whose file is gone (NFS).
@@ -278,7 +283,7 @@ def _is_readable(line: bytes) -> bool:
     if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
         return True
     try:
-        _place_of(line[1:-1])
+        _decode(line[1:-1])
     except DECODE_ERRORS:
         return False
     return True
@@ -295,8 +300,8 @@ def load(path: Path) -> tuple[Journal, bool]:
             if line.startswith(b"],"):
                 closed = True
             elif line != HEAD:
-                place = _place_of(line[1:-1])
-                journal.took(leaf_hash(line[1:-1]), place.sequence, place.timestamp)
+                known = _decode(line[1:-1])
+                journal.count_event(leaf_hash(line[1:-1]), known.sequence, known.timestamp)
             journal.digest.update(line)
             journal.end += len(line)
             if closed:

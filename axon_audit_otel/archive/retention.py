@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -41,7 +40,7 @@ from .clock import DAY_S, WallClock, to_time
 from .format import JOURNAL, ZST, compress, digest, sealed_in
 from .holds import is_held
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
-from .writer import Archive
+from .writer import ArchiveWriter
 from .writer_lock import name_of_the_gone
 
 __all__ = ["Upkeep"]
@@ -74,40 +73,39 @@ class Retention:
     rule: str
 
 
-class UpkeepSettings(Protocol):
-    """What of a trail's settings says how its sealed files are looked after."""
-
-    @property
-    def compress(self) -> bool:
-        """Whether to compress them."""
-
-    @property
-    def retention(self) -> Retention | None:
-        """How long to keep them."""
-
-    @property
-    def max_archive_bytes(self) -> int | None:
-        """How large they may be together."""
-
-    @property
-    def signing_key(self) -> SigningKey | None:
-        """Signs what was deleted."""
-
-
 class Upkeep:
     """Compresses and deletes the sealed files of a directory.
 
     Args:
-        settings: What is to be done.
+        compresses: Whether to compress them.
+        retention: How long to keep them; None: no limit.
+        most: Bytes that they may have together; None: no limit.
+        key: Signs what was deleted.
         faults: Where is noted what failed, and what was deleted.
         clock: The trail's.
     """
 
-    def __init__(self, settings: UpkeepSettings, faults: Faults, clock: WallClock) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        compresses: bool,
+        retention: Retention | None,
+        most: int | None,
+        key: SigningKey | None,
+        faults: Faults,
+        clock: WallClock,
+    ) -> None:
+        self._compresses = compresses
+        self._retention = retention
+        self._most = most
+        self._key = key
         self._faults = faults
         self._fault = faults.fault
         self._clock = clock
+        self._every = _EVERY_S if retention is None else min(_EVERY_S, retention.seconds / 10)
+        self.begin()
+
+    def begin(self) -> None:
+        """With nothing done yet; in a forked child as well."""
         self._turn = Turn()
         self._deleted: list[tuple[str, str]] = []  # files and reasons, not told yet
         self._waiting: list[SealRecord] = []  # for compression, the newest last
@@ -115,31 +113,28 @@ class Upkeep:
         self._looked_at = 0.0
         self._lines = -1  # of the manifest, then
         self._unfinished = True  # a file may be there that a manifest says is deleted
-        rule = settings.retention
-        self._every = _EVERY_S if rule is None else min(_EVERY_S, rule.seconds / 10)
 
     def run(
-        self, archive: Archive, lock: AbstractContextManager[object], patience: float = 0.0
+        self, writer: ArchiveWriter, lock: AbstractContextManager[object], patience: float = 0.0
     ) -> bool:
         """Do what is due, unless another thread does. Never raises.
 
         Args:
-            archive: The archive.
+            writer: Of the archive.
             lock: What guards it; must not be held.
             patience: How many seconds to wait for the other one.
 
         Returns:
             Whether something was deleted.
         """
-        settings = self._settings
-        limited = settings.retention is not None or settings.max_archive_bytes is not None
-        if not settings.compress and not limited:
+        limited = self._retention is not None or self._most is not None
+        if not self._compresses and not limited:
             return False
         with self._turn.take(patience) as ours:
             try:
-                if ours and settings.compress:
-                    self._compress(archive, lock)
-                return ours and limited and self._delete_what_is_due(archive, lock)
+                if ours and self._compresses:
+                    self._compress(writer, lock)
+                return ours and limited and self._delete_what_is_due(writer, lock)
             except FileNotFoundError:  # the whole directory, perhaps: that is noticed elsewhere
                 return False
             except (OSError, msgspec.DecodeError) as exc:
@@ -152,9 +147,9 @@ class Upkeep:
 
     # --- compression -----------------------------------------------------------------------
 
-    def _compress(self, archive: Archive, lock: AbstractContextManager[object]) -> None:
+    def _compress(self, writer: ArchiveWriter, lock: AbstractContextManager[object]) -> None:
         with lock:
-            records = reversed(archive.manifest.seals.values())
+            records = reversed(writer.sealed.manifest.seals.values())
             new = list(takewhile(lambda record: record.last_sequence > self._through, records))
         if new:
             self._through = new[0].last_sequence
@@ -162,9 +157,9 @@ class Upkeep:
         until = time.monotonic() + _COMPRESS_S
         while self._waiting and time.monotonic() < until:
             record = self._waiting.pop()
-            path = archive.directory / record.file
+            path = writer.directory / record.file
             # Else it is compressed, or deleted.
-            if is_there(path) and not _is_journal(path, archive.writer):
+            if is_there(path) and not _is_journal(path, writer.name):
                 try:
                     compress(path, record.sha256)
                 except OSError as exc:
@@ -172,54 +167,56 @@ class Upkeep:
 
     # --- deletion --------------------------------------------------------------------------
 
-    def _delete_what_is_due(self, archive: Archive, lock: AbstractContextManager[object]) -> bool:
-        lines, now = archive.manifest.tree.size, time.monotonic()
+    def _delete_what_is_due(
+        self, writer: ArchiveWriter, lock: AbstractContextManager[object]
+    ) -> bool:
+        lines, now = writer.sealed.manifest.tree.size, time.monotonic()
         if lines == self._lines and now - self._looked_at < self._every:
             return False
         self._lines, self._looked_at = lines, now
-        if is_held(archive.directory):
+        if is_held(writer.directory):
             return False
         if self._unfinished:
-            _finish_deletions(archive.directory, archive.writer)
+            _finish_deletions(writer.directory, writer.name)
             self._unfinished = False
         deleted = False
         with ExitStack() as stack:
-            manifests: dict[str, Manifest | None] = {archive.writer: archive.manifest}
-            for file, reason in self._due(archive, lock):
-                if is_held(archive.directory):
+            manifests: dict[str, Manifest | None] = {writer.name: writer.sealed.manifest}
+            for file, reason in self._due(writer, lock):
+                if is_held(writer.directory):
                     break
-                if _is_journal(archive.directory / file.record.file, file.writer):
+                if _is_journal(writer.directory / file.record.file, file.writer):
                     continue
                 if file.writer not in manifests:
                     manifests[file.writer] = stack.enter_context(
-                        name_of_the_gone(archive.directory, file.writer)
+                        name_of_the_gone(writer.directory, file.writer)
                     )
                 manifest = manifests[file.writer]
                 if manifest is None:  # its writer will do it
                     continue
-                if not self._may_sign(archive.directory / f"{file.writer}.checkpoints"):
+                if not self._may_sign(writer.directory / f"{file.writer}.checkpoints"):
                     manifests[file.writer] = None
                     continue
-                with lock if file.writer == archive.writer else nullcontext():
+                with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
                     manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
                 deleted = self._unfinished = True
-                _remove(archive.directory, file.record.file)
+                _remove(writer.directory, file.record.file)
                 self._unfinished = False
                 self._deleted.append((file.record.file, reason))
-        self._lines = archive.manifest.tree.size
+        self._lines = writer.sealed.manifest.tree.size
         return deleted
 
     def _due(
-        self, archive: Archive, lock: AbstractContextManager[object]
+        self, writer: ArchiveWriter, lock: AbstractContextManager[object]
     ) -> Iterator[tuple[_Sealed, str]]:
         """What is to be deleted, the oldest first, and by which rule."""
         with lock:
-            own = list(archive.manifest.seals.values())
+            own = list(writer.sealed.manifest.seals.values())
             now = self._clock.look()
-        files = _files_in(archive.directory, archive.writer, own, format_time(now))
-        retention, most = self._settings.retention, self._settings.max_archive_bytes
+        files = _files_in(writer.directory, writer.name, own, format_time(now))
+        retention, most = self._retention, self._most
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
         if retention is not None:
@@ -247,14 +244,14 @@ class Upkeep:
 
     def _may_sign(self, checkpoints: Path) -> bool:
         """Whether what is signed is deleted signed: else `verify` would take it for damage."""
-        if self._settings.signing_key is not None or not is_signed(checkpoints):
+        if self._key is not None or not is_signed(checkpoints):
             return True
         why = "nothing is deleted without signing_key=, since it is signed"
         self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
         return False
 
     def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
-        now, key = format_time(time.time_ns() // 1000), self._settings.signing_key
+        now, key = format_time(time.time_ns() // 1000), self._key
         said = DeleteRecord(
             file=record.file,
             sha256=record.sha256,

@@ -18,7 +18,15 @@ try:
 except ImportError:  # Windows: no advisory locks
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "MAX_WRITERS", "BusyError", "claim", "has_begun", "is_held", "name_of_the_gone"]
+__all__ = [
+    "LOCK",
+    "MAX_WRITERS",
+    "BusyError",
+    "WriterLock",
+    "claim",
+    "has_begun",
+    "name_of_the_gone",
+]
 
 LOCK = ".lock"
 MAX_WRITERS = 4096
@@ -33,16 +41,95 @@ def has_begun(directory: Path) -> bool:
     """Whether a writer has ever begun in *directory*: it may have no event yet, or no more.
 
     Raises:
-        OSError: If that cannot be told.
+        OSError: If that is not known.
     """
     return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
 
-def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> tuple[str, int]:
-    """The first of *most* names for *trail* that no other writer has, and the lock on it.
+class WriterLock:
+    """The name of a writer in a directory, and the lock on it that we hold.
+
+    The lock's file is empty, except from `mark_running` to `mark_ended`: a writer that finds it
+    otherwise knows that the one before did not end well.
+
+    Args:
+        directory: The archive.
+        writer: The name.
+        file: The descriptor of the locked file; closed by `release`.
+    """
+
+    def __init__(self, directory: Path, writer: str, file: int) -> None:
+        self.directory = directory
+        self.writer = writer
+        self.file = file
+        self.is_running = False
+
+    def path(self, suffix: str) -> Path:
+        """A file of this writer."""
+        return self.directory / f"{self.writer}{suffix}"
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the file says that no writer of this name runs, or was killed."""
+        return os.fstat(self.file).st_size == 0
+
+    def is_held(self) -> bool:
+        """Whether the lock's name still stands for our file: nobody removed or moved it.
+
+        Its number says so. Where that changes by itself, what is written in it does.
+
+        Raises:
+            OSError: If that is not known.
+        """
+        path = self.directory / f".{self.writer}{LOCK}"
+        try:
+            ours, found = os.fstat(self.file), path.stat()
+            if found.st_ino and os.path.samestat(ours, found):
+                return True
+            return _shows_a_mark(path, self.file, ours.st_size)
+        except OSError as exc:
+            if exc.errno in _GONE:
+                return False
+            raise
+
+    def mark_running(self) -> None:
+        """Write down that this writer runs.
+
+        Raises:
+            OSError: If that failed.
+        """
+        os.pwrite(self.file, b"%d\n" % os.getpid(), 0)
+        self.is_running = True
+
+    def mark_ended(self) -> None:
+        """Write down that this writer ended well.
+
+        Raises:
+            OSError: If that failed.
+        """
+        os.ftruncate(self.file, 0)
+        self.is_running = False
+
+    def release(self) -> None:
+        """Let the name go; what the file says stays."""
+        if self.file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.file)
+        self.file = -1
+
+
+def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRITERS) -> WriterLock:
+    """The lock on the first of *most* names for *trail* that no other writer has.
+
+    Args:
+        directory: The archive.
+        trail: The first name; the others have a number behind it.
+        fresh: Pass over names that have files already.
+        most: How many names to try.
 
     Raises:
-        OSError: If there is none, or the file system cannot tell.
+        BusyError: If other writers have all of them.
+        OSError: If the file system cannot tell.
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
@@ -50,7 +137,7 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:
             if _lock(lock) and not (fresh and any(map(is_there, used))):
-                return writer, lock
+                return WriterLock(directory, writer, lock)
         except BaseException:
             os.close(lock)
             raise
@@ -62,7 +149,7 @@ def _lock(file: int) -> bool:
     """Take the lock on *file*; False if somebody has it.
 
     Raises:
-        OSError: If that cannot be told: another name would not help.
+        OSError: If that is not known: another name would not help.
     """
     if fcntl is None:
         return True
@@ -80,25 +167,6 @@ def _lock(file: int) -> bool:
         )
         raise OSError(exc.errno, words) from exc
     return True
-
-
-def is_held(path: Path, lock: int) -> bool:
-    """Whether *path* is still the file whose *lock* we have: nobody removed or moved it.
-
-    Its number says so. Where that changes by itself, what is written in it does.
-
-    Raises:
-        OSError: If that cannot be told.
-    """
-    try:
-        ours, found = os.fstat(lock), path.stat()
-        if found.st_ino and os.path.samestat(ours, found):
-            return True
-        return _shows_a_mark(path, lock, ours.st_size)
-    except OSError as exc:
-        if exc.errno in _GONE:
-            return False
-        raise
 
 
 #: What a name or a descriptor answers whose file is no longer there.

@@ -120,7 +120,7 @@ class Operation:
     subject_id: str | None = None
     user_id: str | None = None
     session_id: str | None = None
-    _event_id: str | None = None  # given by `admit`
+    _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
     _context: Any = None
@@ -162,7 +162,7 @@ class Operation:
         self._token = running.set(self)
         self._started = perf_counter_ns()
 
-    def admit(self) -> None:
+    def record_intent(self) -> None:
         """Journal the intent (``on_failure="block"``), or refuse the operation.
 
         Raises:
@@ -181,7 +181,7 @@ class Operation:
         if self.trail.pseudonyms is not None:
             self.trail.pseudonyms.apply(facts)
         try:
-            self.trail.admit(self._event_id, facts)
+            self.trail.record_intent(self._event_id, facts)
         except OSError as exc:
             refusal = self._refusal(exc)
             self.fail(refusal)
@@ -190,28 +190,35 @@ class Operation:
     def _refusal(self, exc: OSError) -> AuditUnavailableError:
         return AuditUnavailableError(f"{self.kind.name} refused: it cannot be recorded ({exc})")
 
-    async def settle_intent(self) -> None:
-        """Wait until what `admit` wrote is on stable storage, where that is promised.
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to wait for (``durability="disk"``)."""
+        return self.trail.storage is not None
+
+    async def wait_intent_durable(self) -> None:
+        """Wait until what `record_intent` wrote is on stable storage, where that is promised.
 
         Raises:
             AuditUnavailableError: If the device refused.
         """
-        if self._event_id is not None:
+        storage = self.trail.storage
+        if self._event_id is not None and storage is not None:
             try:
-                await self.trail.settle_intents()
+                await storage.wait_intents()
             except OSError as exc:
                 self.trail.fault("commit", exc)
                 raise self._refusal(exc) from exc
 
-    def settle_intent_now(self) -> None:
+    def wait_intent_durable_now(self) -> None:
         """The same for functions that do not wait.
 
         Raises:
             AuditUnavailableError: If the device refused.
         """
-        if self._event_id is not None:
+        storage = self.trail.storage
+        if self._event_id is not None and storage is not None:
             try:
-                self.trail.settle_intents_now()
+                storage.wait_intents_now()
             except OSError as exc:
                 self.trail.fault("commit", exc)
                 raise self._refusal(exc) from exc
@@ -383,7 +390,7 @@ class Operation:
         except Exception as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
-            self.trail.done(self._event_id)
+            self.trail.intent_done(self._event_id)
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.activity, self.arguments = AdapterActivity(), {}
 
@@ -504,15 +511,16 @@ class Operation:
             attributes[key] = self._masked(text)
         return attributes
 
-    async def settle(self) -> None:
+    async def wait_durable(self) -> None:
         """Wait until the event is on stable storage, where that is promised."""
         with suppress(AuditUnavailableError):  # counted; what was done, was done
-            await self.audit.settle()
+            await self.audit.wait_durable()
 
-    def settle_now(self) -> None:
+    def wait_durable_now(self) -> None:
         """The same for functions that do not wait."""
         try:
-            self.trail.settle_now()
+            if self.trail.storage is not None:
+                self.trail.storage.wait_now()
         except OSError as exc:
             self.trail.fault("commit", exc)
 

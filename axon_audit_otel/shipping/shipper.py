@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import ReferenceType
 
 from ..otlp.client import Client, Endpoint, connect, load
@@ -23,6 +23,7 @@ from ..otlp.encoding import Envelope
 from ..otlp.resource import own_resource, resource_of
 from .acknowledgements import acknowledged
 from .delivery import Delivery
+from .event_source import EventSource
 from .sources import EVENTS, ArchiveFeed, Feed, Item, MemoryFeed, others
 
 __all__ = ["Shipper"]
@@ -68,8 +69,7 @@ class Shipper:
     """Sends the events of one trail, from a daemon thread.
 
     Args:
-        trail: The `Trail`: it is asked for its place, its newest event, the newest durable
-            one, and those in memory.
+        trail: The events of the trail.
         endpoint: Where to.
         metrics: The trail's.
         fault: Reports a failure.
@@ -77,7 +77,7 @@ class Shipper:
 
     def __init__(
         self,
-        trail: ReferenceType[Any],
+        trail: ReferenceType[EventSource],
         endpoint: Endpoint,
         metrics: ShippingMetrics,
         fault: Callable[[BaseException], None],
@@ -133,7 +133,7 @@ class Shipper:
         trail = self._trail()
         if trail is None:
             return
-        number, place = self.acknowledged, trail.place
+        number, place = self.acknowledged, trail.location
         if self._own.feed is None and place is not None:  # not begun
             number = acknowledged(*place)[0]
         self._newest = trail.newest
@@ -149,7 +149,7 @@ class Shipper:
         if trail is None:
             return
         self.tick()
-        target: int = trail.newest
+        target = trail.newest
         timeout = 0.0 if self._endpoint.url in _unresponsive else _FLUSH_S
         with self._condition:
             self._condition.notify_all()
@@ -274,8 +274,8 @@ class Shipper:
         self._open_own(trail)
         return True
 
-    def _open_own(self, trail: Any) -> None:
-        place: tuple[Path, str] | None = trail.place
+    def _open_own(self, trail: EventSource) -> None:
+        place = trail.location
         if self._own.feed is not None and place == self._place:
             return
         self._own.close()

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+from weakref import ReferenceType
 
 from ..archive.cursor import Cursor
 from ..archive.format import JOURNAL
@@ -16,6 +17,7 @@ from ..core import semconv
 from ..core.errors import InvalidEventError
 from ..otlp.encoding import encode, record_of
 from .acknowledgements import Receipts
+from .event_source import EventSource
 
 __all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "others"]
 
@@ -149,13 +151,13 @@ class MemoryFeed:
     are dropped.
 
     Args:
-        trail: The `Trail`.
+        trail: The events of the trail.
 
     Attributes:
         position: Number of the newest event that was read, or missed.
     """
 
-    def __init__(self, trail: Any) -> None:
+    def __init__(self, trail: ReferenceType[EventSource]) -> None:
         self._trail = trail
         self.position = 0
         self.acknowledged = 0

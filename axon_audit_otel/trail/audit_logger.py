@@ -6,14 +6,13 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, finalize
 
-import msgspec
 from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry
@@ -29,14 +28,14 @@ from ..core.errors import (
     MemoryOnlyWarning,
     shown,
 )
-from ..core.files import write_file
 from ..events import model as _event
 from ..events.identifiers import ID_TYPES, checked_id
 from ..events.identity import active_operation, baggage_identity, current_identity
 from ..events.model import AuditEvent, Draft, EventStatus, OperationType
 from ..events.query import Query, activity
-from ..privacy.encryption import check_in_clear, recorded
+from ..privacy.encryption import check_in_clear
 from .otel_emitter import Emitter, checked_provider
+from .sdk_logger_interface import SdkLoggerInterface
 from .settings import Settings
 from .trail import Trail
 
@@ -72,7 +71,7 @@ def _of_this_process(name: str) -> AuditLogger:
     return found
 
 
-class AuditLogger:
+class AuditLogger(SdkLoggerInterface):
     """Records audit events, and answers what was recorded.
 
     Pass it to `axon.MemorySystem(config, audit_logger=...)` or to
@@ -126,7 +125,7 @@ class AuditLogger:
         ArchiveError: If *auto_export_path* cannot be used.
     """
 
-    _told_of_files = False
+    _warned_of_files = False
     _names_users = True  # what does not needs no keys
     _environ: Mapping[str, str] = os.environ
 
@@ -156,31 +155,8 @@ class AuditLogger:
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        self.settings = Settings.resolve(
-            {
-                "max_events": max_events,
-                "auto_export_path": auto_export_path,
-                "enable_rotation": enable_rotation,
-                "name": name,
-                "capture_content": capture_content,
-                "redact": redact,
-                "redact_pii": redact_pii,
-                "erasable": erasable,
-                "pseudonymize": pseudonymize,
-                "max_file_bytes": max_file_bytes,
-                "max_file_age": max_file_age,
-                "compress": compress,
-                "retention": retention,
-                "max_archive_bytes": max_archive_bytes,
-                "durability": durability,
-                "on_failure": on_failure,
-                "signing_key": signing_key,
-                "checkpoint_to": checkpoint_to,
-                "checkpoint_interval": checkpoint_interval,
-                "ship_to": ship_to,
-            },
-            self._environ,
-        )
+        # Every argument by its name: those that are settings are described there, once.
+        self.settings = Settings.resolve(locals(), self._environ)
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()
@@ -210,15 +186,6 @@ class AuditLogger:
         """Its name: files, locks and keys are of one process. Where a system is unpickled,
         that process's own logger of this name records it."""
         return _of_this_process, (self.name,)
-
-    def __bool__(self) -> bool:
-        """False while an audited operation of this trail runs, else True.
-
-        ``if self.audit_logger:`` guards the SDK's own audit code. That code fails stores
-        that were saved, and what it would log is in the operation's event already.
-        """
-        operation = active_operation()
-        return operation is None or operation.trail is not self.trail
 
     @property
     def name(self) -> str:
@@ -295,19 +262,28 @@ class AuditLogger:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if by_the_sdk and not self and active_operation().kind.name == draft["operation"]:
-            # It speaks of the operation that runs: one operation, one event.
-            active_operation().merge(draft["entry_ids"], draft["metadata"])
+        if by_the_sdk and self._merge(draft):
             return _event.decode(_event.encode_fields(draft))
         if self.trail.blocks:
             self._require_files(draft)
-        event = self.trail.event(self.emit(draft), draft)
-        if self.trail.settles:
-            await self.settle()
+        event = self.trail.reader.event(self.emit(draft), draft)
+        if self.trail.storage is not None:
+            await self.wait_durable()
         if self.trail.blocks and not self.trail.is_kept:
             msg = f"the {draft['operation']} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
+
+    def _merge(self, draft: Draft) -> bool:
+        """Give the facts of *draft* to the operation that runs, if it speaks of that: one
+        operation, one event. Returns whether it does."""
+        running = active_operation()
+        if running is None or running.trail is not self.trail:
+            return False
+        if running.kind.name != draft["operation"]:
+            return False
+        running.merge(draft["entry_ids"], draft["metadata"])
+        return True
 
     def _require_files(self, draft: Draft) -> None:
         """Refuse an event that would only wait in memory, and push out those let through."""
@@ -317,14 +293,15 @@ class AuditLogger:
             msg = f"the {draft['operation']} is in no file: {exc.strerror or exc}"
             raise AuditUnavailableError(msg) from exc
 
-    async def settle(self) -> None:
+    async def wait_durable(self) -> None:
         """Wait until what was recorded is on stable storage (``durability="disk"``).
 
         Raises:
             AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
         """
         try:
-            await self.trail.settle()
+            if self.trail.storage is not None:
+                await self.trail.storage.wait()
         except OSError as exc:
             self.trail.fault("commit", exc)
             if self.trail.blocks:
@@ -423,7 +400,8 @@ class AuditLogger:
             if tokens:
                 self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
                 self.trail.require_files()
-                self.trail.settle_now()
+                if self.trail.storage is not None:
+                    self.trail.storage.wait_now()
                 erasure.complete(forms, tokens)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
@@ -499,19 +477,19 @@ class AuditLogger:
                 msg = "archived=True: there is no archive (auto_export_path)"
                 raise AuditConfigError(msg)
             missing = Missing(strict)
-            found = list(self.trail.search_all(query, missing))
+            found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
-        found = list(self.trail.search(query))
+        found = list(self.trail.reader.search(query))
         if archived is None:
-            self._tell_of_files(query, len(found) == query.limit, 4)
+            self._warn_of_files(query, len(found) == query.limit, 4)
         return found
 
-    def _tell_of_files(self, query: Query, full: bool, level: int) -> None:
+    def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
-        if self._told_of_files or not self.trail.has_more_in_files(query, full):
+        if self._warned_of_files or not self.trail.reader.has_more_in_files(query, full):
             return
-        self._told_of_files = True
+        self._warned_of_files = True
         msg = (
             f"this answer is from memory; {str(self.settings.auto_export_path)!r} has more events:"
             " query_events(archived=True) has these too, archived=False means memory"
@@ -532,7 +510,11 @@ class AuditLogger:
             ``evicted_events`` (left memory without being in a file), ``exported_events`` and
             ``failures`` (of our own, by stage).
         """
-        return self.trail.statistics()
+        return {
+            **self.trail.metrics.statistics(),
+            "events_in_memory": self.event_count,
+            "max_events": self.settings.max_events,
+        }
 
     def get_user_statistics(
         self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
@@ -576,8 +558,8 @@ class AuditLogger:
             lines = [event.to_json() for event in self._found(Query(), archived, strict)]
             return write_events(reversed(lines), Path(path))
         if archived is None:
-            self._tell_of_files(Query(), False, 3)
-        return write_events(self.trail.lines(), Path(path))
+            self._warn_of_files(Query(), False, 3)
+        return write_events(self.trail.reader.lines(), Path(path))
 
     def export_events(self, events: Iterable[AuditEvent], path: Path | str) -> int:
         """Write *events* to *path* in the same format, in their order; returns how many.
@@ -613,76 +595,6 @@ class AuditLogger:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    # --- the surface of the SDK's audit logger -------------------------------------------------
-
-    async def get_events(
-        self,
-        operation: OperationType | str | None = None,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        status: EventStatus | str | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[AuditEvent]:
-        """`query_events` as the SDK calls it: naive times are UTC.
-
-        Raises:
-            InvalidEventError: If a filter cannot be meant.
-        """
-        query = Query.of(
-            operation=operation,
-            status=status,
-            user_id=user_id,
-            session_id=session_id,
-            start_time=start_time,
-            end_time=end_time,
-            limit=limit,
-            naive=timezone.utc,
-        )
-        return list(self._found(query, None))
-
-    async def export_to_json(
-        self,
-        file_path: Path | str,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-    ) -> int:
-        """Write events as a bare JSON list, as the SDK does; returns how many.
-
-        Raises:
-            ArchiveError: If it cannot be written.
-        """
-        events = await self.get_events(start_time=start_time, end_time=end_time)
-        path = Path(file_path)
-        text = msgspec.json.format(msgspec.json.encode([recorded(e).to_dict() for e in events]))
-        write_file([text, b"\n"], path)
-        return len(events)
-
-    async def clear(self) -> None:
-        """Let go of the events in memory. Files, numbering and statistics go on."""
-        self.trail.clear()
-
-    @property
-    def event_count(self) -> int:
-        """Number of events in memory."""
-        return len(self.trail)
-
-    @property
-    def total_events_logged(self) -> int:
-        """Number of events recorded since this logger began."""
-        return self.trail.recorded
-
-    def get_stats(self) -> dict[str, Any]:
-        """What the SDK's logger says of itself; `get_statistics` says more."""
-        return {
-            "events_in_memory": self.event_count,
-            "total_events_logged": self.total_events_logged,
-            "max_events": self.settings.max_events,
-            "rotation_enabled": self.settings.enable_rotation,
-            "auto_export_enabled": self.settings.auto_export_path is not None,
-        }
 
 
 def _end(trail: Trail, emitter: Emitter) -> None:

@@ -46,6 +46,10 @@ class Buffer:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
         self.reset(1)
 
@@ -86,7 +90,7 @@ class Buffer:
         sequence = self.next
         if sequence - self.first == self.capacity:  # the oldest leaves
             self.first += 1
-            if not self.first & _PLACE:
+            if not self.first & _IN_BLOCK:
                 self._forget_block()
         slot = (sequence - self._origin) % self.capacity
         if slot == len(self._payloads):
@@ -101,7 +105,7 @@ class Buffer:
         self._index(sequence, fields)
 
     def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
-        if not sequence & _PLACE or not self._blocks:
+        if not sequence & _IN_BLOCK or not self._blocks:
             self._blocks.append({name: [] for name in LISTED})
             self._block = sequence
         for name, lists in self._lists.items():
@@ -120,7 +124,7 @@ class Buffer:
         session_id, ids = fields["session_id"], fields["entry_ids"]
         self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
 
-    def mend(self) -> None:
+    def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
         zero, following = self._zero, self.next
         held = []
@@ -203,7 +207,7 @@ class _HashIndex:
     """Which events have an id: eight bytes for each id of each event.
 
     Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
-    of the id (54 bits) and the event's place in the block; whoever reads checks the event,
+    of the id (54 bits) and the event's position in the block; whoever reads checks the event,
     which may have another id of that hash, or have it as an id of another kind.
     """
 
@@ -219,9 +223,9 @@ class _HashIndex:
             if self._open:
                 self._blocks.append((self._number, array("Q", sorted(self._open))))
             self._number, self._open = number, []
-        place = sequence & _PLACE
+        position = sequence & _IN_BLOCK
         for key in ids:
-            self._open.append((hash(key) << _BITS & _HASH) | place)
+            self._open.append((hash(key) << _BITS & _HASH) | position)
 
     def drop_before(self, sequence: int) -> None:
         """Forget the blocks whose events have all left."""
@@ -236,18 +240,18 @@ class _HashIndex:
             for key in wanted:
                 index = bisect_left(block, key)
                 while index < len(block) and block[index] & _HASH == key:
-                    found.add(number << _BITS | block[index] & _PLACE)
+                    found.add(number << _BITS | block[index] & _IN_BLOCK)
                     index += 1
         for item in self._open:
             if item & _HASH in wanted:
-                found.add(self._number << _BITS | item & _PLACE)
+                found.add(self._number << _BITS | item & _IN_BLOCK)
         return sorted(found)
 
 
 _NONE = bytes(32)
 _BITS = 10
-_PLACE = (1 << _BITS) - 1
-_HASH = (1 << 64) - 1 - _PLACE
+_IN_BLOCK = (1 << _BITS) - 1
+_HASH = (1 << 64) - 1 - _IN_BLOCK
 
 
 def _spent(postings: array[int], first: int) -> bool:

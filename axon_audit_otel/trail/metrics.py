@@ -116,7 +116,7 @@ SPECS = (
 
 
 class TrailMetrics:
-    """The series of one trail. Nothing here raises; see `tell_faults`.
+    """The series of one trail. Nothing here raises; see `report_faults`.
 
     Args:
         trail: The value of the label ``trail``.
@@ -127,7 +127,7 @@ class TrailMetrics:
         self.trail = trail
         registry = registry or REGISTRY
         self._group = group = Group(registry, SPECS)
-        self.tell_faults = group.tell_faults
+        self.report_faults = group.report_faults
         # At 0 from the start: the first increase of a series that was not there is unseen.
         self._operations = {
             (operation.value, status.value): self._count(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import time_ns
 from typing import Any
-from weakref import WeakMethod, finalize
+from weakref import finalize
 
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
@@ -52,8 +52,8 @@ class Emitter:
         self._leave: finalize[..., Any] | None = None
         self._given = logger_provider
         self._bind(logger_provider or get_logger_provider())
-        trail.sender = WeakMethod(self.send_own)
-        self.send_own()
+        trail.outlet.connect(self)
+        self.send_unsent()
 
     def use(self, logger_provider: Any) -> None:
         """Send the records through *logger_provider* from now on.
@@ -63,7 +63,7 @@ class Emitter:
         """
         self._given = checked_provider(logger_provider)
         self._bind(logger_provider)
-        self.send_own()
+        self.send_unsent()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
         """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
@@ -75,12 +75,12 @@ class Emitter:
             AuditUnavailableError: If the trail could not take it; that is counted as well.
         """
         try:
-            if (self._given or get_logger_provider()) is not self._provider:
+            if (self._given or get_logger_provider()) is not self.provider:
                 self._bind(self._given or get_logger_provider())
-            # In the middle of another event: it is sent after that, from `Trail.unsent`.
+            # In the middle of another event: it is sent after that, from `Outlet.unsent`.
             if self._otel_logger is not None and not self._trail.is_busy():
-                if self._trail.unsent:  # older than this one
-                    self.send_own()
+                if self._trail.outlet.unsent:  # older than this one
+                    self.send_unsent()
                 self._send(self._otel_logger, draft, context)
         except Exception as exc:
             self._trail.fault("emit", exc)
@@ -89,14 +89,14 @@ class Emitter:
                 self._trail.record(draft)
             except Exception as exc:
                 self._trail.fault("record", exc)
-        if self._trail.unsent:
-            self.send_own()
+        if self._trail.outlet.unsent:
+            self.send_unsent()
         if draft.encoded is None:
             msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"
             raise AuditUnavailableError(msg)
         return draft.encoded
 
-    def send_own(self) -> None:
+    def send_unsent(self) -> None:
         """Send what the trail said of itself: without it, its records have gaps. Never raises.
 
         What cannot be sent yet, since there is no provider, waits; what does not have to wait,
@@ -105,21 +105,22 @@ class Emitter:
         trail = self._trail
         if trail.is_busy():
             return
+        outlet = trail.outlet
         if self._given is None and trail.ships:
-            trail.unsent.clear()
-        while trail.unsent:
+            outlet.unsent.clear()
+        while outlet.unsent:
             try:
-                if (self._given or get_logger_provider()) is not self._provider:
+                if (self._given or get_logger_provider()) is not self.provider:
                     self._bind(self._given or get_logger_provider())
                 if self._otel_logger is None:
                     return
-                self._send(self._otel_logger, trail.unsent.popleft(), Context())
+                self._send(self._otel_logger, outlet.unsent.popleft(), Context())
             except IndexError:  # another thread was faster
                 return
             except Exception as exc:
                 trail.fault("emit", exc)
-        while trail.unsent_lost:
-            trail.unsent_lost -= 1
+        while outlet.unsent_lost:
+            outlet.unsent_lost -= 1
             trail.fault("emit", LookupError("it waited too long for a logger provider"))
 
     def _send(self, otel_logger: Any, draft: Draft, context: Context | None) -> None:
@@ -143,8 +144,7 @@ class Emitter:
         """Use *provider* if it is an SDK's, else none."""
         if self._leave is not None:
             self._leave()
-        self._provider, self._leave, self._otel_logger = provider, None, None
-        self._trail.provider = provider
+        self.provider, self._leave, self._otel_logger = provider, None, None
         if not hasattr(provider, "add_log_record_processor"):
             return
         self._in_front = _join(provider, self._processor)

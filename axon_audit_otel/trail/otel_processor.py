@@ -104,7 +104,7 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     record.body = event.encoded.decode()
     told: Mapping[str, Any] = event if trail.erasure is None else msgspec.json.decode(event.encoded)
     attributes = attributes_of(told, trail.name)
-    add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.stream)
+    add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.source.stream)
     most, longest = _limits_of(log_record.limits)
     if longest is None and (most is None or most >= _MANY):
         record.attributes = attributes  # clean, and few enough: OpenTelemetry need not copy them

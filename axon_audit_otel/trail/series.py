@@ -252,35 +252,35 @@ class Group:
         self._began = False
         self._in_files = _in_files()
         self._retry_at, self._wait = 0.0, _RETRY_S[0]
-        self._untold: deque[Exception] = deque(maxlen=16)
-        self._tell: Callable[[Exception], object] | None = None
+        self._unreported: deque[Exception] = deque(maxlen=16)
+        self._report: Callable[[Exception], object] | None = None
         self._families.settle()  # a trail that is gone may have had this name
         with _gate.alone():
             self._families.groups.add(self)
 
-    def tell_faults(self, tell: Callable[[Exception], object]) -> None:
-        """Call *tell* with what fails, and with what has failed so far."""
-        self._tell = tell
-        self._tell_all()
+    def report_faults(self, report: Callable[[Exception], object]) -> None:
+        """Call *report* with what fails, and with what has failed so far."""
+        self._report = report
+        self._report_all()
 
-    def _tell_all(self) -> None:
+    def _report_all(self) -> None:
         """Without the lock: it writes a line of log."""
-        while self._tell is not None and self._untold:
-            self._tell(self._untold.popleft())
+        while self._report is not None and self._unreported:
+            self._report(self._unreported.popleft())
 
     def do(self, work: Callable[[Any], None], what: Any = None) -> None:
-        """Call *work* with *what*, alone, now or soon. Never raises: what *work* raises is told."""
+        """Call *work* with *what*, alone, now or soon. Never raises: reports what *work* does."""
         gate = _gate
         gate.todo.append((self, work, what))
         gate.work()
-        if self._untold and not gate.is_ours():
-            self._tell_all()
+        if self._unreported and not gate.is_ours():
+            self._report_all()
 
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
         """The same, for who has the lock."""
         try:
             if not self.works:
-                self._mend()
+                self._recover()
             work(what)
             if self._in_files and self.works:
                 self.flush()
@@ -305,9 +305,9 @@ class Group:
         self.works = False
         self._retry_at = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, _RETRY_S[1])
-        self._untold.append(exc)
+        self._unreported.append(exc)
 
-    def _mend(self) -> None:
+    def _recover(self) -> None:
         """Begin, or try again. Never raises."""
         if time.monotonic() < self._retry_at:
             return
@@ -333,7 +333,7 @@ class Group:
         try:
             self._families.show(registry)
         except Exception as exc:  # they count all the same
-            self._untold.append(exc)
+            self._unreported.append(exc)
 
     def add(self, one: _Series) -> None:
         """Another series."""
@@ -420,7 +420,7 @@ class Count(_Series):
 
     def begin(self) -> None:
         self.total = 0
-        self.owed = 0  # not told to Prometheus yet
+        self.owed = 0  # that Prometheus has not got yet
 
     def inc(self, amount: int = 1) -> None:
         """Count *amount* more. Never raises."""

@@ -23,7 +23,7 @@ from ..core.units import seconds, size
 from ..otlp.client import Endpoint
 from ..privacy.pseudonyms import Pseudonyms
 
-__all__ = ["Settings"]
+__all__ = ["Described", "Settings"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -55,8 +55,8 @@ _RULES = {
     "eu-ai-act": Retention(184 * _DAY, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
 }
 
-#: Variables that begin as ours do and are none: that of ``dev.py``, and what was told already.
-_told = {"VENV"}
+#: Variables that begin as ours do and are none: that of ``dev.py``, and those warned of already.
+_known = {"VENV"}
 
 
 # --- parsers: a value as given (or text from the environment) to a setting -----------------
@@ -214,8 +214,29 @@ def _hook(value: Any) -> Callable[[str], str]:
     return function
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], doc: str, env: bool = True) -> Any:
-    return field(default=default, metadata={"parse": parse, "doc": doc, "env": env})
+@dataclass(frozen=True)
+class Described:
+    """What is known of one setting; its name, type and default are those of its field.
+
+    Attributes:
+        parse: Makes its value of an argument, or of a variable's text; `ValueError` if it cannot.
+        doc: A line of Markdown on it.
+        variable: Whether an environment variable can say it as well.
+        argument: Whether `AuditLogger` takes it.
+        of_files: Whether it means nothing without an archive.
+        secret: Whether its value must not be shown.
+    """
+
+    parse: Callable[[Any], Any]
+    doc: str
+    variable: bool = True
+    argument: bool = True
+    of_files: bool = False
+    secret: bool = False
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str, **known: bool) -> Any:
+    return field(default=default, metadata={"described": Described(parse, doc, **known)})
 
 
 @dataclass(frozen=True)
@@ -233,30 +254,36 @@ class Settings:
     )
     enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
     max_file_bytes: int | None = _setting(
-        None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
+        None, size, "seal the journal also when it is that large: bytes, or `64MiB`", of_files=True
     )
     max_file_age: float | None = _setting(
         None,
         seconds,
         "seal the journal also when it is that old: seconds, or `15m`, `24h`;"
         " with `retention` at the latest after a tenth of that",
+        of_files=True,
     )
     compress: bool = _setting(
-        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
+        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)", of_files=True
     )
     retention: Retention | None = _setting(
         None,
         _retention,
         "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
+        of_files=True,
     )
     max_archive_bytes: int | None = _setting(
-        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
+        None,
+        size,
+        "delete the oldest sealed files when they are larger together: `10GB`",
+        of_files=True,
     )
     durability: str = _setting(
         "process",
         _one_of("memory", "process", "disk"),
         "what an event in the archive survives: `process` a killed process, `disk` power loss;"
         " `memory` writes in batches",
+        of_files=True,
     )
     on_failure: str = _setting(
         "degrade",
@@ -264,13 +291,17 @@ class Settings:
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
     signing_key: SigningKey | None = _setting(
-        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
+        None,
+        parse_signing_key,
+        "file (or line) of the Ed25519 key that signs checkpoints",
+        of_files=True,
     )
     checkpoint_to: Any = _setting(
         None,
         _sink,
         "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
         " by `ship_to` or else the logger provider",
+        of_files=True,
     )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
@@ -290,6 +321,7 @@ class Settings:
         None,
         parse_secret,
         "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
+        secret=True,
     )
     erasable: Path | bool = _setting(
         False,
@@ -303,30 +335,42 @@ class Settings:
         None,
         _hook,
         "function applied to every free text and fact's name that is recorded",
-        env=False,
+        variable=False,
     )
     max_trace_events: int = _setting(
         1_000,
         _number,
         "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
         " newest; `0`: none",
+        argument=False,
     )
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from *given* (None means not given), then *environ*, then defaults."""
-        _tell_unknown(environ)
-        values = {setting.name: cls._value(setting, given, environ) for setting in fields(cls)}
+        _warn_of_unknown(environ)
+        values = {name: cls._value(name, given, environ) for name in cls.described()}
         settings = cls(**{name: value for name, value in values.items() if value is not None})
         settings._check()
         return settings
 
     @classmethod
-    def _value(cls, setting: Any, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
+    def described(cls) -> dict[str, Described]:
+        """Every setting by its name, in the order of the table."""
+        return {item.name: item.metadata["described"] for item in fields(cls)}
+
+    @classmethod
+    def default(cls, name: str) -> Any:
+        """The value of a setting that nobody gives."""
+        return vars(cls)[name]
+
+    @classmethod
+    def _value(cls, name: str, given: Mapping[str, Any], environ: Mapping[str, str]) -> Any:
         """The value of one setting, parsed; None where it is not given."""
-        value, source = given.get(setting.name), f"{setting.name}="
-        if value is None and setting.metadata["env"]:
-            for variable in cls._variables(setting.name):
+        setting = cls.described()[name]
+        value, source = given.get(name), f"{name}="
+        if value is None and setting.variable:
+            for variable in cls._variables(name):
                 # As everywhere in OpenTelemetry: empty is unset.
                 if value := environ.get(variable) or None:
                     source = f"{variable}="
@@ -334,29 +378,28 @@ class Settings:
         if value is None:
             return None
         try:
-            return setting.metadata["parse"](value)
+            return setting.parse(value)
         except ValueError as exc:
             reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-            what = "(a secret)" if setting.metadata["parse"] is parse_secret else shown(value)
+            what = "(a secret)" if setting.secret else shown(value)
             raise AuditConfigError(f"{source}{what}: {reason}") from None
 
     @classmethod
     def one(cls, name: str, given: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
         """The value of one setting; raises as `resolve` does, because of this one only."""
-        setting = next(item for item in fields(cls) if item.name == name)
-        value = cls._value(setting, {name: given}, environ)
-        return setting.default if value is None else value
+        value = cls._value(name, {name: given}, environ)
+        return cls.default(name) if value is None else value
 
     @classmethod
     def usable(cls, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         """*environ* without the variables that cannot work, and what is wrong with each."""
         usable, wrong = dict(environ), []
-        for setting in fields(cls):
+        for name in cls.described():
             try:
-                cls._value(setting, {}, environ)
+                cls._value(name, {}, environ)
             except AuditConfigError as exc:
                 wrong.append(str(exc))
-                cls.leave_out(usable, setting.name)
+                cls.leave_out(usable, name)
         return usable, wrong
 
     @classmethod
@@ -369,6 +412,14 @@ class Settings:
                 environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
             elif any(given) and name == "on_failure":
                 environ[cls.variable(name)] = "block"
+
+    @property
+    def idle(self) -> list[str]:
+        """Settings that were given, and mean nothing since there is no archive."""
+        if self.auto_export_path is not None:
+            return []
+        of_files = [name for name, known in self.described().items() if known.of_files]
+        return [name for name in of_files if getattr(self, name) != self.default(name)]
 
     @property
     def file_age(self) -> float | None:
@@ -384,8 +435,8 @@ class Settings:
             msg = "erasable=True: keys lie beside the archive, and there is none; give their place"
             raise AuditConfigError(msg)
         if archive is not None and isinstance(keys, Path):
-            place = Path(os.path.realpath(keys))
-            if Path(os.path.realpath(archive)) in (place, *place.parents):
+            path = Path(os.path.realpath(keys))
+            if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
         most, kept = self.max_archive_bytes, self.retention
@@ -412,15 +463,15 @@ class Settings:
         return [cls.variable(setting), *shared]
 
 
-def _tell_unknown(environ: Mapping[str, str]) -> None:
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Warn of variables that are no setting: a typo would go unnoticed."""
     prefix = semconv.ENV_PREFIX
-    known = [item.name.upper() for item in fields(Settings) if item.metadata["env"]]
+    known = [name.upper() for name, setting in Settings.described().items() if setting.variable]
     given = {name for name, value in environ.items() if value and name.startswith(prefix)}
-    for name in sorted({variable.removeprefix(prefix) for variable in given} - {*known, *_told}):
+    for name in sorted({variable.removeprefix(prefix) for variable in given} - {*known, *_known}):
         from difflib import get_close_matches  # takes its time
 
-        _told.add(name)
+        _known.add(name)
         nearest = get_close_matches(name.upper(), known, 1)
         hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
         _logger.warning("%s%s is no setting of this version%s", prefix, name, hint)

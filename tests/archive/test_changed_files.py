@@ -384,7 +384,7 @@ def test_while_a_sync_is_waited_for(
     monkeypatch.setattr(os, "fdatasync", sync)
     log(audit, 1, "after")
     assert synced[-1] == _journal(where).stat().st_ino
-    assert audit.trail.durable == 6
+    assert audit.trail.source.durable == 6
 
 
 def test_what_was_on_the_device_and_is_gone(
@@ -393,7 +393,7 @@ def test_what_was_on_the_device_and_is_gone(
     """What is written again counts as on the device when it is there again, not before."""
     audit = make_audit(auto_export_path=where, durability="disk")
     log(audit, 5, "before")
-    assert audit.trail.durable == 5
+    assert audit.trail.source.durable == 5
     copytruncate(where)
     with monkeypatch.context() as patch:
 
@@ -403,9 +403,9 @@ def test_what_was_on_the_device_and_is_gone(
         patch.setattr(os, "fdatasync", fail)
         audit.trail.tick()
         assert numbers(where) == [1, 2, 3, 4, 5]
-        assert audit.trail.durable == 0
+        assert audit.trail.source.durable == 0
     log(audit, 1, "after")
-    assert audit.trail.durable == 6
+    assert audit.trail.source.durable == 6
 
 
 def test_memory_was_cleared(make_audit: Make, where: Path) -> None:
@@ -535,7 +535,8 @@ def test_intents(make_audit: Make, run_script: Run, where: Path, change: str) ->
         audit = AuditLogger(auto_export_path=where, on_failure="block")
         moment = "2026-01-15T10:00:00.000000Z"
         def begin(name):
-            audit.trail.admit(name, {"event_id": name, "time": moment, "operation": "STORE"})
+            facts = {"event_id": name, "time": moment, "operation": "STORE"}
+            audit.trail.record_intent(name, facts)
         begin("one")
         path = where / "default.intents"
         if change == "removed":

@@ -31,7 +31,7 @@ from axon_audit_otel import (
     AuditLogger,
     verify,
 )
-from axon_audit_otel.trail import trail
+from axon_audit_otel.trail import reader
 
 
 async def _log(audit: AuditLogger, count: int, **fields: Any) -> list[AuditEvent]:
@@ -410,7 +410,7 @@ class TestWhileWritersWork:
                 return at_line
 
             def at_call(frame: Any, event: str, _: Any) -> Any:
-                return at_line if frame.f_code.co_filename == trail.__file__ else None
+                return at_line if frame.f_code.co_filename == reader.__file__ else None
 
             before = sys.gettrace()
             sys.settrace(at_call)

@@ -180,6 +180,40 @@ class TestAuditLoggerAlone:
         assert {event.status for event in history(audit)} == {EventStatus.SUCCESS}
         assert audit.event_count == 4
 
+    @pytest.mark.parametrize("detection", [True, False])
+    async def test_one_event_each(
+        self, config: Any, make_audit: Make, make_system: MakeSystem, detection: bool
+    ) -> None:
+        """Each of the SDK's methods that log by themselves is one event, with the SDK's facts;
+        the logger is one, and true, for whoever asks for it inside as well."""
+        audit = make_audit()
+        seen: list[Any] = []
+
+        class Asking(ListingAdapter):
+            async def save(self, entry: MemoryEntry) -> str:
+                seen.extend([bool(audit), memory.audit_logger is audit])
+                seen.append(len(await memory.export_audit_log()))
+                await memory.audit_logger.log_event(SdkOperationType.STORE, metadata={"shard": 3})
+                return await super().save(entry)
+
+        memory: Any = make_system(audit_logger=audit, persistent=Asking())
+        if not detection:  # then the SDK's own audit code cannot read the privacy level
+            memory.pii_detector = None
+        await memory.store("tea", tier="persistent")
+        await memory.recall("tea")
+        await memory.export()
+        await memory.compact("persistent", strategy="count", dry_run=True)
+        assert seen == [True, True, 0]
+        events = history(audit)
+        assert [event.operation.value for event in events] == [
+            "STORE",
+            "RECALL",
+            "EXPORT",
+            "COMPACT",
+        ]
+        assert events[0].metadata["shard"] == 3
+        assert {event.status for event in events} == {EventStatus.SUCCESS}
+
     async def test_export_audit_log(self, config: Any, make_audit: Make) -> None:
         """The SDK's `export_audit_log` returns our events, filtered by its own enum."""
         memory: Any = MemorySystem(config, audit_logger=make_audit())

@@ -82,7 +82,7 @@ async def test_they_count_for_one_archive(make_audit: Make, tmp_path: Path) -> N
     """What was acknowledged is known after a restart, and not of another archive."""
     audit = make_audit(auto_export_path=tmp_path)
     await _log(audit, 3)
-    stream, newest = audit.trail.stream, audit.query_events()[0]
+    stream, newest = audit.trail.source.stream, audit.query_events()[0]
     first = Receipts(tmp_path, "default", stream, "orders")
     first.save(3, newest.hash)
     first.close()
@@ -147,7 +147,7 @@ async def test_they_go_back_no_further_than_they_must(make_audit: Make, tmp_path
     receipts = None
     for number in range(1, 481):
         await _log(audit, 1)
-        receipts = receipts or Receipts(archive, "default", audit.trail.stream)
+        receipts = receipts or Receipts(archive, "default", audit.trail.source.stream)
         receipts.save(number, audit.query_events(limit=1)[0].hash)
     assert receipts is not None
     receipts.close()
@@ -168,10 +168,10 @@ async def test_older_receipts(make_audit: Make, tmp_path: Path) -> None:
     await _log(audit, 5)
     path = tmp_path / f"default{SHIPPED}"
     for number, expected in ((4, 4), (5, 5), (6, 0)):
-        state = {"acknowledged": number, "stream": audit.trail.stream, "trail": "orders"}
+        state = {"acknowledged": number, "stream": audit.trail.source.stream, "trail": "orders"}
         path.write_bytes(json.dumps(state).encode().ljust(255) + b"\n")
         assert confirmed(tmp_path, "default")[0] == expected
-        receipts = Receipts(tmp_path, "default", audit.trail.stream)
+        receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
         assert (receipts.number, receipts.trail) == (expected, "orders")
         receipts.close()
         assert acknowledged(tmp_path, "default") == (expected, "orders")
@@ -182,7 +182,7 @@ async def test_what_retention_deleted(http: Receiver, make_audit: Make, tmp_path
     audit = make_audit(max_events=10, auto_export_path=tmp_path)
     await _log(audit, 35)
     hashes = {event.sequence: event.hash for event in archived(tmp_path)}
-    receipts = Receipts(tmp_path, "default", audit.trail.stream)
+    receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
     for number in (4, 15):
         receipts.save(number, hashes[number])
     receipts.close()
@@ -196,7 +196,7 @@ async def test_a_file_that_is_not_listed_yet(make_audit: Make, tmp_path: Path) -
     """What is acknowledged stays so while a file is sealed, and its manifest is behind."""
     audit = make_audit(max_events=10, auto_export_path=tmp_path)
     await _log(audit, 30)
-    receipts = Receipts(tmp_path, "default", audit.trail.stream)
+    receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
     receipts.save(25, archived(tmp_path)[24].hash)
     receipts.close()
     manifest = tmp_path / "default.manifest"

@@ -686,7 +686,7 @@ def test_chaos(run_script: Run, tmp_path: Path) -> None:
             while True:
                 await audit.log_event("STORE", user_id="ann")
                 await asyncio.sleep(0.0005)
-                print(audit.trail.newest, flush=True)
+                print(audit.trail.source.newest, flush=True)
 
         asyncio.run(main())
         """

@@ -228,8 +228,8 @@ async def test_any_room_left(
 
 @pytest.mark.component
 async def test_reserve_in_part(start: Callable[..., Application], small_disk: Path) -> None:
-    """Space that could be held back in part only does not count: nothing is admitted then, and
-    what is admitted can be recorded."""
+    """Space that could be held back in part only does not count: nothing is let through then, and
+    what is let through can be recorded."""
     app = start(small_disk / "logs", on_failure="block")
     directory = app.directory
     with full(directory):
@@ -248,11 +248,11 @@ def test_many_run_at_once(start: Callable[..., Application], tmp_path: Path) -> 
     """The more operations run, the more space is held back for their outcomes."""
     app = start(tmp_path, on_failure="block")
     for number in range(300):
-        app.audit.trail.admit(str(number), b"{}")
+        app.audit.trail.record_intent(str(number), {})
     (reserve,) = tmp_path.glob("*.reserve")
     assert reserve.stat().st_size >= 300 * 4096
     for number in range(300):
-        app.audit.trail.done(str(number))
+        app.audit.trail.intent_done(str(number))
 
 
 # --- two processes ------------------------------------------------------------------------------

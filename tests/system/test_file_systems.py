@@ -144,7 +144,7 @@ def test_no_fdatasync(
     log(audit)
     (journal,) = tmp_path.glob("*.journal")
     assert journal.stat().st_ino in synced
-    assert audit.trail.durable == 3
+    assert audit.trail.source.durable == 3
     assert audit.get_statistics()["failures"] == {}
 
 
@@ -155,7 +155,7 @@ def test_system_without_fdatasync(
     monkeypatch.delattr(os, "fdatasync")
     audit = make_audit(10, tmp_path, durability="disk")
     log(audit)
-    assert audit.trail.durable == 3
+    assert audit.trail.source.durable == 3
     assert audit.get_statistics()["failures"] == {}
 
 

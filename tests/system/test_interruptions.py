@@ -61,7 +61,7 @@ class TestAnywhere:
         if archived:
             report = verify(tmp_path)
             assert (report.findings, report.ok) == ([], True)
-            assert report.writers[0].last_sequence == audit.trail.recorded
+            assert report.writers[0].last_sequence == audit.trail.reader.recorded
 
     @pytest.mark.parametrize("archived", [False, True])
     def test_logging(self, make_audit: Make, tmp_path: Path, archived: bool) -> None:

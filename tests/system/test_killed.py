@@ -212,13 +212,13 @@ async def test_before_it_told_of_the_last_end(
     script = """
         import asyncio, os, signal, sys
         from axon_audit_otel import AuditLogger
-        from axon_audit_otel.archive.writer import Archive
+        from axon_audit_otel.archive.writer import ArchiveWriter
         from pathlib import Path
         if sys.argv[2] == "log":
             audit = AuditLogger(auto_export_path=sys.argv[1], name="killed")
             asyncio.run(audit.log_event("STORE"))
         else:
-            Archive(Path(sys.argv[1]), "killed")
+            ArchiveWriter(Path(sys.argv[1]), "killed")
         os.kill(os.getpid(), signal.SIGKILL)
     """
     run_script(script, tmp_path, "log", code=-9)

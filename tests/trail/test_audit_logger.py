@@ -432,7 +432,7 @@ class TestSdkSurface:
         await audit.log_event("STORE")
         assert repr(audit) == f"AuditLogger(name={audit.name!r}, events=1)"
 
-    def test_always_true_outside_of_operations(self, audit: AuditLogger) -> None:
+    def test_always_true(self, audit: AuditLogger) -> None:
         """`if audit_logger:` is true for an empty logger as well."""
         assert audit
 

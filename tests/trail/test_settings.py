@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from axon_audit_otel import (
     AxonAuditError,
     AxonInstrumentor,
 )
+from axon_audit_otel.trail.settings import Settings
 
 #: Setting, its default, text in the environment and what that means, an argument.
 SETTINGS = [
@@ -301,6 +304,33 @@ def test_frozen(audit: AuditLogger) -> None:
     """Settings cannot be changed once they were checked."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         audit.settings.max_events = 5  # type: ignore[misc]
+
+
+class TestDescription:
+    """Every setting is described once; what a reader sees of it agrees with that."""
+
+    def test_arguments(self) -> None:
+        """`AuditLogger` takes every setting that is an argument, and two objects besides."""
+        arguments = dict(inspect.signature(AuditLogger).parameters)
+        objects = {arguments.pop("logger_provider").name, arguments.pop("registry").name}
+        described = {name for name, known in Settings.described().items() if known.argument}
+        assert set(arguments) == described
+        assert {argument.default for argument in arguments.values()} == {None}
+        assert objects.isdisjoint(Settings.described())
+
+    def test_help(self) -> None:
+        """`help(AuditLogger)` says of each what it is."""
+        text = inspect.getdoc(AuditLogger) or ""
+        told = re.findall(
+            r"^    (\w+): ", text[text.index("Args:") : text.index("Raises:")], re.MULTILINE
+        )
+        assert sorted(told) == sorted(inspect.signature(AuditLogger).parameters)
+
+    @pytest.mark.parametrize("name", [n for n, k in Settings.described().items() if k.argument])
+    def test_each_is_parsed(self, name: str) -> None:
+        """A value that a setting cannot have is refused in the name of its argument."""
+        with pytest.raises(AuditConfigError, match=f"^{name}="):
+            AuditLogger(**{name: object()})  # type: ignore[arg-type]
 
 
 def test_nothing_is_left_of_a_logger_that_could_not_be(make_audit: Make) -> None:

@@ -36,6 +36,7 @@ from ...trail.settings import Settings
 from ...version import __version__
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
+from .audit_attribute import AuditAttribute
 from .startup import announce, is_automatic, nearest_logger
 from .storage_adapters import AdapterWrappers
 from .trace_events import TraceBound
@@ -204,7 +205,7 @@ class _Recorder:
                 audit.trail.fault("record", exc)
             return None
         if audit.trail.blocks and outer is None:
-            operation.admit()
+            operation.record_intent()
         return operation
 
     def _trail_of(self, target: Any) -> AuditLogger | None:
@@ -272,6 +273,7 @@ class _Patch:
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
         self._classes: dict[tuple[str, str], Any] = {}  # classes of the SDK that are wrapped
+        self._audit = AuditAttribute(_SYSTEM)
 
     def refresh(self, unsure: bool = False) -> None:
         """Wrap the methods that are not: first all, later those restored by a mock or a reload."""
@@ -288,6 +290,7 @@ class _Patch:
                 self._wrappers.wrap(cls, method, make)
             if module == _SYSTEM:
                 self.traces.attach(cls)
+                self._audit.attach(cls)
 
     def _methods(self) -> dict[tuple[str, str], dict[str, Callable[[Any], Any]]]:
         """The maker of the wrapper for each method, by module and class."""
@@ -322,6 +325,7 @@ class _Patch:
         self._adapters.unwatch()
         self._wrappers.undo()
         self.traces.detach()
+        self._audit.detach()
 
     # --- wrapping ------------------------------------------------------------------------------
 
@@ -354,19 +358,19 @@ class _Patch:
             if parts:
                 self._see_parts(operation, system, parts)
             try:
-                if operation.trail.settles:
-                    await operation.settle_intent()
+                if operation.waits:
+                    await operation.wait_intent_durable()
                 result = await function(system, *args, **kwargs)
                 if kind.verify is not None:
                     await _verify(operation, system, result)
             except BaseException as exc:
                 operation.fail(exc)
-                if operation.trail.settles and not isinstance(exc, GeneratorExit):
-                    await operation.settle()
+                if operation.waits and not isinstance(exc, GeneratorExit):
+                    await operation.wait_durable()
                 raise
             operation.succeed(result)
-            if operation.trail.settles:
-                await operation.settle()
+            if operation.waits:
+                await operation.wait_durable()
             return result
 
         if original is None:  # where pickle finds it
@@ -566,8 +570,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
         if operation is None:
             return await self.__wrapped__.__aenter__()
         try:
-            if operation.trail.settles:
-                await operation.settle_intent()
+            if operation.waits:
+                await operation.wait_intent_durable()
             entered = await self.__wrapped__.__aenter__()
         except BaseException as exc:
             operation.fail(exc)
@@ -593,8 +597,8 @@ class _AuditedTransaction(wrapt.CallableObjectProxy):  # type: ignore[misc,type-
                 operation.succeed(None)
             else:
                 operation.fail(failure)
-            if operation.trail.settles and not isinstance(failure, GeneratorExit):
-                await operation.settle()
+            if operation.waits and not isinstance(failure, GeneratorExit):
+                await operation.wait_durable()
 
 
 _recorder = _Recorder()

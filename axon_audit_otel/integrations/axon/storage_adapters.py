@@ -153,15 +153,15 @@ class _Call:
         return self
 
     @property
-    def settles(self) -> Operation | None:
+    def waits(self) -> Operation | None:
         """The operation that this call has become, if it must wait for stable storage."""
-        return self._own_op if self._own_op is not None and self._own_op.trail.settles else None
+        return self._own_op if self._own_op is not None and self._own_op.waits else None
 
     def later(self, result: Awaitable[Any]) -> Awaitable[Any]:
         """*result* of a plain function, wrapped so that the call ends when it was awaited."""
         if self._own_op is not None:
             self._own_op.leave()
-        own_op = self.settles
+        own_op = self.waits
         if isinstance(result, asyncio.Future):  # a task runs by itself: return it unchanged
             result.add_done_callback(self._done)
             return result
@@ -172,7 +172,7 @@ class _Call:
             with self:
                 found = self.returned(await result)
             if own_op is not None:
-                await own_op.settle()
+                await own_op.wait_durable()
             return found
 
         return finish()
@@ -325,20 +325,20 @@ class AdapterWrappers:
             if not wrappers.active or (op is None and method.kind is None):
                 return await original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own_op = call.settles
+            own_op = call.waits
             try:
                 with call:
                     if own_op is not None:
-                        await own_op.settle_intent()
+                        await own_op.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own_op is not None and not isinstance(exc, GeneratorExit):
-                    await own_op.settle()
+                    await own_op.wait_durable()
                 raise
             if own_op is not None:
-                await own_op.settle()
+                await own_op.wait_durable()
             return result
 
         return observed
@@ -354,11 +354,11 @@ class AdapterWrappers:
             if not wrappers.active or (op is None and method.kind is None):
                 return original(adapter, *args, **kwargs)
             call = _Call(method, adapter, args, kwargs, begin, op)
-            own_op = call.settles
+            own_op = call.waits
             try:
                 with call:
                     if own_op is not None:
-                        own_op.settle_intent_now()
+                        own_op.wait_intent_durable_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
                     result = original(adapter, *args, **kwargs)
@@ -367,7 +367,7 @@ class AdapterWrappers:
                     call.pause()
             finally:
                 if own_op is not None and not own_op.active:
-                    own_op.settle_now()
+                    own_op.wait_durable_now()
             return call.later(result)
 
         return observed

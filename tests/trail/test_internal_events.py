@@ -149,7 +149,7 @@ class TestCounts:
             audit = AuditLogger(auto_export_path=sys.argv[1], on_failure="block")
             for number in range(70):
                 facts = {"event_id": f"evt_{number}", "operation": "STORE", "time": "now"}
-                audit.trail.admit(f"evt_{number}", facts)
+                audit.trail.record_intent(f"evt_{number}", facts)
             os._exit(0)
             """,
             tmp_path,
@@ -333,7 +333,7 @@ class TestProviderThatComesLater:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """What waits for a provider is bounded; what could not wait is counted."""
-        monkeypatch.setattr("axon_audit_otel.trail.trail._UNSENT", 7)
+        monkeypatch.setattr("axon_audit_otel.trail.outlet._UNSENT", 7)
         leave_behind(tmp_path, 10)
         audit = make_audit(auto_export_path=tmp_path, logger_provider=None)
         assert audit.get_statistics()["failures"] == {}  # nobody wanted them
@@ -350,7 +350,7 @@ class TestProviderThatComesLater:
         audit = make_audit(
             auto_export_path=tmp_path, logger_provider=None, ship_to="http://127.0.0.1:9"
         )
-        assert (audit.total_events_logged, len(audit.trail.unsent)) == (2, 0)
+        assert (audit.total_events_logged, len(audit.trail.outlet.unsent)) == (2, 0)
 
 
 def test_a_logger_that_is_collected(

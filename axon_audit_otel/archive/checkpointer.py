@@ -1,0 +1,127 @@
+"""Makes checkpoints of a writer's files, keeps them beside these, and sends them on."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..core.faults import Faults
+from ..core.files import append, write_file
+from ..core.time import format_time
+from ..core.turn import Turn
+from .checkpoints import Checkpoint, SigningKey
+from .writer import ArchiveWriter
+
+__all__ = ["Checkpointer"]
+
+
+class Checkpointer:
+    """The checkpoints of one trail. Its trail holds a lock, but not for `send`.
+
+    Args:
+        key: Signs them; None: nothing does.
+        to: Where they go besides the archive: a path, a function, or "otlp"; None: nowhere.
+        interval: Seconds between them when nothing is sealed; None: none then.
+        faults: Takes what failed.
+
+    Attributes:
+        is_wanted: Whether any are made.
+    """
+
+    def __init__(
+        self, key: SigningKey | None, to: Any, interval: float | None, faults: Faults
+    ) -> None:
+        self._key = key
+        self._to = to
+        self._interval = interval
+        self._fault = faults.fault
+        self.is_wanted = key is not None or to is not None
+        self.begin()
+
+    def begin(self) -> None:
+        """Without any made or waiting; in a forked child as well."""
+        self._made_at = -math.inf
+        self._unsent: deque[str] = deque()
+        self._turn = Turn()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether one should be made although nothing was sealed."""
+        if self._interval is None or not self.is_wanted:
+            return False
+        return time.monotonic() - self._made_at >= self._interval
+
+    def make(self, writer: ArchiveWriter) -> None:
+        """State, signed if there is a key, how far *writer* is. Never raises."""
+        if self.attest(writer):
+            self._made_at = time.monotonic()
+
+    def attest(self, writer: ArchiveWriter) -> bool:
+        """Make one of any writer, also of one that is gone; returns False if it is still due."""
+        if not self.is_wanted:
+            return True
+        if not writer.newest[0]:
+            return False  # of nothing it would be true of any trail
+        try:
+            note = self._note(writer)
+            write_file([note.encode()], writer.path(".checkpoint"))
+            append(writer.path(".checkpoints"), note.encode())
+        except OSError as exc:
+            self._fault("checkpoint", exc)
+            return False
+        if self._to is not None:
+            self._unsent.append(note)
+        return True
+
+    def attest_other(self, writer: ArchiveWriter) -> bool:
+        """Make one of a writer that was recovered; returns False if it is still due."""
+        # Unsigned, it would take the place of one that is signed.
+        return self._key is None or self.attest(writer)
+
+    def _note(self, writer: ArchiveWriter) -> str:
+        manifest, (number, head) = writer.sealed.manifest, writer.newest
+        text = Checkpoint(
+            origin=f"axon-audit/{writer.name}/{manifest.id or 'new'}",
+            size=manifest.tree.size,
+            root=manifest.tree.root(),
+            events=number,
+            head=head or "",
+            time=format_time(time.time_ns() // 1000),
+        ).text()
+        return text + "\n" if self._key is None else self._key.sign(text)
+
+    def send(self, emit: Callable[[str], object], patience: float = 0.0) -> None:
+        """Send on what was made; called without the lock, since it may take long.
+
+        Args:
+            emit: Sends one through OpenTelemetry.
+            patience: How many seconds to wait for another thread that sends.
+        """
+        sends = True
+        while sends and self._unsent:
+            with self._turn.take(patience) as ours:
+                sends = ours and self._send_next(emit)
+
+    def _send_next(self, emit: Callable[[str], object]) -> bool:
+        """Send the oldest; returns False if there is none, or it has to be tried again."""
+        if not self._unsent:
+            return False
+        to, note = self._to, self._unsent.popleft()
+        try:
+            if to == "otlp":
+                emit(note)
+            elif callable(to):
+                to(note)
+            else:
+                append(to, note.encode(), anywhere=True)
+        except BaseException as exc:
+            self._unsent.appendleft(note)
+            self._fault("checkpoint", exc)
+            if not isinstance(exc, (Exception, asyncio.CancelledError)):
+                raise
+            return False
+        return True

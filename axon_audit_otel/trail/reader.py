@@ -1,0 +1,139 @@
+"""Reads the events of a trail, in memory and in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
+
+from ..archive.missing import Missing
+from ..archive.search import OtherWriters, search
+from ..events import model as _event
+from ..events.model import AuditEvent, Draft
+from ..events.query import Query
+from ..privacy.encryption import Erasure
+from .archive_keeper import ArchiveKeeper
+from .buffer import Buffer
+from .settings import Settings
+from .trail_lock import Lock
+
+__all__ = ["TrailReader"]
+
+_FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
+
+
+class TrailReader:
+    """Answers queries about one trail. Takes the lock for a moment at a time.
+
+    Args:
+        settings: The trail's.
+        buffer: The events in memory.
+        lock: Guards them.
+        keeper: Has them in files; None without an archive.
+        erasure: Decrypts them; None where they are not encrypted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        buffer: Buffer,
+        lock: Lock,
+        keeper: ArchiveKeeper | None,
+        erasure: Erasure | None,
+    ) -> None:
+        self._directory = settings.auto_export_path
+        self._pseudonyms = settings.pseudonymize
+        self._buffer = buffer
+        self._lock = lock
+        self._keeper = keeper
+        self._erasure = erasure
+        self._others = OtherWriters()
+
+    def __len__(self) -> int:
+        """Events in memory."""
+        return len(self._buffer)
+
+    @property
+    def recorded(self) -> int:
+        """How many events were recorded since the trail began."""
+        return self._buffer.total
+
+    def event(self, line: bytes, draft: Draft) -> AuditEvent:
+        """The event that was made of *draft*, from its bytes."""
+        event = _event.decode(line)
+        return event if self._erasure is None else self._erasure.as_given(event, draft)
+
+    def search(self, query: Query) -> Iterator[AuditEvent]:
+        """The events in memory that answer *query*, newest first."""
+        query = query.under(self._pseudonyms)
+        if self._erasure is None:
+            return self._search(query)
+        return self._erasure.read(query, self._search)
+
+    def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+        """The events in memory and in files that answer *query*, newest first.
+
+        Args:
+            query: What is asked for.
+            missing: Takes what of it cannot be read.
+        """
+        query = query.under(self._pseudonyms)
+        found = partial(self._search_all, missing=missing)
+        return found(query) if self._erasure is None else self._erasure.read(query, found)
+
+    def has_more_in_files(self, query: Query, full: bool) -> bool:
+        """Whether files can hold events that answer *query* and are not in memory: those of
+        other writers, and, if the answer is not *full* yet, older ones."""
+        if self._directory is None:
+            return False
+        with self._lock:
+            if not full and self._buffer.begins_after(query.start_us):
+                return True
+            writer = self._writer_name()
+        return self._others.have_written(self._directory, writer, query.start_us)
+
+    def lines(self) -> Iterator[bytes]:
+        """Every event in memory as its bytes, oldest first."""
+        with self._lock:
+            numbers = iter(range(self._buffer.first, self._buffer.next))
+        return chain.from_iterable(self._chunks(numbers))
+
+    def _writer_name(self) -> str:
+        writer = None if self._keeper is None else self._keeper.writer
+        return "" if writer is None else writer.name
+
+    def _candidates(self, query: Query) -> Iterator[int]:
+        return self._buffer.candidates(query.keys, query.entry_ids, query.start_us, query.end_us)
+
+    def _search(self, query: Query) -> Iterator[AuditEvent]:
+        with self._lock:
+            numbers = self._candidates(query)
+        events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
+        return islice(query.passing(events), query.limit)
+
+    def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+        if self._directory is None or self._keeper is None:
+            return self._search(query)
+        with self._lock:
+            writer = self._writer_name()
+            before = self._buffer.first
+            numbers = self._candidates(query)
+        lines: list[bytes] = []
+        while chunk := list(islice(numbers, _READ_AT_ONCE)):
+            with self._lock:
+                lines += self._buffer.lines(chunk)
+                if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
+                    before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
+                    break
+        recent = query.passing(map(_event.decode, lines))
+        return search(
+            self._directory, query, recent=recent, writer=writer, before=before, missing=missing
+        )
+
+    def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:
+        count = _FEW  # whoever asks for the newest event does not wait for many
+        while chunk := list(islice(numbers, count)):
+            with self._lock:
+                lines = self._buffer.lines(chunk)
+            yield lines
+            count = min(2 * count, _READ_AT_ONCE)

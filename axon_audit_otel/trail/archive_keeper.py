@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
-from weakref import ReferenceType
 
 import msgspec
 
@@ -546,23 +544,3 @@ class Keeper:
                 raise
             return False
         return True
-
-
-class Clock:
-    """A daemon thread that calls ``tick`` of an object every so often, while that lives."""
-
-    def __init__(self, target: ReferenceType[Any], seconds: float) -> None:
-        self._target = target
-        self._seconds = seconds
-        thread = threading.Thread(target=self._run, name="axon-audit-keeper", daemon=True)
-        thread.start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(self._seconds)
-            target = self._target()
-            if target is None:
-                return
-            with suppress(BaseException):  # SystemExit of foreign code: it ends no thread of ours
-                target.tick()
-            del target

@@ -23,6 +23,7 @@ from ..archive.missing import Missing
 from ..archive.origin import Source
 from ..archive.search import OtherWriters, search
 from ..core.merkle import leaf_hash
+from ..core.worker import Worker
 from ..events import model as _event
 from ..events.model import AuditEvent, Draft
 from ..events.query import Query
@@ -32,7 +33,7 @@ from ..privacy.encryption import Erasure
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
 from .afterwards import Afterwards
-from .archive_keeper import Clock, Keeper
+from .archive_keeper import Keeper
 from .buffer import Buffer
 from .metrics import TrailMetrics
 from .settings import Settings
@@ -95,7 +96,7 @@ class Trail:
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
         self._shown = 0  # events in memory, as the gauge says
-        self._clock: Clock | None = None
+        self._clock: Worker | None = None
         self._keeper: Keeper | None = None
         self._others = OtherWriters()
         self.observers: tuple[Callable[[Draft], None], ...] = ()
@@ -190,8 +191,8 @@ class Trail:
             self._afterwards.do()
 
     def _start_clock(self) -> None:
-        with suppress(RuntimeError):  # the program ends, or may have no more threads
-            self._clock = Clock(ref(self), _TICK_S)
+        clock = Worker("axon-audit-keeper", self._tick_again)  # `tick` reports what it raises
+        self._clock = clock if clock.start(_TICK_S) else None
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
@@ -372,6 +373,10 @@ class Trail:
         if self._shipper is not None:
             self._shipper.flush()
 
+    def _tick_again(self) -> float:
+        self.tick()
+        return _TICK_S
+
     def tick(self) -> None:
         """What is due although nothing happens: the backlog, a checkpoint, its sending."""
         keeper = self._keeper
@@ -467,7 +472,7 @@ class Trail:
         """
         if self._keeper is not None and self._keeper.commit is not None:
             self._require_free()
-            await self._keeper.commit.wait_async(self._buffer.next - 1)
+            await self._keeper.commit.wait_durable_async(self._buffer.next - 1)
 
     def settle_now(self) -> None:
         """The same for callers without an event loop.
@@ -477,7 +482,7 @@ class Trail:
         """
         if self._keeper is not None and self._keeper.commit is not None:
             self._require_free()
-            self._keeper.commit.wait(self._buffer.next - 1)
+            self._keeper.commit.wait_durable(self._buffer.next - 1)
 
     async def settle_intents(self) -> None:
         """Wait until what was admitted so far is on stable storage, if that is promised.
@@ -488,7 +493,7 @@ class Trail:
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
             self._require_free()
-            await keeper.intents.wait_async(keeper.archive.intents.count)
+            await keeper.intents.wait_durable_async(keeper.archive.intents.count)
 
     def settle_intents_now(self) -> None:
         """The same for callers without an event loop.
@@ -499,7 +504,7 @@ class Trail:
         keeper = self._keeper
         if keeper is not None and keeper.intents is not None and keeper.archive is not None:
             self._require_free()
-            keeper.intents.wait(keeper.archive.intents.count)
+            keeper.intents.wait_durable(keeper.archive.intents.count)
 
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""

@@ -218,5 +218,3 @@ def test_forked() -> None:
 def test_the_interpreter_ends(end: str) -> None:
     """A thread that waits, or cannot start any more, does not hold up the end of a program."""
     _run(end)
-
-

@@ -84,7 +84,7 @@ class Worker:
         if not self._is_awake:
             self._is_awake = True
             self._wakes.put(None)
-        return self._process == os.getpid() and self._thread is not None or self.start()
+        return (self._process == os.getpid() and self._thread is not None) or self.start()
 
     def close(self) -> None:
         """Let the thread end after what it does now; there is no other one."""

@@ -21,7 +21,7 @@ from axon_audit_otel.core.worker import Worker
 class Job:
     """Counts its steps; *answers* are what they return, or raise, one after another."""
 
-    def __init__(self, *answers: float | None | BaseException) -> None:
+    def __init__(self, *answers: float | BaseException | None) -> None:
         self.answers = list(answers)
         self.steps = 0
         self.thread: threading.Thread | None = None
@@ -83,22 +83,22 @@ async def test_woken_while_it_works() -> None:
 
 async def test_no_wake_is_lost() -> None:
     """Of many that come while the thread is about to end, none remains undone."""
-    wanted = done = 0
 
     class Keeping:
+        wanted = done = 0
+
         def step(self) -> float | None:
-            nonlocal done
-            done = wanted
+            self.done = self.wanted
             return None
 
     keeping = Keeping()
     worker = Worker("axon-audit-test", keeping.step)
-    for _ in range(2000):
-        wanted += 1
+    for number in range(2000):
+        keeping.wanted += 1
         worker.wake()
-        if not wanted % 50:
-            await until(lambda: done == wanted)
-    await until(lambda: done == wanted and not worker.is_running)
+        if not number % 50:
+            await until(lambda: keeping.done == keeping.wanted)
+    await until(lambda: keeping.done == keeping.wanted and not worker.is_running)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,11 @@ async def test_exceptions(error: type[BaseException], monkeypatch: pytest.Monkey
 async def test_it_keeps_nobody_alive() -> None:
     """The thread ends with the object that it works for, however long it would have waited."""
     ended = threading.Event()
-    job = Job(3600.0)
-    worker = Worker("axon-audit-test", job.step, ended=ended.set)
+    jobs = [Job(3600.0)]
+    worker = Worker("axon-audit-test", jobs[0].step, ended=ended.set)
     worker.start()
-    await until(lambda: job.steps == 1)
-    gone = ref(job)
-    del job
+    await until(lambda: jobs[0].steps == 1)
+    gone = ref(jobs.pop())
     gc.collect()
     assert gone() is None
     await until(ended.is_set)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core import semconv
 
-__all__ = ["own_resource", "resource_from_environment", "resource_of"]
+__all__ = ["process_resource", "resource_from_environment", "resource_of"]
 
 
 def resource_of(provider: Any) -> Mapping[str, Any] | None:
@@ -28,7 +28,7 @@ def resource_of(provider: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def own_resource() -> Mapping[str, Any]:
+def process_resource() -> Mapping[str, Any]:
     """The attributes of this process, as the environment has them.
 
     Not at the end of a program: OpenTelemetry starts threads for it.
@@ -43,7 +43,7 @@ def resource_from_environment() -> Mapping[str, Any]:
 
     Without the random id that the SDK gives to this process, which did not.
     """
-    attributes = dict(own_resource())
+    attributes = dict(process_resource())
     if semconv.SERVICE_INSTANCE_ID not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes.pop(semconv.SERVICE_INSTANCE_ID, None)
     return attributes

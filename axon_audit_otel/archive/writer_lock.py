@@ -9,14 +9,17 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.files import UNSUPPORTED, is_there, listed, open_owned, open_regular
+from ..core.files import (
+    HAS_LOCKS,
+    UNSUPPORTED,
+    is_there,
+    listed,
+    lock,
+    open_owned,
+    open_regular,
+)
 from .format import JOURNAL
 from .manifest import MANIFEST, Manifest
-
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["LOCK", "MAX_WRITERS", "BusyError", "claim", "has_begun", "is_held", "name_of_the_gone"]
 
@@ -46,15 +49,15 @@ def claim(directory: Path, trail: str, fresh: bool, most: int = MAX_WRITERS) -> 
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
-        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+        held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:
-            if _lock(lock) and not (fresh and any(map(is_there, used))):
-                return writer, lock
+            if _lock(held) and not (fresh and any(map(is_there, used))):
+                return writer, held
         except BaseException:
-            os.close(lock)
+            os.close(held)
             raise
-        os.close(lock)
+        os.close(held)
     raise BusyError(errno.EBUSY, f"{most:,} writers are at work in it")
 
 
@@ -64,10 +67,8 @@ def _lock(file: int) -> bool:
     Raises:
         OSError: If that cannot be told: another name would not help.
     """
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         return False
     except OSError as exc:
@@ -82,8 +83,8 @@ def _lock(file: int) -> bool:
     return True
 
 
-def is_held(path: Path, lock: int) -> bool:
-    """Whether *path* is still the file whose *lock* we have: nobody removed or moved it.
+def is_held(path: Path, held: int) -> bool:
+    """Whether *path* is still the locked file *held*: nobody removed or moved it.
 
     Its number says so. Where that changes by itself, what is written in it does.
 
@@ -91,10 +92,10 @@ def is_held(path: Path, lock: int) -> bool:
         OSError: If that cannot be told.
     """
     try:
-        ours, found = os.fstat(lock), path.stat()
+        ours, found = os.fstat(held), path.stat()
         if found.st_ino and os.path.samestat(ours, found):
             return True
-        return _shows_a_mark(path, lock, ours.st_size)
+        return _shows_a_mark(path, held, ours.st_size)
     except OSError as exc:
         if exc.errno in _GONE:
             return False
@@ -105,15 +106,15 @@ def is_held(path: Path, lock: int) -> bool:
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF, errno.EINVAL, errno.EISDIR}
 
 
-def _shows_a_mark(path: Path, lock: int, size: int) -> bool:
-    """Whether what is written to *lock* for a moment can be read at *path*."""
+def _shows_a_mark(path: Path, held: int, size: int) -> bool:
+    """Whether what is written to *held* for a moment can be read at *path*."""
     mark = secrets.token_bytes(16)
-    os.pwrite(lock, mark, size)
+    os.pwrite(held, mark, size)
     try:
         with open_regular(path) as file:
             return file.read(size + len(mark) + 1)[size:] == mark
     finally:
-        os.ftruncate(lock, size)
+        os.ftruncate(held, size)
 
 
 @contextlib.contextmanager
@@ -123,15 +124,15 @@ def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
     None, too, where its lock belongs to another user of the machine.
     """
     try:
-        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+        held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
     except PermissionError:
         yield None
         return
     try:
-        free = fcntl is not None and _lock(lock)
+        free = HAS_LOCKS and _lock(held)
     except OSError:
         free = False
     try:
         yield Manifest(directory / f"{writer}{MANIFEST}") if free else None
     finally:
-        os.close(lock)
+        os.close(held)

@@ -29,13 +29,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import make_directory, open_owned, sync_directory
+from ..core.files import lock, make_directory, open_owned, sync_directory, unlock
 from ..core.semconv import ERASABLE_PREFIX
-
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Keyring", "User", "name_of"]
 
@@ -438,9 +433,7 @@ def _places(data: bytes, start: bytes) -> Iterator[int]:
 @contextmanager
 def _locked(file: int) -> Iterator[None]:
     try:  # also around the taking: a signal handler may raise when it is taken
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
         yield
     finally:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        unlock(file)

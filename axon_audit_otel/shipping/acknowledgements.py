@@ -22,14 +22,9 @@ from ..archive.cursor import hash_at
 from ..archive.format import sealed_in
 from ..archive.manifest import MANIFEST, SealRecord, read_manifest
 from ..archive.origin import source_of
-from ..core.files import DECODE_ERRORS, open_owned, open_regular
+from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time
 from ..verification.file_scan import closing_of
-
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["SHIPPED", "Receipts", "acknowledged", "confirmed", "unlisted"]
 
@@ -226,8 +221,7 @@ def _locked(path: Path) -> int:
     """
     file = open_owned(path, os.O_RDWR | os.O_CREAT)
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BaseException:
         os.close(file)
         raise

@@ -55,9 +55,10 @@ async def test_woken() -> None:
     worker = Worker("axon-audit-test", job.step)
     worker.start(wait=3600.0)
     assert job.steps == 0
-    for steps in (1, 2):
-        worker.wake()
-        await until(lambda n=steps: job.steps == n)
+    worker.wake()
+    await until(lambda: job.steps == 1)
+    worker.wake()
+    await until(lambda: job.steps == 2)
     worker.close()
 
 

@@ -69,7 +69,7 @@ def _says(status: int, headers: dict[str, str], body: bytes = b"") -> Behaviour:
 
 def _partial(words: str, rejected: int = 2) -> bytes:
     partial = ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=words)
-    return ExportLogsServiceResponse(partial_success=partial).SerializeToString()
+    return bytes(ExportLogsServiceResponse(partial_success=partial).SerializeToString())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 Who holds the lock of that file ships the events of that writer: one at a time.
 
-Receipts and events reach the disk independently. After a power loss, or from a backup, the
-receipts may know events that the archive has lost, and whose numbers other events have since.
-So they name events by number and hash, and not only the newest: where the archive has another
-event, or none, they go back to the newest that it has.
+Acknowledgements and events reach the disk independently. After a power loss, or from a backup,
+an acknowledgement may be of an event that the archive has lost, and whose number another event has
+since. So each names its event by number and hash, and older ones are kept: where the archive has
+another event, or none, the newest counts that it has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time
 from ..verification.file_scan import closing_of
 
-__all__ = ["SHIPPED", "Receipts", "acknowledged", "confirmed", "unlisted"]
+__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "unlisted"]
 
 SHIPPED = ".shipped"
 _SIZE = 1024  # bytes of the file: it is overwritten in place, which a full disk allows
@@ -36,7 +36,7 @@ _Files = Sequence[tuple[int, int, Path]]
 
 
 class _State(msgspec.Struct):
-    """What a ``.shipped`` file says.
+    """The content of a ``.shipped`` file.
 
     Attributes:
         acknowledged: Number of the newest event.
@@ -55,13 +55,13 @@ class _State(msgspec.Struct):
 
     @classmethod
     def of(cls, content: bytes) -> _State:
-        """What *content* says; nothing where it cannot be read."""
+        """The state that *content* describes; an empty one where it cannot be read."""
         with suppress(*DECODE_ERRORS):
             return _state_in(content.partition(b"\n")[0])
         return cls()
 
     def confirmed(self, directory: Path, writer: str, stream: str, files: _Files) -> _State:
-        """What of it is true of the archive as that is now.
+        """The part of it that is true of the archive as that is now.
 
         Raises:
             OSError: If the archive cannot be read.
@@ -119,7 +119,8 @@ def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
 
 
 def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, str]:
-    """The same, as far as the archive has the events that were acknowledged.
+    """Up to which event a receiver has those of *writer* that the archive has, and the name of
+    their trail.
 
     Args:
         directory: The archive.
@@ -137,14 +138,14 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
     return state.acknowledged, state.trail
 
 
-class Receipts:
+class Acknowledgements:
     """Remembers up to which event those of one writer have been acknowledged.
 
     Args:
         directory: The archive.
         writer: Its name.
-        stream: What tells this archive from another that had its place: the receipts of
-            that one do not count.
+        stream: What tells this archive from another that had its place, whose
+            acknowledgements do not count.
         trail: Name of the trail.
         files: See `Cursor`.
 

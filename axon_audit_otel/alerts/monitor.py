@@ -38,7 +38,7 @@ _Callback = Callable[[Alert], Any]
 
 
 class SecurityMonitor:
-    """Watches a trail, and says when a rule holds.
+    """Watches a trail, and reports when a rule holds.
 
     Every event is counted as it is recorded, whoever records it; nothing is searched. When a
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
@@ -132,7 +132,7 @@ class SecurityMonitor:
 
     @property
     def late_events(self) -> int:
-        """How often an event came too late for a rule to count."""
+        """Number of times that an event came too late for a rule to count."""
         return self._detector.late
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ class GroupCommit:
                 self._worker.wake()
 
     def forget(self, number: int) -> None:
-        """What was forced after event *number* is gone: it is asked for anew."""
+        """Force again what comes after event *number*: the files that held it are gone."""
         with self._condition:
             self._synced = min(self._synced, number)
 

@@ -79,7 +79,7 @@ _newline_in = re.compile(b"\n").search
 
 
 class LineLimit:
-    """Tells of a line without end while a file is read, block by block."""
+    """Refuses a line without end while a file is read, block by block."""
 
     def __init__(self) -> None:
         self._length = 0  # of the blocks since one that had a newline
@@ -420,10 +420,10 @@ def unlock(file: int) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something at *path*.
+    """True if there is something at *path*.
 
     Raises:
-        OSError: If that cannot be told (`Path.exists` says no then, in newer Pythons).
+        OSError: If that cannot be found out (`Path.exists` says no then, in newer Pythons).
     """
     try:
         path.stat()

@@ -56,7 +56,7 @@ class Worker:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a thread."""
+        """True while there is a thread."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, wait: float = 0.0) -> bool:
@@ -118,7 +118,7 @@ class Worker:
                 self._fault(exc)
 
     def _is_over(self) -> bool:
-        """Whether nobody woke the thread while it found that there is nothing to do."""
+        """True, and no thread any more, if nobody woke it since its last step began."""
         with self._lock:
             thread, self._thread = self._thread, None
             if self._wakes.empty():

@@ -1,7 +1,7 @@
 """Sends OTLP log requests, and says what the receiver answered.
 
-The exporters of OpenTelemetry's SDK take records, not requests, and tell neither a refusal from
-an outage nor what was accepted only in part; shipping that loses nothing needs all three.
+The exporters of OpenTelemetry's SDK take records, not requests, and report neither a refusal apart
+from an outage nor what was accepted only in part; shipping that loses nothing needs all three.
 Endpoint, headers, TLS, compression and timeout are those of the ``OTEL_EXPORTER_OTLP_*`` variables.
 """
 
@@ -32,7 +32,7 @@ _LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
 
 
 class Answer(NamedTuple):
-    """What became of a request.
+    """The receiver's answer to a request.
 
     Attributes:
         kind: ``accepted``; ``later``: to be sent again; ``refused``: never as it is, but
@@ -204,7 +204,7 @@ def connect(endpoint: Endpoint) -> Client:
 
 
 def _acknowledged(body: bytes) -> Answer:
-    """What an OTLP answer to a request that was taken says."""
+    """The answer in the body of a successful response."""
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
@@ -217,7 +217,7 @@ def _acknowledged(body: bytes) -> Answer:
 
 
 def _in_a_line(text: str) -> str:
-    """*text* of a stranger for a log: one line, without control characters, not long."""
+    """A stranger's *text* fit for a log: a short line without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
 
 
@@ -311,7 +311,7 @@ def _failed(response: Any) -> Answer:
 
 
 def _reason(exc: BaseException) -> str:
-    """The innermost cause of an exception: that of a refused connection is four deep."""
+    """The innermost cause of an exception, in words: of a refused connection it is four deep."""
     seen = {id(exc)}
     while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
         exc = cause

@@ -30,7 +30,7 @@ __all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "unlisted
 
 SHIPPED = ".shipped"
 _SIZE = 1024  # bytes of the file: it is overwritten in place, which a full disk allows
-_DIGITS = 16  # of a hash: enough to tell one event from another that has its number
+_DIGITS = 16  # of a hash: enough to distinguish events that have one number
 
 _Files = Sequence[tuple[int, int, Path]]
 
@@ -73,7 +73,7 @@ class _State(msgspec.Struct):
         for count in range(len(marks), 0, -1):
             number, begin = marks[count - 1]
             found = _hash_at(directory, writer, number, files)
-            if found == "":  # gone, or not readable: that it was this one, older ones can tell
+            if found == "":  # gone, or not readable: older ones decide whether it was this one
                 unknown = unknown or count
             elif found is not None and found.startswith(begin):
                 break
@@ -87,8 +87,8 @@ _state_in = msgspec.json.Decoder(_State).decode
 
 
 def _hash_at(directory: Path, writer: str, number: int, files: _Files) -> str | None:
-    """As `hash_at`, also of a file that is sealed and listed this moment, or never was; "" of
-    one that cannot be read."""
+    """The hash of event *number*, also if its file is sealed and listed this moment, or never was
+    listed; None without that event, "" if it cannot be read."""
     try:
         found = hash_at(directory, writer, number, files)
         if found is None:

@@ -26,7 +26,7 @@ _IN_FLIGHT = 4  # requests, of up to a thousand events or two MiB
 
 
 class Replayed(msgspec.Struct, kw_only=True):
-    """What `replay` did.
+    """Result of `replay`: counts of events.
 
     Attributes:
         sent: Events that the collector has acknowledged now.

@@ -44,7 +44,7 @@ class _Level(Protocol):
 
 
 class ShippingMetrics(Protocol):
-    """What is counted of the events on their way; none of it raises."""
+    """Counts events on their way; none of it raises."""
 
     @property
     def shipped(self) -> _Count:
@@ -95,7 +95,7 @@ class Shipper:
 
     def _begin(self) -> None:
         self._worker = Worker("axon-audit-ship", self._turn, self._fault, self._end)
-        self._progress = threading.Condition()  # told of each turn
+        self._progress = threading.Condition()  # notified after each turn
         self._fails = False  # the last turn did
         self._sender: Sender | None = None
         self._own: Delivery | None = None  # of the trail's events
@@ -145,7 +145,7 @@ class Shipper:
         self._measure()
 
     def _is_over(self, target: int) -> bool:
-        """Whether all is sent, or it makes no sense to wait for it."""
+        """True if all is sent, or it makes no sense to wait for it."""
         if self._fails or not self._worker.is_running:
             return True
         return self._acknowledged(self._place) >= target and not self._statements
@@ -268,7 +268,7 @@ class Shipper:
         return [item for item in pending if newest is None or item.number <= newest]
 
     def _left_by_others(self) -> Delivery | None:
-        """What another writer of the same archive left, who may be gone."""
+        """Events of another writer of the same archive, who may be gone; None: there are none."""
         try:
             if self._other is not None and (self._other.pending or self._other.take()):
                 return self._other

@@ -1,4 +1,4 @@
-"""What is to be shipped: events of an archive's writer, or of a trail that is in memory only."""
+"""Events to be shipped: of an archive's writer, or of a trail that is in memory only."""
 
 from __future__ import annotations
 

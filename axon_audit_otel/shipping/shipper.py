@@ -148,7 +148,9 @@ class Shipper:
         """True if all is sent, or it makes no sense to wait for it."""
         if self._fails or not self._worker.is_running:
             return True
-        return self._acknowledged(self._place) >= target and not self._statements
+        # Written there may be acknowledgements of another archive, until we have opened them.
+        place = self._place if self._is_elsewhere else None
+        return self._acknowledged(place) >= target and not self._statements
 
     # --- the thread ------------------------------------------------------------------------
 

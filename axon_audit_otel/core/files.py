@@ -43,6 +43,7 @@ __all__ = [
     "is_there",
     "listed",
     "lock",
+    "locked",
     "make_directory",
     "open_owned",
     "open_regular",
@@ -52,7 +53,6 @@ __all__ = [
     "sync_data",
     "sync_directory",
     "sync_file",
-    "unlock",
     "write_file",
 ]
 
@@ -356,16 +356,15 @@ def sync_file(file: int) -> bool:
 
 
 def sync_data(file: int) -> bool:
-    """Force the content of an open file to stable storage, without its times where the system
-    can do that; False where its file system cannot.
+    """Force the content of an open file to stable storage; False where its file system cannot.
 
     Raises:
         OSError: If it can, and that failed.
     """
-    if not hasattr(os, "fdatasync"):  # macOS
-        return sync_file(file)
     try:
         os.fdatasync(file)
+    except AttributeError:  # macOS
+        return sync_file(file)
     except OSError as exc:
         if exc.errno not in UNSUPPORTED:
             raise
@@ -394,29 +393,31 @@ def sync_directory(directory: Path) -> None:
 HAS_LOCKS = fcntl is not None
 
 
-def lock(file: int, wait: bool = False) -> None:
-    """Take the lock on an open file; it ends with the last descriptor of this opening.
-
-    Args:
-        file: Its descriptor.
-        wait: Wait until it is free.
+def lock(file: int) -> None:
+    """Take the lock on an open file, until its descriptor is closed, also in forked children.
 
     Raises:
-        BlockingIOError: If somebody else has it, and it is not waited for.
+        BlockingIOError: If somebody else has it.
         OSError: If the file system has no locks.
     """
     if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def unlock(file: int) -> None:
-    """Give up the lock on an open file, if it is ours.
+@contextmanager
+def locked(file: int) -> Iterator[None]:
+    """Hold the lock on an open file, once it is free.
 
     Raises:
         OSError: If the file system has no locks.
     """
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    try:  # also around the taking: a signal handler may raise when it is taken
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def is_there(path: Path) -> bool:

@@ -74,9 +74,11 @@ class Worker:
                 )
                 self._thread = thread
                 try:
-                    thread.start()
-                except RuntimeError:
-                    self._thread = None
+                    with suppress(RuntimeError):
+                        thread.start()
+                finally:  # also if a signal handler raised
+                    if not thread.is_alive():
+                        self._thread = None
             return self._thread is not None
 
     def wake(self) -> bool:

@@ -206,11 +206,10 @@ class _Replay:
             outcome = sender.send(records[done:])
             done += outcome.done
             rejected += outcome.rejected
-            if done == len(records):
-                self._progressed = time.monotonic()
-                return Outcome(done, rejected)
             if outcome.done:
                 self._progressed = time.monotonic()
+            if done == len(records):
+                return Outcome(done, rejected)
             gives_up = time.monotonic() - self._progressed >= self._patience
             if (gives_up and not outcome.done) or self._stop.wait(sender.wait):
                 return Outcome(done, rejected, outcome.why)

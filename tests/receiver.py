@@ -197,7 +197,8 @@ class SilentServer:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.connected = threading.Event()
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -209,8 +210,11 @@ class SilentServer:
             self.connected.set()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Let go of all connections."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # or it would accept one more
         self._socket.close()
+        self._thread.join()
         for connection in self._open:
             connection.close()
 

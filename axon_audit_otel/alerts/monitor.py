@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
+from functools import partial
 from itertools import takewhile
 from time import time_ns
 from typing import Any
@@ -19,6 +20,7 @@ from weakref import WeakMethod, ref
 from ..archive.missing import Missing
 from ..core.errors import ArchiveError, AuditConfigError, shown
 from ..core.time import format_time, to_microseconds
+from ..core.worker import Worker
 from ..events import model as _event
 from ..events.model import Draft
 from ..trail.audit_logger import AuditLogger
@@ -30,13 +32,13 @@ __all__ = ["SecurityMonitor"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
-_LONGEST_WAIT_S = 60.0
-_HEARD_OF_LATE_US = 60_000_000
-_Tell = Callable[[Alert], Any]
+_WAIT_S = (0.01, 60.0)  # between two looks at what is over: at least, and at most
+_LATE_US = 60_000_000  # how much later than the warm-up an event may come that it has read
+_Callback = Callable[[Alert], Any]
 
 
 class SecurityMonitor:
-    """Watches a trail, and says when a rule holds.
+    """Watches a trail, and reports when a rule holds.
 
     Every event is counted as it is recorded, whoever records it; nothing is searched. When a
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
@@ -73,9 +75,9 @@ class SecurityMonitor:
         self,
         audit_logger: AuditLogger,
         rules: Iterable[Rule] = DEFAULT_RULES,
-        on_alert: _Tell | None = None,
+        on_alert: _Callback | None = None,
         *,
-        on_resolved: _Tell | None = None,
+        on_resolved: _Callback | None = None,
         warm_up: bool = True,
         max_users: int = 10_000,
     ) -> None:
@@ -83,6 +85,7 @@ class SecurityMonitor:
             msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
             raise AuditConfigError(msg)
         self._audit = ref(audit_logger)  # the trail keeps us; we must not keep the trail
+        self._fault = partial(audit_logger.trail.fault, "monitor")
         self.rules = _checked_rules(rules)
         longest = max((rule.window for rule in self.rules), default=timedelta(0))
         self._again_us = longest // timedelta(microseconds=1)
@@ -112,9 +115,8 @@ class SecurityMonitor:
         self._seen = 0  # the system's time when the newest event came
         self._waiting = None  # what came during the warm-up
         self._counted: set[tuple[str, str]] = set()  # what the warm-up counted: event and rule
-        self._counted_until = time_ns() // 1000 + _HEARD_OF_LATE_US
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._counted_until = time_ns() // 1000 + _LATE_US
+        self._worker = Worker("axon-audit-monitor", self._tick, self._fault)
         self._home = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._recorded: dict[AlertKey, int] = {}  # alerts that fire: when last; oldest first
@@ -130,7 +132,7 @@ class SecurityMonitor:
 
     @property
     def late_events(self) -> int:
-        """How often an event came too late for a rule to count."""
+        """Number of times that an event came too late for a rule to count."""
         return self._detector.late
 
     def close(self) -> None:
@@ -138,7 +140,7 @@ class SecurityMonitor:
         audit = self._audit()
         if audit is not None:
             audit.trail.unwatch(self._see)
-        self._closed.set()
+        self._worker.close()
 
     def __enter__(self) -> SecurityMonitor:
         return self
@@ -171,15 +173,15 @@ class SecurityMonitor:
                     _event.deleted_entries(draft),
                 )
             if changes is not None:
-                self._tell(changes, draft)
+                self._report(changes, draft)
         except Exception as exc:
             self._fault(exc)
 
     def _uncounted(
         self, event_id: str, trackers: tuple[Tracker, ...], now: int
     ) -> tuple[Tracker, ...]:
-        """Those that have not counted an event in the warm-up: a thread that waited may tell of
-        one that was read."""
+        """The *trackers* that have not counted the event in the warm-up, which may have read an
+        event that its thread shows us only now."""
         if now > self._counted_until:
             self._counted.clear()
         return tuple(t for t in trackers if (event_id, t.rule.name) not in self._counted)
@@ -192,43 +194,27 @@ class SecurityMonitor:
             now = self._detector.clock + max(0, time_ns() // 1000 - self._seen)
             over = self._detector.advance(now)
             due = self._detector.due
-            if due is None:
-                self._thread = None
-        self._tell(over)
+        self._report(over)
         again = self._write_again()
-        return None if due is None else min((due - now) / 1e6, again)
-
-    def _start_thread(self) -> None:
-        """A thread, as long as an alert fires."""
-        with self._lock:
-            if (
-                self._thread is None
-                and self._detector.due is not None
-                and not self._closed.is_set()
-            ):
-                self._thread = threading.Thread(
-                    target=_run,
-                    args=(ref(self), self._closed),
-                    name="axon-audit-monitor",
-                    daemon=True,
-                )
-                self._thread.start()
+        if due is None:
+            return None
+        return min(max(min((due - now) / 1e6, again), _WAIT_S[0]), _WAIT_S[1])
 
     # --- alerts --------------------------------------------------------------------------------
 
-    def _tell(self, changes: Iterable[Alert], cause: Draft | None = None) -> None:
+    def _report(self, changes: Iterable[Alert], cause: Draft | None = None) -> None:
         """Record what changed and call back; without the lock."""
         for alert in changes:
             audit = self._audit()
             if audit is None:
                 return
             self._write(audit, alert, alert.state, cause)
-            tell = self._on_alert if alert.resolved_at is None else self._on_resolved
-            if tell is not None:
+            callback = self._on_alert if alert.resolved_at is None else self._on_resolved
+            if callback is not None:
                 # Not in the context of the operation that caused it: what the callback does
                 # to a memory is an operation of its own, and nobody's.
-                Context().run(self._call, tell, alert)
-        self._start_thread()
+                Context().run(self._call, callback, alert)
+            self._worker.wake()  # as long as an alert fires, there is a thread
 
     def _write(
         self, audit: AuditLogger, alert: Alert, state: str, cause: Draft | None = None
@@ -257,9 +243,9 @@ class SecurityMonitor:
         with self._lock:
             return (next(iter(self._recorded.values()), now) + every - now) / 1e6
 
-    def _call(self, tell: _Tell, alert: Alert) -> None:
+    def _call(self, callback: _Callback, alert: Alert) -> None:
         try:
-            result = tell(alert)
+            result = callback(alert)
             if inspect.isawaitable(result):
                 self._await(self._finish(result))
         except (Exception, asyncio.CancelledError) as exc:
@@ -284,11 +270,6 @@ class SecurityMonitor:
             await result
         except Exception as exc:
             self._fault(exc)
-
-    def _fault(self, exc: BaseException) -> None:
-        audit = self._audit()
-        if audit is not None:
-            audit.trail.fault("monitor", exc)
 
     # --- what was recorded before ----------------------------------------------------------------
 
@@ -315,14 +296,14 @@ class SecurityMonitor:
             fired = {key: alert for key, (alert, _) in known.items()}
             changes = self._detector.settle(fired, time_ns() // 1000)
             waiting, self._waiting = self._waiting or [], None
-        self._tell(changes)
+        self._report(changes)
         self._write_again()
         for draft in waiting:
             self._see(draft)
 
 
 def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -> Draft:
-    """The event that says so."""
+    """The event that records *alert*."""
     rule = alert.rule
     facts = {
         "record": "alert",
@@ -347,20 +328,6 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
 
 def _log(alert: Alert) -> None:
     _logger.warning("%s", alert)
-
-
-def _run(monitor: ref[SecurityMonitor], closed: threading.Event) -> None:
-    """The thread of a monitor."""
-    while (alive := monitor()) is not None:
-        try:
-            wait = alive._tick()
-        except BaseException as exc:
-            wait = _LONGEST_WAIT_S
-            with suppress(BaseException):  # of who logs it: it ends no thread of ours
-                alive._fault(exc)
-        del alive
-        if wait is None or closed.wait(min(max(wait, 0.01), _LONGEST_WAIT_S)):
-            return
 
 
 def _checked_rules(rules: Any) -> tuple[Rule, ...]:

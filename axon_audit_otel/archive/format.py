@@ -33,7 +33,7 @@ from ..core.files import (
     listed,
     open_owned,
     open_regular,
-    sync_file,
+    replacement,
     write_file,
 )
 from ..core.time import format_time
@@ -133,17 +133,11 @@ def compress(path: Path, sha256: str) -> Path:
     """
     target = path.with_name(path.name + ZST)
     temporary = path.with_name(f".{path.name}{ZST}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    try:
-        with open_regular(path) as source, open(open_owned(temporary, flags), "wb") as file:
-            zstd.compress(source, file)
-            file.flush()
-            sync_file(file.fileno())
+    with open_regular(path) as source, replacement(target, temporary) as file:
+        zstd.compress(source, file)
+        file.flush()
         if digest(temporary)[1] != sha256:
             raise OSError(5, "the content is not what was sealed", str(path))
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     path.unlink()
     return target
 

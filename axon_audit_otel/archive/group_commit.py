@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..core.files import sync_data
+from ..core.worker import Worker
 
 __all__ = ["GroupCommit"]
 
-_IDLE_S = 1.0  # how long a thread waits for work: it keeps its trail alive
+_IDLE_S = 1.0  # how long the thread stays when nobody waits
 
 
 class GroupCommit:
@@ -24,9 +25,9 @@ class GroupCommit:
 
     Args:
         written: Gives the number of the newest event written, and a new descriptor of the
-            file that holds it (to be closed here), or -1 where that is sealed and synced. It
-            is told whether the sync before failed: what was to be synced is then lost to the
-            device, whatever that says of the next sync.
+            file that holds it (to be closed here), or -1 where that is sealed and synced. Its
+            argument is whether the sync before failed: what was to be synced is then lost to
+            the device, whatever that says of the next sync.
     """
 
     def __init__(self, written: Callable[[bool], tuple[int, int]]) -> None:
@@ -38,23 +39,12 @@ class GroupCommit:
         self._condition = threading.Condition()
         self._wanted = 0
         self._synced = 0
+        self._is_idle = False
         self._error: OSError | None = None  # the newest
         self._failures = 0
         self._failed = False
         self._futures: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._thread: threading.Thread | None = None
-
-    def _want(self, number: int) -> bool:
-        """Ask for *number*, under the condition; False where it is there already."""
-        if number <= self._synced:
-            return False
-        self._wanted = max(self._wanted, number)
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="axon-audit-commit", daemon=True)
-            thread.start()
-            self._thread = thread
-        self._condition.notify_all()
-        return True
+        self._worker = Worker("axon-audit-commit", self._sync)
 
     @property
     def synced(self) -> int:
@@ -63,30 +53,37 @@ class GroupCommit:
 
     def ask(self, number: int) -> None:
         """Have event *number* forced there soon; after a failure whoever waits tries again."""
-        with self._condition, suppress(RuntimeError):  # no thread can be started: the program ends
-            if not self._failed:
-                self._want(number)
+        with self._condition:
+            if not self._failed and number > self._synced:
+                self._wanted = max(self._wanted, number)
+                self._worker.wake()
 
     def forget(self, number: int) -> None:
-        """What was forced after event *number* is gone: it is asked for anew."""
+        """Force again what comes after event *number*: the files that held it are gone."""
         with self._condition:
             self._synced = min(self._synced, number)
 
-    def wait(self, number: int) -> None:
+    def wait_durable(self, number: int) -> None:
         """Return when event *number* is on stable storage.
 
         Raises:
             OSError: If the device refused.
         """
         with self._condition:
-            if self._want(number):
-                before = self._failures
-                self._condition.wait_for(lambda: self._synced >= number or self._failures > before)
+            if number <= self._synced:
+                return
+            self._wanted = max(self._wanted, number)
+            before = self._failures
+            has_thread = self._worker.wake()
+        if not has_thread:  # the program ends
+            self._sync()
+        with self._condition:
+            self._condition.wait_for(lambda: self._synced >= number or self._failures > before)
             if self._synced < number and self._error is not None:
                 raise self._error
 
-    async def wait_async(self, number: int) -> None:
-        """The same without blocking the event loop.
+    async def wait_durable_async(self, number: int) -> None:
+        """Return when event *number* is on stable storage, without blocking the event loop.
 
         Raises:
             OSError: If the device refused.
@@ -94,37 +91,42 @@ class GroupCommit:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another framework's, or none: nothing that we could await
-            self.wait(number)
+            self.wait_durable(number)
             return
         if number <= self._synced:
             return
         future: asyncio.Future[None] = loop.create_future()  # by the loop, which may be anybody's
         with self._condition:
-            if not self._want(number):
+            if number <= self._synced:
                 return
+            self._wanted = max(self._wanted, number)
             self._futures.append((number, loop, future))
+            has_thread = self._worker.wake()
+        if not has_thread:
+            self._sync()
         await future
 
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                if not self._condition.wait_for(lambda: self._wanted > self._synced, _IDLE_S):
-                    self._thread = None  # the next who waits starts another
-                    return
-            try:
-                number, file = self._written(self._failed)
-                if file >= 0:
-                    try:
-                        if not sync_data(file):
-                            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-                    finally:
-                        os.close(file)
-            except OSError as exc:
-                self._failed = True
-                self._finish(self._wanted, exc)
-            else:
-                self._failed = False
-                self._finish(number, None)
+    def _sync(self) -> float | None:
+        """Force what is wanted; returns how long the thread shall wait, None: it shall end."""
+        with self._condition:
+            was_idle, self._is_idle = self._is_idle, self._wanted <= self._synced
+            if self._is_idle:
+                return None if was_idle else _IDLE_S
+        try:
+            number, file = self._written(self._failed)
+            if file >= 0:
+                try:
+                    if not sync_data(file):
+                        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+                finally:
+                    os.close(file)
+        except OSError as exc:
+            self._failed = True
+            self._finish(self._wanted, exc)
+        else:
+            self._failed = False
+            self._finish(number, None)
+        return 0.0
 
     def _finish(self, number: int, error: OSError | None) -> None:
         with self._condition:
@@ -133,16 +135,16 @@ class GroupCommit:
             else:
                 self._error = error
                 self._failures += 1
-                self._wanted = self._synced  # who waits is told; the next one asks again
+                self._wanted = self._synced  # the next who waits asks again
             done = [waiter for waiter in self._futures if waiter[0] <= number]
             self._futures = [waiter for waiter in self._futures if waiter[0] > number]
             self._condition.notify_all()
         for _, loop, future in done:
             with suppress(Exception):  # its loop has ended, or takes no calls from other threads
-                loop.call_soon_threadsafe(_settle, future, error)
+                loop.call_soon_threadsafe(_resolve, future, error)
 
 
-def _settle(future: asyncio.Future[None], error: OSError | None) -> None:
+def _resolve(future: asyncio.Future[None], error: OSError | None) -> None:
     if not future.done():
         if error is None:
             future.set_result(None)

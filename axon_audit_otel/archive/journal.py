@@ -15,11 +15,12 @@ import msgspec
 from ..core.files import (
     DECODE_ERRORS,
     UNSUPPORTED,
+    append,
     is_there,
     open_owned,
     open_regular,
     renewed,
-    sync_file,
+    replacement,
 )
 from ..core.merkle import Tree, leaf_hash
 from .format import HEAD
@@ -249,14 +250,10 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
 
 
 def _copy(source: BinaryIO, size: int, path: Path) -> None:
-    temporary = path.with_suffix(".repaired")
-    with open(open_owned(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as target:
+    with replacement(path, path.with_suffix(".repaired")) as target:
         source.seek(0)
         while size and (block := source.read(min(size, _BLOCK))):
             size -= target.write(block)
-        target.flush()
-        sync_file(target.fileno())
-    os.replace(temporary, path)
 
 
 _BLOCK = 1 << 20
@@ -269,13 +266,9 @@ def set_damage_aside(path: Path) -> int:
         if not damaged:
             return 0
         file.seek(0)
-        repaired = path.with_suffix(".repaired")
-        with open(open_owned(repaired, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as whole:
+        with replacement(path, path.with_suffix(".repaired")) as whole:
             whole.writelines(line for line in file if _is_readable(line))
-    aside = path.with_suffix(".damaged")
-    with open(open_owned(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as rest:
-        rest.writelines(damaged)
-    os.replace(repaired, path)
+            append(path.with_suffix(".damaged"), b"".join(damaged))
     return len(damaged)
 
 

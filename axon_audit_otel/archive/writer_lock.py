@@ -9,14 +9,17 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.files import UNSUPPORTED, is_there, listed, open_owned, open_regular
+from ..core.files import (
+    HAS_LOCKS,
+    UNSUPPORTED,
+    is_there,
+    listed,
+    lock,
+    open_owned,
+    open_regular,
+)
 from .format import JOURNAL
 from .manifest import MANIFEST, Manifest
-
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "LOCK",
@@ -133,15 +136,15 @@ def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRIT
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
-        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+        held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:
-            if _lock(lock) and not (fresh and any(map(is_there, used))):
-                return WriterLock(directory, writer, lock)
+            if _lock(held) and not (fresh and any(map(is_there, used))):
+                return WriterLock(directory, writer, held)
         except BaseException:
-            os.close(lock)
+            os.close(held)
             raise
-        os.close(lock)
+        os.close(held)
     raise BusyError(errno.EBUSY, f"{most:,} writers are at work in it")
 
 
@@ -151,10 +154,8 @@ def _lock(file: int) -> bool:
     Raises:
         OSError: If that is not known: another name would not help.
     """
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         return False
     except OSError as exc:
@@ -173,15 +174,15 @@ def _lock(file: int) -> bool:
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF, errno.EINVAL, errno.EISDIR}
 
 
-def _shows_a_mark(path: Path, lock: int, size: int) -> bool:
-    """Whether what is written to *lock* for a moment can be read at *path*."""
+def _shows_a_mark(path: Path, held: int, size: int) -> bool:
+    """Whether what is written to *held* for a moment can be read at *path*."""
     mark = secrets.token_bytes(16)
-    os.pwrite(lock, mark, size)
+    os.pwrite(held, mark, size)
     try:
         with open_regular(path) as file:
             return file.read(size + len(mark) + 1)[size:] == mark
     finally:
-        os.ftruncate(lock, size)
+        os.ftruncate(held, size)
 
 
 @contextlib.contextmanager
@@ -191,15 +192,15 @@ def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
     None, too, where its lock belongs to another user of the machine.
     """
     try:
-        lock = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
+        held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
     except PermissionError:
         yield None
         return
     try:
-        free = fcntl is not None and _lock(lock)
+        free = HAS_LOCKS and _lock(held)
     except OSError:
         free = False
     try:
         yield Manifest(directory / f"{writer}{MANIFEST}") if free else None
     finally:
-        os.close(lock)
+        os.close(held)

@@ -10,7 +10,6 @@ but a file is opened.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fnmatch
 import itertools
@@ -18,18 +17,24 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from .errors import ArchiveError, InvalidEventError
 
+try:
+    import fcntl
+except ImportError:  # Windows: no advisory locks
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = [
     "DECODE_ERRORS",
+    "HAS_LOCKS",
     "LINE_LIMIT",
     "UNSUPPORTED",
     "LineLimit",
@@ -37,11 +42,14 @@ __all__ = [
     "give_back",
     "is_there",
     "listed",
+    "lock",
+    "locked",
     "make_directory",
     "open_owned",
     "open_regular",
     "read_key",
     "renewed",
+    "replacement",
     "sync_data",
     "sync_directory",
     "sync_file",
@@ -49,6 +57,8 @@ __all__ = [
 ]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+# A FIFO with nobody at its other end would let us wait for ever.
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _numbers = itertools.count(1)
 #: What a file system answers that has no such thing, as against one where it failed.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -58,9 +68,7 @@ UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 #: What decoding raises: no JSON, or of another shape; no UTF-8; nested too deeply.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# A FIFO that nobody writes to would let us wait for ever.
-_READ |= getattr(os, "O_NONBLOCK", 0)
+_READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE
 
 
 #: Bytes of a line. No event is as long, and who reads lines holds one in memory.
@@ -71,7 +79,7 @@ _newline_in = re.compile(b"\n").search
 
 
 class LineLimit:
-    """Tells of a line without end while a file is read, block by block."""
+    """Refuses a line without end while a file is read, block by block."""
 
     def __init__(self) -> None:
         self._length = 0  # of the blocks since one that had a newline
@@ -141,9 +149,7 @@ _MIB = 1 << 20
 
 # --- made for their owner ---------------------------------------------------------------------
 
-_OWNED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# A FIFO that nobody reads would let us wait for ever.
-_OWNED |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_OWNED = CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | _AT_ONCE
 
 
 def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
@@ -231,27 +237,42 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
     Raises:
         ArchiveError: If it cannot be written.
     """
-    temporary: Path | None = None
     try:
         if path.exists() and not path.is_file():  # /dev/null would become a file
             raise OSError(errno.EINVAL, "it is no regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
         make_directory(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with open(open_owned(temporary, flags), "wb") as file:
+        with replacement(path, temporary) as file:
             file.writelines(content)
-            file.flush()
-            sync_file(file.fileno())
-        os.replace(temporary, path)
     except (ArchiveError, InvalidEventError):
         raise  # of where the content comes from
     except (OSError, ValueError) as exc:  # ValueError: no file can have that name
         msg = f"cannot write {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError, ValueError):
-                temporary.unlink()
+
+
+@contextmanager
+def replacement(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """A new file, which takes the place of *path* when the block ends, whole and synced.
+
+    Args:
+        path: The file; it is as before if the block raises, or the rest fails.
+        temporary: Name of the new one until then. What is left there from before is removed.
+
+    Raises:
+        OSError: If that failed.
+    """
+    temporary.unlink(missing_ok=True)  # it may be somebody's link
+    try:
+        with open(open_owned(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            yield file
+            file.flush()
+            sync_file(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) -> None:
@@ -276,7 +297,7 @@ def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) 
             if sync:
                 sync_file(file)
         except OSError:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.ftruncate(file, size)
             raise
     finally:
@@ -284,9 +305,9 @@ def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) 
 
 
 def _open_anywhere(path: Path, flags: int) -> int:
-    with contextlib.suppress(FileExistsError):  # what we make is the directory's owner's
+    with suppress(FileExistsError):  # what we make is the directory's owner's
         return open_owned(path, flags | os.O_EXCL)
-    return os.open(path, flags | CLOEXEC, 0o600)
+    return os.open(path, flags | CLOEXEC | _AT_ONCE, 0o600)
 
 
 def renewed(path: Path, file: int) -> int:
@@ -314,7 +335,7 @@ def renewed(path: Path, file: int) -> int:
     except OSError:
         os.close(new)
         raise
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.close(file)
     return new
 
@@ -335,15 +356,15 @@ def sync_file(file: int) -> bool:
 
 
 def sync_data(file: int) -> bool:
-    """The same of its content alone, where the system knows that apart.
+    """Force the content of an open file to stable storage; False where its file system cannot.
 
     Raises:
-        OSError: If that failed.
+        OSError: If it can, and that failed.
     """
-    if not hasattr(os, "fdatasync"):  # macOS
-        return sync_file(file)
     try:
         os.fdatasync(file)
+    except AttributeError:  # macOS
+        return sync_file(file)
     except OSError as exc:
         if exc.errno not in UNSUPPORTED:
             raise
@@ -366,11 +387,44 @@ def sync_directory(directory: Path) -> None:
         os.close(file)
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is something at *path*.
+# --- locked and looked for --------------------------------------------------------------------
+
+#: Whether there are locks at all (not on Windows): without, everybody gets each of them.
+HAS_LOCKS = fcntl is not None
+
+
+def lock(file: int) -> None:
+    """Take the lock on an open file, until its descriptor is closed, also in forked children.
 
     Raises:
-        OSError: If that cannot be told (`Path.exists` says no then, in newer Pythons).
+        BlockingIOError: If somebody else has it.
+        OSError: If the file system has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def locked(file: int) -> Iterator[None]:
+    """Hold the lock on an open file, once it is free.
+
+    Raises:
+        OSError: If the file system has no locks.
+    """
+    try:  # also around the taking: a signal handler may raise when it is taken
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def is_there(path: Path) -> bool:
+    """True if there is something at *path*.
+
+    Raises:
+        OSError: If that cannot be found out (`Path.exists` says no then, in newer Pythons).
     """
     try:
         path.stat()

@@ -1,7 +1,7 @@
 """Sends OTLP log requests, and says what the receiver answered.
 
-The exporters of OpenTelemetry's SDK take records, not requests, and tell neither a refusal from
-an outage nor what was accepted only in part; shipping that loses nothing needs all three.
+The exporters of OpenTelemetry's SDK take records, not requests, and report neither a refusal apart
+from an outage nor what was accepted only in part; shipping that loses nothing needs all three.
 Endpoint, headers, TLS, compression and timeout are those of the ``OTEL_EXPORTER_OTLP_*`` variables.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +32,7 @@ _LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
 
 
 class Answer(NamedTuple):
-    """What became of a request.
+    """The receiver's answer to a request.
 
     Attributes:
         kind: ``accepted``; ``later``: to be sent again; ``refused``: never as it is, but
@@ -201,21 +203,31 @@ def connect(endpoint: Endpoint) -> Client:
     return _Grpc(endpoint) if endpoint.protocol == "grpc" else _Http(endpoint)
 
 
-def _accepted(body: bytes) -> Answer:
-    """The answer in a response's body."""
+def _acknowledged(body: bytes) -> Answer:
+    """The answer in the body of a successful response."""
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
     try:
         partial = ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError:
-        return Answer("accepted")
-    return Answer("accepted", partial.error_message, max(0, partial.rejected_log_records))
+        return Answer("later", "its answer is no OTLP: that is no OTLP receiver")
+    why = _in_a_line(partial.error_message)
+    return Answer("accepted", why, max(0, partial.rejected_log_records))
+
+
+def _in_a_line(text: str) -> str:
+    """A stranger's *text* fit for a log: a short line without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
+
+
+_WORDS = 300  # characters of a reason
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
 
-_BODY = 65_536  # bytes of an answer that are read
+_BODY = 65_536  # bytes of an answer, at most
+_TAKEN = (200, 204)  # Loki answers 204
 _REFUSED = (400, 413, 422)  # about the content; all else may become better
 
 
@@ -225,7 +237,9 @@ class _Http:
 
         self._endpoint = endpoint
         self._session = session = requests.Session()
-        session.headers.update({"Content-Type": "application/x-protobuf", **endpoint.headers})
+        session.headers.update(
+            {"Content-Type": _PROTOBUF, "Accept-Encoding": "gzip", **endpoint.headers}
+        )
         if endpoint.compression == "gzip":
             session.headers["Content-Encoding"] = "gzip"
         if endpoint.client_certificate and endpoint.client_key:
@@ -245,35 +259,70 @@ class _Http:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = response.raw.read(_BODY, decode_content=True)
+                if response.status_code not in _TAKEN:
+                    return _failed(response)
+                body = self._read(response)
         except Exception as exc:  # also urllib3's, while the answer is read
             return Answer("later", _reason(exc))
-        status, kind = response.status_code, response.headers.get("Content-Type", "")
-        if status == 200 and kind.startswith("text/"):
-            return Answer("later", f"HTTP 200 with {kind}: that is no OTLP receiver")
-        if status == 200:
-            return _accepted(body)
-        why = f"HTTP {status} {response.reason or ''}".strip()
-        wait = _seconds(response.headers.get("Retry-After"))
-        return Answer("refused" if status in _REFUSED else "later", why, 0, wait)
+        kind = response.headers.get("Content-Type", _PROTOBUF)
+        if kind.partition(";")[0].strip().lower() != _PROTOBUF:
+            words = f"HTTP {response.status_code} with {_in_a_line(kind)}"
+            return Answer("later", f"{words}: that is no OTLP receiver")
+        return _acknowledged(body)
+
+    def _read(self, response: Any) -> bytes:
+        """The body of a response, if it comes in time.
+
+        Raises:
+            Exception: If it does not, is longer than any OTLP answer, or the connection broke.
+        """
+        deadline = time.monotonic() + self._endpoint.timeout
+        body = bytearray()
+        # Byte by byte, mostly of a buffer: a read of many waits for each of them anew.
+        while byte := response.raw.read(1, decode_content=False):
+            body += byte
+            if len(body) > _BODY:
+                raise ValueError("its answer is too long to be OTLP")
+            if time.monotonic() > deadline:
+                raise TimeoutError("its answer did not come in time")
+        if response.headers.get("Content-Encoding", "").strip().lower() != "gzip":
+            return bytes(body)
+        packed = zlib.decompressobj(_GZIP)
+        whole = packed.decompress(body, _BODY)
+        if not packed.eof:
+            raise ValueError("its answer is cut off, or too long to be OTLP")
+        return whole
 
     def close(self) -> None:
         self._session.close()
 
 
+_PROTOBUF = "application/x-protobuf"
+_GZIP = 16 + zlib.MAX_WBITS  # as zlib names it
+
+
+def _failed(response: Any) -> Answer:
+    status = response.status_code
+    why = f"HTTP {status} {_in_a_line(response.reason or '')}".strip()
+    if 300 <= status < 400:
+        why += ": redirects are not followed"
+    wait = _seconds(response.headers.get("Retry-After"))
+    return Answer("refused" if status in _REFUSED else "later", why, 0, wait)
+
+
 def _reason(exc: BaseException) -> str:
-    """The innermost cause of an exception: that of a refused connection is four deep."""
+    """The innermost cause of an exception, in words: of a refused connection it is four deep."""
     seen = {id(exc)}
     while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
         exc = cause
         seen.add(id(exc))
-    return f"{type(exc).__name__}: {exc}"[:300]
+    return _in_a_line(f"{type(exc).__name__}: {exc}")
 
 
 def _seconds(text: str | None) -> float:
-    """Of a ``Retry-After``; 0 where it is none (a date is not waited for)."""
+    """The seconds of a ``Retry-After``; 0 where it is none (a date is not waited for)."""
     try:
-        return min(max(float(text or 0), 0.0), _LONGEST_S)
+        return min(max(0.0, float(text or 0)), _LONGEST_S)  # in this order also for nan
     except ValueError:
         return 0.0
 
@@ -313,7 +362,9 @@ class _Grpc:
 
     def send(self, request: bytes) -> Answer:
         try:
-            return _accepted(self._export(request, timeout=self._timeout, metadata=self._headers))
+            return _acknowledged(
+                self._export(request, timeout=self._timeout, metadata=self._headers)
+            )
         except self._grpc.RpcError as exc:
             return self._failed(exc)
         except ValueError as exc:  # closed meanwhile
@@ -327,7 +378,7 @@ class _Grpc:
             self._open()
         too_large = status is code.RESOURCE_EXHAUSTED and "larger than max" in details
         refused = too_large or status is code.INVALID_ARGUMENT
-        why = f"gRPC {status.name}: {details}"[:300]
+        why = _in_a_line(f"gRPC {status.name}: {details}")
         return Answer("refused" if refused else "later", why, 0, self._wait(exc))
 
     def _wait(self, exc: Any) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..core import semconv
 
-__all__ = ["own_resource", "resource_from_environment", "resource_of"]
+__all__ = ["process_resource", "resource_from_environment", "resource_of"]
 
 
 def resource_of(provider: Any) -> Mapping[str, Any] | None:
-    """The attributes of this process, as its SDK's providers have them; None without any.
+    """The attributes of this process from its SDK's providers; None without any.
 
     Args:
         provider: The logger provider that is asked first; None for none.
@@ -28,10 +28,10 @@ def resource_of(provider: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def own_resource() -> Mapping[str, Any]:
-    """The attributes of this process, as the environment has them.
+def process_resource() -> Mapping[str, Any]:
+    """The attributes of this process from its environment.
 
-    Not at the end of a program: OpenTelemetry starts threads for it.
+    Not to be called at the end of a program: OpenTelemetry starts threads for it.
     """
     from opentelemetry.sdk.resources import Resource
 
@@ -39,11 +39,11 @@ def own_resource() -> Mapping[str, Any]:
 
 
 def resource_from_environment() -> Mapping[str, Any]:
-    """What ``OTEL_SERVICE_NAME`` and ``OTEL_RESOURCE_ATTRIBUTES`` say of the process that recorded.
+    """The attributes in ``OTEL_SERVICE_NAME`` and ``OTEL_RESOURCE_ATTRIBUTES``.
 
-    Without the random id that the SDK gives to this process, which did not.
+    They are of the process that recorded: without the random id that the SDK gives to this one.
     """
-    attributes = dict(own_resource())
+    attributes = dict(process_resource())
     if semconv.SERVICE_INSTANCE_ID not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes.pop(semconv.SERVICE_INSTANCE_ID, None)
     return attributes

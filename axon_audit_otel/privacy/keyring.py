@@ -29,13 +29,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import make_directory, open_owned, sync_directory
+from ..core.files import locked, make_directory, open_owned, sync_directory
 from ..core.semconv import ERASABLE_PREFIX
-
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Keyring", "User", "name_of"]
 
@@ -122,7 +117,7 @@ class Keyring:
                 raise
             self._ring = open_owned(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
-        with _locked(self._ring):
+        with locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
             if create and len(header) < _HEADER and _MAGIC.startswith(header[: len(_MAGIC)]):
                 header = _MAGIC + os.urandom(_NUMBER + _SALT)
@@ -367,7 +362,7 @@ class Keyring:
         is_new = self._sync and not path.exists()
         file = open_owned(path, os.O_RDWR | os.O_CREAT)
         try:
-            with _locked(file):
+            with locked(file):
                 data = _content(file)
                 free = next(_places(data, _FREE), len(data) - len(data) % _RECORD)
                 if os.pwrite(file, name + value, free) != _RECORD:
@@ -386,7 +381,7 @@ class Keyring:
         except FileNotFoundError:
             return False
         try:
-            with _locked(file):
+            with locked(file):
                 data = _content(file)
                 due = [
                     at
@@ -433,14 +428,3 @@ def _places(data: bytes, start: bytes) -> Iterator[int]:
         if at % _RECORD == 0 and at + _RECORD <= len(data):
             yield at
         at = data.find(start, at + 1)
-
-
-@contextmanager
-def _locked(file: int) -> Iterator[None]:
-    try:  # also around the taking: a signal handler may raise when it is taken
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)

@@ -2,10 +2,10 @@
 
 Who holds the lock of that file ships the events of that writer: one at a time.
 
-Receipts and events reach the disk independently. After a power loss, or from a backup, the
-receipts may know events that the archive has lost, and whose numbers other events have since.
-So they name events by number and hash, and not only the newest: where the archive has another
-event, or none, they go back to the newest that it has.
+Acknowledgements and events reach the disk independently. After a power loss, or from a backup,
+an acknowledgement may be of an event that the archive has lost, and whose number another event has
+since. So each names its event by number and hash, and older ones are kept: where the archive has
+another event, or none, the newest counts that it has.
 """
 
 from __future__ import annotations
@@ -22,26 +22,21 @@ from ..archive.cursor import hash_at
 from ..archive.format import sealed_in
 from ..archive.manifest import MANIFEST, SealRecord, read_manifest
 from ..archive.origin import source_of
-from ..core.files import DECODE_ERRORS, open_owned, open_regular
+from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time
 from ..verification.file_scan import closing_of
 
-try:
-    import fcntl
-except ImportError:  # Windows: no advisory locks
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["SHIPPED", "Receipts", "acknowledged", "confirmed", "unlisted"]
+__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "unlisted"]
 
 SHIPPED = ".shipped"
 _SIZE = 1024  # bytes of the file: it is overwritten in place, which a full disk allows
-_DIGITS = 16  # of a hash: enough to tell one event from another that has its number
+_DIGITS = 16  # of a hash: enough to distinguish events that have one number
 
 _Files = Sequence[tuple[int, int, Path]]
 
 
 class _State(msgspec.Struct):
-    """What a ``.shipped`` file says.
+    """The content of a ``.shipped`` file.
 
     Attributes:
         acknowledged: Number of the newest event.
@@ -60,13 +55,13 @@ class _State(msgspec.Struct):
 
     @classmethod
     def of(cls, content: bytes) -> _State:
-        """What *content* says; nothing where it cannot be read."""
+        """The state that *content* describes; an empty one where it cannot be read."""
         with suppress(*DECODE_ERRORS):
             return _state_in(content.partition(b"\n")[0])
         return cls()
 
     def confirmed(self, directory: Path, writer: str, stream: str, files: _Files) -> _State:
-        """What of it is true of the archive as that is now.
+        """The part of it that is true of the archive as that is now.
 
         Raises:
             OSError: If the archive cannot be read.
@@ -78,7 +73,7 @@ class _State(msgspec.Struct):
         for count in range(len(marks), 0, -1):
             number, begin = marks[count - 1]
             found = _hash_at(directory, writer, number, files)
-            if found == "":  # gone, or not readable: that it was this one, older ones can tell
+            if found == "":  # gone, or not readable: older ones decide whether it was this one
                 unknown = unknown or count
             elif found is not None and found.startswith(begin):
                 break
@@ -92,8 +87,8 @@ _state_in = msgspec.json.Decoder(_State).decode
 
 
 def _hash_at(directory: Path, writer: str, number: int, files: _Files) -> str | None:
-    """As `hash_at`, also of a file that is sealed and listed this moment, or never was; "" of
-    one that cannot be read."""
+    """The hash of event *number*, also if its file is sealed and listed this moment, or never was
+    listed; None without that event, "" if it cannot be read."""
     try:
         found = hash_at(directory, writer, number, files)
         if found is None:
@@ -124,7 +119,8 @@ def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
 
 
 def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, str]:
-    """The same, as far as the archive has the events that were acknowledged.
+    """Up to which event a receiver has those of *writer* that the archive has, and the name of
+    their trail.
 
     Args:
         directory: The archive.
@@ -142,14 +138,14 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
     return state.acknowledged, state.trail
 
 
-class Receipts:
+class Acknowledgements:
     """Remembers up to which event those of one writer have been acknowledged.
 
     Args:
         directory: The archive.
         writer: Its name.
-        stream: What tells this archive from another that had its place: the receipts of
-            that one do not count.
+        stream: What tells this archive from another that had its place, whose
+            acknowledgements do not count.
         trail: Name of the trail.
         files: See `Cursor`.
 
@@ -226,8 +222,7 @@ def _locked(path: Path) -> int:
     """
     file = open_owned(path, os.O_RDWR | os.O_CREAT)
     try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BaseException:
         os.close(file)
         raise

@@ -45,7 +45,7 @@ class StreamReport(msgspec.Struct, kw_only=True):
         duplicates: Further copies of them, to be dropped by ``log.record.uid``.
         out_of_order: Events that came after a later one: no damage.
         first_sequence: Number of the oldest.
-        last_sequence: Number of the newest. Whether more were sent, no file can tell.
+        last_sequence: Number of the newest. No file shows whether more were sent.
         gaps: What was lost before it was sent, as later events say.
     """
 
@@ -82,7 +82,7 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether there are events, none is missing and none was altered."""
+        """True if there are events, none is missing and none was altered."""
         return bool(self.streams) and not self.findings
 
     @property
@@ -153,7 +153,7 @@ class _Arrival:
             self._findings.add(path.name, None, "unreadable", f"line {number} is no OTLP JSON")
 
     def report(self, archive: Path | None) -> ArrivalReport:
-        """What was found in all of them, and whether all of *archive* is there."""
+        """The report of all files, compared with *archive* if there is one."""
         for stream in self._streams.values():
             stream.end(self._partial)
         if archive is not None:
@@ -193,7 +193,7 @@ class _Arrival:
 
 
 def _is_audit(record: LogRecord, attributes: dict[str, Any]) -> bool:
-    """Whether a trail made the record: others may use its name, and a store may lose that."""
+    """True if a trail made the record: others may use its name, and a store may lose that."""
     if record.event_name not in ("", semconv.EVENT_NAME):
         return False
     if semconv.AXON_AUDIT_HASH in attributes or semconv.AUDIT_SEQUENCE_NUMBER in attributes:
@@ -227,12 +227,12 @@ class _Stream:
         if sequence.known(number):
             if wrong or not sequence.is_same(place):
                 words = wrong or "it is another event"
-                self._tell(number, f"of another record of event {number}: {words}")
+                self._report_altered(number, f"of another record of event {number}: {words}")
                 return None
             self.report.duplicates += 1
             return uid
         if wrong and sequence.altered(number):
-            self._tell(number, f"event {number}: {wrong}")
+            self._report_altered(number, f"event {number}: {wrong}")
         self.report.out_of_order += number < sequence.highest
         sequence.add(place)
         if attributes.get(semconv.AXON_OPERATION) == "AUDIT":
@@ -242,19 +242,19 @@ class _Stream:
     def _judge(
         self, record: LogRecord, attributes: dict[str, Any], body: bytes
     ) -> tuple[Place | None, str]:
-        """Where the record belongs, and what is wrong with it."""
-        said = _said(attributes)
+        """The record's place, None if unknown, and what is wrong with it, "" if nothing is."""
+        claimed = _claimed(attributes)
         try:
             event = decode(body)
             expected = record_of(body, self._source)
         except InvalidEventError:
-            return said, "its body is no audit event"
+            return claimed, "its body is no audit event"
         known = expected.attributes
         number, digest = event.sequence, known[semconv.AXON_AUDIT_HASH]
         if not 0 < number <= _LATEST:
-            return said, f"its number is {number}"
-        if said is not None and said.hash != digest:
-            return said, "its hash is not that of its body: one of them was altered"
+            return claimed, f"its number is {number}"
+        if claimed is not None and claimed.hash != digest:
+            return claimed, "its hash is not that of its body: one of them was altered"
         place = Place(number, event.previous_hash, digest)
         if event.to_json() != body:
             return place, "its body is not as an event is recorded"
@@ -275,13 +275,14 @@ class _Stream:
 
     def _breaks(self, number: int) -> None:
         words = f"event {number} does not continue event {number - 1}: one of them was altered"
-        self._tell(number, words if number > 1 else "event 1 continues another, and cannot")
+        words = words if number > 1 else "event 1 continues another, and cannot"
+        self._report_altered(number, words)
 
-    def _tell(self, number: int, words: str) -> None:
+    def _report_altered(self, number: int, words: str) -> None:
         self._findings.add(self._file, number, "altered", words)
 
     def end(self, partial: bool) -> None:
-        """All was read: what is missing?"""
+        """Report what is missing, after all was read."""
         report, sequence = self.report, self._sequence
         report.events = sequence.count
         report.gaps = sorted(self._witnessed.gaps, key=lambda gap: gap.first)
@@ -300,7 +301,7 @@ class _Stream:
                 self._miss(low, high, hint)
 
     def compare(self, cursor: Cursor) -> None:
-        """Whether every event of the archive is there, and the same."""
+        """Report the events of the archive that are missing here, or differ."""
         first = last = 0  # of those that are missing, one after another
         cursor.patience = 0
         try:
@@ -310,7 +311,9 @@ class _Stream:
                     known = self._sequence.known(number)
                     if known:
                         if not self._sequence.is_same(Place(number, None, leaf_hash(line).hex())):
-                            self._tell(number, f"event {number} is another one in the archive")
+                            self._report_altered(
+                                number, f"event {number} is another one in the archive"
+                            )
                         continue
                     if first and number == last + 1:
                         last = number
@@ -331,8 +334,8 @@ class _Stream:
         self._findings.add(where, first, "removed", f"{numbers(first, last)} did not arrive{hint}")
 
 
-def _said(attributes: dict[str, Any]) -> Place | None:
-    """The place that a record's attributes name, if they do."""
+def _claimed(attributes: dict[str, Any]) -> Place | None:
+    """The place that a record's attributes name; None if they name none."""
     number = attributes.get(semconv.AUDIT_SEQUENCE_NUMBER)
     digest = attributes.get(semconv.AXON_AUDIT_HASH)
     previous = attributes.get(semconv.AUDIT_SEQUENCE_PREVIOUS_HASH)
@@ -343,7 +346,7 @@ def _said(attributes: dict[str, Any]) -> Place | None:
     return Place(number, None if previous is None else str(previous), digest)
 
 
-#: What a collector's redaction processor says it did.
+#: Attributes of a collector's redaction processor.
 _MASKED = frozenset(("redaction.masked.count", "redaction.body.masked.count"))
 
 #: Attributes that come from the event: none of them may be there that it does not have.

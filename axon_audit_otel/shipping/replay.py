@@ -8,36 +8,25 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from ..archive.cursor import newest, writers
 from ..core.errors import ArchiveError, archive_errors
 from ..core.files import give_back
-from ..otlp.client import Client, Endpoint, connect, load
-from ..otlp.encoding import Envelope
+from ..otlp.client import Endpoint, load
 from .acknowledgements import confirmed, unlisted
-from .delivery import Delivery
+from .delivery import Delivery, Outcome, Sender
 from .sources import ArchiveFeed, Item
 
 __all__ = ["Replayed", "replay"]
 
-_RETRY_S = (0.2, 5.0)  # between attempts: the first, and at most
 _IN_FLIGHT = 4  # requests, of up to a thousand events or two MiB
-_Batch = list[Item]
-
-
-class _Sent(NamedTuple):
-    """What became of a batch: how many from its front need not be sent again."""
-
-    settled: int
-    rejected: int
-    why: str = ""
 
 
 class Replayed(msgspec.Struct, kw_only=True):
-    """What `replay` did.
+    """Result of `replay`: counts of events.
 
     Attributes:
         sent: Events that the collector has acknowledged now.
@@ -111,11 +100,11 @@ class _Replay:
         self._progress = progress
         load(endpoint)
         self._endpoint = endpoint
+        self._resource = resource
         self._local = threading.local()
-        self._clients: list[Client] = []
-        self._stop = False
+        self._senders: list[Sender] = []
+        self._stop = threading.Event()
         self._progressed = time.monotonic()
-        self._envelope = Envelope(resource)
         self._unlisted = unlisted(directory)
         self._done = self._total = 0
         self._result = Replayed()
@@ -138,10 +127,10 @@ class _Replay:
                         if self._result.why:
                             break
                 finally:  # also of those that nobody waits for: Ctrl-C can strike anywhere
-                    self._stop = True
+                    self._stop.set()
         finally:
-            for client in self._clients:
-                client.close()
+            for sender in self._senders:
+                sender.close()
         return self._result
 
     def _start(self, writer: str) -> int:
@@ -158,39 +147,36 @@ class _Replay:
         if feed is None:
             return
         feed.hurry()
+        delivery = Delivery(feed)
         # Several requests are on their way at once; acknowledged is what all before it is.
-        sending: deque[tuple[_Batch, Future[_Sent]]] = deque()
+        sending: deque[Future[Outcome]] = deque()
         try:
             while not self._result.why:
-                while len(sending) < _IN_FLIGHT and (batch := feed.batch()):
-                    sending.append((batch, pool.submit(self._send, batch)))
+                while len(sending) < _IN_FLIGHT and (batch := delivery.take()):
+                    sending.append(pool.submit(self._send, batch))
                 if not sending:
                     break
-                batch, future = sending[0]
-                sent = future.result()
+                outcome = sending[0].result()
                 sending.popleft()  # now: if that was interrupted, it is waited for below
-                self._settle(writer, feed, batch, sent)
+                self._acknowledge(writer, delivery, outcome)
         finally:
-            self._stop = True  # those that wait for their next attempt
-            for _, future in sending:
+            self._stop.set()  # those that wait for their next attempt
+            for future in sending:
                 future.result()
-            self._stop = False
+            self._stop.clear()
             feed.close()
-            self._result.unreadable += feed.dropped.get("unreadable", 0)
-            self._result.deleted += feed.dropped.get("deleted", 0)
-            self._result.missing += feed.dropped.get("missing", 0)
+            for reason, count in delivery.take_dropped().items():
+                setattr(self._result, reason, getattr(self._result, reason) + count)
 
-    def _settle(self, writer: str, feed: ArchiveFeed, batch: _Batch, sent: _Sent) -> None:
-        if sent.settled:
-            try:
-                feed.acknowledge(batch[sent.settled - 1])
-            except OSError:  # a full disk: it costs duplicates
-                if writer not in self._result.unremembered:
-                    self._result.unremembered.append(writer)
-        self._result.sent += sent.settled - sent.rejected
-        self._result.rejected += sent.rejected
-        self._result.why = sent.why
-        self._done += sent.settled
+    def _acknowledge(self, writer: str, delivery: Delivery, outcome: Outcome) -> None:
+        try:
+            delivery.acknowledge(outcome)
+        except OSError:  # a full disk
+            if writer not in self._result.unremembered:
+                self._result.unremembered.append(writer)
+        self._result.sent += outcome.done - outcome.rejected
+        self._result.why = outcome.why
+        self._done += outcome.done
         self._progress(self._done, self._total)
 
     def _open(self, writer: str, after: int) -> ArchiveFeed | None:
@@ -208,26 +194,22 @@ class _Replay:
         except FileNotFoundError:
             return None
 
-    def _send(self, batch: _Batch) -> _Sent:
-        """Send one batch, with patience; in a thread that has a client of its own."""
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = connect(self._endpoint)
-            self._clients.append(client)
+    def _send(self, batch: list[Item]) -> Outcome:
+        """Send one batch, with patience; in a thread that has a sender of its own."""
+        sender: Sender | None = getattr(self._local, "sender", None)
+        if sender is None:
+            sender = self._local.sender = Sender(self._endpoint, self._resource)
+            self._senders.append(sender)
         records = [item.record for item in batch]
-        delay, most = _RETRY_S
-        settled = rejected = 0
+        done = rejected = 0
         while True:
-            delivery = Delivery(client, self._envelope, records[settled:])
-            settled += delivery.settled
-            rejected += delivery.rejected
-            if delivery.settled:
+            outcome = sender.send(records[done:])
+            done += outcome.done
+            rejected += outcome.rejected
+            if outcome.done:
                 self._progressed = time.monotonic()
-            if settled == len(records):
-                return _Sent(settled, rejected)
-            if delivery.settled:
-                continue
-            if self._stop or time.monotonic() - self._progressed >= self._patience:
-                return _Sent(settled, rejected, delivery.answer.why)
-            time.sleep(max(delay, delivery.answer.wait))
-            delay = min(2 * delay, most)
+            if done == len(records):
+                return Outcome(done, rejected)
+            gives_up = time.monotonic() - self._progressed >= self._patience
+            if (gives_up and not outcome.done) or self._stop.wait(sender.wait):
+                return Outcome(done, rejected, outcome.why)

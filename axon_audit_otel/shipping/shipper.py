@@ -7,8 +7,6 @@ application's own end, loses nothing. Without one, the events in memory are the 
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 import time
 from collections import deque
@@ -18,26 +16,23 @@ from pathlib import Path
 from typing import Protocol
 from weakref import ReferenceType
 
-from ..otlp.client import Client, Endpoint, connect, load
-from ..otlp.encoding import Envelope
-from ..otlp.resource import own_resource, resource_of
+from ..core.worker import Worker
+from ..otlp.client import Endpoint, load
+from ..otlp.resource import process_resource, resource_of
 from .acknowledgements import acknowledged
-from .delivery import Delivery
+from .delivery import Delivery, Outcome, Sender
 from .event_source import EventSource
-from .sources import EVENTS, ArchiveFeed, Feed, Item, MemoryFeed, others
+from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed, others
 
 __all__ = ["Shipper"]
-
-_logger = logging.getLogger("axon_audit_otel")
 
 _POLL_S = 0.25  # how often is looked for new events
 _PAUSE_S = 0.05  # after a batch that is not full, so that the next one is fuller
 _STATEMENTS = 1000  # that wait at most: a newer one says what the older did
 _OTHERS_S = 10.0  # how often for what others left in the same archive
-_RETRY_S = (0.5, 15.0)  # between attempts: the first, and at most
 _FLUSH_S = 2.0  # that the end of a program waits for
 
-_inherited: list[Client | None] = []  # from a parent: gRPC's cannot be ended in a forked child
+_inherited: list[Sender | None] = []  # from a parent: gRPC's cannot be ended in a forked child
 _unresponsive: set[str] = set()  # endpoints that the end of a program has waited for in vain
 
 
@@ -50,7 +45,7 @@ class _Level(Protocol):
 
 
 class ShippingMetrics(Protocol):
-    """What is counted of the events on their way; none of it raises."""
+    """Counts events on their way; none of it raises."""
 
     @property
     def shipped(self) -> _Count:
@@ -66,7 +61,7 @@ class ShippingMetrics(Protocol):
 
 
 class Shipper:
-    """Sends the events of one trail, from a daemon thread.
+    """Sends the events of one trail, from a background thread.
 
     Args:
         trail: The events of the trail.
@@ -88,56 +83,48 @@ class Shipper:
         self._fault = fault
         # Here, since neither can be had any more when the program ends.
         load(endpoint)
-        self._resource = own_resource()
+        self._resource = process_resource()
         self._begin()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, without a thread."""
-        # The lock on the receipts is the parent's, and ends with the last copy of its file.
-        self._own.close()
-        if self._other is not None:
-            self._other.close()
-        _inherited.append(self._client)
+        # The lock on what is acknowledged is the parent's, and ends with the last copy of its file.
+        self._let_go()
+        _inherited.append(self._sender)
         self._begin()
 
     def _begin(self) -> None:
-        self._condition = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._client: Client | None = None
-        self._envelope: Envelope | None = None
-        self._own = _Lane()
-        self._place: tuple[Path, str] | None = None
-        self._other: _Lane | None = None
+        self._worker = Worker("axon-audit-ship", self._turn, self._fault, self._end)
+        self._progress = threading.Condition()  # notified after each turn
+        self._fails = False  # the last turn did
+        self._sender: Sender | None = None
+        self._own: Delivery | None = None  # of the trail's events
+        self._is_elsewhere = False  # another process sends them
+        self._place: tuple[Path, str] | None = None  # where they are
+        self._other: Delivery | None = None  # of another writer's
         self._seen: dict[str, tuple[int, ...]] = {}  # of other writers, when all was sent
         self._look_at = 0.0
         self._statements: deque[bytes] = deque(maxlen=_STATEMENTS)  # not sent yet
         self._durable: int | None = None  # newest of its own events that may be sent; None: all
-        self._delay = 0.0  # after a failure
         self._newest = 0  # number of the trail's newest event, when it was last looked at
-
-    @property
-    def acknowledged(self) -> int:
-        """Number of the newest event of the trail that the collector has, with all before."""
-        return self._own.acknowledged
 
     def tick(self) -> None:
         """Start, if that has not been done; let the gauge say how much is to be sent."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="axon-audit-ship", daemon=True)
-            with suppress(RuntimeError):  # the program ends, or may have no more threads
-                thread.start()
-                self._thread = thread
+        self._worker.start()
         self._measure()
 
     def _measure(self) -> None:
         trail = self._trail()
-        if trail is None:
-            return
-        number, place = self.acknowledged, trail.location
-        if self._own.feed is None and place is not None:  # not begun
-            number = acknowledged(*place)[0]
-        self._newest = trail.newest
-        self._metrics.shipping_lag.set(max(0, self._newest - number))
+        if trail is not None:
+            self._newest = trail.newest
+            lag = self._newest - self._acknowledged(trail.location)
+            self._metrics.shipping_lag.set(max(0, lag))
+
+    def _acknowledged(self, place: tuple[Path, str] | None) -> int:
+        """Number of the newest event of the trail that the collector has, with all before."""
+        if (own := self._own) is not None:
+            return own.feed.acknowledged
+        return 0 if place is None else acknowledged(*place)[0]
 
     def add(self, record: bytes) -> None:
         """Send *record* too, which is no event; it waits in memory only."""
@@ -148,224 +135,162 @@ class Shipper:
         trail = self._trail()
         if trail is None:
             return
-        self.tick()
         target = trail.newest
         timeout = 0.0 if self._endpoint.url in _unresponsive else _FLUSH_S
-        with self._condition:
-            self._condition.notify_all()
-            over = self._condition.wait_for(lambda: self._is_over(target), timeout)
-            if timeout and not over and not self._own.elsewhere:
-                _unresponsive.add(self._endpoint.url)
+        with self._progress:
+            self._worker.wake()
+            over = self._progress.wait_for(lambda: self._is_over(target), timeout)
+        if timeout and not over and not self._is_elsewhere:
+            _unresponsive.add(self._endpoint.url)
         self._measure()
 
     def _is_over(self, target: int) -> bool:
-        """Whether all is sent, or it makes no sense to wait for it."""
-        if self._thread is None or not self._thread.is_alive():
+        """True if all is sent, or it makes no sense to wait for it."""
+        if self._fails or not self._worker.is_running:
             return True
-        sent = self.acknowledged >= target and not self._statements
-        return sent or bool(self._delay)
+        # Written there may be acknowledgements of another archive, until we have opened them.
+        place = self._place if self._is_elsewhere else None
+        return self._acknowledged(place) >= target and not self._statements
 
     # --- the thread ------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _turn(self) -> float | None:
+        """Send what can be sent now; returns in how many seconds to go on, None without a trail."""
         from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-        with suppress_instrumentation():
-            while True:
-                try:
-                    if not self._open():
-                        break
-                    wait = self._turn()
-                except BaseException as exc:
-                    wait = self._failed(0.0)
-                    with suppress(BaseException):  # of who logs it: it ends no thread of ours
-                        self._fault(exc)
-                with self._condition:
-                    self._condition.notify_all()
-                    if wait:
-                        self._condition.wait(wait)
-        if isinstance(self._own.feed, MemoryFeed):  # gone with the trail
-            unread = max(0, self._newest - self._own.feed.position)
-            self._own.drop("shutdown", len(self._own.pending) + unread)
-            self._drop(self._own)
-        self._own.close()
-        if self._other is not None:
-            self._other.close()
-        if self._client is not None:
-            self._client.close()
+        fails = True
+        try:
+            with suppress_instrumentation():
+                sender = self._open()
+                wait = None
+                if sender is not None:
+                    wait = self._send_statements(sender) or self._send_events(sender)
+                    fails = sender.wait > 0
+                return wait
+        finally:
+            with self._progress:
+                self._fails = fails
+                self._progress.notify_all()
 
-    def _turn(self) -> float:
-        """Send one batch; returns for how many seconds there is nothing to do."""
-        if self._statements and (wait := self._send_statements()):
-            return wait
-        lane = self._own
-        batch = lane.ready(self._durable)
-        if not batch:
-            lane = self._lane_of_others() or lane
-            batch = lane.ready(self._durable if lane is self._own else None)
-        if not batch:
-            self._drop(lane)
-            return _POLL_S
-        delivery = self._deliver(batch)
-        if delivery.settled:
-            _unresponsive.discard(self._endpoint.url)
-            self._metrics.shipped.inc(delivery.settled - delivery.rejected)
-            try:
-                lane.settle(delivery.settled)
-            except OSError as exc:  # a full disk: it costs duplicates after a restart
-                self._fault(exc)
-        if delivery.rejected:
-            lane.drop("rejected", delivery.rejected)
-        self._drop(lane)
-        self._measure()
-        self._tell(delivery)
-        if delivery.settled < len(batch):
-            return self._failed(delivery.answer.wait)
-        self._delay = 0.0
-        return 0.0 if len(batch) >= EVENTS else _PAUSE_S
-
-    def _send_statements(self) -> float:
+    def _send_statements(self, sender: Sender) -> float:
         """Returns how long to wait until they are sent again; 0.0 if they were."""
-        records = [*self._statements]
-        delivery = self._deliver(records)
-        for record in records[: delivery.settled]:
-            with suppress(ValueError):  # newer ones took its place
-                self._statements.remove(record)
-        self._tell(delivery)
-        if delivery.settled < len(records):
-            return self._failed(delivery.answer.wait)
-        self._delay = 0.0
-        _unresponsive.discard(self._endpoint.url)
-        return 0.0
+        if records := [*self._statements]:
+            outcome = sender.send(records)
+            for record in records[: outcome.done]:
+                with suppress(ValueError):  # newer ones took its place
+                    self._statements.remove(record)
+            self._report(outcome)
+        return sender.wait if records else 0.0
 
-    def _deliver(self, records: list[bytes]) -> Delivery:
-        assert self._client is not None
-        assert self._envelope is not None
-        return Delivery(self._client, self._envelope, records)
+    def _send_events(self, sender: Sender) -> float:
+        """Send one batch; returns for how many seconds there is nothing to do."""
+        delivery, batch = self._own, self._ready()
+        if not batch and (delivery := self._left_by_others()) is not None:
+            batch = delivery.pending or delivery.take()
+        if delivery is None or not batch:
+            self._count_dropped()
+            return _POLL_S
+        outcome = sender.send([item.record for item in batch])
+        self._metrics.shipped.inc(outcome.done - outcome.rejected)
+        count = len(batch)
+        try:
+            delivery.acknowledge(outcome)
+        except OSError as exc:  # a full disk
+            self._fault(exc)
+        self._count_dropped()
+        self._measure()
+        self._report(outcome)
+        return sender.wait or (0.0 if count >= EVENTS else _PAUSE_S)
 
-    def _tell(self, delivery: Delivery) -> None:
-        if delivery.answer.kind != "accepted" or delivery.answer.rejected:
-            self._fault(ConnectionError(f"{self._endpoint.url}: {delivery.answer.why}"))
+    def _report(self, outcome: Outcome) -> None:
+        if outcome.done:
+            _unresponsive.discard(self._endpoint.url)
+        if outcome.why:
+            self._fault(ConnectionError(f"{self._endpoint.url}: {outcome.why}"))
 
-    def _failed(self, wanted: float) -> float:
-        """How long to wait after a failure: longer each time, and as the receiver wants."""
-        least, most = _RETRY_S
-        self._delay = min(max(2 * self._delay, least), most)
-        return max(self._delay * random.uniform(0.7, 1.0), wanted)  # noqa: S311
+    def _count_dropped(self) -> None:
+        for delivery in (self._own, self._other):
+            if delivery is not None:
+                for reason, count in delivery.take_dropped().items():
+                    self._metrics.shipping_dropped[reason].inc(count)
 
-    def _drop(self, lane: _Lane) -> None:
-        for reason, count in lane.take_dropped().items():
-            self._metrics.shipping_dropped[reason].inc(count)
+    def _end(self) -> None:
+        """The trail is gone, and what was only in its memory with it."""
+        if self._own is not None and isinstance(self._own.feed, MemoryFeed):
+            unread = max(0, self._newest - self._own.feed.position)
+            self._metrics.shipping_dropped["shutdown"].inc(len(self._own.pending) + unread)
+        self._count_dropped()
+        self._let_go()
+        if self._sender is not None:
+            self._sender.close()
+
+    def _let_go(self) -> None:
+        for delivery in (self._own, self._other):
+            if delivery is not None:
+                delivery.feed.close()
 
     # --- what is sent ----------------------------------------------------------------------
 
-    def _open(self) -> bool:
-        """Have a connection, and the feed of the trail's own events; False without a trail.
+    def _open(self) -> Sender | None:
+        """A connection, with the trail's own events ready to be read; None without a trail.
 
         The trail is not held on to: it goes when nobody else uses it, and its name with it.
         """
         trail = self._trail()
         if trail is None:
-            return False
-        if self._client is None:
-            self._client = connect(self._endpoint)
-            self._envelope = Envelope(resource_of(trail.provider) or self._resource)
+            return None
+        if self._sender is None:
+            self._sender = Sender(self._endpoint, resource_of(trail.provider) or self._resource)
         self._durable = trail.durable
         self._open_own(trail)
-        return True
+        return self._sender
 
     def _open_own(self, trail: EventSource) -> None:
         place = trail.location
-        if self._own.feed is not None and place == self._place:
-            return
-        self._own.close()
-        self._own, self._place = _Lane(), place
-        if place is None:
-            if not trail.archives:
-                self._own = _Lane(MemoryFeed(self._trail))
-            return
+        if self._own is not None:
+            if place == self._place:
+                return
+            self._own.feed.close()
+        self._own, self._place, self._is_elsewhere = None, place, False
         try:
-            self._own = _Lane(ArchiveFeed(*place, trail.name))
+            if place is not None:
+                self._own = Delivery(ArchiveFeed(*place, trail.name))
+            elif not trail.archives:
+                self._own = Delivery(MemoryFeed(self._trail))
         except FileNotFoundError:
             return  # nothing yet
-        except BlockingIOError:  # another process ships them now
-            self._own.elsewhere = True
-            self._own.acknowledged = acknowledged(*place)[0]
+        except BlockingIOError:
+            self._is_elsewhere = True
 
-    def _lane_of_others(self) -> _Lane | None:
-        """What another writer of the same archive left, who may be gone."""
+    def _ready(self) -> list[Item]:
+        """The next of the trail's own events that may be sent."""
+        if self._own is None:
+            return []
+        pending, newest = self._own.pending or self._own.take(), self._durable
+        return [item for item in pending if newest is None or item.number <= newest]
+
+    def _left_by_others(self) -> Delivery | None:
+        """Events of another writer of the same archive, who may be gone; None: there are none."""
         try:
-            if self._other is not None and self._other.fill():
+            if self._other is not None and (self._other.pending or self._other.take()):
                 return self._other
         except OSError as exc:  # tried again when its writer has done something
             self._fault(exc)
-        place = self._place
         if self._other is not None:
-            self._other.close()
+            self._count_dropped()
+            self._other.feed.close()
             self._other = None
         elif time.monotonic() < self._look_at:
             return None
-        if place is None:
+        if self._place is None:
             return None
-        directory, writer = place
+        directory, writer = self._place
         for name, state in others(directory, writer).items():
             if self._seen.get(name) == state:
                 continue
             self._seen[name] = state
             with suppress(OSError):  # it ships itself, or has nothing
-                self._other = _Lane(ArchiveFeed(directory, name))
+                self._other = Delivery(ArchiveFeed(directory, name))
                 return self._other
         self._look_at = time.monotonic() + _OTHERS_S
         return None
-
-
-class _Lane:
-    """A feed, and what was taken from it and is not settled.
-
-    Args:
-        feed: None: there is nothing to be sent.
-    """
-
-    def __init__(self, feed: Feed | None = None) -> None:
-        self.feed = feed
-        self.pending: list[Item] = []
-        self.acknowledged = 0 if feed is None else feed.acknowledged
-        self.elsewhere = False  # another process sends it
-
-    def fill(self) -> bool:
-        """Have something to send, if there is anything."""
-        if self.feed is not None and not self.pending:
-            self.pending = self.feed.batch()
-        return bool(self.pending)
-
-    def ready(self, newest: int | None) -> list[bytes]:
-        """What can be sent, up to event *newest*."""
-        self.fill()
-        pending = self.pending
-        return [item.record for item in pending if newest is None or item.number <= newest]
-
-    def settle(self, count: int) -> None:
-        """The first *count* of what is pending need not be sent again."""
-        item = self.pending[count - 1]
-        del self.pending[:count]
-        self.acknowledged = item.number
-        assert self.feed is not None
-        self.feed.acknowledge(item)
-
-    def drop(self, reason: str, count: int) -> None:
-        """Events that will not be sent."""
-        assert self.feed is not None
-        self.feed.dropped[reason] = self.feed.dropped.get(reason, 0) + count
-
-    def take_dropped(self) -> dict[str, int]:
-        """Those since the last call, by reason."""
-        if self.feed is None:
-            return {}
-        dropped, self.feed.dropped = self.feed.dropped, {}
-        return dropped
-
-    def close(self) -> None:
-        """Let go of the feed."""
-        if self.feed is not None:
-            self.feed.close()
-            self.feed = None

@@ -1,4 +1,4 @@
-"""What is to be shipped: events of an archive's writer, or of a trail that is in memory only."""
+"""Events to be shipped: of an archive's writer, or of a trail that is in memory only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..archive.origin import Source, source_of
 from ..core import semconv
 from ..core.errors import InvalidEventError
 from ..otlp.encoding import encode, record_of
-from .acknowledgements import Receipts
+from .acknowledgements import Acknowledgements
 from .event_source import EventSource
 
 __all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "others"]
@@ -108,10 +108,10 @@ class ArchiveFeed:
         source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
         if not source.stream:
             raise FileNotFoundError(2, "there is no event yet", str(directory))
-        self._receipts: Receipts | None = None
+        self._kept: Acknowledgements | None = None
         if remember:
-            self._receipts = Receipts(directory, writer, source.stream, trail, unlisted)
-            after, trail = self._receipts.number, self._receipts.trail
+            self._kept = Acknowledgements(directory, writer, source.stream, trail, unlisted)
+            after, trail = self._kept.number, self._kept.trail
         self._source = Source(trail or writer, source.stream)
         self._cursor = Cursor(directory, writer, after, unlisted)
         self._polite = True
@@ -137,13 +137,13 @@ class ArchiveFeed:
 
     def acknowledge(self, item: Item) -> None:
         self.acknowledged = item.number
-        if self._receipts is not None:
-            self._receipts.save(item.number, item.hash)
+        if self._kept is not None:
+            self._kept.save(item.number, item.hash)
 
     def close(self) -> None:
         self._cursor.close()
-        if self._receipts is not None:
-            self._receipts.close()
+        if self._kept is not None:
+            self._kept.close()
 
 
 class MemoryFeed:

@@ -1,4 +1,4 @@
-"""Which events of a chain are there, in whatever order they come, and whether they fit."""
+"""A chain whose events come in any order: which are there, and do they fit."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Sequence:
         return 0 if block is None else block[number & (1 << _BITS) - 1]
 
     def is_same(self, place: Place) -> bool:
-        """Whether an event that is there is the one at *place*."""
+        """True if the event with that number is the one at *place*."""
         return self.known(place.number) == _short(place.hash)
 
     def altered(self, number: int) -> bool:
-        """Note that event *number* is known to be altered; whether that is new."""
+        """Remember that event *number* is altered; returns True if that is new."""
         if number in self._altered:
             return False
         if len(self._altered) < _ALTERED:
@@ -67,7 +67,7 @@ class Sequence:
         return True
 
     def add(self, place: Place) -> None:
-        """An event that was not there."""
+        """Add an event that was not there."""
         number = place.number
         self._remember(place)
         run = _Run(place, place)

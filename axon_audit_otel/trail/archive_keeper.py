@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import ReferenceType
 
 import msgspec
 
@@ -393,23 +390,3 @@ def _report_change(afterwards: Afterwards, exc: OSError) -> None:
     """Somebody changed a file, and it was put back."""
     afterwards.fault("journal", exc)
     afterwards.restored()
-
-
-class Clock:
-    """A daemon thread that calls ``tick`` of an object every so often, while that lives."""
-
-    def __init__(self, target: ReferenceType[Any], seconds: float) -> None:
-        self._target = target
-        self._seconds = seconds
-        thread = threading.Thread(target=self._run, name="axon-audit-keeper", daemon=True)
-        thread.start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(self._seconds)
-            target = self._target()
-            if target is None:
-                return
-            with suppress(BaseException):  # SystemExit of foreign code: it ends no thread of ours
-                target.tick()
-            del target

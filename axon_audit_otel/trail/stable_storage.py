@@ -60,24 +60,24 @@ class StableStorage:
     async def wait(self) -> None:
         """Wait for every event so far."""
         require_free(self._lock)
-        await self._events.wait_async(self._keeper.newest)
+        await self._events.wait_durable_async(self._keeper.newest)
 
     def wait_now(self) -> None:
         """Wait for every event so far, without an event loop."""
         require_free(self._lock)
-        self._events.wait(self._keeper.newest)
+        self._events.wait_durable(self._keeper.newest)
 
     async def wait_intents(self) -> None:
         """Wait for every intent so far, if operations wait for intents."""
         if self._intents is not None and self._keeper.writer is not None:
             require_free(self._lock)
-            await self._intents.wait_async(self._keeper.writer.intents.count)
+            await self._intents.wait_durable_async(self._keeper.writer.intents.count)
 
     def wait_intents_now(self) -> None:
         """Wait for every intent so far, without an event loop."""
         if self._intents is not None and self._keeper.writer is not None:
             require_free(self._lock)
-            self._intents.wait(self._keeper.writer.intents.count)
+            self._intents.wait_durable(self._keeper.writer.intents.count)
 
     def _writer(self) -> ArchiveWriter:
         if self._keeper.writer is None:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from ..archive.manifest import trail_id
 from ..archive.origin import Source
 from ..core.merkle import leaf_hash
+from ..core.worker import Worker
 from ..events import model as _event
 from ..events.model import Draft
 from ..otlp.checkpoint_records import emit_record, statement_of
@@ -25,7 +26,7 @@ from ..privacy.encryption import Erasure
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
 from .afterwards import Afterwards
-from .archive_keeper import ArchiveKeeper, Clock
+from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .event_source import TrailSource
 from .metrics import TrailMetrics
@@ -83,7 +84,7 @@ class Trail:
         self._head: bytes | None = None  # hash of the newest event
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
-        self._clock: Clock | None = None
+        self._clock: Worker | None = None
         self.observers: tuple[Callable[[Draft], None], ...] = ()
         buffer = self._buffer = Buffer(settings.max_events)
         self.outlet = Outlet()
@@ -142,10 +143,8 @@ class Trail:
         return Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
 
     def _start_clock(self) -> None:
-        with suppress(RuntimeError):  # the program ends, or may have no more threads
-            self._clock = Clock(ref(self), _TICK_S)
-
-    # --- writing: called by the processor, and by the emitter in its place ----------------
+        clock = Worker("axon-audit-keeper", self._tick_again)  # `tick` reports what it raises
+        self._clock = clock if clock.start(_TICK_S) else None
 
     def record(self, draft: Draft) -> None:
         """Give *draft* its place and its final bytes, keep it, and count it.
@@ -342,6 +341,10 @@ class Trail:
         self._come_after()
         if self._shipper is not None:
             self._shipper.flush()
+
+    def _tick_again(self) -> float:
+        self.tick()
+        return _TICK_S
 
     def tick(self) -> None:
         """What is due although nothing happens: the backlog, a checkpoint, its sending."""

@@ -80,7 +80,7 @@ class TestRoot:
         self, make_audit: Make, place: Path, run_script: Run, http: Receiver
     ) -> None:
         """Everything that a logger makes there is the service's, which goes on with it: journal,
-        sealed and compressed files, manifest, checkpoints, locks, receipts, intents, keys."""
+        sealed and compressed files, manifest, checkpoints, locks, acknowledged, intents, keys."""
         audit = make_audit(
             signing_key=new_key("acme"),
             auto_export_path=place,

@@ -1,4 +1,4 @@
-"""Receipts say what a receiver has, of the archive as it is now."""
+"""Acknowledgements say what a receiver has, of the archive as it is now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from receiver import Receiver
 
 from axon_audit_otel import AuditLogger
 from axon_audit_otel.otlp.client import Endpoint
-from axon_audit_otel.shipping.acknowledgements import SHIPPED, Receipts, acknowledged, confirmed
+from axon_audit_otel.shipping.acknowledgements import (
+    SHIPPED,
+    Acknowledgements,
+    acknowledged,
+    confirmed,
+)
 from axon_audit_otel.shipping.replay import replay
 
 
@@ -35,7 +40,7 @@ def _keep(archive: Path) -> Path:
 
 
 def _restore(archive: Path, copy: Path) -> None:
-    """Everything in *archive* is as it was, but for the receipts."""
+    """Everything in *archive* is as it was, but for the kept."""
     for path in archive.iterdir():
         if path.suffix != SHIPPED:
             path.unlink()
@@ -67,12 +72,12 @@ def _http() -> Iterator[Receiver]:
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    """One at a time holds the receipts of a writer; they remember the trail's name."""
-    first = Receipts(tmp_path, "default", "a" * 16, "orders")
+    """One at a time holds the kept of a writer; they remember the trail's name."""
+    first = Acknowledgements(tmp_path, "default", "a" * 16, "orders")
     with pytest.raises(BlockingIOError):
-        Receipts(tmp_path, "default", "a" * 16)
+        Acknowledgements(tmp_path, "default", "a" * 16)
     first.close()
-    second = Receipts(tmp_path, "default", "a" * 16)
+    second = Acknowledgements(tmp_path, "default", "a" * 16)
     assert (second.number, second.trail) == (0, "orders")
     second.close()
     assert acknowledged(tmp_path, "nobody") == (0, "")
@@ -83,14 +88,14 @@ async def test_they_count_for_one_archive(make_audit: Make, tmp_path: Path) -> N
     audit = make_audit(auto_export_path=tmp_path)
     await _log(audit, 3)
     stream, newest = audit.trail.source.stream, audit.query_events()[0]
-    first = Receipts(tmp_path, "default", stream, "orders")
+    first = Acknowledgements(tmp_path, "default", stream, "orders")
     first.save(3, newest.hash)
     first.close()
     assert acknowledged(tmp_path, "default") == confirmed(tmp_path, "default") == (3, "orders")
-    second = Receipts(tmp_path, "default", stream)
+    second = Acknowledgements(tmp_path, "default", stream)
     assert (second.number, second.trail) == (3, "orders")
     second.close()
-    other = Receipts(tmp_path, "default", "b" * 16)
+    other = Acknowledgements(tmp_path, "default", "b" * 16)
     assert (other.number, other.trail) == (0, "")
     other.close()
 
@@ -118,8 +123,8 @@ async def test_an_archive_that_lost_its_tail(
 async def test_replay_of_an_archive_that_lost_its_tail(
     http: Receiver, session: Callable[..., Awaitable[None]], tmp_path: Path, elsewhere: bool
 ) -> None:
-    """`replay` does not take a lost event's receipt for that of another with its number, also
-    while somebody else ships."""
+    """`replay` does not take a lost event's acknowledgement for that of another with its
+    number, also while somebody else ships."""
     archive = tmp_path / "logs"
     endpoint = Endpoint.resolve(http.url)
     await session(25)
@@ -144,13 +149,13 @@ async def test_they_go_back_no_further_than_they_must(make_audit: Make, tmp_path
     """Few events that were not lost are sent again, where little was lost."""
     archive = tmp_path / "logs"
     audit = make_audit(max_events=100, auto_export_path=archive)
-    receipts = None
+    kept = None
     for number in range(1, 481):
         await _log(audit, 1)
-        receipts = receipts or Receipts(archive, "default", audit.trail.source.stream)
-        receipts.save(number, audit.query_events(limit=1)[0].hash)
-    assert receipts is not None
-    receipts.close()
+        kept = kept or Acknowledgements(archive, "default", audit.trail.source.stream)
+        kept.save(number, audit.query_events(limit=1)[0].hash)
+    assert kept is not None
+    kept.close()
     journal = archive / "default.journal"
     lines = journal.read_bytes().splitlines(keepends=True)
     known = []
@@ -162,8 +167,8 @@ async def test_they_go_back_no_further_than_they_must(make_audit: Make, tmp_path
     assert known == sorted(known, reverse=True)
 
 
-async def test_older_receipts(make_audit: Make, tmp_path: Path) -> None:
-    """Receipts of versions that wrote no hash count, as long as there is such an event."""
+async def test_older_kept(make_audit: Make, tmp_path: Path) -> None:
+    """Acknowledgements of versions that wrote no hash count, as long as there is such an event."""
     audit = make_audit(auto_export_path=tmp_path)
     await _log(audit, 5)
     path = tmp_path / f"default{SHIPPED}"
@@ -171,9 +176,9 @@ async def test_older_receipts(make_audit: Make, tmp_path: Path) -> None:
         state = {"acknowledged": number, "stream": audit.trail.source.stream, "trail": "orders"}
         path.write_bytes(json.dumps(state).encode().ljust(255) + b"\n")
         assert confirmed(tmp_path, "default")[0] == expected
-        receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
-        assert (receipts.number, receipts.trail) == (expected, "orders")
-        receipts.close()
+        kept = Acknowledgements(tmp_path, "default", audit.trail.source.stream)
+        assert (kept.number, kept.trail) == (expected, "orders")
+        kept.close()
         assert acknowledged(tmp_path, "default") == (expected, "orders")
 
 
@@ -182,10 +187,10 @@ async def test_what_retention_deleted(http: Receiver, make_audit: Make, tmp_path
     audit = make_audit(max_events=10, auto_export_path=tmp_path)
     await _log(audit, 35)
     hashes = {event.sequence: event.hash for event in archived(tmp_path)}
-    receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
+    kept = Acknowledgements(tmp_path, "default", audit.trail.source.stream)
     for number in (4, 15):
-        receipts.save(number, hashes[number])
-    receipts.close()
+        kept.save(number, hashes[number])
+    kept.close()
     retire(*sealed_files(tmp_path)[:2])
     done = replay(tmp_path, Endpoint.resolve(http.url), {})
     assert (done.before, done.sent, done.deleted) == (15, 15, 5)
@@ -196,9 +201,9 @@ async def test_a_file_that_is_not_listed_yet(make_audit: Make, tmp_path: Path) -
     """What is acknowledged stays so while a file is sealed, and its manifest is behind."""
     audit = make_audit(max_events=10, auto_export_path=tmp_path)
     await _log(audit, 30)
-    receipts = Receipts(tmp_path, "default", audit.trail.source.stream)
-    receipts.save(25, archived(tmp_path)[24].hash)
-    receipts.close()
+    kept = Acknowledgements(tmp_path, "default", audit.trail.source.stream)
+    kept.save(25, archived(tmp_path)[24].hash)
+    kept.close()
     manifest = tmp_path / "default.manifest"
     lines = manifest.read_bytes().splitlines(keepends=True)
     manifest.write_bytes(b"".join(lines[:-1]))

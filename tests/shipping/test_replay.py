@@ -270,7 +270,7 @@ def test_secrets_are_not_shown() -> None:
 
 def test_interrupted(archive: Path, http: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends it, though its patience would last: nothing is tried once more."""
-    monkeypatch.setattr("axon_audit_otel.shipping.replay._RETRY_S", (0.01, 0.01))
+    monkeypatch.setattr("axon_audit_otel.shipping.delivery._RETRY_S", (0.01, 0.01))
     attempts = 0
 
     def judge(request: Any) -> Any:

@@ -530,10 +530,10 @@ def test_a_program_ends_with_a_silent_collector(tmp_path: Path, archive: bool) -
     assert "Fatal" not in done.stderr
 
 
-async def test_receipts_of_another_archive(
+async def test_acknowledgements_of_another_archive(
     http: Receiver, make_audit: Make, tmp_path: Path
 ) -> None:
-    """Receipts count for the archive that they are of; damaged ones for none."""
+    """Acknowledgements count for the archive that they are of; damaged ones for none."""
     for content in (b"\xff garbage", b"", b'{"acknowledged":99,"stream":"0123456789abcdef"}\n'):
         directory = tmp_path / str(len(content))
         directory.mkdir()
@@ -566,10 +566,10 @@ async def test_files_that_retention_deleted(
 
 
 @pytest.mark.slow
-async def test_receipts_that_somebody_removes(
+async def test_acknowledgements_that_somebody_removes(
     http: Receiver, make_audit: Make, tmp_path: Path
 ) -> None:
-    """Receipts that are removed while it ships are written anew; nothing is sent twice."""
+    """Acknowledgements that are removed while it ships are written anew; nothing is sent twice."""
     audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
     for total in (1, 2, 3):
         await _log(audit, 1)

@@ -311,7 +311,7 @@ class TestFailing:
         ("retention", "unlink", "publish"),
         ("signed", "write", "append"),
         ("erasable", "write", "append"),
-        ("plain", "flock", "_lock"),
+        ("plain", "flock", "lock"),
     ],
 )
 def test_failing_once(root: Path, option: str, call: str, function: str) -> None:

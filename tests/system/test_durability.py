@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import resource
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -308,6 +310,24 @@ class TestCheckpoints:
                 given = sink.read_text(errors="replace")
                 report = verify(tmp_path / "logs", [str(key.verifying)], [given])
                 assert report.findings == [], whole[last:size]
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+    async def test_a_pipe_that_nobody_reads(self, make_audit: Make, tmp_path: Path) -> None:
+        """It is waited for by nobody; who reads it in the end gets the checkpoint."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        audit = make_audit(auto_export_path=tmp_path / "logs", checkpoint_to=pipe)
+        await audit.log_event("STORE")
+        closing = threading.Thread(target=audit.close, daemon=True)
+        closing.start()
+        closing.join(60)  # only so that a failure ends
+        assert not closing.is_alive()
+        assert audit.get_statistics()["failures"]["checkpoint"] >= 1
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        audit.close()
+        note = os.read(reader, 65_536)
+        os.close(reader)
+        assert note == (tmp_path / "logs" / "default.checkpoints").read_bytes()
 
     async def test_losses_are_told_before(
         self, make_audit: Make, tmp_path: Path, key: SigningKey

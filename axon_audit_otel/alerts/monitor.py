@@ -19,8 +19,8 @@ from weakref import WeakMethod, ref
 from ..archive.missing import Missing
 from ..core.errors import ArchiveError, AuditConfigError, shown
 from ..core.time import format_time, to_microseconds
-from ..events import model as _event
-from ..events.model import Draft
+from ..events.draft import Draft, draft
+from ..events.model import deleted_entries
 from ..trail.audit_logger import AuditLogger
 from .detector import Alert, AlertKey, Detector, Tracker
 from .rules import DEFAULT_RULES, Rule
@@ -168,7 +168,7 @@ class SecurityMonitor:
                     draft.time_us,
                     draft["event_id"],
                     now,
-                    _event.deleted_entries(draft),
+                    deleted_entries(draft),
                 )
             if changes is not None:
                 self._tell(changes, draft)
@@ -317,8 +317,8 @@ class SecurityMonitor:
             waiting, self._waiting = self._waiting or [], None
         self._tell(changes)
         self._write_again()
-        for draft in waiting:
-            self._see(draft)
+        for recorded in waiting:
+            self._see(recorded)
 
 
 def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -> Draft:
@@ -340,7 +340,7 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
     if alert.resolved_at is not None:
         facts["resolved_at"] = format_time(to_microseconds(alert.resolved_at))
     trace = {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
-    return _event.draft(
+    return draft(
         "AUDIT", "SUCCESS", metadata=facts, subject_id=alert.user_id, trail=audit.trail, **trace
     )
 

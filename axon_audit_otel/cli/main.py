@@ -39,7 +39,7 @@ from .options import (
     reads,
     tell,
 )
-from .privacy import erase, found, pseudonym, readable, reader
+from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
 from .render import (
     EventLines,
@@ -165,17 +165,17 @@ def tail(
     if not follow:
         _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
         return
-    erasure = reader(path, keys)
+    policy = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, Query(limit=count), recent=(), missing=missing):
             pass  # what these lack; not what those before them do
         events = reversed(newest(follower.poll(Missing()), count))
-        _print_events(readable(erasure, events), as_json)
+        _print_events(policy.readable(events), as_json)
         while True:
             tell(missing)
             time.sleep(_POLL_S)
             new = sorted(follower.poll(missing), key=age)
-            _print_events(readable(erasure, new), as_json, header=False)
+            _print_events(policy.readable(new), as_json, header=False)
 
 
 @main.command()
@@ -234,12 +234,10 @@ def export(
 def _export_otlp(
     path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
-    erasure = reader(path, given["keys"])
-    sought = asked if erasure is None else erasure.asking(asked)
-    events: Any = search_by_writer(path, sought, missing)
-    if erasure is not None:
-        events = (pair for pair in events if erasure.answers(asked, erasure.reveal(pair[1])))
-    events = Answer(events, path, asked, given)
+    policy = reader(path, given["keys"])
+    pairs = search_by_writer(path, policy.asking(asked), missing)
+    found = (pair for pair in pairs if policy.answers(asked, policy.reveal(pair[1])))
+    events: Any = Answer(found, path, asked, given)
     if asked.limit is not None:
         events = deque(events, maxlen=asked.limit)
     directory = path if path.is_dir() else path.parent

@@ -222,7 +222,33 @@ def _holding(block: _Block | None) -> _Block | None:
     return block
 
 
-def baggage_identity() -> Identity:
+def said(user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]) -> Identity:
+    """Who acts, in which session: as a call says, else as `audit_context` says.
+
+    Args:
+        user_id: Who the call says it is, or None.
+        session_id: Its session, or None.
+        as_id: Makes text of an id, given the name of its field; may raise.
+    """
+    here = current_identity()
+    return Identity(
+        here.user_id if user_id is None else as_id("user_id", user_id),
+        here.session_id if session_id is None else as_id("session_id", session_id),
+    )
+
+
+def or_carried(known: Identity) -> Identity:
+    """*known*, and what that lacks as the caller's OpenTelemetry baggage says."""
+    if known.user_id is not None and known.session_id is not None:
+        return known
+    carried = _baggage_identity()
+    return Identity(
+        carried.user_id if known.user_id is None else known.user_id,
+        carried.session_id if known.session_id is None else known.session_id,
+    )
+
+
+def _baggage_identity() -> Identity:
     """What the caller's OpenTelemetry baggage says (``user.id``, ``session.id``)."""
     carried = baggage.get_all()
     if not carried:

@@ -7,23 +7,17 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
-import hashlib
-import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from itertools import accumulate
 from typing import Annotated, Any
 
 import msgspec
-from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
-from ..core.time import FIRST_US, LAST_US, aware, format_time, to_microseconds
-from .identifiers import new_event_id
+from ..core.time import aware, format_time, to_microseconds
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
 
@@ -146,125 +140,19 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return leaf_hash(encode(self)).hex()
 
 
-class Draft(dict[str, Any]):
-    """An event on its way through OpenTelemetry: the body of its log record.
-
-    It stays a plain mapping for whoever else reads the record. The trail it is meant for
-    and, once captured, the final bytes ride along.
-    """
-
-    __slots__ = (
-        *("encoded", "entries", "hash", "previous_hash", "sampled"),
-        *("sequence", "time_us", "trail"),
-    )
-
-    encoded: bytes | None
-    entries: int
-    hash: str  # its own and the one before, and its number: once captured
-    previous_hash: str | None
-    sequence: int
-    sampled: bool
-    time_us: int
-    trail: object | None
-
-
-# In this order; the trail appends sequence and previous_hash.
-_OPTIONAL = ("error_message", "error_type", "subject_id", "trace_id", "span_id")
-
-
-def draft(
-    operation: str,
-    status: str,
-    *,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    entry_ids: list[str] | None = None,
-    metadata: dict[str, Any] | None = None,
-    duration_ms: float | None = None,
-    event_id: str | None = None,
-    time_ns: int | None = None,
-    entries: int | None = None,
-    trail: object | None = None,
-    error_message: str | None = None,
-    error_type: str | None = None,
-    subject_id: str | None = None,
-    trace_id: str | None = None,
-    span_id: str | None = None,
-    span: SpanContext | None = None,
-) -> Draft:
-    """An event without its place in a trail; values must be JSON types already.
-
-    Its trace is that of *span*, if that is one, else *trace_id* and *span_id*.
-    """
-    now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
-    time_us = now // 1000
-    ids = [] if entry_ids is None else entry_ids
-    count = len(ids)
-    if count > _FEW_IDS:
-        ids, metadata = bounded(ids, metadata or {})
-    event = Draft(
-        event_id=event_id or new_event_id(now),
-        timestamp=format_time(time_us),
-        operation=operation,
-        user_id=user_id,
-        session_id=session_id,
-        entry_ids=ids,
-        metadata=metadata or {},
-        status=status,
-        duration_ms=duration_ms,
-    )
-    if error_message is not None:
-        event["error_message"] = error_message
-    if error_type is not None:
-        event["error_type"] = error_type
-    if subject_id is not None:
-        event["subject_id"] = subject_id
-    event.sampled = False
-    if span is not None and span.is_valid:
-        trace_id = span.trace_id.to_bytes(16, "big").hex()
-        span_id = span.span_id.to_bytes(8, "big").hex()
-        event.sampled = bool(span.trace_flags & 1)
-    if trace_id is not None:
-        event["trace_id"] = trace_id
-    if span_id is not None:
-        event["span_id"] = span_id
-    event.encoded = None
-    event.entries = count if entries is None else entries
-    event.time_us = time_us
-    event.trail = trail
-    return event
-
-
-# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`files.LINE_LIMIT`).
-_MAX_ID_CHARACTERS = 8 << 20
-_FEW_IDS = 16_000  # of at most 512 characters: they fit
-
-
-def bounded(
-    ids: list[str], metadata: dict[str, Any], most: int | None = None
-) -> tuple[list[str], dict[str, Any]]:
-    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
-    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
-    fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
-    if fit == len(ids):
-        return ids, metadata
-    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-    return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
-
-
 # --- what events amount to ---------------------------------------------------------------------
 
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 
 
-def deleted_entries(event: Draft | AuditEvent) -> int:
+def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
     """How many memory entries are gone because of *event*.
 
     What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
     found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
     succeeded and names none, it is one deletion.
     """
-    fields = event if isinstance(event, Draft) else msgspec.structs.asdict(event)
+    fields = msgspec.structs.asdict(event) if isinstance(event, AuditEvent) else event
     operation, status, facts = fields["operation"], fields["status"], fields["metadata"]
     if operation not in _DELETING:
         return 0
@@ -299,6 +187,10 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)
+#: The fields that are left out where they are as here.
+_OPTIONAL = tuple(
+    zip(reversed(AuditEvent.__struct_fields__), reversed(AuditEvent.__struct_defaults__))
+)
 
 
 def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
@@ -313,13 +205,9 @@ def encode(event: AuditEvent) -> bytes:
     """The canonical bytes of *event*: the same as when it was recorded."""
     fields = msgspec.structs.asdict(event)
     fields["timestamp"] = format_time(to_microseconds(event.timestamp, timezone.utc))
-    for name in _OPTIONAL:
-        if fields[name] is None:
+    for name, default in _OPTIONAL:
+        if fields[name] == default:
             del fields[name]
-    if event.previous_hash is None:
-        del fields["previous_hash"]
-    if not event.sequence:
-        del fields["sequence"]
     return encode_fields(fields)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,14 +17,12 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
-from ..core.time import format_time
-from ..events import model as _event
-from ..events.identifiers import identifier, identifiers, new_event_id
-from ..events.identity import active_operation, baggage_identity, current_identity, running
+from ..events.draft import Draft, intent
+from ..events.identifiers import identifier, identifiers
+from ..events.identity import NOBODY, Identity, active_operation, or_carried, running, said
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
-    from ..privacy.pseudonyms import Pseudonyms
     from ..trail.audit_logger import AuditLogger
 
 #: The SDK itself handles at most so many entries in one query.
@@ -121,7 +119,7 @@ class Operation:
     user_id: str | None = None
     session_id: str | None = None
     _event_id: str | None = None  # given by `admit`
-    _subject: tuple[str | None, str | None] = (None, None)
+    _subject = NOBODY
     _span: trace.Span = trace.INVALID_SPAN
     _context: Any = None
     _attached: Any = None
@@ -168,20 +166,15 @@ class Operation:
         Raises:
             AuditUnavailableError: If it, or its outcome, could not be recorded.
         """
-        now = time_ns()
-        self._event_id = new_event_id(now)
-        facts = {
-            "event_id": self._event_id,
-            "operation": self.kind.name,
-            "user_id": self.user_id,
-            "session_id": self.session_id,
-            "subject_id": self.subject_id,
-            "time": format_time(now // 1000),
-        }
-        if self.trail.pseudonyms is not None:
-            self.trail.pseudonyms.apply(facts)
+        facts = intent(
+            self.kind.name,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            subject_id=self.subject_id,
+        )
+        self._event_id = facts["event_id"]
         try:
-            self.trail.admit(self._event_id, facts)
+            self.trail.admit(facts)
         except OSError as exc:
             refusal = self._refusal(exc)
             self.fail(refusal)
@@ -220,7 +213,7 @@ class Operation:
 
     def concerns(self, user_id: Any, session_id: Any) -> None:
         """Whose data it is, as the call's metadata or filter says."""
-        self._subject = (
+        self._subject = Identity(
             None if user_id is None else identifier(user_id),
             None if session_id is None else identifier(session_id),
         )
@@ -240,19 +233,15 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        here = current_identity()
-        actor = here.user_id if user_id is None else identifier(user_id)
-        session = here.session_id if session_id is None else identifier(session_id)
-        subject, its_session = self._subject
-        self.subject_id = subject if actor is not None else None
-        self.user_id = actor if actor is not None else subject
-        self.session_id = session if session is not None else its_session
-        if self.user_id is None or self.session_id is None:
-            carried = baggage_identity()
-            if self.user_id is None:
-                self.user_id = carried.user_id
-            if self.session_id is None:
-                self.session_id = carried.session_id
+        actor = said(user_id, session_id, lambda _, value: identifier(value))
+        subject = self._subject
+        self.subject_id = subject.user_id if actor.user_id is not None else None
+        self.user_id, self.session_id = or_carried(
+            Identity(
+                subject.user_id if actor.user_id is None else actor.user_id,
+                subject.session_id if actor.session_id is None else actor.session_id,
+            )
+        )
 
     def _start_span(self) -> None:
         try:
@@ -263,7 +252,7 @@ class Operation:
             attributes = {semconv.AXON_OPERATION: self.kind.name}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
-            self._add_identity(attributes)
+            attributes |= self.trail.policy.span_identity(self.user_id, self.session_id)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
             left = running.get()
             if left is not None and left._context is here and not left.active:
@@ -276,24 +265,10 @@ class Operation:
         except Exception as exc:
             self.trail.fault("record", exc)
 
-    def _add_identity(self, attributes: dict[str, str]) -> None:
-        """Who acts, as span attributes."""
-        pseudonyms = self.trail.pseudonyms
-        user, session = self.user_id, self.session_id
-        if user is not None and pseudonyms is None:
-            attributes[semconv.USER_ID] = user
-        elif user is not None and pseudonyms is not None:
-            attributes[semconv.USER_HASH] = pseudonyms.user(user)
-        if session is not None:
-            hidden = session if pseudonyms is None else pseudonyms.session(session)
-            attributes[semconv.SESSION_ID] = hidden
-
     def _masked(self, text: str) -> str:
-        """A text of a span, without the ids that pseudonyms stand for."""
-        pseudonyms = self.trail.pseudonyms
-        if pseudonyms is None:
-            return text
-        return pseudonyms.mask(text, (self.user_id, self.subject_id), self.session_id)
+        """A redacted text of a span, without the ids that pseudonyms stand for."""
+        users = (self.user_id, self.subject_id)
+        return self.trail.policy.span_text(text, users, self.session_id)
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
@@ -361,19 +336,12 @@ class Operation:
             draft = self._draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            draft = _event.draft(
-                self.kind.name,
-                status.value,
-                user_id=self.user_id,
-                session_id=self.session_id,
+            draft = self._event(
+                status,
+                elapsed_ns,
                 metadata=self._dropped(),
-                duration_ms=elapsed_ns / 1e6,
                 entries=self._gone() if self.kind.deletes else None,
-                trail=self.trail,
-                error_type=self.error_type,
             )
-        if self.trail.pseudonyms is not None:
-            self._hide(self.trail.pseudonyms, draft)
         try:
             self._end_span(draft, exc, elapsed_ns / 1e9)
         except Exception as fault:
@@ -415,9 +383,7 @@ class Operation:
             dropped["deleted"] = self._gone()
         return dropped
 
-    def _draft(
-        self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
-    ) -> _event.Draft:
+    def _draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
         seen, ids = self.seen, self.entry_ids
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
@@ -430,42 +396,35 @@ class Operation:
         if seen.deleted or self.kind.deletes:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
-        message = None
-        if exc is not None and self.capture.on_events:
-            message = self.trail.privacy.text(str(exc)) or None
-        metadata = self.trail.privacy.metadata(self.metadata, own=True)
-        entry_ids = identifiers(known)
-        if len(entry_ids) > MAX_ENTRY_IDS:
-            entry_ids, metadata = _event.bounded(entry_ids, metadata, MAX_ENTRY_IDS)
-        return _event.draft(
-            self.kind.name,
-            status.value,
-            user_id=self.user_id,
-            session_id=self.session_id,
-            entry_ids=entry_ids,
-            metadata=metadata,
-            duration_ms=elapsed_ns // 1000 / 1000,
-            event_id=self._event_id,
+        message = str(exc) if exc is not None and self.capture.on_events else ""
+        return self._event(
+            status,
+            elapsed_ns,
+            entry_ids=identifiers(known),
+            most_ids=MAX_ENTRY_IDS,
+            metadata=self.metadata,
             entries=entries,
-            trail=self.trail,
-            error_message=message,
-            error_type=self.error_type,
+            error_message=message or None,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
         )
 
-    def _hide(self, pseudonyms: Pseudonyms, draft: _event.Draft) -> None:
-        """Put pseudonyms in place of ids; what that fails for is not recorded."""
-        try:
-            pseudonyms.apply(draft)
-        except Exception as fault:
-            self.trail.fault("record", fault)
-            draft.update(user_id=None, session_id=None)
-            draft["metadata"] = self._dropped()
-            for name in ("subject_id", "error_message"):
-                draft.pop(name, None)
+    def _event(self, status: EventStatus, elapsed_ns: int, **facts: Any) -> Draft:
+        """The event with what is certain, and *facts*."""
+        return self.trail.policy.event(
+            self.kind.name,
+            status.value,
+            own=True,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            duration_ms=elapsed_ns // 1000 / 1000,
+            event_id=self._event_id,
+            trail=self.trail,
+            error_type=self.error_type,
+            **facts,
+        )
 
-    def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
+    def _end_span(self, draft: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or draft["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
         if self.gen_ai is not None and self._telemetry:
@@ -479,11 +438,11 @@ class Operation:
             if failed:
                 message = None
                 if exc is not None and self.capture.on_spans:
-                    message = self._masked(self.trail.privacy.text(str(exc)))
+                    message = self._masked(self.trail.policy.text(str(exc)))
                 span.set_status(Status(StatusCode.ERROR, message))
         span.end()
 
-    def _final_attributes(self, draft: _event.Draft) -> dict[str, Any]:
+    def _final_attributes(self, draft: Draft) -> dict[str, Any]:
         attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
         if self.gen_ai is not None:
             ids, count = draft["entry_ids"], self.attempted
@@ -518,7 +477,7 @@ class Operation:
 
     def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Content of the operation, recorded where that is switched on (`captures`)."""
-        clean = self.trail.privacy.text
+        clean = self.trail.policy.text
         if self.capture.on_events:
             if query is not None:
                 self.metadata["query"] = query

@@ -16,10 +16,9 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,8 @@ from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import DECODE_ERRORS, append, open_regular
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
-from ..events.model import AuditEvent, Draft, OperationType, draft, encode
+from ..events.draft import Draft, draft
+from ..events.model import AuditEvent, OperationType, encode
 from ..events.query import Query
 from .keyring import Keyring, User, name_of
 
@@ -244,13 +244,11 @@ class Erasure:
         for user_id in user_ids:
             self.keys.forget(user_id, tokens)
 
-    def event(self, tokens: list[bytes], actor: str | None, trail: object) -> Draft:
+    def event(self, tokens: list[bytes], actor: str | None) -> Draft:
         """The event that tells of an erasure; its subject is what stood for the user."""
         told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
         subject = name_of(tokens[0])
-        return draft(
-            "AUDIT", "SUCCESS", user_id=actor, metadata=told, trail=trail, subject_id=subject
-        )
+        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=told, subject_id=subject)
 
     # --- recording -------------------------------------------------------------------------
 
@@ -318,17 +316,6 @@ class Erasure:
         return users, fields
 
     # --- reading ---------------------------------------------------------------------------
-
-    def read(
-        self, query: Query, search: Callable[[Query], Iterable[AuditEvent]]
-    ) -> Iterator[AuditEvent]:
-        """What *search* finds for *query*, readable as far as there are keys.
-
-        Raises:
-            ArchiveError: If the keys cannot be read.
-        """
-        events = map(self.reveal, search(self.asking(query)))
-        return islice((event for event in events if self.answers(query, event)), query.limit)
 
     def asking(self, query: Query) -> Query:
         """What to look for in events as they are recorded; *query* is what is `answers`.

@@ -11,7 +11,8 @@ from typing import Any
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from ..core import semconv
-from ..events.model import Draft, EventStatus, OperationType, deleted_entries, success_rate
+from ..events.draft import Draft
+from ..events.model import EventStatus, OperationType, deleted_entries, success_rate
 from ..privacy.redaction import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch

@@ -15,10 +15,11 @@ from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWri
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
 from ..core.files import DECODE_ERRORS
+from ..events.draft import Draft
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import current_identity
+from ..events.identity import said as identity_said
 from ..events.log_attributes import add_place, attributes_of
-from ..events.model import AuditEvent, Draft, EventStatus, OperationType, draft
+from ..events.model import AuditEvent, EventStatus, OperationType
 from .trail import Trail
 
 __all__ = ["AuditLogRecordProcessor"]
@@ -102,7 +103,9 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     record = log_record.log_record
     record.__dict__[_SEEN] = _BY_US
     record.body = event.encoded.decode()
-    told: Mapping[str, Any] = event if trail.erasure is None else msgspec.json.decode(event.encoded)
+    told: Mapping[str, Any] = event
+    if trail.policy.encrypts:
+        told = msgspec.json.decode(event.encoded)
     attributes = attributes_of(told, trail.name)
     add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.stream)
     most, longest = _limits_of(log_record.limits)
@@ -166,28 +169,29 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     duration = first("duration_ms")
     named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
     operation, own_name = _operation(named, said.get(semconv.GEN_AI_OPERATION_NAME))
-    user = text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID)
-    session = text("session_id", semconv.SESSION_ID)
-    here = current_identity()  # a record is processed where it is emitted
-    event = draft(
+    user, session = identity_said(  # a record is processed where it is emitted
+        first("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
+        first("session_id", semconv.SESSION_ID),
+        lambda _, value: identifier(value),
+    )
+    event = trail.policy.event(
         operation,
         _status(record, fields, attributes),
-        user_id=here.user_id if user is None else user,
-        session_id=here.session_id if session is None else session,
+        foreign=True,
+        user_id=user,
+        session_id=session,
         entry_ids=_entry_ids(said),
-        metadata=trail.privacy.metadata(_metadata(fields, attributes, own_name)),
+        metadata=_metadata(fields, attributes, own_name),
         duration_ms=duration_or_none(duration),
         event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
         time_ns=record.timestamp or record.observed_timestamp,
         trail=trail,
-        error_message=None if message is None else trail.privacy.text(str(message)),
+        error_message=None if message is None else str(message),
         error_type=text("error_type", semconv.ERROR_TYPE, semconv.EXCEPTION_TYPE),
         subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
         trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
         span_id=f"{record.span_id:016x}" if record.span_id else None,
     )
-    if trail.pseudonyms is not None:
-        trail.pseudonyms.apply(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
 

@@ -24,11 +24,13 @@ from ..archive.origin import Source
 from ..archive.search import OtherWriters, search
 from ..core.merkle import leaf_hash
 from ..events import model as _event
-from ..events.model import AuditEvent, Draft
+from ..events.draft import Draft, draft
+from ..events.model import AuditEvent
 from ..events.query import Query
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
+from ..privacy.policy import PrivacyPolicy, json_types
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
 from .afterwards import Afterwards
@@ -81,16 +83,7 @@ class Trail:
         self.fault = self._afterwards.report
         self.metrics.tell_faults(partial(self.fault, "metrics"))
         self._begin()
-        note = self._afterwards.fault
-        self.privacy = Privacy(
-            settings.redact, settings.redact_pii, partial(note, "redact"), self.metrics.pii
-        )
-        self.pseudonyms = settings.pseudonymize
-        if self.pseudonyms is not None and self.pseudonyms.weak:
-            _logger.warning("audit trail %r: pseudonymize= is short enough to be guessed", name)
-        self.erasure: Erasure | None = None
-        if settings.erasable is not False:
-            self.erasure = self._make_erasure(partial(note, "keys"))
+        self.policy = self._make_policy()
         self._buffer = Buffer(settings.max_events)
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
@@ -108,8 +101,7 @@ class Trail:
             self._head = self._keeper.open(self._buffer, self._lock)
             self.stream = self._keeper.stream
             self._tell_recoveries()
-            if self.erasure is not None:
-                self.erasure.mark()
+            self.policy.mark()
         elif idle := [key for key in _FOR_FILES if getattr(settings, key) != vars(Settings)[key]]:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
             _logger.warning(words, name, ", ".join(f"{key}=" for key in idle))
@@ -136,11 +128,21 @@ class Trail:
         self.unsent: deque[Draft] = deque()
         self.unsent_lost = 0
 
-    def _make_erasure(self, fault: Callable[[Exception], object]) -> Erasure:
-        settings = self.settings
-        place = settings.erasable if isinstance(settings.erasable, Path) else None
-        sync = settings.durability == "disk"
-        return Erasure.for_writing(settings.auto_export_path, place, sync, fault)
+    def _make_policy(self) -> PrivacyPolicy:
+        settings, note = self.settings, self._afterwards.fault
+        redaction = Privacy(
+            settings.redact, settings.redact_pii, partial(note, "redact"), self.metrics.pii
+        )
+        pseudonyms, erasure = settings.pseudonymize, None
+        if pseudonyms is not None and pseudonyms.weak:
+            words = "audit trail %r: pseudonymize= is short enough to be guessed"
+            _logger.warning(words, self.name)
+        if settings.erasable is not False:
+            place = settings.erasable if isinstance(settings.erasable, Path) else None
+            sync = settings.durability == "disk"
+            fault = partial(note, "keys")
+            erasure = Erasure.for_writing(settings.auto_export_path, place, sync, fault)
+        return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"))
 
     def _make_shipper(self, endpoint: Any) -> Shipper | None:
         if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -161,9 +163,8 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = self._encode(draft)
-        fields: Mapping[str, Any] = draft
-        if self.erasure is not None:
-            fields = self.erasure.sealed(draft)
+        fields = self.policy.recorded(draft)
+        if fields is not draft:
             payload = _event.encode_fields(fields)
         payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
         if self.is_busy():
@@ -285,8 +286,8 @@ class Trail:
 
     def _own(self, status: str, **facts: Any) -> None:
         """An event about the trail itself."""
-        draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
-        self._append_late(draft, _event.encode_fields(draft)[:-1], draft)
+        event = draft("AUDIT", status, metadata=facts, trail=self)
+        self._append_late(event, _event.encode_fields(event)[:-1], event)
 
     def _tell_losses(self, keeper: Keeper) -> None:
         """Lost is on the record when that is in a file: if it fails again, it is told again."""
@@ -335,9 +336,7 @@ class Trail:
             return _event.encode_fields(draft)
         except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
             self.fault("encode", exc)
-            clean = Privacy(pii=False).metadata(dict(draft))
-            clean["entry_ids"] = [str(item) for item in clean["entry_ids"]]
-            draft.update(clean)
+            json_types(draft)
             return _event.encode_fields(draft)
 
     def seal(self) -> Path | None:
@@ -358,8 +357,7 @@ class Trail:
     def end(self, program_ends: bool = False) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come: when
         the program ends they are written at once, since nobody does it later."""
-        if self.erasure is not None:
-            self.erasure.keys.save()
+        self.policy.save()
         keeper = self._keeper
         if keeper is not None:
             with suppress(OSError):  # counted and logged
@@ -414,28 +412,26 @@ class Trail:
     @property
     def is_kept(self) -> bool:
         """Whether every event is in a file, as far as one is asked for."""
-        if self.erasure is not None and not self.erasure.keys.is_saved:
-            return False
-        return self._keeper is None or self._keeper.keeps(self._buffer)
+        return self.policy.is_saved and (self._keeper is None or self._keeper.keeps(self._buffer))
 
     @property
     def why(self) -> str:
         """The archive's newest failure, in words."""
         return "" if self._keeper is None else self._keeper.why
 
-    def admit(self, event_id: str, intent: Mapping[str, Any]) -> None:
-        """Journal what is about to be done (``on_failure="block"``).
+    def admit(self, intent: dict[str, Any]) -> None:
+        """Journal what is about to be done (``on_failure="block"``), as `events.draft` says it.
 
         Raises:
             OSError: If that, or what was done before, cannot be recorded.
         """
-        if self.erasure is not None:
-            intent = self.erasure.intent(intent)
+        intent = self.policy.intent(intent)
         if self._keeper is not None:
             with self._change():
                 if self._keeper.archive is None:
                     self._reopen(self._keeper)
-                self._keeper.admit(self._buffer, event_id, _event.encode_fields(intent))
+                payload = _event.encode_fields(intent)
+                self._keeper.admit(self._buffer, intent["event_id"], payload)
 
     def require_files(self) -> None:
         """Write what no file has yet, and do not wait after a failure.
@@ -516,8 +512,7 @@ class Trail:
         self._begin()
         self._buffer = Buffer(self.settings.max_events)
         self._head, self._clock, self.stream = None, None, ""
-        if self.erasure is not None:
-            self.erasure.keys.after_fork()
+        self.policy.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.after_fork(self._lock)
@@ -589,10 +584,7 @@ class Trail:
 
     def search(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
-        query = query.under(self.pseudonyms)
-        return (
-            self._search(query) if self.erasure is None else self.erasure.read(query, self._search)
-        )
+        return self.policy.read(self.policy.query(query), self._search)
 
     def _search(self, query: Query) -> Iterator[AuditEvent]:
         with self._lock:
@@ -621,14 +613,12 @@ class Trail:
             query: What is asked for.
             missing: Takes what of it cannot be read.
         """
-        query = query.under(self.pseudonyms)
         found = partial(self._search_all, missing=missing)
-        return found(query) if self.erasure is None else self.erasure.read(query, found)
+        return self.policy.read(self.policy.query(query), found)
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
         """The event that was made of *draft*, from its bytes."""
-        event = _event.decode(line)
-        return event if self.erasure is None else self.erasure.as_given(event, draft)
+        return self.policy.as_given(_event.decode(line), draft)
 
     def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         directory, keeper = self.settings.auto_export_path, self._keeper

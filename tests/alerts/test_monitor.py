@@ -40,7 +40,7 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.alerts import detector as detect
 from axon_audit_otel.alerts.detector import Detector
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)  # events have their own time
 EXPORTS = Rule("exports", over=2, window="1h", operations="EXPORT")

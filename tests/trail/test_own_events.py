@@ -145,7 +145,7 @@ class TestCounts:
             """
             import os, sys
             from axon_audit_otel import AuditLogger
-            from axon_audit_otel.events.model import draft
+            from axon_audit_otel.events.draft import draft
             audit = AuditLogger(auto_export_path=sys.argv[1], on_failure="block")
             for number in range(70):
                 facts = {"event_id": f"evt_{number}", "operation": "STORE", "time": "now"}

@@ -1,0 +1,250 @@
+"""The one door of privacy: what is recorded goes through it, and what is read as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..core import semconv
+from ..events.draft import Draft, draft
+from ..events.model import AuditEvent
+from ..events.query import Query
+from .encryption import Erasure, decrypted
+from .pseudonyms import Pseudonyms
+from .redaction import Privacy
+
+__all__ = ["PrivacyPolicy", "json_types"]
+
+Search = Callable[[Query], Iterable[AuditEvent]]
+
+
+class PrivacyPolicy:
+    """What of an event, a span or an intent may be recorded, and who can read it again.
+
+    Args:
+        redaction: What free texts and facts go through.
+        pseudonyms: What stands for ids; None: these stay.
+        erasure: What personal data is encrypted with; None: it is in clear.
+        fault: Told of what failed; what that was needed for is not recorded.
+    """
+
+    def __init__(
+        self,
+        redaction: Privacy | None = None,
+        pseudonyms: Pseudonyms | None = None,
+        erasure: Erasure | None = None,
+        fault: Callable[[Exception], object] = lambda exc: None,
+    ) -> None:
+        self._redaction = redaction or Privacy()
+        self._pseudonyms = pseudonyms
+        self._erasure = erasure
+        self._fault = fault
+        #: A free text of anybody, redacted.
+        self.text = self._redaction.text
+
+    @classmethod
+    def for_reading(
+        cls, archive: Path, keys: Path, pseudonyms: Pseudonyms | None = None
+    ) -> PrivacyPolicy:
+        """For a reader of *archive*, with the *keys* of what is encrypted there.
+
+        Raises:
+            ArchiveError: If they cannot be used, or are not those of the archive.
+        """
+        return cls(pseudonyms=pseudonyms, erasure=Erasure.for_reading(archive, keys))
+
+    # --- recording -------------------------------------------------------------------------
+
+    def event(
+        self,
+        operation: str,
+        status: str,
+        *,
+        metadata: Any = None,
+        error_message: str | None = None,
+        own: bool = False,
+        foreign: bool = False,
+        **known: Any,
+    ) -> Draft:
+        """The event as it may be recorded; but what `recorded` does to it.
+
+        Args:
+            operation: Its name.
+            status: Its name.
+            metadata: Facts of anybody: redacted, and made JSON types.
+            error_message: Words of anybody: redacted.
+            own: The names of the facts are ours, no text of anybody.
+            foreign: Its ids may be pseudonyms already, which stay.
+            known: What else `draft` takes.
+        """
+        clean = self._redaction
+        made = draft(
+            operation,
+            status,
+            metadata=None if metadata is None else clean.metadata(metadata, own),
+            error_message=None if error_message is None else clean.text(error_message),
+            **known,
+        )
+        if self._pseudonyms is not None:
+            try:
+                self._pseudonyms.apply(made, foreign)
+            except Exception as exc:
+                self._fault(exc)
+                _drop(made)
+        return made
+
+    def recorded(self, event: Draft) -> Mapping[str, Any]:
+        """The fields of *event* as they are written: itself, or what of it is encrypted.
+
+        Never raises: what cannot be encrypted is not recorded.
+        """
+        return event if self._erasure is None else self._erasure.sealed(event)
+
+    def intent(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """The facts of an operation that has not happened yet, as they are written.
+
+        Raises:
+            OSError: If a key that they need is in no file.
+        """
+        if self._pseudonyms is not None:
+            self._pseudonyms.apply(facts)
+        return facts if self._erasure is None else self._erasure.intent(facts)
+
+    def hidden(self, field: str, value: str) -> str:
+        """What stands for *value* in that field of an event: its pseudonym, if there are any."""
+        if self._pseudonyms is None:
+            return value
+        return (self._pseudonyms.session if field == "session_id" else self._pseudonyms.user)(value)
+
+    def span_identity(self, user_id: str | None, session_id: str | None) -> dict[str, str]:
+        """Who acts, as the attributes of a span."""
+        attributes = {}
+        if user_id is not None:
+            name = semconv.USER_ID if self._pseudonyms is None else semconv.USER_HASH
+            attributes[name] = self.hidden("user_id", user_id)
+        if session_id is not None:
+            attributes[semconv.SESSION_ID] = self.hidden("session_id", session_id)
+        return attributes
+
+    def span_text(self, text: str, users: Iterable[str | None], session_id: str | None) -> str:
+        """A text of a span that is redacted: without the ids that pseudonyms stand for."""
+        if self._pseudonyms is None:
+            return text
+        return self._pseudonyms.mask(text, users, session_id)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is written is not what was known."""
+        return self._erasure is not None
+
+    def query(self, query: Query) -> Query:
+        """*query*, answered as well by events in which pseudonyms stand for its ids."""
+        return query.under(self._pseudonyms)
+
+    def read(self, query: Query, search: Search) -> Iterator[AuditEvent]:
+        """What *search* finds for *query*, readable as far as there are keys.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        if self._erasure is None:
+            return iter(search(query))
+        events = map(self.reveal, search(self.asking(query)))
+        return islice((event for event in events if self.answers(query, event)), query.limit)
+
+    def asking(self, query: Query) -> Query:
+        """What to look for in events as they are recorded; *query* is what they must `answers`.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        return query if self._erasure is None else self._erasure.asking(query)
+
+    def answers(self, query: Query, event: AuditEvent) -> bool:
+        """Whether an event that `asking` found, and `reveal` made readable, answers *query*."""
+        return self._erasure is None or self._erasure.answers(query, event)
+
+    def reveal(self, event: AuditEvent) -> AuditEvent:
+        """*event* with what its keys make readable; its bytes and its hash are as recorded."""
+        return event if self._erasure is None else self._erasure.reveal(event)
+
+    def readable(self, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
+        """*events* as far as there are keys, as events whose bytes are readable too."""
+        return events if self._erasure is None else map(decrypted, map(self.reveal, events))
+
+    def as_given(self, event: AuditEvent, made_of: Draft) -> AuditEvent:
+        """What `reveal` makes of an event whose draft is still at hand."""
+        return event if self._erasure is None else self._erasure.as_given(event, made_of)
+
+    # --- keys ------------------------------------------------------------------------------
+
+    def forms(self, user_id: str) -> list[str]:
+        """The ids under which a user may have been recorded, before encryption."""
+        hashed = self._pseudonyms.aliases("user_id", user_id) if self._pseudonyms else ()
+        return [user_id, *hashed]
+
+    def knows(self, user_id: str) -> bool:
+        """Whether there is a key for one of the `forms` of a user."""
+        erasure = self._erasure
+        return erasure is not None and any(map(erasure.keys.knows, self.forms(user_id)))
+
+    def erase(self, user_id: str, actor: str | None, record: Callable[[Draft], object]) -> bool:
+        """Destroy the keys of a user; returns whether there were any.
+
+        Args:
+            user_id: Whose.
+            actor: Who wants it.
+            record: Records the event that tells of it, so that nothing loses it.
+
+        Raises:
+            OSError: If a key may still be there.
+        """
+        assert self._erasure is not None
+        forms = self.forms(user_id)
+        tokens = self._erasure.destroy(forms)
+        if tokens:
+            by = None if actor is None else self.hidden("user_id", actor)
+            record(self._erasure.event(tokens, None if by in forms else by))
+            self._erasure.complete(forms, tokens)
+        return bool(tokens)
+
+    def mark(self) -> None:
+        """Say in the archive which keyring its events need."""
+        if self._erasure is not None:
+            self._erasure.mark()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether every key is in a file."""
+        return self._erasure is None or self._erasure.keys.is_saved
+
+    def save(self) -> None:
+        """Write the keys that are in no file yet. Never raises."""
+        if self._erasure is not None:
+            self._erasure.keys.save()
+
+    def after_fork(self) -> None:
+        """In a child: what is read and locked is its parent's."""
+        if self._erasure is not None:
+            self._erasure.keys.after_fork()
+
+
+def json_types(event: Draft) -> None:
+    """Replace what of *event* no JSON can carry."""
+    event.update(Privacy(pii=False).metadata(dict(event)))
+    event["entry_ids"] = [str(item) for item in event["entry_ids"]]
+
+
+def _drop(event: Draft) -> None:
+    """Let go of what is personal in *event*: it cannot be hidden."""
+    deleted = event["metadata"].get("deleted")
+    event.update(user_id=None, session_id=None)
+    event["metadata"] = {"dropped": "[details that could not be recorded]"}
+    if isinstance(deleted, int):
+        event["metadata"]["deleted"] = deleted
+    for name in ("subject_id", "error_message"):
+        event.pop(name, None)

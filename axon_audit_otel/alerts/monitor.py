@@ -152,7 +152,7 @@ class SecurityMonitor:
         """Count one event that was recorded. Never raises."""
         try:
             operation = draft["operation"]
-            trackers = self._detector.concerned((operation, draft["status"]))
+            trackers = self._detector.concerned(operation, draft["status"])
             if trackers is None or (operation == "AUDIT" and is_alert(draft["metadata"])):
                 return
             with self._lock:
@@ -339,7 +339,9 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
         facts["event_id"] = alert.event_id
     if alert.resolved_at is not None:
         facts["resolved_at"] = format_time(to_microseconds(alert.resolved_at))
-    trace = {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
+    trace: dict[str, Any] = (
+        {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
+    )
     return draft(
         "AUDIT", "SUCCESS", metadata=facts, subject_id=alert.user_id, trail=audit.trail, **trace
     )

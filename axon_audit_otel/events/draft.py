@@ -6,10 +6,10 @@ import hashlib
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, islice
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from opentelemetry.trace import SpanContext
 
@@ -17,7 +17,10 @@ from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
 from .identifiers import ID_TYPES, checked_id, new_event_id
 
-__all__ = ["Draft", "checked_duration", "checked_ids", "draft", "intent"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Draft", "Later", "checked_duration", "checked_ids", "draft", "intent"]
 
 
 class Draft(dict[str, Any]):
@@ -42,6 +45,20 @@ class Draft(dict[str, Any]):
     trail: object | None
 
 
+class Later(TypedDict, total=False):
+    """The fields of an event's second edition, each left out where there is nothing to say."""
+
+    action: str | None
+    system: str | None
+    store: str | None
+    subjects: Sequence[str]
+    agent_id: str | None
+    on_behalf_of: str | None
+    purpose: str | None
+    fingerprints: Mapping[str, str]
+    derived_from: Sequence[str]
+
+
 def draft(
     operation: str,
     status: str,
@@ -62,12 +79,14 @@ def draft(
     trace_id: str | None = None,
     span_id: str | None = None,
     span: SpanContext | None = None,
+    **later: Unpack[Later],
 ) -> Draft:
     """An event without its place in a trail; values must be JSON types already.
 
     Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id* and
-    *span_id*. Of more entry ids than *most_ids*, or than an event can carry, the metadata has
-    number and digest. *entries* is how many the operation handled, if that is another number.
+    *span_id*. Of more ids than *most_ids*, or than an event can carry, the metadata has their
+    number, of those of entries their digest as well. *entries* is how many the operation
+    handled, if that is another number.
     """
     now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
     time_us = now // 1000
@@ -101,11 +120,34 @@ def draft(
         event["trace_id"] = trace_id
     if span_id is not None:
         event["span_id"] = span_id
+    if later:
+        _add(event, later)
     event.encoded = None
     event.entries = count if entries is None else entries
     event.time_us = time_us
     event.trail = trail
     return event
+
+
+def _add(event: Draft, later: Later) -> None:
+    """Add the fields of the second edition, in their order."""
+    for name in _LATER:
+        value: Any = later.get(name)
+        if not value:
+            continue
+        if name in _LISTS:
+            value = tuple(dict.fromkeys(value))
+        if name in _SEVERAL and len(value) > _SEVERAL_MOST:
+            event["metadata"] = {**event["metadata"], f"{name}_total": len(value)}
+            some = islice(value.items() if name == "fingerprints" else value, _SEVERAL_MOST)
+            value = dict(some) if name == "fingerprints" else tuple(some)
+        event[name] = value
+
+
+_LATER = tuple(Later.__annotations__)
+_LISTS = ("subjects", "derived_from")
+_SEVERAL = (*_LISTS, "fingerprints")
+_SEVERAL_MOST = 1_000
 
 
 def intent(operation: str, **who: str | None) -> dict[str, Any]:

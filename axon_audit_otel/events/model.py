@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -55,7 +55,11 @@ class _UpperCase(str, Enum):
 
 
 class OperationType(_UpperCase):
-    """What was done to the memory. Any case is accepted, upper case comes out."""
+    """What was done to the memory. Any case is accepted, upper case comes out.
+
+    A name that is none of these, of another source or a later version, is kept when it is read:
+    the event's operation is then an `OperationType` of that name and value which is not listed.
+    """
 
     STORE = "STORE"
     RECALL = "RECALL"
@@ -72,6 +76,32 @@ class OperationType(_UpperCase):
     #: A record from another source that names no operation of ours.
     OTHER = "OTHER"
 
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return operation_named, (self.value,)
+
+    @property
+    def listed(self) -> OperationType:
+        """Itself; OTHER for a name that is not listed."""
+        return listed(self.value)
+
+
+def listed(name: str) -> OperationType:
+    """The operation of that name; OTHER for a name that is not listed."""
+    return _OPERATIONS.get(name, OperationType.OTHER)
+
+
+def operation_named(name: str) -> OperationType:
+    """The operation of that name, in any case; of a name that is not listed, one as it is read."""
+    try:
+        return OperationType(name)
+    except ValueError:
+        unlisted = str.__new__(OperationType, name)
+        unlisted._name_ = unlisted._value_ = name
+        return unlisted
+
+
+_OPERATIONS = dict(OperationType.__members__)
+
 
 class EventStatus(_UpperCase):
     """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
@@ -87,7 +117,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         event_id: ``evt_`` and a UUIDv7 (RFC 9562) as 32 hex digits: sorts by time.
         timestamp: When it ended; UTC, microseconds.
-        operation: What was done.
+        operation: What was done; also a name that `OperationType` does not list.
         user_id: Who did it (or whose data it was, where only that is known).
         session_id: In which session.
         entry_ids: The memory entries it touched.
@@ -100,6 +130,15 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subject_id: Whose data it was, where the actor is known as well.
         trace_id: W3C trace id, 32 hex digits.
         span_id: W3C span id, 16 hex digits.
+        action: The method that did it, as its library names it: ``MemorySystem.store``.
+        system: The memory's library: ``axon``.
+        store: Which store of that.
+        subjects: Every person whose data it touched, as far as that is known.
+        agent_id: The agent that did it.
+        on_behalf_of: For whom it was done.
+        purpose: Why, in words.
+        fingerprints: Keyed hashes of the content of entries, by entry id.
+        derived_from: The entries that a new entry was made of.
         sequence: Its place in the trail, from 1, without gaps.
         previous_hash: The `hash` of the event before; None on the first.
     """
@@ -118,6 +157,15 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject_id: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    action: str | None = None
+    system: str | None = None
+    store: str | None = None
+    subjects: tuple[str, ...] = ()
+    agent_id: str | None = None
+    on_behalf_of: str | None = None
+    purpose: str | None = None
+    fingerprints: dict[str, str] = {}
+    derived_from: tuple[str, ...] = ()
     sequence: int = 0
     previous_hash: str | None = None
 
@@ -127,7 +175,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fields["timestamp"] = format_time(to_microseconds(self.timestamp, timezone.utc))
         fields["operation"] = self.operation.value
         fields["status"] = self.status.value
-        return fields
+        return {k: list(v) if type(v) is tuple else v for k, v in fields.items()}
 
     def to_json(self) -> bytes:
         """The event's one encoding, as it stands in buffer, hash and files."""
@@ -138,6 +186,58 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What the next event's `previous_hash` is: the encoding's RFC 6962 leaf hash, that
         is SHA-256 over a 0x00 byte and the encoding, in hex."""
         return leaf_hash(encode(self)).hex()
+
+
+# --- what fields hold ----------------------------------------------------------------------------
+
+#: What a field of an event holds: the id of a person, those of persons, that of a session, words of
+#: anybody, facts by name, a name that a program gives; or what is nobody's (plain).
+FieldKind = Literal["person", "persons", "session", "text", "facts", "name", "plain"]
+
+#: By which the door of privacy goes (`PrivacyPolicy`).
+FIELD_KINDS: dict[str, FieldKind] = {
+    "event_id": "plain",
+    "timestamp": "plain",
+    "operation": "name",
+    "user_id": "person",
+    "session_id": "session",
+    "entry_ids": "plain",
+    "metadata": "facts",
+    "status": "plain",
+    "duration_ms": "plain",
+    "error_message": "text",
+    "error_type": "plain",
+    "subject_id": "person",
+    "trace_id": "plain",
+    "span_id": "plain",
+    "action": "name",
+    "system": "name",
+    "store": "name",
+    "subjects": "persons",
+    "agent_id": "person",
+    "on_behalf_of": "person",
+    "purpose": "text",
+    "fingerprints": "plain",
+    "derived_from": "plain",
+    "sequence": "plain",
+    "previous_hash": "plain",
+}
+
+
+def fields_of(*kinds: FieldKind) -> tuple[str, ...]:
+    """The fields of those kinds, in their order."""
+    return tuple(name for name, kind in FIELD_KINDS.items() if kind in kinds)
+
+
+def nameless(event: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """The fields of *event* without what is anybody's; its metadata says *why*."""
+    kept = {name: value for name, value in event.items() if name not in _ANYBODYS}
+    deleted = event["metadata"].get("deleted")
+    facts = {"dropped": why} | ({"deleted": deleted} if type(deleted) is int else {})
+    return {**kept, "user_id": None, "session_id": None, "metadata": facts}
+
+
+_ANYBODYS = frozenset(fields_of("person", "persons", "session", "text", "facts"))
 
 
 # --- what events amount to ---------------------------------------------------------------------
@@ -187,10 +287,7 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)
-#: The fields that are left out where they are as here.
-_OPTIONAL = tuple(
-    zip(reversed(AuditEvent.__struct_fields__), reversed(AuditEvent.__struct_defaults__))
-)
+_OPTIONAL = AuditEvent.__struct_fields__[-len(AuditEvent.__struct_defaults__) :]
 
 
 def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
@@ -205,8 +302,8 @@ def encode(event: AuditEvent) -> bytes:
     """The canonical bytes of *event*: the same as when it was recorded."""
     fields = msgspec.structs.asdict(event)
     fields["timestamp"] = format_time(to_microseconds(event.timestamp, timezone.utc))
-    for name, default in _OPTIONAL:
-        if fields[name] == default:
+    for name in _OPTIONAL:
+        if not fields[name] and fields[name] != "":
             del fields[name]
     return encode_fields(fields)
 
@@ -229,22 +326,32 @@ def decode(line: bytes) -> AuditEvent:
 
 def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
     """The events in *lines*, in one go; raises as `decode` does."""
+    lines = list(lines)
     try:
         return _decoder.decode_lines(b"\n".join(lines))
-    except DECODE_ERRORS as exc:
-        raise InvalidEventError(f"not audit events: {exc}") from exc
+    except DECODE_ERRORS:
+        return [decode(line) for line in lines]
 
 
 def of_fields(fields: Any) -> AuditEvent:
-    """The event with these *fields*, as JSON types; a time without a zone is UTC.
+    """The event with these *fields*, as JSON types; a time without a zone is UTC, and any name
+    is an operation.
 
     Raises:
         msgspec.ValidationError: If they are not those of an event.
     """
-    if isinstance(fields, dict) and "timestamp" in fields:
+    if not isinstance(fields, dict):
+        return msgspec.convert(fields, AuditEvent)  # raises
+    fields = dict(fields)
+    if "timestamp" in fields:
         moment = msgspec.convert(fields["timestamp"], datetime)
-        fields = {**fields, "timestamp": aware(moment, timezone.utc)}
-    return msgspec.convert(fields, AuditEvent)
+        fields["timestamp"] = aware(moment, timezone.utc)
+    if isinstance(name := fields.get("operation"), str):
+        fields["operation"] = operation_named(name).listed.value
+    event = msgspec.convert(fields, AuditEvent)
+    if event.operation is OperationType.OTHER and isinstance(name, str):
+        event = msgspec.structs.replace(event, operation=operation_named(name))
+    return event
 
 
 def age(event: AuditEvent) -> tuple[datetime, int]:

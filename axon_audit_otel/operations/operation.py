@@ -43,6 +43,8 @@ class Kind:
         before: Notes facts from the arguments.
         after: Notes facts from the result.
         verify: Like *after*, for what must be looked up.
+        action: The method, as its library names it.
+        system: The library.
     """
 
     operation: OperationType
@@ -52,6 +54,8 @@ class Kind:
     before: Callable[[Operation, Arguments], None] = lambda op, args: None
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
+    action: str | None = None
+    system: str | None = None
     name: str = field(init=False)  # the operation's, as text
     deletes: bool = field(init=False)  # that is what it is for
 
@@ -421,6 +425,8 @@ class Operation:
             event_id=self._event_id,
             trail=self.trail,
             error_type=self.error_type,
+            action=self.kind.action,
+            system=self.kind.system,
             **facts,
         )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ..core import semconv
 from ..events.draft import Draft, draft
-from ..events.model import AuditEvent
+from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .encryption import Erasure, decrypted
-from .pseudonyms import Pseudonyms
+from .pseudonyms import Pseudonyms, mask_names
 from .redaction import Privacy
 
 __all__ = ["PrivacyPolicy", "json_types"]
@@ -64,6 +64,7 @@ class PrivacyPolicy:
         *,
         metadata: Any = None,
         error_message: str | None = None,
+        purpose: str | None = None,
         own: bool = False,
         foreign: bool = False,
         **known: Any,
@@ -75,11 +76,15 @@ class PrivacyPolicy:
             status: Its name.
             metadata: Facts of anybody: redacted, and made JSON types.
             error_message: Words of anybody: redacted.
+            purpose: Likewise.
             own: The names of the facts are ours, no text of anybody.
-            foreign: Its ids may be pseudonyms already, which stay.
+            foreign: Its ids may be pseudonyms already, which stay; its names are words of
+                anybody.
             known: What else `draft` takes.
         """
         clean = self._redaction
+        if purpose is not None:
+            known["purpose"] = clean.text(purpose)
         made = draft(
             operation,
             status,
@@ -87,13 +92,29 @@ class PrivacyPolicy:
             error_message=None if error_message is None else clean.text(error_message),
             **known,
         )
-        if self._pseudonyms is not None:
-            try:
+        try:
+            if foreign:
+                self._hide_in_names(made)
+            if self._pseudonyms is not None:
                 self._pseudonyms.apply(made, foreign)
-            except Exception as exc:
-                self._fault(exc)
-                _drop(made)
+        except Exception as exc:
+            self._fault(exc)
+            bare = nameless(made, "[details that could not be recorded]")
+            made.clear()
+            made.update(bare)
         return made
+
+    def _hide_in_names(self, event: Draft) -> None:
+        """Redact the names that another source gives, which nothing encrypts."""
+        for field in _NAMES:
+            if field in event and listed(event[field]) != event[field]:
+                event[field] = self.text(event[field])
+        if self._erasure is not None and self._pseudonyms is None:
+            ids = chain.from_iterable(
+                (some,) if isinstance(some, str) else some or ()
+                for some in map(event.get, _PERSONAL)
+            )
+            mask_names(event, [(one, "[id]") for one in ids])
 
     def recorded(self, event: Draft) -> Mapping[str, Any]:
         """The fields of *event* as they are written: itself, or what of it is encrypted.
@@ -239,12 +260,5 @@ def json_types(event: Draft) -> None:
     event["entry_ids"] = [str(item) for item in event["entry_ids"]]
 
 
-def _drop(event: Draft) -> None:
-    """Let go of what is personal in *event*: it cannot be hidden."""
-    deleted = event["metadata"].get("deleted")
-    event.update(user_id=None, session_id=None)
-    event["metadata"] = {"dropped": "[details that could not be recorded]"}
-    if isinstance(deleted, int):
-        event["metadata"]["deleted"] = deleted
-    for name in ("subject_id", "error_message"):
-        event.pop(name, None)
+_NAMES = fields_of("name")
+_PERSONAL = fields_of("person", "persons", "session")

@@ -106,19 +106,26 @@ class Buffer:
             self._block = sequence
         for name, lists in self._lists.items():
             key = fields.get(name)
-            if key is None:
-                continue
-            known = lists.get(key)
-            if known is None:
-                lists[key] = key, array("Q", (sequence,))
-                self._blocks[-1][name].append(key)
-            else:
-                first_key, found = known
-                if found[-1] < self._block:
-                    self._blocks[-1][name].append(first_key)
-                found.append(sequence)
+            if key is not None:
+                self._list(name, lists, key, sequence)
+        subjects, subject_id = fields.get("subjects", ()), fields.get("subject_id")
+        for key in subjects:
+            if key != subject_id:
+                self._list("subject_id", self._lists["subject_id"], key, sequence)
         session_id, ids = fields["session_id"], fields["entry_ids"]
         self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
+
+    def _list(self, name: str, lists: dict[str, _List], key: str, sequence: int) -> None:
+        """Add event *sequence* to the list of *key*."""
+        known = lists.get(key)
+        if known is None:
+            lists[key] = key, array("Q", (sequence,))
+            self._blocks[-1][name].append(key)
+            return
+        first_key, found = known
+        if found[-1] < self._block:
+            self._blocks[-1][name].append(first_key)
+        found.append(sequence)
 
     def mend(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""

@@ -149,7 +149,7 @@ class TestCounts:
             audit = AuditLogger(auto_export_path=sys.argv[1], on_failure="block")
             for number in range(70):
                 facts = {"event_id": f"evt_{number}", "operation": "STORE", "time": "now"}
-                audit.trail.admit(f"evt_{number}", facts)
+                audit.trail.admit(facts)
             os._exit(0)
             """,
             tmp_path,

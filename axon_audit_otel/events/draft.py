@@ -32,7 +32,7 @@ class Draft(dict[str, Any]):
 
     __slots__ = (
         *("encoded", "entries", "hash", "previous_hash", "sampled"),
-        *("sequence", "time_us", "trail"),
+        *("sequence", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
@@ -43,6 +43,7 @@ class Draft(dict[str, Any]):
     sampled: bool
     time_us: int
     trail: object | None
+    uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
 
 
 class Later(TypedDict, total=False):
@@ -66,7 +67,7 @@ def draft(
     user_id: str | None = None,
     session_id: str | None = None,
     entry_ids: list[str] | None = None,
-    metadata: dict[str, Any] | None = None,
+    metadata: Any = None,
     duration_ms: float | None = None,
     event_id: str | None = None,
     time_ns: int | None = None,
@@ -81,19 +82,21 @@ def draft(
     span: SpanContext | None = None,
     **later: Unpack[Later],
 ) -> Draft:
-    """An event without its place in a trail; values must be JSON types already.
+    """An event without its place in a trail. What is not ours goes through
+    `PrivacyPolicy.event` before it is recorded: that makes JSON types of it, and redacts it.
 
     Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id* and
-    *span_id*. Of more ids than *most_ids*, or than an event can carry, the metadata has their
-    number, of those of entries their digest as well. *entries* is how many the operation
-    handled, if that is another number.
+    *span_id*. Of more ids than *most_ids*, or than an event can carry, it has their number
+    (`Draft.uncarried`), of those of entries their digest as well. *entries* is how many the
+    operation handled, if that is another number.
     """
     now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
     time_us = now // 1000
     ids = [] if entry_ids is None else entry_ids
     count = len(ids)
+    uncarried = None
     if count > _FEW_IDS:
-        ids, metadata = _bounded(ids, metadata or {}, most_ids)
+        ids, uncarried = _bounded(ids, most_ids)
     event = Draft(
         event_id=event_id or new_event_id(now),
         timestamp=format_time(time_us),
@@ -101,7 +104,7 @@ def draft(
         user_id=user_id,
         session_id=session_id,
         entry_ids=ids,
-        metadata=metadata or {},
+        metadata={} if metadata is None else metadata,
         status=status,
         duration_ms=duration_ms,
     )
@@ -120,6 +123,7 @@ def draft(
         event["trace_id"] = trace_id
     if span_id is not None:
         event["span_id"] = span_id
+    event.uncarried = uncarried
     if later:
         _add(event, later)
     event.encoded = None
@@ -138,7 +142,7 @@ def _add(event: Draft, later: Later) -> None:
         if name in _LISTS:
             value = tuple(dict.fromkeys(value))
         if name in _SEVERAL and len(value) > _SEVERAL_MOST:
-            event["metadata"] = {**event["metadata"], f"{name}_total": len(value)}
+            event.uncarried = {**(event.uncarried or {}), f"{name}_total": len(value)}
             some = islice(value.items() if name == "fingerprints" else value, _SEVERAL_MOST)
             value = dict(some) if name == "fingerprints" else tuple(some)
         event[name] = value
@@ -162,16 +166,14 @@ _MAX_ID_CHARACTERS = 8 << 20
 _FEW_IDS = 16_000  # of at most 512 characters: they fit
 
 
-def _bounded(
-    ids: list[str], metadata: dict[str, Any], most: int | None
-) -> tuple[list[str], dict[str, Any]]:
+def _bounded(ids: list[str], most: int | None) -> tuple[list[str], dict[str, Any] | None]:
     """As many ids as an event can carry, at *most*; of all of them their number and digest."""
     sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
     fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
     if fit == len(ids):
-        return ids, metadata
+        return ids, None
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-    return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
+    return ids[:fit], {"entry_ids_total": len(ids), "entry_ids_sha256": digest}
 
 
 # --- what callers give by hand ------------------------------------------------------------------

@@ -222,7 +222,9 @@ def _holding(block: _Block | None) -> _Block | None:
     return block
 
 
-def said(user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]) -> Identity:
+def said(
+    user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]
+) -> tuple[str | None, str | None]:
     """Who acts, in which session: as a call says, else as `audit_context` says.
 
     Args:
@@ -231,20 +233,20 @@ def said(user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]) -> Ide
         as_id: Makes text of an id, given the name of its field; may raise.
     """
     here = current_identity()
-    return Identity(
+    return (
         here.user_id if user_id is None else as_id("user_id", user_id),
         here.session_id if session_id is None else as_id("session_id", session_id),
     )
 
 
-def or_carried(known: Identity) -> Identity:
-    """*known*, and what that lacks as the caller's OpenTelemetry baggage says."""
-    if known.user_id is not None and known.session_id is not None:
-        return known
+def or_carried(user_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
+    """These, and what of them is None as the caller's OpenTelemetry baggage says."""
+    if user_id is not None and session_id is not None:
+        return user_id, session_id
     carried = _baggage_identity()
-    return Identity(
-        carried.user_id if known.user_id is None else known.user_id,
-        carried.session_id if known.session_id is None else known.session_id,
+    return (
+        carried.user_id if user_id is None else user_id,
+        carried.session_id if session_id is None else session_id,
     )
 
 

@@ -17,9 +17,9 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
-from ..events.draft import Draft, intent
+from ..events.draft import Draft, draft, intent
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import NOBODY, Identity, active_operation, or_carried, running, said
+from ..events.identity import active_operation, or_carried, running, said
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Operation:
     user_id: str | None = None
     session_id: str | None = None
     _event_id: str | None = None  # given by `admit`
-    _subject = NOBODY
+    _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
     _context: Any = None
     _attached: Any = None
@@ -217,7 +217,7 @@ class Operation:
 
     def concerns(self, user_id: Any, session_id: Any) -> None:
         """Whose data it is, as the call's metadata or filter says."""
-        self._subject = Identity(
+        self._subject = (
             None if user_id is None else identifier(user_id),
             None if session_id is None else identifier(session_id),
         )
@@ -237,14 +237,11 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        actor = said(user_id, session_id, lambda _, value: identifier(value))
-        subject = self._subject
-        self.subject_id = subject.user_id if actor.user_id is not None else None
+        actor, session = said(user_id, session_id, _as_id)
+        subject, its_session = self._subject
+        self.subject_id = None if actor is None else subject
         self.user_id, self.session_id = or_carried(
-            Identity(
-                subject.user_id if actor.user_id is None else actor.user_id,
-                subject.session_id if actor.session_id is None else actor.session_id,
-            )
+            subject if actor is None else actor, its_session if session is None else session
         )
 
     def _start_span(self) -> None:
@@ -337,21 +334,21 @@ class Operation:
             if self.seen.failed or self.seen.aside:
                 self._tell_swallowed(exc)
             self._gauge.dec()
-            draft = self._draft(status, exc, elapsed_ns)
+            event = self._draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            draft = self._event(
+            event = self._event(
                 status,
                 elapsed_ns,
                 metadata=self._dropped(),
                 entries=self._gone() if self.kind.deletes else None,
             )
         try:
-            self._end_span(draft, exc, elapsed_ns / 1e9)
+            self._end_span(event, exc, elapsed_ns / 1e9)
         except Exception as fault:
             self.trail.fault("record", fault)
         try:
-            self.audit.emit(draft, self._context)
+            self.audit.emit(event, self._context)
         except Exception as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
@@ -415,10 +412,9 @@ class Operation:
 
     def _event(self, status: EventStatus, elapsed_ns: int, **facts: Any) -> Draft:
         """The event with what is certain, and *facts*."""
-        return self.trail.policy.event(
+        event = draft(
             self.kind.name,
             status.value,
-            own=True,
             user_id=self.user_id,
             session_id=self.session_id,
             duration_ms=elapsed_ns // 1000 / 1000,
@@ -429,9 +425,11 @@ class Operation:
             system=self.kind.system,
             **facts,
         )
+        self.trail.policy.event(event, own=True)
+        return event
 
-    def _end_span(self, draft: Draft, exc: BaseException | None, seconds: float) -> None:
-        failed = exc is not None or draft["status"] == "FAILURE"
+    def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
+        failed = exc is not None or event["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
         if self.gen_ai is not None and self._telemetry:
             name = semconv.GEN_AI_OPERATION_NAME
@@ -440,7 +438,7 @@ class Operation:
             return
         span = self._span
         if span.is_recording():
-            span.set_attributes(self._final_attributes(draft) | error)
+            span.set_attributes(self._final_attributes(event) | error)
             if failed:
                 message = None
                 if exc is not None and self.capture.on_spans:
@@ -448,16 +446,16 @@ class Operation:
                 span.set_status(Status(StatusCode.ERROR, message))
         span.end()
 
-    def _final_attributes(self, draft: Draft) -> dict[str, Any]:
-        attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
+    def _final_attributes(self, event: Draft) -> dict[str, Any]:
+        attributes: dict[str, Any] = {semconv.AXON_STATUS: event["status"]}
         if self.gen_ai is not None:
-            ids, count = draft["entry_ids"], self.attempted
+            ids, count = event["entry_ids"], self.attempted
             if count is None:
-                count = draft.entries
+                count = event.entries
             if len(ids) == count == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
                 attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
-        facts = draft["metadata"]
+        facts = event["metadata"]
         for key, name in semconv.SPAN_ATTRIBUTES[self.kind.name].items():
             if key in facts:
                 value = facts[key]
@@ -517,6 +515,10 @@ def error_type(exc: BaseException | str) -> str:
     if module == "asyncio.exceptions":
         module = "asyncio"
     return f"{module}.{kind.__qualname__}"
+
+
+def _as_id(_field: str, value: Any) -> str:
+    return identifier(value)
 
 
 def current() -> Operation | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import semconv
-from ..events.draft import Draft, draft
+from ..events.draft import Draft
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .encryption import Erasure, decrypted
@@ -57,52 +57,37 @@ class PrivacyPolicy:
 
     # --- recording -------------------------------------------------------------------------
 
-    def event(
-        self,
-        operation: str,
-        status: str,
-        *,
-        metadata: Any = None,
-        error_message: str | None = None,
-        purpose: str | None = None,
-        own: bool = False,
-        foreign: bool = False,
-        **known: Any,
-    ) -> Draft:
-        """The event as it may be recorded; but what `recorded` does to it.
+    def event(self, event: Draft, *, own: bool = False, foreign: bool = False) -> None:
+        """Make of *event* what may be recorded of it; but what `recorded` does to it.
+
+        Never raises for what cannot be hidden: that is not recorded.
 
         Args:
-            operation: Its name.
-            status: Its name.
-            metadata: Facts of anybody: redacted, and made JSON types.
-            error_message: Words of anybody: redacted.
-            purpose: Likewise.
+            event: Its facts and words as they came, of whatever type.
             own: The names of the facts are ours, no text of anybody.
             foreign: Its ids may be pseudonyms already, which stay; its names are words of
                 anybody.
-            known: What else `draft` takes.
         """
-        clean = self._redaction
-        if purpose is not None:
-            known["purpose"] = clean.text(purpose)
-        made = draft(
-            operation,
-            status,
-            metadata=None if metadata is None else clean.metadata(metadata, own),
-            error_message=None if error_message is None else clean.text(error_message),
-            **known,
-        )
+        facts = event["metadata"]
+        if type(facts) is not dict or facts:
+            event["metadata"] = facts = self._redaction.metadata(facts, own)
+        if event.uncarried:
+            facts.update(event.uncarried)
+        for field in _WORDS:
+            if field in event:
+                event[field] = self.text(event[field])
+        if not foreign and self._pseudonyms is None:
+            return
         try:
             if foreign:
-                self._hide_in_names(made)
+                self._hide_in_names(event)
             if self._pseudonyms is not None:
-                self._pseudonyms.apply(made, foreign)
+                self._pseudonyms.apply(event, foreign)
         except Exception as exc:
             self._fault(exc)
-            bare = nameless(made, "[details that could not be recorded]")
-            made.clear()
-            made.update(bare)
-        return made
+            bare = nameless(event, "[details that could not be recorded]")
+            event.clear()
+            event.update(bare)
 
     def _hide_in_names(self, event: Draft) -> None:
         """Redact the names that another source gives, which nothing encrypts."""
@@ -261,4 +246,5 @@ def json_types(event: Draft) -> None:
 
 
 _NAMES = fields_of("name")
+_WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

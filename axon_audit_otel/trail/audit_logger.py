@@ -29,7 +29,7 @@ from ..core.errors import (
 )
 from ..core.files import write_file
 from ..events import model as _event
-from ..events.draft import Draft, checked_duration, checked_ids
+from ..events.draft import Draft, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
 from ..events.identity import active_operation, or_carried, said
 from ..events.model import AuditEvent, EventStatus, OperationType
@@ -348,13 +348,13 @@ class AuditLogger:
         """The event as it is recorded; *private*: as the SDK says it, and without content."""
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
-        actor, session = or_carried(said(user_id, session_id, checked_id))
+        actor, session = or_carried(*said(user_id, session_id, checked_id))
         words = None if error_message is None else str(error_message)
         if private and isinstance(metadata, dict):
             # The SDK passes the raw query of a recall, and str(exception) with its type: content.
             words = None if "error_type" in metadata else words
             metadata = {key: value for key, value in metadata.items() if key != "query"}
-        draft = self.trail.policy.event(
+        event = draft(
             kind,
             outcome,
             user_id=actor,
@@ -368,10 +368,11 @@ class AuditLogger:
             subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
             span=get_current_span().get_span_context(),
         )
-        if kind == "AUDIT" and "record" in draft["metadata"]:
+        self.trail.policy.event(event)
+        if kind == "AUDIT" and "record" in event["metadata"]:
             msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
             raise InvalidEventError(msg)
-        return draft
+        return event
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -407,7 +408,7 @@ class AuditLogger:
             self.trail.require_files()
             self.trail.settle_now()
 
-        actor = or_carried(said(None, None, checked_id)).user_id
+        actor = or_carried(*said(None, None, checked_id))[0]
         try:
             return self.trail.policy.erase(user, actor, record)
         except OSError as exc:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.draft import Draft
-from ..events.model import EventStatus, OperationType, deleted_entries, listed, success_rate
+from ..events.model import EventStatus, OperationType, deleted_entries, success_rate
 from ..privacy.redaction import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
@@ -179,7 +179,9 @@ class TrailMetrics:
         self._group.do(self._observe, event)
 
     def _observe(self, event: Draft) -> None:
-        operation = listed(event["operation"]).value
+        operation = event["operation"]
+        if operation not in self._entries:
+            operation = OperationType.OTHER.value
         self._operations[operation, event["status"]].add(1)
         milliseconds = event["duration_ms"]
         if milliseconds is not None:

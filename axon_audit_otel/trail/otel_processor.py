@@ -15,7 +15,7 @@ from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWri
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
 from ..core.files import DECODE_ERRORS
-from ..events.draft import Draft
+from ..events.draft import Draft, draft
 from ..events.identifiers import ID_TYPES, identifier, identifiers
 from ..events.identity import said as identity_said
 from ..events.log_attributes import add_place, attributes_of
@@ -173,12 +173,11 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     user, session = identity_said(  # a record is processed where it is emitted
         first("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
         first("session_id", semconv.SESSION_ID),
-        lambda _, value: identifier(value),
+        lambda _field, value: identifier(value),
     )
-    event = trail.policy.event(
+    event = draft(
         operation,
         _status(record, fields, attributes),
-        foreign=True,
         user_id=user,
         session_id=session,
         entry_ids=_entry_ids(said),
@@ -194,6 +193,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         span_id=f"{record.span_id:016x}" if record.span_id else None,
         **later,
     )
+    trail.policy.event(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
 

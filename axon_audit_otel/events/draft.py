@@ -47,10 +47,8 @@ class Draft(dict[str, Any]):
 
 
 class Later(TypedDict, total=False):
-    """The fields of an event's second edition, each left out where there is nothing to say."""
+    """Fields that few events have, each left out where there is nothing to say."""
 
-    action: str | None
-    system: str | None
     store: str | None
     subjects: Sequence[str]
     agent_id: str | None
@@ -80,6 +78,8 @@ def draft(
     trace_id: str | None = None,
     span_id: str | None = None,
     span: SpanContext | None = None,
+    action: str | None = None,
+    system: str | None = None,
     **later: Unpack[Later],
 ) -> Draft:
     """An event without its place in a trail. What is not ours goes through
@@ -123,6 +123,10 @@ def draft(
         event["trace_id"] = trace_id
     if span_id is not None:
         event["span_id"] = span_id
+    if action is not None:
+        event["action"] = action
+    if system is not None:
+        event["system"] = system
     event.uncarried = uncarried
     if later:
         _add(event, later)
@@ -134,7 +138,7 @@ def draft(
 
 
 def _add(event: Draft, later: Later) -> None:
-    """Add the fields of the second edition, in their order."""
+    """Add these fields, in their order."""
     for name in _LATER:
         value: Any = later.get(name)
         if not value:

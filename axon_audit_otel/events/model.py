@@ -137,7 +137,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         agent_id: The agent that did it.
         on_behalf_of: For whom it was done.
         purpose: Why, in words.
-        fingerprints: Keyed hashes of the content of entries, by entry id.
+        fingerprints: Keyed hashes of the content of entries, by entry id; None without any.
         derived_from: The entries that a new entry was made of.
         sequence: Its place in the trail, from 1, without gaps.
         previous_hash: The `hash` of the event before; None on the first.
@@ -164,7 +164,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent_id: str | None = None
     on_behalf_of: str | None = None
     purpose: str | None = None
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[str, str] | None = None
     derived_from: tuple[str, ...] = ()
     sequence: int = 0
     previous_hash: str | None = None
@@ -232,7 +232,8 @@ def fields_of(*kinds: FieldKind) -> tuple[str, ...]:
 def nameless(event: Mapping[str, Any], why: str) -> dict[str, Any]:
     """The fields of *event* without what is anybody's; its metadata says *why*."""
     kept = {name: value for name, value in event.items() if name not in _ANYBODYS}
-    deleted = event["metadata"].get("deleted")
+    said = event["metadata"]
+    deleted = said.get("deleted") if type(said) is dict else None
     facts = {"dropped": why} | ({"deleted": deleted} if type(deleted) is int else {})
     return {**kept, "user_id": None, "session_id": None, "metadata": facts}
 

@@ -337,12 +337,21 @@ class Operation:
             event = self._draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            event = self._event(
-                status,
-                elapsed_ns,
+            event = draft(
+                self.kind.name,
+                status.value,
+                user_id=self.user_id,
+                session_id=self.session_id,
                 metadata=self._dropped(),
+                duration_ms=elapsed_ns / 1e6,
+                event_id=self._event_id,
                 entries=self._gone() if self.kind.deletes else None,
+                trail=self.trail,
+                error_type=self.error_type,
+                action=self.kind.action,
+                system=self.kind.system,
             )
+        self.trail.policy.event(event, own=True)
         try:
             self._end_span(event, exc, elapsed_ns / 1e9)
         except Exception as fault:
@@ -398,35 +407,25 @@ class Operation:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
         message = str(exc) if exc is not None and self.capture.on_events else ""
-        return self._event(
-            status,
-            elapsed_ns,
-            entry_ids=identifiers(known),
-            most_ids=MAX_ENTRY_IDS,
-            metadata=self.metadata,
-            entries=entries,
-            error_message=message or None,
-            subject_id=self.subject_id,
-            span=self._span.get_span_context(),
-        )
-
-    def _event(self, status: EventStatus, elapsed_ns: int, **facts: Any) -> Draft:
-        """The event with what is certain, and *facts*."""
-        event = draft(
+        return draft(
             self.kind.name,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
+            entry_ids=identifiers(known),
+            most_ids=MAX_ENTRY_IDS,
+            metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
+            entries=entries,
             trail=self.trail,
+            error_message=message or None,
             error_type=self.error_type,
+            subject_id=self.subject_id,
+            span=self._span.get_span_context(),
             action=self.kind.action,
             system=self.kind.system,
-            **facts,
         )
-        self.trail.policy.event(event, own=True)
-        return event
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"

@@ -68,17 +68,15 @@ class PrivacyPolicy:
             foreign: Its ids may be pseudonyms already, which stay; its names are words of
                 anybody.
         """
-        facts = event["metadata"]
-        if type(facts) is not dict or facts:
-            event["metadata"] = facts = self._redaction.metadata(facts, own)
-        if event.uncarried:
-            facts.update(event.uncarried)
-        for field in _WORDS:
-            if field in event:
-                event[field] = self.text(event[field])
-        if not foreign and self._pseudonyms is None:
-            return
         try:
+            facts = event["metadata"]
+            if type(facts) is not dict or facts:
+                event["metadata"] = facts = self._redaction.metadata(facts, own)
+            if event.uncarried:
+                facts.update(event.uncarried)
+            for field in _WORDS:
+                if field in event:
+                    event[field] = self.text(event[field])
             if foreign:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -33,7 +33,10 @@ _SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])
 #: Facts about the tiers by their names, one of which is "session".
 _TIERS = frozenset(["by_tier", "tier_mapping"])
 
-_PERSONAL = {field: FIELD_KINDS[field] for field in fields_of("person", "persons", "session")}
+#: The fields that name somebody, and whether that is a session.
+_PERSONAL = tuple(
+    (field, FIELD_KINDS[field] == "session") for field in fields_of("person", "persons", "session")
+)
 _WORDS = fields_of("text")
 _NAMES = fields_of("name")
 
@@ -88,20 +91,19 @@ class Pseudonyms:
             foreign: It may carry pseudonyms already, which stay.
         """
         masks: list[tuple[str, str]] = []
-
-        def hide(real: str, pseudonym_of: Callable[[str], str]) -> str:
-            if foreign and is_pseudonym(real):
-                return real
-            hidden = pseudonym_of(real)
-            masks.append((real, hidden))
-            return hidden
-
-        for field, kind in _PERSONAL.items():
+        for field, is_session in _PERSONAL:
             real = draft.get(field)
-            if isinstance(real, str):
-                draft[field] = hide(real, self._sessions if kind == "session" else self._users)
-            elif real:
-                draft[field] = tuple(hide(one, self._users) for one in real)
+            if real is None:
+                continue
+            if not isinstance(real, str):
+                hidden = {
+                    one: one if foreign and is_pseudonym(one) else self._users(one) for one in real
+                }
+                draft[field] = tuple(hidden.values())
+                masks += hidden.items()
+            elif not (foreign and is_pseudonym(real)):
+                draft[field] = stand_in = (self._sessions if is_session else self._users)(real)
+                masks.append((real, stand_in))
         mask = _Mask(masks)
         if draft.get("metadata"):
             draft["metadata"] = self._hidden(draft["metadata"], mask)

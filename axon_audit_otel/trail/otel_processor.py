@@ -277,17 +277,23 @@ def duration_or_none(value: Any) -> float | None:
 
 
 def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
-    """The name of an operation, and the record's own name for it where that is another."""
-    kind = None if named is None else operation_named(identifier(named))
+    """The name of an operation, and what the record says of it besides."""
     known = _BY_GEN_AI_NAME.get(gen_ai) if isinstance(gen_ai, str) else None
-    if known is not None and (kind is None or kind.listed is not kind):
+    name = next(filter(_is_name, (named, gen_ai)), None)
+    kind = OperationType.OTHER if name is None else operation_named(identifier(name))
+    if known is not None and (name is not named or kind.listed is not kind):
         return known.value, named
-    if kind is None:
-        kind = OperationType.OTHER if _is_nothing(gen_ai) else operation_named(identifier(gen_ai))
     # What a trail says of itself, and `verify` believes, comes from nowhere else.
     if kind is OperationType.AUDIT:
         return OperationType.OTHER.value, kind.value
-    return kind.value, None
+    if name is None and named is None:
+        return kind.value, gen_ai
+    return kind.value, None if name is named else named
+
+
+def _is_name(value: Any) -> bool:
+    text = value.value if isinstance(value, Enum) else value
+    return isinstance(text, str) and not _is_nothing(text)
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:

@@ -34,7 +34,8 @@ from axon_audit_otel.archive.search import search
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.core.time import format_time
-from axon_audit_otel.events.model import draft, encode_fields, place
+from axon_audit_otel.events.draft import draft
+from axon_audit_otel.events.model import encode_fields, place
 from axon_audit_otel.events.query import Query
 
 from .cases import METADATA, Comparison, Group, audit_logger, log_events

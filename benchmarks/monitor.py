@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from axon_audit_otel import SecurityMonitor
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 
 from .cases import FULL, Batch, Comparison, Group, Scale, audit_logger, clock
 

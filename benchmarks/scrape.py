@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import OperationType
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 from axon_audit_otel.trail.metrics import TrailMetrics
 
 from .cases import Batch, Group, Scale, against, clock

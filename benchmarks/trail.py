@@ -13,7 +13,7 @@ from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.models.audit import OperationType as SdkOperationType
 
 from axon_audit_otel import OperationType
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 
 from .cases import (
     FULL,

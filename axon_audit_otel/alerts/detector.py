@@ -18,7 +18,7 @@ from itertools import count
 
 from ..core.errors import shown
 from ..core.units import short
-from ..events.model import EventStatus, OperationType
+from ..events.model import EventStatus, OperationType, listed
 from .rules import Rule
 
 __all__ = ["Alert", "AlertKey", "Detector"]
@@ -96,11 +96,14 @@ class Detector:
                 found = tuple(t for t in self.trackers if t.counts(operation, status))
                 if found:
                     by_kind[operation.value, status.value] = found
-        #: The trackers that count events of an (operation, status); None: no tracker.
-        self.concerned = by_kind.get
+        self._by_kind = by_kind
         self._due: list[tuple[int, int, Window]] = []  # a heap of times when alerts may end
         self._order = count()
         self._firing = 0
+
+    def concerned(self, operation: str, status: str) -> tuple[Tracker, ...] | None:
+        """The trackers that count events of an operation and status; None: no tracker."""
+        return self._by_kind.get((listed(operation).value, status))
 
     def add(
         self,
@@ -262,7 +265,7 @@ class Tracker:
     def counts(self, operation: OperationType, status: EventStatus) -> bool:
         """Return True if the rule counts events of that operation and status."""
         rule = self.rule
-        return (not rule.operations or operation in rule.operations) and (
+        return (not rule.operations or operation.listed in rule.operations) and (
             not rule.statuses or status in rule.statuses
         )
 

@@ -21,8 +21,8 @@ from ..archive.missing import Missing
 from ..core.errors import ArchiveError, AuditConfigError, shown
 from ..core.time import format_time, to_microseconds
 from ..core.worker import Worker
-from ..events import model as _event
-from ..events.model import Draft
+from ..events.draft import Draft, draft
+from ..events.model import deleted_entries
 from ..trail.audit_logger import AuditLogger
 from .detector import Alert, AlertKey, Detector, Tracker
 from .rules import DEFAULT_RULES, Rule
@@ -154,7 +154,7 @@ class SecurityMonitor:
         """Count one event that was recorded. Never raises."""
         try:
             operation = draft["operation"]
-            trackers = self._detector.concerned((operation, draft["status"]))
+            trackers = self._detector.concerned(operation, draft["status"])
             if trackers is None or (operation == "AUDIT" and is_alert(draft["metadata"])):
                 return
             with self._lock:
@@ -170,7 +170,7 @@ class SecurityMonitor:
                     draft.time_us,
                     draft["event_id"],
                     now,
-                    _event.deleted_entries(draft),
+                    deleted_entries(draft),
                 )
             if changes is not None:
                 self._report(changes, draft)
@@ -298,8 +298,8 @@ class SecurityMonitor:
             waiting, self._waiting = self._waiting or [], None
         self._report(changes)
         self._write_again()
-        for draft in waiting:
-            self._see(draft)
+        for recorded in waiting:
+            self._see(recorded)
 
 
 def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -> Draft:
@@ -320,8 +320,10 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
         facts["event_id"] = alert.event_id
     if alert.resolved_at is not None:
         facts["resolved_at"] = format_time(to_microseconds(alert.resolved_at))
-    trace = {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
-    return _event.draft(
+    trace: dict[str, Any] = (
+        {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
+    )
+    return draft(
         "AUDIT", "SUCCESS", metadata=facts, subject_id=alert.user_id, trail=audit.trail, **trace
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -46,8 +46,9 @@ def count_past(
             trail,
             missing,
             max(tracker.rule.window for tracker in trackers),
-            operation=next(iter(operations)) if len(operations) == 1 else None,
-            status=next(iter(statuses)) if len(statuses) == 1 else None,
+            # An operation that is not listed counts as OTHER.
+            operation=only if (only := _only(operations)) is not OperationType.OTHER else None,
+            status=_only(statuses),
         ):
             if event.operation == OperationType.AUDIT and is_alert(event.metadata):
                 continue
@@ -57,6 +58,12 @@ def count_past(
                     detector.recall(tracker, event.user_id, moment, deleted)
                     if now - event.timestamp < _JUST_NOW:
                         counted.add((event.event_id, tracker.rule.name))
+
+
+def _only(members: Iterable[Any]) -> Any:
+    """The one of *members*; None where there are more or none."""
+    found = list(members)
+    return found[0] if len(found) == 1 else None
 
 
 def past_alerts(

@@ -42,8 +42,12 @@ class Sieve:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
         for name in _FIELDS:
             if name in query.keys:
-                values = map(_encode, query.keys[name])
-                self._groups.append([b'"%b":%b' % (name.encode(), value) for value in values])
+                values = list(map(_encode, query.keys[name]))
+                group = [b'"%b":%b' % (name.encode(), value) for value in values]
+                if name == "subject_id":  # or among the subjects
+                    group += [b'"subjects":[%b' % value for value in values]
+                    group += [b",%b" % value for value in values]
+                self._groups.append(group)
 
     def can_be_within(self, first_time: str, last_time: str) -> bool:
         """Whether events from *first_time* to *last_time* can answer."""

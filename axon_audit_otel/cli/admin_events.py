@@ -16,8 +16,9 @@ from ..archive.holds import user_name
 from ..archive.writer_lock import has_begun
 from ..core.errors import ArchiveError
 from ..core.files import give_back
-from ..events.model import draft
-from ..privacy.encryption import Erasure, keyring_of, keys_of
+from ..events.draft import draft
+from ..privacy.encryption import keyring_of, keys_of
+from ..privacy.policy import PrivacyPolicy
 from ..verification.checkpoint_files import SUFFIXES
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
         return None
     place = given or keys_of(directory)
     try:
-        Erasure.for_reading(directory, place)
+        PrivacyPolicy.for_reading(directory, place)
     except ArchiveError:
         if given is not None:
             raise
@@ -117,8 +118,8 @@ def record(
     with recorder(directory, name, key, erasable=keys or False) as audit:
         do()
         trail = audit.trail
-        if trail.pseudonyms is not None and user is not None:
-            user = trail.pseudonyms.user(user)
+        if user is not None:
+            user = trail.policy.hidden("user_id", user)
         audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
         if not trail.is_kept:
             raise click.ClickException(f"done, but not recorded: {trail.why}")

@@ -67,7 +67,7 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
     """Yield every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
     for event in events:
-        trackers = detector.concerned((event.operation.value, event.status.value))
+        trackers = detector.concerned(event.operation.value, event.status.value)
         if trackers is not None:
             moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
             changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)

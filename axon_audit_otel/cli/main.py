@@ -39,7 +39,7 @@ from .options import (
     query_of,
     reads,
 )
-from .privacy import erase, found, pseudonym, readable, reader
+from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
 from .render import (
     EventLines,
@@ -170,17 +170,17 @@ def tail(
     if not follow:
         _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
         return
-    erasure = reader(path, keys)
+    policy = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, Query(limit=count), recent=(), missing=missing):
             pass  # reports damage in the files of these events only, not in all older ones
         events = reversed(newest(follower.poll(Missing()), count))
-        _print_events(readable(erasure, events), as_json)
+        _print_events(policy.readable(events), as_json)
         while True:
             print_missing(missing)
             time.sleep(_POLL_S)
             new = sorted(follower.poll(missing), key=age)
-            _print_events(readable(erasure, new), as_json, header=False)
+            _print_events(policy.readable(new), as_json, header=False)
 
 
 @main.command()
@@ -240,12 +240,10 @@ def export(
 def _export_otlp(
     path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
-    erasure = reader(path, given["keys"])
-    sought = wanted if erasure is None else erasure.asking(wanted)
-    events: Any = search_by_writer(path, sought, missing)
-    if erasure is not None:
-        events = (pair for pair in events if erasure.answers(wanted, erasure.reveal(pair[1])))
-    events = Answer(events, path, wanted, given)
+    policy = reader(path, given["keys"])
+    pairs = search_by_writer(path, policy.asking(wanted), missing)
+    found = (pair for pair in pairs if policy.answers(wanted, policy.reveal(pair[1])))
+    events: Any = Answer(found, path, wanted, given)
     if wanted.limit is not None:
         events = deque(events, maxlen=wanted.limit)
     directory = path if path.is_dir() else path.parent

@@ -23,7 +23,7 @@ from ..events.query import Query
 from ..privacy.encryption import keyring_of
 from ..privacy.pseudonyms import Pseudonyms, is_pseudonym
 from ..trail.settings import Settings
-from .privacy import readable, reader
+from .privacy import reader
 from .render import amount, plain
 
 __all__ = ["Answer"]
@@ -81,11 +81,11 @@ class Answer(Generic[_T]):
     def _has_hashed(self, field: str) -> bool:
         """Return True if one of the newest or oldest events of the period has a hashed id."""
         period = Query(start_us=self._query.start_us, end_us=self._query.end_us)
-        erasure = reader(self._path, self._keys, quiet=True)
+        policy = reader(self._path, self._keys, quiet=True)
         with suppress(ArchiveError):  # reported when the answer was read
             for oldest_first in (False, True):
                 found = search(self._path, period, oldest_first=oldest_first, missing=Missing())
-                for event in readable(erasure, islice(found, _CHECKED)):
+                for event in policy.readable(islice(found, _CHECKED)):
                     if is_pseudonym(getattr(event, field) or ""):
                         return True
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +15,19 @@ from ..archive.search import search
 from ..events.identifiers import identifier
 from ..events.model import AuditEvent
 from ..events.query import Query
-from ..privacy.encryption import Erasure, decrypted, keyring_of, keys_of, recorded
+from ..privacy.encryption import decrypted, keyring_of, keys_of, recorded
+from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings
 from .admin_events import check_archive, check_signing, recorder
 from .options import json_option, keys_option, reads, secret_option, signing_option
 from .render import plain
 
-__all__ = ["erase", "found", "pseudonym", "readable", "reader"]
+__all__ = ["erase", "found", "pseudonym", "reader"]
 
 
-def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None:
-    """The decryption of the events at *path*; None if they are not encrypted, or without keys.
+def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
+    """The policy that makes the events at *path* readable, as far as there are keys.
 
     Prints that keys are missing, unless *quiet*.
 
@@ -39,8 +40,8 @@ def reader(path: Path, keys: Path | None, quiet: bool = False) -> Erasure | None
         if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
             click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
-        return None
-    return Erasure.for_reading(directory, place)
+        return PrivacyPolicy()
+    return PrivacyPolicy.for_reading(directory, place)
 
 
 def found(
@@ -59,17 +60,8 @@ def found(
     Raises:
         ArchiveError: As `search`, or if the keys cannot be used.
     """
-    erasure = reader(path, keys)
     search_for = partial(search, path, oldest_first=oldest_first, missing=missing)
-    if erasure is None:
-        return search_for(query)
-    events = erasure.read(query, search_for)
-    return map(recorded if as_recorded else decrypted, events)
-
-
-def readable(erasure: Erasure | None, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
-    """*events*, decrypted if *erasure* has their keys."""
-    return events if erasure is None else map(decrypted, map(erasure.reveal, events))
+    return map(recorded if as_recorded else decrypted, reader(path, keys).read(query, search_for))
 
 
 @click.command()
@@ -98,12 +90,10 @@ def erase(
     """
     check_archive(path)
     place = keys or keys_of(path)
-    forms = [user, *(pseudonyms.aliases("user_id", identifier(user)) if pseudonyms else ())]
     if not place.is_dir():
         msg = f"there are no keys in {str(place)!r}: events in {str(path)!r} cannot be erased"
         raise click.ClickException(msg)
-    erasure = Erasure.for_reading(path, place)
-    done = any(erasure.keys.knows(identifier(form)) for form in forms)
+    done = PrivacyPolicy.for_reading(path, place, pseudonyms).knows(identifier(user))
     if done:
         check_signing(path, signing_key)
         settings = {"erasable": place, "pseudonymize": pseudonyms}
@@ -151,7 +141,8 @@ def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: 
         msg = f"the secret is missing: give --pseudonymize or {Settings.variable('pseudonymize')}"
         raise click.UsageError(msg)
     real = identifier(user)
-    hashed = pseudonyms.session(real) if session else pseudonyms.user(real)
+    field = "session_id" if session else "user_id"
+    hashed = PrivacyPolicy(pseudonyms=pseudonyms).hidden(field, real)
     if as_json:
         click.echo(msgspec.json.encode({"user.hash" if not session else "session.id": hashed}))
     else:

@@ -266,7 +266,7 @@ class EventLines:
     @staticmethod
     def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
         if name == "operation":
-            return event.operation.value, "bold"
+            return plain(event.operation.value), "bold"
         if name == "status":
             return event.status.value, _COLOURS[event.status.value]
         value = event.user_id if name == "user" else event.session_id
@@ -307,10 +307,18 @@ def details(event: AuditEvent) -> str:
                 words.append(f"{len(event.entry_ids)} entries")
     if facts.get("pii_detected") is True:
         words.append("personal data")
-    text = ", ".join(words)
-    if event.subject_id is not None and event.subject_id != event.user_id:
-        text = f"{event.subject_id}: {text}"
-    return plain(text)
+    for who, names in (("by", event.agent_id), ("for", event.on_behalf_of)):
+        if names is not None:
+            words.append(f"{who} {names}")
+    if event.purpose:
+        words.append(event.purpose)
+    said = ", ".join(words)
+    whose = dict.fromkeys((event.subject_id, *event.subjects))
+    others = [one for one in whose if one is not None and one != event.user_id]
+    if others:
+        more = f" and {amount(len(others) - 1, 'other')}" if len(others) > 1 else ""
+        said = f"{others[0]}{more}: {said}"
+    return plain(said)
 
 
 # --- events that a trail records about itself -------------------------------------------------
@@ -431,7 +439,7 @@ def statistics(summary: dict[str, Any]) -> Table:
     for name, operation in summary["operations"].items():
         latency = operation["latency_ms"] or {}
         table.add_row(
-            Text(name, style="bold"),
+            Text(plain(name), style="bold"),
             *_counts(operation["count"], operation),
             *(milliseconds(latency.get(key)) for key in quantiles),
         )
@@ -454,7 +462,7 @@ def user_table(summary: dict[str, Any]) -> Table:
             Text(name, style="bold"),
             f"{user['total_operations']:,}",
             _rate(user["success_rate"]),
-            user["most_common_operation"],
+            Text(plain(user["most_common_operation"])),
             local(user["last_activity"]),
         )
     more = len(summary["users"]) - _USERS

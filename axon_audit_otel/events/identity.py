@@ -222,7 +222,35 @@ def _holding(block: _Block | None) -> _Block | None:
     return block
 
 
-def baggage_identity() -> Identity:
+def said(
+    user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]
+) -> tuple[str | None, str | None]:
+    """Who acts, in which session: as a call says, else as `audit_context` says.
+
+    Args:
+        user_id: Who the call says it is, or None.
+        session_id: Its session, or None.
+        as_id: Makes text of an id, given the name of its field; may raise.
+    """
+    here = current_identity()
+    return (
+        here.user_id if user_id is None else as_id("user_id", user_id),
+        here.session_id if session_id is None else as_id("session_id", session_id),
+    )
+
+
+def or_carried(user_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
+    """These, and what of them is None as the caller's OpenTelemetry baggage says."""
+    if user_id is not None and session_id is not None:
+        return user_id, session_id
+    carried = _baggage_identity()
+    return (
+        carried.user_id if user_id is None else user_id,
+        carried.session_id if session_id is None else session_id,
+    )
+
+
+def _baggage_identity() -> Identity:
     """What the caller's OpenTelemetry baggage says (``user.id``, ``session.id``)."""
     carried = baggage.get_all()
     if not carried:

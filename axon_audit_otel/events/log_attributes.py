@@ -14,6 +14,19 @@ _HIDDEN = (semconv.PSEUDONYM_PREFIX, semconv.ERASABLE_PREFIX)
 SEVERITY = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
 # The draft knows success, failure and unknown; PARTIAL is neither of the first two.
 _OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
+#: The optional fields that are attributes as they are, and their names.
+_AS_THEY_ARE = (
+    ("error_type", semconv.ERROR_TYPE),
+    ("subject_id", semconv.AXON_SUBJECT_ID),
+    ("action", semconv.AXON_ACTION),
+    ("system", semconv.AXON_SYSTEM),
+    ("store", semconv.GEN_AI_MEMORY_STORE_ID),
+    ("subjects", semconv.AXON_SUBJECT_IDS),
+    ("agent_id", semconv.GEN_AI_AGENT_ID),
+    ("on_behalf_of", semconv.AXON_ON_BEHALF_OF),
+    ("purpose", semconv.AXON_PURPOSE),
+    ("derived_from", semconv.AXON_DERIVED_FROM),
+)
 
 
 def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
@@ -34,10 +47,9 @@ def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
         attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
     if event["session_id"] is not None:
         attributes[semconv.SESSION_ID] = event["session_id"]
-    if "subject_id" in event:
-        attributes[semconv.AXON_SUBJECT_ID] = event["subject_id"]
-    if "error_type" in event:
-        attributes[semconv.ERROR_TYPE] = event["error_type"]
+    for field, name in _AS_THEY_ARE:
+        if field in event:
+            attributes[name] = event[field]
     if len(event["entry_ids"]) == 1:
         attributes[semconv.AUDIT_TARGET_ID] = event["entry_ids"][0]
     if event["duration_ms"] is not None:

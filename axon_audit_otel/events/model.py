@@ -7,23 +7,17 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
-import hashlib
-import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
-from ..core.time import FIRST_US, LAST_US, aware, format_time, to_microseconds
-from .identifiers import new_event_id
+from ..core.time import aware, format_time, to_microseconds
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
 
@@ -61,7 +55,11 @@ class _UpperCase(str, Enum):
 
 
 class OperationType(_UpperCase):
-    """What was done to the memory. Any case is accepted, upper case comes out."""
+    """What was done to the memory. Any case is accepted, upper case comes out.
+
+    A name that is none of these, of another source or a later version, is kept when it is read:
+    the event's operation is then an `OperationType` of that name and value which is not listed.
+    """
 
     STORE = "STORE"
     RECALL = "RECALL"
@@ -78,6 +76,32 @@ class OperationType(_UpperCase):
     #: A record from another source that names no operation of ours.
     OTHER = "OTHER"
 
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
+        return operation_named, (self.value,)
+
+    @property
+    def listed(self) -> OperationType:
+        """Itself; OTHER for a name that is not listed."""
+        return listed(self.value)
+
+
+def listed(name: str) -> OperationType:
+    """The operation of that name; OTHER for a name that is not listed."""
+    return _OPERATIONS.get(name, OperationType.OTHER)
+
+
+def operation_named(name: str) -> OperationType:
+    """The operation of that name, in any case; of a name that is not listed, one as it is read."""
+    try:
+        return OperationType(name)
+    except ValueError:
+        unlisted = str.__new__(OperationType, name)
+        unlisted._name_ = unlisted._value_ = name
+        return unlisted
+
+
+_OPERATIONS = dict(OperationType.__members__)
+
 
 class EventStatus(_UpperCase):
     """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
@@ -93,7 +117,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         event_id: ``evt_`` and a UUIDv7 (RFC 9562) as 32 hex digits: sorts by time.
         timestamp: When it ended; UTC, microseconds.
-        operation: What was done.
+        operation: What was done; also a name that `OperationType` does not list.
         user_id: Who did it (or whose data it was, where only that is known).
         session_id: In which session.
         entry_ids: The memory entries it touched.
@@ -106,6 +130,15 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subject_id: Whose data it was, where the actor is known as well.
         trace_id: W3C trace id, 32 hex digits.
         span_id: W3C span id, 16 hex digits.
+        action: The method that did it, as its library names it: ``MemorySystem.store``.
+        system: The memory's library: ``axon``.
+        store: Which store of that.
+        subjects: Every person whose data it touched, as far as that is known.
+        agent_id: The agent that did it.
+        on_behalf_of: For whom it was done.
+        purpose: Why, in words.
+        fingerprints: Keyed hashes of the content of entries, by entry id; None without any.
+        derived_from: The entries that a new entry was made of.
         sequence: Its place in the trail, from 1, without gaps.
         previous_hash: The `hash` of the event before; None on the first.
     """
@@ -124,6 +157,15 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject_id: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    action: str | None = None
+    system: str | None = None
+    store: str | None = None
+    subjects: tuple[str, ...] = ()
+    agent_id: str | None = None
+    on_behalf_of: str | None = None
+    purpose: str | None = None
+    fingerprints: dict[str, str] | None = None
+    derived_from: tuple[str, ...] = ()
     sequence: int = 0
     previous_hash: str | None = None
 
@@ -133,7 +175,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fields["timestamp"] = format_time(to_microseconds(self.timestamp, timezone.utc))
         fields["operation"] = self.operation.value
         fields["status"] = self.status.value
-        return fields
+        return {k: list(v) if type(v) is tuple else v for k, v in fields.items()}
 
     def to_json(self) -> bytes:
         """The event's one encoding, as it stands in buffer, hash and files."""
@@ -146,110 +188,57 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return leaf_hash(encode(self)).hex()
 
 
-class Draft(dict[str, Any]):
-    """An event on its way through OpenTelemetry: the body of its log record.
+# --- what fields hold ----------------------------------------------------------------------------
 
-    It stays a plain mapping for whoever else reads the record. The trail it is meant for
-    and, once captured, the final bytes ride along.
-    """
+#: What a field of an event holds: the id of a person, those of persons, that of a session, words of
+#: anybody, facts by name, a name that a program gives; or what is nobody's (plain).
+FieldKind = Literal["person", "persons", "session", "text", "facts", "name", "plain"]
 
-    __slots__ = (
-        *("encoded", "entries", "hash", "previous_hash", "sampled"),
-        *("sequence", "time_us", "trail"),
-    )
-
-    encoded: bytes | None
-    entries: int
-    hash: str  # its own and the one before, and its number: once captured
-    previous_hash: str | None
-    sequence: int
-    sampled: bool
-    time_us: int
-    trail: object | None
-
-
-# In this order; the trail appends sequence and previous_hash.
-_OPTIONAL = ("error_message", "error_type", "subject_id", "trace_id", "span_id")
-
-
-def draft(
-    operation: str,
-    status: str,
-    *,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    entry_ids: list[str] | None = None,
-    metadata: dict[str, Any] | None = None,
-    duration_ms: float | None = None,
-    event_id: str | None = None,
-    time_ns: int | None = None,
-    entries: int | None = None,
-    trail: object | None = None,
-    error_message: str | None = None,
-    error_type: str | None = None,
-    subject_id: str | None = None,
-    trace_id: str | None = None,
-    span_id: str | None = None,
-    span: SpanContext | None = None,
-) -> Draft:
-    """An event without its place in a trail; values must be JSON types already.
-
-    Its trace is that of *span*, if that is one, else *trace_id* and *span_id*.
-    """
-    now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
-    time_us = now // 1000
-    ids = [] if entry_ids is None else entry_ids
-    count = len(ids)
-    if count > _FEW_IDS:
-        ids, metadata = bounded(ids, metadata or {})
-    event = Draft(
-        event_id=event_id or new_event_id(now),
-        timestamp=format_time(time_us),
-        operation=operation,
-        user_id=user_id,
-        session_id=session_id,
-        entry_ids=ids,
-        metadata=metadata or {},
-        status=status,
-        duration_ms=duration_ms,
-    )
-    if error_message is not None:
-        event["error_message"] = error_message
-    if error_type is not None:
-        event["error_type"] = error_type
-    if subject_id is not None:
-        event["subject_id"] = subject_id
-    event.sampled = False
-    if span is not None and span.is_valid:
-        trace_id = span.trace_id.to_bytes(16, "big").hex()
-        span_id = span.span_id.to_bytes(8, "big").hex()
-        event.sampled = bool(span.trace_flags & 1)
-    if trace_id is not None:
-        event["trace_id"] = trace_id
-    if span_id is not None:
-        event["span_id"] = span_id
-    event.encoded = None
-    event.entries = count if entries is None else entries
-    event.time_us = time_us
-    event.trail = trail
-    return event
+#: By which the door of privacy goes (`PrivacyPolicy`).
+FIELD_KINDS: dict[str, FieldKind] = {
+    "event_id": "plain",
+    "timestamp": "plain",
+    "operation": "name",
+    "user_id": "person",
+    "session_id": "session",
+    "entry_ids": "plain",
+    "metadata": "facts",
+    "status": "plain",
+    "duration_ms": "plain",
+    "error_message": "text",
+    "error_type": "plain",
+    "subject_id": "person",
+    "trace_id": "plain",
+    "span_id": "plain",
+    "action": "name",
+    "system": "name",
+    "store": "name",
+    "subjects": "persons",
+    "agent_id": "person",
+    "on_behalf_of": "person",
+    "purpose": "text",
+    "fingerprints": "plain",
+    "derived_from": "plain",
+    "sequence": "plain",
+    "previous_hash": "plain",
+}
 
 
-# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`files.LINE_LIMIT`).
-_MAX_ID_CHARACTERS = 8 << 20
-_FEW_IDS = 16_000  # of at most 512 characters: they fit
+def fields_of(*kinds: FieldKind) -> tuple[str, ...]:
+    """The fields of those kinds, in their order."""
+    return tuple(name for name, kind in FIELD_KINDS.items() if kind in kinds)
 
 
-def bounded(
-    ids: list[str], metadata: dict[str, Any], most: int | None = None
-) -> tuple[list[str], dict[str, Any]]:
-    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
-    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
-    fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
-    if fit == len(ids):
-        return ids, metadata
-    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-    return ids[:fit], {**metadata, "entry_ids_total": len(ids), "entry_ids_sha256": digest}
+def nameless(event: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """The fields of *event* without what is anybody's; its metadata says *why*."""
+    kept = {name: value for name, value in event.items() if name not in _ANYBODYS}
+    said = event["metadata"]
+    deleted = said.get("deleted") if type(said) is dict else None
+    facts = {"dropped": why} | ({"deleted": deleted} if type(deleted) is int else {})
+    return {**kept, "user_id": None, "session_id": None, "metadata": facts}
+
+
+_ANYBODYS = frozenset(fields_of("person", "persons", "session", "text", "facts"))
 
 
 # --- what events amount to ---------------------------------------------------------------------
@@ -257,14 +246,14 @@ def bounded(
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 
 
-def deleted_entries(event: Draft | AuditEvent) -> int:
+def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
     """How many memory entries are gone because of *event*.
 
     What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
     found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
     succeeded and names none, it is one deletion.
     """
-    fields = event if isinstance(event, Draft) else msgspec.structs.asdict(event)
+    fields = msgspec.structs.asdict(event) if isinstance(event, AuditEvent) else event
     operation, status, facts = fields["operation"], fields["status"], fields["metadata"]
     if operation not in _DELETING:
         return 0
@@ -299,6 +288,7 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
 #: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)
+_OPTIONAL = AuditEvent.__struct_fields__[-len(AuditEvent.__struct_defaults__) :]
 
 
 def place(payload: bytes, sequence: int, previous_hash: str | None) -> bytes:
@@ -314,12 +304,8 @@ def encode(event: AuditEvent) -> bytes:
     fields = msgspec.structs.asdict(event)
     fields["timestamp"] = format_time(to_microseconds(event.timestamp, timezone.utc))
     for name in _OPTIONAL:
-        if fields[name] is None:
+        if not fields[name] and fields[name] != "":
             del fields[name]
-    if event.previous_hash is None:
-        del fields["previous_hash"]
-    if not event.sequence:
-        del fields["sequence"]
     return encode_fields(fields)
 
 
@@ -341,22 +327,32 @@ def decode(line: bytes) -> AuditEvent:
 
 def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:
     """The events in *lines*, in one go; raises as `decode` does."""
+    lines = list(lines)
     try:
         return _decoder.decode_lines(b"\n".join(lines))
-    except DECODE_ERRORS as exc:
-        raise InvalidEventError(f"not audit events: {exc}") from exc
+    except DECODE_ERRORS:
+        return [decode(line) for line in lines]
 
 
 def of_fields(fields: Any) -> AuditEvent:
-    """The event with these *fields*, as JSON types; a time without a zone is UTC.
+    """The event with these *fields*, as JSON types; a time without a zone is UTC, and any name
+    is an operation.
 
     Raises:
         msgspec.ValidationError: If they are not those of an event.
     """
-    if isinstance(fields, dict) and "timestamp" in fields:
+    if not isinstance(fields, dict):
+        return msgspec.convert(fields, AuditEvent)  # raises
+    fields = dict(fields)
+    if "timestamp" in fields:
         moment = msgspec.convert(fields["timestamp"], datetime)
-        fields = {**fields, "timestamp": aware(moment, timezone.utc)}
-    return msgspec.convert(fields, AuditEvent)
+        fields["timestamp"] = aware(moment, timezone.utc)
+    if isinstance(name := fields.get("operation"), str):
+        fields["operation"] = operation_named(name).listed.value
+    event = msgspec.convert(fields, AuditEvent)
+    if event.operation is OperationType.OTHER and isinstance(name, str):
+        event = msgspec.structs.replace(event, operation=operation_named(name))
+    return event
 
 
 def age(event: AuditEvent) -> tuple[datetime, int]:

@@ -129,9 +129,18 @@ class Query:
         return iter(events)
 
 
+def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:
+    """Whether that field of *event* is one of *values*; of subjects, whether one of them is."""
+    if getattr(event, name) in values:
+        return True
+    return name == "subject_id" and not set(values).isdisjoint(event.subjects)
+
+
 def _having(
     events: Iterable[AuditEvent], name: str, values: tuple[str, ...]
 ) -> Iterator[AuditEvent]:
+    if name == "subject_id":
+        return (event for event in events if has(event, name, values))
     return (event for event in events if getattr(event, name) in values)
 
 

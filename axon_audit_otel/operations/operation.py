@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,14 +17,12 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
-from ..core.time import format_time
-from ..events import model as _event
-from ..events.identifiers import identifier, identifiers, new_event_id
-from ..events.identity import active_operation, baggage_identity, current_identity, running
+from ..events.draft import Draft, draft, intent
+from ..events.identifiers import identifier, identifiers
+from ..events.identity import active_operation, or_carried, running, said
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
-    from ..privacy.pseudonyms import Pseudonyms
     from ..trail.audit_logger import AuditLogger
 
 #: The SDK itself handles at most so many entries in one query.
@@ -45,6 +43,8 @@ class Kind:
         before: Notes facts from the arguments.
         after: Notes facts from the result.
         verify: Like *after*, for what must be looked up.
+        action: The method, as its library names it.
+        system: The library.
     """
 
     operation: OperationType
@@ -54,6 +54,8 @@ class Kind:
     before: Callable[[Operation, Arguments], None] = lambda op, args: None
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
+    action: str | None = None
+    system: str | None = None
     name: str = field(init=False)  # the operation's, as text
     deletes: bool = field(init=False)  # that is what it is for
 
@@ -168,20 +170,15 @@ class Operation:
         Raises:
             AuditUnavailableError: If it, or its outcome, could not be recorded.
         """
-        now = time_ns()
-        self._event_id = new_event_id(now)
-        facts = {
-            "event_id": self._event_id,
-            "operation": self.kind.name,
-            "user_id": self.user_id,
-            "session_id": self.session_id,
-            "subject_id": self.subject_id,
-            "time": format_time(now // 1000),
-        }
-        if self.trail.pseudonyms is not None:
-            self.trail.pseudonyms.apply(facts)
+        facts = intent(
+            self.kind.name,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            subject_id=self.subject_id,
+        )
+        self._event_id = facts["event_id"]
         try:
-            self.trail.record_intent(self._event_id, facts)
+            self.trail.record_intent(facts)
         except OSError as exc:
             refusal = self._refusal(exc)
             self.fail(refusal)
@@ -247,19 +244,12 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        here = current_identity()
-        actor = here.user_id if user_id is None else identifier(user_id)
-        session = here.session_id if session_id is None else identifier(session_id)
+        actor, session = said(user_id, session_id, _as_id)
         subject, its_session = self._subject
-        self.subject_id = subject if actor is not None else None
-        self.user_id = actor if actor is not None else subject
-        self.session_id = session if session is not None else its_session
-        if self.user_id is None or self.session_id is None:
-            carried = baggage_identity()
-            if self.user_id is None:
-                self.user_id = carried.user_id
-            if self.session_id is None:
-                self.session_id = carried.session_id
+        self.subject_id = None if actor is None else subject
+        self.user_id, self.session_id = or_carried(
+            subject if actor is None else actor, its_session if session is None else session
+        )
 
     def _start_span(self) -> None:
         try:
@@ -270,7 +260,7 @@ class Operation:
             attributes = {semconv.AXON_OPERATION: self.kind.name}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
-            self._add_identity(attributes)
+            attributes |= self.trail.policy.span_identity(self.user_id, self.session_id)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
             left = running.get()
             if left is not None and left._context is here and not left.active:
@@ -283,24 +273,10 @@ class Operation:
         except Exception as exc:
             self.trail.fault("record", exc)
 
-    def _add_identity(self, attributes: dict[str, str]) -> None:
-        """Who acts, as span attributes."""
-        pseudonyms = self.trail.pseudonyms
-        user, session = self.user_id, self.session_id
-        if user is not None and pseudonyms is None:
-            attributes[semconv.USER_ID] = user
-        elif user is not None and pseudonyms is not None:
-            attributes[semconv.USER_HASH] = pseudonyms.user(user)
-        if session is not None:
-            hidden = session if pseudonyms is None else pseudonyms.session(session)
-            attributes[semconv.SESSION_ID] = hidden
-
     def _masked(self, text: str) -> str:
-        """A text of a span, without the ids that pseudonyms stand for."""
-        pseudonyms = self.trail.pseudonyms
-        if pseudonyms is None:
-            return text
-        return pseudonyms.mask(text, (self.user_id, self.subject_id), self.session_id)
+        """A redacted text of a span, without the ids that pseudonyms stand for."""
+        users = (self.user_id, self.subject_id)
+        return self.trail.policy.span_text(text, users, self.session_id)
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
@@ -365,28 +341,30 @@ class Operation:
             if self.activity.failed or self.activity.aside:
                 self._tell_swallowed(exc)
             self._gauge.dec()
-            draft = self._draft(status, exc, elapsed_ns)
+            event = self._draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            draft = _event.draft(
+            event = draft(
                 self.kind.name,
                 status.value,
                 user_id=self.user_id,
                 session_id=self.session_id,
                 metadata=self._dropped(),
                 duration_ms=elapsed_ns / 1e6,
+                event_id=self._event_id,
                 entries=self._gone() if self.kind.deletes else None,
                 trail=self.trail,
                 error_type=self.error_type,
+                action=self.kind.action,
+                system=self.kind.system,
             )
-        if self.trail.pseudonyms is not None:
-            self._hide(self.trail.pseudonyms, draft)
+        self.trail.policy.event(event, own=True)
         try:
-            self._end_span(draft, exc, elapsed_ns / 1e9)
+            self._end_span(event, exc, elapsed_ns / 1e9)
         except Exception as fault:
             self.trail.fault("record", fault)
         try:
-            self.audit.emit(draft, self._context)
+            self.audit.emit(event, self._context)
         except Exception as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
@@ -422,9 +400,7 @@ class Operation:
             dropped["deleted"] = self._gone()
         return dropped
 
-    def _draft(
-        self, status: EventStatus, exc: BaseException | None, elapsed_ns: int
-    ) -> _event.Draft:
+    def _draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
         seen, ids = self.activity, self.entry_ids
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
@@ -437,43 +413,29 @@ class Operation:
         if seen.deleted or self.kind.deletes:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
-        message = None
-        if exc is not None and self.capture.on_events:
-            message = self.trail.privacy.text(str(exc)) or None
-        metadata = self.trail.privacy.metadata(self.metadata, own=True)
-        entry_ids = identifiers(known)
-        if len(entry_ids) > MAX_ENTRY_IDS:
-            entry_ids, metadata = _event.bounded(entry_ids, metadata, MAX_ENTRY_IDS)
-        return _event.draft(
+        message = str(exc) if exc is not None and self.capture.on_events else ""
+        return draft(
             self.kind.name,
             status.value,
             user_id=self.user_id,
             session_id=self.session_id,
-            entry_ids=entry_ids,
-            metadata=metadata,
+            entry_ids=identifiers(known),
+            most_ids=MAX_ENTRY_IDS,
+            metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
             event_id=self._event_id,
             entries=entries,
             trail=self.trail,
-            error_message=message,
+            error_message=message or None,
             error_type=self.error_type,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
+            action=self.kind.action,
+            system=self.kind.system,
         )
 
-    def _hide(self, pseudonyms: Pseudonyms, draft: _event.Draft) -> None:
-        """Put pseudonyms in place of ids; what that fails for is not recorded."""
-        try:
-            pseudonyms.apply(draft)
-        except Exception as fault:
-            self.trail.fault("record", fault)
-            draft.update(user_id=None, session_id=None)
-            draft["metadata"] = self._dropped()
-            for name in ("subject_id", "error_message"):
-                draft.pop(name, None)
-
-    def _end_span(self, draft: _event.Draft, exc: BaseException | None, seconds: float) -> None:
-        failed = exc is not None or draft["status"] == "FAILURE"
+    def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
+        failed = exc is not None or event["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: self.error_type} if failed and self.error_type else {}
         if self.gen_ai is not None and self._telemetry:
             name = semconv.GEN_AI_OPERATION_NAME
@@ -482,24 +444,24 @@ class Operation:
             return
         span = self._span
         if span.is_recording():
-            span.set_attributes(self._final_attributes(draft) | error)
+            span.set_attributes(self._final_attributes(event) | error)
             if failed:
                 message = None
                 if exc is not None and self.capture.on_spans:
-                    message = self._masked(self.trail.privacy.text(str(exc)))
+                    message = self._masked(self.trail.policy.text(str(exc)))
                 span.set_status(Status(StatusCode.ERROR, message))
         span.end()
 
-    def _final_attributes(self, draft: _event.Draft) -> dict[str, Any]:
-        attributes: dict[str, Any] = {semconv.AXON_STATUS: draft["status"]}
+    def _final_attributes(self, event: Draft) -> dict[str, Any]:
+        attributes: dict[str, Any] = {semconv.AXON_STATUS: event["status"]}
         if self.gen_ai is not None:
-            ids, count = draft["entry_ids"], self.attempted
+            ids, count = event["entry_ids"], self.attempted
             if count is None:
-                count = draft.entries
+                count = event.entries
             if len(ids) == count == 1 and self.gen_ai != semconv.SEARCH_MEMORY:
                 attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
-        facts = draft["metadata"]
+        facts = event["metadata"]
         for key, name in semconv.SPAN_ATTRIBUTES[self.kind.name].items():
             if key in facts:
                 value = facts[key]
@@ -526,7 +488,7 @@ class Operation:
 
     def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Content of the operation, recorded where that is switched on (`captures`)."""
-        clean = self.trail.privacy.text
+        clean = self.trail.policy.text
         if self.capture.on_events:
             if query is not None:
                 self.metadata["query"] = query
@@ -560,6 +522,10 @@ def error_type(exc: BaseException | str) -> str:
     if module == "asyncio.exceptions":
         module = "asyncio"
     return f"{module}.{kind.__qualname__}"
+
+
+def _as_id(_field: str, value: Any) -> str:
+    return identifier(value)
 
 
 def current() -> Operation | None:

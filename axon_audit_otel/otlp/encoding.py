@@ -46,6 +46,14 @@ class _Fields(_Required, total=False):
     subject_id: str
     trace_id: str
     span_id: str
+    action: str
+    system: str
+    store: str
+    subjects: list[str]
+    agent_id: str
+    on_behalf_of: str
+    purpose: str
+    derived_from: list[str]
     sequence: int
     previous_hash: str
 

@@ -18,21 +18,28 @@ from ..core.files import DECODE_ERRORS
 __all__ = ["LogRecord", "Requests"]
 
 
+class _Array(msgspec.Struct):
+    values: list[_Value] = []
+
+
 class _Value(msgspec.Struct, rename="camel"):
     string_value: str | None = None
     bool_value: bool | None = None
     int_value: int | str | None = None
     double_value: float | str | None = None
+    array_value: _Array | None = None
 
     @property
     def plain(self) -> Any:
-        """The value; None if it is not a scalar."""
+        """The value; None if it is neither a scalar nor a list of scalars."""
         if self.string_value is not None:
             return self.string_value
         if self.bool_value is not None:
             return self.bool_value
         if self.double_value is not None:
             return _number(self.double_value, float)
+        if self.array_value is not None:
+            return [value.plain for value in self.array_value.values if value.array_value is None]
         return _number(self.int_value, int)
 
 
@@ -75,7 +82,8 @@ class LogRecord(msgspec.Struct, rename="camel"):
         return None if self.body is None else self.body.string_value
 
     def named(self) -> dict[str, Any]:
-        """The attributes by name; the value is None if it is not a scalar."""
+        """The attributes by name; the value is None if it is neither a scalar nor a
+        list of scalars."""
         return _by_name(self.attributes)
 
 

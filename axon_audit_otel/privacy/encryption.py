@@ -16,10 +16,9 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import DECODE_ERRORS, append, open_regular
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
-from ..events.model import AuditEvent, Draft, OperationType, draft, encode
-from ..events.query import Query
+from ..events.draft import Draft, draft
+from ..events.model import FIELD_KINDS, AuditEvent, OperationType, encode, fields_of, nameless
+from ..events.query import Query, has
 from .keyring import Keyring, User, name_of
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
@@ -44,8 +44,8 @@ _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that 
 _NONCE = 12
 _PADDING = 64
 
-_NAMES = ("user_id", "subject_id", "session_id")
-_PERSONAL = (*_NAMES, "metadata", "error_message")
+_PERSONS = fields_of("person", "persons")
+_BOXED = fields_of("session", "facts", "text")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -64,12 +64,13 @@ class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=
         return leaf_hash(self.to_json()).hex()
 
 
-class _Box(msgspec.Struct):
-    """What is encrypted besides the ids."""
+class _Box(msgspec.Struct, omit_defaults=True):
+    """What is encrypted besides the ids of persons."""
 
     session_id: str | None = None
     metadata: dict[str, Any] = {}
     error_message: str | None = None
+    purpose: str | None = None
 
 
 _box_in = msgspec.json.Decoder(_Box).decode
@@ -244,13 +245,11 @@ class Erasure:
         for user_id in user_ids:
             self.keys.forget(user_id, tokens)
 
-    def event(self, tokens: list[bytes], actor: str | None, trail: object) -> Draft:
+    def event(self, tokens: list[bytes], actor: str | None) -> Draft:
         """The event that tells of an erasure; its subject is what stood for the user."""
         told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
         subject = name_of(tokens[0])
-        return draft(
-            "AUDIT", "SUCCESS", user_id=actor, metadata=told, trail=trail, subject_id=subject
-        )
+        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=told, subject_id=subject)
 
     # --- recording -------------------------------------------------------------------------
 
@@ -263,9 +262,7 @@ class Erasure:
             return self._sealed(plain)
         except Exception as exc:
             self.keys.fault(exc)
-            fields = {**plain, "user_id": None, "session_id": None}
-            fields["metadata"] = {"dropped": "[what could not be encrypted]"}
-            return {k: v for k, v in fields.items() if k not in ("subject_id", "error_message")}
+            return nameless(plain, "[what could not be encrypted]")
 
     def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
         if is_erasure(plain):  # of whom it tells, there is no name any more
@@ -275,14 +272,13 @@ class Erasure:
         users, fields = self._named(plain)
         if not users:
             return plain
-        box = _Box(fields["session_id"], fields["metadata"], fields.pop("error_message", None))
-        text = _encode(box)
+        text = _encode(_Box(**{name: fields.pop(name) for name in _BOXED if name in fields}))
         padded = text + b" " * (-len(text) % _PADDING)
         nonce = os.urandom(_NONCE)
         encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
-        fields["session_id"] = None
-        fields["metadata"] = {_BOX: base64.b64encode(nonce + encrypted).decode()}
-        return fields
+        box = {_BOX: base64.b64encode(nonce + encrypted).decode()}
+        said = {**fields, "session_id": None, "metadata": box}
+        return {name: said[name] for name in plain if name in said}  # in their order
 
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
         """Whether it is an alert about a user who was erased since: no reason for a new key."""
@@ -308,27 +304,22 @@ class Erasure:
         """Whose keys an event needs, and its fields with what stands for their ids."""
         users: list[User] = []
         fields = dict(plain)
-        for name in ("user_id", "subject_id"):
-            real = fields.get(name)
-            if real is not None:
-                user = self.keys.of(real)
-                fields[name] = user.name
-                if user not in users:
-                    users.append(user)
+
+        def name_of(real: str) -> str:
+            user = self.keys.of(real)
+            if user not in users:
+                users.append(user)
+            return user.name
+
+        for field in _PERSONS:
+            real = fields.get(field)
+            if isinstance(real, str):
+                fields[field] = name_of(real)
+            elif real:
+                fields[field] = tuple(map(name_of, real))
         return users, fields
 
     # --- reading ---------------------------------------------------------------------------
-
-    def read(
-        self, query: Query, search: Callable[[Query], Iterable[AuditEvent]]
-    ) -> Iterator[AuditEvent]:
-        """What *search* finds for *query*, readable as far as there are keys.
-
-        Raises:
-            ArchiveError: If the keys cannot be read.
-        """
-        events = map(self.reveal, search(self.asking(query)))
-        return islice((event for event in events if self.answers(query, event)), query.limit)
 
     def asking(self, query: Query) -> Query:
         """What to look for in events as they are recorded; *query* is what is `answers`.
@@ -349,16 +340,16 @@ class Erasure:
         """Whether an event that was found by `asking`, and is readable, answers *query*."""
         as_recorded = recorded(event)
         return all(
-            getattr(event, field) in values or getattr(as_recorded, field) in values
+            has(event, field, values) or has(as_recorded, field, values)
             for field, values in query.keys.items()
-            if field in _NAMES  # a key may have gone since it was found
+            if FIELD_KINDS[field] in ("person", "session")  # a key may have gone since then
         )
 
     def _aliases(self, query: Query) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return tuple(
             (field, tuple(user.name for value in values for user in self.keys.having(value)))
             for field, values in query.keys.items()
-            if field in ("user_id", "subject_id")
+            if field in _PERSONS
         )
 
     def reveal(self, event: AuditEvent) -> AuditEvent:
@@ -366,15 +357,25 @@ class Erasure:
         changes: dict[str, Any] = {}
         users: list[User] = []
         is_whole = True
-        for field in ("user_id", "subject_id"):
-            name = getattr(event, field)
-            if name is not None and name.startswith(ERASABLE_PREFIX):
-                found = self.keys.by_name(name)
-                if found is None:
-                    is_whole = False
-                else:
-                    users.append(found[0])
-                    changes[field] = found[1]
+
+        def real_id(name: str) -> str:
+            nonlocal is_whole
+            if not name.startswith(ERASABLE_PREFIX):
+                return name
+            found = self.keys.by_name(name)
+            if found is None:
+                is_whole = False
+                return name
+            if found[0] not in users:
+                users.append(found[0])
+            return found[1]
+
+        for field in _PERSONS:
+            names = getattr(event, field)
+            if names:
+                real = real_id(names) if isinstance(names, str) else tuple(map(real_id, names))
+                if real != names:
+                    changes[field] = real
         metadata = event.metadata
         if event.operation is OperationType.AUDIT:
             readable = {key: self._id(value) for key, value in metadata.items()}
@@ -388,7 +389,8 @@ class Erasure:
         """What `reveal` makes of an event whose fields are still at hand."""
         if _BOX not in event.metadata or is_erasure(plain):
             return self.reveal(event)
-        return _readable(event, {name: plain.get(name) for name in _PERSONAL})
+        given = {name: plain[name] for name in (*_PERSONS, *_BOXED) if name in plain}
+        return _readable(event, given)
 
     def _id(self, value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(ERASABLE_PREFIX):

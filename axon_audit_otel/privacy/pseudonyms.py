@@ -13,8 +13,9 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..core.semconv import PSEUDONYM_PREFIX
+from ..events.model import FIELD_KINDS, fields_of, listed
 
-__all__ = ["Pseudonyms", "is_pseudonym"]
+__all__ = ["Pseudonyms", "is_pseudonym", "mask_names"]
 
 _KEPT = 4096  # pseudonyms in memory
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
@@ -31,6 +32,13 @@ _USERS = frozenset(
 _SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])
 #: Facts about the tiers by their names, one of which is "session".
 _TIERS = frozenset(["by_tier", "tier_mapping"])
+
+#: The fields that name somebody, and whether that is a session.
+_PERSONAL = tuple(
+    (field, FIELD_KINDS[field] == "session") for field in fields_of("person", "persons", "session")
+)
+_WORDS = fields_of("text")
+_NAMES = fields_of("name")
 
 #: What `plain_text` adds to an id that it has cut.
 _CUT = re.compile(r"\[truncated: \d+ characters\]\Z")
@@ -83,20 +91,27 @@ class Pseudonyms:
             foreign: It may carry pseudonyms already, which stay.
         """
         masks: list[tuple[str, str]] = []
-        for field, pseudonym_of in (
-            ("user_id", self._users),
-            ("subject_id", self._users),
-            ("session_id", self._sessions),
-        ):
+        for field, is_session in _PERSONAL:
             real = draft.get(field)
-            if real is not None and not (foreign and is_pseudonym(real)):
-                draft[field] = hidden = pseudonym_of(real)
-                masks.append((real, hidden))
+            if real is None:
+                continue
+            if not isinstance(real, str):
+                hidden = {
+                    one: one if foreign and is_pseudonym(one) else self._users(one) for one in real
+                }
+                draft[field] = tuple(hidden.values())
+                masks += hidden.items()
+            elif not (foreign and is_pseudonym(real)):
+                draft[field] = stand_in = (self._sessions if is_session else self._users)(real)
+                masks.append((real, stand_in))
         mask = _Mask(masks)
         if draft.get("metadata"):
             draft["metadata"] = self._hidden(draft["metadata"], mask)
-        if draft.get("error_message"):
-            draft["error_message"] = mask.text(draft["error_message"])
+        for field in _WORDS:
+            if draft.get(field):
+                draft[field] = mask.text(draft[field])
+        if foreign:
+            mask_names(draft, masks)
 
     def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
         """*text* with pseudonyms in place of those ids."""
@@ -134,6 +149,15 @@ class Pseudonyms:
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
             return (self.session if session else self.user)(str(value))
         return self._hidden(value, mask)
+
+
+def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) -> None:
+    """Put what stands for ids in place of them in the names that an event of another source has."""
+    mask = _Mask(masks)
+    for field in _NAMES:
+        name = draft.get(field)
+        if name and not (field == "operation" and listed(name) == name):
+            draft[field] = mask.text(name)
 
 
 def is_pseudonym(value: str) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from importlib import import_module
-from numbers import Real
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary, finalize
@@ -29,9 +27,10 @@ from ..core.errors import (
     shown,
 )
 from ..events import model as _event
-from ..events.identifiers import ID_TYPES, checked_id
-from ..events.identity import active_operation, baggage_identity, current_identity
-from ..events.model import AuditEvent, Draft, EventStatus, OperationType
+from ..events.draft import Draft, checked_duration, checked_ids, draft
+from ..events.identifiers import checked_id
+from ..events.identity import active_operation, or_carried, said
+from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
 from .otel_emitter import Emitter, checked_provider
@@ -326,42 +325,31 @@ class AuditLogger(SdkLoggerInterface):
         """The event as it is recorded; *private*: as the SDK says it, and without content."""
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
-        actor, session = _identity(user_id, session_id)
-        facts = None if metadata is None else self._manual_metadata(metadata, private)
-        if kind == "AUDIT" and facts is not None and "record" in facts:
-            msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
-            raise InvalidEventError(msg)
-        draft = _event.draft(
+        actor, session = or_carried(*said(user_id, session_id, checked_id))
+        words = None if error_message is None else str(error_message)
+        if private and isinstance(metadata, dict):
+            # The SDK passes the raw query of a recall, and str(exception) with its type: content.
+            words = None if "error_type" in metadata else words
+            metadata = {key: value for key, value in metadata.items() if key != "query"}
+        event = draft(
             kind,
             outcome,
             user_id=actor,
             session_id=session,
-            entry_ids=_checked_ids(entry_ids),
-            metadata=facts,
-            duration_ms=_checked_duration(duration_ms),
+            entry_ids=checked_ids(entry_ids),
+            metadata=metadata,
+            duration_ms=checked_duration(duration_ms),
             trail=self.trail,
-            error_message=None
-            if error_message is None
-            else self._manual_message(error_message, metadata, private),
+            error_message=words,
             error_type=None if error_type is None else checked_id("error_type", error_type),
             subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
             span=get_current_span().get_span_context(),
         )
-        if self.trail.pseudonyms is not None:
-            self.trail.pseudonyms.apply(draft)
-        return draft
-
-    def _manual_metadata(self, metadata: Any, private: bool) -> dict[str, Any]:
-        cleaned = self.trail.privacy.metadata(metadata)
-        if private:
-            cleaned.pop("query", None)  # the SDK passes the raw query of a recall here
-        return cleaned
-
-    def _manual_message(self, message: Any, metadata: Any, private: bool) -> str | None:
-        # The SDK passes str(exception) together with its type: content, unlike your words.
-        if private and isinstance(metadata, dict) and "error_type" in metadata:
-            return None
-        return self.trail.privacy.text(str(message))
+        self.trail.policy.event(event)
+        if kind == "AUDIT" and "record" in event["metadata"]:
+            msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
+            raise InvalidEventError(msg)
+        return event
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -383,30 +371,27 @@ class AuditLogger(SdkLoggerInterface):
             AuditUnavailableError: If it was done, but could not be recorded.
         """
         user = checked_id("user_id", user_id)
-        erasure, pseudonyms = self.trail.erasure, self.trail.pseudonyms
         archive = self.settings.auto_export_path
-        if erasure is None:
+        if self.settings.erasable is False:
             msg = "erase_user: without erasable=True, personal data is not encrypted"
             raise AuditConfigError(msg)
         if held := archive is not None and holds(archive, missing_ok=True):
             msg = f"{str(archive)!r} is on hold ({', '.join(held)}): nothing in it is erased"
             raise ArchiveError(msg)
-        forms = [user, *(pseudonyms.aliases("user_id", user) if pseudonyms else ())]
-        actor, _ = _identity(None, None)
-        if actor is not None and pseudonyms is not None:
-            actor = pseudonyms.user(actor)
+
+        def record(draft: Draft) -> None:
+            draft.trail = self.trail
+            self.emit(draft)
+            self.trail.require_files()
+            if self.trail.storage is not None:
+                self.trail.storage.wait_now()
+
+        actor = or_carried(*said(None, None, checked_id))[0]
         try:
-            tokens = erasure.destroy(forms)
-            if tokens:
-                self.emit(erasure.event(tokens, None if actor in forms else actor, self.trail))
-                self.trail.require_files()
-                if self.trail.storage is not None:
-                    self.trail.storage.wait_now()
-                erasure.complete(forms, tokens)
+            return self.trail.policy.erase(user, actor, record)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
             raise ArchiveError(msg) from exc
-        return bool(tokens)
 
     # --- queries ---------------------------------------------------------------------------
 
@@ -614,42 +599,3 @@ def _as_line(event: AuditEvent) -> bytes:
         msg = f"{shown(event)} is no AuditEvent: pass what query_events returns"
         raise InvalidEventError(msg)
     return event.to_json()
-
-
-def _identity(user_id: Any, session_id: Any) -> tuple[str | None, str | None]:
-    here = current_identity()
-    user = here.user_id if user_id is None else checked_id("user_id", user_id)
-    session = here.session_id if session_id is None else checked_id("session_id", session_id)
-    if user is None or session is None:
-        carried = baggage_identity()
-        user = carried.user_id if user is None else user
-        session = carried.session_id if session is None else session
-    return user, session
-
-
-def _checked_ids(values: Any) -> list[str]:
-    """Ids as a list of text; one id alone is a list of one."""
-    if values is None:
-        return []
-    if type(values) is list:
-        return [checked_id("entry_ids", item) for item in values]
-    if isinstance(values, ID_TYPES):
-        return [checked_id("entry_ids", values)]
-    if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"entry_ids={shown(values)}: must be ids as text"
-        raise InvalidEventError(msg)
-    return [checked_id("entry_ids", item) for item in values]
-
-
-def _checked_duration(value: Any) -> float | None:
-    if value is None or (type(value) is float and 0 <= value < math.inf):
-        return value
-    if isinstance(value, Real) and not isinstance(value, bool):
-        try:
-            duration = float(value)
-        except OverflowError:
-            duration = math.inf
-        if math.isfinite(duration) and duration >= 0:
-            return duration
-    msg = f"duration_ms={shown(value)}: must be milliseconds, 0 or more"
-    raise InvalidEventError(msg)

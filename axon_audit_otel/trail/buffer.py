@@ -113,16 +113,28 @@ class Buffer:
             if key is None:
                 continue
             known = lists.get(key)
-            if known is None:
-                lists[key] = key, array("Q", (sequence,))
-                self._blocks[-1][name].append(key)
-            else:
-                first_key, found = known
-                if found[-1] < self._block:
-                    self._blocks[-1][name].append(first_key)
-                found.append(sequence)
+            if known is None or known[1][-1] < self._block:
+                self._begin_list(name, key)
+                known = lists[key]
+            known[1].append(sequence)
+        if "subjects" in fields:
+            self._index_subjects(sequence, fields)
         session_id, ids = fields["session_id"], fields["entry_ids"]
         self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
+
+    def _begin_list(self, name: str, key: str) -> None:
+        """The list of *key* is to have an event of the newest block, its first there."""
+        known = self._lists[name].setdefault(key, (key, array("Q")))
+        self._blocks[-1][name].append(known[0])
+
+    def _index_subjects(self, sequence: int, fields: Mapping[str, Any]) -> None:
+        """List an event by each of its subjects too."""
+        lists = self._lists["subject_id"]
+        for key in fields["subjects"]:
+            if key != fields.get("subject_id"):
+                if key not in lists or lists[key][1][-1] < self._block:
+                    self._begin_list("subject_id", key)
+                lists[key][1].append(sequence)
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""

@@ -11,7 +11,8 @@ from typing import Any
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from ..core import semconv
-from ..events.model import Draft, EventStatus, OperationType, deleted_entries, success_rate
+from ..events.draft import Draft
+from ..events.model import EventStatus, OperationType, deleted_entries, success_rate
 from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
@@ -179,6 +180,8 @@ class TrailMetrics:
 
     def _observe(self, event: Draft) -> None:
         operation = event["operation"]
+        if operation not in self._entries:
+            operation = OperationType.OTHER.value
         self._operations[operation, event["status"]].add(1)
         milliseconds = event["duration_ms"]
         if milliseconds is not None:

@@ -12,8 +12,8 @@ from opentelemetry.context import Context
 
 from ..core import semconv
 from ..core.errors import AuditConfigError, AuditUnavailableError, shown
+from ..events.draft import Draft
 from ..events.log_attributes import SEVERITY, attributes_of
-from ..events.model import Draft
 from ..version import __version__
 from .otel_processor import AuditLogRecordProcessor
 from .trail import Trail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from operator import attrgetter
@@ -15,10 +15,11 @@ from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWri
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
 from ..core.files import DECODE_ERRORS
-from ..events.identifiers import identifier, identifiers
-from ..events.identity import current_identity
+from ..events.draft import Draft, draft
+from ..events.identifiers import ID_TYPES, identifier, identifiers
+from ..events.identity import said as identity_said
 from ..events.log_attributes import add_place, attributes_of
-from ..events.model import AuditEvent, Draft, EventStatus, OperationType, draft
+from ..events.model import AuditEvent, EventStatus, OperationType, operation_named
 from .trail import Trail
 
 __all__ = ["AuditLogRecordProcessor"]
@@ -35,8 +36,8 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     A record of another source that names no user or session has those of `audit_context`.
     It is SUCCESS only if it says so in a known word ("ok", "succeeded") and nothing in it says
     otherwise; FAILURE if an outcome, an error or the severity says so; else PARTIAL, also where
-    no outcome is stated. An operation that is none of ours is OTHER, with its own name in
-    ``metadata["operation"]``.
+    no outcome is stated. An operation that is none of ours keeps its name; a record that names
+    none is OTHER.
 
     An `AuditLogger` adds its own processor to the logger provider it uses. Add one by hand
     only to a provider that it does not use.
@@ -102,7 +103,9 @@ def _enrich(log_record: ReadWriteLogRecord, event: Draft, trail: Trail) -> None:
     record = log_record.log_record
     record.__dict__[_SEEN] = _BY_US
     record.body = event.encoded.decode()
-    told: Mapping[str, Any] = event if trail.erasure is None else msgspec.json.decode(event.encoded)
+    told: Mapping[str, Any] = event
+    if trail.policy.encrypts:
+        told = msgspec.json.decode(event.encoded)
     attributes = attributes_of(told, trail.name)
     add_place(attributes, event.sequence, event.previous_hash, event.hash, trail.source.stream)
     most, longest = _limits_of(log_record.limits)
@@ -163,31 +166,34 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         return None if value is None else identifier(value)
 
     message = first("error_message")
+    later = _later(first)
     duration = first("duration_ms")
     named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
     operation, own_name = _operation(named, said.get(semconv.GEN_AI_OPERATION_NAME))
-    user = text("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID)
-    session = text("session_id", semconv.SESSION_ID)
-    here = current_identity()  # a record is processed where it is emitted
+    user, session = identity_said(  # a record is processed where it is emitted
+        first("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
+        first("session_id", semconv.SESSION_ID),
+        lambda _field, value: identifier(value),
+    )
     event = draft(
         operation,
         _status(record, fields, attributes),
-        user_id=here.user_id if user is None else user,
-        session_id=here.session_id if session is None else session,
+        user_id=user,
+        session_id=session,
         entry_ids=_entry_ids(said),
-        metadata=trail.privacy.metadata(_metadata(fields, attributes, own_name)),
+        metadata=_metadata(fields, attributes, own_name, later),
         duration_ms=duration_or_none(duration),
         event_id=text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID),
         time_ns=record.timestamp or record.observed_timestamp,
         trail=trail,
-        error_message=None if message is None else trail.privacy.text(str(message)),
+        error_message=None if message is None else str(message),
         error_type=text("error_type", semconv.ERROR_TYPE, semconv.EXCEPTION_TYPE),
         subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
         trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
         span_id=f"{record.span_id:016x}" if record.span_id else None,
+        **later,
     )
-    if trail.pseudonyms is not None:
-        trail.pseudonyms.apply(event, foreign=True)
+    trail.policy.event(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
 
@@ -214,15 +220,48 @@ def _entry_ids(said: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(key for value in given for key in identifiers(value)))
 
 
+#: The fields of the second edition, and the attributes that may say them.
+_LATER = {
+    "action": (semconv.AXON_ACTION,),
+    "system": (semconv.AXON_SYSTEM,),
+    "store": (semconv.GEN_AI_MEMORY_STORE_ID,),
+    "subjects": (semconv.AXON_SUBJECT_IDS,),
+    "agent_id": (semconv.GEN_AI_AGENT_ID,),
+    "on_behalf_of": (semconv.AXON_ON_BEHALF_OF,),
+    "purpose": (semconv.AXON_PURPOSE,),
+    "fingerprints": (),
+    "derived_from": (semconv.AXON_DERIVED_FROM,),
+}
+
+
+def _later(first: Callable[..., Any]) -> dict[str, Any]:
+    """The fields of the second edition that a record says, in a form that they can have."""
+    found: dict[str, Any] = {}
+    for name, attributes in _LATER.items():
+        value = first(name, *attributes)
+        if name in ("subjects", "derived_from"):
+            if isinstance(value, (list, tuple)):
+                found[name] = identifiers(list(value))
+        elif name == "fingerprints":
+            if isinstance(value, Mapping) and all(type(one) is str for one in value.values()):
+                found[name] = {identifier(key): identifier(one) for key, one in value.items()}
+        elif isinstance(value, ID_TYPES) and not isinstance(value, bool):
+            found[name] = str(value) if name == "purpose" else identifier(value)
+    return found
+
+
 def _metadata(
-    fields: Mapping[str, Any], attributes: Mapping[str, Any], own_name: Any
+    fields: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    own_name: Any,
+    later: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a record says beyond the fields of an event: also its own name for the operation."""
     given = fields.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     if given is not None and not isinstance(given, Mapping):
         metadata["metadata"] = given
-    known = _MAPPED.union(AuditEvent.__struct_fields__)
+    known = _MAPPED.union(_FIRST, later)
     metadata.update((name, value) for name, value in fields.items() if name not in known)
     metadata.update((name, value) for name, value in attributes.items() if name not in _MAPPED)
     if own_name is not None:
@@ -238,17 +277,23 @@ def duration_or_none(value: Any) -> float | None:
 
 
 def _operation(named: Any, gen_ai: Any) -> tuple[str, Any]:
-    """Which operation of ours it is, and the record's own name for it where that is another."""
-    try:
-        kind = OperationType(named)
-    except ValueError:
-        known = _BY_GEN_AI_NAME.get(gen_ai) if isinstance(gen_ai, str) else None
-        own_name = named if known is not None or named is not None else gen_ai
-        return (known or OperationType.OTHER).value, own_name
+    """The name of an operation, and what the record says of it besides."""
+    known = _BY_GEN_AI_NAME.get(gen_ai) if isinstance(gen_ai, str) else None
+    name = next(filter(_is_name, (named, gen_ai)), None)
+    kind = OperationType.OTHER if name is None else operation_named(identifier(name))
+    if known is not None and (name is not named or kind.listed is not kind):
+        return known.value, named
     # What a trail says of itself, and `verify` believes, comes from nowhere else.
     if kind is OperationType.AUDIT:
         return OperationType.OTHER.value, kind.value
-    return kind.value, None
+    if name is None and named is None:
+        return kind.value, gen_ai
+    return kind.value, None if name is named else named
+
+
+def _is_name(value: Any) -> bool:
+    text = value.value if isinstance(value, Enum) else value
+    return isinstance(text, str) and not _is_nothing(text)
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
@@ -288,11 +333,12 @@ def _tells_of_an_error(said: Mapping[str, Any]) -> bool:
     )
 
 
+_FIRST = tuple(name for name in AuditEvent.__struct_fields__ if name not in _LATER)
 #: Names that have a field of the event; all others become its metadata.
 _MAPPED = frozenset(
     value
     for name, value in vars(semconv).items()
     if name.startswith(("AUDIT_", "AXON_"))
     or name in ("USER_ID", "USER_HASH", "SESSION_ID", "ERROR_TYPE", "LOG_RECORD_UID")
-    or name == "GEN_AI_MEMORY_RECORD_ID"
+    or name in ("GEN_AI_MEMORY_RECORD_ID", "GEN_AI_MEMORY_STORE_ID", "GEN_AI_AGENT_ID")
 )

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, Protocol
 from weakref import ref
 
-from ..events.model import Draft
+from ..events.draft import Draft
 
 __all__ = ["Outlet"]
 

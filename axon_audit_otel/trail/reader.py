@@ -9,9 +9,10 @@ from itertools import chain, islice
 from ..archive.missing import Missing
 from ..archive.search import OtherWriters, search
 from ..events import model as _event
-from ..events.model import AuditEvent, Draft
+from ..events.draft import Draft
+from ..events.model import AuditEvent
 from ..events.query import Query
-from ..privacy.encryption import Erasure
+from ..privacy.policy import PrivacyPolicy
 from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .settings import Settings
@@ -30,7 +31,7 @@ class TrailReader:
         buffer: The events in memory.
         lock: Guards them.
         keeper: Has them in files; None without an archive.
-        erasure: Decrypts them; None where they are not encrypted.
+        policy: Makes them readable.
     """
 
     def __init__(
@@ -39,14 +40,13 @@ class TrailReader:
         buffer: Buffer,
         lock: Lock,
         keeper: ArchiveKeeper | None,
-        erasure: Erasure | None,
+        policy: PrivacyPolicy,
     ) -> None:
         self._directory = settings.auto_export_path
-        self._pseudonyms = settings.pseudonymize
         self._buffer = buffer
         self._lock = lock
         self._keeper = keeper
-        self._erasure = erasure
+        self._policy = policy
         self._others = OtherWriters()
 
     def __len__(self) -> int:
@@ -60,15 +60,11 @@ class TrailReader:
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
         """The event that was made of *draft*, from its bytes."""
-        event = _event.decode(line)
-        return event if self._erasure is None else self._erasure.as_given(event, draft)
+        return self._policy.as_given(_event.decode(line), draft)
 
     def search(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
-        query = query.under(self._pseudonyms)
-        if self._erasure is None:
-            return self._search(query)
-        return self._erasure.read(query, self._search)
+        return self._policy.read(self._policy.query(query), self._search)
 
     def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
@@ -77,9 +73,8 @@ class TrailReader:
             query: What is asked for.
             missing: Takes what of it cannot be read.
         """
-        query = query.under(self._pseudonyms)
         found = partial(self._search_all, missing=missing)
-        return found(query) if self._erasure is None else self._erasure.read(query, found)
+        return self._policy.read(self._policy.query(query), found)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """Whether files can hold events that answer *query* and are not in memory: those of

@@ -19,10 +19,11 @@ from ..archive.origin import Source
 from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
-from ..events.model import Draft
+from ..events.draft import Draft, draft
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
+from ..privacy.policy import PrivacyPolicy, json_types
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
 from .afterwards import Afterwards
@@ -80,7 +81,7 @@ class Trail:
         #: Counts a failure of our own, and logs it once; under no lock.
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
-        self._begin_privacy()
+        self.policy = self._make_policy()
         self._head: bytes | None = None  # hash of the newest event
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
@@ -96,7 +97,7 @@ class Trail:
             _logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
-        self.reader = TrailReader(settings, buffer, self._lock, keeper, self.erasure)
+        self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         self._shipper = self._make_shipper()
         self.ships = self._shipper is not None  # to a collector, from here
@@ -110,8 +111,7 @@ class Trail:
         if keeper is not None:
             with self._lock:
                 self._open_archive(keeper)
-            if self.erasure is not None:
-                self.erasure.mark()
+            self.policy.mark()
             something_to_send = shipper is not None and keeper.has_past
             if something_to_send or keeper.needs_clock:
                 self._start_clock()
@@ -120,21 +120,21 @@ class Trail:
         self.metrics.buffer_capacity.set(self.settings.max_events)
         self.metrics.buffer_events.set(0)
 
-    def _begin_privacy(self) -> None:
+    def _make_policy(self) -> PrivacyPolicy:
         settings, note = self.settings, self._afterwards.fault
-        self.privacy = Privacy(
+        redaction = Privacy(
             settings.redact, settings.redact_pii, partial(note, "redact"), self.metrics.pii
         )
-        self.pseudonyms = settings.pseudonymize
-        if self.pseudonyms is not None and self.pseudonyms.weak:
+        pseudonyms, erasure = settings.pseudonymize, None
+        if pseudonyms is not None and pseudonyms.weak:
             words = "audit trail %r: pseudonymize= is short enough to be guessed"
             _logger.warning(words, self.name)
-        self.erasure: Erasure | None = None
         if settings.erasable is not False:
-            keys = settings.erasable if isinstance(settings.erasable, Path) else None
+            place = settings.erasable if isinstance(settings.erasable, Path) else None
             sync = settings.durability == "disk"
             fault = partial(note, "keys")
-            self.erasure = Erasure.for_writing(settings.auto_export_path, keys, sync, fault)
+            erasure = Erasure.for_writing(settings.auto_export_path, place, sync, fault)
+        return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"))
 
     def _make_shipper(self) -> Shipper | None:
         endpoint = self.settings.ship_to
@@ -154,9 +154,8 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = _encoded(draft, self.fault)
-        fields: Mapping[str, Any] = draft
-        if self.erasure is not None:
-            fields = self.erasure.sealed(draft)
+        fields = self.policy.recorded(draft)
+        if fields is not draft:
             payload = _event.encode_fields(fields)
         payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
         if self.is_busy():
@@ -227,8 +226,8 @@ class Trail:
     def _record_internal(self, keeper: ArchiveKeeper) -> None:
         """Record what is pending about the archive."""
         for status, facts in keeper.pending_events():
-            draft = _event.draft("AUDIT", status, metadata=facts, trail=self)
-            self._append_late(draft, _event.encode_fields(draft)[:-1], draft)
+            event = draft("AUDIT", status, metadata=facts, trail=self)
+            self._append_late(event, _event.encode_fields(event)[:-1], event)
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -327,8 +326,7 @@ class Trail:
     def end(self, program_ends: bool = False) -> None:
         """Seal the journal and say that all is well. Never raises; events may still come: when
         the program ends they are written at once, since nobody does it later."""
-        if self.erasure is not None:
-            self.erasure.keys.save()
+        self.policy.save()
         keeper = self._keeper
         if keeper is not None:
             with suppress(OSError):  # counted and logged
@@ -386,29 +384,27 @@ class Trail:
     @property
     def is_kept(self) -> bool:
         """Whether every event is in a file, as far as one is asked for."""
-        if self.erasure is not None and not self.erasure.keys.is_saved:
-            return False
-        return self._keeper is None or self._keeper.keeps_all
+        return self.policy.is_saved and (self._keeper is None or self._keeper.keeps_all)
 
     @property
     def why(self) -> str:
         """The archive's newest failure, in words."""
         return "" if self._keeper is None else self._keeper.why
 
-    def record_intent(self, event_id: str, intent: Mapping[str, Any]) -> None:
-        """Journal what is about to be done (``on_failure="block"``).
+    def record_intent(self, intent: dict[str, Any]) -> None:
+        """Journal what is about to be done (``on_failure="block"``), made by `events.draft.intent`.
 
         Raises:
             OSError: If that, or what was done before, cannot be recorded.
         """
-        if self.erasure is not None:
-            intent = self.erasure.intent(intent)
+        intent = self.policy.intent(intent)
         keeper = self._keeper
         if keeper is not None:
             with self._change():
                 if keeper.writer is None:
                     self._reopen(keeper)
-                keeper.require().record_intent(event_id, _event.encode_fields(intent))
+                payload = _event.encode_fields(intent)
+                keeper.require().record_intent(intent["event_id"], payload)
 
     def intent_done(self, event_id: str) -> None:
         """An operation with an intent has ended."""
@@ -437,8 +433,7 @@ class Trail:
         self.outlet.begin_after_fork()
         self._buffer.begin()
         self._head, self._clock, self.source.stream = None, None, ""
-        if self.erasure is not None:
-            self.erasure.keys.after_fork()
+        self.policy.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.begin_after_fork()
@@ -452,9 +447,7 @@ def _encoded(draft: Draft, fault: Callable[[str, Exception], object]) -> bytes:
         return _event.encode_fields(draft)
     except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
         fault("encode", exc)
-        clean = Privacy(pii=False).metadata(dict(draft))
-        clean["entry_ids"] = [str(item) for item in clean["entry_ids"]]
-        draft.update(clean)
+        json_types(draft)
         return _event.encode_fields(draft)
 
 

@@ -40,7 +40,7 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.alerts import detector as detect
 from axon_audit_otel.alerts.detector import Detector
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)  # events have their own time
 EXPORTS = Rule("exports", over=2, window="1h", operations="EXPORT")
@@ -266,7 +266,7 @@ class TestWhenItFires:
         """Ten times the users take no more memory."""
         rules = [Rule("all", over=20, window="1h"), Rule("by", over=20, window="1h", per_user=True)]
         detector = Detector(rules, max_users=100)
-        trackers = detector.concerned(("FORGET", "FAILURE")) or ()
+        trackers = detector.concerned("FORGET", "FAILURE") or ()
 
         def users(first: int, last: int) -> int:
             for number in range(first, last):
@@ -404,7 +404,7 @@ class TestDeletions:
         window = timedelta(microseconds=10)
         rule = Rule("by_hand", over=20, window=window, operations="FORGET")
         detector = Detector([rule], max_users=1)
-        trackers = detector.concerned(("FORGET", "SUCCESS")) or ()
+        trackers = detector.concerned("FORGET", "SUCCESS") or ()
         clock, kept, expected, found, firing = 1000, [], [], [], False
         for number, step in [(0, 0), *steps]:
             time = clock + step
@@ -440,7 +440,7 @@ class TestDetector:
             keep_firing_for=timedelta(microseconds=keep),
         )
         detector = Detector([rule], max_users=10)
-        trackers = detector.concerned(("STORE", "SUCCESS")) or ()
+        trackers = detector.concerned("STORE", "SUCCESS") or ()
         found, expected = [], []
         kept: dict[str, list[int]] = {"a": [], "b": []}
         clock = 1000
@@ -473,7 +473,7 @@ class TestDetector:
     def test_a_clock_that_is_set_back(self) -> None:
         """When the system's time goes back by years, windows go on where they were."""
         detector = Detector([EXPORTS], max_users=1)
-        trackers = detector.concerned(("EXPORT", "SUCCESS")) or ()
+        trackers = detector.concerned("EXPORT", "SUCCESS") or ()
         hour, year = 3600 * 10**6, 365 * 86400 * 10**6
         assert not detector.add(trackers, None, 9 * year, now_us=9 * year)
         assert not detector.add(trackers, None, 9 * year + 1, now_us=9 * year + 1)

@@ -535,8 +535,7 @@ def test_intents(make_audit: Make, run_script: Run, where: Path, change: str) ->
         audit = AuditLogger(auto_export_path=where, on_failure="block")
         moment = "2026-01-15T10:00:00.000000Z"
         def begin(name):
-            facts = {"event_id": name, "time": moment, "operation": "STORE"}
-            audit.trail.record_intent(name, facts)
+            audit.trail.record_intent({"event_id": name, "time": moment, "operation": "STORE"})
         begin("one")
         path = where / "default.intents"
         if change == "removed":

@@ -93,7 +93,7 @@ class TestRoot:
         for number in range(8):
             with pytest.raises(StopIteration):
                 audit.log_event("STORE", user_id=f"u{number}").send(None)
-        audit.trail.record_intent("evt_1", {"event_id": "evt_1", "time": "", "user_id": "u1"})
+        audit.trail.record_intent({"event_id": "evt_1", "time": "", "user_id": "u1"})
         audit.export_to_file(place / "copy.json")
         assert _of_root(place, _keys(place)) == []
         audit.close()

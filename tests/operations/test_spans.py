@@ -384,6 +384,8 @@ class TestRecords:
                 "axon.operation": "STORE",
                 "axon.status": "SUCCESS",
                 "axon.subject.id": "owner",
+                "axon.action": "MemorySystem.store",
+                "axon.system": "axon",
                 "audit.record.id": event.event_id,
                 "audit.action": "STORE",
                 "audit.outcome": "success",

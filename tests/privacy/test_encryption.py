@@ -46,7 +46,7 @@ from axon_audit_otel import (
     verify,
 )
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 from axon_audit_otel.privacy.keyring import Keyring
 
 IDS = ["", "a", "用户一", "naïve\u0301", "\ud800", "a\0b\0", "x" * 10**6, "erasable:" + "0" * 32]

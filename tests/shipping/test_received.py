@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditLogger
 from axon_audit_otel.archive.origin import Source
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 from axon_audit_otel.otlp.encoding import Envelope, record_of
 from axon_audit_otel.shipping.received import ArrivalReport, verify_arrival
 

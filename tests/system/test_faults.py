@@ -248,7 +248,7 @@ def test_many_run_at_once(start: Callable[..., Application], tmp_path: Path) -> 
     """The more operations run, the more space is held back for their outcomes."""
     app = start(tmp_path, on_failure="block")
     for number in range(300):
-        app.audit.trail.record_intent(str(number), {})
+        app.audit.trail.record_intent({"event_id": str(number)})
     (reserve,) = tmp_path.glob("*.reserve")
     assert reserve.stat().st_size >= 300 * 4096
     for number in range(300):

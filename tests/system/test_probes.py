@@ -21,7 +21,7 @@ from axon_audit_otel import (
     verify,
 )
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
-from axon_audit_otel.events.model import draft
+from axon_audit_otel.events.draft import draft
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)

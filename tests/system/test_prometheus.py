@@ -35,7 +35,8 @@ from prometheus import (
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
-from axon_audit_otel.events.model import EventStatus, draft
+from axon_audit_otel.events.draft import draft
+from axon_audit_otel.events.model import EventStatus
 from axon_audit_otel.privacy.personal_data import PII_KINDS
 from axon_audit_otel.trail.metrics import DURATION_BUCKETS, SDK_STAGES, SHIPPING_DROPS, STAGES
 from dashboards import rules

@@ -145,11 +145,11 @@ class TestCounts:
             """
             import os, sys
             from axon_audit_otel import AuditLogger
-            from axon_audit_otel.events.model import draft
+            from axon_audit_otel.events.draft import draft
             audit = AuditLogger(auto_export_path=sys.argv[1], on_failure="block")
             for number in range(70):
                 facts = {"event_id": f"evt_{number}", "operation": "STORE", "time": "now"}
-                audit.trail.record_intent(f"evt_{number}", facts)
+                audit.trail.record_intent(facts)
             os._exit(0)
             """,
             tmp_path,

@@ -214,11 +214,11 @@ class TestRecordsOfOthers:
     @pytest.mark.parametrize(
         ("fields", "operation", "name"),
         [
-            ({"body": {"operation": "SUMMARIZE"}}, "OTHER", "SUMMARIZE"),
-            ({"attributes": {"axon.operation": "summarize"}}, "OTHER", "summarize"),
-            ({"attributes": {"audit.action": "memory.merge"}}, "OTHER", "memory.merge"),
-            ({"attributes": {"gen_ai.operation.name": "chat"}}, "OTHER", "chat"),
-            ({"body": {"gen_ai.operation.name": "chat"}}, "OTHER", "chat"),
+            ({"body": {"operation": "SUMMARIZE"}}, "SUMMARIZE", None),
+            ({"attributes": {"axon.operation": "summarize"}}, "summarize", None),
+            ({"attributes": {"audit.action": "memory.merge"}}, "memory.merge", None),
+            ({"attributes": {"gen_ai.operation.name": "chat"}}, "chat", None),
+            ({"body": {"gen_ai.operation.name": "chat"}}, "chat", None),
             ({"body": {"operation": "AUDIT"}}, "OTHER", "AUDIT"),
             (
                 {"body": {"operation": "remember"}, "attributes": {GEN_AI: "create_memory"}},
@@ -226,7 +226,11 @@ class TestRecordsOfOthers:
                 "remember",
             ),
             ({"body": {"operation": "store"}}, "STORE", None),
-            ({"body": {"operation": "MELT", "metadata": {"operation": "its own"}}}, "OTHER", None),
+            (
+                {"body": {"operation": "MELT", "metadata": {"operation": "its own"}}},
+                "MELT",
+                "its own",
+            ),
         ],
     )
     def test_its_own_name(
@@ -237,7 +241,8 @@ class TestRecordsOfOthers:
         operation: str,
         name: str | None,
     ) -> None:
-        """An operation that is none of ours keeps its name, in a fact that the sender left free."""
+        """An operation that is none of ours keeps its name; what the sender calls it besides is a
+        fact."""
         emit(logger_provider, **fields)
         event = only_event(audit)
         assert event.operation.value == operation
@@ -307,7 +312,7 @@ class TestRecordsOfOthers:
             ("upsert_memory", "STORE"),
             ("search_memory", "RECALL"),
             ("delete_memory", "FORGET"),
-            ("chat", "OTHER"),
+            ("chat", "chat"),
         ],
     )
     def test_gen_ai_names(
@@ -324,15 +329,15 @@ class TestRecordsOfOthers:
     @pytest.mark.parametrize(
         "fields",
         [
-            *({}, {"body": "plain words"}, {"body": {"operation": "MELT"}}),
+            *({}, {"body": "plain words"}, {"body": {"operation": " "}}),
             *({"body": {"user_id": "u"}}, {"body": {"operation": "AUDIT"}}),
         ],
     )
     def test_no_operation(
         self, audit: AuditLogger, logger_provider: LoggerProvider, fields: dict[str, Any]
     ) -> None:
-        """A record that names no operation of ours, or that of the trail itself, is an OTHER, and
-        is not lost."""
+        """A record that names no operation, or that of the trail itself, is an OTHER, and is not
+        lost."""
         emit(logger_provider, **fields)
         assert only_event(audit).operation.value == "OTHER"
         assert audit.get_statistics()["by_operation"]["OTHER"] == 1

@@ -300,7 +300,7 @@ class _Patch:
                 **{name: audited(self._audited, kind) for name, kind in methods.METHODS.items()},
                 "forget": audited(self._audited, methods.FORGET, supplied=added_methods.forget),
                 "import_data": audited(
-                    self._audited, methods.IMPORT, supplied=added_methods.import_data
+                    self._audited, methods.IMPORT_DATA, supplied=added_methods.import_data
                 ),
                 "transaction": self._transaction,
                 "__init__": self._created,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...core import semconv
@@ -309,7 +310,14 @@ def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
 
 # --- the table ------------------------------------------------------------------------
 
-STORE = Kind(
+
+def _kind(action: str, *known: Any, **more: Any) -> Kind:
+    """A kind of call of the SDK: of the method *action*."""
+    return replace(Kind(*known, **more), action=action, system="axon")
+
+
+STORE = _kind(
+    "MemorySystem.store",
     OperationType.STORE,
     semconv.CREATE_MEMORY,
     semconv.CREATE_MEMORY,
@@ -317,7 +325,8 @@ STORE = Kind(
     _before_store,
     _after_store,
 )
-RECALL = Kind(
+RECALL = _kind(
+    "MemorySystem.recall",
     OperationType.RECALL,
     semconv.SEARCH_MEMORY,
     semconv.SEARCH_MEMORY,
@@ -325,7 +334,8 @@ RECALL = Kind(
     _before_recall,
     _after_recall,
 )
-EXPORT = Kind(
+EXPORT = _kind(
+    "MemorySystem.export",
     OperationType.EXPORT,
     "axon.export",
     None,
@@ -333,7 +343,8 @@ EXPORT = Kind(
     _before_export,
     _after_export,
 )
-IMPORT = Kind(
+IMPORT = _kind(
+    "MemorySystem.import_from",
     OperationType.IMPORT,
     semconv.CREATE_MEMORY,
     semconv.CREATE_MEMORY,
@@ -341,7 +352,9 @@ IMPORT = Kind(
     _before_import,
     _after_import,
 )
-SYNC = Kind(
+IMPORT_DATA = replace(IMPORT, action="MemorySystem.import_data")
+SYNC = _kind(
+    "MemorySystem.sync",
     OperationType.SYNC,
     "axon.sync",
     None,
@@ -349,7 +362,8 @@ SYNC = Kind(
     _before_sync,
     _after_sync,
 )
-COMPACT = Kind(
+COMPACT = _kind(
+    "MemorySystem.compact",
     OperationType.COMPACT,
     "axon.compact",
     None,
@@ -357,14 +371,16 @@ COMPACT = Kind(
     _before_compact,
     _after_compact,
 )
-FORGET = Kind(
+FORGET = _kind(
+    "MemorySystem.forget",
     OperationType.FORGET,
     semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
     ("entry_id", "filter", "tier"),
     _before_forget,
 )
-ROUTE_FORGET = Kind(
+ROUTE_FORGET = _kind(
+    "Router.route_forget",
     OperationType.FORGET,
     semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
@@ -372,14 +388,16 @@ ROUTE_FORGET = Kind(
     _before_route_forget,
     verify=_verify_route_forget,
 )
-TRANSACTION = Kind(
+TRANSACTION = _kind(
+    "MemorySystem.transaction",
     OperationType.TRANSACTION,
     "axon.transaction",
     None,
     ("isolation_level",),
     _before_transaction,
 )
-DELETE = Kind(
+DELETE = _kind(
+    "StorageAdapter.delete",
     OperationType.FORGET,
     semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
@@ -387,13 +405,23 @@ DELETE = Kind(
     _before_delete,
     _after_delete,
 )
-CLEAR = Kind(
-    OperationType.FORGET, semconv.DELETE_MEMORY, semconv.DELETE_MEMORY, (), after=_after_clear
+CLEAR = _kind(
+    "StorageAdapter.clear",
+    OperationType.FORGET,
+    semconv.DELETE_MEMORY,
+    semconv.DELETE_MEMORY,
+    (),
+    after=_after_clear,
 )
-BULK_SAVE = Kind(
-    OperationType.BULK_STORE, "axon.bulk_store", None, ("entries",), after=_after_bulk_save
+BULK_SAVE = _kind(
+    "StorageAdapter.bulk_save",
+    OperationType.BULK_STORE,
+    "axon.bulk_store",
+    None,
+    ("entries",),
+    after=_after_bulk_save,
 )
-REINDEX = Kind(OperationType.REINDEX, "axon.reindex", None)
+REINDEX = _kind("StorageAdapter.reindex", OperationType.REINDEX, "axon.reindex", None)
 
 #: The audited methods of `MemorySystem` (all are coroutine functions).
 METHODS = {

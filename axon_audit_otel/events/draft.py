@@ -1,0 +1,220 @@
+"""An event before it has its place in a trail: made here, whatever it is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, islice
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from opentelemetry.trace import SpanContext
+
+from ..core.errors import InvalidEventError, shown
+from ..core.time import FIRST_US, LAST_US, format_time
+from .identifiers import ID_TYPES, checked_id, new_event_id
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Draft", "Later", "checked_duration", "checked_ids", "draft", "intent"]
+
+
+class Draft(dict[str, Any]):
+    """An event on its way through OpenTelemetry: the body of its log record.
+
+    It stays a plain mapping for whoever else reads the record. The trail it is meant for
+    and, once captured, the final bytes ride along.
+    """
+
+    __slots__ = (
+        *("encoded", "entries", "hash", "previous_hash", "sampled"),
+        *("sequence", "time_us", "trail", "uncarried"),
+    )
+
+    encoded: bytes | None
+    entries: int
+    hash: str  # its own and the one before, and its number: once captured
+    previous_hash: str | None
+    sequence: int
+    sampled: bool
+    time_us: int
+    trail: object | None
+    uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
+
+
+class Later(TypedDict, total=False):
+    """Fields that few events have, each left out where there is nothing to say."""
+
+    store: str | None
+    subjects: Sequence[str]
+    agent_id: str | None
+    on_behalf_of: str | None
+    purpose: str | None
+    fingerprints: Mapping[str, str]
+    derived_from: Sequence[str]
+
+
+def draft(
+    operation: str,
+    status: str,
+    *,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    entry_ids: list[str] | None = None,
+    metadata: Any = None,
+    duration_ms: float | None = None,
+    event_id: str | None = None,
+    time_ns: int | None = None,
+    entries: int | None = None,
+    most_ids: int | None = None,
+    trail: object | None = None,
+    error_message: str | None = None,
+    error_type: str | None = None,
+    subject_id: str | None = None,
+    trace_id: str | None = None,
+    span_id: str | None = None,
+    span: SpanContext | None = None,
+    action: str | None = None,
+    system: str | None = None,
+    **later: Unpack[Later],
+) -> Draft:
+    """An event without its place in a trail. What is not ours goes through
+    `PrivacyPolicy.event` before it is recorded: that makes JSON types of it, and redacts it.
+
+    Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id* and
+    *span_id*. Of more ids than *most_ids*, or than an event can carry, it has their number
+    (`Draft.uncarried`), of those of entries their digest as well. *entries* is how many the
+    operation handled, if that is another number.
+    """
+    now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
+    time_us = now // 1000
+    ids = [] if entry_ids is None else entry_ids
+    count = len(ids)
+    uncarried = None
+    if count > _FEW_IDS:
+        ids, uncarried = _bounded(ids, most_ids)
+    event = Draft(
+        event_id=event_id or new_event_id(now),
+        timestamp=format_time(time_us),
+        operation=operation,
+        user_id=user_id,
+        session_id=session_id,
+        entry_ids=ids,
+        metadata={} if metadata is None else metadata,
+        status=status,
+        duration_ms=duration_ms,
+    )
+    if error_message is not None:
+        event["error_message"] = error_message
+    if error_type is not None:
+        event["error_type"] = error_type
+    if subject_id is not None:
+        event["subject_id"] = subject_id
+    event.sampled = False
+    if span is not None and span.is_valid:
+        trace_id = span.trace_id.to_bytes(16, "big").hex()
+        span_id = span.span_id.to_bytes(8, "big").hex()
+        event.sampled = bool(span.trace_flags & 1)
+    if trace_id is not None:
+        event["trace_id"] = trace_id
+    if span_id is not None:
+        event["span_id"] = span_id
+    if action is not None:
+        event["action"] = action
+    if system is not None:
+        event["system"] = system
+    event.uncarried = uncarried
+    if later:
+        _add(event, later)
+    event.encoded = None
+    event.entries = count if entries is None else entries
+    event.time_us = time_us
+    event.trail = trail
+    return event
+
+
+def _add(event: Draft, later: Later) -> None:
+    """Add these fields, in their order."""
+    for name in _LATER:
+        value: Any = later.get(name)
+        if not value:
+            continue
+        if name in _LISTS:
+            value = tuple(dict.fromkeys(value))
+        if name in _SEVERAL and len(value) > _SEVERAL_MOST:
+            event.uncarried = {**(event.uncarried or {}), f"{name}_total": len(value)}
+            some = islice(value.items() if name == "fingerprints" else value, _SEVERAL_MOST)
+            value = dict(some) if name == "fingerprints" else tuple(some)
+        event[name] = value
+
+
+_LATER = tuple(Later.__annotations__)
+_LISTS = ("subjects", "derived_from")
+_SEVERAL = (*_LISTS, "fingerprints")
+_SEVERAL_MOST = 1_000
+
+
+def intent(operation: str, **who: str | None) -> dict[str, Any]:
+    """The facts of an operation that has not happened yet, with the id of its event to come."""
+    now = time.time_ns()
+    facts = {"event_id": new_event_id(now), "operation": operation, **who}
+    return {**facts, "time": format_time(now // 1000)}
+
+
+# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`files.LINE_LIMIT`).
+_MAX_ID_CHARACTERS = 8 << 20
+_FEW_IDS = 16_000  # of at most 512 characters: they fit
+
+
+def _bounded(ids: list[str], most: int | None) -> tuple[list[str], dict[str, Any] | None]:
+    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
+    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
+    fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
+    if fit == len(ids):
+        return ids, None
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    return ids[:fit], {"entry_ids_total": len(ids), "entry_ids_sha256": digest}
+
+
+# --- what callers give by hand ------------------------------------------------------------------
+
+
+def checked_ids(values: Any) -> list[str]:
+    """Entry ids as a list of text; one id alone is a list of one.
+
+    Raises:
+        InvalidEventError: If they are no ids.
+    """
+    if values is None:
+        return []
+    if type(values) is list:
+        return [checked_id("entry_ids", item) for item in values]
+    if isinstance(values, ID_TYPES):
+        return [checked_id("entry_ids", values)]
+    if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
+        msg = f"entry_ids={shown(values)}: must be ids as text"
+        raise InvalidEventError(msg)
+    return [checked_id("entry_ids", item) for item in values]
+
+
+def checked_duration(value: Any) -> float | None:
+    """A duration in milliseconds, None where there is none.
+
+    Raises:
+        InvalidEventError: If it is no number of at least 0.
+    """
+    if value is None or (type(value) is float and 0 <= value < math.inf):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            duration = float(value)
+        except OverflowError:
+            duration = math.inf
+        if math.isfinite(duration) and duration >= 0:
+            return duration
+    msg = f"duration_ms={shown(value)}: must be milliseconds, 0 or more"
+    raise InvalidEventError(msg)

@@ -1,0 +1,248 @@
+"""The one door of privacy: what is recorded goes through it, and what is read as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from ..core import semconv
+from ..events.draft import Draft
+from ..events.model import AuditEvent, fields_of, listed, nameless
+from ..events.query import Query
+from .encryption import Erasure, decrypted
+from .pseudonyms import Pseudonyms, mask_names
+from .redaction import Privacy
+
+__all__ = ["PrivacyPolicy", "json_types"]
+
+Search = Callable[[Query], Iterable[AuditEvent]]
+
+
+class PrivacyPolicy:
+    """What of an event, a span or an intent may be recorded, and who can read it again.
+
+    Args:
+        redaction: What free texts and facts go through.
+        pseudonyms: What stands for ids; None: these stay.
+        erasure: What personal data is encrypted with; None: it is in clear.
+        fault: Told of what failed; what that was needed for is not recorded.
+    """
+
+    def __init__(
+        self,
+        redaction: Privacy | None = None,
+        pseudonyms: Pseudonyms | None = None,
+        erasure: Erasure | None = None,
+        fault: Callable[[Exception], object] = lambda exc: None,
+    ) -> None:
+        self._redaction = redaction or Privacy()
+        self._pseudonyms = pseudonyms
+        self._erasure = erasure
+        self._fault = fault
+        #: A free text of anybody, redacted.
+        self.text = self._redaction.text
+
+    @classmethod
+    def for_reading(
+        cls, archive: Path, keys: Path, pseudonyms: Pseudonyms | None = None
+    ) -> PrivacyPolicy:
+        """For a reader of *archive*, with the *keys* of what is encrypted there.
+
+        Raises:
+            ArchiveError: If they cannot be used, or are not those of the archive.
+        """
+        return cls(pseudonyms=pseudonyms, erasure=Erasure.for_reading(archive, keys))
+
+    # --- recording -------------------------------------------------------------------------
+
+    def event(self, event: Draft, *, own: bool = False, foreign: bool = False) -> None:
+        """Make of *event* what may be recorded of it; but what `recorded` does to it.
+
+        Never raises for what cannot be hidden: that is not recorded.
+
+        Args:
+            event: Its facts and words as they came, of whatever type.
+            own: The names of the facts are ours, no text of anybody.
+            foreign: Its ids may be pseudonyms already, which stay; its names are words of
+                anybody.
+        """
+        try:
+            facts = event["metadata"]
+            if type(facts) is not dict or facts:
+                event["metadata"] = facts = self._redaction.metadata(facts, own)
+            if event.uncarried:
+                facts.update(event.uncarried)
+            for field in _WORDS:
+                if field in event:
+                    event[field] = self.text(event[field])
+            if foreign:
+                self._hide_in_names(event)
+            if self._pseudonyms is not None:
+                self._pseudonyms.apply(event, foreign)
+        except Exception as exc:
+            self._fault(exc)
+            bare = nameless(event, "[details that could not be recorded]")
+            event.clear()
+            event.update(bare)
+
+    def _hide_in_names(self, event: Draft) -> None:
+        """Redact the names that another source gives, which nothing encrypts."""
+        for field in _NAMES:
+            if field in event and listed(event[field]) != event[field]:
+                event[field] = self.text(event[field])
+        if self._erasure is not None and self._pseudonyms is None:
+            ids = chain.from_iterable(
+                (some,) if isinstance(some, str) else some or ()
+                for some in map(event.get, _PERSONAL)
+            )
+            mask_names(event, [(one, "[id]") for one in ids])
+
+    def recorded(self, event: Draft) -> Mapping[str, Any]:
+        """The fields of *event* as they are written: itself, or what of it is encrypted.
+
+        Never raises: what cannot be encrypted is not recorded.
+        """
+        return event if self._erasure is None else self._erasure.sealed(event)
+
+    def intent(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """The facts of an operation that has not happened yet, as they are written.
+
+        Raises:
+            OSError: If a key that they need is in no file.
+        """
+        if self._pseudonyms is not None:
+            self._pseudonyms.apply(facts)
+        return facts if self._erasure is None else self._erasure.intent(facts)
+
+    def hidden(self, field: str, value: str) -> str:
+        """What stands for *value* in that field of an event: its pseudonym, if there are any."""
+        if self._pseudonyms is None:
+            return value
+        return (self._pseudonyms.session if field == "session_id" else self._pseudonyms.user)(value)
+
+    def span_identity(self, user_id: str | None, session_id: str | None) -> dict[str, str]:
+        """Who acts, as the attributes of a span."""
+        attributes = {}
+        if user_id is not None:
+            name = semconv.USER_ID if self._pseudonyms is None else semconv.USER_HASH
+            attributes[name] = self.hidden("user_id", user_id)
+        if session_id is not None:
+            attributes[semconv.SESSION_ID] = self.hidden("session_id", session_id)
+        return attributes
+
+    def span_text(self, text: str, users: Iterable[str | None], session_id: str | None) -> str:
+        """A text of a span that is redacted: without the ids that pseudonyms stand for."""
+        if self._pseudonyms is None:
+            return text
+        return self._pseudonyms.mask(text, users, session_id)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is written is not what was known."""
+        return self._erasure is not None
+
+    def query(self, query: Query) -> Query:
+        """*query*, answered as well by events in which pseudonyms stand for its ids."""
+        return query.under(self._pseudonyms)
+
+    def read(self, query: Query, search: Search) -> Iterator[AuditEvent]:
+        """What *search* finds for *query*, readable as far as there are keys.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        if self._erasure is None:
+            return iter(search(query))
+        events = map(self.reveal, search(self.asking(query)))
+        return islice((event for event in events if self.answers(query, event)), query.limit)
+
+    def asking(self, query: Query) -> Query:
+        """What to look for in events as they are recorded; *query* is what they must `answers`.
+
+        Raises:
+            ArchiveError: If the keys cannot be read.
+        """
+        return query if self._erasure is None else self._erasure.asking(query)
+
+    def answers(self, query: Query, event: AuditEvent) -> bool:
+        """Whether an event that `asking` found, and `reveal` made readable, answers *query*."""
+        return self._erasure is None or self._erasure.answers(query, event)
+
+    def reveal(self, event: AuditEvent) -> AuditEvent:
+        """*event* with what its keys make readable; its bytes and its hash are as recorded."""
+        return event if self._erasure is None else self._erasure.reveal(event)
+
+    def readable(self, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
+        """*events* as far as there are keys, as events whose bytes are readable too."""
+        return events if self._erasure is None else map(decrypted, map(self.reveal, events))
+
+    def as_given(self, event: AuditEvent, made_of: Draft) -> AuditEvent:
+        """What `reveal` makes of an event whose draft is still at hand."""
+        return event if self._erasure is None else self._erasure.as_given(event, made_of)
+
+    # --- keys ------------------------------------------------------------------------------
+
+    def forms(self, user_id: str) -> list[str]:
+        """The ids under which a user may have been recorded, before encryption."""
+        hashed = self._pseudonyms.aliases("user_id", user_id) if self._pseudonyms else ()
+        return [user_id, *hashed]
+
+    def knows(self, user_id: str) -> bool:
+        """Whether there is a key for one of the `forms` of a user."""
+        erasure = self._erasure
+        return erasure is not None and any(map(erasure.keys.knows, self.forms(user_id)))
+
+    def erase(self, user_id: str, actor: str | None, record: Callable[[Draft], object]) -> bool:
+        """Destroy the keys of a user; returns whether there were any.
+
+        Args:
+            user_id: Whose.
+            actor: Who wants it.
+            record: Records the event that tells of it, so that nothing loses it.
+
+        Raises:
+            OSError: If a key may still be there.
+        """
+        assert self._erasure is not None
+        forms = self.forms(user_id)
+        tokens = self._erasure.destroy(forms)
+        if tokens:
+            by = None if actor is None else self.hidden("user_id", actor)
+            record(self._erasure.event(tokens, None if by in forms else by))
+            self._erasure.complete(forms, tokens)
+        return bool(tokens)
+
+    def mark(self) -> None:
+        """Say in the archive which keyring its events need."""
+        if self._erasure is not None:
+            self._erasure.mark()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether every key is in a file."""
+        return self._erasure is None or self._erasure.keys.is_saved
+
+    def save(self) -> None:
+        """Write the keys that are in no file yet. Never raises."""
+        if self._erasure is not None:
+            self._erasure.keys.save()
+
+    def after_fork(self) -> None:
+        """In a child: what is read and locked is its parent's."""
+        if self._erasure is not None:
+            self._erasure.keys.after_fork()
+
+
+def json_types(event: Draft) -> None:
+    """Replace what of *event* no JSON can carry."""
+    event.update(Privacy(pii=False).metadata(dict(event)))
+    event["entry_ids"] = [str(item) for item in event["entry_ids"]]
+
+
+_NAMES = fields_of("name")
+_WORDS = fields_of("text")
+_PERSONAL = fields_of("person", "persons", "session")

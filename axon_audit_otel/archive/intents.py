@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from ..core.files import DECODE_ERRORS, open_owned, renewed, sync_directory
-from .format import open_events_file
 from .manifest import SealRecord
+from .reader import open_events_file
 
 __all__ = ["Intents"]
 

@@ -108,6 +108,10 @@ class Missing:
         except (OSError, InvalidEventError) as exc:
             self.add(path, exc)
 
+    def problems(self) -> list[tuple[Path, str]]:
+        """What is missing, and why, in words."""
+        return list(self._found)
+
     def lines(self) -> list[str]:
         """Every problem in words."""
         told = [_said(key, count) for key, count in self._found.items()]

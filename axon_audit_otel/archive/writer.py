@@ -38,10 +38,11 @@ from ..core.files import (
     write_file,
 )
 from ..core.time import format_time
-from .format import HEAD, JOURNAL, publish, tail
+from .format import HEAD, JOURNAL, tail
 from .intents import Intents
 from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
 from .manifest import MANIFEST, Manifest, SealRecord, trail_id
+from .publishing import publish
 from .writer_lock import LOCK, MAX_WRITERS, BusyError, claim, is_held
 
 __all__ = ["Archive", "Recovery"]

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ..archive.cursor import Cursor
+from ..archive.directory import EventFile
+from ..archive.follow import Cursor
 from ..archive.format import JOURNAL
 from ..archive.manifest import MANIFEST
 from ..archive.origin import Source, source_of
@@ -99,11 +100,11 @@ class ArchiveFeed:
         directory: Path,
         writer: str,
         trail: str = "",
-        unlisted: Sequence[tuple[int, int, Path]] = (),
+        unlisted: Sequence[EventFile] = (),
         remember: bool = True,
         after: int = 0,
     ) -> None:
-        source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
+        source = source_of(directory, writer, unlisted[0].path if unlisted else None)
         if not source.stream:
             raise FileNotFoundError(2, "there is no event yet", str(directory))
         self._receipts: Receipts | None = None

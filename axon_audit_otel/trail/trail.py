@@ -18,10 +18,11 @@ from weakref import WeakMethod, finalize, ref
 from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
 
+from ..archive.directory import OtherWriters
 from ..archive.manifest import trail_id
 from ..archive.missing import Missing
 from ..archive.origin import Source
-from ..archive.search import OtherWriters, search
+from ..archive.search import search
 from ..core.merkle import leaf_hash
 from ..events import model as _event
 from ..events.model import AuditEvent, Draft

@@ -12,7 +12,7 @@ from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import Tree, leaf_hash
 from .report import Findings
 
-__all__ = ["Ledger", "Line", "Seal"]
+__all__ = ["CheckedManifest", "Line", "Seal"]
 
 _decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +78,7 @@ class Seal:
         self.deletion: tuple[DeleteRecord, int] | None = None
 
 
-class Ledger:
+class CheckedManifest:
     """A manifest, read and judged.
 
     Attributes:

@@ -11,11 +11,13 @@ from conftest import Make, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger
-from axon_audit_otel.archive.cursor import Cursor, newest, number_of, writers
+from axon_audit_otel.archive.directory import newest_number, writers_in
+from axon_audit_otel.archive.follow import Cursor
+from axon_audit_otel.archive.format import position_of
 
 
 def _numbers(cursor: Cursor, events: int = 1000, size: int = 1 << 20) -> list[int]:
-    return [number_of(line) for line in cursor.read(events, size)]
+    return [position_of(line).sequence for line in cursor.read(events, size)]
 
 
 @pytest.fixture(name="make")
@@ -48,8 +50,8 @@ async def test_follows_the_journal_and_its_files(make: Make, tmp_path: Path) -> 
     lines = cursor.read(1, 1)
     assert (lines, cursor.position) == ([], 28)
     cursor.close()
-    assert newest(tmp_path, "default") == 28
-    assert writers(tmp_path) == ["default"]
+    assert newest_number(tmp_path, "default") == 28
+    assert writers_in(tmp_path) == ["default"]
 
 
 async def test_begins_after_an_event(make: Make, tmp_path: Path) -> None:

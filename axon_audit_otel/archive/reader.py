@@ -30,7 +30,7 @@ __all__ = [
     "open_events_file",
 ]
 
-_BLOCK = 1 << 18  # larger ones are slower: they leave the cache
+_BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _FIRST = b' {"event_id":'
 _LAST_LINE = 4096  # more than the last line of a sealed file is long
 
@@ -104,13 +104,14 @@ class LineReader:
         yield from self._taken
         if self._ended:
             self._resume()
-        while self._take():
+        for batch in self.batches():
+            self._taken = iter(batch)
             yield from self._taken
 
     def batches(self) -> Iterator[list[bytes]]:
         """The same, many at once."""
-        while self._take():
-            yield list(self._taken)
+        while batch := self._take():
+            yield batch
 
     def events(self) -> Iterator[AuditEvent]:
         """The events in `lines`.
@@ -166,12 +167,12 @@ class LineReader:
             return second == _FIRST
         return self.head == HEAD
 
-    def _take(self) -> bool:
-        """Take the next block; returns whether there was one."""
-        block = b""
+    def _take(self) -> list[bytes]:
+        """The lines of the next block; [] at the end."""
         if self._ended or not self.start():
             self._ended = True
-            return False
+            return []
+        block = b""
         if not self.size:
             if len(self.head) > len(HEAD):
                 block = self.head
@@ -184,11 +185,11 @@ class LineReader:
             end = block.index(b"\n", at) + 1
             self.closing, self._after = block[at:end], block[end:]
             block, self._ended = block[:at], True
+        self._count(block)
         lines = block.split(b"\n")
         self.first = self.first or lines[0]
-        self._taken = iter(lines[:-1])
-        self._count(block)
-        return bool(block)
+        lines.pop()
+        return lines
 
     def _count(self, data: bytes) -> None:
         self.size += len(data)

@@ -91,7 +91,7 @@ class Cursor:
             file = self._sealed_file
             try:
                 for line in self._lines:
-                    event = line[1:]
+                    event = line[1:-1]
                     try:
                         number = position_of(event).sequence
                     except DECODE_ERRORS:
@@ -383,7 +383,7 @@ class _Growing:
     @property
     def first(self) -> bytes:
         """Its first event, when that has been read."""
-        return self._reader.first[1:]
+        return self._reader.first[1:-1]
 
     def was_replaced(self, status: os.stat_result) -> bool:
         """Whether this, which was read to its end, is now another file."""

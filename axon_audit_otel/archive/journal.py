@@ -279,8 +279,8 @@ def load(path: Path) -> tuple[Journal, bool]:
     with open_regular(path) as file:
         reader = LineReader(file, path, digest=journal.digest)
         for line in reader.lines():
-            position = position_of(line[1:])
-            journal.took(leaf_hash(line[1:]), position.sequence, position.timestamp)
+            position = position_of(line[1:-1])
+            journal.took(leaf_hash(line[1:-1]), position.sequence, position.timestamp)
     journal.digest.update(reader.closing)
     journal.end = reader.size + len(reader.closing)
     if os.fstat(journal.file).st_size != journal.end:

@@ -32,6 +32,7 @@ __all__ = [
 
 _BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _FIRST = b' {"event_id":'
+_NEWLINE = ord("\n")
 _LAST_LINE = 4096  # more than the last line of a sealed file is long
 
 
@@ -85,33 +86,69 @@ class LineReader:
         self._path = path
         self.missing = missing
         self._digest = digest
-        self._source = self.blocks()
-        self._taken: Iterator[bytes] = iter(())  # the lines of the block that was read last
-        self._ended = False
-        self._is_half = False
-        self._after = b""
-        self.head = self.first = self.closing = self.torn = b""
+        self._taken: Iterator[bytes] = iter(())  # the lines that were read last
+        self._has_ended = self._is_half = False
+        self.head = self.first = self.closing = self.torn = self._after = b""
         self.size = 0
 
     # --- one line after the other ------------------------------------------------------------
 
     def lines(self) -> Iterator[bytes]:
-        """The lines that are complete by now, with their separators and without newlines.
+        """The lines that are complete by now, with their separators and newlines.
 
         Called again, it goes on where it was, with what was written meanwhile. The first line
         is not among them, unless that is so long that it may be an event.
         """
         yield from self._taken
-        if self._ended:
-            self._resume()
+        if self._has_ended and self._file.seekable():
+            # More may be there, or a writer took its last line back.
+            self._file.seek(self.size)
+            self._has_ended, self.closing, self.torn = False, b"", b""
         for batch in self.batches():
             self._taken = iter(batch)
             yield from self._taken
 
     def batches(self) -> Iterator[list[bytes]]:
         """The same, many at once."""
-        while batch := self._take():
-            yield batch
+        while not self._has_ended and self.start():
+            lines = []
+            if not self.size and len(self.head) > len(HEAD):
+                lines = [self.head]
+            elif not self.size:
+                self._count(self.head)
+            lines = lines or self._file.readlines(_BLOCK)
+            data = b"".join(lines)
+            # A line without its end may have got that while the next one was read. And no line
+            # of an event comes after the one that closes a file, in the order of bytes.
+            if [line for line in lines if line[-1] != _NEWLINE] or max(lines, default=b"") >= b"]":
+                lines = self._whole(lines)
+                data = b"".join(lines)
+            self._has_ended = self._has_ended or not lines
+            if self._has_ended and not self.closing:
+                self._end(b"")
+            if lines:
+                self._count(data)
+                self.first = self.first or lines[0]
+                yield lines
+        self._has_ended = True
+
+    def _whole(self, lines: list[bytes]) -> list[bytes]:
+        """Those before one that closes the file, or has no end."""
+        for index, line in enumerate(lines):
+            self._has_ended = True
+            if not line.endswith(b"\n"):
+                self.torn = line
+                return lines[:index]
+            if line.startswith(b"],"):
+                self.closing, self._after = line, b"".join(lines[index + 1 :])
+                return lines[:index]
+        self._has_ended = False
+        return lines
+
+    def _count(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._digest is not None:
+            self._digest.update(data)
 
     def events(self) -> Iterator[AuditEvent]:
         """The events in `lines`.
@@ -119,7 +156,7 @@ class LineReader:
         Raises:
             InvalidEventError: If a line is none, without *missing*.
         """
-        return self.decoded(line[1:] for line in self.lines())
+        return self.decoded(line[1:-1] for line in self.lines())
 
     def decoded(self, lines: Iterator[bytes]) -> Iterator[AuditEvent]:
         """The events in *lines* of this file, which are without separators.
@@ -140,8 +177,9 @@ class LineReader:
     def rest(self) -> Iterator[bytes]:
         """What follows the last line, in blocks."""
         yield self._after
-        yield from self._source
         yield self.torn
+        while self.closing and (data := self._file.read(_BLOCK)):
+            yield data
 
     def start(self) -> bool:
         """Read the first line; returns whether there is one."""
@@ -166,42 +204,6 @@ class LineReader:
                 self.missing.line(self._path)
             return second == _FIRST
         return self.head == HEAD
-
-    def _take(self) -> list[bytes]:
-        """The lines of the next block; [] at the end."""
-        if self._ended or not self.start():
-            self._ended = True
-            return []
-        block = b""
-        if not self.size:
-            if len(self.head) > len(HEAD):
-                block = self.head
-            else:
-                self._count(self.head)
-        block = block or next(self._source, b"")
-        at = 0 if block.startswith(b"],") else block.find(b"\n],") + 1 or len(block)
-        self._ended = at == len(block) == 0
-        if at < len(block):
-            end = block.index(b"\n", at) + 1
-            self.closing, self._after = block[at:end], block[end:]
-            block, self._ended = block[:at], True
-        self._count(block)
-        lines = block.split(b"\n")
-        self.first = self.first or lines[0]
-        lines.pop()
-        return lines
-
-    def _count(self, data: bytes) -> None:
-        self.size += len(data)
-        if self._digest is not None:
-            self._digest.update(data)
-
-    def _resume(self) -> None:
-        """Go back to where the lines ended: more may be there, or a writer took some back."""
-        if self._file.seekable():
-            self._file.seek(self.size)
-            self._source, self._ended = self.blocks(), False
-            self.closing = self.torn = b""
 
     # --- many lines at once ------------------------------------------------------------------
 
@@ -295,7 +297,7 @@ def first_line(path: Path) -> bytes:
         OSError: If it cannot be read.
     """
     with open_events_file(path) as file:
-        return next(LineReader(file).lines(), b"")[1:]
+        return next(LineReader(file).lines(), b"")[1:-1]
 
 
 def first_number(file: BinaryIO) -> int | None:
@@ -310,7 +312,7 @@ def first_number(file: BinaryIO) -> int | None:
     for line in LineReader(file).lines():
         number = 0
         with suppress(*DECODE_ERRORS):
-            number = position_of(line[1:]).sequence
+            number = position_of(line[1:-1]).sequence
             break
     if file.seekable():
         file.seek(0)

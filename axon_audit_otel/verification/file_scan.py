@@ -120,7 +120,7 @@ def scan(
         reported = reader.size
         for line in lines:
             number += 1
-            body = line[1:]
+            body = line[1:-1]
             try:
                 position = position_of(body)
             except DECODE_ERRORS:

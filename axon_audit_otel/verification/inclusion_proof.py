@@ -186,7 +186,7 @@ def _look_in(
     if not line:
         return None
     with here.open(sealed) as file:
-        return line[1:], index, [leaf_hash(other[1:]) for other in _lines(file)]
+        return line[1:-1], index, [leaf_hash(other[1:-1]) for other in _lines(file)]
 
 
 # --- the checkpoint ----------------------------------------------------------------------------

@@ -135,6 +135,8 @@ def _find(path: Path, event_id: str) -> _Found:
             file = EventFile.listed_as(seal, directory)
             try:
                 found = _look_in(here, file, needle)
+                if found is not None and root_hash(found[2]).hex() != seal.root:
+                    raise ArchiveError(_DAMAGED)  # or it is another file's copy
             except FileNotFoundError:
                 damage = damage or ArchiveError(f"{seal.file} is missing; {_DAMAGED}")
             except (ArchiveError, OSError) as exc:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from ..archive.directory import Directory
 from ..archive.format import JOURNAL, ZST, Closing
+from ..archive.manifest import SealRecord
 from ..archive.missing import Missing
-from ..archive.reader import closing_of
+from ..archive.reader import closing_of, first_number, open_events_file
 from .manifest_check import CheckedManifest, Seal
 from .report import Findings
 
@@ -105,8 +107,7 @@ def _listed_segment(
     path = listing.where(name)
     if seal.deletion is not None:
         return Segment(name, path if listing.remains.get(name) == root else None, seal)
-    # Compressed, it would have to be read to the end for that.
-    closing = closing_of(path) if path is not None and path.suffix != ZST else None
+    closing = None if path is None else _said_by(path, seal.record)
     if path is None or (closing is not None and closing.root != root):
         other = listing.by_root.get(root)
         if other is not None:
@@ -118,6 +119,16 @@ def _listed_segment(
             findings.add(name, seal.record.first_sequence, "removed", words)
             return Segment(name, None, seal)
     return Segment(name, path, seal, closing)
+
+
+def _said_by(path: Path, record: SealRecord) -> Closing | None:
+    """What the last line of a file says. A compressed one would have to be read to its end for
+    that: only where it begins with another event than it should."""
+    if path.suffix == ZST:
+        with suppress(OSError), open_events_file(path) as file:
+            if first_number(file) in (None, 0, record.first_sequence):
+                return None
+    return closing_of(path)
 
 
 def _tell_renamed(name: str, other: str, listing: Listing, findings: Findings) -> None:

@@ -13,8 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO, Literal
 
 from ..core.errors import ArchiveError, InvalidEventError
 from ..core.files import DECODE_ERRORS, listed, open_regular
@@ -153,11 +152,8 @@ class WriterFiles:
         return any(seal == file.seal for seal, _ in self._listing.deleted)
 
 
-_DirectoryType = TypeVar("_DirectoryType", bound="Directory")
-
-
-class Directory:
-    """What is in a directory. In a `with` block, in which its journals are open.
+class Directory(ExitStack):
+    """What is in a directory; its journals are open until it is closed.
 
     Attributes:
         path: The directory.
@@ -173,34 +169,22 @@ class Directory:
     """
 
     def __init__(self, path: Path, missing: Missing) -> None:
+        super().__init__()
         self.path = path
         self.journals: dict[str, EventFile] = {}
         self._missing = missing
-        self._stack = ExitStack()
-        try:
+        with ExitStack() as opened:
+            opened.enter_context(self)
             for journal in sorted(listed(path, f"*{JOURNAL}")):
                 self.open_journal(journal.stem)
             self.sealed = sealed_in(path)
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __enter__(self: _DirectoryType) -> _DirectoryType:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+            opened.pop_all()
 
     def open_journal(self, writer: str) -> None:
         """Have the journal of *writer* among the others, if there is one."""
         path = self.path / f"{writer}{JOURNAL}"
         with self._missing.caught(path), suppress(FileNotFoundError):
-            file = self._stack.enter_context(open_regular(path))
+            file = self.enter_context(open_regular(path))
             self.journals[writer] = EventFile(path.name, path, journal=file)
 
     def is_journal(self, path: Path) -> bool:
@@ -383,13 +367,8 @@ class OtherWriters:
         with suppress(OSError):
             changed = directory.stat().st_mtime_ns
             if changed != self._listed[0]:
-                self._listed = (
-                    changed,
-                    [
-                        *listed(directory, f"*{MANIFEST}"),
-                        *listed(directory, f"*{JOURNAL}"),
-                    ],
-                )
+                paths = [p for s in (MANIFEST, JOURNAL) for p in listed(directory, f"*{s}")]
+                self._listed = changed, paths
             for path in self._listed[1]:
                 if path.stem == writer:
                     continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -37,9 +37,8 @@ class Cursor:
 
     Attributes:
         position: Number of the newest event that was read, or is gone.
-        gone: Events that were deleted before they were read.
-        missing: Events of files that are not there, are cut off, or cannot be read.
-        unreadable: Lines that are no event.
+        lost: Events that were not read, by reason: ``deleted`` before; ``missing``, of files that
+            are not there, are cut off, or cannot be read; ``unreadable``, lines that are no event.
         patience: How often a sealed file may fail to be read before it is passed over.
     """
 
@@ -55,7 +54,7 @@ class Cursor:
         self._is_new = True
         self._sealed: deque[EventFile] = deque()
         self.position = after
-        self.gone = self.missing = self.unreadable = 0
+        self.lost: Counter[str] = Counter()
         self._opened: BinaryIO | None = None
         self._reader: LineReader
         self._lines: Iterator[bytes]
@@ -95,7 +94,7 @@ class Cursor:
                     try:
                         number = position_of(event).sequence
                     except DECODE_ERRORS:
-                        self.unreadable += 1
+                        self.lost["unreadable"] += 1
                         self._damaged += 1
                         continue
                     if number > self.position and (file is None or file.may_hold(number)):
@@ -127,7 +126,8 @@ class Cursor:
         file = self._sealed_file
         if file is not None:
             rest = file.last - max(file.first - 1, self.position) - self._damaged
-            self.missing += max(0, rest)
+            if rest > 0:
+                self.lost["missing"] += rest
             self.position = max(file.last, self.position)
         self._failures = 0
         self.close()
@@ -165,7 +165,7 @@ class Cursor:
                 if file.last <= self.position:
                     continue
                 if file.state == "deleted":
-                    self.gone += file.last - max(file.first - 1, self.position)
+                    self.lost["deleted"] += file.last - max(file.first - 1, self.position)
                     self.position = file.last
                     continue
                 try:
@@ -223,7 +223,7 @@ def hash_at(
         cursor.close()
     if lines and position_of(lines[0]).sequence == number:
         return leaf_hash(lines[0]).hex()
-    return "" if cursor.gone or cursor.missing else None
+    return "" if cursor.lost["deleted"] or cursor.lost["missing"] else None
 
 
 def newest(events: Iterable[AuditEvent], limit: int) -> list[AuditEvent]:

@@ -110,14 +110,18 @@ def _thinned(marks: list[tuple[int, str]], number: int) -> list[tuple[int, str]]
     return list(kept.values())
 
 
+def _written(directory: Path, writer: str) -> _State:
+    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
+        return _State.of(file.read(_SIZE))
+    return _State()
+
+
 def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
     """Up to which event a receiver has those of *writer*, and the name of their trail.
 
     As it was written down: `confirmed` asks the archive. 0 and "" where nothing is known.
     """
-    state = _State()
-    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
-        state = _State.of(file.read(_SIZE))
+    state = _written(directory, writer)
     return state.acknowledged, state.trail
 
 
@@ -132,11 +136,8 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
     Raises:
         OSError: If the archive cannot be read.
     """
-    state = _State()
-    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
-        state = _State.of(file.read(_SIZE))
     stream = source_of(directory, writer, files[0].path if files else None).stream
-    state = state.confirmed(directory, writer, stream, files)
+    state = _written(directory, writer).confirmed(directory, writer, stream, files)
     return state.acknowledged, state.trail
 
 

@@ -325,7 +325,7 @@ class _Stream:
             cursor.close()
         if first:
             self._miss(first, last)
-        if count := cursor.missing + cursor.unreadable:
+        if count := cursor.lost["missing"] + cursor.lost["unreadable"]:
             words = f"{count:,} events in the archive cannot be read: did they arrive?"
             self._findings.add(self.report.trail, None, "unreadable", words)
 

@@ -124,14 +124,9 @@ class ArchiveFeed:
 
     def batch(self) -> list[Item]:
         lines = self._cursor.read(EVENTS, _BYTES)
-        for reason, name in (
-            ("deleted", "gone"),
-            ("missing", "missing"),
-            ("unreadable", "unreadable"),
-        ):
-            if count := getattr(self._cursor, name):
-                self.dropped[reason] = self.dropped.get(reason, 0) + count
-                setattr(self._cursor, name, 0)
+        for reason, count in self._cursor.lost.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self._cursor.lost.clear()
         return _encoded(lines, self._source, self.dropped, self._polite)
 
     def acknowledge(self, item: Item) -> None:

@@ -103,7 +103,7 @@ CASES = {
     "cut": Case(_cut, SECOND - {EACH + 1, EACH + 2}, frozenset({"truncated"})),
     "gone": Case(Path.unlink, SECOND, frozenset({"removed"})),
     "another's copy": Case(
-        lambda path: shutil.copy(sealed_files(path.parent)[2], path), SECOND, {"removed"}
+        lambda path: shutil.copy(sealed_files(path.parent)[2], path), SECOND, frozenset({"removed"})
     ),
     "its line lost": Case(_unlist, NONE, frozenset({"removed", "truncated", "unlisted"}), EACH),
     "a foreign file beside": Case(

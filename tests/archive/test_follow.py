@@ -100,7 +100,7 @@ async def test_deleted_files(make: Make, tmp_path: Path) -> None:
     files[3].unlink()
     cursor = Cursor(tmp_path, "default", after=4)
     assert _numbers(cursor) == [*range(11, 21), *range(41, 46)]
-    assert (cursor.gone, cursor.missing) == (6 + 10, 10)
+    assert cursor.lost == {"deleted": 6 + 10, "missing": 10}
     cursor.close()
 
 
@@ -113,7 +113,7 @@ async def test_half_a_file(make: Make, tmp_path: Path) -> None:
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: keep + 1]))
     cursor = Cursor(tmp_path, "default")
     assert _numbers(cursor) == [1, 2, 3, 4, *range(21, 26)]
-    assert (cursor.missing, cursor.unreadable) == (6 + 10, 0)
+    assert cursor.lost == {"missing": 6 + 10}
     cursor.close()
 
 
@@ -131,7 +131,7 @@ async def test_a_file_that_cannot_be_read(make: Make, tmp_path: Path, patience: 
         with pytest.raises(IsADirectoryError):
             cursor.read(1, 1)
     assert _numbers(cursor) == [*range(21, 26)]
-    assert cursor.missing == 10
+    assert cursor.lost == {"missing": 10}
     cursor.close()
 
 

@@ -155,7 +155,7 @@ class Shipping(Reader):
     def end(self) -> None:
         self.read()
         self._cursor.close()
-        assert self._cursor.gone == 0
+        assert self._cursor.lost["deleted"] == 0
         self.judge(self._found, self.known)
 
 

@@ -15,7 +15,7 @@ PACKAGE = str(Path(axon_audit_otel.__file__).parent)
 #: What changes a trail; `errors` and others only compute.
 MODULES = (
     *("trail/trail", "trail/buffer", "trail/archive_keeper", "archive/writer", "archive/journal"),
-    *("archive/format", "archive/manifest", "core/files", "core/merkle"),
+    *("archive/publishing", "archive/manifest", "core/files", "core/merkle"),
 )
 FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}
 

@@ -208,12 +208,10 @@ class Directory(ExitStack):
             writer = found[manifest.stem] = WriterFiles(self.path, manifest.stem)
             with self._missing.caught(manifest):
                 writer.look(self._missing)
-            own = [f for f in writer.files if f.state != "deleted" and f.name not in names]
-            for file in own:
+            writer.files = [f for f in writer.files if f.state == "deleted" or f.name not in names]
+            for file in writer.files:
                 file.path = self.sealed.get(file.name, file.path)
-                names.add(file.name)
-            gone = [f for f in writer.files if f.state == "deleted"]
-            writer.files = sorted([*own, *gone], key=_by_number)
+            names.update(file.name for file in writer.files if file.state != "deleted")
         return found
 
     @cached_property

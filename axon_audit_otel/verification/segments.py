@@ -113,7 +113,7 @@ def _listed_segment(
         if other is not None:
             path = listing.sealed[other]
             closing = closing_of(path)
-            _tell_renamed(name, other, listing, findings)
+            _report_renamed(name, other, listing, findings)
         elif closing is not None and closing.root in manifest.file_roots:
             words = "a copy of another file stands in its place: its events are missing"
             findings.add(name, seal.record.first_sequence, "removed", words)
@@ -131,7 +131,7 @@ def _said_by(path: Path, record: SealRecord) -> Closing | None:
     return closing_of(path)
 
 
-def _tell_renamed(name: str, other: str, listing: Listing, findings: Findings) -> None:
+def _report_renamed(name: str, other: str, listing: Listing, findings: Findings) -> None:
     now = listing.sealed[other].name
     if other in listing.strays:
         del listing.strays[other]

@@ -94,7 +94,7 @@ class _Verification:
             for writer in writers:
                 self._add_manifest(writer)
             self._find_strays()
-            self._tell_missing()
+            self._report_unreadable()
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
             if not (chosen or self._listing.sealed or self._witnesses.sizes()):
                 msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
@@ -116,7 +116,7 @@ class _Verification:
         for suffix in SUFFIXES:
             self._witnesses.found(self._directory / f"{writer}{suffix}")
 
-    def _tell_missing(self) -> None:
+    def _report_unreadable(self) -> None:
         """Journals that cannot be read."""
         for path, words in self._missing.problems():
             self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")

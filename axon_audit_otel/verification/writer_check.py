@@ -214,12 +214,12 @@ class WriterCheck:
         self._judge_frame(name, content, cut)
         if cut:
             of = f" of {trusted.bytes:,}" if trusted is not None else ""
-            self._tell(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
+            self._add_finding(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
         elif content.closing is None:
-            self._tell(name, "altered", "its last line can no longer be read")
+            self._add_finding(name, "altered", "its last line can no longer be read")
             self._set_closing_aside(trusted)
         elif closing is None:
-            self._tell(name, "altered", "its last line is not as it was written")
+            self._add_finding(name, "altered", "its last line is not as it was written")
         if whole:
             chain.leave(content.last_sequence, content.head)
         elif trusted is not None:
@@ -235,9 +235,9 @@ class WriterCheck:
 
     def _judge_frame(self, name: str, content: Content, cut: bool) -> None:
         if not content.framed and not (cut and content.lines <= 1):
-            self._tell(name, "altered", "its first line is not as it was written")
+            self._add_finding(name, "altered", "its first line is not as it was written")
         if content.after:
-            self._tell(name, "inserted", f"{content.after:,} bytes follow its last line")
+            self._add_finding(name, "inserted", f"{content.after:,} bytes follow its last line")
         if content.misframed is not None:
             words = f"the character before event {content.misframed} was changed"
             self._doubts.append((name, name, content.misframed, words))
@@ -311,7 +311,7 @@ class WriterCheck:
             content.torn = content.bytes  # not even its first line
         closing = None if content.closing is None else parse_closing(content.closing)
         if content.closing is not None and closing is None:
-            self._tell(name, "altered", "its last line is not as it was written")
+            self._add_finding(name, "altered", "its last line is not as it was written")
         elif closing is not None and not _describes(closing, content):
             words = "its events are not those that its last line sums up"
             self._doubts.append((name, name, None, words))
@@ -331,7 +331,7 @@ class WriterCheck:
 
     # --- in the end --------------------------------------------------------------------------
 
-    def _tell(self, name: str, kind: Kind, words: str) -> None:
+    def _add_finding(self, name: str, kind: Kind, words: str) -> None:
         self._findings.add(name, None, kind, words)
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:

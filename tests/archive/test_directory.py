@@ -21,6 +21,8 @@ from axon_audit_otel.archive import zstd
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.archive.directory import newest_number, writers_in
 from axon_audit_otel.archive.follow import Follower
+from axon_audit_otel.archive.intents import Intents
+from axon_audit_otel.archive.manifest import Manifest
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import replay
@@ -199,6 +201,18 @@ class TestSealedFile:
                     prove(archive, event_id)
             else:
                 assert event_id in prove(archive, event_id)["event"]
+
+    def test_outcomes(self, archive: Path, case: Case, made: tuple[Path, dict[int, str]]) -> None:
+        """An operation is unfinished only where its event cannot be read, or is not listed."""
+        intents = Intents(archive / "default", sync=False)
+        for number in range(1, 3 * EACH + 1):
+            intent = {"event_id": made[1][number], "time": "2025-01-15T10:30:45.000000Z"}
+            intents.add(json.dumps(intent).encode())
+        seals = Manifest(archive / "default.manifest").seals.values()
+        left = {intent["event_id"] for intent in intents.unfinished(reversed(seals))}
+        lost = case.lost or (SECOND if case.proves == EACH else NONE)
+        assert left == {made[1][number] for number in lost}
+        intents.close()
 
     def test_monitor(self, make_audit: Make, archive: Path, case: Case) -> None:
         """It counts what can be read before it begins, each event once."""

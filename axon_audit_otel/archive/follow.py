@@ -295,7 +295,7 @@ class Follower:
             try:
                 if key not in self._files:
                     first = self._first_event(path)
-                    found = _Growing(path, path == self._path, self._last_read(first))
+                    found = _Growing(path, path == self._path, first, self._last_read(first))
                     if found.key != key:  # sealed: this is the journal after it
                         found.close()
                         if patient:
@@ -365,10 +365,12 @@ class _Growing:
     Args:
         path: The file.
         asked: It was named, and not only found in a directory.
+        first: Its first event, as far as that is known.
         after: Number of the last event that was read before its writer put it back; 0: none.
     """
 
-    def __init__(self, path: Path, asked: bool, after: int) -> None:
+    def __init__(self, path: Path, asked: bool, first: bytes, after: int) -> None:
+        self._first = first
         self.last = self._after = after
         self.path = path
         self._is_asked = asked
@@ -383,7 +385,7 @@ class _Growing:
     @property
     def first(self) -> bytes:
         """Its first event, when that has been read."""
-        return self._reader.first[1:-1]
+        return self._first or self._reader.first[1:-1]
 
     def was_replaced(self, status: os.stat_result) -> bool:
         """Whether this, which was read to its end, is now another file."""

@@ -85,6 +85,11 @@ def _swap_compressed(path: Path) -> None:
     _compress(first)
 
 
+def _compress_beside_a_copy(path: Path) -> None:
+    shutil.copy(path, path.with_name("audit_2999_01_01_000000.json"))
+    _compress(path)
+
+
 def _unlist(path: Path) -> None:
     """Take the line of the file out of the manifest."""
     manifest = path.with_name("default.manifest")
@@ -101,6 +106,7 @@ CASES = {
     "names exchanged": Case(_swap, NONE, frozenset({"reordered"})),
     "names exchanged, one compressed": Case(_swap_compressed, NONE, frozenset({"reordered"})),
     "compressed by hand": Case(_compress),
+    "compressed, a copy beside": Case(_compress_beside_a_copy, NONE, frozenset({"unlisted"})),
     "gzip": Case(_gzip, SECOND, frozenset({"removed"})),
     "cut": Case(_cut, SECOND - {EACH + 1, EACH + 2}, frozenset({"truncated"})),
     "gone": Case(Path.unlink, SECOND, frozenset({"removed"})),

@@ -15,8 +15,9 @@ import msgspec
 
 from ..core.errors import ArchiveError
 from ..core.files import DECODE_ERRORS, open_owned, renewed, sync_directory
-from .format import open_events_file
+from .directory import Directory, EventFile
 from .manifest import SealRecord
+from .missing import Missing
 
 __all__ = ["Intents"]
 
@@ -143,16 +144,16 @@ class Intents:
                 intent = msgspec.json.decode(line, type=dict[str, Any])
                 intents[intent["event_id"]] = intent
         oldest = min((intent["time"] for intent in intents.values()), default="")
-        for number, record in enumerate(seals):
-            # What was in the journal is read always: the clock may have gone back.
-            if not intents or (number and record.last_time < oldest):
-                break
-            with (
-                contextlib.suppress(OSError),  # missing or damaged: for verify to say
-                open_events_file(self._path.with_name(record.file)) as file,
-            ):
-                for outcome, reported in _EVENT_ID.findall(file.read()):
-                    intents.pop((reported or outcome).decode(), None)
+        with Directory(self._path.parent, Missing()) as directory:
+            for index, seal in enumerate(seals):
+                # What was in the journal is read always: the clock may have gone back.
+                if not intents or (index and seal.last_time < oldest):
+                    break
+                sealed = EventFile.listed_as(seal, directory.path)
+                # Missing or damaged: for verify to say.
+                with contextlib.suppress(OSError), directory.open(sealed) as file:
+                    for outcome, intended in _EVENT_ID.findall(file.read()):
+                        intents.pop((intended or outcome).decode(), None)
         return list(intents.values())
 
     def duplicate(self) -> int:

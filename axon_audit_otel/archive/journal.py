@@ -10,8 +10,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from ..core.files import (
     DECODE_ERRORS,
     UNSUPPORTED,
@@ -23,23 +21,14 @@ from ..core.files import (
     replacement,
 )
 from ..core.merkle import Tree, leaf_hash
-from .format import HEAD
+from .format import HEAD, position_of
+from .reader import LineReader
 
 __all__ = ["Journal", "JournalChangedError", "load", "salvage", "set_damage_aside"]
 
 
 class JournalChangedError(OSError):
     """Somebody cut, removed, moved or replaced the archive's files under their writer."""
-
-
-class _Line(msgspec.Struct):
-    """What a journal's line tells its seal."""
-
-    sequence: int
-    timestamp: str
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 
 
 class Journal:
@@ -276,7 +265,7 @@ def _is_readable(line: bytes) -> bool:
     if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
         return True
     try:
-        _decode(line[1:-1])
+        position_of(line[1:-1])
     except DECODE_ERRORS:
         return False
     return True
@@ -285,20 +274,13 @@ def _is_readable(line: bytes) -> bool:
 def load(path: Path) -> tuple[Journal, bool]:
     """A journal that was left behind, without a torn last line; and whether it is closed."""
     journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
-    closed = False
     with open_regular(path) as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            if line.startswith(b"],"):
-                closed = True
-            elif line != HEAD:
-                known = _decode(line[1:-1])
-                journal.count_event(leaf_hash(line[1:-1]), known.sequence, known.timestamp)
-            journal.digest.update(line)
-            journal.end += len(line)
-            if closed:
-                break
+        reader = LineReader(file, path, digest=journal.digest)
+        for line in reader.lines():
+            position = position_of(line[1:-1])
+            journal.count_event(leaf_hash(line[1:-1]), position.sequence, position.timestamp)
+    journal.digest.update(reader.closing)
+    journal.end = reader.size + len(reader.closing)
     if os.fstat(journal.file).st_size != journal.end:
         os.ftruncate(journal.file, journal.end)
-    return journal, closed
+    return journal, bool(reader.closing)

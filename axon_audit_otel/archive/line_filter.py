@@ -12,7 +12,7 @@ import msgspec
 from ..core.time import format_time
 from ..events.query import Query
 
-__all__ = ["Sieve"]
+__all__ = ["LineFilter"]
 
 #: The fields that are worth looking for, what tells most first.
 _FIELDS = ("session_id", "user_id", "subject_id", "status", "operation")
@@ -23,7 +23,7 @@ _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")
 _encode = msgspec.json.Encoder().encode
 
 
-class Sieve:
+class LineFilter:
     """Lets lines through that can answer a query: all that do, and few others.
 
     Of a block with a NUL, which no line of ours has, all lines: any of them may have answered.

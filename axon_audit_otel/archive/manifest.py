@@ -20,14 +20,17 @@ import msgspec
 from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
+from .missing import Missing
 
 __all__ = [
     "DeleteRecord",
+    "Listing",
     "Manifest",
     "Record",
     "SealRecord",
     "TrailRecord",
     "deleted_in",
+    "read_listing",
     "read_manifest",
     "trail_id",
 ]
@@ -122,7 +125,33 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 
 
-class Manifest:
+class Listing:
+    """What the lines of a manifest say, taken together.
+
+    Attributes:
+        id: Of the trail; None if no line says it.
+        seals: The sealed files that there are, by their names, in their order.
+        deleted: Those that retention deleted, and what says so.
+        last: The newest sealed file, deleted or not.
+    """
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.seals: dict[str, SealRecord] = {}
+        self.deleted: list[tuple[SealRecord, DeleteRecord]] = []
+        self.last: SealRecord | None = None
+
+    def take(self, record: Record) -> None:
+        """The next line."""
+        if isinstance(record, TrailRecord):
+            self.id = record.id
+        elif isinstance(record, SealRecord):
+            self.seals[record.file] = self.last = record
+        elif (seal := self.seals.pop(record.file, None)) is not None:
+            self.deleted.append((seal, record))
+
+
+class Manifest(Listing):
     """The manifest of one directory, for its writer.
 
     Its bytes are in memory as well (half a kB a sealed file), so that it can be put back if
@@ -138,13 +167,11 @@ class Manifest:
     """
 
     def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
+        super().__init__()
         self._path = path
         self._changed = changed
         self.tree = Tree()
         self.last_hash: str | None = None  # of the newest line
-        self.seals: dict[str, SealRecord] = {}  # files that are there
-        self.last: SealRecord | None = None
-        self.id: str | None = None
         self._content = bytearray()
         self._torn = False  # whether a line of ours may be there in part
         for line, record in read_manifest(path):
@@ -159,12 +186,7 @@ class Manifest:
         self._content += line + b"\n"
         self.tree.add(leaf)
         self.last_hash = leaf.hex()
-        if isinstance(record, TrailRecord):
-            self.id = record.id
-        elif isinstance(record, SealRecord):
-            self.seals[record.file] = self.last = record
-        else:
-            self.seals.pop(record.file, None)
+        self.take(record)
 
     def add(self, record: Record, sync: bool = False, first: str = "") -> None:
         """Append a line.
@@ -256,25 +278,26 @@ def _content_of(path: Path) -> bytes:
         return b""
 
 
+_DAMAGED = "it has a line that is no record: it may have listed a file"
+
+
 def trail_id(first: str) -> str:
     """What tells a trail from every other: of the hash of its first event."""
     return first[:16]
 
 
-def read_manifest(
-    path: Path, damaged: Callable[[], object] | None = None
-) -> Iterator[tuple[bytes, Record]]:
+def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[bytes, Record]]:
     """The lines of a manifest (without their newline) and what they say.
 
     A last line that was cut off in the middle is passed over.
 
     Args:
         path: The file.
-        damaged: Called for every line that is none of ours; the next one follows.
+        missing: Is told of every line that is none of ours; the next one follows.
 
     Raises:
         OSError: If it cannot be read.
-        msgspec.DecodeError: If a line is none of ours, without *damaged*.
+        msgspec.DecodeError: If a line is none of ours, without *missing*.
     """
     try:
         file = open_regular(path)
@@ -286,26 +309,29 @@ def read_manifest(
                 try:
                     record = _record_in(line)
                 except msgspec.DecodeError:
-                    if damaged is None:
+                    if missing is None:
                         raise
-                    damaged()
+                    missing.add(path, _DAMAGED)
                     continue
                 yield line[:-1], record
+
+
+def read_listing(path: Path, missing: Missing | None = None) -> Listing:
+    """What a manifest says; see `read_manifest`."""
+    listing = Listing()
+    for _, record in read_manifest(path, missing):
+        listing.take(record)
+    return listing
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:
     """How many events retention deleted in *directory*, and the time of their newest."""
     events, newest = 0, None
     for path in directory.glob(f"*{MANIFEST}"):
-        seals: dict[str, SealRecord] = {}
         with suppress(OSError, *DECODE_ERRORS):  # what it does not say is said by `verify`
-            for _, record in read_manifest(path):
-                if isinstance(record, SealRecord):
-                    seals[record.file] = record
-                elif isinstance(record, DeleteRecord) and record.file in seals:
-                    seal = seals.pop(record.file)
-                    time = msgspec.convert(seal.last_time, datetime)
-                    events, newest = events + seal.events, max(newest or time, time)
+            for seal, _ in read_listing(path, Missing()).deleted:
+                time = msgspec.convert(seal.last_time, datetime)
+                events, newest = events + seal.events, max(newest or time, time)
     return events, newest
 
 

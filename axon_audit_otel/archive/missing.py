@@ -34,7 +34,7 @@ class Missing:
         self._found: dict[tuple[Path, str], int] = {}  # what, and how often
         self._passed_over: dict[Path, str] = {}
         self._unnamed = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -108,6 +108,10 @@ class Missing:
         except (OSError, InvalidEventError) as exc:
             self.add(path, exc)
 
+    def problems(self) -> list[tuple[Path, str]]:
+        """What is missing, and why, in words."""
+        return list(self._found)
+
     def lines(self) -> list[str]:
         """Every problem in words."""
         told = [_said(key, count) for key, count in self._found.items()]
@@ -119,8 +123,8 @@ class Missing:
 
     def untold(self, lines: list[str]) -> list[str]:
         """Those of *lines* that this was not asked for before."""
-        new = [line for line in lines if line not in self._told]
-        self._told.update(new)
+        new = [line for line in lines if line not in self._reported]
+        self._reported.update(new)
         return new
 
     def warn(self, stacklevel: int = 1) -> None:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from ..core.merkle import leaf_hash
-from .format import JOURNAL, open_events_file
+from .format import JOURNAL
 from .manifest import MANIFEST, TrailRecord, read_manifest, trail_id
+from .reader import first_line
 
-__all__ = ["Source", "first_hash", "source_of"]
+__all__ = ["Source", "source_of"]
 
 
 class Source(NamedTuple):
@@ -40,14 +41,7 @@ def source_of(directory: Path, writer: str, first: Path | None = None) -> Source
             if isinstance(record, TrailRecord):
                 return Source(writer, record.id)
             break
-    return Source(writer, trail_id(first_hash(first or directory / f"{writer}{JOURNAL}")))
-
-
-def first_hash(path: Path) -> str:
-    """The hash of the first event in a journal or sealed file; "" if there is none."""
-    with suppress(OSError), open_events_file(path) as file:
-        file.readline()
-        line = file.readline()
-        if line.endswith(b"\n") and not line.startswith(b"],"):
-            return leaf_hash(line[1:-1]).hex()
-    return ""
+    with suppress(OSError):
+        event = first_line(first or directory / f"{writer}{JOURNAL}")
+        return Source(writer, trail_id(leaf_hash(event).hex()) if event else "")
+    return Source(writer)

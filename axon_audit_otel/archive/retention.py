@@ -37,9 +37,12 @@ from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
-from .format import JOURNAL, ZST, compress, digest, sealed_in
+from .directory import sealed_in
+from .format import JOURNAL, ZST
 from .holds import is_held
-from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_manifest
+from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
+from .publishing import compress
+from .reader import digest
 from .writer import ArchiveWriter
 from .writer_lock import name_of_the_gone
 
@@ -293,7 +296,7 @@ def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> 
         if path.stem != writer:
             # Damaged, or of another user: what it lists is left alone.
             with suppress(msgspec.DecodeError, PermissionError):
-                records[path.stem] = _seals(path)
+                records[path.stem] = list(read_listing(path).seals.values())
     files = []
     for name, seals in records.items():
         for record, when in _dated(seals, now):
@@ -329,25 +332,14 @@ def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
     return dated[::-1]
 
 
-def _seals(manifest: Path) -> list[SealRecord]:
-    seals: dict[str, SealRecord] = {}
-    for _, record in read_manifest(manifest):
-        if isinstance(record, SealRecord):
-            seals[record.file] = record
-        elif isinstance(record, DeleteRecord):
-            seals.pop(record.file, None)
-    return list(seals.values())
-
-
 def _finish_deletions(directory: Path, own: str) -> None:
     """Remove what a manifest says is deleted, and its writer could not remove any more."""
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
         with suppress(msgspec.DecodeError, PermissionError):
-            for _, record in read_manifest(manifest):
-                if isinstance(record, DeleteRecord) and record.file in there:
-                    deleted[record.file] = record.sha256
+            gone = read_listing(manifest).deleted
+            deleted = {seal.file: seal.sha256 for seal, _ in gone if seal.file in there}
         if not deleted:
             continue
         writer = manifest.stem

@@ -12,9 +12,9 @@ import msgspec
 
 from ..core.files import is_there, listed, sync_directory
 from ..core.time import format_time
-from .format import publish
 from .journal import Journal, load
 from .manifest import MANIFEST, Manifest, SealRecord
+from .publishing import publish
 from .writer_lock import WriterLock
 
 __all__ = ["SealedFiles"]

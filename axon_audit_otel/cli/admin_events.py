@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..archive.checkpoints import SigningKey, is_signed
-from ..archive.format import files_of
+from ..archive.directory import files_of
 from ..archive.holds import user_name
 from ..archive.writer_lock import has_begun
 from ..core.errors import ArchiveError

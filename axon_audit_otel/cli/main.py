@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
+from ..archive.directory import files_of
 from ..archive.follow import Follower, newest
-from ..archive.format import files_of
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
 from ..core.errors import ArchiveError, AxonAuditError, shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from contextlib import suppress
 from datetime import timedelta
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from ..archive.checkpoints import VerifyingKey, new_key
+from ..archive.directory import files_of
 from ..core import semconv
-from ..core.errors import AuditConfigError
+from ..core.errors import ArchiveError, AuditConfigError
 from ..core.files import open_owned, write_file
 from ..events.localtime import local
 from ..verification.inclusion_proof import prove as make_proof
@@ -157,7 +159,9 @@ def verify(
     (path,) = paths
     texts = [_text_of(note) for note in notes]
     given = [key for several in keys for key in several]
-    files = [path] if path.is_file() else [*path.glob("audit_*.json*"), *path.glob("*.journal")]
+    files: list[Path] = []
+    with suppress(ArchiveError):  # there is none: `run_verify` says so
+        files = files_of(path)
     with reading_bar("verifying", files) as progress:
         report = run_verify(path, given, texts, progress)
     if as_json:

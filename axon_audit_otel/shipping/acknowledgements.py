@@ -18,21 +18,19 @@ from pathlib import Path
 
 import msgspec
 
-from ..archive.cursor import hash_at
-from ..archive.format import sealed_in
-from ..archive.manifest import MANIFEST, SealRecord, read_manifest
+from ..archive.directory import EventFile, unlisted_in
+from ..archive.follow import hash_at
 from ..archive.origin import source_of
 from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time
-from ..verification.file_scan import closing_of
 
-__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed", "unlisted"]
+__all__ = ["SHIPPED", "Acknowledgements", "acknowledged", "confirmed"]
 
 SHIPPED = ".shipped"
 _SIZE = 1024  # bytes of the file: it is overwritten in place, which a full disk allows
 _DIGITS = 16  # of a hash: enough to distinguish events that have one number
 
-_Files = Sequence[tuple[int, int, Path]]
+_Files = Sequence[EventFile]
 
 
 class _State(msgspec.Struct):
@@ -92,7 +90,7 @@ def _hash_at(directory: Path, writer: str, number: int, files: _Files) -> str | 
     try:
         found = hash_at(directory, writer, number, files)
         if found is None:
-            found = hash_at(directory, writer, number, unlisted(directory).get(writer, ()))
+            found = hash_at(directory, writer, number, unlisted_in(directory).get(writer, ()))
     except OSError:
         return ""
     return found
@@ -107,14 +105,18 @@ def _thinned(marks: list[tuple[int, str]], number: int) -> list[tuple[int, str]]
     return list(kept.values())
 
 
+def _written(directory: Path, writer: str) -> _State:
+    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
+        return _State.of(file.read(_SIZE))
+    return _State()
+
+
 def acknowledged(directory: Path, writer: str) -> tuple[int, str]:
     """Up to which event a receiver has those of *writer*, and the name of their trail.
 
     As it was written down: `confirmed` asks the archive. 0 and "" where nothing is known.
     """
-    state = _State()
-    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
-        state = _State.of(file.read(_SIZE))
+    state = _written(directory, writer)
     return state.acknowledged, state.trail
 
 
@@ -130,11 +132,8 @@ def confirmed(directory: Path, writer: str, files: _Files = ()) -> tuple[int, st
     Raises:
         OSError: If the archive cannot be read.
     """
-    state = _State()
-    with suppress(OSError), open_regular(directory / f"{writer}{SHIPPED}") as file:
-        state = _State.of(file.read(_SIZE))
-    stream = source_of(directory, writer, files[0][2] if files else None).stream
-    state = state.confirmed(directory, writer, stream, files)
+    stream = source_of(directory, writer, files[0].path if files else None).stream
+    state = _written(directory, writer).confirmed(directory, writer, stream, files)
     return state.acknowledged, state.trail
 
 
@@ -227,20 +226,3 @@ def _locked(path: Path) -> int:
         os.close(file)
         raise
     return file
-
-
-def unlisted(directory: Path) -> dict[str, list[tuple[int, int, Path]]]:
-    """Sealed files that no manifest lists, by the writer that they name."""
-    listed: set[str] = set()
-    for manifest in directory.glob(f"*{MANIFEST}"):
-        try:
-            listed |= {r.file for _, r in read_manifest(manifest) if isinstance(r, SealRecord)}
-        except (OSError, msgspec.DecodeError):
-            continue  # damaged: then its files are read as they are
-    found: dict[str, list[tuple[int, int, Path]]] = {}
-    for name, path in sealed_in(directory).items():
-        closing = None if name in listed else closing_of(path)
-        if closing is not None and Path(closing.trail).name == closing.trail:
-            place = closing.first_sequence, closing.last_sequence, path
-            found.setdefault(closing.trail, []).append(place)
-    return {writer: sorted(places) for writer, places in found.items()}

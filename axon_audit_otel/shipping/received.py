@@ -15,9 +15,11 @@ from typing import Any
 
 import msgspec
 
-from ..archive.cursor import Cursor, number_of, writers
-from ..archive.format import open_events_file
+from ..archive.directory import writers_in
+from ..archive.follow import Cursor
+from ..archive.format import position_of
 from ..archive.origin import Source, source_of
+from ..archive.reader import open_events_file
 from ..core import semconv
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
 from ..core.merkle import leaf_hash
@@ -166,7 +168,8 @@ class _Arrival:
         return report
 
     def _compare(self, archive: Path) -> None:
-        names = writers(archive)
+        with archive_errors(archive):
+            names = writers_in(archive)
         if not names:
             msg = f"no archive (with its manifests and journals) in {str(archive)!r}"
             raise ArchiveError(msg)
@@ -236,7 +239,7 @@ class _Stream:
         self.report.out_of_order += number < sequence.highest
         sequence.add(place)
         if attributes.get(semconv.AXON_OPERATION) == "AUDIT":
-            self._witnessed.own_event(body, number)
+            self._witnessed.internal_event(body, number)
         return None
 
     def _judge(
@@ -307,7 +310,7 @@ class _Stream:
         try:
             while lines := cursor.read(1000, 1 << 20):
                 for line in lines:
-                    number = number_of(line)
+                    number = position_of(line).sequence
                     known = self._sequence.known(number)
                     if known:
                         if not self._sequence.is_same(Place(number, None, leaf_hash(line).hex())):
@@ -325,7 +328,7 @@ class _Stream:
             cursor.close()
         if first:
             self._miss(first, last)
-        if count := cursor.missing + cursor.unreadable:
+        if count := cursor.lost["missing"] + cursor.lost["unreadable"]:
             words = f"{count:,} events in the archive cannot be read: did they arrive?"
             self._findings.add(self.report.trail, None, "unreadable", words)
 

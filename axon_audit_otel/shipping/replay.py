@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from ..archive.cursor import newest, writers
+from ..archive.directory import newest_number, unlisted_in, writers_in
 from ..core.errors import ArchiveError, archive_errors
 from ..core.files import give_back
 from ..otlp.client import Endpoint, load
-from .acknowledgements import confirmed, unlisted
+from .acknowledgements import confirmed
 from .delivery import Delivery, Outcome, Sender
 from .sources import ArchiveFeed, Item
 
@@ -105,13 +105,13 @@ class _Replay:
         self._senders: list[Sender] = []
         self._stop = threading.Event()
         self._progressed = time.monotonic()
-        self._unlisted = unlisted(directory)
+        self._unlisted = unlisted_in(directory)
         self._done = self._total = 0
         self._result = Replayed()
 
     def run(self) -> Replayed:
         """Every writer in turn."""
-        names = sorted({*writers(self._directory), *self._unlisted})
+        names = sorted({*writers_in(self._directory), *self._unlisted})
         if not names:
             msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
             raise ArchiveError(msg)
@@ -139,8 +139,8 @@ class _Replay:
         return confirmed(self._directory, writer, self._unlisted.get(writer, ()))[0]
 
     def _newest(self, writer: str) -> int:
-        listed = newest(self._directory, writer)
-        return max([listed, *(last for _, last, _ in self._unlisted.get(writer, ()))])
+        unlisted = (file.last for file in self._unlisted.get(writer, ()))
+        return max([newest_number(self._directory, writer), *unlisted])
 
     def _send_all(self, writer: str, after: int, pool: ThreadPoolExecutor) -> None:
         feed = self._open(writer, after)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import ReferenceType
 
-from ..archive.cursor import Cursor
+from ..archive.directory import EventFile
+from ..archive.follow import Cursor
 from ..archive.format import JOURNAL
 from ..archive.manifest import MANIFEST
 from ..archive.origin import Source, source_of
@@ -101,11 +102,11 @@ class ArchiveFeed:
         directory: Path,
         writer: str,
         trail: str = "",
-        unlisted: Sequence[tuple[int, int, Path]] = (),
+        unlisted: Sequence[EventFile] = (),
         remember: bool = True,
         after: int = 0,
     ) -> None:
-        source = source_of(directory, writer, unlisted[0][2] if unlisted else None)
+        source = source_of(directory, writer, unlisted[0].path if unlisted else None)
         if not source.stream:
             raise FileNotFoundError(2, "there is no event yet", str(directory))
         self._kept: Acknowledgements | None = None
@@ -125,14 +126,9 @@ class ArchiveFeed:
 
     def batch(self) -> list[Item]:
         lines = self._cursor.read(EVENTS, _BYTES)
-        for reason, name in (
-            ("deleted", "gone"),
-            ("missing", "missing"),
-            ("unreadable", "unreadable"),
-        ):
-            if count := getattr(self._cursor, name):
-                self.dropped[reason] = self.dropped.get(reason, 0) + count
-                setattr(self._cursor, name, 0)
+        for reason, count in self._cursor.lost.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self._cursor.lost.clear()
         return _encoded(lines, self._source, self.dropped, self._polite)
 
     def acknowledge(self, item: Item) -> None:

@@ -15,9 +15,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry
 
-from ..archive.format import write_events
 from ..archive.holds import holds
 from ..archive.missing import Missing
+from ..archive.publishing import write_events
 from ..core.errors import (
     ArchiveError,
     AuditConfigError,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 
+from ..archive.directory import OtherWriters
 from ..archive.missing import Missing
-from ..archive.search import OtherWriters, search
+from ..archive.search import search
 from ..events import model as _event
 from ..events.draft import Draft
 from ..events.model import AuditEvent

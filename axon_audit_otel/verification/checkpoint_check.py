@@ -9,7 +9,7 @@ import msgspec
 
 from .checkpoint_files import Statement
 from .file_scan import Witnessed
-from .manifest_check import Ledger, Seal
+from .manifest_check import CheckedManifest, Seal
 from .report import Deletion, Findings, Kind, WriterReport, numbers
 
 __all__ = ["Attestation", "deletions", "moment"]
@@ -50,7 +50,7 @@ class Attestation:
     """What the checkpoints of one trail attest.
 
     Args:
-        ledger: Its manifest.
+        manifest: Its manifest.
         witnessed: The events that checkpoints name, and the gaps.
         gone: Files that were not read.
         last: Number of the newest event.
@@ -60,14 +60,14 @@ class Attestation:
 
     def __init__(
         self,
-        ledger: Ledger,
+        manifest: CheckedManifest,
         witnessed: Witnessed,
         gone: Iterable[Seal],
         last: int,
         newest: str,
         asked: bool,
     ) -> None:
-        self._ledger = ledger
+        self._manifest = manifest
         self._witnessed = witnessed
         self._gone = list(gone)
         self._last = last
@@ -80,12 +80,12 @@ class Attestation:
         Of checkpoints that all tell of the same damage, one is named: where something was
         cut off the newest of them, where something was rewritten the oldest.
         """
-        manifest = self._ledger.name
+        manifest = self._manifest.name
         altered, rewritten, shorter, beyond, vanished = [], [], [], [], []
         for statement in statements:  # by the number of their newest event
             checkpoint = statement.checkpoint
-            root = self._ledger.roots.get(checkpoint.size)
-            if checkpoint.size > len(self._ledger.lines):
+            root = self._manifest.roots.get(checkpoint.size)
+            if checkpoint.size > len(self._manifest.lines):
                 shorter.append(statement)
             elif root != checkpoint.root:
                 altered.append(statement)
@@ -104,11 +104,11 @@ class Attestation:
         report.checkpoints = len(statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
-            words = f"{most} knew {most.checkpoint.size} lines of it, {len(self._ledger.lines)}"
-            kind: Kind = "truncated" if self._ledger.exists else "removed"
-            if self._ledger.exists or not findings.count(manifest):
+            words = f"{most} knew {most.checkpoint.size} lines of it, {len(self._manifest.lines)}"
+            kind: Kind = "truncated" if self._manifest.exists else "removed"
+            if self._manifest.exists or not findings.count(manifest):
                 findings.add(manifest, None, kind, f"{words} are here")
-        if altered and not self._ledger.damaged:
+        if altered and not self._manifest.damaged:
             least = min(altered, key=lambda s: s.checkpoint.size)
             words = f"its first {least.checkpoint.size} lines are not those that {least} signed"
             findings.add(manifest, None, "altered", words)

@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
-from ..archive.format import HEAD, last_line
+from ..archive.format import HEAD, position_of
+from ..archive.reader import LineReader
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree
 from .hash_chain import Chain, Link
 from .report import Gap, StepBack, UncleanEnd
 
-__all__ = ["Closing", "Content", "Witnessed", "closing_of", "first_number", "parse_closing", "scan"]
+__all__ = ["Content", "Witnessed", "scan"]
 
-_REPORT_BYTES = 1 << 20
 _STEPS = 100  # back in time that are remembered
 _sha256 = hashlib.sha256
 
 
-class Closing(msgspec.Struct, kw_only=True):
-    """The last line of a sealed file, without its bracket."""
-
-    total_events: int
-    exported_at: str
-    trail: str
-    first_sequence: int
-    last_sequence: int
-    root: str
-    previous_seal: str | None
-
-
-class _Place(msgspec.Struct):
-    sequence: int
-    timestamp: str
-    operation: str
-    previous_hash: str | None = None
-
-
-class _Own(msgspec.Struct):
+class _Internal(msgspec.Struct):
     metadata: dict[str, Any]
 
 
-_place_of = msgspec.json.Decoder(_Place).decode
-_own_of = msgspec.json.Decoder(_Own).decode
-_closing_of = msgspec.json.Decoder(Closing).decode
+_metadata_of = msgspec.json.Decoder(_Internal).decode
 
 
 class Witnessed:
@@ -78,10 +56,10 @@ class Witnessed:
         else:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
 
-    def own_event(self, line: bytes, sequence: int) -> None:
+    def internal_event(self, line: bytes, sequence: int) -> None:
         """An event of the trail about itself."""
         try:
-            facts = _own_of(line).metadata
+            facts = _metadata_of(line).metadata
             if facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
                 if not 0 < first <= last < sequence:
@@ -129,95 +107,68 @@ def scan(
         OSError: If it cannot be read, or its compression is damaged.
     """
     digest, tree, wanted = _sha256(), Tree(), witnessed.wanted
-    update, add = digest.update, tree.add
-    number = size = events = 0
-    report_at = _REPORT_BYTES
+    reader = LineReader(file, digest=digest)
+    if reader.start() or reader.torn:
+        content.framed = reader.head == HEAD
+    number = int(0 < len(reader.head) <= len(HEAD))  # else it is among the lines
+    add, events, reported = tree.add, 0, 0
     separator = ord(" ")
-    place = leaf = None
+    position = leaf = None
     before = witnessed.time
-    for line in file:
-        update(line)
-        number += 1
-        size += len(line)
-        if content.closing is not None:
-            content.after += len(line)
-            continue
-        if number == 1:
-            content.framed = line == HEAD
-            if len(line) <= len(HEAD):
-                continue
-        body = line[1:-1]
-        try:
-            place = _place_of(body)
-            sequence = place.sequence
-        except DECODE_ERRORS:
-            if not line.endswith(b"\n"):
-                content.torn = len(line)
-            elif line.startswith(b"],"):
-                content.closing = line
-            else:
+    for lines in reader.batches():
+        progress(reader.size - reported)
+        reported = reader.size
+        for line in lines:
+            number += 1
+            body = line[1:-1]
+            try:
+                position = position_of(body)
+            except DECODE_ERRORS:
                 chain.meet(Link(None, None, "", body, number))
-            continue
-        leaf = _sha256(b"\0" + body).digest()
-        add(leaf)
-        head = leaf.hex()
-        previous = place.previous_hash
-        if sequence == chain.sequence + 1 and previous == chain.head and not chain.waiting:
-            chain.sequence, chain.head = sequence, head
-        else:
-            chain.meet(Link(sequence, previous, head, body, number))
-        timestamp = place.timestamp
-        if not events:
-            content.first_sequence = sequence
-            content.oldest_time = timestamp
-            content.first_time = content.last_time = timestamp
-            if timestamp < before:
+                continue
+            sequence, previous = position.sequence, position.previous_hash
+            leaf = _sha256(b"\0" + body).digest()
+            add(leaf)
+            head = leaf.hex()
+            if sequence == chain.sequence + 1 and previous == chain.head and not chain.waiting:
+                chain.sequence, chain.head = sequence, head
+            else:
+                chain.meet(Link(sequence, previous, head, body, number))
+            timestamp = position.timestamp
+            if not events:
+                content.first_sequence = sequence
+                content.oldest_time = timestamp
+                content.first_time = content.last_time = timestamp
+                if timestamp < before:
+                    witnessed.earlier(sequence, timestamp, before)
+            elif timestamp < before:
+                content.first_time = min(content.first_time, timestamp)
                 witnessed.earlier(sequence, timestamp, before)
-        elif timestamp < before:
-            content.first_time = min(content.first_time, timestamp)
-            witnessed.earlier(sequence, timestamp, before)
-        elif timestamp > content.last_time:
-            content.last_time = timestamp
-        before = timestamp
-        events += 1
-        if line[0] != separator and content.misframed is None:
-            content.misframed = sequence
-        separator = 0x2C  # a comma
-        if sequence in wanted:
-            witnessed.seen.setdefault(sequence, []).append((head, timestamp, witnessed.file))
-        if place.operation == "AUDIT":
-            witnessed.own_event(body, sequence)
-        if size >= report_at:
-            progress(size - report_at + _REPORT_BYTES)
-            report_at = size + _REPORT_BYTES
-    progress(size - report_at + _REPORT_BYTES)
-    if place is not None and leaf is not None:
-        content.last_sequence, content.head = place.sequence, leaf.hex()
+            elif timestamp > content.last_time:
+                content.last_time = timestamp
+            before = timestamp
+            events += 1
+            if line[0] != separator and content.misframed is None:
+                content.misframed = sequence
+            separator = 0x2C  # a comma
+            if sequence in wanted:
+                witnessed.seen.setdefault(sequence, []).append((head, timestamp, witnessed.file))
+            if position.operation == "AUDIT":
+                witnessed.internal_event(body, sequence)
+    if position is not None and leaf is not None:
+        content.last_sequence, content.head = position.sequence, leaf.hex()
         content.newest_time = witnessed.time = before
-    content.bytes, content.lines, content.events = size, number, events
+    content.closing = reader.closing or None
+    digest.update(reader.closing)
+    after = 0
+    for block in reader.rest():
+        digest.update(block)
+        after += len(block)
+    if content.closing is None:
+        content.torn = after
+    else:
+        content.after = after
+    content.bytes = reader.size + len(reader.closing) + after
+    content.lines, content.events = number + bool(reader.closing) + bool(after), events
     content.sha256, content.root = digest.hexdigest(), tree.root().hex()
-
-
-def closing_of(path: Path) -> Closing | None:
-    """What the last line of a sealed file says; None if it is none."""
-    return parse_closing(last_line(path))
-
-
-def first_number(file: BinaryIO) -> int:
-    """The number of a file's first event, 1 if that cannot be read."""
-    try:
-        file.readline()
-        return _place_of(file.readline()[1:-1]).sequence
-    except (OSError, *DECODE_ERRORS):
-        return 1
-
-
-def parse_closing(line: bytes) -> Closing | None:
-    """What the last line of a sealed file says, if it is as it was written."""
-    if not line.startswith(b"],"):
-        return None
-    try:
-        closing = _closing_of(b"{" + line[2:])
-    except DECODE_ERRORS:
-        return None
-    return closing if b"]," + msgspec.json.encode(closing)[1:] + b"\n" == line else None
+    progress(content.bytes - reported)

@@ -63,7 +63,7 @@ class Chain:
         self.waiting: list[Link] = []
         self._file = ""
         self._entered = (0, "")  # the newest event of the file before, and that file
-        self._told = 0  # an event whose hash is known otherwise than from its line
+        self._attested = 0  # an event whose hash is known otherwise than from its line
         self._removed: list[tuple[int, int, bool]] = []
         self._strays: dict[int, Link] = {}
 
@@ -74,7 +74,7 @@ class Chain:
 
     def jump(self, sequence: int, head: str | None, file: str = "") -> None:
         """Go on after event *sequence*, whose hash is known without its line."""
-        self.sequence, self.head, self._file, self._told = sequence, head, file, sequence
+        self.sequence, self.head, self._file, self._attested = sequence, head, file, sequence
 
     def meet(self, link: Link) -> None:
         """Take the next line of the file, whatever it is."""
@@ -110,7 +110,7 @@ class Chain:
         else:
             if self.sequence > last:
                 for number in range(last + 1, min(self.sequence, last + 1000) + 1):
-                    self._tell(number, "inserted", f"event {number} is after the sealed end")
+                    self._add_finding(number, "inserted", f"event {number} is after the sealed end")
             self._judge(Link(last + 1, head, "", b"", 0), cut)
             self.jump(last, head, self._file)
         self._pair()
@@ -201,11 +201,13 @@ class Chain:
                 words = f"what stands in the place of event {number} is no event any more"
             else:
                 words = f"the event in the place of number {number} says {link.sequence}"
-            self._tell(number, "altered", words)
+            self._add_finding(number, "altered", words)
             return True
         if after is not None and link.sequence == self.sequence and link.hash == after.previous:
             # It is this one that is continued: the line that came before it is foreign.
-            self._tell(self.sequence, "inserted", f"a foreign event {self.sequence} stands here")
+            self._add_finding(
+                self.sequence, "inserted", f"a foreign event {self.sequence} stands here"
+            )
             self.head = link.hash
             return True
         # Or another piece of the same line.
@@ -222,7 +224,7 @@ class Chain:
             at_end = cut and number == end
             if before in altered and placed[before].sequence is None and not at_end:
                 words = f"{numbers(first, last)} can no longer be read, or missing"
-                self._tell(first, "altered", words)
+                self._add_finding(first, "altered", words)
             elif len(self._removed) < _KEPT:
                 self._removed.append((first, last, at_end))
             else:
@@ -249,7 +251,7 @@ class Chain:
             if index + 2 < len(row) and row[index + 2][0] == next_number + 1:
                 claim = row[index + 2][1].previous
             sound = follower is after
-            if number == self._told and index == 0 and follower.line:
+            if number == self._attested and index == 0 and follower.line:
                 guilty, words = next_number, f"event {next_number} does not continue event {number}"
             elif not sound and claim == _repaired(follower, known):
                 guilty, words = next_number, f"the previous_hash of event {next_number} was changed"
@@ -262,18 +264,18 @@ class Chain:
                 guilty = number
                 words = f"event {number} was altered, or event {next_number}, which follows it"
             altered.add(guilty)
-            self._tell(guilty, "altered", words)
+            self._add_finding(guilty, "altered", words)
 
     # --- findings --------------------------------------------------------------------------
 
-    def _tell(self, number: int | None, kind: Kind, words: str) -> None:
+    def _add_finding(self, number: int | None, kind: Kind, words: str) -> None:
         entered, file = self._entered
         self._found(file if number == entered and file else self._file, number, kind, words)
 
     def _stray(self, link: Link) -> None:
         """A line too many; or one whose place is elsewhere in the file."""
         if link.sequence is None:
-            self._tell(None, "inserted", f"line {link.number} is no event")
+            self._add_finding(None, "inserted", f"line {link.number} is no event")
         elif link.sequence in self._strays or len(self._strays) >= _KEPT:
             self._inserted(link)
         else:

@@ -11,15 +11,18 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
 from ..archive.checkpoints import Checkpoint
-from ..archive.format import HEAD, JOURNAL, open_events_file
-from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_manifest
+from ..archive.directory import Directory, EventFile
+from ..archive.format import HEAD, ZST
+from ..archive.manifest import MANIFEST, Listing, SealRecord, read_manifest
+from ..archive.missing import Missing
+from ..archive.reader import LineReader
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors, shown
-from ..core.files import DECODE_ERRORS, open_regular
+from ..core.files import DECODE_ERRORS, listed, open_regular
 from ..core.merkle import inclusion_path, leaf_hash, root_from_path, root_hash
 from ..core.time import format_time
 from .checkpoint_files import SUFFIXES, notes_in
@@ -30,20 +33,28 @@ FORMAT = "axon-audit proof 1"
 _DAMAGED = "run axon-audit verify: the archive is not as it was written"
 
 
-class _Manifest(NamedTuple):
-    """A writer's manifest: its lines, and where each file's seal is."""
+class _Manifest:
+    """A writer's manifest: its lines, and on which of them each file's seal is."""
 
-    writer: str
-    lines: list[bytes]
-    leaves: list[bytes]
-    seals: dict[str, tuple[int, SealRecord]]
+    def __init__(self, path: Path) -> None:
+        self.writer = path.stem
+        self.lines: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.places: dict[str, int] = {}
+        self.listing = Listing()
+        for index, (line, record) in enumerate(read_manifest(path)):
+            self.lines.append(line)
+            self.leaves.append(leaf_hash(line))
+            self.listing.take(record)
+            if isinstance(record, SealRecord):
+                self.places[record.file] = index
 
 
 class _Found(NamedTuple):
     """A sealed event."""
 
     manifest: _Manifest
-    place: int  # of the seal, in the manifest
+    seal_index: int  # in the manifest
     seal: SealRecord
     line: bytes
     position: int  # in its file
@@ -87,8 +98,8 @@ def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
         "format": FORMAT,
         "event": found.line.decode(),
         "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
-        "seal": found.manifest.lines[found.place].decode(),
-        "in_manifest": _inclusion(leaves, found.place, root_hash(leaves)),
+        "seal": found.manifest.lines[found.seal_index].decode(),
+        "in_manifest": _inclusion(leaves, found.seal_index, root_hash(leaves)),
         "checkpoint": note,
     }
 
@@ -109,37 +120,36 @@ def _find(path: Path, event_id: str) -> _Found:
         needle = b'{"event_id":' + msgspec.json.encode(event_id)  # as it is at the head of its line
     except (UnicodeEncodeError, TypeError):
         raise InvalidEventError(f"{shown(event_id)} is no event id") from None
-    manifests = [_read(file) for file in sorted(directory.glob(f"*{MANIFEST}"))]
-    sealed = [
-        (manifest, index, seal)
-        for manifest in manifests
-        for index, seal in manifest.seals.values()
-        if only in (None, seal.file, f"{seal.file}.zst")
-    ]
-    moment = _moment_of(event_id)
-    sealed.sort(key=lambda item: not _may_hold(item[2], moment))
-    for manifest, index, seal in sealed:
-        found = _look_in(directory / seal.file, needle)
-        if found is not None:
-            return _Found(manifest, index, seal, *found)
-    for journal in directory.glob(f"*{JOURNAL}"):
-        if any(line.startswith(needle, 1) for line in _lines(journal)):
-            msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
-            raise ArchiveError(msg)
+    with Directory(directory, Missing()) as here:
+        manifests = [_Manifest(file) for file in sorted(listed(directory, f"*{MANIFEST}"))]
+        sealed = [
+            (manifest, seal)
+            for manifest in manifests
+            for seal in manifest.listing.seals.values()
+            if only in (None, seal.file, f"{seal.file}{ZST}")
+        ]
+        moment = _moment_of(event_id)
+        sealed.sort(key=lambda item: not _may_hold(item[1], moment))
+        damage: Exception | None = None
+        for manifest, seal in sealed:
+            file = EventFile.listed_as(seal, directory)
+            try:
+                found = _look_in(here, file, needle)
+                if found is not None and root_hash(found[2]).hex() != seal.root:
+                    raise ArchiveError(_DAMAGED)  # or it is another file's copy
+            except FileNotFoundError:
+                damage = damage or ArchiveError(f"{seal.file} is missing; {_DAMAGED}")
+            except (ArchiveError, OSError) as exc:
+                damage = damage or exc
+            else:
+                if found is not None:
+                    return _Found(manifest, manifest.places[seal.file], seal, *found)
+        for journal in here.journals.values():
+            if any(line.startswith(needle, 1) for line in LineReader(journal.open()).lines()):
+                msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
+                raise ArchiveError(msg)
     msg = f"no event {shown(event_id)} in the sealed files of {str(path)!r}"
-    raise ArchiveError(msg)
-
-
-def _read(path: Path) -> _Manifest:
-    result = _Manifest(path.stem, [], [], {})
-    for index, (line, record) in enumerate(read_manifest(path)):
-        result.lines.append(line)
-        result.leaves.append(leaf_hash(line))
-        if isinstance(record, SealRecord):
-            result.seals[record.file] = index, record
-        elif isinstance(record, DeleteRecord):
-            result.seals.pop(record.file, None)
-    return result
+    raise damage or ArchiveError(msg)
 
 
 def _moment_of(event_id: str) -> datetime | None:
@@ -161,26 +171,24 @@ def _may_hold(seal: SealRecord, moment: datetime | None) -> bool:
     return seal.first_time <= last and seal.last_time >= first
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with open_events_file(path) as file:
-        if file.readline() != HEAD:
-            raise ArchiveError(_DAMAGED)
-        for line in file:
-            if line.startswith(b"],"):
-                return
-            yield line
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    reader = LineReader(file)
+    if not reader.start() or reader.head != HEAD:
+        raise ArchiveError(_DAMAGED)
+    return reader.lines()
 
 
-def _look_in(path: Path, needle: bytes) -> tuple[bytes, int, list[bytes]] | None:
-    """The event's line, its place, and the hashes of all lines of the file."""
-    try:
-        for position, line in enumerate(_lines(path)):
-            if line.startswith(needle, 1):
-                leaves = [leaf_hash(other[1:-1]) for other in _lines(path)]
-                return line[1:-1], position, leaves
-    except FileNotFoundError:
-        raise ArchiveError(f"{path.name} is missing; {_DAMAGED}") from None
-    return None
+def _look_in(
+    here: Directory, sealed: EventFile, needle: bytes
+) -> tuple[bytes, int, list[bytes]] | None:
+    """The event's line, its index, and the hashes of all lines of the file."""
+    with here.open(sealed) as file:
+        found = ((i, line) for i, line in enumerate(_lines(file)) if line.startswith(needle, 1))
+        index, line = next(found, (0, b""))
+    if not line:
+        return None
+    with here.open(sealed) as file:
+        return line[1:-1], index, [leaf_hash(other[1:-1]) for other in _lines(file)]
 
 
 # --- the checkpoint ----------------------------------------------------------------------------
@@ -233,7 +241,7 @@ def _unfit(note: str, found: _Found) -> str | None:
     checkpoint = Checkpoint.parse(note)
     if "\n\n\u2014 " not in note:
         return "is not signed"
-    if not found.place < checkpoint.size <= len(found.manifest.lines):
+    if not found.seal_index < checkpoint.size <= len(found.manifest.lines):
         return f"of {checkpoint.time} does not cover the event, which was sealed later"
     if root_hash(found.manifest.leaves[: checkpoint.size]) != checkpoint.root:
         return f"is not about this trail; or {_DAMAGED}"

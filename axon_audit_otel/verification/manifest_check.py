@@ -10,9 +10,9 @@ import msgspec
 from ..archive.manifest import DeleteRecord, Record, SealRecord, TrailRecord
 from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import Tree, leaf_hash
-from .report import Findings
+from .report import Findings, Kind
 
-__all__ = ["Ledger", "Line", "Seal"]
+__all__ = ["CheckedManifest", "Line", "Seal"]
 
 _decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +78,7 @@ class Seal:
         self.deletion: tuple[DeleteRecord, int] | None = None
 
 
-class Ledger:
+class CheckedManifest:
     """A manifest, read and judged.
 
     Attributes:
@@ -135,8 +135,8 @@ class Ledger:
                 if number in sizes:
                     self.roots[number] = tree.root()
 
-    def _tell(self, kind: str, words: str) -> None:
-        self._findings.add(self.name, None, kind, words)  # type: ignore[arg-type]
+    def _add_finding(self, kind: Kind, words: str) -> None:
+        self._findings.add(self.name, None, kind, words)
 
     # --- the order of the lines --------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Ledger:
         lines = []
         for line in self.lines:
             if line.hash in seen:
-                self._tell("inserted", f"{line.about()}, stands there twice")
+                self._add_finding("inserted", f"{line.about()}, stands there twice")
                 line.state = "altered"
             else:
                 seen.add(line.hash)
@@ -165,20 +165,22 @@ class Ledger:
         newest = 0
         for line in order:
             if line.number < newest:
-                self._tell("reordered", f"{line.about()}, is out of its place")
+                self._add_finding("reordered", f"{line.about()}, is out of its place")
             newest = max(newest, line.number)
         return order
 
     def _judge(self, order: list[Line]) -> None:
         for line in order:
             if line.state == "altered":
-                self._tell("altered", f"{line.about()}, is not as it was written")
+                self._add_finding("altered", f"{line.about()}, is not as it was written")
         if order and order[0].previous is not None and order[0].state != "altered":
             if isinstance(order[0].record, TrailRecord):
                 order[0].state = "altered"
-                self._tell("altered", f"{order[0].about()}, continues nothing that was before it")
+                self._add_finding(
+                    "altered", f"{order[0].about()}, continues nothing that was before it"
+                )
             else:
-                self._tell("removed", "its first lines are missing")
+                self._add_finding("removed", "its first lines are missing")
         for index, (line, follower) in enumerate(pairwise(order)):
             if follower.previous == line.hash:
                 if line.state != "altered":
@@ -193,13 +195,15 @@ class Ledger:
         repaired = msgspec.structs.replace(follower.record, previous=line.hash)
         if after is not None and after.previous == leaf_hash(_encode(repaired)).hex():
             follower.state = "altered"
-            self._tell("altered", f"{follower.about()}, no longer says what it continues")
+            self._add_finding("altered", f"{follower.about()}, no longer says what it continues")
         elif _is_hole(line, follower):
             line.state = "sound"  # nothing says otherwise
-            self._tell("removed", f"lines are missing before {follower.about()}")
+            self._add_finding("removed", f"lines are missing before {follower.about()}")
         else:
             line.state = "altered"
-            self._tell("altered", f"{line.about()}, is not the one that the next line continues")
+            self._add_finding(
+                "altered", f"{line.about()}, is not the one that the next line continues"
+            )
 
     # --- what it says ------------------------------------------------------------------------
 
@@ -211,24 +215,24 @@ class Ledger:
                     self.begins = True
                     self.id = None if line.state == "altered" else record.id
                     if record.writer != self.path.stem:
-                        self._tell("altered", f"it is the manifest of {record.writer!r}")
+                        self._add_finding("altered", f"it is the manifest of {record.writer!r}")
                 else:
-                    self._tell("inserted", f"{line.about()}, begins another trail")
+                    self._add_finding("inserted", f"{line.about()}, begins another trail")
             elif isinstance(record, SealRecord):
                 if record.file in self.names:
-                    self._tell("inserted", f"{line.about()}, of which there is one already")
+                    self._add_finding("inserted", f"{line.about()}, of which there is one already")
                 else:
                     seal = self.names[record.file] = Seal(record, line)
                     self.seals.append(seal)
                     self.file_roots.add(record.root)
                 if record.first_sequence > record.last_sequence:
-                    self._tell("inserted", f"{line.about()}, is of no events")
+                    self._add_finding("inserted", f"{line.about()}, is of no events")
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:
                     sealed.deletion = record, line.number
                 elif all(other.state != "altered" for other in order):
-                    self._tell("inserted", f"{line.about()}, is of no file that was sealed")
+                    self._add_finding("inserted", f"{line.about()}, is of no file that was sealed")
 
     def seals_now(self, name: str) -> bool:
         """Whether the manifest, as it is now, has a file of that name (it may have grown)."""

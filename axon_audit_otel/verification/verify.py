@@ -7,20 +7,20 @@ checkpoints speak of.
 
 from __future__ import annotations
 
-import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from ..archive.checkpoints import VerifyingKey
-from ..archive.format import HEAD, JOURNAL, open_events_file, sealed_name
+from ..archive.directory import writers_in
+from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
+from ..archive.missing import Missing
+from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, archive_errors
-from ..core.files import open_regular
 from .checkpoint_files import SUFFIXES, Statement, Witnesses
-from .file_scan import closing_of
-from .manifest_check import Ledger
+from .manifest_check import CheckedManifest
 from .report import Findings, VerifyReport, WriterReport
 from .segments import Listing, segments_of
 from .writer_check import WriterCheck
@@ -79,23 +79,24 @@ class _Verification:
         self._findings = Findings()
         self._witnesses = Witnesses(keys, self._findings)
         self._witnesses.given(notes)
-        self._ledgers: dict[str, Ledger] = {}
+        self._missing = Missing()
+        self._manifests: dict[str, CheckedManifest] = {}
 
     def run(self) -> VerifyReport:
         """Everything there is at the path."""
         with ExitStack() as stack:
             # A writer may be at work. What only grows is read last: checkpoints, journals,
             # names of sealed files, manifests.
-            writers = self._writers()
+            writers = writers_in(self._directory, *SUFFIXES)
             for writer in writers:
                 self._add_checkpoints(writer)
-            self._journals = {writer: self._journal(writer, stack) for writer in writers}
-            self._listing = Listing(self._directory)
+            self._listing = stack.enter_context(Listing(self._directory, self._missing))
             for writer in writers:
-                self._add_ledger(writer)
-            self._find_unlisted(stack)
-            chosen = [self._chosen()] if self._only is not None else sorted(self._ledgers)
-            if not (chosen or self._listing.paths or self._witnesses.sizes()):
+                self._add_manifest(writer)
+            self._find_strays()
+            self._report_unreadable()
+            chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
+            if not (chosen or self._listing.sealed or self._witnesses.sizes()):
                 msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
                 raise ArchiveError(msg)
             known: list[Statement] = []
@@ -111,66 +112,52 @@ class _Verification:
 
     # --- what there is ---------------------------------------------------------------------
 
-    def _writers(self) -> list[str]:
-        suffixes = (MANIFEST, JOURNAL, *SUFFIXES)
-        found = [path for suffix in suffixes for path in self._directory.glob(f"*{suffix}")]
-        return sorted({path.stem for path in found})
-
     def _add_checkpoints(self, writer: str) -> None:
         for suffix in SUFFIXES:
             self._witnesses.found(self._directory / f"{writer}{suffix}")
 
-    def _journal(self, writer: str, stack: ExitStack) -> BinaryIO | None:
-        """A writer's journal, opened: it may become a sealed file any moment."""
-        try:
-            return stack.enter_context(open_regular(self._directory / f"{writer}{JOURNAL}"))
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            words = f"cannot be read: {exc.strerror or exc}"
-            self._findings.add(f"{writer}{JOURNAL}", None, "unreadable", words)
-            return None
+    def _report_unreadable(self) -> None:
+        """Journals that cannot be read."""
+        for path, words in self._missing.problems():
+            self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")
 
-    def _add_ledger(self, writer: str) -> None:
+    def _add_manifest(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"
-        self._ledgers[writer] = Ledger(path, self._findings, self._witnesses.sizes())
+        self._manifests[writer] = CheckedManifest(path, self._findings, self._witnesses.sizes())
 
-    def _add_writer(self, writer: str, stack: ExitStack) -> None:
+    def _add_writer(self, writer: str) -> None:
         """One of whom there was only a sealed file: it may have been its first this moment."""
         self._add_checkpoints(writer)
-        self._journals[writer] = self._journal(writer, stack)
-        self._add_ledger(writer)
+        self._listing.open_journal(writer)
+        self._add_manifest(writer)
 
-    def _find_unlisted(self, stack: ExitStack) -> None:
+    def _find_strays(self) -> None:
         """Sealed files that are in no manifest, and what they say of themselves."""
-        ledgers = list(self._ledgers.values())
-        listed = {name for ledger in ledgers for name in ledger.names}
-        deleted = {s.record.file: s.record.root for x in ledgers for s in x.seals if s.deletion}
-        journals = [file for file in self._journals.values() if file is not None]
-        open_now = [os.fstat(file.fileno()) for file in journals]
-        for name, path in self._listing.paths.items():
+        manifests = list(self._manifests.values())
+        listed = {name for manifest in manifests for name in manifest.names}
+        deleted = {s.record.file: s.record.root for x in manifests for s in x.seals if s.deletion}
+        for name, path in self._listing.sealed.items():
             if name in listed:
                 continue
             try:
-                status = path.stat()
+                if self._listing.is_journal(path):
+                    continue  # that is being sealed
             except FileNotFoundError:
                 continue  # deleted, or compressed, this moment
-            if any(os.path.samestat(status, journal) for journal in open_now):
-                continue  # a journal that is being sealed
-            if any(ledger.seals_now(name) for ledger in ledgers if name not in deleted):
+            if any(manifest.seals_now(name) for manifest in manifests if name not in deleted):
                 continue  # sealed since the manifest was read
             closing = closing_of(path)
             if closing is not None and deleted.get(name) == closing.root:
                 self._listing.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._ledgers:
+            if closing is not None and closing.trail not in self._manifests:
                 if Path(closing.trail).name != closing.trail:
                     closing = None  # no name of a writer
                 elif self._only is None:
-                    self._add_writer(closing.trail, stack)
-                    listed |= self._ledgers[closing.trail].names.keys()
+                    self._add_writer(closing.trail)
+                    listed |= self._manifests[closing.trail].names.keys()
             if name not in listed:
-                self._listing.unlisted[name] = closing
+                self._listing.strays[name] = closing
 
     def _chosen(self) -> str:
         """The writer of the one file that is asked for."""
@@ -178,29 +165,28 @@ class _Verification:
         if self._only.suffix == JOURNAL:
             return self._only.stem
         name = sealed_name(self._only)
-        for writer, ledger in self._ledgers.items():
-            if name in ledger.names:
+        for writer, manifest in self._manifests.items():
+            if name in manifest.names:
                 return writer
         closing = closing_of(self._only)
         if closing is None:
             self._refuse_export()
         writer = "" if closing is None else closing.trail
-        self._listing.paths.setdefault(name, self._only)
+        self._listing.sealed.setdefault(name, self._only)
         if name not in self._listing.remains:
-            self._listing.unlisted[name] = closing
-        if writer not in self._ledgers:
-            self._add_ledger(writer)
+            self._listing.strays[name] = closing
+        if writer not in self._manifests:
+            self._add_manifest(writer)
         return writer
 
     def _refuse_export(self) -> None:
         assert self._only is not None
         with open_events_file(self._only) as file:
-            first = file.readline()
-            last = first
-            for line in file:
-                last = line
+            reader = LineReader(file)
+            deque(reader.batches(), maxlen=0)
+        last = reader.closing or reader.torn
         name = repr(str(self._only))
-        if first != HEAD and not last.startswith(b"],"):
+        if reader.head != HEAD and not last.startswith(b"],"):
             raise ArchiveError(f"{name} is neither a sealed file nor a journal")
         if last.startswith(b'],"total_events"') and b'"root"' not in last:
             msg = f"{name} is an export and carries no proof: verify the archive it was taken from"
@@ -209,40 +195,41 @@ class _Verification:
     # --- its parts -------------------------------------------------------------------------
 
     def _check(self, writer: str, known: list[Statement]) -> WriterReport:
-        ledger = self._ledgers[writer]
-        statements = self._witnesses.about(writer, ledger.id)
+        manifest = self._manifests[writer]
+        statements = self._witnesses.about(writer, manifest.id)
         known += statements
         asked = None if self._only is None else sealed_name(self._only)
-        segments, unfinished = segments_of(writer, ledger, self._listing, self._findings, asked)
+        segments, unfinished = segments_of(writer, manifest, self._listing, self._findings, asked)
         check = WriterCheck(
-            ledger, segments, statements, self._keys, self._findings, self._progress, asked
+            manifest, segments, statements, self._keys, self._findings, self._progress, asked
         )
-        report = check.run(self._journals.get(writer))
+        journal = self._listing.journals.get(writer)
+        report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
-        if self._keys and ledger.seals and not _any_proves(statements):
+        if self._keys and manifest.seals and not _any_proves(statements):
             self._add_checkpoints(writer)  # the first is made after the first seal
-            late = self._witnesses.about(writer, ledger.id)
+            late = self._witnesses.about(writer, manifest.id)
             known += late
             if not _any_proves(late):
                 names = " or ".join(key.name for key in self._keys)
                 words = f"no checkpoint of it is signed by {names}"
-                self._findings.add(ledger.name, None, "wrong_key", words)
+                self._findings.add(manifest.name, None, "wrong_key", words)
         return report
 
     def _judge_strangers(self, known: list[Statement]) -> None:
         """Files and checkpoints that belong to no trail here."""
         if self._only is None:
-            for name in self._listing.unlisted:
-                file = self._listing.paths[name].name
+            for name in self._listing.strays:
+                file = self._listing.sealed[name].name
                 self._findings.add(file, None, "unlisted", "no manifest lists it")
         for statement in self._witnesses.others(known):
             if self._only is not None and not statement.outside:
                 continue  # of another writer
-            ledger = self._ledgers.get(statement.writer)
+            manifest = self._manifests.get(statement.writer)
             of = f"{statement.source} speaks of the trail {statement.checkpoint.origin}"
-            if ledger is not None and ledger.id is not None:
-                words = f"{of}, and this is another one ({ledger.id})"
-                self._findings.add(ledger.name, None, "altered", words)
+            if manifest is not None and manifest.id is not None:
+                words = f"{of}, and this is another one ({manifest.id})"
+                self._findings.add(manifest.name, None, "altered", words)
             else:
                 words = f"{of}, of which there is nothing here"
                 self._findings.add(f"{statement.writer}{MANIFEST}", None, "removed", words)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..archive.checkpoints import VerifyingKey, signed_by
-from ..archive.format import JOURNAL, ZST, open_events_file, sealed_name
+from ..archive.format import JOURNAL, ZST, Closing, parse_closing, sealed_name
 from ..archive.manifest import SealRecord
+from ..archive.reader import first_number, open_events_file
 from .checkpoint_check import Attestation, deletions, moment
 from .checkpoint_files import Statement
-from .file_scan import Closing, Content, Witnessed, first_number, parse_closing, scan
+from .file_scan import Content, Witnessed, scan
 from .hash_chain import ANY, Chain, outside
-from .manifest_check import Ledger, Seal
+from .manifest_check import CheckedManifest, Seal
 from .report import Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
 
@@ -39,7 +40,7 @@ class WriterCheck:
     """The verification of one writer's trail.
 
     Args:
-        ledger: Its manifest.
+        manifest: Its manifest.
         segments: Its sealed files.
         statements: The checkpoints about it, by their newest event.
         keys: Those that may have signed what it deleted; none: that is not asked.
@@ -50,7 +51,7 @@ class WriterCheck:
 
     def __init__(
         self,
-        ledger: Ledger,
+        manifest: CheckedManifest,
         segments: list[Segment],
         statements: list[Statement],
         keys: list[VerifyingKey],
@@ -58,14 +59,14 @@ class WriterCheck:
         progress: Callable[[int], None],
         asked: str | None,
     ) -> None:
-        self._ledger = ledger
+        self._manifest = manifest
         self._segments = segments
         self._statements = statements
         self._keys = keys
         self._findings = findings
         self._progress = progress
         self._asked = asked
-        self._report = WriterReport(writer=ledger.path.stem, id=ledger.id)
+        self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
         self._witnessed = Witnessed({s.checkpoint.events for s in statements})
         self._missing: list[tuple[str, int, int, bool]] = []
@@ -74,12 +75,12 @@ class WriterCheck:
         self._doubts: list[tuple[str, str, int | None, str]] = []
         self._gone: list[Seal] = []  # of files that are not there, or not to be read
         self._deleted: list[Seal] = []  # those of them that retention deleted
-        self._newest = ledger.name  # the newest file
+        self._newest = manifest.name  # the newest file
 
     def run(self, journal: BinaryIO | None) -> WriterReport:
         """Read everything, and say what is wrong with it."""
         self._confirm_lines()
-        if self._segments and not self._ledger.begins:
+        if self._segments and not self._manifest.begins:
             self._chain.jump(self._segments[0].first - 1, ANY)
         for segment in self._segments:
             self._check(segment)
@@ -88,7 +89,7 @@ class WriterCheck:
         self._witnessed.gaps = [gap for gap in self._witnessed.gaps if not self._is_belated(gap)]
         self._explain()
         Attestation(
-            self._ledger,
+            self._manifest,
             self._witnessed,
             self._gone,
             self._chain.sequence,
@@ -108,7 +109,7 @@ class WriterCheck:
 
     def _confirm_lines(self) -> None:
         """Lines of the manifest that a checkpoint covers are as they were written."""
-        for line in self._ledger.lines[: self._covered(self._statements)]:
+        for line in self._manifest.lines[: self._covered(self._statements)]:
             line.state = "sound"
 
     @property
@@ -117,7 +118,7 @@ class WriterCheck:
         return self._covered(statement for statement in self._statements if statement.proves)
 
     def _covered(self, statements: Iterable[Statement]) -> int:
-        roots = self._ledger.roots
+        roots = self._manifest.roots
         said = (statement.checkpoint for statement in statements)
         return max((c.size for c in said if roots.get(c.size) == c.root), default=0)
 
@@ -152,7 +153,7 @@ class WriterCheck:
     def _pass_over(self, seal: Seal, missing: bool) -> None:
         record = seal.record
         if missing and seal.deletion is None:
-            self._ledger.look_again(seal)
+            self._manifest.look_again(seal)
         if missing and seal.deletion is not None and self._is_forged(seal):
             words = "it is missing, and that retention deleted it is not signed"
             self._findings.add(record.file, record.first_sequence, "removed", words)
@@ -213,12 +214,12 @@ class WriterCheck:
         self._judge_frame(name, content, cut)
         if cut:
             of = f" of {trusted.bytes:,}" if trusted is not None else ""
-            self._tell(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
+            self._add_finding(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
         elif content.closing is None:
-            self._tell(name, "altered", "its last line can no longer be read")
+            self._add_finding(name, "altered", "its last line can no longer be read")
             self._set_closing_aside(trusted)
         elif closing is None:
-            self._tell(name, "altered", "its last line is not as it was written")
+            self._add_finding(name, "altered", "its last line is not as it was written")
         if whole:
             chain.leave(content.last_sequence, content.head)
         elif trusted is not None:
@@ -234,9 +235,9 @@ class WriterCheck:
 
     def _judge_frame(self, name: str, content: Content, cut: bool) -> None:
         if not content.framed and not (cut and content.lines <= 1):
-            self._tell(name, "altered", "its first line is not as it was written")
+            self._add_finding(name, "altered", "its first line is not as it was written")
         if content.after:
-            self._tell(name, "inserted", f"{content.after:,} bytes follow its last line")
+            self._add_finding(name, "inserted", f"{content.after:,} bytes follow its last line")
         if content.misframed is not None:
             words = f"the character before event {content.misframed} was changed"
             self._doubts.append((name, name, content.misframed, words))
@@ -276,18 +277,20 @@ class WriterCheck:
         seal = f"{line.about()}," if line.state == "unknown" else ""
         if wrong and set(wrong) <= {"digest", "size"}:
             words = "its events are those that were sealed, but its last line is not"
-            words += f" (or {self._ledger.name} was altered: {seal} is its newest)" if seal else ""
+            words += (
+                f" (or {self._manifest.name} was altered: {seal} is its newest)" if seal else ""
+            )
             self._doubts.append((name, name, None, words))
         elif wrong and whole and seal:
             words = f"{seal} does not fit the file: another {', '.join(wrong)}"
-            self._doubts.append((name, self._ledger.name, None, words))
+            self._doubts.append((name, self._manifest.name, None, words))
         elif wrong:
             words = f"it is not the file that was sealed: another {', '.join(wrong)}"
             self._doubts.append((name, name, None, words))
 
     def _compare_links(self, name: str, record: SealRecord, closing: Closing) -> None:
         # The first seal is prepared before the manifest has its first line.
-        is_first = self._ledger.seals[0].record is record
+        is_first = self._manifest.seals[0].record is record
         if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
             words = "its last line does not continue the seal before it"
             self._doubts.append((name, name, None, words))
@@ -308,7 +311,7 @@ class WriterCheck:
             content.torn = content.bytes  # not even its first line
         closing = None if content.closing is None else parse_closing(content.closing)
         if content.closing is not None and closing is None:
-            self._tell(name, "altered", "its last line is not as it was written")
+            self._add_finding(name, "altered", "its last line is not as it was written")
         elif closing is not None and not _describes(closing, content):
             words = "its events are not those that its last line sums up"
             self._doubts.append((name, name, None, words))
@@ -324,13 +327,11 @@ class WriterCheck:
             return True
         if os.fstat(file.fileno()).st_nlink:
             return False
-        first = first_number(file)  # compressed, or deleted
-        file.seek(0)
-        return first <= self._chain.sequence
+        return (first_number(file) or 1) <= self._chain.sequence  # compressed, or deleted
 
     # --- in the end --------------------------------------------------------------------------
 
-    def _tell(self, name: str, kind: Kind, words: str) -> None:
+    def _add_finding(self, name: str, kind: Kind, words: str) -> None:
         self._findings.add(name, None, kind, words)
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
@@ -370,7 +371,7 @@ def _describes(closing: Closing, content: Content) -> bool:
 def _first_number(path: Path) -> int:
     try:
         with open_events_file(path) as file:
-            return first_number(file)
+            return first_number(file) or 1
     except OSError:
         return 1
 

@@ -38,7 +38,7 @@ from prometheus_client import CollectorRegistry
 from receiver import Receiver
 
 from axon_audit_otel import AuditConfigError, AuditLogger
-from axon_audit_otel.archive.cursor import newest
+from axon_audit_otel.archive.directory import newest_number
 from axon_audit_otel.shipping.acknowledgements import acknowledged
 from axon_audit_otel.shipping.received import verify_arrival
 
@@ -714,5 +714,5 @@ def test_chaos(run_script: Run, tmp_path: Path) -> None:
     report = verify_arrival([tmp_path / "far.json"])
     assert report.ok, report.findings
     (stream,) = report.streams
-    assert stream.last_sequence == newest(tmp_path / "logs", "default")
+    assert stream.last_sequence == newest_number(tmp_path / "logs", "default")
     assert stream.events + stream.duplicates == len(received)

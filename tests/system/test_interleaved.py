@@ -20,8 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.archive.cursor import Cursor
-from axon_audit_otel.archive.follow import Follower
+from axon_audit_otel.archive.follow import Cursor, Follower
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.model import decode
@@ -156,7 +155,7 @@ class Shipping(Reader):
     def end(self) -> None:
         self.read()
         self._cursor.close()
-        assert self._cursor.gone == 0
+        assert self._cursor.lost["deleted"] == 0
         self.judge(self._found, self.known)
 
 

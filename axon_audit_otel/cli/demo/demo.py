@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from ...archive.format import files_of
+from ...archive.directory import files_of
 from ...archive.search import search
 from ...core.errors import ArchiveError, AuditConfigError
 from ...events.model import AuditEvent

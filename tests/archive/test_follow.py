@@ -11,11 +11,13 @@ from conftest import Make, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger
-from axon_audit_otel.archive.cursor import Cursor, newest, number_of, writers
+from axon_audit_otel.archive.directory import newest_number, writers_in
+from axon_audit_otel.archive.follow import Cursor
+from axon_audit_otel.archive.format import position_of
 
 
 def _numbers(cursor: Cursor, events: int = 1000, size: int = 1 << 20) -> list[int]:
-    return [number_of(line) for line in cursor.read(events, size)]
+    return [position_of(line).sequence for line in cursor.read(events, size)]
 
 
 @pytest.fixture(name="make")
@@ -48,8 +50,8 @@ async def test_follows_the_journal_and_its_files(make: Make, tmp_path: Path) -> 
     lines = cursor.read(1, 1)
     assert (lines, cursor.position) == ([], 28)
     cursor.close()
-    assert newest(tmp_path, "default") == 28
-    assert writers(tmp_path) == ["default"]
+    assert newest_number(tmp_path, "default") == 28
+    assert writers_in(tmp_path) == ["default"]
 
 
 async def test_begins_after_an_event(make: Make, tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ async def test_deleted_files(make: Make, tmp_path: Path) -> None:
     files[3].unlink()
     cursor = Cursor(tmp_path, "default", after=4)
     assert _numbers(cursor) == [*range(11, 21), *range(41, 46)]
-    assert (cursor.gone, cursor.missing) == (6 + 10, 10)
+    assert cursor.lost == {"deleted": 6 + 10, "missing": 10}
     cursor.close()
 
 
@@ -111,7 +113,7 @@ async def test_half_a_file(make: Make, tmp_path: Path) -> None:
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: keep + 1]))
     cursor = Cursor(tmp_path, "default")
     assert _numbers(cursor) == [1, 2, 3, 4, *range(21, 26)]
-    assert (cursor.missing, cursor.unreadable) == (6 + 10, 0)
+    assert cursor.lost == {"missing": 6 + 10}
     cursor.close()
 
 
@@ -129,7 +131,7 @@ async def test_a_file_that_cannot_be_read(make: Make, tmp_path: Path, patience: 
         with pytest.raises(IsADirectoryError):
             cursor.read(1, 1)
     assert _numbers(cursor) == [*range(21, 26)]
-    assert cursor.missing == 10
+    assert cursor.lost == {"missing": 10}
     cursor.close()
 
 

@@ -1,0 +1,378 @@
+"""The one description of an archive's directory: whose files are there, and in which order.
+
+A writer's events are in its sealed files, as its manifest lists them, and then in its journal.
+Writers may be at work: journals are opened before manifests are read, so that what is sealed
+meanwhile is in a journal as well, and what was sealed before is listed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from ..core.errors import ArchiveError, InvalidEventError
+from ..core.files import DECODE_ERRORS, listed, open_regular
+from .foreign_files import GZIPPED
+from .format import GZ, HEAD, JOURNAL, SEALED, ZST, Closing, file_order, position_of, sealed_name
+from .manifest import MANIFEST, Listing, SealRecord, read_listing
+from .missing import Missing
+from .reader import closing_of, first_number, last_number, open_events_file
+
+__all__ = [
+    "Directory",
+    "EventFile",
+    "OtherWriters",
+    "WriterFiles",
+    "files_of",
+    "newest_number",
+    "sealed_in",
+    "unlisted_in",
+    "writers_in",
+]
+
+
+@dataclass
+class EventFile:
+    """A sealed file, or what is known of one that is gone; a journal; or another's file.
+
+    Attributes:
+        name: Its name, without the ``.zst`` of a compressed one.
+        path: Where it is, or would be.
+        first: Number of its first event; 0 if that is not known.
+        last: Number of its last event; 0 if that is not known.
+        seal: What a manifest says of it; None if none lists it.
+        writer: Whose manifest that is.
+        closing: What its own last line says, if no manifest lists it.
+        journal: Its content, if it is a journal.
+        state: Whether it is under its name, under another one, or deleted by retention.
+    """
+
+    name: str
+    path: Path
+    first: int = 0
+    last: int = 0
+    seal: SealRecord | None = None
+    writer: WriterFiles | None = field(default=None, repr=False)
+    closing: Closing = field(default_factory=Closing)
+    journal: BinaryIO | None = None
+    state: Literal["there", "renamed", "deleted"] = "there"
+
+    @classmethod
+    def listed_as(
+        cls, seal: SealRecord, directory: Path, writer: WriterFiles | None = None
+    ) -> EventFile:
+        """A file that a manifest lists, under its name."""
+        numbers = seal.first_sequence, seal.last_sequence
+        return cls(seal.file, directory / seal.file, *numbers, seal, writer)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a writer made it, as its name or its last line says."""
+        return self.seal is not None or self.journal is not None or bool(self.closing.trail)
+
+    def may_hold(self, number: int) -> bool:
+        """Whether that event can be one of its own."""
+        return self.seal is None or self.first <= number <= self.last
+
+    def why_absent(self) -> str:
+        """Why its events are missing, as the file is gone; "" if retention deleted it by now."""
+        if self.writer is None or self.writer.has_deleted(self):
+            return ""
+        if os.path.lexists(self.path.with_name(f"{self.name}{GZ}")):
+            return GZIPPED
+        return f"it is gone, with events {self.first} to {self.last}"
+
+    def open(self) -> BinaryIO:
+        """Its content.
+
+        Raises:
+            FileNotFoundError: If it is not there, or what has its name begins with another event.
+            OSError: If it cannot be read.
+        """
+        file = self.journal or open_events_file(self.path)
+        if self.seal is not None and not _may_begin_with(file, self.first):
+            file.close()
+            raise FileNotFoundError(errno.ENOENT, "another file has its name", str(self.path))
+        return file
+
+
+class WriterFiles:
+    """The sealed files of one writer, as its manifest lists them.
+
+    Attributes:
+        files: The oldest first; also those that retention deleted.
+
+    Args:
+        directory: The archive.
+        writer: Its name.
+    """
+
+    def __init__(self, directory: Path, writer: str) -> None:
+        self.files: list[EventFile] = []
+        self._directory = directory
+        self._manifest = directory / f"{writer}{MANIFEST}"
+        self._listing = Listing()
+        self._read_at: tuple[int, int] | None = None  # size and time of the manifest
+
+    def look(self, missing: Missing) -> bool:
+        """Read the manifest, if it has changed; returns whether it has.
+
+        Args:
+            missing: Takes what it lacks.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        try:
+            status = self._manifest.stat()
+            state = status.st_size, status.st_mtime_ns
+        except FileNotFoundError:
+            state = None
+        if state == self._read_at:
+            return False
+        self._listing = read_listing(self._manifest, missing)
+        self._read_at = state
+        there = self._listing.seals.values()
+        self.files = [EventFile.listed_as(seal, self._directory, self) for seal in there]
+        for seal, _ in self._listing.deleted:
+            self.files.append(EventFile.listed_as(seal, self._directory, self))
+            self.files[-1].state = "deleted"
+        self.files.sort(key=_by_number)
+        return True
+
+    def has_deleted(self, file: EventFile) -> bool:
+        """Whether retention deleted *file* by now, as the manifest says."""
+        with suppress(OSError):
+            self.look(Missing())  # what it lacks is told
+        return any(seal == file.seal for seal, _ in self._listing.deleted)
+
+
+class Directory(ExitStack):
+    """What is in a directory; its journals are open until it is closed.
+
+    Attributes:
+        path: The directory.
+        journals: The journals, by their writers.
+        sealed: Where the sealed files are, by their names in a manifest.
+
+    Args:
+        path: The directory.
+        missing: Takes what cannot be read.
+
+    Raises:
+        OSError: If the directory cannot be read.
+    """
+
+    def __init__(self, path: Path, missing: Missing) -> None:
+        super().__init__()
+        self.path = path
+        self.journals: dict[str, EventFile] = {}
+        self._missing = missing
+        with ExitStack() as opened:
+            opened.enter_context(self)
+            for journal in sorted(listed(path, f"*{JOURNAL}")):
+                self.open_journal(journal.stem)
+            self.sealed = sealed_in(path)
+            opened.pop_all()
+
+    def open_journal(self, writer: str) -> None:
+        """Have the journal of *writer* among the others, if there is one."""
+        path = self.path / f"{writer}{JOURNAL}"
+        with self._missing.caught(path), suppress(FileNotFoundError):
+            file = self.enter_context(open_regular(path))
+            self.journals[writer] = EventFile(path.name, path, journal=file)
+
+    def is_journal(self, path: Path) -> bool:
+        """Whether a sealed file was a journal when these were opened.
+
+        Raises:
+            FileNotFoundError: If it is gone: deleted, or compressed.
+        """
+        status = path.stat()
+        files = [file.journal for file in self.journals.values() if file.journal is not None]
+        return any(os.path.samestat(status, os.fstat(file.fileno())) for file in files)
+
+    # --- what is listed, and what is not ------------------------------------------------------
+
+    @cached_property
+    def writers(self) -> dict[str, WriterFiles]:
+        """The writers that have a manifest. A file that several list is the first one's."""
+        found: dict[str, WriterFiles] = {}
+        names: set[str] = set()
+        for manifest in sorted(listed(self.path, f"*{MANIFEST}")):
+            writer = found[manifest.stem] = WriterFiles(self.path, manifest.stem)
+            with self._missing.caught(manifest):
+                writer.look(self._missing)
+            writer.files = [f for f in writer.files if f.state == "deleted" or f.name not in names]
+            for file in writer.files:
+                file.path = self.sealed.get(file.name, file.path)
+            names.update(file.name for file in writer.files if file.state != "deleted")
+        return found
+
+    @cached_property
+    def unlisted(self) -> list[EventFile]:
+        """Files that no manifest lists, as they were made: exports, what was sealed this moment,
+        archives without manifests. Without copies, and without those that were renamed."""
+        listed_files = [file for writer in self.writers.values() for file in writer.files]
+        names = {file.name for file in listed_files}
+        known = {f.seal.root for f in listed_files if f.seal is not None and f.state != "deleted"}
+        found = []
+        for name, path in self.sealed.items():
+            with suppress(OSError):  # compressed meanwhile; a loop of links
+                if name in names or not path.stat().st_size or self.is_journal(path):
+                    continue
+            said = closing_of(path, exact=False) or Closing()
+            numbers = said.first_sequence, said.last_sequence
+            found.append(EventFile(name, path, *numbers, closing=said))
+        for path in listed(self.path, f"{SEALED}{GZ}"):
+            if path.name.removesuffix(GZ) not in names | self.sealed.keys():
+                self._missing.add(path, GZIPPED)
+        own = []
+        for file in sorted(found, key=lambda file: file.closing.exported_at):
+            if not file.closing.root or file.closing.root not in known:
+                own.append(file)
+                known.add(file.closing.root)
+        return own
+
+    def open(self, file: EventFile) -> BinaryIO:
+        """The content of a sealed file, also where that has another name now.
+
+        Raises:
+            FileNotFoundError: If it is nowhere.
+            OSError: If it cannot be read.
+        """
+        with suppress(FileNotFoundError):
+            return file.open()
+        for path in self._by_first_number.get(file.first, ()):
+            said = closing_of(path, exact=False)
+            if said is not None and file.seal is not None and said.root == file.seal.root:
+                file.path, file.state = path, "renamed"
+        return open_events_file(file.path)
+
+    @cached_property
+    def _by_first_number(self) -> dict[int, list[Path]]:
+        """Where the files are that begin with an event."""
+        found: dict[int, list[Path]] = {}
+        for path in self.sealed.values():
+            with suppress(OSError), open_events_file(path) as file:
+                found.setdefault(first_number(file) or 0, []).append(path)
+        return found
+
+
+def _may_begin_with(file: BinaryIO, number: int) -> bool:
+    """Whether that is a file's first event; a line that is damaged, or long, tells no other."""
+    with suppress(OSError, *DECODE_ERRORS):
+        lines = file.peek(1).split(b"\n", 2)  # type: ignore[attr-defined]
+        return len(lines) < 3 or position_of(lines[1][1:]).sequence == number
+    return True
+
+
+def _by_number(file: EventFile) -> tuple[int, int]:
+    return file.first, file.last
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def sealed_in(directory: Path) -> dict[str, Path]:
+    """The sealed files in a directory by the names that they have in a manifest."""
+    found = {path.name: path for path in listed(directory, SEALED)}
+    # After the others: while one becomes the other, both are there, and then only this.
+    for path in listed(directory, f"{SEALED}{ZST}"):
+        found.setdefault(sealed_name(path), path)
+    return dict(sorted(found.items()))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The audit files at *path*: itself, or those in it, in the order of their names.
+
+    Raises:
+        ArchiveError: If there is nothing at *path*, or nothing of ours.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            msg = f"no such file or directory: {str(path)!r}"
+            raise ArchiveError(msg)
+        return [path]
+    journals = list(path.glob(f"*{JOURNAL}"))  # first: then what is sealed meanwhile is seen too
+    found = sorted([*sealed_in(path).values(), *journals], key=file_order)
+    if not found:
+        msg = f"no audit files (audit_*.json) in {str(path)!r}"
+        raise ArchiveError(msg)
+    return found
+
+
+def writers_in(directory: Path, *suffixes: str) -> list[str]:
+    """The names of those that have written in *directory*, as far as it has their files.
+
+    Args:
+        directory: The archive.
+        suffixes: Of further files that show that there was a writer.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return sorted(
+        {p.stem for s in (MANIFEST, JOURNAL, *suffixes) for p in listed(directory, f"*{s}")}
+    )
+
+
+def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
+    """Sealed files that no manifest lists, by the writer that they name.
+
+    Raises:
+        OSError: If the directory cannot be read.
+    """
+    found: dict[str, list[EventFile]] = {}
+    with Directory(directory, Missing()) as here:
+        for file in here.unlisted:
+            writer = file.closing.trail
+            if writer and Path(writer).name == writer:
+                found.setdefault(writer, []).append(file)
+    return {writer: sorted(files, key=_by_number) for writer, files in found.items()}
+
+
+def newest_number(directory: Path, writer: str) -> int:
+    """The number of the newest event of *writer*; 0 if there is none."""
+    number = 0
+    with suppress(OSError):
+        last = read_listing(directory / f"{writer}{MANIFEST}", Missing()).last
+        number = 0 if last is None else last.last_sequence
+    with (
+        suppress(OSError, InvalidEventError),
+        open_regular(directory / f"{writer}{JOURNAL}") as file,
+    ):
+        number = last_number(file) or number
+    return number
+
+
+class OtherWriters:
+    """Whether others write to a directory; it is listed only when names in it have changed."""
+
+    def __init__(self) -> None:
+        self._listed: tuple[int, list[Path]] = (0, [])  # at which of its times
+
+    def have_written(self, directory: Path, writer: str, start_us: int | None) -> bool:
+        """Whether another than *writer* has an event there, of that time or later (None: any).
+
+        What cannot be read says no.
+        """
+        with suppress(OSError):
+            changed = directory.stat().st_mtime_ns
+            if changed != self._listed[0]:
+                paths = [p for s in (MANIFEST, JOURNAL) for p in listed(directory, f"*{s}")]
+                self._listed = changed, paths
+            for path in self._listed[1]:
+                if path.stem == writer:
+                    continue
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    late = start_us is None or status.st_mtime_ns // 1000 >= start_us
+                    if late and status.st_size > len(HEAD):
+                        return True
+        return False

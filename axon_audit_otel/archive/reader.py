@@ -1,0 +1,368 @@
+"""The one reader of journals and sealed files: forwards, backwards, and on while they grow.
+
+Files are read in blocks of whole lines. Who reads says what becomes of damage: it is told to a
+`Missing`, or raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..core.errors import InvalidEventError
+from ..core.files import DECODE_ERRORS, LINE_LIMIT, open_regular
+from ..events.model import AuditEvent, decode
+from . import zstd
+from .format import HEAD, JOURNAL, ZST, Closing, parse_closing, position_of
+from .missing import Missing
+
+__all__ = [
+    "LineReader",
+    "closing_of",
+    "digest",
+    "first_line",
+    "first_number",
+    "last_number",
+    "open_events_file",
+]
+
+_BLOCK = 1 << 16  # larger ones are slower: they leave the cache
+_FIRST = b' {"event_id":'
+_NEWLINE = ord("\n")
+_LAST_LINE = 4096  # more than the last line of a sealed file is long
+
+
+def open_events_file(path: Path) -> BinaryIO:
+    """The content of an audit file, uncompressed; *path* may lack the ``.zst`` of its name.
+
+    Raises:
+        OSError: If it cannot be read. While reading: if its compression is damaged.
+    """
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        if path.suffix != ".json":
+            raise
+        file = open_regular(path.with_name(path.name + ZST))
+    try:
+        if file.peek(len(zstd.MAGIC)).startswith(zstd.MAGIC):
+            return zstd.decompressed(file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+class LineReader:
+    """The lines of an open file, each once.
+
+    Args:
+        file: The file, at its beginning.
+        path: Where it is.
+        missing: Takes what cannot be read. Default: that is raised.
+        digest: Gets the bytes of the first line, and of those that `lines` gives.
+
+    Attributes:
+        missing: See above.
+        head: The first line; b"" until there is one.
+        first: The first line that `lines` gave; b"" until then.
+        closing: The line that closes a sealed file; b"" as long as `lines` met none.
+        torn: What follows the last newline: its writer may be in the middle of a line.
+        size: Bytes of the first line, and of those that `lines` gave.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: Path = Path(),
+        missing: Missing | None = None,
+        digest: hashlib._Hash | None = None,
+    ) -> None:
+        self._file = file
+        self._path = path
+        self.missing = missing
+        self._digest = digest
+        self._taken: Iterator[bytes] = iter(())  # the lines that were read last
+        self._has_ended = self._is_half = False
+        self.head = self.first = self.closing = self.torn = self._after = b""
+        self.size = 0
+
+    # --- one line after the other ------------------------------------------------------------
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines that are complete by now, with their separators and newlines.
+
+        Called again, it goes on where it was, with what was written meanwhile. The first line
+        is not among them, unless that is so long that it may be an event.
+        """
+        yield from self._taken
+        if self._has_ended and self._file.seekable():
+            # More may be there, or a writer took its last line back.
+            self._file.seek(self.size)
+            self._has_ended, self.closing, self.torn = False, b"", b""
+        for batch in self.batches():
+            self._taken = iter(batch)
+            yield from self._taken
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The same, many at once."""
+        while not self._has_ended and self.start():
+            lines = []
+            if not self.size and len(self.head) > len(HEAD):
+                lines = [self.head]
+            elif not self.size:
+                self._count(self.head)
+            lines = lines or self._file.readlines(_BLOCK)
+            data = b"".join(lines)
+            # A line without its end may have got that while the next one was read. And no line
+            # of an event comes after the one that closes a file, in the order of bytes.
+            if [line for line in lines if line[-1] != _NEWLINE] or max(lines, default=b"") >= b"]":
+                lines = self._whole(lines)
+                data = b"".join(lines)
+            self._has_ended = self._has_ended or not lines
+            if self._has_ended and not self.closing:
+                self._end(b"")
+            if lines:
+                self._count(data)
+                self.first = self.first or lines[0]
+                yield lines
+        self._has_ended = True
+
+    def _whole(self, lines: list[bytes]) -> list[bytes]:
+        """Those before one that closes the file, or has no end."""
+        for index, line in enumerate(lines):
+            self._has_ended = True
+            if not line.endswith(b"\n"):
+                self.torn = line
+                return lines[:index]
+            if line.startswith(b"],"):
+                self.closing, self._after = line, b"".join(lines[index + 1 :])
+                return lines[:index]
+        self._has_ended = False
+        return lines
+
+    def _count(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._digest is not None:
+            self._digest.update(data)
+
+    def events(self) -> Iterator[AuditEvent]:
+        """The events in `lines`.
+
+        Raises:
+            InvalidEventError: If a line is none, without *missing*.
+        """
+        return self.decoded(line[1:-1] for line in self.lines())
+
+    def decoded(self, lines: Iterator[bytes]) -> Iterator[AuditEvent]:
+        """The events in *lines* of this file, which are without separators.
+
+        Raises:
+            InvalidEventError: If a line is none, without *missing*.
+        """
+        for line in lines:
+            try:
+                event = decode(line)
+            except InvalidEventError:
+                if self.missing is None:
+                    raise
+                self.missing.line(self._path)
+            else:
+                yield event
+
+    def rest(self) -> Iterator[bytes]:
+        """What follows the last line, in blocks."""
+        yield self._after
+        yield self.torn
+        while self.closing and (data := self._file.read(_BLOCK)):
+            yield data
+
+    def start(self) -> bool:
+        """Read the first line; returns whether there is one."""
+        if not self.head:
+            line = self._file.readline()
+            if not line.endswith(b"\n"):
+                self.torn = line
+                if self._file.seekable():
+                    self._file.seek(0)
+                return False
+            self.head, self.torn = line, b""
+        return True
+
+    def is_ours(self) -> bool:
+        """Whether the file is laid out as ours, but for its first line perhaps."""
+        if not self.start():
+            return False
+        if self.head != HEAD and self._file.seekable():
+            second = self._file.read(len(_FIRST))
+            self._file.seek(-len(second), os.SEEK_CUR)
+            if second == _FIRST and self.missing is not None:
+                self.missing.line(self._path)
+            return second == _FIRST
+        return self.head == HEAD
+
+    # --- many lines at once ------------------------------------------------------------------
+
+    def blocks(self) -> Iterator[bytes]:
+        """What follows the first line in blocks of whole lines, without a torn last one."""
+        block = b""
+        rest: list[bytes] = []  # the beginning of a line that ends further on
+        while data := self._file.read(_BLOCK):
+            whole, newline, after = data.rpartition(b"\n")
+            if newline:
+                block = b"".join((*rest, whole, newline))
+                rest = [after]
+                yield block
+            else:
+                rest.append(data)
+        self.torn = b"".join(rest)
+        self._end(block)
+
+    def passing(self, keep: Callable[[bytes], list[bytes]], newest: bool) -> Iterator[bytes]:
+        """Lines after the first that pass a filter.
+
+        Args:
+            keep: Gives those of a block of whole lines.
+            newest: Those at the end of the file come first.
+        """
+        if not newest:
+            for block in self.blocks():
+                yield from keep(block)
+        elif self._file.seekable():
+            for block in self._blocks_backwards():
+                yield from reversed(keep(block))
+        else:
+            found = []
+            try:
+                for block in self.blocks():
+                    found.append(keep(block))  # noqa: PERF401 - as far as it goes
+            except OSError as exc:  # what came before the damage is read
+                if self.missing is None:
+                    raise
+                self.missing.add(self._path, exc)
+            while found:
+                yield from reversed(found.pop())
+
+    def _blocks_backwards(self) -> Iterator[bytes]:
+        begin = self._file.tell()
+        end = self._file.seek(0, os.SEEK_END)
+        rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
+        while end > begin:
+            start = max(begin, end - _BLOCK)
+            self._file.seek(start)
+            data = self._file.read(end - start)
+            end = start
+            if rest is None:  # the writer may be in the middle of the last line
+                whole = data.rfind(b"\n") + 1
+                if not whole:
+                    continue
+                self.torn = data[whole:]
+                self._end(data[:whole])
+                data, rest = data[:whole], []
+            cut = data.find(b"\n") + 1
+            if start == begin:
+                cut = 0
+            elif not cut:
+                if len(rest) * _BLOCK > LINE_LIMIT:
+                    raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+                rest.append(data)
+                continue
+            if lines := data[cut:] + b"".join(reversed(rest)):
+                yield lines
+            rest = [data[:cut]]
+        if rest is None:
+            self._end(b"")
+
+    def _end(self, block: bytes) -> None:
+        """The file ends with *block*, and with what is torn."""
+        last = block[block.rfind(b"\n", 0, -1) + 1 :]
+        is_half = bool(self.torn) or not last.startswith(b"],")
+        if is_half and not self._is_half and self._path.suffix != JOURNAL:
+            self._is_half = True  # which is told once
+            if self.missing is not None:
+                self.missing.add(self._path, "its end is missing")
+
+
+# --- a look at either end ----------------------------------------------------------------------
+
+
+def first_line(path: Path) -> bytes:
+    """The line of a file's first event, without separators; b"" if there is none.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open_events_file(path) as file:
+        return next(LineReader(file).lines(), b"")[1:-1]
+
+
+def first_number(file: BinaryIO) -> int | None:
+    """The number of the first event in an open file that can be read, which is then where it was.
+
+    None if there is no event, 0 if none can be read.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    number = None
+    for line in LineReader(file).lines():
+        number = 0
+        with suppress(*DECODE_ERRORS):
+            number = position_of(line[1:-1]).sequence
+            break
+    if file.seekable():
+        file.seek(0)
+    return number
+
+
+def last_number(file: BinaryIO) -> int:
+    """The number of the last event in an open file that can be read; 0 if there is none.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    reader = LineReader(file)
+    if reader.start():
+        for line in reader.passing(_split, newest=True):
+            with suppress(*DECODE_ERRORS):
+                return position_of(line[1:]).sequence
+    return 0
+
+
+def _split(block: bytes) -> list[bytes]:
+    return block.split(b"\n")
+
+
+def closing_of(path: Path, exact: bool = True) -> Closing | None:
+    """What the last line of a file says; None if that is no such line, or cannot be read.
+
+    Args:
+        path: The file.
+        exact: See `parse_closing`.
+    """
+    end = b""
+    with suppress(OSError), open_events_file(path) as file:
+        if file.seekable():
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+        while block := file.read(_BLOCK):
+            end = (end + block)[-_LAST_LINE:]
+        return parse_closing(end[end.rfind(b"\n", 0, -1) + 1 :], exact)
+    return None
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file's content, uncompressed.
+
+    Raises:
+        OSError: If it cannot be read, or its compression is damaged.
+    """
+    size, sha256 = 0, hashlib.sha256()
+    with open_events_file(path) as file:
+        while block := file.read(_BLOCK):
+            sha256.update(block)
+            size += len(block)
+    return size, sha256.hexdigest()

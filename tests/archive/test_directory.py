@@ -213,7 +213,7 @@ class TestSealedFile:
         intents = Intents(archive / "default", sync=False)
         for number in range(1, 3 * EACH + 1):
             intent = {"event_id": made[1][number], "time": "2025-01-15T10:30:45.000000Z"}
-            intents.add(json.dumps(intent).encode())
+            intents.record_intent(intent["event_id"], json.dumps(intent).encode())
         seals = Manifest(archive / "default.manifest").seals.values()
         left = {intent["event_id"] for intent in intents.unfinished(reversed(seals))}
         lost = case.lost or (SECOND if case.proves == EACH else NONE)

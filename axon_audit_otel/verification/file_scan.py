@@ -132,7 +132,7 @@ def scan(
     update, add = digest.update, tree.add
     number = size = events = 0
     report_at = _REPORT_BYTES
-    separator = ord(" ")
+    separator, newline = b" \n"
     place = leaf = None
     before = witnessed.time
     for line in file:
@@ -146,14 +146,15 @@ def scan(
             content.framed = line == HEAD
             if len(line) <= len(HEAD):
                 continue
+        if line[-1] != newline:  # whatever it holds: the next start cuts it off
+            content.torn = len(line)
+            continue
         body = line[1:-1]
         try:
             place = _place_of(body)
             sequence = place.sequence
         except DECODE_ERRORS:
-            if not line.endswith(b"\n"):
-                content.torn = len(line)
-            elif line.startswith(b"],"):
+            if line.startswith(b"],"):
                 content.closing = line
             else:
                 chain.meet(Link(None, None, "", body, number))

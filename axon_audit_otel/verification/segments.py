@@ -155,7 +155,7 @@ def _unlisted_segments(
         words = "no manifest lists it"
         if closing is not None and closing.root in ledger.file_roots:
             words += ": it is a copy of another file"
-        elif closing is not None and _is_next(closing, ledger):
+        elif closing is not None and not overlaps and _is_next(closing, ledger):
             if not unfinished and not _went_on(ledger, listing.paths[name]):
                 unfinished.append(listing.paths[name].name)
                 continue

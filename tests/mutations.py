@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from by_definition import by_definition
 from forgery import rewrite
 
 TIME = "2025-01-15T11:00:00.000000Z"
@@ -261,6 +262,8 @@ def rewritten(archive: Path, chance: random.Random) -> str:
     compressed = list(archive.glob("*.zst"))
     if compressed or not (manifest.is_file() and journal.is_file()):
         raise NotHereError("a journal and plain files")
+    if not journal.read_bytes().endswith(b"\n"):
+        raise NotHereError("a journal of whole lines")
     if any(b'"delete"' in line for line in _lines(manifest)):
         raise NotHereError("all files")
     number = chance.randrange(1, 34)
@@ -400,6 +403,51 @@ def write_manifest(manifest: Path, records: list[dict[str, Any]], reseal: bool =
     manifest.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
+def write_events(
+    manifest: Path, files: list[Path], events: list[dict[str, Any]], count: int, fits: bool
+) -> None:
+    """Write *events* into the sealed *files* of a manifest, *count* into each and the rest into
+    the last. If all is to fit, events, last lines and seals are hashed anew."""
+    records = [json.loads(line) for line in _lines(manifest)]
+    head = None
+    for number, file in enumerate(files):
+        upto = len(events) if file == files[-1] else (number + 1) * count
+        inside = events[number * count : upto]
+        if fits and not inside:
+            file.unlink()
+            records = [record for record in records if record.get("file") != file.name]
+            continue
+        entries = []
+        for event in inside:
+            if fits and head is not None:
+                event["previous_hash"] = head
+            if fits:
+                event["sequence"] = number * count + len(entries) + 1
+            entries.append(_compact(event))
+            head = _hash(entries[-1])
+        last = _lines(file)[-1]
+        if fits:
+            seal = next(record for record in records if record.get("file") == file.name)
+            last = _summed_up(inside, entries, seal, last)
+        lines = [bytes([b", "[not index]]) + entry for index, entry in enumerate(entries)]
+        file.write_bytes(b'{"events":[\n' + b"".join(line + b"\n" for line in lines) + last)
+    if fits:
+        write_manifest(manifest, records)
+
+
+def _summed_up(
+    events: list[dict[str, Any]], entries: list[bytes], seal: dict[str, Any], last: bytes
+) -> bytes:
+    """The last line of a file that holds other events now; its seal says so too."""
+    closing = json.loads(b"{" + last[2:])
+    root, times = by_definition(entries).hex(), [event["timestamp"] for event in events]
+    numbers = {"first_sequence": events[0]["sequence"], "last_sequence": events[-1]["sequence"]}
+    closing |= {"total_events": len(events), "root": root, **numbers}
+    seal |= {"events": len(events), "root": root, "head": _hash(entries[-1]), **numbers}
+    seal |= {"first_time": min(times), "last_time": max(times)}
+    return b"]," + _compact(closing)[1:] + b"\n"
+
+
 def _resealed(file: Path, record: dict[str, Any], previous: str | None) -> None:
     """Make a file's last line say that it was sealed after *previous*, and its seal say that."""
     *lines, last = _lines(file)
@@ -436,6 +484,11 @@ def _other(value: Any, chance: random.Random) -> Any:
 
 def _compact(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def hash_of(event: dict[str, Any]) -> str:
+    """The hash of an event."""
+    return _hash(_compact(event))
 
 
 def _hash(line: bytes) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agmi.adapters.base import MemoryAdapter, Record
-from mutations import hash_of, write_events
+from forgery import hash_of, write_events
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -11,10 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from by_definition import by_definition
-from forgery import rewrite
+from forgery import begin_later, kill, lines_of, plant, remove, rewrite, write_manifest
 
-TIME = "2025-01-15T11:00:00.000000Z"
 #: What each is called with: the archive, and what draws. Returns what was done, in words.
 Mutation = Callable[[Path, random.Random], str]
 
@@ -35,10 +32,6 @@ def _any(archive: Path, chance: random.Random, *patterns: str) -> Path:
     if not files:
         raise NotHereError(patterns)
     return chance.choice(files)
-
-
-def _lines(file: Path) -> list[bytes]:
-    return file.read_bytes().splitlines(keepends=True)
 
 
 # --- bytes and lines ---------------------------------------------------------------------------
@@ -73,7 +66,7 @@ def truncated(archive: Path, chance: random.Random) -> str:
 
 def lines_cut_off(archive: Path, chance: random.Random) -> str:
     file = _any(archive, chance)
-    lines = _lines(file)
+    lines = lines_of(file)
     kept = chance.randrange(len(lines))
     file.write_bytes(b"".join(lines[:kept]))
     return f"{file.name}: {kept} of {len(lines)} lines left"
@@ -81,7 +74,7 @@ def lines_cut_off(archive: Path, chance: random.Random) -> str:
 
 def line_removed(archive: Path, chance: random.Random) -> str:
     file = _any(archive, chance)
-    lines = _lines(file)
+    lines = lines_of(file)
     at = chance.randrange(len(lines))
     del lines[at]
     file.write_bytes(b"".join(lines))
@@ -90,7 +83,7 @@ def line_removed(archive: Path, chance: random.Random) -> str:
 
 def lines_swapped(archive: Path, chance: random.Random) -> str:
     file = _any(archive, chance)
-    lines = _lines(file)
+    lines = lines_of(file)
     one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
     lines[one], lines[other] = lines[other], lines[one]
     file.write_bytes(b"".join(lines))
@@ -99,7 +92,7 @@ def lines_swapped(archive: Path, chance: random.Random) -> str:
 
 def line_duplicated(archive: Path, chance: random.Random) -> str:
     file = _any(archive, chance)
-    lines = _lines(file)
+    lines = lines_of(file)
     at = chance.randrange(len(lines))
     lines.insert(chance.choice([at, len(lines), chance.randrange(len(lines))]), lines[at])
     file.write_bytes(b"".join(lines))
@@ -108,9 +101,9 @@ def line_duplicated(archive: Path, chance: random.Random) -> str:
 
 def line_of_another(archive: Path, chance: random.Random) -> str:
     source, file = _any(archive, chance), _any(archive, chance)
-    lines = _lines(file)
+    lines = lines_of(file)
     at = chance.randrange(len(lines) + 1)
-    lines.insert(at, chance.choice(_lines(source)))
+    lines.insert(at, chance.choice(lines_of(source)))
     file.write_bytes(b"".join(lines))
     return f"{file.name}: a line of {source.name} before line {at + 1}"
 
@@ -202,7 +195,7 @@ def file_unsealed(archive: Path, chance: random.Random) -> str:
     def change(records: list[dict[str, Any]]) -> str:
         record = _drawn_seal(archive, records, chance)
         records[:] = [other for other in records if other.get("file") != record["file"]]
-        _remove(archive, record["file"])
+        remove(archive, record["file"])
         return f"{record['file']} removed with its seal"
 
     return _rechain_manifest(archive, chance, change)
@@ -212,17 +205,9 @@ def oldest_removed(archive: Path, chance: random.Random) -> str:
     """The trail begins later: the oldest files, their seals and the manifest's first line are
     gone."""
     manifest = _any(archive, chance, "*.manifest")
-    count = chance.randrange(1, len(_lines(manifest)))
+    count = chance.randrange(1, len(lines_of(manifest)))
     begin_later(manifest, count)
     return f"{manifest.name}: the first {count} lines and their files removed, hashed anew"
-
-
-def begin_later(manifest: Path, count: int) -> None:
-    """Remove the first *count* lines of a manifest, and their files; the rest is made to fit."""
-    records = [json.loads(line) for line in _lines(manifest)]
-    for record in records[:count]:
-        _remove(manifest.parent, record.get("file", "none"))
-    write_manifest(manifest, records[count:])
 
 
 def deletion_forged(archive: Path, chance: random.Random) -> str:
@@ -234,7 +219,7 @@ def deletion_forged(archive: Path, chance: random.Random) -> str:
         deletion |= {"reason": "retention: 1d", "deleted_at": record["sealed_at"]}
         records.append(deletion)
         if chance.random() < 0.8:
-            _remove(archive, record["file"])
+            remove(archive, record["file"])
         return f"{record['file']} deleted in the name of retention"
 
     return _rechain_manifest(archive, chance, change)
@@ -243,10 +228,10 @@ def deletion_forged(archive: Path, chance: random.Random) -> str:
 def newest_removed(archive: Path, chance: random.Random) -> str:
     """The newest events are gone, with all that speaks of them but perhaps the checkpoints."""
     manifest = _any(archive, chance, "*.manifest")
-    lines = _lines(manifest)
+    lines = lines_of(manifest)
     count = chance.randrange(1, len(lines) + 1)
     for line in lines[-count:]:
-        _remove(archive, json.loads(line).get("file", "none"))
+        remove(archive, json.loads(line).get("file", "none"))
     manifest.write_bytes(b"".join(lines[:-count]))
     for name in ("journal", "checkpoint", "checkpoints"):
         if chance.random() < 0.6:
@@ -264,7 +249,7 @@ def rewritten(archive: Path, chance: random.Random) -> str:
         raise NotHereError("a journal and plain files")
     if not journal.read_bytes().endswith(b"\n"):
         raise NotHereError("a journal of whole lines")
-    if any(b'"delete"' in line for line in _lines(manifest)):
+    if any(b'"delete"' in line for line in lines_of(manifest)):
         raise NotHereError("all files")
     number = chance.randrange(1, 34)
 
@@ -282,7 +267,7 @@ def rewritten(archive: Path, chance: random.Random) -> str:
 def planted(archive: Path, chance: random.Random) -> str:
     """A file that says that its writer was killed before it could list it."""
     manifest = _any(archive, chance, "*.manifest")
-    records = [json.loads(line) for line in _lines(manifest)]
+    records = [json.loads(line) for line in lines_of(manifest)]
     last = records[-1].get("last_sequence", 0)
     number = chance.choice([1, 3, last + 1, last + 2])
     deleted = {record["file"] for record in records if record["kind"] == "delete"}
@@ -293,46 +278,10 @@ def planted(archive: Path, chance: random.Random) -> str:
     return f"{name}, of event {number}, planted behind event {last}"
 
 
-def plant(manifest: Path, name: str, number: int) -> None:
-    """Write a sealed file *name* of one event, which continues the newest line of the manifest."""
-    *above, newest = _lines(manifest)
-    event = {
-        "event_id": "evt_0",
-        "timestamp": TIME,
-        "operation": "STORE",
-        "user_id": "mallory",
-        "session_id": None,
-        "entry_ids": [],
-        "metadata": {},
-        "status": "SUCCESS",
-        "duration_ms": 1.0,
-        "sequence": number,
-        "previous_hash": json.loads(newest).get("head", "0" * 64),
-    }
-    entry = _compact(event)
-    closing = {
-        "total_events": 1,
-        "exported_at": TIME,
-        "trail": manifest.stem,
-        "first_sequence": number,
-        "last_sequence": number,
-        "root": _hash(entry),
-        "previous_seal": _hash(newest[:-1]) if above else None,
-    }
-    content = b'{"events":[\n ' + entry + b"\n]," + _compact(closing)[1:] + b"\n"
-    manifest.with_name(name).write_bytes(content)
-
-
-def kill(manifest: Path) -> None:
-    """Make it look as if the writer had been killed when everything was sealed."""
-    manifest.with_name(f".{manifest.stem}.lock").write_bytes(b"1 host\n")
-    manifest.with_suffix(".journal").unlink(missing_ok=True)
-
-
 def checkpoint_value(archive: Path, chance: random.Random) -> str:
     """A line of the checkpoints says something else."""
     file = _any(archive, chance, "*.checkpoint", "*.checkpoints")
-    lines = _lines(file)
+    lines = lines_of(file)
     at = chance.randrange(len(lines))
     old = lines[at]
     new = [old.replace(b"1", b"2"), b"\n", b"0\n", b"events 1\n", b"", old + old, b"x" + old]
@@ -354,7 +303,7 @@ def checkpoints_older(archive: Path, chance: random.Random) -> str:
 def writer_killed(archive: Path, chance: random.Random) -> str:
     """Its newest file is sealed and not listed yet."""
     manifest = _any(archive, chance, "*.manifest")
-    manifest.write_bytes(b"".join(_lines(manifest)[:-1]))
+    manifest.write_bytes(b"".join(lines_of(manifest)[:-1]))
     if chance.random() < 0.5:
         kill(manifest)
     manifest.with_suffix(".journal").unlink(missing_ok=True)
@@ -377,87 +326,13 @@ def _rechain_manifest(
     archive: Path, chance: random.Random, change: Callable[[list[dict[str, Any]]], str]
 ) -> str:
     manifest = _any(archive, chance, "*.manifest")
-    records = [json.loads(line) for line in _lines(manifest)]
+    records = [json.loads(line) for line in lines_of(manifest)]
     done = change(records)
     write_manifest(manifest, records, reseal=chance.random() < 0.8)
     if chance.random() < 0.3:
         for name in ("checkpoint", "checkpoints"):
             manifest.with_suffix(f".{name}").unlink(missing_ok=True)
     return f"{manifest.name}: {done}, hashed anew"
-
-
-def write_manifest(manifest: Path, records: list[dict[str, Any]], reseal: bool = True) -> None:
-    """Write a manifest of *records*, each with the hash of the one before; sealed files are made
-    to fit, if they are asked to."""
-    previous = None
-    lines = []
-    above = set()  # kinds of the lines before
-    for record in records:
-        file = manifest.parent / record.get("file", "none")
-        if reseal and record["kind"] == "seal" and file.is_file():
-            _resealed(file, record, previous if "seal" in above else None)
-        above.add(record["kind"])
-        record["previous"] = previous
-        lines.append(_compact(record))
-        previous = _hash(lines[-1])
-    manifest.write_bytes(b"".join(line + b"\n" for line in lines))
-
-
-def write_events(
-    manifest: Path, files: list[Path], events: list[dict[str, Any]], count: int, fits: bool
-) -> None:
-    """Write *events* into the sealed *files* of a manifest, *count* into each and the rest into
-    the last. If all is to fit, events, last lines and seals are hashed anew."""
-    records = [json.loads(line) for line in _lines(manifest)]
-    head = None
-    for number, file in enumerate(files):
-        upto = len(events) if file == files[-1] else (number + 1) * count
-        inside = events[number * count : upto]
-        if fits and not inside:
-            file.unlink()
-            records = [record for record in records if record.get("file") != file.name]
-            continue
-        entries = []
-        for event in inside:
-            if fits and head is not None:
-                event["previous_hash"] = head
-            if fits:
-                event["sequence"] = number * count + len(entries) + 1
-            entries.append(_compact(event))
-            head = _hash(entries[-1])
-        last = _lines(file)[-1]
-        if fits:
-            seal = next(record for record in records if record.get("file") == file.name)
-            last = _summed_up(inside, entries, seal, last)
-        lines = [bytes([b", "[not index]]) + entry for index, entry in enumerate(entries)]
-        file.write_bytes(b'{"events":[\n' + b"".join(line + b"\n" for line in lines) + last)
-    if fits:
-        write_manifest(manifest, records)
-
-
-def _summed_up(
-    events: list[dict[str, Any]], entries: list[bytes], seal: dict[str, Any], last: bytes
-) -> bytes:
-    """The last line of a file that holds other events now; its seal says so too."""
-    closing = json.loads(b"{" + last[2:])
-    root, times = by_definition(entries).hex(), [event["timestamp"] for event in events]
-    numbers = {"first_sequence": events[0]["sequence"], "last_sequence": events[-1]["sequence"]}
-    closing |= {"total_events": len(events), "root": root, **numbers}
-    seal |= {"events": len(events), "root": root, "head": _hash(entries[-1]), **numbers}
-    seal |= {"first_time": min(times), "last_time": max(times)}
-    return b"]," + _compact(closing)[1:] + b"\n"
-
-
-def _resealed(file: Path, record: dict[str, Any], previous: str | None) -> None:
-    """Make a file's last line say that it was sealed after *previous*, and its seal say that."""
-    *lines, last = _lines(file)
-    if not last.startswith(b"],"):
-        return
-    closing = json.loads(b"{" + last[2:])
-    closing["previous_seal"] = previous
-    content = b"".join(lines) + b"]," + _compact(closing)[1:] + b"\n"
-    file.write_bytes(content)
-    record["bytes"], record["sha256"] = len(content), hashlib.sha256(content).hexdigest()
 
 
 def _drawn_seal(
@@ -469,30 +344,12 @@ def _drawn_seal(
     return chance.choice(seals)
 
 
-def _remove(archive: Path, name: str) -> None:
-    for path in (archive / name, archive / f"{name}.zst"):
-        path.unlink(missing_ok=True)
-
-
 def _other(value: Any, chance: random.Random) -> Any:
     if isinstance(value, int):
         return chance.choice([value + 1, value - 1, 0, -1, 2**62])
     if isinstance(value, str):
         return chance.choice([value[:-1], value + "0", value[::-1], "", "a/b"])
     return "0" * 64
-
-
-def _compact(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def hash_of(event: dict[str, Any]) -> str:
-    """The hash of an event."""
-    return _hash(_compact(event))
-
-
-def _hash(line: bytes) -> str:
-    return hashlib.sha256(b"\0" + line).hexdigest()
 
 
 #: All of them; the commonest are there several times.

@@ -12,46 +12,37 @@ import (
 // A journal is the first line and the events. Its last line makes a sealed file of it.
 const firstLine = "{\"events\":[\n"
 
-// Start is the first line of a manifest.
-type Start struct {
-	Kind     string  `json:"kind"`
-	Writer   string  `json:"writer"`
-	ID       string  `json:"id"`
-	Created  string  `json:"created_at"`
-	Previous *string `json:"previous"`
-}
-
-// Seal is a line about a sealed file.
-type Seal struct {
+// Record is a line of a manifest: its first ("trail"), about a sealed file ("seal"), or about one
+// that retention deleted ("delete"). It has the fields of its kind, in this order.
+type Record struct {
 	Kind      string      `json:"kind"`
-	File      string      `json:"file"`
-	First     int64       `json:"first_sequence"`
-	Last      int64       `json:"last_sequence"`
-	Events    int64       `json:"events"`
-	FirstTime string      `json:"first_time"`
-	LastTime  string      `json:"last_time"`
-	Head      string      `json:"head"`
-	Root      string      `json:"root"`
-	Sealed    string      `json:"sealed_at"`
-	Bytes     int64       `json:"bytes"`
-	SHA256    string      `json:"sha256"`
+	Writer    string      `json:"writer,omitempty"`
+	ID        string      `json:"id,omitempty"`
+	Created   string      `json:"created_at,omitempty"`
+	File      string      `json:"file,omitempty"`
+	First     int64       `json:"first_sequence,omitempty"`
+	Last      int64       `json:"last_sequence,omitempty"`
+	Events    int64       `json:"events,omitempty"`
+	FirstTime string      `json:"first_time,omitempty"`
+	LastTime  string      `json:"last_time,omitempty"`
+	Head      string      `json:"head,omitempty"`
+	Root      string      `json:"root,omitempty"`
+	Sealed    string      `json:"sealed_at,omitempty"`
+	Bytes     int64       `json:"bytes,omitempty"`
+	SHA256    string      `json:"sha256,omitempty"`
+	Reason    string      `json:"reason,omitempty"`
+	Deleted   string      `json:"deleted_at,omitempty"`
+	Signature string      `json:"signature,omitempty"`
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
-
-	path    string    // in the directory; "" if it is not there
-	deleted *Deletion // by retention
-	line    int64     // of the deletion, from 1
 }
 
-// Deletion is a line about a sealed file that retention deleted.
-type Deletion struct {
-	Kind      string  `json:"kind"`
-	File      string  `json:"file"`
-	SHA256    string  `json:"sha256"`
-	Reason    string  `json:"reason"`
-	At        string  `json:"deleted_at"`
-	Signature string  `json:"signature,omitempty"`
-	Previous  *string `json:"previous"`
+// Seal is what a manifest says of a sealed file.
+type Seal struct {
+	Record
+	path    string  // in the directory; "" if it is not there
+	deleted *Record // by retention
+	line    int64   // that says so, from 1
 }
 
 // Closing is the last line of a sealed file, without its bracket.
@@ -81,19 +72,16 @@ type Own struct {
 	Last   int64  `json:"last"`
 }
 
-// exactly decodes data, which must be as the writer of such a value encodes it.
-func exactly[T any](data []byte) (*T, bool) {
-	value := new(T)
-	if json.Unmarshal(data, value) != nil {
-		return nil, false
+// exactly decodes data, and tells whether it is as the writer of such a value encodes it.
+func exactly[T any](data []byte) (value T, as bool) {
+	if json.Unmarshal(data, &value) != nil {
+		return value, false
 	}
 	var again bytes.Buffer
 	encoder := json.NewEncoder(&again)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(value) != nil {
-		return nil, false
-	}
-	return value, bytes.Equal(bytes.TrimSuffix(again.Bytes(), []byte("\n")), data)
+	err := encoder.Encode(value)
+	return value, err == nil && bytes.Equal(bytes.TrimSuffix(again.Bytes(), []byte("\n")), data)
 }
 
 // parseEvent reads an event; its hash is over its bytes, as they are.
@@ -125,12 +113,10 @@ func parseEvent(data []byte) (*Event, bool) {
 }
 
 // parseClosing reads the last line of a sealed file.
-func parseClosing(line []byte) (*Closing, bool) {
+func parseClosing(line []byte) (Closing, bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("],"))
-	if !ok {
-		return nil, false
-	}
-	return exactly[Closing](append([]byte("{"), bytes.TrimSuffix(rest, []byte("\n"))...))
+	closing, as := exactly[Closing](append([]byte("{"), bytes.TrimSuffix(rest, []byte("\n"))...))
+	return closing, ok && as
 }
 
 // closing is what a file's last line says; of a file without one, nothing.
@@ -138,7 +124,7 @@ func (a *Archive) closing(file string) Closing {
 	content, _ := a.uncompressed(file)
 	start := bytes.LastIndexByte(bytes.TrimSuffix(content, []byte("\n")), '\n') + 1
 	if closing, as := parseClosing(content[start:]); as {
-		return *closing
+		return closing
 	}
 	return Closing{}
 }

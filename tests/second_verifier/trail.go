@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io/fs"
 	"os"
 	"strings"
@@ -31,72 +30,57 @@ type Trail struct {
 	statements []*Statement
 
 	// Of the events that were read.
-	number  int64                 // of the newest
-	head    *string               // its hash
-	hashes  map[int64]string      // of those that checkpoints name
-	missing map[string][][2]int64 // numbers that no event has, by file
+	number  int64            // of the newest
+	head    *string          // its hash
+	hashes  map[int64]string // of those that checkpoints name
+	missing []hole
 	gaps    []gap
+}
+
+// hole is a range of numbers that no event has, before one in a file.
+type hole struct {
+	file        string
+	first, last int64
 }
 
 // gap is a loss that the trail tells of itself.
 type gap struct{ first, last, toldBy int64 }
 
 func (a *Archive) newTrail(name string) *Trail {
-	t := &Trail{Archive: a, Name: name, hashes: map[int64]string{}, missing: map[string][][2]int64{}}
+	t := &Trail{Archive: a, Name: name, hashes: map[int64]string{}}
 	content, _ := a.read(name + ".manifest")
 	ended, _ := lines(content) // the rest was not finished
 	for _, line := range ended {
-		t.record(name+".manifest", bytes.TrimSuffix(line, []byte("\n")))
+		t.record(bytes.TrimSuffix(line, []byte("\n")))
 	}
 	return t
 }
 
 // record takes the next line of the manifest.
-func (t *Trail) record(file string, line []byte) {
+func (t *Trail) record(line []byte) {
 	number := t.tree.size + 1
-	var kind struct {
-		Kind string `json:"kind"`
-	}
-	_ = json.Unmarshal(line, &kind)
-	var previous *string
-	as := false
-	switch kind.Kind {
+	said, as := exactly[Record](line)
+	seal := t.seal(said.File)
+	switch said.Kind {
 	case "trail":
-		var start *Start
-		if start, as = exactly[Start](line); as {
-			previous, t.ID = start.Previous, start.ID
-			if number != 1 || start.Writer != t.Name {
-				t.problem(file, "inserted", "line %d begins another trail", number)
-			}
-		}
+		t.ID = said.ID
+		as = as && said.Writer == t.Name
 	case "seal":
-		var seal *Seal
-		if seal, as = exactly[Seal](line); as {
-			previous = seal.Previous
-			if t.seal(seal.File) != nil || seal.First > seal.Last {
-				t.problem(file, "inserted", "line %d seals what cannot be sealed", number)
-			}
-			t.seals = append(t.seals, seal)
-		}
+		as = as && seal == nil && said.First <= said.Last
+		t.seals = append(t.seals, &Seal{Record: said})
 	case "delete":
-		var deletion *Deletion
-		if deletion, as = exactly[Deletion](line); as {
-			previous = deletion.Previous
-			seal := t.seal(deletion.File)
-			if seal == nil || seal.SHA256 != deletion.SHA256 {
-				t.problem(file, "inserted", "line %d deletes what was not sealed", number)
-			} else {
-				seal.deleted, seal.line = deletion, number
-			}
+		as = as && seal != nil && seal.SHA256 == said.SHA256
+		if as {
+			seal.deleted, seal.line = &said, number
 		}
+	default:
+		as = false
 	}
-	if !as {
-		t.problem(file, "altered", "line %d is not as it was written", number)
-	} else if !equal(previous, t.newest) {
-		t.problem(file, "altered", "line %d does not continue the one before", number)
+	if !as || (said.Kind == "trail") != (number == 1) {
+		t.problem(t.Name+".manifest", "altered", "line %d is not as it was written", number)
 	}
-	if number == 1 && kind.Kind != "trail" {
-		t.problem(file, "removed", "its first line is missing")
+	if !equal(said.Previous, t.newest) {
+		t.problem(t.Name+".manifest", "altered", "line %d does not continue the one before", number)
 	}
 	t.tree.add(line)
 	hash := hexed(tlog.RecordHash(line))
@@ -166,12 +150,12 @@ func (t *Trail) mayBeDeleted(seal *Seal) bool {
 	for _, s := range t.statements {
 		known = known || (s.events >= seal.First && s.size < seal.line)
 	}
-	previous := "None"
-	if d := seal.deleted; d.Previous != nil {
-		previous = *d.Previous
+	d := seal.deleted
+	if !known || d.Previous == nil {
+		return !known
 	}
-	facts := []string{"axon-audit deletion", seal.deleted.File, seal.deleted.SHA256, seal.deleted.Reason, seal.deleted.At, previous, ""}
-	return !known || t.checkSignature(strings.Join(facts, "\n"), seal.deleted.Signature) == nil
+	facts := []string{"axon-audit deletion", d.File, d.SHA256, d.Reason, d.Deleted, *d.Previous, ""}
+	return t.checkSignature(strings.Join(facts, "\n"), d.Signature) == nil
 }
 
 // readSealed reads a sealed file, and compares it with its last line and its seal.
@@ -181,13 +165,9 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 		return
 	}
 	found, closing := t.readEvents(file, content, false)
-	if closing == nil {
+	if closing == nil || closing.Trail != t.Name {
 		t.problem(file, "altered", "its last line is not as it was written")
 		return
-	}
-	if closing.Trail != t.Name || closing.First != found.First || closing.Last != found.Last ||
-		closing.Total != found.Events || closing.Root != found.Root {
-		t.problem(file, "altered", "its last line sums up other events")
 	}
 	if seal == nil {
 		return
@@ -198,8 +178,7 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 	}
 	found.Kind, found.File, found.Sealed = seal.Kind, seal.File, seal.Sealed
 	found.Previous, found.Clock = seal.Previous, seal.Clock
-	found.path, found.deleted, found.line = seal.path, seal.deleted, seal.line
-	if found != *seal {
+	if found != seal.Record {
 		t.problem(file, "altered", "it is not the file that was sealed")
 	}
 }
@@ -219,15 +198,11 @@ func (t *Trail) readJournal() {
 	if len(content) < len(firstLine) && bytes.Count(content, []byte("\n")) < 2 {
 		return // not even its first line was finished
 	}
-	found, closing := t.readEvents(file, content, true)
-	if closing != nil && (closing.First != found.First || closing.Last != found.Last ||
-		closing.Total != found.Events || closing.Root != found.Root) {
-		t.problem(file, "altered", "its last line sums up other events")
-	}
+	t.readEvents(file, content, true)
 }
 
 // readEvents takes the events of one file. It returns what a seal would say of it, and its last line.
-func (t *Trail) readEvents(file string, content []byte, journal bool) (Seal, *Closing) {
+func (t *Trail) readEvents(file string, content []byte, journal bool) (Record, *Closing) {
 	ended, rest := lines(content)
 	if len(rest) > 0 && !journal {
 		t.problem(file, "truncated", "its end is missing")
@@ -236,35 +211,30 @@ func (t *Trail) readEvents(file string, content []byte, journal bool) (Seal, *Cl
 		t.problem(file, "altered", "its first line is not as it was written")
 	}
 	digest := sha256.Sum256(content)
-	found := Seal{Bytes: int64(len(content)), SHA256: hex.EncodeToString(digest[:])}
+	found := Record{Bytes: int64(len(content)), SHA256: hex.EncodeToString(digest[:])}
 	var tree Tree
 	var closing *Closing
-	for index, line := range ended {
-		if index == 0 {
-			continue
-		}
-		if bytes.HasPrefix(line, []byte("],")) {
-			var as bool
-			if closing, as = parseClosing(line); !as {
-				closing = nil
-				t.problem(file, "altered", "line %d ends it, and not as it was written", index+1)
-			}
-			if index != len(ended)-1 || len(rest) > 0 {
-				t.problem(file, "inserted", "something follows its last line")
-			}
+	for index, line := range ended[min(1, len(ended)):] {
+		if closing != nil {
+			t.problem(file, "inserted", "something follows its last line")
 			break
+		}
+		if said, as := parseClosing(line); as {
+			closing = &said
+			continue
 		}
 		separator := byte(',')
 		if found.Events == 0 {
 			separator = ' '
 		}
-		event, as := parseEvent(line[1:max(1, len(line)-1)])
+		body := line[min(1, len(line)-1) : len(line)-1]
+		event, as := parseEvent(body)
 		if !as || line[0] != separator {
-			t.problem(file, "altered", "line %d is no event", index+1)
+			t.problem(file, "altered", "line %d is no event", index+2)
 			continue
 		}
 		t.follow(file, event)
-		tree.add(line[1 : len(line)-1])
+		tree.add(body)
 		if found.Events == 0 {
 			found.First, found.FirstTime, found.LastTime = event.number, event.time, event.time
 		}
@@ -273,6 +243,10 @@ func (t *Trail) readEvents(file string, content []byte, journal bool) (Seal, *Cl
 		found.FirstTime, found.LastTime = min(found.FirstTime, event.time), max(found.LastTime, event.time)
 	}
 	found.Root = hexed(tree.root(tree.size))
+	if c := closing; c != nil && (c.First != found.First || c.Last != found.Last || c.Total != found.Events ||
+		c.Root != found.Root || len(rest) > 0) {
+		t.problem(file, "altered", "its last line sums up something else")
+	}
 	return found, closing
 }
 
@@ -287,7 +261,7 @@ func (t *Trail) follow(file string, event *Event) {
 	case event.number > t.number+1 && continues:
 		t.problem(file, "altered", "event %d continues event %d", event.number, t.number)
 	case event.number > t.number+1:
-		t.missing[file] = append(t.missing[file], [2]int64{t.number + 1, event.number - 1})
+		t.missing = append(t.missing, hole{file, t.number + 1, event.number - 1})
 	}
 	hash := hexed(event.hash)
 	t.number, t.head, t.Last = event.number, &hash, event.number
@@ -305,16 +279,14 @@ func (t *Trail) follow(file string, event *Event) {
 // explain judges missing events: a later event may tell of their loss. Where a checkpoint was
 // signed between the two, they were not lost then.
 func (t *Trail) explain() {
-	for file, ranges := range t.missing {
-		for _, missing := range ranges {
-			for number := missing[0]; number <= missing[1]; number++ {
-				told := t.gapAt(number)
-				if told == nil {
-					t.problem(file, "removed", "event %d is missing", number)
-					break
-				}
-				number = told.last
+	for _, hole := range t.missing {
+		for number := hole.first; number <= hole.last; number++ {
+			told := t.gapAt(number)
+			if told == nil {
+				t.problem(hole.file, "removed", "event %d is missing", number)
+				break
 			}
+			number = told.last
 		}
 	}
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import forgery
 import mutations
 import pytest
 from by_definition import by_definition
@@ -118,20 +119,27 @@ class Workshop:
 
     async def ended(self, archive: Path, **settings: Any) -> None:
         """One whose writer has closed it."""
-        audit = self.logger(archive, **settings)
-        await record(audit)
-        audit.close()
+        await self._at_rest(archive, EVENTS, settings)
 
     async def at_work(self, archive: Path, count: int = EVENTS, **settings: Any) -> None:
-        """A copy, made while its writer was still at work; where checkpoints are made at
-        intervals, after one of the newest event."""
+        """A copy, made while its writer was still at work."""
         original = archive.with_name(f"{archive.name}-at-work")
-        audit = self.logger(original, **settings)
+        await self._at_rest(original, count, settings, archive)
+
+    async def _at_rest(
+        self, archive: Path, count: int, settings: dict[str, Any], copy: Path | None = None
+    ) -> None:
+        """One whose writer has done, too, what is due some time after the newest event."""
+        audit = self.logger(archive, **settings)
         await record(audit, count)
+        if "max_archive_bytes" in settings:
+            manifest = archive / "default.manifest"
+            await until(lambda: b'"delete"' in manifest.read_bytes())
         if "checkpoint_interval" in settings:
-            note = original / "default.checkpoint"
+            note = archive / "default.checkpoint"
             await until(lambda: note.is_file() and f"\nevents {count} " in note.read_text())
-        shutil.copytree(original, archive)
+        if copy is not None:
+            shutil.copytree(archive, copy)
         audit.close()
 
     async def gap(self, archive: Path, **settings: Any) -> None:
@@ -359,8 +367,8 @@ class TestFound:
         """A file as of a writer that was killed before it could list it, with events that are
         in other files."""
         manifest = await damaged("signed")
-        mutations.plant(manifest, "audit_2030_01_01_000000.json", 3)
-        mutations.kill(manifest)
+        forgery.plant(manifest, "audit_2030_01_01_000000.json", 3)
+        forgery.kill(manifest)
         assert not verifiers.agree(manifest.parent, key)[0]
 
     async def test_a_file_in_place_of_a_deleted_one(
@@ -369,7 +377,7 @@ class TestFound:
         """Retention deleted a file, and another has its name."""
         manifest = await damaged("signed-retention")
         deleted = [r["file"] for r in records_in(manifest) if r["kind"] == "delete"]
-        mutations.plant(manifest, deleted[0], 3)
+        forgery.plant(manifest, deleted[0], 3)
         assert not verifiers.agree(manifest.parent, key)[0]
 
     async def test_a_deletion_counted_twice(
@@ -387,7 +395,7 @@ class TestFound:
         assert before[0]["proved"] == last >= first
         numbers = {"first_sequence": first, "last_sequence": last, "events": last - first + 1}
         records.append({**seal, **numbers, "head": before[0]["head"]})
-        mutations.write_manifest(manifest, records, reseal=False)
+        forgery.write_manifest(manifest, records, reseal=False)
         manifest.with_suffix(".journal").unlink()
         assert not verifiers.agree(manifest.parent, key)[0]
 
@@ -397,7 +405,7 @@ class TestFound:
         """The oldest files are gone, with their seals and the manifest's first line, and the
         rest was made to fit."""
         manifest = await damaged("plain")
-        mutations.begin_later(manifest, 4)
+        forgery.begin_later(manifest, 4)
         assert not verifiers.agree(manifest.parent, None)[0]
 
     @pytest.mark.parametrize("end", [b"", b"x", b"}", b"\0"])

@@ -83,6 +83,8 @@ def _verifiers() -> Verifiers:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "second-verifier.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the same test run
+        if target.is_file():
+            return Verifiers(target)
         built = target.with_suffix(".new")
         command = [go, "build", "-trimpath", "-buildvcs=false", "-o", str(built), "."]
         subprocess.run(command, cwd=SOURCES, check=True)
@@ -139,7 +141,7 @@ class Workshop:
             note = archive / "default.checkpoint"
             await until(lambda: note.is_file() and f"\nevents {count} " in note.read_text())
         if copy is not None:
-            shutil.copytree(archive, copy)
+            await copy_of_growing(archive, copy)
         audit.close()
 
     async def gap(self, archive: Path, **settings: Any) -> None:
@@ -204,6 +206,30 @@ class Workshop:
         """The same after the next start."""
         await self.unclean_end(archive, **settings)
         self.logger(archive, **settings).close()
+
+
+async def copy_of_growing(archive: Path, copy: Path) -> None:
+    """Copy an archive as it is at one moment, though its writer looks after it meanwhile."""
+    readings: list[dict[str, bytes]] = [{}, {}]
+
+    def is_still() -> bool:
+        with contextlib.suppress(FileNotFoundError):  # a file went while they were read
+            readings[:] = [readings[1], content_of(archive)]
+            return readings[0] == readings[1]
+        return False
+
+    await until(is_still)
+    put(copy, readings[1])
+
+
+def content_of(archive: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in archive.iterdir() if file.is_file()}
+
+
+def put(archive: Path, files: dict[str, bytes]) -> None:
+    archive.mkdir()
+    for name, content in files.items():
+        (archive / name).write_bytes(content)
 
 
 async def record(audit: AuditLogger, count: int = EVENTS) -> None:

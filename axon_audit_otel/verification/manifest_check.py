@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import msgspec
@@ -173,14 +173,14 @@ class CheckedManifest:
         for line in order:
             if line.state == "altered":
                 self._add_finding("altered", f"{line.about()}, is not as it was written")
-        if order and order[0].previous is not None and order[0].state != "altered":
-            if isinstance(order[0].record, TrailRecord):
+        if order and order[0].state != "altered":
+            if not isinstance(order[0].record, TrailRecord):
+                self._add_finding("removed", "its first lines are missing")
+            elif order[0].previous is not None:
                 order[0].state = "altered"
                 self._add_finding(
                     "altered", f"{order[0].about()}, continues nothing that was before it"
                 )
-            else:
-                self._add_finding("removed", "its first lines are missing")
         for index, (line, follower) in enumerate(pairwise(order)):
             if follower.previous == line.hash:
                 if line.state != "altered":
@@ -235,21 +235,22 @@ class CheckedManifest:
                     self._add_finding("inserted", f"{line.about()}, is of no file that was sealed")
 
     def seals_now(self, name: str) -> bool:
-        """Whether the manifest, as it is now, has a file of that name (it may have grown)."""
-        return any(r.file == name for r in self._now(name) if isinstance(r, SealRecord))
+        """Whether the manifest has a file of that name in lines that are new."""
+        return any(isinstance(record, SealRecord) for record in self._new_lines(name))
 
     def look_again(self, seal: Seal) -> None:
-        """See whether the manifest, as it is now, says that a file was deleted."""
-        for record in self._now(seal.record.file):
+        """See whether the manifest says, in lines that are new, that a file was deleted."""
+        for record in self._new_lines(seal.record.file):
             if isinstance(record, DeleteRecord) and record.sha256 == seal.record.sha256:
                 seal.deletion = record, len(self.lines) + 1  # after what was read
 
-    def _now(self, name: str) -> list[Record | None]:
-        """The lines about a file."""
+    def _new_lines(self, name: str) -> list[Record | None]:
+        """The lines about a file that its writer added since the manifest was read."""
+        wanted, end = f'"file":"{name}"'.encode(), b"\n"
         try:
             with open_regular(self.path) as file:
-                wanted, end = name.encode(), b"\n"
-                return [Line(0, d[:-1]).record for d in file if wanted in d and d.endswith(end)]
+                new = islice(file, len(self.lines), None)
+                return [Line(0, d[:-1]).record for d in new if wanted in d and d.endswith(end)]
         except OSError:
             return []
 

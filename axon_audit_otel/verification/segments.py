@@ -167,7 +167,7 @@ def _unlisted_segments(
         words = "no manifest lists it"
         if closing is not None and closing.root in manifest.file_roots:
             words += ": it is a copy of another file"
-        elif closing is not None and _is_next(closing, manifest):
+        elif closing is not None and not overlaps and _is_next(closing, manifest):
             if not unfinished and not _went_on(manifest, listing.sealed[name]):
                 unfinished.append(listing.sealed[name].name)
                 continue

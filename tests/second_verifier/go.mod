@@ -1,0 +1,8 @@
+module second_verifier
+
+go 1.25.0
+
+require (
+	github.com/klauspost/compress v1.19.1
+	golang.org/x/mod v0.38.0
+)

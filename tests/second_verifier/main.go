@@ -1,0 +1,199 @@
+// Second verifier of audit archives.
+//
+//	second_verifier DIRECTORY [KEY]
+//
+// It reads an archive by the description of its format, without the Python package, and prints
+// one JSON object: whether it is sound, what is not, and, for each writer, how far it is and up
+// to which event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Problem is one thing that is not as it was written.
+type Problem struct {
+	File string `json:"file"`
+	Kind string `json:"kind"`
+	Why  string `json:"why"`
+}
+
+// Archive is a directory that is being verified.
+type Archive struct {
+	OK       bool      `json:"ok"`
+	Writers  []*Trail  `json:"writers"`
+	Problems []Problem `json:"problems"`
+
+	files  fs.FS
+	keys   note.Verifiers // nil where no key was given
+	trails map[string]*Trail
+}
+
+func main() {
+	if len(os.Args) < 2 || len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, "usage: second_verifier DIRECTORY [KEY]")
+		os.Exit(2)
+	}
+	archive := Archive{
+		Writers:  []*Trail{},
+		Problems: []Problem{},
+		files:    os.DirFS(os.Args[1]),
+		trails:   map[string]*Trail{},
+	}
+	if len(os.Args) == 3 {
+		key, err := note.NewVerifier(os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		archive.keys = note.VerifierList(key)
+	}
+	archive.verify()
+	_ = json.NewEncoder(os.Stdout).Encode(archive)
+	if !archive.OK {
+		os.Exit(1)
+	}
+}
+
+func (a *Archive) verify() {
+	var statements []*Statement
+	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints"} {
+		for _, file := range a.named("*" + ending) {
+			a.trail(strings.TrimSuffix(file, ending))
+			if strings.HasPrefix(ending, ".checkpoint") {
+				statements = append(statements, a.statements(file)...)
+			}
+		}
+	}
+	a.assignFiles()
+	for _, statement := range statements {
+		if trail := a.trailOf(statement); trail != nil {
+			trail.statements = append(trail.statements, statement)
+		} else {
+			a.problem(statement.source, "altered", "speaks of %s, which is not here", statement.origin)
+		}
+	}
+	for _, trail := range a.trails {
+		trail.verify()
+		a.Writers = append(a.Writers, trail)
+	}
+	slices.SortFunc(a.Writers, func(one, other *Trail) int { return strings.Compare(one.Name, other.Name) })
+	if len(a.Writers) == 0 && len(a.Problems) == 0 {
+		a.problem("", "removed", "there is no archive")
+	}
+	a.OK = len(a.Problems) == 0
+}
+
+// assignFiles gives every sealed file to the seal that lists it. What no seal lists is a problem,
+// unless its writer was killed between the file's last line and the manifest's.
+func (a *Archive) assignFiles() {
+	unlisted := map[string]string{}
+	for _, file := range append(a.named("audit_*.json"), a.named("audit_*.json.zst")...) {
+		name := strings.TrimSuffix(file, ".zst")
+		if _, twice := unlisted[name]; twice {
+			continue // it is being compressed: the plain one counts
+		}
+		unlisted[name] = file
+	}
+	for _, trail := range a.trails {
+		for _, seal := range trail.seals {
+			file, there := unlisted[seal.File]
+			if there && (seal.deleted == nil || a.closing(file).Root == seal.Root) {
+				seal.path = file
+			}
+		}
+	}
+	for _, trail := range a.trails {
+		for _, seal := range trail.seals {
+			if seal.path != "" {
+				delete(unlisted, seal.File)
+			}
+		}
+	}
+	for _, file := range unlisted {
+		closing := a.closing(file)
+		if closing.Trail == "" || path.Base(closing.Trail) != closing.Trail {
+			a.problem(file, "unlisted", "no manifest lists it")
+			continue
+		}
+		trail := a.trail(closing.Trail)
+		if a.isOne(file, trail.Name+".journal") {
+			continue // it is being sealed, and is read as the journal
+		}
+		if trail.unfinished != "" || !trail.diedBeforeListing(closing) {
+			a.problem(file, "unlisted", "no manifest lists it")
+			continue
+		}
+		trail.unfinished = file
+	}
+}
+
+// trailOf is the trail that a checkpoint speaks of. Before it has a manifest, a trail is "new".
+func (a *Archive) trailOf(s *Statement) *Trail {
+	for _, trail := range a.trails {
+		if trail.ID != "" && trail.ID == s.id {
+			return trail
+		}
+	}
+	trail := a.trails[s.writer]
+	if trail != nil && (trail.ID == "" || s.id == "new") {
+		return trail
+	}
+	return nil
+}
+
+func (a *Archive) trail(writer string) *Trail {
+	if a.trails[writer] == nil {
+		a.trails[writer] = a.newTrail(writer)
+	}
+	return a.trails[writer]
+}
+
+func (a *Archive) problem(file, kind, format string, facts ...any) {
+	a.Problems = append(a.Problems, Problem{file, kind, fmt.Sprintf(format, facts...)})
+}
+
+// named are the files whose names match a pattern.
+func (a *Archive) named(pattern string) []string {
+	found, err := fs.Glob(a.files, pattern)
+	if err != nil {
+		panic(err) // the patterns are ours
+	}
+	return found
+}
+
+// isOne tells whether two names are those of one file.
+func (a *Archive) isOne(name, other string) bool {
+	one, err := fs.Stat(a.files, name)
+	if err != nil {
+		return false
+	}
+	two, err := fs.Stat(a.files, other)
+	return err == nil && os.SameFile(one, two)
+}
+
+// read is a file's content; nothing, and a problem, if it cannot be read.
+func (a *Archive) read(file string) (content []byte, there bool) {
+	status, err := fs.Stat(a.files, file)
+	if os.IsNotExist(err) {
+		return nil, false
+	}
+	if err == nil && !status.Mode().IsRegular() {
+		err = fs.ErrInvalid
+	}
+	if err == nil {
+		content, err = fs.ReadFile(a.files, file)
+	}
+	if err != nil {
+		a.problem(file, "unreadable", "%v", err)
+	}
+	return content, err == nil
+}

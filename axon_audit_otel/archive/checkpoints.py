@@ -68,8 +68,7 @@ class VerifyingKey:
             msg = f"no Ed25519 verification key (name+id+key): {text.strip()[:60]!r}"
             raise AuditConfigError(msg)
         if _key_id(name, data[1:]).hex() != identity:
-            msg = f"the key of {name!r} does not belong to its id {identity!r}"
-            raise AuditConfigError(msg)
+            raise AuditConfigError(f"the key of {name!r} does not belong to its id {identity!r}")
         return cls(name, data[1:])
 
     def __str__(self) -> str:
@@ -187,12 +186,10 @@ class Checkpoint:
         text += "\n"
         if keys and not signed_by(keys, text, signatures):
             names = ", ".join(key.name for key in keys)
-            msg = f"the checkpoint is not signed by {names}"
-            raise InvalidEventError(msg)
+            raise InvalidEventError(f"the checkpoint is not signed by {names}")
         found = _TEXT.fullmatch(text)
         if found is None:
-            msg = f"not a checkpoint of an audit trail: {text[:60]!r}"
-            raise InvalidEventError(msg)
+            raise InvalidEventError(f"not a checkpoint of an audit trail: {text[:60]!r}")
         origin, size, root, events, head, time = found.groups()
         return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 

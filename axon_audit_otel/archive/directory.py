@@ -298,14 +298,12 @@ def files_of(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         if not path.exists():
-            msg = f"no such file or directory: {str(path)!r}"
-            raise ArchiveError(msg)
+            raise ArchiveError(f"no such file or directory: {str(path)!r}")
         return [path]
     journals = list(path.glob(f"*{JOURNAL}"))  # first: one may be sealed meanwhile
     found = sorted([*sealed_in(path).values(), *journals], key=file_order)
     if not found:
-        msg = f"no audit files (audit_*.json) in {str(path)!r}"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"no audit files (audit_*.json) in {str(path)!r}")
     return found
 
 

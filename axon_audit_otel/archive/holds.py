@@ -45,8 +45,7 @@ def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
     except OSError as exc:
         if missing_ok and isinstance(exc, FileNotFoundError):
             return {}
-        msg = f"cannot read {str(directory)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
+        raise ArchiveError(f"cannot read {str(directory)!r}: {exc.strerror or exc}") from exc
     reasons = {}
     for path in found:
         reason = ""
@@ -77,8 +76,7 @@ def place_hold(directory: Path, reason: str, name: str = "legal") -> Path:
     """
     path = _path(directory, name)
     if name in holds(directory):
-        msg = f"there is a hold {name!r} in {str(directory)!r}: use another name"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"there is a hold {name!r} in {str(directory)!r}: use another name")
     placed = f"placed {format_time(time.time_ns() // 1000)} by {user_name() or 'unknown'}"
     write_file([f"{reason.strip()}\n{placed}\n".encode("utf-8", "replace")], path)
     return path
@@ -109,6 +107,5 @@ def release_hold(directory: Path, name: str = "legal") -> None:
 
 def _path(directory: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        msg = f"{name!r} names no hold: must be 1 to 64 of A-Z a-z 0-9 . _ -"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"{name!r} names no hold: must be 1 to 64 of A-Z a-z 0-9 . _ -")
     return directory / f"{name}{_HOLD}"

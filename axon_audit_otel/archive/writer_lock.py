@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import (
@@ -49,23 +50,24 @@ def has_begun(directory: Path) -> bool:
     return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
 
+@dataclass
 class WriterLock:
     """The name of a writer in a directory, and our lock on it.
 
     The lock's file is empty, except from `mark_running` to `mark_ended`. A writer that finds a file
     that is not empty knows that the last writer did not end well.
 
-    Args:
+    Attributes:
         directory: The archive.
         writer: The name.
         file: The descriptor of the locked file; closed by `release`.
+        is_running: True from `mark_running` to `mark_ended`.
     """
 
-    def __init__(self, directory: Path, writer: str, file: int) -> None:
-        self.directory = directory
-        self.writer = writer
-        self.file = file
-        self.is_running = False
+    directory: Path
+    writer: str
+    file: int
+    is_running: bool = False
 
     def path(self, suffix: str) -> Path:
         """A file of this writer."""

@@ -67,8 +67,7 @@ class _Verification:
         progress: Callable[[int], None],
     ) -> None:
         if not path.exists():
-            msg = f"no such file or directory: {str(path)!r}"
-            raise ArchiveError(msg)
+            raise ArchiveError(f"no such file or directory: {str(path)!r}")
         self._path = path
         self._directory = path if path.is_dir() else path.parent
         self._only = None if path.is_dir() else path
@@ -95,8 +94,7 @@ class _Verification:
             self._report_unreadable()
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
             if not (chosen or self._found.sealed or self._checkpoints.sizes()):
-                msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
-                raise ArchiveError(msg)
+                raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)

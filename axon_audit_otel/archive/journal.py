@@ -203,7 +203,10 @@ def salvage(journal: Journal, path: Path) -> None:
         if there_left < size or (there is None and is_there(path)):
             os.replace(path, path.with_name(f"{path.name}.replaced"))
         if best is not None and left:
-            _copy(best, left, path)
+            with replacement(path, path.with_suffix(".repaired")) as target:
+                best.seek(0)
+                while left and (block := best.read(min(left, _BLOCK))):
+                    left -= target.write(block)
         else:
             path.unlink(missing_ok=True)
 
@@ -233,13 +236,6 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
         if leaf_hash(file.readline()[1:-1]).hex() == journal.first_hash:
             return min(file.seek(0, os.SEEK_END), journal.end)
     return 0
-
-
-def _copy(source: BinaryIO, size: int, path: Path) -> None:
-    with replacement(path, path.with_suffix(".repaired")) as target:
-        source.seek(0)
-        while size and (block := source.read(min(size, _BLOCK))):
-            size -= target.write(block)
 
 
 _BLOCK = 1 << 20

@@ -43,29 +43,29 @@ class Checkpointer:
         self.begin()
 
     def begin(self) -> None:
-        """Without any made or waiting; in a forked child as well."""
+        """Forget what was made and what waits; also called in a forked child."""
         self._made_at = -math.inf
         self._unsent: deque[str] = deque()
         self._turn = Turn()
 
     @property
     def is_due(self) -> bool:
-        """Whether one should be made although nothing was sealed."""
+        """True if a checkpoint should be made although nothing was sealed."""
         if self._interval is None or not self.is_wanted:
             return False
         return time.monotonic() - self._made_at >= self._interval
 
     def make(self, writer: ArchiveWriter) -> None:
-        """State, signed if there is a key, how far *writer* is. Never raises."""
+        """Make a checkpoint of *writer*, signed if there is a key. Never raises."""
         if self.attest(writer):
             self._made_at = time.monotonic()
 
     def attest(self, writer: ArchiveWriter) -> bool:
-        """Make one of any writer, also of one that is gone; returns False if it is still due."""
+        """Make a checkpoint of any writer, also of a recovered one; False if it is still due."""
         if not self.is_wanted:
             return True
         if not writer.newest[0]:
-            return False  # of nothing it would be true of any trail
+            return False  # a checkpoint of no events would fit any trail
         try:
             note = self._note(writer)
             write_file([note.encode()], writer.path(".checkpoint"))
@@ -78,8 +78,8 @@ class Checkpointer:
         return True
 
     def attest_other(self, writer: ArchiveWriter) -> bool:
-        """Make one of a writer that was recovered; returns False if it is still due."""
-        # Unsigned, it would take the place of one that is signed.
+        """Make a checkpoint of a recovered writer, if there is a key; False if it is still due."""
+        # An unsigned one would replace a signed one.
         return self._key is None or self.attest(writer)
 
     def _note(self, writer: ArchiveWriter) -> str:
@@ -95,11 +95,11 @@ class Checkpointer:
         return text + "\n" if self._key is None else self._key.sign(text)
 
     def send(self, emit: Callable[[str], object], patience: float = 0.0) -> None:
-        """Send on what was made; called without the lock, since it may take long.
+        """Send the checkpoints that wait. It may take long, so no lock may be held.
 
         Args:
-            emit: Sends one through OpenTelemetry.
-            patience: How many seconds to wait for another thread that sends.
+            emit: Sends one checkpoint through OpenTelemetry.
+            patience: Seconds to wait for another thread that is sending.
         """
         sends = True
         while sends and self._unsent:
@@ -107,7 +107,7 @@ class Checkpointer:
                 sends = ours and self._send_next(emit)
 
     def _send_next(self, emit: Callable[[str], object]) -> bool:
-        """Send the oldest; returns False if there is none, or it has to be tried again."""
+        """Send the oldest; False if there is none, or it has to be sent again later."""
         if not self._unsent:
             return False
         to, note = self._to, self._unsent.popleft()

@@ -1,4 +1,4 @@
-"""Signed statements of how far a trail is: C2SP checkpoints in signed notes.
+"""Checkpoints: signed statements of the newest event of a trail, as C2SP signed notes.
 
 Formats: https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint, algorithm Ed25519
 (type 0x01). The tree is the one over the lines of the manifest (one a sealed file); two
@@ -53,10 +53,10 @@ class VerifyingKey:
 
     @classmethod
     def parse(cls, text: str) -> VerifyingKey:
-        """A key from its line ``name+id+key``.
+        """The key in its line ``name+id+key``.
 
         Raises:
-            AuditConfigError: If *text* is none.
+            AuditConfigError: If *text* is not such a line.
         """
         name, _, rest = text.strip().partition("+")
         identity, _, encoded = rest.partition("+")
@@ -68,15 +68,14 @@ class VerifyingKey:
             msg = f"no Ed25519 verification key (name+id+key): {text.strip()[:60]!r}"
             raise AuditConfigError(msg)
         if _key_id(name, data[1:]).hex() != identity:
-            msg = f"the key of {name!r} does not belong to its id {identity!r}"
-            raise AuditConfigError(msg)
+            raise AuditConfigError(f"the key of {name!r} does not belong to its id {identity!r}")
         return cls(name, data[1:])
 
     def __str__(self) -> str:
         return f"{self.name}+{_key_id(self.name, self.public).hex()}+{_b64(_ED25519 + self.public)}"
 
     def signed(self, text: str, signature: bytes) -> bool:
-        """Whether *signature* (64 bytes) is this key's over *text*."""
+        """Return True if *signature* (64 bytes) is this key's signature of *text*."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -92,7 +91,7 @@ class SigningKey:
     """A private key, from its line ``PRIVATE+KEY+name+id+seed``.
 
     Raises:
-        AuditConfigError: If the line is none.
+        AuditConfigError: If the line is not such a key.
     """
 
     def __init__(self, line: str) -> None:
@@ -126,17 +125,17 @@ class SigningKey:
         return f"{text}\n{self.signature(text)}\n"
 
     def signature(self, text: str) -> str:
-        """The line that says so."""
+        """The signature line of a signed note for *text*."""
         signature = self._key.sign(text.encode())
         identity = _key_id(self.verifying.name, self.verifying.public)
         return f"\u2014 {self.verifying.name} {_b64(identity + signature)}"
 
 
 def new_key(name: str) -> SigningKey:
-    """A new key whose signatures will say *name* (no spaces, no plus signs).
+    """A new key with *name* in its signatures (no spaces, no plus signs).
 
     Raises:
-        AuditConfigError: If *name* cannot be one.
+        AuditConfigError: If *name* is not allowed.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -150,7 +149,7 @@ def new_key(name: str) -> SigningKey:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a trail was at one moment.
+    """The state of a trail at one moment.
 
     Attributes:
         origin: Which trail: ``axon-audit/<name>/<id>``.
@@ -187,12 +186,10 @@ class Checkpoint:
         text += "\n"
         if keys and not signed_by(keys, text, signatures):
             names = ", ".join(key.name for key in keys)
-            msg = f"the checkpoint is not signed by {names}"
-            raise InvalidEventError(msg)
+            raise InvalidEventError(f"the checkpoint is not signed by {names}")
         found = _TEXT.fullmatch(text)
         if found is None:
-            msg = f"not a checkpoint of an audit trail: {text[:60]!r}"
-            raise InvalidEventError(msg)
+            raise InvalidEventError(f"not a checkpoint of an audit trail: {text[:60]!r}")
         origin, size, root, events, head, time = found.groups()
         return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 
@@ -204,7 +201,7 @@ _TEXT = re.compile(
 
 
 def is_signed(file: Path) -> bool:
-    """Whether a checkpoint in *file* is signed, by whomever."""
+    """Return True if a checkpoint in *file* has a signature, by any key."""
     try:
         return "\n\n\u2014 " in file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -212,11 +209,7 @@ def is_signed(file: Path) -> bool:
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:
-    """Whether one of *keys* made one of the lines *signatures* under *text*."""
-    return any(_is_signed_by(key, text, signatures) for key in keys)
-
-
-def _is_signed_by(key: VerifyingKey, text: str, signatures: str) -> bool:
+    """Return True if one of *keys* made one of the *signatures* (lines) of *text*."""
     for line in signatures.splitlines():
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
@@ -224,12 +217,9 @@ def _is_signed_by(key: VerifyingKey, text: str, signatures: str) -> bool:
             data = _unb64(encoded)
         except ValueError:
             continue
-        if (
-            dash == "\u2014"
-            and name == key.name
-            and data[:4] == _key_id(key.name, key.public)
-            and len(data) == 68
-            and key.signed(text, data[4:])
-        ):
-            return True
+        if dash == "\u2014" and len(data) == 68:
+            for key in keys:
+                is_its_key = (name, data[:4]) == (key.name, _key_id(key.name, key.public))
+                if is_its_key and key.signed(text, data[4:]):
+                    return True
     return False

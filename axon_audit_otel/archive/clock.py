@@ -1,28 +1,27 @@
-"""Whether the system's clock can be believed: it jumps when it is set, or a machine restored.
+"""Finds jumps of the system's clock: when it is set, or when a virtual machine is restored.
 
-Deletion by age goes by this clock, and cannot be taken back. So a jump is noticed by the clocks
-that nobody can set, and the time counts as *settled* when there was none for a day of running.
-Whatever else takes its time (the age of a journal, the interval of checkpoints) is measured by
-the monotonic clock alone.
+Deletion by age uses this clock, and cannot be undone. So jumps are found by comparing it with
+clocks that cannot be set, and the time is *settled* after a day of running without a jump.
+All other durations (the age of a journal, the interval of checkpoints) are measured by the
+monotonic clock.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from ..core.time import format_time, to_microseconds
+from ..core.time import format_time, parse_time, to_microseconds
 
 __all__ = ["DAY_S", "TOLERANCE_S", "Jump", "WallClock", "behind", "to_time"]
 
 DAY_S = 86_400.0
-TOLERANCE_S = 5.0  # less is no jump: a step of NTP, a leap second, operations that overtake
-_DRIFT = 0.001  # of the time passed: how far a clock drifts, or is slewed
-_MOST = 10  # records of jumps an hour: of a clock that flaps, the last sums up the rest
+TOLERANCE_S = 5.0  # less is not a jump: an NTP step, a leap second, overlapping operations
+_DRIFT = 0.001  # part of the time passed by which a clock may drift, or be slewed
+_MOST = 10  # records of jumps per hour; the last one sums up the others
 _HOUR_S = 3600.0
 
 
@@ -30,9 +29,9 @@ class Jump(msgspec.Struct, frozen=True):
     """A jump of the clock, or several that are recorded as one.
 
     Attributes:
-        start: What the clock would have said, in microseconds.
-        end: What it said.
-        count: How many they were.
+        start: The time that was expected, in microseconds.
+        end: The time that the clock had.
+        count: Number of jumps.
     """
 
     start: int
@@ -41,7 +40,7 @@ class Jump(msgspec.Struct, frozen=True):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the audit event says of it."""
+        """The metadata of the audit event about it."""
         return {
             "record": "clock",
             "direction": "backward" if self.end < self.start else "forward",
@@ -56,8 +55,8 @@ class WallClock:
     """The system's clock, watched since this was made. Not thread-safe: the trail holds a lock.
 
     Attributes:
-        jumped: Whether it jumped, or stood before the archive's newest time at the start.
-        unreported: Jumps that are not on the record yet.
+        jumped: True if it jumped, or was before the archive's newest time at the start.
+        unreported: Jumps without an audit event yet.
     """
 
     def __init__(self) -> None:
@@ -72,8 +71,8 @@ class WallClock:
     def look(self) -> int:
         """Notice a jump since the last look; returns the time, in microseconds.
 
-        A jump is more than `TOLERANCE_S`, and more than 0.1 % of the time between. That a
-        machine slept is none: one of the clocks that nobody can set counts that, one does not.
+        A jump is more than `TOLERANCE_S`, and more than 0.1 % of the time between. Sleep of
+        the machine is not a jump: one of the clocks that cannot be set counts it, one does not.
         """
         wall, passed = _read()
         spans = [new - old for new, old in zip(passed, self._passed, strict=True)]
@@ -87,17 +86,19 @@ class WallClock:
         return wall
 
     def start_after(self, newest: str) -> None:
-        """The archive knows the time *newest*: it is not earlier now."""
+        """Notice a jump if the clock is before *newest*, the newest time in the archive."""
         if (earlier := behind(format_time(self._wall), newest)) > TOLERANCE_S:
             self._jump(self._wall + int(earlier * 1e6))
 
     def settled(self, seconds: float) -> bool:
-        """Whether there was no jump for a day of running, or for *seconds* if that is shorter:
-        what was there before is older than these by now, whatever its time says."""
+        """Return True after a day without a jump, or after *seconds* if that is shorter.
+
+        Files from before the start are then older than that, whatever their times say.
+        """
         return time.monotonic() - self._since >= min(DAY_S, seconds)
 
     def take(self) -> list[Jump]:
-        """The jumps that are to be recorded now."""
+        """Take the jumps that are to be recorded now."""
         now = time.monotonic()
         if now - self._hour >= _HOUR_S:
             self._hour, self._reported = now, 0
@@ -107,7 +108,7 @@ class WallClock:
         return due
 
     def take_moved(self) -> float:
-        """Seconds that it jumped ahead in all (negative: back) since the last call."""
+        """Take the sum of the jumps since the last call, in seconds (negative: back)."""
         moved, self._moved = self._moved, 0.0
         return moved
 
@@ -123,8 +124,8 @@ class WallClock:
 
 
 def _read() -> tuple[int, tuple[float, ...]]:
-    """The system's time in microseconds, and the seconds of the clocks that nobody can set."""
-    for _ in range(3):  # else whoever was stopped in between would see a jump
+    """The system's time in microseconds, and the seconds of the clocks that cannot be set."""
+    for _ in range(3):  # else a process that is stopped in between would see a jump
         before = time.monotonic()
         wall, slept = time.time_ns() // 1000, _with_sleep()
         passed = time.monotonic()
@@ -134,8 +135,8 @@ def _read() -> tuple[int, tuple[float, ...]]:
 
 
 def _with_sleep() -> float | None:
-    """Seconds since the start of the machine, those in which it slept as well."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; elsewhere the other counts sleep
+    """Seconds since the machine started, with its sleep; None where no clock counts that."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; elsewhere `monotonic` counts sleep
     if clock is not None:
         with suppress(OSError):
             return time.clock_gettime(clock)
@@ -143,13 +144,12 @@ def _with_sleep() -> float | None:
 
 
 def to_time(text: str) -> int | None:
-    """The microseconds of a time as events have it; None if it is none."""
-    with suppress(msgspec.ValidationError):
-        return to_microseconds(msgspec.convert(text, datetime))
-    return None
+    """The microseconds of a time as it is written in events; None if *text* is not a time."""
+    moment = parse_time(text)
+    return None if moment is None else to_microseconds(moment)
 
 
 def behind(text: str, other: str) -> float:
-    """How many seconds a time is before the other; 0.0 if it is not, or one of them is none."""
+    """Seconds by which *text* is before *other*; 0.0 if it is not, or one is not a time."""
     early, late = to_time(text), to_time(other)
     return 0.0 if early is None or late is None else max(0.0, (late - early) / 1e6)

@@ -1,8 +1,8 @@
-"""The one description of an archive's directory: whose files are there, and in which order.
+"""The files in an archive's directory: which writer each belongs to, and their order.
 
-A writer's events are in its sealed files, as its manifest lists them, and then in its journal.
-Writers may be at work: journals are opened before manifests are read, so that what is sealed
-meanwhile is in a journal as well, and what was sealed before is listed.
+The events of a writer are in its sealed files, in the order of its manifest, and then in its
+journal. Writers may be running: so journals are opened before manifests are read. A journal that
+is sealed in between can still be read; a file sealed earlier is in the manifest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .foreign_files import GZIPPED
 from .format import GZ, HEAD, JOURNAL, SEALED, ZST, Closing, file_order, position_of, sealed_name
 from .manifest import MANIFEST, Listing, SealRecord, read_listing
 from .missing import Missing
-from .reader import closing_of, first_number, last_number, open_events_file
+from .reader import closing_of, first_number_at, last_number, open_events_file
 
 __all__ = [
     "Directory",
@@ -38,18 +38,18 @@ __all__ = [
 
 @dataclass
 class EventFile:
-    """A sealed file, or what is known of one that is gone; a journal; or another's file.
+    """A sealed file, also a missing one; a journal; or a file that no writer here made.
 
     Attributes:
         name: Its name, without the ``.zst`` of a compressed one.
         path: Where it is, or would be.
         first: Number of its first event; 0 if that is not known.
         last: Number of its last event; 0 if that is not known.
-        seal: What a manifest says of it; None if none lists it.
-        writer: Whose manifest that is.
-        closing: What its own last line says, if no manifest lists it.
-        journal: Its content, if it is a journal.
-        state: Whether it is under its name, under another one, or deleted by retention.
+        seal: Its line in a manifest; None if none lists it.
+        writer: The writer of that manifest.
+        closing: Its own last line, if no manifest lists it.
+        journal: The open file, if it is a journal.
+        state: ``there`` under its name, ``renamed``, or ``deleted`` by retention.
     """
 
     name: str
@@ -66,21 +66,21 @@ class EventFile:
     def listed_as(
         cls, seal: SealRecord, directory: Path, writer: WriterFiles | None = None
     ) -> EventFile:
-        """A file that a manifest lists, under its name."""
+        """A file that a manifest lists, at the path of that name."""
         numbers = seal.first_sequence, seal.last_sequence
         return cls(seal.file, directory / seal.file, *numbers, seal, writer)
 
     @property
     def is_ours(self) -> bool:
-        """Whether a writer made it, as its name or its last line says."""
+        """True if a writer made it, by its name or its last line."""
         return self.seal is not None or self.journal is not None or bool(self.closing.trail)
 
     def may_hold(self, number: int) -> bool:
-        """Whether that event can be one of its own."""
+        """Return True if event *number* can be in this file."""
         return self.seal is None or self.first <= number <= self.last
 
     def why_absent(self) -> str:
-        """Why its events are missing, as the file is gone; "" if retention deleted it by now."""
+        """The reason why the file is missing; "" if retention has deleted it."""
         if self.writer is None or self.writer.has_deleted(self):
             return ""
         if os.path.lexists(self.path.with_name(f"{self.name}{GZ}")):
@@ -88,10 +88,10 @@ class EventFile:
         return f"it is gone, with events {self.first} to {self.last}"
 
     def open(self) -> BinaryIO:
-        """Its content.
+        """Open it for reading, uncompressed.
 
         Raises:
-            FileNotFoundError: If it is not there, or what has its name begins with another event.
+            FileNotFoundError: If it is missing, or the file of its name begins with another event.
             OSError: If it cannot be read.
         """
         file = self.journal or open_events_file(self.path)
@@ -102,10 +102,10 @@ class EventFile:
 
 
 class WriterFiles:
-    """The sealed files of one writer, as its manifest lists them.
+    """The sealed files of one writer, by its manifest.
 
     Attributes:
-        files: The oldest first; also those that retention deleted.
+        files: The files, oldest first; also those that retention deleted.
 
     Args:
         directory: The archive.
@@ -120,13 +120,13 @@ class WriterFiles:
         self._read_at: tuple[int, int] | None = None  # size and time of the manifest
 
     def look(self, missing: Missing) -> bool:
-        """Read the manifest, if it has changed; returns whether it has.
+        """Read the manifest, if it has changed; return True if it has.
 
         Args:
-            missing: Takes what it lacks.
+            missing: Takes lines that cannot be read.
 
         Raises:
-            OSError: If it cannot be read.
+            OSError: If the manifest cannot be read.
         """
         try:
             status = self._manifest.stat()
@@ -146,23 +146,23 @@ class WriterFiles:
         return True
 
     def has_deleted(self, file: EventFile) -> bool:
-        """Whether retention deleted *file* by now, as the manifest says."""
+        """Return True if the manifest, read again, says that retention deleted *file*."""
         with suppress(OSError):
-            self.look(Missing())  # what it lacks is told
+            self.look(Missing())  # unreadable lines were reported before
         return any(seal == file.seal for seal, _ in self._listing.deleted)
 
 
 class Directory(ExitStack):
-    """What is in a directory; its journals are open until it is closed.
+    """The files in a directory; its journals stay open until this is closed.
 
     Attributes:
         path: The directory.
-        journals: The journals, by their writers.
-        sealed: Where the sealed files are, by their names in a manifest.
+        journals: The journals, by writer.
+        sealed: The paths of the sealed files, by their names in a manifest.
 
     Args:
         path: The directory.
-        missing: Takes what cannot be read.
+        missing: Takes files that cannot be read.
 
     Raises:
         OSError: If the directory cannot be read.
@@ -181,14 +181,14 @@ class Directory(ExitStack):
             opened.pop_all()
 
     def open_journal(self, writer: str) -> None:
-        """Have the journal of *writer* among the others, if there is one."""
+        """Open the journal of *writer*, if there is one."""
         path = self.path / f"{writer}{JOURNAL}"
         with self._missing.caught(path), suppress(FileNotFoundError):
             file = self.enter_context(open_regular(path))
             self.journals[writer] = EventFile(path.name, path, journal=file)
 
     def is_journal(self, path: Path) -> bool:
-        """Whether a sealed file was a journal when these were opened.
+        """Return True if a sealed file is one of the journals that were opened here.
 
         Raises:
             FileNotFoundError: If it is gone: deleted, or compressed.
@@ -201,7 +201,7 @@ class Directory(ExitStack):
 
     @cached_property
     def writers(self) -> dict[str, WriterFiles]:
-        """The writers that have a manifest. A file that several list is the first one's."""
+        """The writers that have a manifest. A file in several manifests counts for the first."""
         found: dict[str, WriterFiles] = {}
         names: set[str] = set()
         for manifest in sorted(listed(self.path, f"*{MANIFEST}")):
@@ -216,8 +216,11 @@ class Directory(ExitStack):
 
     @cached_property
     def unlisted(self) -> list[EventFile]:
-        """Files that no manifest lists, as they were made: exports, what was sealed this moment,
-        archives without manifests. Without copies, and without those that were renamed."""
+        """Files that no manifest lists, in the order in which they were made.
+
+        These are exports, files that are being sealed, and archives without manifests. Copies
+        and renamed files are left out.
+        """
         listed_files = [file for writer in self.writers.values() for file in writer.files]
         names = {file.name for file in listed_files}
         known = {f.seal.root for f in listed_files if f.seal is not None and f.state != "deleted"}
@@ -226,46 +229,45 @@ class Directory(ExitStack):
             with suppress(OSError):  # compressed meanwhile; a loop of links
                 if name in names or not path.stat().st_size or self.is_journal(path):
                     continue
-            said = closing_of(path, exact=False) or Closing()
-            numbers = said.first_sequence, said.last_sequence
-            found.append(EventFile(name, path, *numbers, closing=said))
+            closing = closing_of(path, exact=False) or Closing()
+            numbers = closing.first_sequence, closing.last_sequence
+            found.append(EventFile(name, path, *numbers, closing=closing))
         for path in listed(self.path, f"{SEALED}{GZ}"):
             if path.name.removesuffix(GZ) not in names | self.sealed.keys():
                 self._missing.add(path, GZIPPED)
-        own = []
+        distinct = []
         for file in sorted(found, key=lambda file: file.closing.exported_at):
             if not file.closing.root or file.closing.root not in known:
-                own.append(file)
+                distinct.append(file)
                 known.add(file.closing.root)
-        return own
+        return distinct
 
     def open(self, file: EventFile) -> BinaryIO:
-        """The content of a sealed file, also where that has another name now.
+        """Open a sealed file for reading, also if it was renamed.
 
         Raises:
-            FileNotFoundError: If it is nowhere.
+            FileNotFoundError: If it is not in the directory.
             OSError: If it cannot be read.
         """
         with suppress(FileNotFoundError):
             return file.open()
         for path in self._by_first_number.get(file.first, ()):
-            said = closing_of(path, exact=False)
-            if said is not None and file.seal is not None and said.root == file.seal.root:
+            closing = closing_of(path, exact=False)
+            if closing is not None and file.seal is not None and closing.root == file.seal.root:
                 file.path, file.state = path, "renamed"
         return open_events_file(file.path)
 
     @cached_property
     def _by_first_number(self) -> dict[int, list[Path]]:
-        """Where the files are that begin with an event."""
+        """The paths of the sealed files, by the number of their first event."""
         found: dict[int, list[Path]] = {}
         for path in self.sealed.values():
-            with suppress(OSError), open_events_file(path) as file:
-                found.setdefault(first_number(file) or 0, []).append(path)
+            found.setdefault(first_number_at(path) or 0, []).append(path)
         return found
 
 
 def _may_begin_with(file: BinaryIO, number: int) -> bool:
-    """Whether that is a file's first event; a line that is damaged, or long, tells no other."""
+    """Return False if the file's first event is another one; a damaged or long line is none."""
     with suppress(OSError, *DECODE_ERRORS):
         lines = file.peek(1).split(b"\n", 2)  # type: ignore[attr-defined]
         return len(lines) < 3 or position_of(lines[1][1:]).sequence == number
@@ -280,39 +282,37 @@ def _by_number(file: EventFile) -> tuple[int, int]:
 
 
 def sealed_in(directory: Path) -> dict[str, Path]:
-    """The sealed files in a directory by the names that they have in a manifest."""
+    """The paths of the sealed files in a directory, by their names in a manifest."""
     found = {path.name: path for path in listed(directory, SEALED)}
-    # After the others: while one becomes the other, both are there, and then only this.
+    # After the others: while a file is compressed both exist, and afterwards only this one.
     for path in listed(directory, f"{SEALED}{ZST}"):
         found.setdefault(sealed_name(path), path)
     return dict(sorted(found.items()))
 
 
 def files_of(path: Path) -> list[Path]:
-    """The audit files at *path*: itself, or those in it, in the order of their names.
+    """The audit files at *path*: the file itself, or those in the directory, ordered by name.
 
     Raises:
-        ArchiveError: If there is nothing at *path*, or nothing of ours.
+        ArchiveError: If there is nothing at *path*, or no audit file in it.
     """
     if not path.is_dir():
         if not path.exists():
-            msg = f"no such file or directory: {str(path)!r}"
-            raise ArchiveError(msg)
+            raise ArchiveError(f"no such file or directory: {str(path)!r}")
         return [path]
-    journals = list(path.glob(f"*{JOURNAL}"))  # first: then what is sealed meanwhile is seen too
+    journals = list(path.glob(f"*{JOURNAL}"))  # first: one may be sealed meanwhile
     found = sorted([*sealed_in(path).values(), *journals], key=file_order)
     if not found:
-        msg = f"no audit files (audit_*.json) in {str(path)!r}"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"no audit files (audit_*.json) in {str(path)!r}")
     return found
 
 
 def writers_in(directory: Path, *suffixes: str) -> list[str]:
-    """The names of those that have written in *directory*, as far as it has their files.
+    """The names of the writers that have files in *directory*.
 
     Args:
         directory: The archive.
-        suffixes: Of further files that show that there was a writer.
+        suffixes: Endings of further files that a writer leaves.
 
     Raises:
         OSError: If it cannot be read.
@@ -323,7 +323,7 @@ def writers_in(directory: Path, *suffixes: str) -> list[str]:
 
 
 def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
-    """Sealed files that no manifest lists, by the writer that they name.
+    """Sealed files that no manifest lists, by the writer that they name, in order.
 
     Raises:
         OSError: If the directory cannot be read.
@@ -338,7 +338,7 @@ def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
 
 
 def newest_number(directory: Path, writer: str) -> int:
-    """The number of the newest event of *writer*; 0 if there is none."""
+    """The number of the newest event of *writer* in its files; 0 without any."""
     number = 0
     with suppress(OSError):
         last = read_listing(directory / f"{writer}{MANIFEST}", Missing()).last
@@ -352,15 +352,15 @@ def newest_number(directory: Path, writer: str) -> int:
 
 
 class OtherWriters:
-    """Whether others write to a directory; it is listed only when names in it have changed."""
+    """Finds other writers of a directory, which is listed only when names in it have changed."""
 
     def __init__(self) -> None:
-        self._listed: tuple[int, list[Path]] = (0, [])  # at which of its times
+        self._listed: tuple[int, list[Path]] = (0, [])  # time of the directory; files
 
     def have_written(self, directory: Path, writer: str, start_us: int | None) -> bool:
-        """Whether another than *writer* has an event there, of that time or later (None: any).
+        """Return True if a writer other than *writer* wrote an event since *start_us* (None: ever).
 
-        What cannot be read says no.
+        Files that cannot be read do not count.
         """
         with suppress(OSError):
             changed = directory.stat().st_mtime_ns

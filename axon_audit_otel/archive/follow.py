@@ -1,19 +1,18 @@
-"""Reading an archive while it grows: one writer's events in their order, or those of all files."""
+"""Reads a growing archive: the events of one writer in order, or the events of all files."""
 
 from __future__ import annotations
 
-import heapq
 import os
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..core.errors import ArchiveError, archive_errors
 from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import leaf_hash
-from ..events.model import AuditEvent, age
+from ..events.model import AuditEvent
 from .directory import Directory, EventFile, WriterFiles, files_of
 from .format import HEAD, JOURNAL, position_of
 from .manifest import MANIFEST, read_listing
@@ -21,9 +20,9 @@ from .missing import Missing
 from .reader import LineReader, first_line
 from .search import events_in
 
-__all__ = ["Cursor", "Follower", "hash_at", "newest"]
+__all__ = ["Cursor", "Follower", "hash_at"]
 
-_PASSES = 10  # looks in one call, while files get other names
+_PASSES = 10  # tries in one call, while files are renamed
 
 
 class Cursor:
@@ -32,14 +31,14 @@ class Cursor:
     Args:
         directory: The archive.
         writer: Its name.
-        after: Number of the newest event that is not wanted.
+        after: Number of the newest event to leave out.
         unlisted: Sealed files of the writer that no manifest lists.
 
     Attributes:
-        position: Number of the newest event that was read, or is gone.
-        lost: Events that were not read, by reason: ``deleted`` before; ``missing``, of files that
-            are not there, are cut off, or cannot be read; ``unreadable``, lines that are no event.
-        patience: How often a sealed file may fail to be read before it is passed over.
+        position: Number of the newest event that was read or lost.
+        lost: Number of events that were not read, by reason: ``deleted`` by retention;
+            ``missing``: their file is gone, truncated or unreadable; ``unreadable`` lines.
+        patience: How often reading a sealed file may fail before the file is skipped.
     """
 
     patience = 5
@@ -58,16 +57,20 @@ class Cursor:
         self._opened: BinaryIO | None = None
         self._reader: LineReader
         self._lines: Iterator[bytes]
-        self._sealed_file: EventFile | None = None  # that is being read; None: the journal is
-        self._damaged = 0  # its lines that were no event, since one that was
+        self._sealed_file: EventFile | None = None  # being read; None: the journal is
+        self._damaged = 0  # its unreadable lines since the last event
         self._failures = 0  # of that file
-        self._has_moved = False  # whether what is read was the journal, and is no longer
+        self._has_moved = False  # True if the file was the journal, and has another name now
 
     def read(self, events: int, size: int) -> list[bytes]:
-        """The next events, without separators: so many, or of so many bytes; [] at the end.
+        """Return the next events, without separators; [] at the end.
+
+        Args:
+            events: The limit of their number.
+            size: The limit of their bytes.
 
         Raises:
-            OSError: If a file cannot be read; a sealed one, *patience* times.
+            OSError: If a file cannot be read; of a sealed file, `patience` times.
         """
         lines: list[bytes] = []
         total = 0
@@ -77,7 +80,7 @@ class Cursor:
         return lines
 
     def close(self) -> None:
-        """Let go of the file that is being read."""
+        """Close the file that is being read."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -109,7 +112,7 @@ class Cursor:
         return None
 
     def _failed(self, exc: OSError) -> None:
-        """A file could not be read: raise that, or pass the file over."""
+        """Raise *exc*, an error in reading a file; or skip the file."""
         file = self._sealed_file
         self.close()
         if file is None:
@@ -122,7 +125,7 @@ class Cursor:
         self._end()
 
     def _end(self) -> None:
-        """Nothing more comes from the file that is being read: what it should have is missing."""
+        """End the file that is being read; its events that were not read are lost."""
         file = self._sealed_file
         if file is not None:
             rest = file.last - max(file.first - 1, self.position) - self._damaged
@@ -133,18 +136,18 @@ class Cursor:
         self.close()
 
     def _waits(self) -> bool:
-        """After the last line that there is: whether more is to come in this file."""
+        """Return True if this file, read to its last line, can still grow."""
         if self._sealed_file is not None or self._has_moved:
             self._end()
             return False
-        # It gets its name this moment, or its writer died, where it has its last line and is
-        # there. Where it is not, it was sealed, perhaps with events that were not there yet.
+        # A journal in its place with a closing line is being sealed, or its writer died. One that
+        # has moved was sealed, perhaps with events that were not read yet: read it once more.
         self._has_moved = not self._is_journal()
         self._lines = self._reader.lines()
         return not self._has_moved
 
     def _is_journal(self) -> bool:
-        """Whether the file that is being read is the writer's journal."""
+        """Return True if the file that is being read is the writer's journal."""
         with suppress(OSError):
             if self._opened is not None:
                 return os.path.samestat(self._journal.stat(), os.fstat(self._opened.fileno()))
@@ -153,11 +156,11 @@ class Cursor:
     # --- files -----------------------------------------------------------------------------
 
     def _open(self) -> bool:
-        """Open the file that the next event is in; False if there is none yet."""
+        """Open the file with the next event; False if there is none yet."""
         with ExitStack() as stack:
             journal = None
             with suppress(FileNotFoundError):
-                # Before the manifest: what is sealed meanwhile is in this as well.
+                # Before the manifest: a file sealed in between is open already.
                 journal = stack.enter_context(open_regular(self._journal))
             self._list()
             while self._sealed:
@@ -172,7 +175,7 @@ class Cursor:
                     self._take(self._found(file))
                     return True
                 except FileNotFoundError:
-                    if not self._list():  # else it was deleted, perhaps
+                    if not self._list():  # else retention may have deleted it
                         self._end()
                 except OSError as exc:
                     self._failed(exc)
@@ -194,8 +197,8 @@ class Cursor:
             return directory.open(file)
 
     def _list(self) -> bool:
-        """Take the sealed files from the manifest, if it has changed; says whether it has."""
-        has_changed = self._listed.look(Missing())  # what cannot be read there is read below
+        """Read the sealed files from the manifest, if it has changed; return True if it has."""
+        has_changed = self._listed.look(Missing())
         if has_changed or self._is_new:
             files = sorted([*self._listed.files, *self._unlisted], key=lambda file: file.first)
             self._sealed = deque(file for file in files if file.last > self.position)
@@ -206,42 +209,31 @@ class Cursor:
 def hash_at(
     directory: Path, writer: str, number: int, unlisted: Iterable[EventFile] = ()
 ) -> str | None:
-    """The hash of event *number* of *writer*: "" if that was deleted, None if there is none.
+    """The hash of event *number* of *writer*; "" if it was deleted, None if it never was.
 
     Raises:
         OSError: If a file cannot be read.
     """
     with suppress(OSError):
-        seals = read_listing(directory / f"{writer}{MANIFEST}", Missing())
-        for seal in [*seals.seals.values(), *(seal for seal, _ in seals.deleted)]:
+        listing = read_listing(directory / f"{writer}{MANIFEST}", Missing())
+        for seal in [*listing.seals.values(), *(seal for seal, _ in listing.deleted)]:
             if seal.last_sequence == number:
                 return seal.head
-    cursor = Cursor(directory, writer, number - 1, unlisted)
-    try:
+    with closing(Cursor(directory, writer, number - 1, unlisted)) as cursor:
         lines = cursor.read(1, 1)
-    finally:
-        cursor.close()
     if lines and position_of(lines[0]).sequence == number:
         return leaf_hash(lines[0]).hex()
     return "" if cursor.lost["deleted"] or cursor.lost["missing"] else None
 
 
-def newest(events: Iterable[AuditEvent], limit: int) -> list[AuditEvent]:
-    """The newest of *events*, the newest first; memory holds so many and no more."""
-    if limit == 0:  # they are read all the same
-        deque(events, maxlen=0)
-        return []
-    return heapq.nlargest(limit, events, key=age)
-
-
 class Follower:
-    """The events of a file, or of a directory's files, each of them once.
+    """Yields the events of a file, or of the files in a directory, each event once.
 
-    Files are known by their inode: a journal that is sealed keeps it and gets another name.
-    A file that comes when another has gone may be that, compressed, or put back by its writer:
-    it is known by its first event.
+    Files are identified by inode: a journal that is sealed keeps its inode and gets another name.
+    A new file may be a file that was seen before, now compressed or written again by its writer:
+    so it is also identified by its first event.
 
-    What cannot be read is told once, and looked at again when it has changed.
+    A file that cannot be read is reported once, and read again when it has changed.
 
     Args:
         path: A file or a directory. An empty directory may get files later.
@@ -253,37 +245,37 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[tuple[int, int], _Growing] = {}
-        self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # and when that was seen
+        self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # size and time then
         self._polled = False
-        #: Files that are there no more: by their first event, the number of the last one.
+        #: Files that are gone: the number of their last event, by their first event.
         self._gone: dict[bytes, int] = {}
         if not path.exists():
-            files_of(path)  # says so
+            files_of(path)  # raises
 
     def poll(self, missing: Missing) -> Iterator[AuditEvent]:
-        """The events that were written since the last call.
+        """Yield the events that were written since the last call.
 
         Args:
-            missing: Takes what they lack.
+            missing: Takes lines and files that cannot be read.
 
         Raises:
-            ArchiveError: If there is nothing any more.
+            ArchiveError: If there is nothing at the path any more.
         """
         for left in reversed(range(_PASSES)):
-            # Who asks once gets everything; who follows gets the rest in order, by the next call.
+            # The first call must yield everything; later calls leave the rest to the next one.
             if (yield from self._pass(left > 0 or self._polled, missing)):
                 break
         self._polled = True
 
     def _pass(self, patient: bool, missing: Missing) -> Generator[AuditEvent, None, bool]:
-        """One look at every file; ends with False where, if *patient*, one got another name."""
+        """Read every file once; with *patient*, return False as soon as a file was renamed."""
         here = self._here(patient)
         if here is None:
             return False
         for key, known in list(self._files.items()):
             if key not in here or known.was_replaced(here[key][1]):
                 with missing.caught(known.path):
-                    yield from known.read(missing)  # what came before it was removed
+                    yield from known.read(missing)  # lines from before it was removed
                 known.close()
                 del self._files[key]
                 if known.first:
@@ -306,7 +298,7 @@ class Follower:
                         found.close()
                 yield from self._files[key].read(missing)
             except FileNotFoundError:
-                if patient:  # what follows it comes after it
+                if patient:  # later files have later events
                     return False
             except ArchiveError:
                 raise
@@ -319,7 +311,7 @@ class Follower:
         return True
 
     def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
-        """Every file by its inode; None where, if *patient*, one got another name."""
+        """The files by inode; None, with *patient*, if a file was renamed meanwhile."""
         here = {}
         listed = self._listed()
         for path in listed:
@@ -332,21 +324,21 @@ class Follower:
             except OSError:  # a loop of links
                 continue
             here[status.st_dev, status.st_ino] = path, status
-        # What has the name of a journal now may be the one after it.
+        # A journal of the same name may be a new one.
         return here if not patient or self._listed() == listed else None
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
         self._files.clear()
 
     def _first_event(self, path: Path) -> bytes:
-        """By which a file is known that was read before, or a copy; b"" if it is to be read."""
+        """The first event of a file, by which a copy is found; b"" if it is read in any case."""
         return b"" if path == self._path and path.suffix != JOURNAL else first_line(path)
 
     def _last_read(self, first: bytes) -> int:
-        """The number of the last event that was read of files that begin with *first*; 0: none."""
+        """The number of the last event read from a file that begins with *first*; 0: none."""
         copies = (file.last for file in self._files.values() if first and file.first == first)
         return max(copies, default=self._gone.get(first, 0) if first else 0)
 
@@ -364,16 +356,16 @@ class _Growing:
 
     Args:
         path: The file.
-        asked: It was named, and not only found in a directory.
-        first: Its first event, as far as that is known.
-        after: Number of the last event that was read before its writer put it back; 0: none.
+        is_named: True if the user named it; False if it was found in a directory.
+        first: Its first event; b"" if not known yet.
+        after: Number of its last event that was read under another inode; 0: none.
     """
 
-    def __init__(self, path: Path, asked: bool, first: bytes, after: int) -> None:
+    def __init__(self, path: Path, is_named: bool, first: bytes, after: int) -> None:
         self._first = first
         self.last = self._after = after
         self.path = path
-        self._is_asked = asked
+        self._is_named = is_named
         # Held open: another file cannot get this inode.
         self._file: BinaryIO | None = open_regular(path)
         status = os.fstat(self._file.fileno())
@@ -384,15 +376,15 @@ class _Growing:
 
     @property
     def first(self) -> bytes:
-        """Its first event, when that has been read."""
+        """Its first event; b"" before that was read."""
         return self._first or self._reader.first[1:-1]
 
     def was_replaced(self, status: os.stat_result) -> bool:
-        """Whether this, which was read to its end, is now another file."""
+        """Return True if it was read to its end, and has changed since."""
         return self._end not in (None, (status.st_size, status.st_mtime_ns))
 
     def read(self, missing: Missing) -> Iterator[AuditEvent]:
-        """The events of the lines that are complete by now and were not yet read."""
+        """Yield the events of lines that are complete by now and were not read yet."""
         if self._file is None:
             return
         self._reader.missing = missing
@@ -409,15 +401,15 @@ class _Growing:
             head = reader.head or reader.torn
             self._has_begun = bool(reader.head)
             if not HEAD.startswith(head):
-                if self.path.suffix != JOURNAL:  # not one event a line: nobody appends to it
+                if self.path.suffix != JOURNAL:  # not one event a line: it does not grow
                     self.close()
-                    return events_in(self.path, missing, self._is_asked)
+                    return events_in(self.path, missing, self._is_named)
                 self._has_begun = True
                 missing.line(self.path)
         return reader.events()
 
     def close(self) -> None:
-        """Nothing more is expected of it."""
+        """Close it: it will not grow."""
         if self._file is not None:
             status = os.fstat(self._file.fileno())
             self._end = status.st_size, status.st_mtime_ns

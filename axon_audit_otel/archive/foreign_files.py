@@ -1,4 +1,4 @@
-"""Events in files that are not laid out as ours: JSON lines, or JSON of any layout."""
+"""Events in files of another layout: JSON lines, or JSON in any form."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["GZIPPED", "other_events"]
 
 GZIPPED = "it is compressed with gzip, which is not read: gunzip it"
 _GZIP = b"\x1f\x8b"
-_WHOLE = 256 << 20  # bytes of a file that is not laid out in lines
+_WHOLE = 256 << 20  # limit for a file that is not one event a line
 
 
 def other_events(path: Path, missing: Missing) -> Iterator[AuditEvent]:
-    """The events of a file that is not laid out as ours: JSON lines, or JSON of any layout.
+    """Yield the events of a file of another layout: JSON lines, or JSON in any form.
 
     Raises:
         OSError: If it cannot be read.
@@ -43,9 +43,9 @@ def other_events(path: Path, missing: Missing) -> Iterator[AuditEvent]:
 def _events_among(
     items: Iterable[Any], read: Callable[[Any], AuditEvent], path: Path, missing: Missing
 ) -> Iterator[AuditEvent]:
-    """What *read* makes of *items*; where it makes nothing of any, they are none of ours."""
+    """Yield the events that *read* makes of *items*; raise if it makes none of any item."""
     found = False
-    early: list[Exception] = []  # why those before the first event are none
+    early: list[Exception] = []  # errors before the first event
     for item in items:
         try:
             event = read(item)
@@ -72,7 +72,7 @@ def _is_event(line: bytes) -> bool:
 
 
 def _items_in(path: Path) -> list[Any]:
-    """What a JSON file of any layout lists, alone or as its events."""
+    """The list in a JSON file: the file itself, or the value of its key "events"."""
     with open_events_file(path) as file:
         text = file.read(_WHOLE + 1)
     if not text:

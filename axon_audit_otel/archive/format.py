@@ -1,15 +1,15 @@
 """The layout of journals, sealed files and exports, and their names.
 
-All are the specification's export format, one event a line, so that a sealed file is its journal
-with one more line, and one reader serves all::
+All have the specification's export format with one event a line. So a sealed file is its journal
+and one more line, and the same code reads them all::
 
     {"events":[
      {"event_id": ...}
     ,{"event_id": ...}
     ],"total_events":2,"exported_at":"2025-01-15T11:00:00.000000Z"}
 
-A sealed file may be compressed: ``.zst`` is then added to its name, and to nothing else.
-No file is opened here: see `reader` and `publishing`.
+A sealed file may be compressed: then only its own name ends with ``.zst``, and it has the old
+name everywhere else. This module opens no files: see `reader` and `publishing`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ ZST = ".zst"
 
 
 class Position(msgspec.Struct, gc=False):
-    """Where an event stands in its chain.
+    """The position of an event in its chain.
 
     Attributes:
         sequence: Its number.
-        timestamp: Its time, as it is written.
-        operation: Its operation, as it is written.
-        previous_hash: The hash of the event before, hex; None at a chain's beginning.
+        timestamp: Its time, as text.
+        operation: Its operation, as text.
+        previous_hash: The hash of the event before, hex; None for the first event.
     """
 
     sequence: int
@@ -59,12 +59,12 @@ class Position(msgspec.Struct, gc=False):
     previous_hash: str | None = None
 
 
-#: Reads the `Position` of an event's line, which is without separators; raises `DECODE_ERRORS`.
+#: Returns the `Position` in an event's line, which is without separators; raises `DECODE_ERRORS`.
 position_of = msgspec.json.Decoder(Position).decode
 
 
 class Closing(msgspec.Struct, kw_only=True):
-    """The last line of a sealed file, or, with the first two alone, of an export."""
+    """The last line of a sealed file; that of an export has the first two fields only."""
 
     total_events: int = 0
     exported_at: str = ""
@@ -79,11 +79,11 @@ _closing_in = msgspec.json.Decoder(Closing).decode
 
 
 def parse_closing(line: bytes, exact: bool = True) -> Closing | None:
-    """What the last line of a file says; None if it is no such line.
+    """The content of the last line of a file; None if *line* is not such a line.
 
     Args:
         line: The line, with its newline.
-        exact: Only that of a sealed file, every byte as it was written.
+        exact: Accept only a sealed file's line, and only byte by byte as it was written.
     """
     if not line.startswith(b"],"):
         return None
@@ -96,14 +96,14 @@ def parse_closing(line: bytes, exact: bool = True) -> Closing | None:
 
 
 def tail(count: int, **proof: Any) -> bytes:
-    """The last line of a file of *count* events; *proof* goes after the specification's keys."""
+    """The last line of a file of *count* events; *proof* follows the specification's keys."""
     now = format_time(time.time_ns() // 1000)
     fields = {"total_events": count, "exported_at": now, **proof}
     return b"]," + msgspec.json.encode(fields)[1:] + b"\n"
 
 
 def laid_out(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Encoded events in the export format."""
+    """Yield encoded events in the export format."""
     count = 0
     yield HEAD
     for line in lines:
@@ -113,17 +113,17 @@ def laid_out(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def sealed_name(path: Path) -> str:
-    """The name of a sealed file in its manifest: without a ``.zst``."""
+    """The name of a sealed file in its manifest: without ``.zst``."""
     return path.name.removesuffix(ZST)
 
 
 def file_order(path: Path) -> tuple[bool, str, int]:
-    """Journals last; ``..._2.json`` after the file without a number."""
+    """A sort key: journals last; ``..._2.json`` after the file without a number."""
     return path.suffix == JOURNAL, *name_parts(sealed_name(path))
 
 
 def name_parts(name: str) -> tuple[str, int]:
-    """``audit_2025_01_15_103045``, and which file of that second it is."""
+    """The name without a number (``audit_2025_01_15_103045``), and the number; 1 without one."""
     stem = name.removesuffix(".json")
     head, _, last = stem.rpartition("_")
     return (head, int(last)) if stem.count("_") == 5 and last.isdecimal() else (stem, 1)

@@ -1,4 +1,4 @@
-"""Group commit: one fdatasync for all who wait (``durability="disk"``)."""
+"""Group commit: one fdatasync for all waiting calls (``durability="disk"``)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from ..core.worker import Worker
 
 __all__ = ["GroupCommit"]
 
-_IDLE_S = 1.0  # how long the thread stays when nobody waits
+_IDLE_S = 1.0  # the thread ends after this time without work
 
 
 class GroupCommit:
-    """Forces what was written to stable storage, once for everybody who waits.
+    """Forces written events to stable storage, with one sync for all waiting calls.
 
-    While one sync runs, whoever comes waits for the next: the more callers, the fewer syncs
-    each of them costs.
+    Calls that come while a sync runs share the next one.
 
     Args:
-        written: Gives the number of the newest event written, and a new descriptor of the
-            file that holds it (to be closed here), or -1 where that is sealed and synced. Its
-            argument is whether the sync before failed: what was to be synced is then lost to
-            the device, whatever that says of the next sync.
+        written: Returns the number of the newest written event, and a new descriptor of its
+            file (closed here), or -1 if that is sealed and synced. Its argument is True if the
+            last sync failed: the device may then have dropped the data, even if it reports
+            success for the next sync.
+
+    Attributes:
+        synced: Number of the newest event that was forced to stable storage here.
     """
 
     def __init__(self, written: Callable[[bool], tuple[int, int]]) -> None:
@@ -35,10 +37,10 @@ class GroupCommit:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, without a thread and waiters (a forked child)."""
+        """Start again without a thread and waiting calls; in a forked child."""
         self._condition = threading.Condition()
         self._wanted = 0
-        self._synced = 0
+        self.synced = 0
         self._is_idle = False
         self._error: OSError | None = None  # the newest
         self._failures = 0
@@ -46,22 +48,17 @@ class GroupCommit:
         self._futures: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._worker = Worker("axon-audit-commit", self._sync)
 
-    @property
-    def synced(self) -> int:
-        """Number of the newest event that was forced to stable storage here."""
-        return self._synced
-
     def ask(self, number: int) -> None:
-        """Have event *number* forced there soon; after a failure whoever waits tries again."""
+        """Have event *number* forced there soon. After a failure only waiting calls try again."""
         with self._condition:
-            if not self._failed and number > self._synced:
+            if not self._failed and number > self.synced:
                 self._wanted = max(self._wanted, number)
                 self._worker.wake()
 
     def forget(self, number: int) -> None:
-        """Force again what comes after event *number*: the files that held it are gone."""
+        """Force events after *number* again: the files that held them are gone."""
         with self._condition:
-            self._synced = min(self._synced, number)
+            self.synced = min(self.synced, number)
 
     def wait_durable(self, number: int) -> None:
         """Return when event *number* is on stable storage.
@@ -70,16 +67,16 @@ class GroupCommit:
             OSError: If the device refused.
         """
         with self._condition:
-            if number <= self._synced:
+            if number <= self.synced:
                 return
             self._wanted = max(self._wanted, number)
             before = self._failures
             has_thread = self._worker.wake()
-        if not has_thread:  # the program ends
+        if not has_thread:  # the interpreter ends
             self._sync()
         with self._condition:
-            self._condition.wait_for(lambda: self._synced >= number or self._failures > before)
-            if self._synced < number and self._error is not None:
+            self._condition.wait_for(lambda: self.synced >= number or self._failures > before)
+            if self.synced < number and self._error is not None:
                 raise self._error
 
     async def wait_durable_async(self, number: int) -> None:
@@ -90,14 +87,14 @@ class GroupCommit:
         """
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # another framework's, or none: nothing that we could await
+        except RuntimeError:  # not an asyncio loop: we cannot await
             self.wait_durable(number)
             return
-        if number <= self._synced:
+        if number <= self.synced:
             return
-        future: asyncio.Future[None] = loop.create_future()  # by the loop, which may be anybody's
+        future: asyncio.Future[None] = loop.create_future()  # any implementation of a loop
         with self._condition:
-            if number <= self._synced:
+            if number <= self.synced:
                 return
             self._wanted = max(self._wanted, number)
             self._futures.append((number, loop, future))
@@ -107,9 +104,9 @@ class GroupCommit:
         await future
 
     def _sync(self) -> float | None:
-        """Force what is wanted; returns how long the thread shall wait, None: it shall end."""
+        """Force what is wanted; return the seconds to wait for more, None: the thread can end."""
         with self._condition:
-            was_idle, self._is_idle = self._is_idle, self._wanted <= self._synced
+            was_idle, self._is_idle = self._is_idle, self._wanted <= self.synced
             if self._is_idle:
                 return None if was_idle else _IDLE_S
         try:
@@ -131,16 +128,16 @@ class GroupCommit:
     def _finish(self, number: int, error: OSError | None) -> None:
         with self._condition:
             if error is None:
-                self._synced = max(self._synced, number)
+                self.synced = max(self.synced, number)
             else:
                 self._error = error
                 self._failures += 1
-                self._wanted = self._synced  # the next who waits asks again
+                self._wanted = self.synced  # the next waiting call tries again
             done = [waiter for waiter in self._futures if waiter[0] <= number]
             self._futures = [waiter for waiter in self._futures if waiter[0] > number]
             self._condition.notify_all()
         for _, loop, future in done:
-            with suppress(Exception):  # its loop has ended, or takes no calls from other threads
+            with suppress(RuntimeError):  # its loop has ended, or takes no calls from threads
                 loop.call_soon_threadsafe(_resolve, future, error)
 
 

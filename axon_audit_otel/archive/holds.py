@@ -1,6 +1,6 @@
 """Legal holds: while a file ``*.hold`` is in an archive's directory, nothing is deleted there.
 
-Its text says why. Anything that can write a file can place one.
+The text of the file is the reason. Any program that can write a file can place one.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _HOLD = ".hold"
 
 
 def is_held(directory: Path) -> bool:
-    """Whether nothing may be deleted in *directory*.
+    """Return True if there is a hold: nothing may be deleted in *directory*.
 
     Raises:
-        OSError: If that cannot be told.
+        OSError: If the directory cannot be read.
     """
     return any(name.endswith(_HOLD) for name in os.listdir(directory))  # noqa: PTH208 - raises
 
 
 def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
-    """The holds in *directory* by name, and why they are there.
+    """The holds in *directory*: their texts, by name.
 
     Args:
         directory: The archive's.
-        missing_ok: There are none in a directory that is not there.
+        missing_ok: Return {} if there is no such directory.
 
     Raises:
         ArchiveError: If *directory* cannot be read.
@@ -45,19 +45,18 @@ def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
     except OSError as exc:
         if missing_ok and isinstance(exc, FileNotFoundError):
             return {}
-        msg = f"cannot read {str(directory)!r}: {exc.strerror or exc}"
-        raise ArchiveError(msg) from exc
+        raise ArchiveError(f"cannot read {str(directory)!r}: {exc.strerror or exc}") from exc
     reasons = {}
     for path in found:
         reason = ""
-        with suppress(OSError), open_regular(path) as file:  # it holds all the same
+        with suppress(OSError), open_regular(path) as file:  # a hold without a text
             reason = file.read().decode("utf-8", "replace").strip()
         reasons[path.name.removesuffix(_HOLD)] = reason
     return reasons
 
 
 def parts(text: str) -> dict[str, str | None]:
-    """The text of a hold as its reason, when it was placed, and by whom; None where unsaid."""
+    """The parts of a hold's text: ``reason``, ``placed_at``, ``placed_by``; None if missing."""
     reason, _, last = text.rpartition("\n")
     placed = re.fullmatch(r"placed (\S+) by (.+)", last)
     at, by = placed.groups() if placed else (None, None)
@@ -69,23 +68,22 @@ def place_hold(directory: Path, reason: str, name: str = "legal") -> Path:
 
     Args:
         directory: The archive's.
-        reason: Why; who placed it, and when, is added.
-        name: What the hold is called; several can be there.
+        reason: The reason. The name of the user and the time are added.
+        name: Name of the hold; a directory can have several.
 
     Raises:
-        ArchiveError: If there is one of that name, or it cannot be written.
+        ArchiveError: If that name is taken, or the file cannot be written.
     """
     path = _path(directory, name)
     if name in holds(directory):
-        msg = f"there is a hold {name!r} in {str(directory)!r}: use another name"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"there is a hold {name!r} in {str(directory)!r}: use another name")
     placed = f"placed {format_time(time.time_ns() // 1000)} by {user_name() or 'unknown'}"
     write_file([f"{reason.strip()}\n{placed}\n".encode("utf-8", "replace")], path)
     return path
 
 
 def user_name() -> str | None:
-    """Of the machine's user whose process this is; None if he has no name."""
+    """The name of the user who runs this process; None without a name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -93,10 +91,10 @@ def user_name() -> str | None:
 
 
 def release_hold(directory: Path, name: str = "legal") -> None:
-    """Take a hold away.
+    """Remove a hold.
 
     Raises:
-        ArchiveError: If there is none of that name, or it cannot be taken away.
+        ArchiveError: If there is none of that name, or it cannot be removed.
     """
     path = _path(directory, name)
     try:
@@ -109,6 +107,5 @@ def release_hold(directory: Path, name: str = "legal") -> None:
 
 def _path(directory: Path, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        msg = f"{name!r} names no hold: must be 1 to 64 of A-Z a-z 0-9 . _ -"
-        raise ArchiveError(msg)
+        raise ArchiveError(f"{name!r} names no hold: must be 1 to 64 of A-Z a-z 0-9 . _ -")
     return directory / f"{name}{_HOLD}"

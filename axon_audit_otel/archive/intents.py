@@ -1,5 +1,7 @@
-"""What is about to be done, written down before (``on_failure="block"``): operations without an
-outcome are named after a crash; and space held back for the outcomes."""
+"""Intents: operations that are recorded before they run (``on_failure="block"``).
+
+So operations without an outcome are known after a crash. Disk space is reserved for the outcomes.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ from .missing import Missing
 
 __all__ = ["Intents"]
 
-_KEPT = 65_536  # bytes of the file that are not worth a truncation
-_RESERVED = 262_144  # bytes held back for the outcomes of what was recorded here,
-_FOR = 64  # for each so many operations that run
-#: An event's id; of one that tells of an intent without outcome also that one's.
+_KEPT = 65_536  # bytes; a smaller file is not truncated
+_RESERVED = 262_144  # bytes reserved for outcomes,
+_FOR = 64  # for each 64 running operations
+#: An event's id; of an event that reports an intent without outcome also the id of that one.
 _EVENT_ID = re.compile(
     rb'^.\{"event_id":"([^"]+)"(?:,"timestamp":"[^"]*","operation":"AUDIT",'
     rb'.*"metadata":\{"record":"unfinished","event_id":"([^"]+)")?',
@@ -36,7 +38,7 @@ class Intents:
     """The intents of one writer. Not thread-safe.
 
     Args:
-        path: The file without its ending, which may be made any time.
+        path: The file without its ending; the file need not exist.
         sync: Force its name to stable storage.
     """
 
@@ -47,27 +49,27 @@ class Intents:
         self._file = -1
         self._size = 0
         self._running: dict[str, bytes] = {}  # operations without an outcome yet
-        self.count = 0  # of those that were written down
+        self.count = 0  # of intents recorded
 
     def record_intent(self, event_id: str, intent: bytes) -> None:
-        """Write down what is about to be done, and hold space back for its outcome.
+        """Record an intent, and reserve space for its outcome.
 
         Args:
-            event_id: The id that the outcome's event will have.
+            event_id: The id of the outcome's event.
             intent: One line.
 
         Raises:
-            OSError: If there is no room for either.
+            OSError: If there is no space for one of them.
         """
         self._hold_back(_RESERVED * (1 + len(self._running) // _FOR))
         lines = [intent]
-        if not self._is_in_place():  # somebody changed the file
+        if not self._is_in_place():  # the file was changed from outside
             self._open()
             lines = [*self._running.values(), intent]
         size = os.fstat(self._file).st_size
         data = b"".join(line + b"\n" for line in lines)
         if os.write(self._file, data) != len(data):
-            self._size = -1  # then all of it is written once more
+            self._size = -1  # so that all of it is written again
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size = size + len(data)
@@ -75,14 +77,14 @@ class Intents:
         self.count += 1
 
     def done(self, event_id: str) -> None:
-        """An operation has its outcome; without any other, the file is of no use."""
+        """Drop the intent of an operation that has its outcome."""
         self._running.pop(event_id, None)
         if not self._running and self._file >= 0 and os.fstat(self._file).st_size > _KEPT:
             self._size = 0
             os.ftruncate(self._file, 0)
 
     def _is_in_place(self) -> bool:
-        """Whether the file is the one that was written to, and nobody cut it off."""
+        """Return True if the open file is still at its path, and is not truncated."""
         if self._file < 0:
             return False
         with contextlib.suppress(OSError):
@@ -99,23 +101,23 @@ class Intents:
             sync_directory(self._path.parent)
 
     def moved(self, path: Path) -> Intents:
-        """Those of the same writer under another name."""
+        """Close the file; return these intents for another name of their writer."""
         self.close()
         intents = Intents(path, self._sync)
         intents.count, intents._running = self.count, self._running
         return intents
 
     def _hold_back(self, wanted: int) -> None:
-        """See that the reserve has that many bytes: it may be there in part."""
+        """Make the reserve that large, if it is smaller."""
         with contextlib.suppress(FileNotFoundError):
             wanted -= self._reserve.stat().st_size
         if wanted > 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             with open(open_owned(self._reserve, flags), "ab") as file:
-                file.write(os.urandom(wanted))  # no file system makes that smaller
+                file.write(os.urandom(wanted))  # random, so that no file system can compress it
 
     def give_reserve(self) -> bool:
-        """Free the space that was held back; False if there is none."""
+        """Free the reserved space; return False if there is none."""
         try:
             self._reserve.unlink()
         except OSError:
@@ -123,13 +125,13 @@ class Intents:
         return True
 
     def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
-        """The intents of a writer that crashed, as far as no event tells of them.
+        """The intents of a writer that crashed which have no event.
 
         Args:
             seals: The sealed files of the directory, the newest first.
 
         Raises:
-            ArchiveError: If they cannot be read.
+            ArchiveError: If the intents cannot be read.
         """
         try:
             lines = self._path.read_bytes().splitlines()
@@ -146,22 +148,22 @@ class Intents:
         oldest = min((intent["time"] for intent in intents.values()), default="")
         with Directory(self._path.parent, Missing()) as directory:
             for index, seal in enumerate(seals):
-                # What was in the journal is read always: the clock may have gone back.
+                # The newest file is read always: the clock may have gone back.
                 if not intents or (index and seal.last_time < oldest):
                     break
                 sealed = EventFile.listed_as(seal, directory.path)
-                # Missing or damaged: for verify to say.
+                # Missing or damaged: `verify` reports it.
                 with contextlib.suppress(OSError), directory.open(sealed) as file:
                     for outcome, intended in _EVENT_ID.findall(file.read()):
                         intents.pop((intended or outcome).decode(), None)
         return list(intents.values())
 
     def duplicate(self) -> int:
-        """Another descriptor of the file, -1 where there is none."""
+        """A new descriptor of the file; -1 without a file."""
         return -1 if self._file < 0 else os.dup(self._file)
 
     def renew(self) -> None:
-        """Write the file anew: see `renewed`.
+        """Write the content to a new file: see `renewed`.
 
         Raises:
             OSError: If that failed; it is as before.
@@ -170,12 +172,12 @@ class Intents:
             self._file = renewed(self._path, self._file)
 
     def remove(self) -> None:
-        """All is well: neither is of use."""
+        """Remove both files: they are not needed any more."""
         for path in (self._path, self._reserve):
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._file)

@@ -1,4 +1,4 @@
-"""A journal: the events of one writer since its last sealed file, one a line, as they happen."""
+"""A journal: the events of one writer since its last sealed file, one a line."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = ["Journal", "JournalChangedError", "load", "salvage", "set_damage_asid
 
 
 class JournalChangedError(OSError):
-    """Somebody cut, removed, moved or replaced the archive's files under their writer."""
+    """The archive's files were truncated, removed, moved or replaced while their writer runs."""
 
 
 class Journal:
-    """An open journal, and what its seal will say."""
+    """An open journal, and the facts for its seal."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Journal:
         self._trusts_sizes = True
         self.began = time.monotonic()
         self.end = 0  # its size without a torn write
-        self._torn = False  # whether there is one
+        self._torn = False  # True while there is one
         self.count = 0
         self.first = self.last = 0  # sequence numbers
         self.first_time = self.last_time = ""
@@ -59,7 +59,7 @@ class Journal:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as exc:
             self._torn = True
-            with suppress(OSError):  # else the next one does it
+            with suppress(OSError):  # else the next write does it
                 self._cut()
             if exc.errno in _GONE:
                 raise self._changed("its file is no longer open") from exc
@@ -71,26 +71,26 @@ class Journal:
         try:
             os.ftruncate(self.file, self.end)
         except OSError as exc:
-            if exc.errno in UNSUPPORTED:  # then a new file has to do
+            if exc.errno in UNSUPPORTED:  # a new file is needed
                 raise self._changed("its torn end cannot be cut off") from exc
             raise
         self._torn = False
 
     def check(self) -> None:
-        """Check that the file is where it was, and as long: once for each event.
+        """Check that the file has its path and its size; done once for each event.
 
         Raises:
-            JournalChangedError: If it is not.
+            JournalChangedError: If it has not.
         """
         try:
             found = os.fstat(self.file) if self._identity is None else os.stat(self._name)
         except OSError as exc:
-            found = self._seen_otherwise(exc)
+            found = self._status_of_open_file(exc)
         if found.st_size != self.end or (found.st_dev, found.st_ino) != self._identity:
             self._judge(found)
 
-    def _seen_otherwise(self, exc: OSError) -> os.stat_result:
-        """What the descriptor says of the file, if its name cannot be looked at (rights)."""
+    def _status_of_open_file(self, exc: OSError) -> os.stat_result:
+        """The status by the descriptor, if that by the path failed with *exc* (rights)."""
         if exc.errno in (errno.ENOENT, errno.ENOTDIR):
             raise self._changed("it was removed or moved away") from exc
         try:
@@ -101,18 +101,18 @@ class Journal:
             raise
 
     def _judge(self, found: os.stat_result) -> None:
-        """Tell a changed file from a file system that counts or measures in its own way."""
+        """Raise if the file was changed, and not only numbered or measured in another way."""
         if self._identity is not None and (found.st_dev, found.st_ino) != self._identity:
             if not _is_the_same(found, self.file):
                 raise self._changed("it was moved away, and another file is in its place")
-            self._identity = None  # the numbers of files change by themselves
+            self._identity = None  # this file system changes the numbers of files
         if found.st_nlink == 0:
             raise self._changed("it was removed")
         longer = found.st_size - self.end
         if longer == 0 or (self._torn and longer > 0) or not self._trusts_sizes:
             return
         if os.pread(self.file, 2, self.end - 1) == b"\n":
-            self._trusts_sizes = False  # it ends where it should, whatever is said of it
+            self._trusts_sizes = False  # it ends in the right place: the size is wrong
         elif longer < 0:
             raise self._changed("it was cut off")
         else:
@@ -122,7 +122,7 @@ class Journal:
         return JournalChangedError(errno.ESTALE, f"the journal was changed: {words}", self._name)
 
     def renew(self) -> None:
-        """Write the file anew: see `renewed`.
+        """Write the content to a new file: see `renewed`.
 
         Raises:
             OSError: If that failed; it is as before.
@@ -132,15 +132,15 @@ class Journal:
         self._identity = _identity(self.path, self.file)
 
     def take_back(self, count: int, digest: hashlib._Hash) -> None:
-        """Cut off the last bytes again; *digest* was that of the rest."""
+        """Remove the last *count* bytes again; *digest* is that of the rest."""
         self.end -= count
         self.digest = digest
         self._torn = True
-        with suppress(OSError):  # else `write` does it
+        with suppress(OSError):  # else the next write does it
             self._cut()
 
     def count_event(self, leaf: bytes, sequence: int, timestamp: str) -> None:
-        """Count an event that was written."""
+        """Add an event that was written to the facts for the seal."""
         if not self.count:
             self.first, self.first_hash = sequence, leaf.hex()
             self.first_time = self.last_time = timestamp
@@ -154,20 +154,17 @@ class Journal:
         self.tree.add(leaf)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with suppress(OSError):
             os.close(self.file)
 
 
-#: What a descriptor answers that was closed by somebody, or whose file is gone (NFS).
+#: Errors of a descriptor that other code closed, or whose file is gone (NFS).
 _GONE = {errno.EBADF, errno.ESTALE}
 
 
 def _identity(path: Path, file: int) -> tuple[int, int] | None:
-    """The numbers by which a file is known under its name.
-
-    None where the file system has none (0), or others each time that one asks.
-    """
+    """Device and inode of a file; None if the file system has none (0), or changing ones."""
     with suppress(OSError):
         named, ours = path.stat(), os.fstat(file)
         if named.st_ino and os.path.samestat(named, ours):
@@ -176,9 +173,9 @@ def _identity(path: Path, file: int) -> tuple[int, int] | None:
 
 
 def _is_the_same(named: os.stat_result, file: int) -> bool:
-    """Whether both are one file, if their numbers are not to be believed.
+    """Return True if both are one file, judged without inodes.
 
-    A copy was not changed at the same moment: that time cannot be set.
+    A copy has another time of its last change: that time cannot be set.
     """
     facts = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_nlink")
     with suppress(OSError):
@@ -188,10 +185,10 @@ def _is_the_same(named: os.stat_result, file: int) -> bool:
 
 
 def salvage(journal: Journal, path: Path) -> None:
-    """See that *path* has what is left of a journal that was changed, and nothing else.
+    """Restore to *path* what is left of a journal that was changed from outside.
 
-    Its own descriptor still reads a file that was removed or moved away. What stands at *path*
-    and is not the journal's is set aside (``.replaced``).
+    Its descriptor still reads a file that was removed or moved away. A file at *path* that is not
+    the journal is renamed (``.replaced``).
 
     Raises:
         OSError: If that failed; the journal is as before.
@@ -206,13 +203,16 @@ def salvage(journal: Journal, path: Path) -> None:
         if there_left < size or (there is None and is_there(path)):
             os.replace(path, path.with_name(f"{path.name}.replaced"))
         if best is not None and left:
-            _copy(best, left, path)
+            with replacement(path, path.with_suffix(".repaired")) as target:
+                best.seek(0)
+                while left and (block := best.read(min(left, _BLOCK))):
+                    left -= target.write(block)
         else:
             path.unlink(missing_ok=True)
 
 
 def _opened(stack: ExitStack, file: Path | int) -> BinaryIO | None:
-    """What can still be read of it."""
+    """Open it for reading; None if that fails."""
     with suppress(OSError):
         if isinstance(file, int):
             return stack.enter_context(os.fdopen(os.dup(file), "rb"))
@@ -221,7 +221,7 @@ def _opened(stack: ExitStack, file: Path | int) -> BinaryIO | None:
 
 
 def _left_in(file: BinaryIO | None, journal: Journal) -> int:
-    """How many of its first bytes are the journal's: all, or as far as somebody cut it off."""
+    """Number of its first bytes that are the journal's; fewer if it was truncated, 0 if none."""
     if file is None:
         return 0
     digest, left = hashlib.sha256(), journal.end
@@ -238,18 +238,11 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
     return 0
 
 
-def _copy(source: BinaryIO, size: int, path: Path) -> None:
-    with replacement(path, path.with_suffix(".repaired")) as target:
-        source.seek(0)
-        while size and (block := source.read(min(size, _BLOCK))):
-            size -= target.write(block)
-
-
 _BLOCK = 1 << 20
 
 
 def set_damage_aside(path: Path) -> int:
-    """Move the lines of a journal that can no longer be read into a file beside it."""
+    """Move unreadable lines of a journal to a file beside it (``.damaged``); return how many."""
     with open_regular(path) as file:
         damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
         if not damaged:
@@ -272,7 +265,7 @@ def _is_readable(line: bytes) -> bool:
 
 
 def load(path: Path) -> tuple[Journal, bool]:
-    """A journal that was left behind, without a torn last line; and whether it is closed."""
+    """Open the journal of an ended writer, and remove a torn last line; True if it is closed."""
     journal = Journal(path, open_owned(path, os.O_RDWR | os.O_APPEND))
     with open_regular(path) as file:
         reader = LineReader(file, path, digest=journal.digest)

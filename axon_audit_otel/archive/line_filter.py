@@ -1,8 +1,8 @@
-"""Which lines of a file can answer a query, by the bytes that they must contain.
+"""Finds the lines that can answer a query by bytes that they must contain.
 
-A string is encoded to the same bytes whenever it is encoded, and a quote inside a string has a
-backslash before it: so ``"user_id":"alice"`` stands in every event of that user, and elsewhere
-only as a key of its metadata.
+A string always has the same encoded bytes, and a quote inside a string has a backslash before it.
+So ``"user_id":"alice"`` is in every event of that user, and in other events only as a key in the
+metadata.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ..events.query import Query
 
 __all__ = ["LineFilter"]
 
-#: The fields that are worth looking for, what tells most first.
+#: The fields to look for; those with the fewest hits first.
 _FIELDS = ("session_id", "user_id", "subject_id", "status", "operation")
-_MANY = 16  # entry ids that are not looked for one by one any more
+_MANY = 16  # with more entry ids than this, they are not looked for
 _TIME = b'"timestamp":"'
 _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")
 
@@ -24,9 +24,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class LineFilter:
-    """Lets lines through that can answer a query: all that do, and few others.
+    """Selects lines that can answer a query: all that do, and few others.
 
-    Of a block with a NUL, which no line of ours has, all lines: any of them may have answered.
+    A block with a NUL byte is damaged, so all its lines are selected.
 
     Args:
         query: The query.
@@ -36,7 +36,7 @@ class LineFilter:
         low, high = query.start_us, query.end_us
         self._low = None if low is None else format_time(low)
         self._high = None if high is None else format_time(high)
-        #: Each line must contain one of each group; the first is sought, the others looked at.
+        #: A line must contain one item of each group; lines are found by the first group.
         self._groups: list[list[bytes]] = []
         if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
@@ -50,7 +50,7 @@ class LineFilter:
                 self._groups.append(group)
 
     def can_be_within(self, first_time: str, last_time: str) -> bool:
-        """Whether events from *first_time* to *last_time* can answer."""
+        """Return True if a file with events from *first_time* to *last_time* can have answers."""
         return (self._low is None or last_time >= self._low) and (
             self._high is None or first_time <= self._high
         )
@@ -63,7 +63,7 @@ class LineFilter:
                 found = [line for line in found if any(needle in line for needle in group)]
         else:
             found = block.split(b"\n")
-            found.pop()  # what is after the last newline: nothing
+            found.pop()  # empty: after the last newline
         if self._low is not None or self._high is not None:
             found = [line for line in found if self._can_be_then(line)]
         return [line[1:] for line in found if not line.startswith(b"],")]

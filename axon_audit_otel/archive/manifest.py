@@ -1,7 +1,7 @@
-"""The manifest: one line a sealed or deleted file, each with the hash of the line before.
+"""The manifest: one line per sealed or deleted file, with the hash of the line before.
 
-Its lines are the leaves of the Merkle tree that checkpoints sign, so that a signed root
-proves every file's digest, and a file's root every event in it.
+Its lines are the leaves of the Merkle tree that checkpoints sign. So a signed root proves the
+digest of every file, and the root of a file proves every event in it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ MANIFEST = ".manifest"
 
 
 class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
-    """The first line: whose manifest this is.
+    """The first line: names the trail.
 
     Attributes:
         writer: The name that its writer had in this directory.
-        id: 16 hex digits of the hash of the first event, whose id is random: no two trails
-            are taken for each other, and it is known before anything is sealed.
-        created_at: When.
+        id: 16 hex digits of the hash of the first event, which contains a random id: so it is
+            unique, and known before the first seal.
+        created_at: Time of the line.
         previous: None.
     """
 
@@ -62,7 +62,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         file: Its name, without the ``.zst`` of a compressed one.
         first_sequence: Number of its first event.
         last_sequence: Number of its last event.
-        events: How many it holds.
+        events: Number of its events.
         first_time: The earliest of its events' timestamps.
         last_time: The latest of them.
         head: Hash of its last event, hex.
@@ -71,8 +71,8 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         bytes: Its size, uncompressed.
         sha256: Digest of its content, uncompressed.
         previous: Hash of the manifest's line before, hex; None on the first.
-        clock: Seconds that the clock jumped ahead (negative: back) since the seal before, in
-            all; left out where it did not.
+        clock: Sum of the clock's jumps since the seal before, in seconds (negative: back); left
+            out without a jump.
     """
 
     file: str
@@ -97,12 +97,12 @@ class DeleteRecord(
 
     Attributes:
         file: Its name.
-        sha256: The digest it had.
+        sha256: Its digest.
         reason: The rule that deleted it.
-        deleted_at: When.
+        deleted_at: Time of the deletion.
         signature: Of `text`, as the last line of a C2SP signed note; None without a key.
-        previous: Hash of the manifest's line before, hex: signed too, since the same line in
-            another manifest is no deletion.
+        previous: Hash of the manifest's line before, hex. It is signed too, so that the line
+            cannot be copied to another manifest.
     """
 
     file: str
@@ -114,7 +114,7 @@ class DeleteRecord(
 
     @property
     def text(self) -> str:
-        """What is signed: else whoever can write here could delete in the name of retention."""
+        """The text to sign. Without a signature, any writer of the file could fake a deletion."""
         facts = self.file, self.sha256, self.reason, self.deleted_at, self.previous
         return "\n".join(["axon-audit deletion", *map(str, facts), ""])
 
@@ -126,12 +126,12 @@ _decode = msgspec.json.Decoder(Record).decode
 
 
 class Listing:
-    """What the lines of a manifest say, taken together.
+    """The state of an archive after all lines of a manifest.
 
     Attributes:
-        id: Of the trail; None if no line says it.
-        seals: The sealed files that there are, by their names, in their order.
-        deleted: Those that retention deleted, and what says so.
+        id: The id of the trail; None if no line has it.
+        seals: The sealed files that are not deleted, by name, in order.
+        deleted: The files that retention deleted, each with the record of that.
         last: The newest sealed file, deleted or not.
     """
 
@@ -142,7 +142,7 @@ class Listing:
         self.last: SealRecord | None = None
 
     def take(self, record: Record) -> None:
-        """The next line."""
+        """Apply the next line."""
         if isinstance(record, TrailRecord):
             self.id = record.id
         elif isinstance(record, SealRecord):
@@ -152,18 +152,18 @@ class Listing:
 
 
 class Manifest(Listing):
-    """The manifest of one directory, for its writer.
+    """The manifest of one writer, for that writer.
 
-    Its bytes are in memory as well (half a kB a sealed file), so that it can be put back if
-    somebody cuts, removes or replaces it while its writer runs.
+    Its bytes are in memory as well (half a kB for each sealed file), so that the file can be
+    restored if it is truncated, removed or replaced while its writer runs.
 
     Args:
         path: The file; it need not exist.
-        changed: Told that this was so.
+        changed: Called after the file was restored.
 
     Raises:
         OSError: If it cannot be read.
-        msgspec.DecodeError: If a line of it is none of ours.
+        msgspec.DecodeError: If a line of it is not a record.
     """
 
     def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
@@ -173,7 +173,7 @@ class Manifest(Listing):
         self.tree = Tree()
         self.last_hash: str | None = None  # of the newest line
         self._content = bytearray()
-        self._torn = False  # whether a line of ours may be there in part
+        self._torn = False  # True while part of a line may be written
         for line, record in read_manifest(path):
             self._count(line, record)
         with suppress(FileNotFoundError):
@@ -192,9 +192,9 @@ class Manifest(Listing):
         """Append a line.
 
         Args:
-            record: What it says.
+            record: The content of the line.
             sync: Force it to stable storage.
-            first: Hash of the trail's first event, for a manifest that begins.
+            first: Hash of the trail's first event; used for the first line.
 
         Raises:
             OSError: If it could not be written.
@@ -216,7 +216,7 @@ class Manifest(Listing):
                 if sync:
                     sync_file(file.fileno())
         except OSError:
-            with suppress(OSError):  # else the next line does it
+            with suppress(OSError):  # else the next `add` does it
                 self._cut()
             raise
         self._count(line, record)
@@ -224,7 +224,7 @@ class Manifest(Listing):
         self._left = self._look()
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file at *path* is this manifest.
+        """Return True if the file at *path* has the content of this manifest.
 
         Raises:
             OSError: If it cannot be read.
@@ -232,7 +232,7 @@ class Manifest(Listing):
         return _content_of(path) == self._content
 
     def restore(self) -> None:
-        """Put the file back as it was left here, if somebody changed it; `changed` is told.
+        """Restore the file, if it was changed from outside, and call `changed`.
 
         Raises:
             OSError: If that failed.
@@ -241,7 +241,7 @@ class Manifest(Listing):
             return
         found = _content_of(self._path)
         if found != self._content:
-            if self._torn and found.startswith(self._content):  # our own, of a failure
+            if self._torn and found.startswith(self._content):  # part of our own line
                 self._cut()
             else:
                 self._put_back(found)
@@ -249,7 +249,7 @@ class Manifest(Listing):
         self._left = self._look()
 
     def _put_back(self, found: bytes) -> None:
-        if not self._path.parent.is_dir():  # where all is gone, nothing begins with this
+        if not self._path.parent.is_dir():  # the whole archive is gone
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
         if not self._content.startswith(found):
             write_file([found], self._path.with_name(f"{self._path.name}.replaced"))
@@ -258,12 +258,12 @@ class Manifest(Listing):
         self._changed(OSError(errno.EIO, words, str(self._path)))
 
     def _cut(self) -> None:
-        """Cut off what is behind the lines that were written."""
+        """Truncate the file after the last whole line."""
         with open(open_owned(self._path, os.O_WRONLY), "wb", buffering=0) as file:
             file.truncate(len(self._content))
 
     def _look(self) -> tuple[int, int, int] | None:
-        """What changes when somebody else changes the file; None where that is not known."""
+        """Inode, size and time of the file, which show changes; None if they cannot be read."""
         with suppress(OSError):
             status = self._path.stat()
             return status.st_ino, status.st_size, status.st_mtime_ns
@@ -282,22 +282,22 @@ _DAMAGED = "it has a line that is no record: it may have listed a file"
 
 
 def trail_id(first: str) -> str:
-    """What tells a trail from every other: of the hash of its first event."""
+    """The id of a trail, from the hash of its first event."""
     return first[:16]
 
 
 def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[bytes, Record]]:
-    """The lines of a manifest (without their newline) and what they say.
+    """Yield the lines of a manifest (without newlines) and their records.
 
-    A last line that was cut off in the middle is passed over.
+    An incomplete last line is skipped.
 
     Args:
         path: The file.
-        missing: Is told of every line that is none of ours; the next one follows.
+        missing: Takes lines that are not records; these are skipped.
 
     Raises:
         OSError: If it cannot be read.
-        msgspec.DecodeError: If a line is none of ours, without *missing*.
+        msgspec.DecodeError: If a line is not a record, without *missing*.
     """
     try:
         file = open_regular(path)
@@ -317,7 +317,7 @@ def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[
 
 
 def read_listing(path: Path, missing: Missing | None = None) -> Listing:
-    """What a manifest says; see `read_manifest`."""
+    """The state after all lines of a manifest; see `read_manifest`."""
     listing = Listing()
     for _, record in read_manifest(path, missing):
         listing.take(record)
@@ -325,10 +325,10 @@ def read_listing(path: Path, missing: Missing | None = None) -> Listing:
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:
-    """How many events retention deleted in *directory*, and the time of their newest."""
+    """The number of events that retention deleted in *directory*, and the newest time of them."""
     events, newest = 0, None
     for path in directory.glob(f"*{MANIFEST}"):
-        with suppress(OSError, *DECODE_ERRORS):  # what it does not say is said by `verify`
+        with suppress(OSError, *DECODE_ERRORS):  # `verify` reports damage
             for seal, _ in read_listing(path, Missing()).deleted:
                 time = msgspec.convert(seal.last_time, datetime)
                 events, newest = events + seal.events, max(newest or time, time)

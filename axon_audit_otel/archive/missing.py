@@ -1,6 +1,6 @@
-"""What an answer lacks: lines, files and directories that could not be read, or are gone.
+"""Collects what an answer lacks: lines, files and directories that are unreadable or gone.
 
-One bad file never ends an answer: whoever reads tells it to a `Missing`, and goes on.
+One bad file does not end an answer: the reader reports it to a `Missing`, and continues.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ..core.errors import ArchiveError, ArchiveIncompleteWarning, InvalidEventEr
 
 __all__ = ["Missing"]
 
-_NAMED = 1000  # problems that are told one by one
+_NAMED = 1000  # problems that are listed; further ones are counted
 _IN_A_WARNING = 3
 
-#: What opening says of something that is no file of ours, and never was.
+#: Errors of opening something that cannot be an audit file.
 _NO_FILE = {errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.EFBIG}
 
 
 class Missing:
-    """What one answer lacks, file by file. Says no (`bool`) where it is whole.
+    """The problems that make one answer incomplete, by file. False (`bool`) without any.
 
     Args:
-        strict: The first problem ends the answer, as an `ArchiveError`.
+        strict: Raise the first problem as an `ArchiveError`.
     """
 
     def __init__(self, strict: bool = False) -> None:
         self._strict = strict
-        self._found: dict[tuple[Path, str], int] = {}  # what, and how often
+        self._found: dict[tuple[Path, str], int] = {}  # problems, and how often
         self._passed_over: dict[Path, str] = {}
         self._unnamed = 0
         self._reported: set[str] = set()
@@ -47,18 +47,18 @@ class Missing:
         return "the answer is not whole: " + "; ".join(lines)
 
     def add(self, path: Path, why: Exception | str) -> None:
-        """*path*, or a part of it, is not in the answer.
+        """Add a problem: *path*, or a part of it, is missing in the answer.
 
         Raises:
-            ArchiveError: If that ends the answer.
+            ArchiveError: If `strict`.
         """
         self._count(path, _words(why), 1)
 
     def line(self, path: Path, count: int = 1) -> None:
-        """So many lines of *path* are no events.
+        """Add a problem: *count* lines of *path* are not events.
 
         Raises:
-            ArchiveError: If that ends the answer.
+            ArchiveError: If `strict`.
         """
         if count:
             self._count(path, _LINE, count)
@@ -66,27 +66,27 @@ class Missing:
     def _count(self, path: Path, words: str, count: int) -> None:
         key = path, words
         if self._strict:
-            raise ArchiveError(_said(key, count))
+            raise ArchiveError(_described(key, count))
         if key in self._found or len(self._found) < _NAMED:
             self._found[key] = self._found.get(key, 0) + count
         else:
             self._unnamed += 1
 
     def include(self, other: Missing) -> None:
-        """Take what another answer lacks, of the same files as this one, perhaps.
+        """Add the problems of another answer, which may be from the same files.
 
         Raises:
-            ArchiveError: If that ends the answer.
+            ArchiveError: If `strict`.
         """
         for (path, words), count in other._found.items():
             self._count(path, words, max(0, count - self._found.get((path, words), 0)))
         self._passed_over.update(other._passed_over)
 
     def judge(self, path: Path, exc: Exception) -> None:
-        """*path*, which nobody lists, cannot be read: it is missing, or another program's.
+        """Add *path*, which is in no manifest and cannot be read: a problem, or a foreign file.
 
         Raises:
-            ArchiveError: If it is missing, and that ends the answer.
+            ArchiveError: If it is a problem, and `strict`.
         """
         if isinstance(exc, InvalidEventError) or getattr(exc, "errno", 0) in _NO_FILE:
             if len(self._passed_over) < _NAMED:
@@ -96,10 +96,10 @@ class Missing:
 
     @contextmanager
     def caught(self, path: Path) -> Iterator[None]:
-        """What cannot be read in the block is missing; *path* is what that is told of.
+        """Add errors of reading in the block as problems of *path*.
 
         Raises:
-            ArchiveError: If that ends the answer.
+            ArchiveError: If `strict`.
         """
         try:
             yield
@@ -109,26 +109,26 @@ class Missing:
             self.add(path, exc)
 
     def problems(self) -> list[tuple[Path, str]]:
-        """What is missing, and why, in words."""
+        """The paths and reasons of the problems."""
         return list(self._found)
 
     def lines(self) -> list[str]:
-        """Every problem in words."""
-        told = [_said(key, count) for key, count in self._found.items()]
-        return [*told, f"and {self._unnamed:,} more"] if self._unnamed else told
+        """The problems as text."""
+        lines = [_described(key, count) for key, count in self._found.items()]
+        return [*lines, f"and {self._unnamed:,} more"] if self._unnamed else lines
 
     def passed_over(self) -> list[str]:
-        """What is of another program, in words: nothing is missing for it."""
+        """The files of other programs, as text; they are not problems."""
         return [f"passed over {str(path)!r}: {why}" for path, why in self._passed_over.items()]
 
     def untold(self, lines: list[str]) -> list[str]:
-        """Those of *lines* that this was not asked for before."""
+        """The *lines* that were not in an earlier call."""
         new = [line for line in lines if line not in self._reported]
         self._reported.update(new)
         return new
 
     def warn(self, stacklevel: int = 1) -> None:
-        """Tell a program, which asked the caller (or whoever is *stacklevel* above that)."""
+        """Warn of the problems, at the caller of the caller (or *stacklevel* frames above)."""
         if self:
             warnings.warn(str(self), ArchiveIncompleteWarning, stacklevel=stacklevel + 2)
 
@@ -140,7 +140,7 @@ def _words(why: Exception | str) -> str:
     return str(getattr(why, "strerror", None) or why)
 
 
-def _said(key: tuple[Path, str], count: int) -> str:
+def _described(key: tuple[Path, str], count: int) -> str:
     path, words = key
     if words == _LINE and count > 1:
         words = f"{count:,} lines are no audit events"

@@ -1,4 +1,4 @@
-"""Which trail the events of a file or of a writer belong to."""
+"""The trail that the events of a writer belong to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Source", "source_of"]
 
 
 class Source(NamedTuple):
-    """Where events come from.
+    """The trail that events come from.
 
     Attributes:
         trail: Name of the trail.
-        stream: What tells its chain from every other; "" if that is not known.
+        stream: Unique id of its chain; "" if not known.
     """
 
     trail: str
@@ -29,12 +29,12 @@ class Source(NamedTuple):
 
 
 def source_of(directory: Path, writer: str, first: Path | None = None) -> Source:
-    """Where the events of *writer* come from.
+    """The source of the events of *writer*.
 
     Args:
         directory: Its archive.
         writer: Its name.
-        first: A file with its first event, where there is neither manifest nor journal.
+        first: A file with its first event, if there is neither a manifest nor a journal.
     """
     with suppress(OSError, msgspec.DecodeError):
         for _, record in read_manifest(directory / f"{writer}{MANIFEST}"):

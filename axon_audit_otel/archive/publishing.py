@@ -1,4 +1,4 @@
-"""How files get their place: a journal is sealed, a sealed file compressed, an export written."""
+"""Gives files their final names: seals journals, compresses sealed files, writes exports."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def publish(path: Path, last: str = "") -> Path:
 
     Args:
         path: The file.
-        last: A name that was used before, and is not used again though it may be free.
+        last: The name used before; it is not used again, even if it is free.
 
     Raises:
         OSError: If that failed; *path* is then still there.
     """
     for named in listed(path.parent, SEALED) if path.stat().st_nlink > 1 else ():
-        with contextlib.suppress(FileNotFoundError):  # another writer's, and gone this moment
+        with contextlib.suppress(FileNotFoundError):  # of another writer, and just removed
             if _is_named_twice(path, named):  # a writer died between the two steps below
                 path.unlink()
                 return named
@@ -63,23 +63,23 @@ def publish(path: Path, last: str = "") -> Path:
                 target.unlink()
                 raise
             return target
-        with contextlib.suppress(OSError):  # two names: the next start removes this one
+        with contextlib.suppress(OSError):  # else the next start removes this name
             path.unlink()
         return target
     raise AssertionError("unreachable")
 
 
 def compress(path: Path, sha256: str) -> Path:
-    """Put a compressed file in the place of a sealed one; returns its path.
+    """Replace a sealed file by a compressed one; return its path.
 
-    The sealed file goes when the other is whole, and reads back as what was sealed.
+    The sealed file is removed when the compressed one is whole and has the same content.
 
     Args:
         path: The sealed file.
-        sha256: Digest of its content, as the manifest has it.
+        sha256: Digest of its content, from the manifest.
 
     Raises:
-        OSError: If that failed, or the content is not what was sealed; *path* is still there.
+        OSError: If that failed, or the content has changed; *path* is still there.
     """
     target = path.with_name(path.name + ZST)
     temporary = path.with_name(f".{path.name}{ZST}.tmp")
@@ -92,18 +92,18 @@ def compress(path: Path, sha256: str) -> Path:
     return target
 
 
-#: What file systems without hard links answer (exFAT, some network shares).
+#: Errors of file systems without hard links (exFAT, some network shares).
 _NO_LINKS = UNSUPPORTED | {errno.EPERM, errno.EMLINK, errno.EXDEV}
 
 
 def _is_named_twice(path: Path, named: Path) -> bool:
     one, other = path.stat(), named.stat()
-    # Some network shares number all files 0.
+    # On some network shares every inode is 0.
     return one.st_ino != 0 and os.path.samestat(one, other) and one.st_size == other.st_size
 
 
 def _reserve(target: Path) -> bool:
-    """Take a name that is free."""
+    """Create an empty file at *target*; False if the name is taken."""
     try:
         os.close(open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -112,7 +112,7 @@ def _reserve(target: Path) -> bool:
 
 
 def write_events(lines: Iterable[bytes], path: Path) -> int:
-    """Write encoded events to *path* in the export format; returns how many.
+    """Write encoded events to *path* in the export format; return their number.
 
     Raises:
         ArchiveError: If it cannot be written.

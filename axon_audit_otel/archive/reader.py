@@ -1,7 +1,7 @@
-"""The one reader of journals and sealed files: forwards, backwards, and on while they grow.
+"""Reads journals and sealed files: forwards, backwards, and further while they grow.
 
-Files are read in blocks of whole lines. Who reads says what becomes of damage: it is told to a
-`Missing`, or raised.
+Files are read in blocks of whole lines. Damage is reported to a `Missing`, or raised: the caller
+chooses.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "digest",
     "first_line",
     "first_number",
+    "first_number_at",
     "last_number",
     "open_events_file",
 ]
@@ -33,11 +34,11 @@ __all__ = [
 _BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _FIRST = b' {"event_id":'
 _NEWLINE = ord("\n")
-_LAST_LINE = 4096  # more than the last line of a sealed file is long
+_LAST_LINE = 4096  # bytes; the last line of a sealed file is shorter
 
 
 def open_events_file(path: Path) -> BinaryIO:
-    """The content of an audit file, uncompressed; *path* may lack the ``.zst`` of its name.
+    """Open an audit file for reading, uncompressed; *path* may lack the ``.zst`` of its name.
 
     Raises:
         OSError: If it cannot be read. While reading: if its compression is damaged.
@@ -62,17 +63,17 @@ class LineReader:
 
     Args:
         file: The file, at its beginning.
-        path: Where it is.
-        missing: Takes what cannot be read. Default: that is raised.
-        digest: Gets the bytes of the first line, and of those that `lines` gives.
+        path: Its path.
+        missing: Takes lines that cannot be read. Default: an error is raised.
+        digest: Gets the bytes of the first line, and of the lines that `lines` yields.
 
     Attributes:
         missing: See above.
         head: The first line; b"" until there is one.
-        first: The first line that `lines` gave; b"" until then.
-        closing: The line that closes a sealed file; b"" as long as `lines` met none.
-        torn: What follows the last newline: its writer may be in the middle of a line.
-        size: Bytes of the first line, and of those that `lines` gave.
+        first: The first line that `lines` yielded; b"" until then.
+        closing: The line that closes a sealed file; b"" until `lines` reaches it.
+        torn: The bytes after the last newline: its writer may be in the middle of a line.
+        size: Bytes of the first line, and of the lines that `lines` yielded.
     """
 
     def __init__(
@@ -94,14 +95,14 @@ class LineReader:
     # --- one line after the other ------------------------------------------------------------
 
     def lines(self) -> Iterator[bytes]:
-        """The lines that are complete by now, with their separators and newlines.
+        """Yield the lines that are complete by now, with their separators and newlines.
 
-        Called again, it goes on where it was, with what was written meanwhile. The first line
-        is not among them, unless that is so long that it may be an event.
+        Called again, it continues where it was, with the lines written meanwhile. The first
+        line is left out, unless it is so long that it may be an event.
         """
         yield from self._taken
         if self._has_ended and self._file.seekable():
-            # More may be there, or a writer took its last line back.
+            # The file may have grown, or its writer may have removed its last line.
             self._file.seek(self.size)
             self._has_ended, self.closing, self.torn = False, b"", b""
         for batch in self.batches():
@@ -109,7 +110,7 @@ class LineReader:
             yield from self._taken
 
     def batches(self) -> Iterator[list[bytes]]:
-        """The same, many at once."""
+        """Yield the next lines in lists of many."""
         while not self._has_ended and self.start():
             lines = []
             if not self.size and len(self.head) > len(HEAD):
@@ -118,8 +119,8 @@ class LineReader:
                 self._count(self.head)
             lines = lines or self._file.readlines(_BLOCK)
             data = b"".join(lines)
-            # A line without its end may have got that while the next one was read. And no line
-            # of an event comes after the one that closes a file, in the order of bytes.
+            # Any line may lack its newline: the rest may be written during the read. A line that
+            # closes a file is the largest: "]" is above the first bytes of events.
             if [line for line in lines if line[-1] != _NEWLINE] or max(lines, default=b"") >= b"]":
                 lines = self._whole(lines)
                 data = b"".join(lines)
@@ -133,7 +134,7 @@ class LineReader:
         self._has_ended = True
 
     def _whole(self, lines: list[bytes]) -> list[bytes]:
-        """Those before one that closes the file, or has no end."""
+        """The lines before the first one that closes the file, or has no newline."""
         for index, line in enumerate(lines):
             self._has_ended = True
             if not line.endswith(b"\n"):
@@ -151,18 +152,18 @@ class LineReader:
             self._digest.update(data)
 
     def events(self) -> Iterator[AuditEvent]:
-        """The events in `lines`.
+        """Yield the events in `lines`.
 
         Raises:
-            InvalidEventError: If a line is none, without *missing*.
+            InvalidEventError: If a line is not an event, without *missing*.
         """
         return self.decoded(line[1:-1] for line in self.lines())
 
     def decoded(self, lines: Iterator[bytes]) -> Iterator[AuditEvent]:
-        """The events in *lines* of this file, which are without separators.
+        """Yield the events in *lines* of this file, which are without separators.
 
         Raises:
-            InvalidEventError: If a line is none, without *missing*.
+            InvalidEventError: If a line is not an event, without *missing*.
         """
         for line in lines:
             try:
@@ -175,7 +176,7 @@ class LineReader:
                 yield event
 
     def rest(self) -> Iterator[bytes]:
-        """What follows the last line, in blocks."""
+        """Yield the bytes after the last line, in blocks."""
         yield self._after
         yield self.torn
         while self.closing and (data := self._file.read(_BLOCK)):
@@ -194,7 +195,7 @@ class LineReader:
         return True
 
     def is_ours(self) -> bool:
-        """Whether the file is laid out as ours, but for its first line perhaps."""
+        """Return True if the file has our layout; its first line may be damaged."""
         if not self.start():
             return False
         if self.head != HEAD and self._file.seekable():
@@ -208,7 +209,7 @@ class LineReader:
     # --- many lines at once ------------------------------------------------------------------
 
     def blocks(self) -> Iterator[bytes]:
-        """What follows the first line in blocks of whole lines, without a torn last one."""
+        """Yield the rest after the first line in blocks of whole lines, without a torn last one."""
         block = b""
         rest: list[bytes] = []  # the beginning of a line that ends further on
         while data := self._file.read(_BLOCK):
@@ -223,11 +224,11 @@ class LineReader:
         self._end(block)
 
     def passing(self, keep: Callable[[bytes], list[bytes]], newest: bool) -> Iterator[bytes]:
-        """Lines after the first that pass a filter.
+        """Yield the lines after the first that pass a filter.
 
         Args:
-            keep: Gives those of a block of whole lines.
-            newest: Those at the end of the file come first.
+            keep: The filter: returns the lines to keep of a block of whole lines.
+            newest: Start at the end of the file.
         """
         if not newest:
             for block in self.blocks():
@@ -239,7 +240,7 @@ class LineReader:
             found = []
             try:
                 for block in self.blocks():
-                    found.append(keep(block))  # noqa: PERF401 - as far as it goes
+                    found.append(keep(block))  # noqa: PERF401 - kept if the rest is damaged
             except OSError as exc:  # what came before the damage is read
                 if self.missing is None:
                     raise
@@ -278,11 +279,11 @@ class LineReader:
             self._end(b"")
 
     def _end(self, block: bytes) -> None:
-        """The file ends with *block*, and with what is torn."""
+        """Report a missing end: the file ends with *block* and the torn bytes."""
         last = block[block.rfind(b"\n", 0, -1) + 1 :]
         is_half = bool(self.torn) or not last.startswith(b"],")
         if is_half and not self._is_half and self._path.suffix != JOURNAL:
-            self._is_half = True  # which is told once
+            self._is_half = True  # reported once
             if self.missing is not None:
                 self.missing.add(self._path, "its end is missing")
 
@@ -291,7 +292,7 @@ class LineReader:
 
 
 def first_line(path: Path) -> bytes:
-    """The line of a file's first event, without separators; b"" if there is none.
+    """The line of a file's first event, without separators; b"" without any event.
 
     Raises:
         OSError: If it cannot be read.
@@ -301,9 +302,9 @@ def first_line(path: Path) -> bytes:
 
 
 def first_number(file: BinaryIO) -> int | None:
-    """The number of the first event in an open file that can be read, which is then where it was.
+    """The number of the first readable event in an open file; None without events, 0 if none is.
 
-    None if there is no event, 0 if none can be read.
+    The file is at its beginning before and, if it is seekable, after.
 
     Raises:
         OSError: If the file cannot be read.
@@ -319,8 +320,17 @@ def first_number(file: BinaryIO) -> int | None:
     return number
 
 
+def first_number_at(path: Path) -> int | None:
+    """The number of the first readable event in a file, as `first_number`; 0 on an error."""
+    try:
+        with open_events_file(path) as file:
+            return first_number(file)
+    except OSError:
+        return 0
+
+
 def last_number(file: BinaryIO) -> int:
-    """The number of the last event in an open file that can be read; 0 if there is none.
+    """The number of the last readable event in an open file; 0 without any.
 
     Raises:
         OSError: If the file cannot be read.
@@ -338,7 +348,7 @@ def _split(block: bytes) -> list[bytes]:
 
 
 def closing_of(path: Path, exact: bool = True) -> Closing | None:
-    """What the last line of a file says; None if that is no such line, or cannot be read.
+    """The content of a file's closing line; None if there is none, or it cannot be read.
 
     Args:
         path: The file.
@@ -355,7 +365,7 @@ def closing_of(path: Path, exact: bool = True) -> Closing | None:
 
 
 def digest(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file's content, uncompressed.
+    """The size and the SHA-256 of a file's content, uncompressed.
 
     Raises:
         OSError: If it cannot be read, or its compression is damaged.

@@ -1,20 +1,19 @@
-"""What becomes of sealed files: compressed soon, deleted when their time is over.
+"""Compresses sealed files soon, and deletes them by age or total size.
 
-Only whole files are deleted, the oldest first, and none while there is a legal hold (see
-`hold`). Before a file goes, its writer's manifest says that it goes and by which rule, so that
-what was there can still be proved. A file belongs to its writer: those of writers that are gone
-are looked after by whoever is there.
+Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`). Before
+a file is deleted, the manifest of its writer records the deletion and its rule, so that its
+content can still be proved. Files of writers that have ended are handled by a running writer.
 
-By age only as far as the time is certain:
+Deletion by age needs a time that is certain:
 
-- The time is taken as the clock says it when the clock was settled for a day (see `clock`).
-- Before that, in a process that saw no jump, it is as late as the newest seal in the directory
-  that is between 1 and 35 days old: what was due then goes. So an archive that only short
-  programs write to is looked after as well, a day or a month later; and whoever starts while
-  the clock is wrong, also again and again, deletes nothing, for a day at least.
-- Else nothing goes.
+- If the clock was settled for a day (see `clock`), it is the time of the clock.
+- Before that, in a process without a jump, it is the time of the newest seal in the directory
+  that is between 1 and 35 days old. So an archive with short-running writers only is also cleaned
+  up, a day or a month later; and processes that start while the clock is wrong delete nothing,
+  at least for a day.
+- Else nothing is deleted by age.
 
-And a file is taken for no older than it can be; see `_dated`.
+And a file never counts as older than it can be; see `_dated`.
 """
 
 from __future__ import annotations
@@ -50,27 +49,27 @@ __all__ = ["Upkeep"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
-_EVERY_S = 60.0  # how often is looked for what has become too old
-_COMPRESS_S = 0.1  # time for compression at once; the rest waits for the next run
+_EVERY_S = 60.0  # between two searches for files that are too old
+_COMPRESS_S = 0.1  # time for compression in one run
 _DAY = int(DAY_S * 1e6)
 _IDLE = 35 * _DAY  # a monthly job, and some days
 _EVER = 1e12  # seconds: more than a calendar has
-_NEVER_SET = "2015"  # what is dated before is of a clock that was never set: 1970, 1980, 2000
+_NEVER_SET = "2015"  # earlier times are of a clock that was not set: 1970, 1980, 2000
 
 
 @dataclass(frozen=True)
 class _Sealed:
-    """A sealed file that is there."""
+    """A sealed file in the directory."""
 
     record: SealRecord
     writer: str
-    when: str  # its newest event was, at the earliest
+    when: str  # the earliest possible time of its newest event
     size: int
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long events are kept, and by which rule."""
+    """The time to keep events, and the rule that says it."""
 
     seconds: float
     rule: str
@@ -80,11 +79,11 @@ class Upkeep:
     """Compresses and deletes the sealed files of a directory.
 
     Args:
-        compresses: Whether to compress them.
-        retention: How long to keep them; None: no limit.
-        most: Bytes that they may have together; None: no limit.
-        key: Signs what was deleted.
-        faults: Where is noted what failed, and what was deleted.
+        compresses: True to compress them.
+        retention: The time to keep them; None: no limit.
+        most: The limit of their total size in bytes; None: no limit.
+        key: Signs deletions.
+        faults: Takes failures, and the log messages about deletions.
         clock: The trail's.
     """
 
@@ -108,27 +107,27 @@ class Upkeep:
         self.begin()
 
     def begin(self) -> None:
-        """With nothing done yet; in a forked child as well."""
+        """Start with nothing done yet; also called in a forked child."""
         self._turn = Turn()
-        self._deleted: list[tuple[str, str]] = []  # files and reasons, not told yet
+        self._deleted: list[tuple[str, str]] = []  # files and reasons, not logged yet
         self._waiting: list[SealRecord] = []  # for compression, the newest last
-        self._through = 0  # newest event in a file that was put there
+        self._through = 0  # newest event in a file that was added to it
         self._looked_at = 0.0
-        self._lines = -1  # of the manifest, then
-        self._unfinished = True  # a file may be there that a manifest says is deleted
+        self._lines = -1  # of the manifest at that time
+        self._unfinished = True  # a file may be left that a manifest lists as deleted
 
     def run(
         self, writer: ArchiveWriter, lock: AbstractContextManager[object], patience: float = 0.0
     ) -> bool:
-        """Do what is due, unless another thread does. Never raises.
+        """Do what is due, unless another thread is doing it. Never raises.
 
         Args:
-            writer: Of the archive.
-            lock: What guards it; must not be held.
-            patience: How many seconds to wait for the other one.
+            writer: The writer of the archive.
+            lock: Its lock; must not be held.
+            patience: Seconds to wait for the other thread.
 
         Returns:
-            Whether something was deleted.
+            True if a file was deleted.
         """
         limited = self._retention is not None or self._most is not None
         if not self._compresses and not limited:
@@ -138,14 +137,14 @@ class Upkeep:
                 if ours and self._compresses:
                     self._compress(writer, lock)
                 return ours and limited and self._delete_what_is_due(writer, lock)
-            except FileNotFoundError:  # the whole directory, perhaps: that is noticed elsewhere
+            except FileNotFoundError:  # the directory may be gone: that is noticed elsewhere
                 return False
             except (OSError, msgspec.DecodeError) as exc:
                 self._fault("retention", exc)
                 return False
             finally:
                 if self._deleted:
-                    self._faults.note(partial(_tell, self._deleted))
+                    self._faults.note(partial(_log, self._deleted))
                     self._deleted = []
 
     # --- compression -----------------------------------------------------------------------
@@ -195,7 +194,7 @@ class Upkeep:
                         name_of_the_gone(writer.directory, file.writer)
                     )
                 manifest = manifests[file.writer]
-                if manifest is None:  # its writer will do it
+                if manifest is None:  # its writer runs, and does it
                     continue
                 if not self._may_sign(writer.directory / f"{file.writer}.checkpoints"):
                     manifests[file.writer] = None
@@ -214,11 +213,11 @@ class Upkeep:
     def _due(
         self, writer: ArchiveWriter, lock: AbstractContextManager[object]
     ) -> Iterator[tuple[_Sealed, str]]:
-        """What is to be deleted, the oldest first, and by which rule."""
+        """Yield the files to delete, the oldest first, and the rule for each."""
         with lock:
-            own = list(writer.sealed.manifest.seals.values())
+            own_seals = list(writer.sealed.manifest.seals.values())
             now = self._clock.look()
-        files = _files_in(writer.directory, writer.name, own, format_time(now))
+        files = _files_in(writer.directory, writer.name, own_seals, format_time(now))
         retention, most = self._retention, self._most
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
@@ -229,14 +228,14 @@ class Upkeep:
             if file.when < oldest:
                 assert retention is not None
                 yield file, f"retention: {retention.rule}"
-            elif excess > 0 and file is not files[-1]:  # one is always kept
+            elif excess > 0 and file is not files[-1]:  # the newest is always kept
                 yield file, f"max_archive_bytes: {most}"
             else:
                 return
             excess -= file.size
 
     def _certain(self, now: int, files: list[_Sealed], seconds: float) -> int | None:
-        """The time that deletion may go by, in microseconds; None: none."""
+        """The time for deletion by age, in microseconds; None if no time is certain."""
         if self._clock.settled(seconds):
             return now
         if self._clock.jumped:
@@ -246,7 +245,10 @@ class Upkeep:
         return to_time(max((at for at in seals if first <= at <= last), default=""))
 
     def _may_sign(self, checkpoints: Path) -> bool:
-        """Whether what is signed is deleted signed: else `verify` would take it for damage."""
+        """Return True unless the archive is signed and we have no key.
+
+        To `verify`, an unsigned deletion in a signed archive is damage.
+        """
         if self._key is not None or not is_signed(checkpoints):
             return True
         why = "nothing is deleted without signing_key=, since it is signed"
@@ -255,7 +257,7 @@ class Upkeep:
 
     def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
         now, key = format_time(time.time_ns() // 1000), self._key
-        said = DeleteRecord(
+        deletion = DeleteRecord(
             file=record.file,
             sha256=record.sha256,
             reason=reason,
@@ -263,38 +265,39 @@ class Upkeep:
             previous=previous,
         )
         if key is not None:
-            said.signature = key.signature(said.text)
-        return said
+            deletion.signature = key.signature(deletion.text)
+        return deletion
 
 
-def _tell(deleted: list[tuple[str, str]]) -> None:
+def _log(deleted: list[tuple[str, str]]) -> None:
     for file, reason in deleted:
         _logger.info("audit archive: %s is deleted (%s)", file, reason)
 
 
 def _is_journal(path: Path, writer: str) -> bool:
-    """Whether a sealed file has its journal's name, too, until that is taken away: gone under
-    the one name, its events would still be there under the other."""
+    """Return True if a sealed file still has the name of its journal as well.
+
+    Its events would still be there after a deletion.
+    """
     with suppress(FileNotFoundError):
         return path.with_name(f"{writer}{JOURNAL}").samefile(path)
     return False
 
 
 def _remove(directory: Path, name: str) -> None:
-    """Remove a file of a writer whose name we have: nobody else does, and while it is there
-    nobody else's file has its name."""
+    """Remove a file of a writer whose lock we hold: no other process removes or replaces it."""
     paths = (directory / name, directory / f"{name}{ZST}")
     for path in [path for path in paths if is_there(path)]:
         path.unlink(missing_ok=True)
 
 
 def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
-    """The sealed files that are in a manifest, the oldest first."""
+    """The sealed files in the manifests, the oldest first."""
     there = sealed_in(directory)
     records = {writer: own}
     for path in listed(directory, f"*{MANIFEST}"):
         if path.stem != writer:
-            # Damaged, or of another user: what it lists is left alone.
+            # Damaged, or of another user: leave its files alone.
             with suppress(msgspec.DecodeError, PermissionError):
                 records[path.stem] = list(read_listing(path).seals.values())
     files = []
@@ -306,11 +309,11 @@ def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> 
 
 
 def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
-    """The seals of a writer in their order, and before when none of their events need be.
+    """The seals of a writer in order, and for each the earliest possible time of its newest event.
 
-    That is the time of its newest event, unless the clock stood in the past then: where it
-    jumped ahead later, that time is added; a time of a clock that was never set is that of the
-    next file; and no file is older than the ones that its writer sealed before it.
+    That is the event's own time, unless the clock was in the past then: later jumps ahead are
+    added; a time before 2015 is replaced by that of the next file; and no file is older than an
+    earlier file of its writer.
     """
     dated = []
     ahead, following = 0, now
@@ -318,22 +321,22 @@ def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
         when = record.last_time
         if when < _NEVER_SET:
             when = following
-        elif ahead > 0 and (said := to_time(when)) is not None:
-            when = format_time(said + ahead)
+        elif ahead > 0 and (moment := to_time(when)) is not None:
+            when = format_time(moment + ahead)
         dated.append((record, when))
         following = when
-        if isinstance(record.clock, float):  # somebody else's may say anything
+        if isinstance(record.clock, float):  # a foreign manifest may have any value
             ahead += int(max(-_EVER, min(record.clock, _EVER)) * 1e6)
     latest = ""
     for index, (record, when) in reversed(list(enumerate(dated))):
-        if when <= now:  # else it is of a clock that stood in the future
+        if when <= now:  # else the clock was in the future
             latest = max(latest, when)
             dated[index] = record, latest
     return dated[::-1]
 
 
 def _finish_deletions(directory: Path, own: str) -> None:
-    """Remove what a manifest says is deleted, and its writer could not remove any more."""
+    """Remove files that a manifest lists as deleted, and that are still there."""
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
@@ -350,7 +353,7 @@ def _finish_deletions(directory: Path, own: str) -> None:
 
 
 def _is_as_sealed(path: Path, sha256: str) -> bool:
-    """Whether a file is still the one that was sealed under its name."""
+    """Return True if the content of a file is the one that was sealed."""
     with suppress(FileNotFoundError):
         return digest(path)[1] == sha256
     return False

@@ -15,27 +15,28 @@ from ..core.time import format_time
 from .journal import Journal, load
 from .manifest import MANIFEST, Manifest, SealRecord
 from .publishing import publish
+from .reader import closing_of
 from .writer_lock import WriterLock
 
 __all__ = ["SealedFiles"]
 
 
 class SealedFiles:
-    """What a writer has sealed. Not thread-safe.
+    """The sealed files of a writer. Not thread-safe.
 
     Args:
-        lock: The writer's.
+        lock: The writer's lock.
         sync: Force the manifest to stable storage.
-        changed: Told of a manifest that somebody changed, and that was put back.
+        changed: Called after a changed manifest was restored.
 
     Attributes:
-        manifest: Lists them.
-        through: The number of the newest event in one of them.
-        clock_moved: Seconds that the clock jumped since the newest of them was sealed.
+        manifest: Lists the files.
+        through: The number of the newest sealed event.
+        clock_moved: Sum of the clock's jumps since the newest seal, in seconds.
 
     Raises:
         OSError: If the manifest cannot be read.
-        msgspec.DecodeError: If a line of it is none of ours.
+        msgspec.DecodeError: If a line of it is not a record.
     """
 
     def __init__(self, lock: WriterLock, sync: bool, changed: Callable[[OSError], object]) -> None:
@@ -47,11 +48,11 @@ class SealedFiles:
         self.read(lock)
 
     def read(self, lock: WriterLock) -> None:
-        """Go by the manifest as its file is now; *lock* says whose.
+        """Read the manifest of the writer that holds *lock*.
 
         Raises:
             OSError: If it cannot be read; nothing has changed then.
-            msgspec.DecodeError: If a line of it is none of ours.
+            msgspec.DecodeError: If a line of it is not a record.
         """
         path = lock.path(MANIFEST)
         try:
@@ -59,32 +60,32 @@ class SealedFiles:
         except msgspec.DecodeError as exc:
             msg = f"{path.name} has a line that is no record (axon-audit verify): {exc}"
             raise msgspec.DecodeError(msg) from exc
-        self._unlisted: tuple[Journal, Path] | None = None  # sealed; `adopt` finds it as well
+        self._unlisted: tuple[Journal, Path] | None = None  # after a crash, `adopt` finds it
 
     @property
     def last_sequence(self) -> int:
-        """The number of the newest event that is listed; 0 before the first."""
+        """The number of the newest event in the manifest; 0 before the first."""
         last = self.manifest.last
         return 0 if last is None else last.last_sequence
 
     @property
     def head(self) -> str | None:
-        """The hash of that event."""
+        """The hash of the newest event in the manifest; None before the first."""
         last = self.manifest.last
         return None if last is None else last.head
 
     @property
     def are_gone(self) -> bool:
-        """Whether events were sealed that the manifest does not know any more."""
+        """True if events were sealed that are not in the manifest any more."""
         return self.last_sequence < self.through
 
     @property
     def all_listed(self) -> bool:
-        """Whether each of them has its line."""
+        """True if each sealed file has its line in the manifest."""
         return self._unlisted is None
 
     def publish(self, journal: Journal) -> Path:
-        """Give a journal with its last line its name; returns that.
+        """Give a journal with its closing line the name of a sealed file; return its path.
 
         Raises:
             OSError: If it could not be renamed.
@@ -93,13 +94,13 @@ class SealedFiles:
         path = publish(journal.path, "" if last is None else last.file)
         self.through = journal.last
         known = self.manifest.seals.get(path.name)
-        # A writer that died while the file had two names may have listed it.
+        # It is listed already if its writer died while the file had two names.
         if known is None or known.last_sequence != journal.last:
             self._unlisted = journal, path
         return path
 
     def list_rest(self) -> None:
-        """List what is sealed and could not be listed yet (no space for that line).
+        """Add a sealed file to the manifest that could not be added before (no space).
 
         Raises:
             OSError: If that failed again.
@@ -129,7 +130,7 @@ class SealedFiles:
         self.clock_moved = 0.0
 
     def adopt(self, lock: WriterLock) -> None:
-        """List a file of ours that a killed writer sealed, and could not list.
+        """Add a sealed file to the manifest that a killed writer could not add.
 
         Raises:
             OSError: If that failed.
@@ -137,19 +138,15 @@ class SealedFiles:
         manifest = lock.path(MANIFEST)
         ended_well = lock.ended_well  # else the clock may have gone back since
         since = manifest.stat().st_mtime if ended_well and is_there(manifest) else 0.0
-        wanted = f'"trail":"{lock.writer}","first_sequence":{self.last_sequence + 1},'
         for path in listed(self._directory, "audit_*.json"):
-            # Another writer's: gone this moment, or of another user.
+            # A file of another writer may just be removed, or belong to another user.
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 status = path.lstat()
                 if path.name in self.manifest.seals or status.st_mtime < since - 2:
                     continue
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                with path.open("rb") as file:
-                    file.seek(max(0, status.st_size - 1024))
-                    end = file.read()
-                if wanted.encode() in end[end.rfind(b"\n],") :]:
+                closing = closing_of(path) if stat.S_ISREG(status.st_mode) else None
+                wanted = lock.writer, self.last_sequence + 1
+                if closing is not None and (closing.trail, closing.first_sequence) == wanted:
                     journal, _ = load(path)
                     journal.close()
                     self._list(journal, path)

@@ -1,12 +1,11 @@
-"""The events of an archive that answer a query, in their order.
+"""Yields the events of an archive that answer a query, in order.
 
-Several writers are merged by time. Only files whose time range can match are opened, and only
-lines that contain what is asked for are decoded: a value stands in a line as the very bytes it
-is encoded to, so that looking for these misses nothing (and what else contains them is sorted
-out after decoding). Memory holds a block of a file, or what is found in a compressed one.
+Several writers are merged by time. Only files whose time range can match are opened. Only lines
+that contain the encoded values of the query are decoded: no match is missed, and false hits are
+removed after decoding. Memory holds a block of a file, or the matches in a compressed one.
 
-What cannot be read, or is not there though a manifest lists it, ends no answer: it is told to a
-`Missing`, as far as it could have answered.
+Files that cannot be read, or are in a manifest but gone, are reported to a `Missing` if they could
+have matches.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ def search(
     before: int | None = None,
     missing: Missing | None = None,
 ) -> Iterator[AuditEvent]:
-    """The events at *path* that answer *query*, newest first, up to its limit.
+    """Yield the events at *path* that answer *query*, newest first, up to its limit.
 
     Args:
         path: A file, or a directory.
-        query: What is asked for.
-        oldest_first: The other way round.
+        query: The query.
+        oldest_first: Yield the oldest first.
         recent: Events from memory that answer *query*, newest first: the newest of *writer*.
-            With them, there need not be anything at *path*.
-        writer: Whose events numbered *before* and above are not taken from its files.
+            With them, *path* need not exist.
+        writer: A writer whose files are read only below event number *before*.
         before: See *writer*.
-        missing: Takes what the answer lacks. Default: that is an error.
+        missing: Takes what the answer lacks. Default: that raises an error.
 
     Raises:
         ArchiveError: If nothing is at *path*; without *missing*, if a file cannot be read.
@@ -64,9 +63,9 @@ def search(
         runs = _found_at(path, wanted, stack, missing, recent is None)
         streams: list[Iterator[AuditEvent]] = []
         for run in runs:
-            own = run.is_writer and run.name == writer
-            found = run.events(query, wanted, missing, newest, before if own else None)
-            if own and recent is not None:
+            is_ours = run.is_writer and run.name == writer
+            found = run.events(query, wanted, missing, newest, before if is_ours else None)
+            if is_ours and recent is not None:
                 found, recent = chain(recent, found), None
             streams.append(found)
         if recent is not None:
@@ -81,13 +80,13 @@ def search(
 def search_by_writer(
     path: Path, query: Query, missing: Missing
 ) -> Iterator[tuple[str, AuditEvent]]:
-    """Writers and their events at *path* that answer *query*, oldest first, without its limit.
+    """Yield the events at *path* that answer *query* with their writers, oldest first, no limit.
 
-    A writer is "" where a file does not name it.
+    The writer is "" if its file does not name it.
 
     Args:
         path: A file, or a directory.
-        query: What is asked for.
+        query: The query.
         missing: Takes what the answer lacks.
 
     Raises:
@@ -105,20 +104,20 @@ def search_by_writer(
                 yield writer, event
 
 
-def events_in(path: Path, missing: Missing, asked: bool) -> Iterator[AuditEvent]:
-    """The events of one file, oldest first, as far as they can be read.
+def events_in(path: Path, missing: Missing, is_named: bool) -> Iterator[AuditEvent]:
+    """Yield the readable events of one file, oldest first.
 
     Args:
-        path: The file; that it is gone is not told.
-        missing: Takes what they lack.
-        asked: It was named, and not only found.
+        path: The file; a file that is gone is not reported.
+        missing: Takes what the answer lacks.
+        is_named: True if the user named it; False if it was found in a directory.
 
     Raises:
-        ArchiveError: If it was named, and is another program's.
+        ArchiveError: If the user named it, and it is a foreign file.
     """
     query = Query()
     file = EventFile(path.name, path)
-    return _events(file, None, query, LineFilter(query), False, missing, asked)
+    return _events(file, None, query, LineFilter(query), False, missing, is_named)
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -126,7 +125,7 @@ def _time_of(event: AuditEvent) -> datetime:
 
 
 class _Distinct:
-    """Lets each event pass once: an export may lie beside the files that it was made from."""
+    """Lets each event pass once: an export may be beside the files that it was made from."""
 
     def __init__(self) -> None:
         self._moment: datetime | None = None
@@ -147,22 +146,22 @@ class _Distinct:
 
 @dataclass
 class _Run:
-    """Files that follow on each other, oldest first."""
+    """Files with consecutive events, oldest first."""
 
     files: list[EventFile]
-    name: str = ""  # of the writer; "" if that is not known
-    is_writer: bool = False  # they are the writer's, and not only say so
-    directory: Directory | None = None  # in which they were found; None: the file was named
+    name: str = ""  # of the writer; "" if not known
+    is_writer: bool = False  # True if the manifest or journal proves the name
+    directory: Directory | None = None  # of the files; None: the user named the file
 
     def events(
         self, query: Query, wanted: LineFilter, missing: Missing, newest: bool, before: int | None
     ) -> Iterator[AuditEvent]:
-        """Those that answer *query* and are numbered below *before*."""
+        """Yield the events that answer *query* and are numbered below *before*."""
         for file in reversed(self.files) if newest else self.files:
             if before is not None and file.first >= before:
                 continue
             found = _events(file, self.directory, query, wanted, newest, missing)
-            if not self.name:  # in no order of a trail
+            if not self.name:  # not in the order of a trail
                 found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
                 if not file.may_hold(event.sequence):
@@ -180,19 +179,19 @@ def _found_at(
         else:
             runs = [_named(path)] if path.exists() else []
         if needed and not (runs or missing or has_begun(path)):
-            files_of(path)  # says so, if there is nothing
+            files_of(path)  # raises if there is nothing
         return runs
     return []
 
 
 def _named(path: Path) -> _Run:
-    said = closing_of(path, exact=False) or Closing()
-    trail = path.stem if path.suffix == JOURNAL else said.trail
+    closing = closing_of(path, exact=False) or Closing()
+    trail = path.stem if path.suffix == JOURNAL else closing.trail
     return _Run([EventFile(path.name, path)], trail)
 
 
 def _runs_in(directory: Directory, wanted: LineFilter, missing: Missing) -> list[_Run]:
-    """The runs in a directory, without files of another time."""
+    """The runs in a directory, without files outside the query's time range."""
     runs: dict[str, _Run] = {}
     for name in directory.journals:
         runs[name] = _Run([], name, True, directory)
@@ -209,7 +208,7 @@ def _runs_in(directory: Directory, wanted: LineFilter, missing: Missing) -> list
         first = None
         with missing.caught(journal.path):
             first = first_number(journal.open())
-        if first:  # what was sealed meanwhile is left to the journal
+        if first:  # a file sealed meanwhile is read as the journal
             runs[name].files = [file for file in runs[name].files if file.first < first]
         if first is not None:
             journal.first = first
@@ -218,7 +217,7 @@ def _runs_in(directory: Directory, wanted: LineFilter, missing: Missing) -> list
 
 
 def _unlisted_runs(directory: Directory) -> list[_Run]:
-    """Files of one trail follow on each other by their numbers, unless these begin anew."""
+    """The unlisted files: those of one trail form a run as long as their numbers increase."""
     runs: list[_Run] = []
     for file in directory.unlisted:
         trail = file.closing.trail
@@ -241,9 +240,9 @@ def _events(
     wanted: LineFilter,
     newest: bool,
     missing: Missing,
-    asked: bool = True,
+    is_named: bool = True,
 ) -> Iterator[AuditEvent]:
-    """The events of one file that answer *query*, as far as they can be read."""
+    """Yield the readable events of one file that answer *query*."""
     is_ours = file.is_ours
     try:
         with file.open() if directory is None else directory.open(file) as opened:
@@ -263,7 +262,7 @@ def _events(
     except (OSError, InvalidEventError) as exc:
         if is_ours:
             missing.add(file.path, exc)
-        elif directory is None and asked:
+        elif directory is None and is_named:
             with archive_errors(file.path, InvalidEventError):
                 raise
         else:

@@ -2,12 +2,12 @@
 
 Any number of trails and processes share a directory; each writer holds the lock of a name::
 
-    .default.lock                  held by its writer; not empty while that runs
-    default.journal                the events since the last seal, as they happen
-    default.manifest               one line a sealed (or deleted) file, chained
+    .default.lock                  held by its writer; not empty while it runs
+    default.journal                the events since the last seal
+    default.manifest               one line per sealed (or deleted) file, chained
     audit_2025_01_15_103045.json   sealed
     default-2.journal ...          of a second process or a forked child
-    default.journal.replaced       what somebody put in a file's place while its writer ran
+    default.journal.replaced       a foreign file that took the place of the journal
 
 Sealing adds a last line to the journal and renames it. An event is handed to the kernel
 before `append` returns.
@@ -49,13 +49,13 @@ _NO_SYNC = (
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What a writer left behind that did not end well.
+    """The result of recovering a writer that did not end well.
 
     Attributes:
         writer: Its name.
-        events: Events that it had not sealed; they are sealed now.
-        torn_bytes: Bytes of a last line that was cut off in the middle, now cut away.
-        damaged: Lines that are no events, now in a file of their own (``.damaged``).
+        events: Number of its unsealed events; they are sealed now.
+        torn_bytes: Bytes of an incomplete last line, now removed.
+        damaged: Number of unreadable lines, now in a file of their own (``.damaged``).
     """
 
     writer: str
@@ -65,24 +65,24 @@ class Recovery(msgspec.Struct, frozen=True):
 
 
 class ArchiveWriter:
-    """The one writer of one name in a directory. Not thread-safe: the trail holds a lock.
+    """The only writer of one name in a directory. Not thread-safe: the trail holds a lock.
 
     Args:
         directory: Created, with its parents, if it is missing.
-        trail: Name of the trail. The writer's name is that, or with a number if another
+        trail: Name of the trail. It is the writer's name as well, with a number added if another
             writer has it.
-        fresh: Take a name without a past.
-        exact: Take that name or none.
+        fresh: Take a name that has no files yet.
+        exact: Take exactly that name, or fail.
         sync: Force sealed files and the manifest to stable storage.
-        changed: Told of files of ours that somebody changed, and that were put back.
+        changed: Called after changed files were restored.
 
     Attributes:
-        recovery: What the writer before left, if it did not end well.
+        recovery: What was recovered of the last writer; None if that ended well.
         sealed: The sealed files.
-        intents: What is about to be done.
+        intents: The intents.
 
     Raises:
-        ArchiveError: If the directory cannot be used, or its file system not for that.
+        ArchiveError: If the directory cannot be used, or its file system lacks something.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ArchiveWriter:
         self._trail = trail
         self._sync = sync
         self._journal: Journal | None = None
-        self._doubtful = False  # whether the device failed to sync the journal
+        self._doubtful = False  # True after a failed sync of the journal
         try:
             make_directory(directory)
             self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
@@ -123,7 +123,7 @@ class ArchiveWriter:
 
     @property
     def stream(self) -> str:
-        """What tells its events from those of every other trail; "" before the first."""
+        """The unique id of its chain; "" before the first event."""
         journal, known = self._journal, self.sealed.manifest.id
         return (
             trail_id(journal.first_hash) if known is None and journal is not None else known or ""
@@ -131,7 +131,7 @@ class ArchiveWriter:
 
     @property
     def newest(self) -> tuple[int, str | None]:
-        """The number and the hash of the newest event, sealed or not."""
+        """The number and the hash of the newest event, sealed or not; 0 and None without any."""
         journal = self._journal
         if journal is not None and journal.count:
             return journal.last, journal.head
@@ -139,18 +139,18 @@ class ArchiveWriter:
 
     @property
     def count(self) -> int:
-        """Events in the journal."""
+        """Number of events in the journal."""
         return 0 if self._journal is None else self._journal.count
 
     @property
     def first(self) -> int:
-        """The number of the first of them; 0 without any."""
+        """The number of the first event in the journal; 0 without any."""
         return 0 if self._journal is None else self._journal.first
 
     def is_full(
         self, max_events: int, max_bytes: int | None = None, max_age: float | None = None
     ) -> bool:
-        """Whether the journal has so many events or bytes, or is so many seconds old."""
+        """Return True if the journal has that many events or bytes, or is that many seconds old."""
         journal = self._journal
         return (
             journal is not None
@@ -165,10 +165,10 @@ class ArchiveWriter:
     # --- writing --------------------------------------------------------------------------
 
     def append(self, line: bytes, leaf: bytes, sequence: int, timestamp: str) -> None:
-        """Append one event. When this returns, it survives a killed process.
+        """Append one event. After the return, it survives a kill of the process.
 
         Raises:
-            JournalChangedError: If what was written before is no longer there: see `restore`.
+            JournalChangedError: If earlier events are no longer there: see `restore`.
             OSError: If it could not be written; the journal is as before.
         """
         journal = self._journal
@@ -193,12 +193,12 @@ class ArchiveWriter:
         self.sealed.manifest.restore()
         self._lock.mark_running()
         path = self.path(JOURNAL)
-        if is_there(path):  # sealed, under another name; this one could not be removed
+        if is_there(path):  # sealed; this second name could not be removed
             self.recover()
         journal = Journal(path, open_owned(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND))
         try:
             journal.write(HEAD)
-            if self._sync:  # else power loss takes the file, whatever was synced of its content
+            if self._sync:  # else power loss takes the whole file, even if its content is synced
                 sync_file(self._lock.file)
                 sync_directory(self.directory)
         except OSError:
@@ -209,23 +209,23 @@ class ArchiveWriter:
         return journal
 
     def record_intent(self, event_id: str, intent: bytes) -> None:
-        """Write down what is about to be done; see `Intents.record_intent`.
+        """Record an intent; see `Intents.record_intent`.
 
         Raises:
-            OSError: If it, or its outcome, could not be recorded.
+            OSError: If there is no space for it, or for its outcome.
         """
         self._reclaim()
         self.intents.record_intent(event_id, intent)
 
     def seal(self, clock_moved: float = 0.0) -> Path | None:
-        """Make the journal a sealed file; returns its path, None if it held nothing.
+        """Make the journal a sealed file; return its path, None without events.
 
         Args:
-            clock_moved: Seconds that the clock jumped since the call before: the manifest says it.
+            clock_moved: Sum of the clock's jumps since the last call, in seconds: for the manifest.
 
         Raises:
             JournalChangedError: If its events are no longer in it: see `restore`.
-            OSError: If that failed; the journal goes on.
+            OSError: If that failed; the journal stays open.
         """
         self.sealed.clock_moved += clock_moved
         self.sealed.list_rest()
@@ -246,13 +246,13 @@ class ArchiveWriter:
         try:
             return self._finish(journal)
         except OSError as exc:
-            # Not renamed: events can follow. (But a signal handler's can strike after that.)
+            # Not renamed: more events can follow. (A signal handler may raise after the rename.)
             if self._journal is journal and exc.errno is not None:
                 journal.take_back(len(closing), digest)
             raise
 
     def _finish(self, journal: Journal) -> Path:
-        """A journal with its last line gets its name, and its line in the manifest."""
+        """Rename a journal that has its closing line, and add it to the manifest."""
         if self._sync:
             if self._doubtful:
                 self.renew()
@@ -267,11 +267,11 @@ class ArchiveWriter:
     # --- stable storage --------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Write journal and intents to new files: those of before could not be synced.
+        """Write journal and intents to new files, after a failed sync of the old ones.
 
         Raises:
-            JournalChangedError: If the journal is no longer what was written; the intents are.
-            OSError: If that failed; they are as before.
+            JournalChangedError: If the journal was changed; the intents are written.
+            OSError: If that failed; the files are as before.
         """
         try:
             if self._journal is not None:
@@ -282,7 +282,7 @@ class ArchiveWriter:
         self._doubtful = False
 
     def duplicate(self) -> int:
-        """Another descriptor of the journal, -1 where everything is sealed."""
+        """A new descriptor of the journal; -1 if everything is sealed."""
         if self._doubtful:
             self.renew()
         return -1 if self._journal is None else os.dup(self._journal.file)
@@ -290,7 +290,7 @@ class ArchiveWriter:
     # --- what was there before, and what somebody else did to the files ---------------------
 
     def _recover_at_start(self) -> Recovery | None:
-        """Seal what the writer before left in its journal."""
+        """Seal the events that the last writer left in its journal."""
         self.sealed.adopt(self._lock)
         ended_well = self._lock.ended_well
         found = self._take_up(self.path(JOURNAL))
@@ -298,15 +298,15 @@ class ArchiveWriter:
             return None if ended_well else Recovery(self.name, 0, 0)
         self.seal()
         journal, torn, damaged = found
-        # The lock tells of the unclean end until an event does: we may be killed before.
+        # The lock keeps the mark of the unclean end until an event reports it.
         return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
 
     def recover(self) -> None:
-        """Be as the files say, after an exception in the middle of a call.
+        """Read the state from the files again, after an exception in the middle of a call.
 
         Raises:
             OSError: If they cannot be read.
-            msgspec.DecodeError: Likewise.
+            msgspec.DecodeError: If a line of the manifest is not a record.
         """
         self._close_journal()
         self.sealed.read(self._lock)
@@ -315,8 +315,10 @@ class ArchiveWriter:
         self.sealed.through = self.sealed.last_sequence
 
     def _take_up(self, path: Path) -> tuple[Journal, int, int] | None:
-        """Go on with the journal at *path*, unless it has no events, or is closed and only to be
-        renamed; returns it, the bytes that were torn and the lines that were damaged."""
+        """Continue the journal at *path*; a closed one is renamed, an empty one removed.
+
+        Returns the journal, its torn bytes and its damaged lines; None without a journal.
+        """
         if not is_there(path):
             self._close_journal()
             return None
@@ -331,20 +333,20 @@ class ArchiveWriter:
         if not journal.count:
             self._close_journal()
             path.unlink()
-        elif closed:  # its writer died between the last line and the end of the renaming
+        elif closed:  # its writer died before it was renamed
             try:
                 self._finish(journal)
             except OSError:
-                self._close_journal()  # nothing may follow its last line
+                self._close_journal()  # no event may follow its closing line
                 raise
         return journal, torn, damaged
 
     def check(self) -> None:
-        """Check that the files are as they were left, while they are at work.
+        """Check that lock, journal and manifest were not changed from outside, while it runs.
 
         Raises:
-            JournalChangedError: If events are no longer where they were written: see `restore`.
-            OSError: If that cannot be told.
+            JournalChangedError: If events are no longer in their place: see `restore`.
+            OSError: If that cannot be found out.
         """
         if not self._lock.is_running:
             return
@@ -355,23 +357,23 @@ class ArchiveWriter:
         self.sealed.manifest.restore()
 
     def restore(self, oldest: int) -> None:
-        """Have in the directory again what is left of the events, after a `JournalChangedError`.
+        """Restore to the directory what is left of the events, after a `JournalChangedError`.
 
-        What is left is in the journal's file, wherever that is now. `newest` and
-        `sealed.through` say what there is afterwards.
+        The open file of the journal still has events, wherever that is now. `newest` and
+        `sealed.through` tell afterwards what was restored.
 
         Args:
             oldest: The number of the oldest event in memory, which can be written again.
 
         Raises:
-            OSError: If that failed; nothing is given up, and it can be tried again.
+            OSError: If that failed; it can be tried again.
         """
         self._reclaim()
         self._lock.mark_running()
         self.sealed.list_rest()
         self.sealed.manifest.restore()
         journal, path = self._journal, self.path(JOURNAL)
-        # Memory goes further back than what is left.
+        # Memory has more than the journal.
         if journal is None or (self.sealed.are_gone and oldest <= journal.first):
             self._close_journal()
         else:
@@ -382,12 +384,12 @@ class ArchiveWriter:
         self.sealed.through = self.sealed.last_sequence
 
     def _reclaim(self) -> None:
-        """Make the directory again, with our name in it, if it is gone or was moved."""
+        """Create the directory and our lock again, if they are gone or were moved."""
         make_directory(self.directory)
         if self._lock.is_held():
             return
         lock = None
-        if self.sealed.manifest.is_at(self.path(MANIFEST)):  # it was the lock alone
+        if self.sealed.manifest.is_at(self.path(MANIFEST)):  # only the lock is gone
             with contextlib.suppress(BusyError):
                 lock = claim(self.directory, self.name, most=1)
         if lock is None:
@@ -404,7 +406,7 @@ class ArchiveWriter:
     # --- the end ---------------------------------------------------------------------------
 
     def end_well(self) -> None:
-        """Write down that what is not sealed now was never written.
+        """Mark the end in the lock, if everything is sealed.
 
         Raises:
             OSError: If that failed.
@@ -419,7 +421,7 @@ class ArchiveWriter:
         self._journal = None
 
     def release(self) -> None:
-        """Let go of everything and leave it as it is (a forked child; a failure)."""
+        """Close all files and leave them as they are (a forked child; a failure)."""
         self._close_journal()
         self.intents.close()
         self._lock.release()
@@ -435,26 +437,26 @@ def _gone(directory: Path) -> JournalChangedError:
 
 
 def recover_others(
-    directory: Path, own: str, attest: Callable[[ArchiveWriter], bool], sync: bool = False
+    directory: Path, current: str, attest: Callable[[ArchiveWriter], bool], sync: bool = False
 ) -> list[Recovery]:
-    """Seal what writers left in *directory* that live no more (forked children, mostly).
+    """Seal the journals of ended writers in *directory* (mostly of forked children).
 
     Args:
         directory: The archive.
-        own: A writer that lives.
-        attest: Signs how far such a writer was; False if it has to be tried again.
-        sync: Force that to stable storage.
+        current: The name of the calling writer.
+        attest: Makes a checkpoint of such a writer; False if that has to be tried again.
+        sync: Force it all to stable storage.
 
     Returns:
-        What was recovered of each that did not end well.
+        The results for the writers that did not end well.
     """
     found = []
     with contextlib.suppress(OSError):  # the next start tries again
         journals = {path.stem for path in listed(directory, f"*{JOURNAL}")}
         manifests = {path.stem for path in listed(directory, f"*{MANIFEST}")}
-        for name in sorted((journals | manifests) - {own}):
+        for name in sorted((journals | manifests) - {current}):
             lock = directory / f".{name}{LOCK}"
-            # Not empty: it runs, or was killed, or whoever recovered it was.
+            # Not empty: the writer runs, or was killed, or its recovery was.
             if is_there(lock) and (name in journals or lock.stat().st_size):
                 with contextlib.suppress(OSError):
                     found.append(_recover_other(directory, name, attest, sync))

@@ -1,4 +1,4 @@
-"""The names of writers in a directory: whoever holds the lock of a name is its writer."""
+"""The names of writers in a directory: the process that holds the lock of a name is its writer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import (
@@ -37,35 +38,36 @@ _NO_LOCKS = UNSUPPORTED | {errno.ENOLCK}
 
 
 class BusyError(OSError):
-    """Other writers have all the names that were tried."""
+    """All tried names belong to other writers."""
 
 
 def has_begun(directory: Path) -> bool:
-    """Whether a writer has ever begun in *directory*: it may have no event yet, or no more.
+    """Return True if *directory* ever had a writer, even without any event now.
 
     Raises:
-        OSError: If that is not known.
+        OSError: If the directory cannot be read.
     """
     return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
 
+@dataclass
 class WriterLock:
-    """The name of a writer in a directory, and the lock on it that we hold.
+    """The name of a writer in a directory, and our lock on it.
 
-    The lock's file is empty, except from `mark_running` to `mark_ended`: a writer that finds it
-    otherwise knows that the one before did not end well.
+    The lock's file is empty, except from `mark_running` to `mark_ended`. A writer that finds a file
+    that is not empty knows that the last writer did not end well.
 
-    Args:
+    Attributes:
         directory: The archive.
         writer: The name.
         file: The descriptor of the locked file; closed by `release`.
+        is_running: True from `mark_running` to `mark_ended`.
     """
 
-    def __init__(self, directory: Path, writer: str, file: int) -> None:
-        self.directory = directory
-        self.writer = writer
-        self.file = file
-        self.is_running = False
+    directory: Path
+    writer: str
+    file: int
+    is_running: bool = False
 
     def path(self, suffix: str) -> Path:
         """A file of this writer."""
@@ -73,16 +75,16 @@ class WriterLock:
 
     @property
     def ended_well(self) -> bool:
-        """Whether the file says that no writer of this name runs, or was killed."""
+        """True if the file is empty: no writer of this name runs or was killed."""
         return os.fstat(self.file).st_size == 0
 
     def is_held(self) -> bool:
-        """Whether the lock's name still stands for our file: nobody removed or moved it.
+        """Return True if our file is still at its path: it was not removed or moved.
 
-        Its number says so. Where that changes by itself, what is written in it does.
+        They are compared by inode; where inodes change by themselves, by content.
 
         Raises:
-            OSError: If that is not known.
+            OSError: If that cannot be found out.
         """
         path = self.directory / f".{self.writer}{LOCK}"
         try:
@@ -96,7 +98,7 @@ class WriterLock:
             raise
 
     def mark_running(self) -> None:
-        """Write down that this writer runs.
+        """Mark in the file that this writer runs.
 
         Raises:
             OSError: If that failed.
@@ -105,7 +107,7 @@ class WriterLock:
         self.is_running = True
 
     def mark_ended(self) -> None:
-        """Write down that this writer ended well.
+        """Mark in the file that this writer ended well.
 
         Raises:
             OSError: If that failed.
@@ -114,7 +116,7 @@ class WriterLock:
         self.is_running = False
 
     def release(self) -> None:
-        """Let the name go; what the file says stays."""
+        """Release the lock; the content of the file stays."""
         if self.file >= 0:
             with contextlib.suppress(OSError):
                 os.close(self.file)
@@ -122,17 +124,17 @@ class WriterLock:
 
 
 def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRITERS) -> WriterLock:
-    """The lock on the first of *most* names for *trail* that no other writer has.
+    """Lock the first of *most* names for *trail* that no other writer has.
 
     Args:
         directory: The archive.
-        trail: The first name; the others have a number behind it.
-        fresh: Pass over names that have files already.
-        most: How many names to try.
+        trail: The first name; the others have a number after it.
+        fresh: Skip names that have files already.
+        most: Number of names to try.
 
     Raises:
         BusyError: If other writers have all of them.
-        OSError: If the file system cannot tell.
+        OSError: If the file system has no locks.
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
@@ -149,10 +151,10 @@ def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRIT
 
 
 def _lock(file: int) -> bool:
-    """Take the lock on *file*; False if somebody has it.
+    """Take the lock on *file*; False if another process has it.
 
     Raises:
-        OSError: If that is not known: another name would not help.
+        OSError: If the file system has no locks: another name would not help.
     """
     try:
         lock(file)
@@ -170,12 +172,12 @@ def _lock(file: int) -> bool:
     return True
 
 
-#: What a name or a descriptor answers whose file is no longer there.
+#: Errors of a path or a descriptor whose file is gone.
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EBADF, errno.EINVAL, errno.EISDIR}
 
 
 def _shows_a_mark(path: Path, held: int, size: int) -> bool:
-    """Whether what is written to *held* for a moment can be read at *path*."""
+    """Return True if a mark that is written to *held* for a moment can be read at *path*."""
     mark = secrets.token_bytes(16)
     os.pwrite(held, mark, size)
     try:
@@ -187,9 +189,9 @@ def _shows_a_mark(path: Path, held: int, size: int) -> bool:
 
 @contextlib.contextmanager
 def name_of_the_gone(directory: Path, writer: str) -> Iterator[Manifest | None]:
-    """Take the name of a writer for a moment; gives its manifest, None while it runs.
+    """Hold the lock of another writer for the block; yield its manifest.
 
-    None, too, where its lock belongs to another user of the machine.
+    Yields None if that writer runs, or its lock belongs to another user.
     """
     try:
         held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)

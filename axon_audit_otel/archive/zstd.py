@@ -1,4 +1,4 @@
-"""Zstandard streams: of Python 3.14's own module, else of its backport."""
+"""Zstandard streams, by Python 3.14's own module or its backport."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ with suppress(ImportError):
 
 __all__ = ["MAGIC", "available", "compress", "decompressed"]
 
-MAGIC = b"\x28\xb5\x2f\xfd"  # what every frame begins with (RFC 8878)
+MAGIC = b"\x28\xb5\x2f\xfd"  # the beginning of every frame (RFC 8878)
 _LEVEL = 3
 _BLOCK = 1 << 20
 
 
 def available() -> bool:
-    """Whether there is a module for it."""
+    """Return True if a module for it is installed."""
     return _zstd is not None
 
 
@@ -34,10 +34,10 @@ def _module() -> Any:
 
 
 def compress(source: BinaryIO, target: BinaryIO) -> None:
-    """Write what *source* holds to *target*, as one frame with a checksum.
+    """Write the content of *source* to *target*, as one frame with a checksum.
 
     Raises:
-        OSError: If that failed, or there is no module for it.
+        OSError: If that failed, or no module for it is installed.
     """
     zstd = _module()
     parameters = zstd.CompressionParameter
@@ -47,20 +47,20 @@ def compress(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def decompressed(source: BinaryIO) -> BinaryIO:
-    """What the frames in *source* hold; closes *source* with it.
+    """A reader of the decompressed content of *source*, which it closes with itself.
 
     Raises:
-        OSError: If there is no module for it; while reading, if a frame is damaged or a line
-            longer than `files.LINE_LIMIT`.
+        OSError: If no module for it is installed; while reading, if a frame is damaged or a line
+            is longer than `files.LINE_LIMIT`.
     """
     return cast(BinaryIO, io.BufferedReader(_Reader(source), _BLOCK))
 
 
 class _Reader(io.RawIOBase):
-    """Reads frames, and says what is wrong with them as an `OSError`."""
+    """Reads frames, and raises their errors as `OSError`."""
 
     def __init__(self, source: BinaryIO) -> None:
-        self._source = source  # first: it is closed with this, also where that is all
+        self._source = source  # first: `close` needs it even if the rest fails
         zstd = _module()
         self._limit = LineLimit()
         self._stream = zstd.ZstdFile(source, "rb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 import click
 
 from ..archive.directory import files_of
-from ..archive.follow import Follower, newest
+from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
 from ..core.errors import ArchiveError, AxonAuditError, shown
@@ -174,7 +175,7 @@ def tail(
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, Query(limit=count), recent=(), missing=missing):
             pass  # reports damage in the files of these events only, not in all older ones
-        events = reversed(newest(follower.poll(Missing()), count))
+        events = reversed(heapq.nlargest(max(count, 1), follower.poll(Missing()), age)[:count])
         _print_events(policy.readable(events), as_json)
         while True:
             print_missing(missing)

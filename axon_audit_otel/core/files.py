@@ -1,11 +1,10 @@
-"""Files: opened safely, replaced whole, appended to, synced.
+"""Opens files safely; replaces, appends to and syncs them.
 
-A file may be anybody's: what is read is no device and no pipe, and no line of it is endless.
+Files may come from others: devices and pipes are not read, and the length of a line is limited.
 
-What is made in an archive belongs to the directory's owner, and only that one reads it. A process
-that runs as root may work in the archive of a service that does not, which could not go on
-otherwise. And whoever owns a directory can put links into it: no link is followed, and nothing
-but a file is opened.
+Files in an archive are made for the owner of the directory, and only that user can read them: a
+process that runs as root may write to the archive of a service that does not. The owner of a
+directory can put links into it: so links are not followed, and only regular files are opened.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -57,21 +56,21 @@ __all__ = [
 ]
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-# A FIFO with nobody at its other end would let us wait for ever.
+# Opening a FIFO without a process at its other end would wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _numbers = itertools.count(1)
-#: What a file system answers that has no such thing, as against one where it failed.
+#: Errors of a file system that does not support a function.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # --- opened for reading ----------------------------------------------------------------------
 
-#: What decoding raises: no JSON, or of another shape; no UTF-8; nested too deeply.
+#: Errors of decoding: not JSON, or another type; not UTF-8; nested too deeply.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE
 
 
-#: Bytes of a line. No event is as long, and who reads lines holds one in memory.
+#: Bytes of a line. Events are shorter, and a reader holds a whole line in memory.
 LINE_LIMIT = 64 << 20
 
 _READ_BUFFER = 1 << 16
@@ -82,13 +81,13 @@ class LineLimit:
     """Refuses a line without end while a file is read, block by block."""
 
     def __init__(self) -> None:
-        self._length = 0  # of the blocks since one that had a newline
+        self._length = 0  # of the blocks since the last newline
 
     def pass_on(self, block: Any, size: int) -> int:
-        """*size*, of what was read into *block*.
+        """Check *size* bytes that were read into *block*; return *size*.
 
         Raises:
-            OSError: If the line that it is part of is longer than `LINE_LIMIT`.
+            OSError: If their line is longer than `LINE_LIMIT`.
         """
         self._length = 0 if _newline_in(block, 0, size) else self._length + size
         if self._length > LINE_LIMIT:
@@ -97,7 +96,7 @@ class LineLimit:
 
 
 class _Lines(FileIO):
-    """A file with a `LineLimit`, from wherever one reads on."""
+    """A file with a `LineLimit`, which starts again after each `seek`."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
@@ -112,10 +111,10 @@ class _Lines(FileIO):
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """*path* opened for reading.
+    """Open *path* for reading.
 
     Raises:
-        OSError: If that failed, or it is no regular file: a FIFO, a device, a directory.
+        OSError: If that failed, or it is not a regular file: a FIFO, a device, a directory.
             While reading: if it has a line of more than `LINE_LIMIT`.
     """
     descriptor = os.open(path, _READ)
@@ -153,15 +152,15 @@ _OWNED = CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | _
 
 
 def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
-    """A descriptor of the file *path*.
+    """Open the file *path*; return its descriptor.
 
     Args:
         path: The file.
-        flags: As `os.open` takes them; with `os.O_CREAT`, it is made if it is missing.
-        like: Whose owner gets what root makes. Default: the directory's.
+        flags: The flags for `os.open`.
+        like: A path. If we are root, its owner gets the file. Default: the directory.
 
     Raises:
-        OSError: If that failed, or it is a link, or no regular file.
+        OSError: If that failed, or it is a link, or not a regular file.
     """
     file = os.open(path, flags | _OWNED, 0o600)
     try:
@@ -177,12 +176,12 @@ def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
 
 
 def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> None:
-    """Make a directory, if it is missing, and those that it is in.
+    """Make a directory and its parents, if they are missing.
 
     Args:
         path: The directory.
-        like: Whose owner gets what root makes. Default: the one that it is in.
-        mode: Who may do what in it.
+        like: A path. If we are root, its owner gets the directory. Default: the parent.
+        mode: Its permissions.
 
     Raises:
         OSError: If that failed.
@@ -204,11 +203,11 @@ def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> N
 
 
 def give_back(directory: Path) -> None:
-    """Give what is root's in *directory* to its owner: older versions have left that there."""
+    """Give root's files in *directory* to its owner: older versions left such files."""
     if not _is_root() or directory.stat().st_uid == 0:
         return
     for path in directory.iterdir():
-        with suppress(OSError):  # no file, or gone
+        with suppress(OSError):  # not a file, or gone
             os.close(open_owned(path, os.O_RDONLY))
 
 
@@ -217,12 +216,12 @@ def _is_root() -> bool:
 
 
 def _give(file: int, status: os.stat_result, like: Path) -> None:
-    """Give what is root's to the owner of *like*, or of what that will be made in."""
+    """Give root's file to the owner of *like*, or of its nearest parent that exists."""
     if not _is_root():
         return
     with suppress(OSError):  # not every file system has owners
         owner = next(path for path in (like, *like.parents) if path.exists()).stat()
-        # A second name may be that of somebody else's file.
+        # With a second name, it may be a file of another user.
         alone = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
         if owner.st_uid != 0 and alone:
             os.fchown(file, owner.st_uid, owner.st_gid)
@@ -245,24 +244,24 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
         with replacement(path, temporary) as file:
             file.writelines(content)
     except (ArchiveError, InvalidEventError):
-        raise  # of where the content comes from
-    except (OSError, ValueError) as exc:  # ValueError: no file can have that name
+        raise  # from the source of the content
+    except (OSError, ValueError) as exc:  # ValueError: not a possible file name
         msg = f"cannot write {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc
 
 
 @contextmanager
 def replacement(path: Path, temporary: Path) -> Iterator[BinaryIO]:
-    """A new file, which takes the place of *path* when the block ends, whole and synced.
+    """Yield a new file, which replaces *path* when the block ends, whole and synced.
 
     Args:
-        path: The file; it is as before if the block raises, or the rest fails.
-        temporary: Name of the new one until then. What is left there from before is removed.
+        path: The file; it is unchanged if the block raises, or the replacement fails.
+        temporary: Name of the new file until then. An old file of that name is removed.
 
     Raises:
         OSError: If that failed.
     """
-    temporary.unlink(missing_ok=True)  # it may be somebody's link
+    temporary.unlink(missing_ok=True)  # it may be a link
     try:
         with open(open_owned(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             yield file
@@ -276,13 +275,13 @@ def replacement(path: Path, temporary: Path) -> Iterator[BinaryIO]:
 
 
 def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) -> None:
-    """Append *data* to a file that only its owner reads, whole or not at all.
+    """Append *data* to a file that only its owner can read, whole or not at all.
 
     Args:
         path: The file; made if it is missing.
-        data: What.
+        data: The bytes.
         sync: Force it to stable storage.
-        anywhere: *path* was chosen by our user, and may be a link or a device.
+        anywhere: Our user chose *path*: it may be a link or a device.
 
     Raises:
         OSError: If that failed.
@@ -305,22 +304,22 @@ def append(path: Path, data: bytes, sync: bool = False, anywhere: bool = False) 
 
 
 def _open_anywhere(path: Path, flags: int) -> int:
-    with suppress(FileExistsError):  # what we make is the directory's owner's
+    with suppress(FileExistsError):  # a new file belongs to the directory's owner
         return open_owned(path, flags | os.O_EXCL)
     return os.open(path, flags | CLOEXEC | _AT_ONCE, 0o600)
 
 
 def renewed(path: Path, file: int) -> int:
-    """A new file with the content of *path*, in its place and synced, but for its name.
+    """Replace *path* by a new file of the same content, synced except for its name.
 
-    For what could not be synced: the device may have dropped it, and says so only once.
+    For use after a failed sync: the device may have dropped data, and reports that only once.
 
     Args:
         path: A file that is appended to.
         file: Its descriptor; closed if all went well.
 
     Returns:
-        The descriptor of the new one.
+        The descriptor of the new file.
 
     Raises:
         OSError: If that failed; *path* is as before.
@@ -341,13 +340,27 @@ def renewed(path: Path, file: int) -> int:
 
 
 def sync_file(file: int) -> bool:
-    """Force an open file to stable storage; False where its file system cannot do that.
+    """Force an open file to stable storage; False if its file system cannot.
 
     Raises:
         OSError: If it can, and that failed.
     """
+    return _synced(os.fsync, file)
+
+
+def sync_data(file: int) -> bool:
+    """Force the content of an open file to stable storage; False if its file system cannot.
+
+    Raises:
+        OSError: If it can, and that failed.
+    """
+    has_it = hasattr(os, "fdatasync")  # not on macOS
+    return (has_it and _synced(os.fdatasync, file)) or sync_file(file)
+
+
+def _synced(sync: Callable[[int], None], file: int) -> bool:
     try:
-        os.fsync(file)
+        sync(file)
     except OSError as exc:
         if exc.errno not in UNSUPPORTED:
             raise
@@ -355,27 +368,10 @@ def sync_file(file: int) -> bool:
     return True
 
 
-def sync_data(file: int) -> bool:
-    """Force the content of an open file to stable storage; False where its file system cannot.
-
-    Raises:
-        OSError: If it can, and that failed.
-    """
-    try:
-        os.fdatasync(file)
-    except AttributeError:  # macOS
-        return sync_file(file)
-    except OSError as exc:
-        if exc.errno not in UNSUPPORTED:
-            raise
-        return sync_file(file)
-    return True
-
-
 def sync_directory(directory: Path) -> None:
-    """Force the names in a directory to stable storage, where its file system can do that.
+    """Force the names in a directory to stable storage, if its file system can.
 
-    SMB shares and some FUSE file systems cannot: there, the files alone are forced.
+    SMB shares and some FUSE file systems cannot: there, only the files are forced.
 
     Raises:
         OSError: If it can, and that failed.
@@ -389,7 +385,7 @@ def sync_directory(directory: Path) -> None:
 
 # --- locked and looked for --------------------------------------------------------------------
 
-#: Whether there are locks at all (not on Windows): without, everybody gets each of them.
+#: False on Windows, which has no such locks: there, every `lock` succeeds.
 HAS_LOCKS = fcntl is not None
 
 
@@ -397,7 +393,7 @@ def lock(file: int) -> None:
     """Take the lock on an open file, until its descriptor is closed, also in forked children.
 
     Raises:
-        BlockingIOError: If somebody else has it.
+        BlockingIOError: If another process has it.
         OSError: If the file system has no locks.
     """
     if fcntl is not None:
@@ -406,7 +402,7 @@ def lock(file: int) -> None:
 
 @contextmanager
 def locked(file: int) -> Iterator[None]:
-    """Hold the lock on an open file, once it is free.
+    """Wait for the lock on an open file, and hold it for the block.
 
     Raises:
         OSError: If the file system has no locks.
@@ -421,10 +417,10 @@ def locked(file: int) -> Iterator[None]:
 
 
 def is_there(path: Path) -> bool:
-    """True if there is something at *path*.
+    """Return True if *path* exists.
 
     Raises:
-        OSError: If that cannot be found out (`Path.exists` says no then, in newer Pythons).
+        OSError: If that cannot be found out (`Path.exists` returns False then, in newer Pythons).
     """
     try:
         path.stat()
@@ -434,7 +430,7 @@ def is_there(path: Path) -> bool:
 
 
 def listed(directory: Path, pattern: str) -> list[Path]:
-    """The files in *directory* whose names match *pattern*; none if it is no directory.
+    """The files in *directory* whose names match *pattern*; none if it is not a directory.
 
     Raises:
         OSError: If it cannot be read (`Path.glob` finds nothing then, in newer Pythons).

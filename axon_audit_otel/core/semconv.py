@@ -1,4 +1,4 @@
-"""The names that others see: of spans, attributes, events, metrics, environment variables.
+"""The public names of spans, attributes, events, metrics and environment variables.
 
 GenAI memory names: OpenTelemetry semantic-conventions-genai, ``docs/gen-ai/gen-ai-spans.md``
 section Memory (development; no Python package carries them yet).

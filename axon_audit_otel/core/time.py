@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta, timezone
 
-__all__ = ["FIRST_US", "LAST_US", "aware", "format_time", "to_microseconds"]
+import msgspec
+
+__all__ = ["FIRST_US", "LAST_US", "aware", "format_time", "parse_time", "to_microseconds"]
 
 #: Microseconds of the years 1 to 9999, the range of a datetime.
 FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
@@ -27,6 +29,14 @@ def format_time(microseconds: int) -> str:
         text = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{left:02}"
         _second = (second, text)
     return f"{text}.{fraction:06d}Z"
+
+
+def parse_time(text: str) -> datetime | None:
+    """The moment that `format_time` wrote as *text*; None if *text* is not a time."""
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return None
 
 
 def aware(moment: datetime, naive: timezone | None = None) -> datetime:

@@ -19,11 +19,10 @@ Step = Callable[[], "float | None"]
 
 
 class Worker:
-    """Calls a method in a daemon thread, which starts when there is work and ends when there is
-    none.
+    """Calls a method in a daemon thread, which runs only while there is work.
 
-    The thread does not keep the object alive whose method it is, and ends with it. No exception
-    ends the thread. A forked child has a thread of its own, once it has work.
+    The thread does not keep the object of the method alive, and ends with it. No exception ends
+    the thread. A forked child starts its own thread when it has work.
 
     Args:
         name: Name of the thread.
@@ -47,7 +46,7 @@ class Worker:
 
     def _begin(self, step: Step) -> None:
         self._process = os.getpid()
-        # Neither may block the thread that holds it: a finalizer or a signal handler may wake us.
+        # Both are reentrant: a finalizer or a signal handler may wake us in any thread.
         self._lock = threading.RLock()
         self._wakes: SimpleQueue[Any] = SimpleQueue()
         self._is_awake = False
@@ -60,10 +59,10 @@ class Worker:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, wait: float = 0.0) -> bool:
-        """Have a thread, which begins to work in *wait* seconds.
+        """Start the thread, if there is none, to work in *wait* seconds.
 
         Returns:
-            Whether there is one: not when the interpreter ends, or can have no more threads.
+            True if there is a thread. False if the interpreter ends, or cannot start one.
         """
         if self._process != os.getpid() and (step := self._step()) is not None:
             self._begin(step)
@@ -82,14 +81,14 @@ class Worker:
             return self._thread is not None
 
     def wake(self) -> bool:
-        """Have a thread, which works at once, or once more; returns whether there is one."""
+        """Have the thread work at once, or once more; return True if there is a thread."""
         if not self._is_awake:
             self._is_awake = True
             self._wakes.put(None)
         return (self._process == os.getpid() and self._thread is not None) or self.start()
 
     def close(self) -> None:
-        """Let the thread end after what it does now; there is no other one."""
+        """End the thread after its current step; it is not started again."""
         self._closed = True
         self._wakes.put(None)
 
@@ -98,7 +97,7 @@ class Worker:
         while wait is not None or not self._is_over():
             with suppress(Empty):
                 self._wakes.get(bool(wait), wait)
-            self._is_awake = False  # now: what is asked for from here on is done once more
+            self._is_awake = False  # now: a wake from here on needs another step
             step = None if self._closed else self._step()
             if step is None:
                 break
@@ -120,7 +119,7 @@ class Worker:
                 self._fault(exc)
 
     def _is_over(self) -> bool:
-        """True, and no thread any more, if nobody woke it since its last step began."""
+        """Return True, and forget the thread, if it was not woken since its last step began."""
         with self._lock:
             thread, self._thread = self._thread, None
             if self._wakes.empty():

@@ -24,10 +24,10 @@ _INFO = 9, "INFO"
 
 
 def statement_of(note: str, source: Source) -> Record:
-    """The log record of the checkpoint in *note*; its uid is that of the text.
+    """The log record of the checkpoint in *note*; its uid is made from the text.
 
     Raises:
-        InvalidEventError: If it is none.
+        InvalidEventError: If *note* is not a checkpoint.
     """
     time = msgspec.convert(Checkpoint.parse(note).time, datetime)
     body = note.encode()
@@ -44,7 +44,7 @@ def emit_record(record: Record, provider: Any) -> None:
     """Emit *record* through an OpenTelemetry logger provider.
 
     Raises:
-        OSError: If *provider* is none of an SDK, and sends nothing anywhere.
+        OSError: If *provider* is not of an SDK, and sends nothing.
     """
     from opentelemetry._logs import LogRecord, SeverityNumber
     from opentelemetry.context import Context

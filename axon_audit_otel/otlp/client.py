@@ -1,7 +1,7 @@
-"""Sends OTLP log requests, and says what the receiver answered.
+"""Sends OTLP log requests, and returns the answer of the receiver.
 
-The exporters of OpenTelemetry's SDK take records, not requests, and report neither a refusal apart
-from an outage nor what was accepted only in part; shipping that loses nothing needs all three.
+The exporters of OpenTelemetry's SDK take records, not requests. They do not report a refusal apart
+from an outage, or a partial success. Shipping without loss needs all three.
 Endpoint, headers, TLS, compression and timeout are those of the ``OTEL_EXPORTER_OTLP_*`` variables.
 """
 
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -28,18 +29,17 @@ _PROTOCOLS = ("http/protobuf", "grpc")
 _PATH = "/v1/logs"
 _METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _GRPC_PORT = 4317
-_LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
+_LONGEST_S = 300.0  # limit for the wait that a receiver asks for
 
 
 class Answer(NamedTuple):
     """The receiver's answer to a request.
 
     Attributes:
-        kind: ``accepted``; ``later``: to be sent again; ``refused``: never as it is, but
-            perhaps in parts.
-        why: In words, where it was not accepted, or not as a whole.
+        kind: ``accepted``; ``later``: send it again; ``refused``: send it again only in parts.
+        why: The reason, if it was not accepted, or only in part.
         rejected: Records of an accepted request that the receiver dropped for good.
-        wait: Seconds for which the receiver wants to be left alone.
+        wait: Seconds that the receiver asks to wait.
     """
 
     kind: Literal["accepted", "later", "refused"]
@@ -52,23 +52,23 @@ class Client(Protocol):
     """A connection to a receiver; for one thread."""
 
     def send(self, request: bytes) -> Answer:
-        """Send one request and wait for the answer; never raises for what goes wrong there."""
+        """Send one request and wait for the answer; errors of the receiver become answers."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to send to, and how.
+    """An OTLP receiver, and how to send to it.
 
     Attributes:
-        url: As in messages; for gRPC the scheme says whether it is encrypted.
+        url: The URL, also for messages; for gRPC, the scheme ``https`` means TLS.
         protocol: ``http/protobuf`` or ``grpc``.
         headers: Sent with each request.
         timeout: Seconds to wait for an answer.
         compression: ``gzip`` or ``none``.
-        certificate: File of the authorities that are trusted; None: the system's.
+        certificate: File of the trusted authorities; None: the system's.
         client_certificate: File of our own certificate.
         client_key: File of its key.
     """
@@ -100,7 +100,7 @@ class Endpoint:
             environ: The environment.
 
         Raises:
-            AuditConfigError: If a value cannot be meant; the message shows it.
+            AuditConfigError: If a value is not valid; the message shows it.
         """
 
         def option(name: str) -> str | None:
@@ -113,8 +113,7 @@ class Endpoint:
             is_grpc = given is not None and re.search(rf":{_GRPC_PORT}/?$", given)
             protocol = "grpc" if is_grpc else "http/protobuf"
         if protocol not in _PROTOCOLS:
-            msg = f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}"
-            raise AuditConfigError(msg)
+            raise AuditConfigError(f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}")
         if protocol == "grpc":
             target = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
         else:
@@ -140,8 +139,7 @@ def _split(url: str) -> Any:
             return parts
     except ValueError:
         pass
-    msg = f"OTLP endpoint {url!r}: use a URL like http://localhost:4318"
-    raise AuditConfigError(msg)
+    raise AuditConfigError(f"OTLP endpoint {url!r}: use a URL like http://localhost:4318")
 
 
 def _http_url(url: str, complete: bool) -> str:
@@ -217,7 +215,7 @@ def _acknowledged(body: bytes) -> Answer:
 
 
 def _in_a_line(text: str) -> str:
-    """A stranger's *text* fit for a log: a short line without control characters."""
+    """Foreign *text* as one short line without control characters, fit for a log."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
 
 
@@ -228,13 +226,16 @@ _WORDS = 300  # characters of a reason
 
 _BODY = 65_536  # bytes of an answer, at most
 _TAKEN = (200, 204)  # Loki answers 204
-_REFUSED = (400, 413, 422)  # about the content; all else may become better
+_REFUSED = (400, 413, 422)  # about the content; others may go away
 
 
 class _Http:
     def __init__(self, endpoint: Endpoint) -> None:
         import requests
+        from urllib3.exceptions import HTTPError
 
+        # Those of requests are OSErrors; while the answer is read, urllib3 and zlib raise theirs.
+        self._errors = (OSError, ValueError, HTTPException, HTTPError, zlib.error)
         self._endpoint = endpoint
         self._session = session = requests.Session()
         session.headers.update(
@@ -262,7 +263,7 @@ class _Http:
                 if response.status_code not in _TAKEN:
                     return _failed(response)
                 body = self._read(response)
-        except Exception as exc:  # also urllib3's, while the answer is read
+        except self._errors as exc:
             return Answer("later", _reason(exc))
         kind = response.headers.get("Content-Type", _PROTOBUF)
         if kind.partition(";")[0].strip().lower() != _PROTOBUF:
@@ -271,10 +272,12 @@ class _Http:
         return _acknowledged(body)
 
     def _read(self, response: Any) -> bytes:
-        """The body of a response, if it comes in time.
+        """The body of a response.
 
         Raises:
-            Exception: If it does not, is longer than any OTLP answer, or the connection broke.
+            TimeoutError: If it does not come in time.
+            ValueError: If it is too long for an OTLP answer.
+            HTTPError: If the connection broke.
         """
         deadline = time.monotonic() + self._endpoint.timeout
         body = bytearray()
@@ -311,7 +314,7 @@ def _failed(response: Any) -> Answer:
 
 
 def _reason(exc: BaseException) -> str:
-    """The innermost cause of an exception, in words: of a refused connection it is four deep."""
+    """The text of the innermost cause of an exception; of a refused connection it is four deep."""
     seen = {id(exc)}
     while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
         exc = cause
@@ -320,7 +323,7 @@ def _reason(exc: BaseException) -> str:
 
 
 def _seconds(text: str | None) -> float:
-    """The seconds of a ``Retry-After``; 0 where it is none (a date is not waited for)."""
+    """The seconds in a ``Retry-After``; 0 without one, or if it is a date."""
     try:
         return min(max(0.0, float(text or 0)), _LONGEST_S)  # in this order also for nan
     except ValueError:

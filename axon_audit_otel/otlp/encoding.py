@@ -1,7 +1,7 @@
 """Audit events as OTLP log records: protobuf for the wire, JSON for files.
 
 Both have the same fields, made from the event's bytes. The bytes themselves are the record's
-body, so that everybody who has the record can verify the event. The protobuf is written field
+body, so that the event can be verified with the record alone. The protobuf is written field
 by field: the generated classes take five times as long.
 """
 
@@ -92,8 +92,7 @@ def record_of(line: bytes, source: Source) -> Record:
     try:
         event = _fields_of(line)
     except DECODE_ERRORS as exc:
-        msg = f"not an audit event: {exc} in {line[:80]!r}"
-        raise InvalidEventError(msg) from exc
+        raise InvalidEventError(f"not an audit event: {exc} in {line[:80]!r}") from exc
     facts: Mapping[str, Any] = event
     attributes = attributes_of(facts, source.trail)
     if not source.trail:

@@ -1,4 +1,4 @@
-"""The OpenTelemetry resource that shipped events are of."""
+"""The OpenTelemetry resource of shipped events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resource_of(provider: Any) -> Mapping[str, Any] | None:
 def process_resource() -> Mapping[str, Any]:
     """The attributes of this process from its environment.
 
-    Not to be called at the end of a program: OpenTelemetry starts threads for it.
+    Do not call this at the end of a program: OpenTelemetry starts threads for it.
     """
     from opentelemetry.sdk.resources import Resource
 
@@ -41,7 +41,7 @@ def process_resource() -> Mapping[str, Any]:
 def resource_from_environment() -> Mapping[str, Any]:
     """The attributes in ``OTEL_SERVICE_NAME`` and ``OTEL_RESOURCE_ATTRIBUTES``.
 
-    They are of the process that recorded: without the random id that the SDK gives to this one.
+    They describe the process that recorded: without the random id that the SDK gives this process.
     """
     attributes = dict(process_resource())
     if semconv.SERVICE_INSTANCE_ID not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):

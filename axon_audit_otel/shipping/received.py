@@ -26,7 +26,7 @@ from ..core.merkle import leaf_hash
 from ..events.model import decode
 from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord, Requests
-from ..verification.file_scan import Witnessed
+from ..verification.file_scan import TrailFacts
 from ..verification.hash_chain import outside
 from ..verification.report import Finding, Findings, Gap, numbers
 from .unordered_chain import Place, Sequence
@@ -213,7 +213,7 @@ class _Stream:
         self._findings = findings
         self._file = ""
         self._sequence = Sequence(self._breaks)
-        self._witnessed = Witnessed(set())
+        self._witnessed = TrailFacts(set())
 
     def take(self, file: str, record: LogRecord, attributes: dict[str, Any]) -> str | None:
         """One record; returns its ``log.record.uid`` if its event was there already."""

@@ -1,4 +1,4 @@
-"""The checkpoints that a verification goes by: those beside the archive, and those given."""
+"""The checkpoints for a verification: from files beside the archive, and from the caller."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
 from .report import Findings
 
-__all__ = ["SUFFIXES", "Statement", "Witnesses", "notes_in"]
+__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_in", "notes_in_file"]
 
 SUFFIXES = (".checkpoint", ".checkpoints")
 _START = "axon-audit/"
-# Its first line, not at the beginning of one; a writer or a key may have that word in its name.
+# A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
-# Some of its lines, and not the empty one after them.
+# The first lines of a note, without the empty line after its text.
 _is_cut_off = re.compile(
     r"axon-audit/\S+\n(?:[0-9]+\n(?:[A-Za-z0-9+/]{43}=\n(?:events [0-9]+(?: [0-9a-f]{64})?\n"
     r"(?:time \S+\n)?)?)?)?"
@@ -28,14 +28,14 @@ _is_cut_off = re.compile(
 
 
 class Statement(NamedTuple):
-    """A checkpoint.
+    """A checkpoint and its source.
 
     Attributes:
-        checkpoint: What it says.
-        source: Where it was found.
-        outside: Whether the caller gave it.
-        proves: Whether an attacker could not have made it: signed by a given key, or, where
-            no key was given, kept elsewhere.
+        checkpoint: The checkpoint.
+        source: The file name, or "the given checkpoint".
+        outside: True if the caller gave it.
+        proves: True if an attacker could not have made it: it is signed by a given key or, if
+            no key was given, was kept elsewhere.
     """
 
     checkpoint: Checkpoint
@@ -48,18 +48,21 @@ class Statement(NamedTuple):
 
     @property
     def writer(self) -> str:
-        """The writer it speaks of."""
+        """The name of its writer."""
         return self.checkpoint.origin.split("/")[1]
 
     @property
     def id(self) -> str:
-        """The trail it speaks of; "new" before that had a manifest."""
+        """The id of its trail; "new" before that had a manifest."""
         return self.checkpoint.origin.split("/")[-1]
 
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
-    """The notes in a text. What a kill left of one is passed over, as if it had not been begun:
-    cut off in the middle of a line, where the next begins, or after one of its text."""
+    """Yield the notes in a text.
+
+    A note that was cut off by a kill is skipped: in the middle of a line, where the next note
+    begins, or between the lines of its text.
+    """
     note: list[str] = []
     for line in lines:
         if begins := _after_a_cut(line):
@@ -74,12 +77,22 @@ def notes_in(lines: Iterable[str]) -> Iterator[str]:
         yield "".join(note)
 
 
-class Witnesses:
+def notes_in_file(path: Path) -> Iterator[str]:
+    """Yield the notes in a file; damaged bytes do not hide the other notes.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with TextIOWrapper(open_regular(path), "utf-8", errors="replace", newline="\n") as lines:
+        yield from notes_in(lines)
+
+
+class CheckpointSet:
     """Collects checkpoints, each state of a trail once.
 
     Args:
-        keys: If any are given, one of them must have signed every checkpoint.
-        findings: Takes those that are not signed, or cannot be read.
+        keys: If there are any, one of them must have signed every checkpoint.
+        findings: Takes checkpoints that are not signed, or cannot be read.
     """
 
     def __init__(self, keys: list[VerifyingKey], findings: Findings) -> None:
@@ -87,8 +100,8 @@ class Witnesses:
         self._findings = findings
         self._statements: dict[tuple[object, ...], Statement] = {}
 
-    def given(self, texts: Iterable[str]) -> None:
-        """Take what the caller kept elsewhere: notes, or lines of OTLP JSON that hold them.
+    def add_given(self, texts: Iterable[str]) -> None:
+        """Add checkpoints that the caller kept elsewhere: notes, or OTLP JSON lines with notes.
 
         Raises:
             InvalidEventError: If there is no checkpoint in one of *texts*.
@@ -96,32 +109,29 @@ class Witnesses:
         for text in texts:
             ended = text if text.endswith("\n") else f"{text}\n"
             lines = ended.splitlines(keepends=True)
-            if ended.lstrip().startswith("{"):  # anybody can send a record of that name
+            if ended.lstrip().startswith("{"):  # foreign records may have that name
                 notes = [note for note in notes_in_otlp(lines) if self._is_good(note, [])]
             else:
                 notes = self._finished(notes_in(lines), text == ended)
             for note in notes or [ended]:
-                self._take(Checkpoint.parse(note), note, "the given checkpoint", True)
+                self._add(Checkpoint.parse(note), note, "the given checkpoint", True)
 
-    def found(self, path: Path) -> None:
-        """Take what lies beside the archive."""
+    def add_file(self, path: Path) -> None:
+        """Add the checkpoints in a file beside the archive."""
         try:
-            # A damaged byte is no reason to pass over the other notes.
-            with open_regular(path) as file:
-                lines = TextIOWrapper(file, "utf-8", errors="replace", newline="\n")
-                for note in self._finished(notes_in(lines)):
-                    try:
-                        self._take(Checkpoint.parse(note), note, path.name, False)
-                    except InvalidEventError:
-                        words = "a note in it is no checkpoint"
-                        self._findings.add(path.name, None, "unreadable", words)
+            for note in self._finished(notes_in_file(path)):
+                try:
+                    self._add(Checkpoint.parse(note), note, path.name, False)
+                except InvalidEventError:
+                    words = "a note in it is no checkpoint"
+                    self._findings.add(path.name, None, "unreadable", words)
         except FileNotFoundError:
             return
         except OSError as exc:
             words = f"cannot be read: {exc.strerror or exc}"
             self._findings.add(path.name, None, "unreadable", words)
 
-    def _take(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
+    def _add(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
         signed = bool(self._keys) and self._is_good(note, self._keys)
         if self._keys and not signed:
             names = " or ".join(key.name for key in self._keys)
@@ -139,11 +149,11 @@ class Witnesses:
             self._statements[key] = statement
 
     def _finished(self, found: Iterable[str], ended: bool = True) -> list[str]:
-        """*found* without the last of several, if a kill cut that off before its signature.
+        """The notes without the last of several, if a kill cut that off before its signature.
 
         Args:
-            found: Notes.
-            ended: Whether the text ended with a newline.
+            found: The notes.
+            ended: True if the text ended with a newline.
         """
         notes = list(found)
         if len(notes) > 1 and not self._is_good(notes[-1], self._keys):
@@ -153,7 +163,7 @@ class Witnesses:
 
     @staticmethod
     def _is_good(note: str, keys: list[VerifyingKey]) -> bool:
-        """Whether it is a checkpoint, signed by one of *keys* if there are any."""
+        """Return True if it is a checkpoint, signed by one of *keys* if there are any."""
         try:
             Checkpoint.parse(note, keys)
         except InvalidEventError:
@@ -161,7 +171,7 @@ class Witnesses:
         return True
 
     def about(self, writer: str, trail: str | None) -> list[Statement]:
-        """Those of one trail, by the number of their newest event."""
+        """The checkpoints of one trail, ordered by the number of their newest event."""
         found = [
             statement
             for statement in self._statements.values()
@@ -171,10 +181,10 @@ class Witnesses:
         return sorted(found, key=lambda s: (s.checkpoint.events, s.checkpoint.size))
 
     def others(self, known: Iterable[Statement]) -> list[Statement]:
-        """Those that are none of *known*."""
+        """The checkpoints that are not among *known*."""
         seen = {id(statement) for statement in known}
         return [s for s in self._statements.values() if id(s) not in seen]
 
     def sizes(self) -> set[int]:
-        """Of the manifests that they speak of."""
+        """The sizes of the manifests in the checkpoints."""
         return {statement.checkpoint.size for statement in self._statements.values()}

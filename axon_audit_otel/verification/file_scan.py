@@ -1,4 +1,4 @@
-"""Reads a journal or a sealed file once, from end to end, for its verification."""
+"""Reads a journal or a sealed file once, from beginning to end, for its verification."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..core.merkle import Tree
 from .hash_chain import Chain, Link
 from .report import Gap, StepBack, UncleanEnd
 
-__all__ = ["Content", "Witnessed", "scan"]
+__all__ = ["Content", "TrailFacts", "scan"]
 
-_STEPS = 100  # back in time that are remembered
+_STEPS = 100  # steps back in time that are kept
 _sha256 = hashlib.sha256
 
 
@@ -29,25 +29,25 @@ class _Internal(msgspec.Struct):
 _metadata_of = msgspec.json.Decoder(_Internal).decode
 
 
-class Witnessed:
-    """What a writer's events say of the trail, and those that checkpoints speak of.
+class TrailFacts:
+    """The facts that a writer's events report of the trail, and the events that checkpoints name.
 
     Args:
-        wanted: Numbers of events that checkpoints name.
+        wanted: Numbers of the events that checkpoints name.
     """
 
     def __init__(self, wanted: set[int]) -> None:
         self.wanted = wanted
         self.file = ""  # being read
-        self.seen: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
+        self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
-        self.time = ""  # of the event before the file that is read
+        self.time = ""  # of the last event before the file that is read
         self.steps_back: list[StepBack] = []
         self.more_steps_back = 0
 
     def earlier(self, sequence: int, time: str, before: str) -> None:
-        """An event has a time before that of the event before it."""
+        """Record that an event has an earlier time than the event before it."""
         seconds = behind(time, before)
         if seconds <= TOLERANCE_S:
             return  # operations that ended at the same time
@@ -57,26 +57,26 @@ class Witnessed:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
 
     def internal_event(self, line: bytes, sequence: int) -> None:
-        """An event of the trail about itself."""
+        """Take an event of the trail about itself."""
         try:
             facts = _metadata_of(line).metadata
             if facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
                 if not 0 < first <= last < sequence:
-                    return  # a loss is told of afterwards
+                    return  # a loss is reported after it
                 self.gaps.append(Gap(first, last, str(facts.get("reason", "")), sequence))
             elif facts.get("record") == "unclean_end":
                 events, torn = int(facts["events"]), int(facts["torn_bytes"])
                 self.unclean_ends.append(UncleanEnd(str(facts["writer"]), events, torn, sequence))
         except (*DECODE_ERRORS, KeyError, ValueError, TypeError):
-            return  # somebody else's, or of another version
+            return  # of another program or version
 
 
 class Content:
-    """What one file holds."""
+    """The facts about the content of one file."""
 
     def __init__(self) -> None:
-        # As a seal calls them.
+        # With the names of the fields of a seal.
         self.bytes = 0
         self.events = 0
         self.first_sequence = self.last_sequence = 0
@@ -84,10 +84,10 @@ class Content:
         self.head = ""
         self.sha256 = ""
         self.root = ""
-        # What else there is to know.
+        # Further facts.
         self.lines = 0
         self.oldest_time = self.newest_time = ""  # of the first event and of the last
-        self.framed = True  # it begins as it must
+        self.framed = True  # False if the first line is wrong
         self.misframed: int | None = None  # the first event with a wrong separator
         self.closing: bytes | None = None  # the last line
         self.after = 0  # bytes after it
@@ -97,24 +97,24 @@ class Content:
 def scan(
     file: BinaryIO,
     chain: Chain,
-    witnessed: Witnessed,
+    facts: TrailFacts,
     content: Content,
     progress: Callable[[int], None],
 ) -> None:
-    """Read *file* to its end into *content* (what was read until then if that fails).
+    """Read *file* to its end into *content*; after an error, *content* has the part before.
 
     Raises:
         OSError: If it cannot be read, or its compression is damaged.
     """
-    digest, tree, wanted = _sha256(), Tree(), witnessed.wanted
+    digest, tree, wanted = _sha256(), Tree(), facts.wanted
     reader = LineReader(file, digest=digest)
     if reader.start() or reader.torn:
         content.framed = reader.head == HEAD
-    number = int(0 < len(reader.head) <= len(HEAD))  # else it is among the lines
+    number = int(0 < len(reader.head) <= len(HEAD))  # a longer one is among the lines
     add, events, reported = tree.add, 0, 0
     separator = ord(" ")
     position = leaf = None
-    before = witnessed.time
+    before = facts.time
     for lines in reader.batches():
         progress(reader.size - reported)
         reported = reader.size
@@ -140,10 +140,10 @@ def scan(
                 content.oldest_time = timestamp
                 content.first_time = content.last_time = timestamp
                 if timestamp < before:
-                    witnessed.earlier(sequence, timestamp, before)
+                    facts.earlier(sequence, timestamp, before)
             elif timestamp < before:
                 content.first_time = min(content.first_time, timestamp)
-                witnessed.earlier(sequence, timestamp, before)
+                facts.earlier(sequence, timestamp, before)
             elif timestamp > content.last_time:
                 content.last_time = timestamp
             before = timestamp
@@ -152,12 +152,12 @@ def scan(
                 content.misframed = sequence
             separator = 0x2C  # a comma
             if sequence in wanted:
-                witnessed.seen.setdefault(sequence, []).append((head, timestamp, witnessed.file))
+                facts.found.setdefault(sequence, []).append((head, timestamp, facts.file))
             if position.operation == "AUDIT":
-                witnessed.internal_event(body, sequence)
+                facts.internal_event(body, sequence)
     if position is not None and leaf is not None:
         content.last_sequence, content.head = position.sequence, leaf.hex()
-        content.newest_time = witnessed.time = before
+        content.newest_time = facts.time = before
     content.closing = reader.closing or None
     digest.update(reader.closing)
     after = 0

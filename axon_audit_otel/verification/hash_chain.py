@@ -1,9 +1,8 @@
-"""Follows a chain of events through its files, and says where it breaks and how.
+"""Follows a chain of events through its files, and reports where and how it is broken.
 
-Each event carries its number and the hash of the event before. While that holds, nothing is
-remembered but the newest number and hash. Where it does not, lines are held back until two of
-them hold together again; what lies between is then judged: whether a line is another than
-the one that its successor continues, stands at another place, is one too many, or is missing.
+Each event has its number and the hash of the event before. While these match, only the newest
+number and hash are kept. At a mismatch, lines are held back until two of them match again. The
+lines in between are then judged: each is altered, moved, inserted or missing.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from .report import Kind, numbers
 __all__ = ["ANY", "Chain", "Link", "outside"]
 
 _WINDOW = 512  # lines held back at most
-_KEPT = 10_000  # strays of a file that may turn out to be reordered
-#: The head where the event before is not known: any `previous_hash` will do. Compared by
-#: identity: no line can contain it.
+_KEPT = 10_000  # lines of a file that may turn out to be moved
+#: The head if the event before is not known: any `previous_hash` matches. Compared by identity:
+#: no line can contain it.
 ANY: Final = "any hash"
 
 
@@ -28,11 +27,11 @@ class Link(NamedTuple):
     """One line of a file.
 
     Attributes:
-        sequence: The number it says it has; None where no event can be read from it.
+        sequence: The number in the event; None if the line is not an event.
         previous: Its `previous_hash`.
         hash: Its own, hex.
         line: The event, without separators.
-        number: Which line of its file it is, from 1.
+        number: The number of the line in its file, from 1.
     """
 
     sequence: int | None
@@ -46,9 +45,9 @@ class Chain:
     """The chain of one writer's events.
 
     Args:
-        found: Takes a damage: file, sequence, kind, words.
-        missing: Takes a range of numbers that no event has: file, first, last, whether the
-            file ends there too early. Later events may explain it.
+        found: Takes damage: file, sequence, kind, text.
+        missing: Takes a range of numbers without events: file, first, last, True if the file
+            is truncated there. Later events may explain it.
     """
 
     def __init__(
@@ -58,26 +57,26 @@ class Chain:
     ) -> None:
         self._found = found
         self._missing = missing
-        self.sequence = 0  # the newest event that is in its place
+        self.sequence = 0  # the newest event in its place
         self.head: str | None = None
         self.waiting: list[Link] = []
         self._file = ""
         self._entered = (0, "")  # the newest event of the file before, and that file
-        self._attested = 0  # an event whose hash is known otherwise than from its line
+        self._attested = 0  # an event whose hash is not only known from its line
         self._removed: list[tuple[int, int, bool]] = []
         self._strays: dict[int, Link] = {}
 
     def enter(self, file: str) -> None:
-        """A file begins."""
+        """Begin a file."""
         self._entered = (self.sequence, self._file)
         self._file = file
 
     def jump(self, sequence: int, head: str | None, file: str = "") -> None:
-        """Go on after event *sequence*, whose hash is known without its line."""
+        """Continue after event *sequence*, whose hash is known without its line."""
         self.sequence, self.head, self._file, self._attested = sequence, head, file, sequence
 
     def meet(self, link: Link) -> None:
-        """Take the next line of the file, whatever it is."""
+        """Take the next line of the file."""
         if self._fits(link):
             for stray in self.waiting:
                 self._stray(stray)
@@ -96,12 +95,12 @@ class Chain:
             self._settle()
 
     def leave(self, last: int | None = None, head: str | None = ANY, cut: bool = False) -> None:
-        """The file ends.
+        """End the file.
 
         Args:
-            last: Number of its last event, where that is known.
-            head: The hash of that.
-            cut: Whether its end is missing.
+            last: Number of its last event, if known.
+            head: The hash of its last event.
+            cut: True if its end is missing.
         """
         if last is None:
             if self.waiting:
@@ -123,7 +122,7 @@ class Chain:
         )
 
     def _holds(self, before: Link, link: Link) -> bool:
-        """Whether two lines hold together, and can be where the chain goes on."""
+        """Return True if *link* continues *before*, and both can continue the chain."""
         return (
             before.sequence is not None
             and before.sequence > self.sequence
@@ -136,7 +135,7 @@ class Chain:
         self.sequence, self.head = link.sequence, link.hash
 
     def _settle(self) -> None:
-        """Judge what is held back, although nothing in it holds together."""
+        """Judge the lines held back, although no two of them match."""
         placed = self._judge(None)
         if placed:
             self.sequence = max(placed)
@@ -145,11 +144,14 @@ class Chain:
     # --- judgement -------------------------------------------------------------------------
 
     def _judge(self, after: Link | None, cut: bool = False) -> dict[int, Link]:
-        """Judge the lines held back, which lie between the newest event and *after*.
+        """Judge the lines held back, which are between the newest event and *after*.
 
         Args:
-            after: A line that is in its place; None where there is none.
-            cut: Whether lines are missing since the file's end is.
+            after: The next line in its place; None if there is none.
+            cut: True if the file's end is missing.
+
+        Returns:
+            The lines in their places, by number.
         """
         lines, self.waiting = self.waiting, []
         placed: dict[int, Link] = {}
@@ -158,7 +160,7 @@ class Chain:
         at, head = self.sequence, self.head
         for link in lines:
             number = link.sequence
-            # What continues the event before it stands in its place, whatever its number.
+            # A line that continues the event before it is in its place, even with a wrong number.
             renumbered = link.previous == head and number != at + 1
             if (
                 number is None
@@ -192,7 +194,7 @@ class Chain:
         altered: set[int],
         after: Link | None,
     ) -> bool:
-        """A line whose number is not expected here: an event altered? False if not."""
+        """Take a line with an unexpected number as an altered event; False if it is not one."""
         number = at + 1
         if number not in placed and (after is None or number < (after.sequence or 0)):
             placed[number] = link
@@ -204,19 +206,19 @@ class Chain:
             self._add_finding(number, "altered", words)
             return True
         if after is not None and link.sequence == self.sequence and link.hash == after.previous:
-            # It is this one that is continued: the line that came before it is foreign.
+            # The next line continues this one: the line before it is foreign.
             self._add_finding(
                 self.sequence, "inserted", f"a foreign event {self.sequence} stands here"
             )
             self.head = link.hash
             return True
-        # Or another piece of the same line.
+        # It may be another piece of the same line.
         return link.sequence is None and number in altered
 
     def _find_missing(
         self, end: int, placed: dict[int, Link], altered: set[int], cut: bool
     ) -> None:
-        """Numbers that no line has."""
+        """Find the numbers that no line has."""
         for before, number in pairwise([self.sequence, *sorted(placed), end]):
             if number - before < 2:
                 continue
@@ -231,7 +233,7 @@ class Chain:
                 self._missing(self._file, first, last, at_end)
 
     def _check(self, placed: dict[int, Link], altered: set[int], after: Link | None) -> None:
-        """Whether lines that follow each other hold together; if not, whose fault it is."""
+        """Compare each line with the next one; report which of two that do not match is altered."""
         row = [(self.sequence, Link(self.sequence, None, self.head or "", b"", 0))]
         row += sorted(placed.items())
         if after is not None and after.sequence is not None:
@@ -247,7 +249,7 @@ class Chain:
                 or follower.previous is ANY
             ):
                 continue
-            claim = None  # what is said of the follower's hash
+            claim = None  # the follower's hash by the line after it
             if index + 2 < len(row) and row[index + 2][0] == next_number + 1:
                 claim = row[index + 2][1].previous
             sound = follower is after
@@ -273,7 +275,7 @@ class Chain:
         self._found(file if number == entered and file else self._file, number, kind, words)
 
     def _stray(self, link: Link) -> None:
-        """A line too many; or one whose place is elsewhere in the file."""
+        """Take an extra line; its place may be elsewhere in the file."""
         if link.sequence is None:
             self._add_finding(None, "inserted", f"line {link.number} is no event")
         elif link.sequence in self._strays or len(self._strays) >= _KEPT:
@@ -290,7 +292,7 @@ class Chain:
         self._found(self._file, link.sequence, "reordered", words)
 
     def _pair(self) -> None:
-        """At a file's end: a line too many that is missing elsewhere was moved."""
+        """At a file's end, find moved lines: extra in one place, missing in another."""
         for first, last, cut in self._removed:
             moved = sorted(number for number in self._strays if first <= number <= last)
             for number in moved:
@@ -302,7 +304,7 @@ class Chain:
         self._removed, self._strays = [], {}
 
     def _take_moved(self) -> None:
-        """Lines that stood too early and belong at the end."""
+        """Take lines that were moved from the end to an earlier place."""
         while (link := self._strays.get(self.sequence + 1)) is not None and self._fits(link):
             del self._strays[self.sequence + 1]
             self._out_of_place(link)
@@ -310,13 +312,13 @@ class Chain:
 
 
 def _repaired(link: Link, previous: str | None) -> str:
-    """The hash that the line would have if it continued *previous*."""
+    """The hash of the line with *previous* as its `previous_hash`."""
     suffix = f',"sequence":{link.sequence},"previous_hash":"{previous}"}}'.encode()
     return leaf_hash(link.line[: -len(suffix)] + suffix).hex()
 
 
 def outside(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a range without the (ascending) *ranges*."""
+    """Yield the parts of a range that are outside the (ascending) *ranges*."""
     for low, high in ranges:
         if high < first or low > last:
             continue

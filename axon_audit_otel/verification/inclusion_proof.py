@@ -1,8 +1,8 @@
-"""Proof that one event is in a trail: three hashes' worth of it, for somebody without the files.
+"""Proofs that one event is in a trail, for people without its files.
 
-The event's line hashes up to its file's Merkle root, the manifest's line with that root hashes
-up to the manifest's, and that is what a signed checkpoint says. ``cli/data/verify_proof.py`` checks
-it and imports nothing of ours.
+The event's line leads by hashes to the Merkle root of its file. The manifest's line with that root
+leads to the root of the manifest, which is in a signed checkpoint. ``cli/data/verify_proof.py``
+checks a proof, and imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..archive.manifest import MANIFEST, Listing, SealRecord, read_manifest
 from ..archive.missing import Missing
 from ..archive.reader import LineReader
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors, shown
-from ..core.files import DECODE_ERRORS, listed, open_regular
+from ..core.files import DECODE_ERRORS, listed
 from ..core.merkle import inclusion_path, leaf_hash, root_from_path, root_hash
 from ..core.time import format_time
-from .checkpoint_files import SUFFIXES, notes_in
+from .checkpoint_files import SUFFIXES, notes_in, notes_in_file
 
 __all__ = ["FORMAT", "prove"]
 
@@ -34,7 +34,7 @@ _DAMAGED = "run axon-audit verify: the archive is not as it was written"
 
 
 class _Manifest:
-    """A writer's manifest: its lines, and on which of them each file's seal is."""
+    """A writer's manifest: its lines and hashes, and the index of each file's seal."""
 
     def __init__(self, path: Path) -> None:
         self.writer = path.stem
@@ -66,16 +66,16 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
 
     Args:
         path: The archive's directory, or the sealed file.
-        event_id: Which event.
-        checkpoint: The signed note that the proof shall end in. Default: the newest one
-            beside the archive that covers the event.
+        event_id: The id of the event.
+        checkpoint: The signed note that the proof ends in. Default: the newest one beside the
+            archive that covers the event.
 
     Returns:
         The proof, as JSON types.
 
     Raises:
         ArchiveError: If there is no such event, it is not sealed, or no checkpoint covers it.
-        InvalidEventError: If *event_id* or *checkpoint* is none.
+        InvalidEventError: If *event_id* or *checkpoint* is not valid.
     """
     path = Path(path)
     if not path.exists():
@@ -117,7 +117,7 @@ def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:
 def _find(path: Path, event_id: str) -> _Found:
     directory, only = (path, None) if path.is_dir() else (path.parent, path.name)
     try:
-        needle = b'{"event_id":' + msgspec.json.encode(event_id)  # as it is at the head of its line
+        needle = b'{"event_id":' + msgspec.json.encode(event_id)  # the beginning of its line
     except (UnicodeEncodeError, TypeError):
         raise InvalidEventError(f"{shown(event_id)} is no event id") from None
     with Directory(directory, Missing()) as here:
@@ -136,7 +136,7 @@ def _find(path: Path, event_id: str) -> _Found:
             try:
                 found = _look_in(here, file, needle)
                 if found is not None and root_hash(found[2]).hex() != seal.root:
-                    raise ArchiveError(_DAMAGED)  # or it is another file's copy
+                    raise ArchiveError(_DAMAGED)  # or a copy of another file
             except FileNotFoundError:
                 damage = damage or ArchiveError(f"{seal.file} is missing; {_DAMAGED}")
             except (ArchiveError, OSError) as exc:
@@ -153,7 +153,7 @@ def _find(path: Path, event_id: str) -> _Found:
 
 
 def _moment_of(event_id: str) -> datetime | None:
-    """When an id was made, if it is one of ours, which say so (RFC 9562)."""
+    """The time in an event id (RFC 9562); None if the id is not one of ours."""
     if not re.fullmatch(r"evt_[0-9a-f]{32}", event_id):
         return None
     try:
@@ -163,7 +163,7 @@ def _moment_of(event_id: str) -> datetime | None:
 
 
 def _may_hold(seal: SealRecord, moment: datetime | None) -> bool:
-    """Whether a file is of about that time: it is looked into first."""
+    """Return True if a file has events of about that time: such files are read first."""
     if moment is None or moment.year in (1, 9999):
         return False
     low, high = moment - timedelta(hours=1), moment + timedelta(hours=1)
@@ -181,7 +181,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _look_in(
     here: Directory, sealed: EventFile, needle: bytes
 ) -> tuple[bytes, int, list[bytes]] | None:
-    """The event's line, its index, and the hashes of all lines of the file."""
+    """The event's line, its index, and the hashes of all lines; None if it is not in the file."""
     with here.open(sealed) as file:
         found = ((i, line) for i, line in enumerate(_lines(file)) if line.startswith(needle, 1))
         index, line = next(found, (0, b""))
@@ -195,10 +195,11 @@ def _look_in(
 
 
 def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, int]:
-    """A signed note that covers the event, and the size of the manifest then."""
+    """A signed note that covers the event, and the number of manifest lines in it."""
     manifest = found.manifest
     if given is not None:
-        note = _trimmed(given)
+        ended = given if given.endswith("\n") else f"{given}\n"
+        note = next(notes_in(ended.splitlines(keepends=True)), ended)
         problem = _unfit(note, found)
         if problem is not None:
             raise ArchiveError(f"the checkpoint {problem}")
@@ -208,7 +209,7 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
         file = directory / f"{manifest.writer}{suffix}"
         if not file.exists():
             continue
-        for note in notes_in(_text(file).splitlines(True)):
+        for note in notes_in_file(file):
             try:
                 checkpoint = Checkpoint.parse(note)
             except InvalidEventError:
@@ -225,19 +226,8 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
     return best[1], best[2]
 
 
-def _text(path: Path) -> str:
-    with open_regular(path) as file:
-        return file.read().decode("utf-8", "replace")
-
-
-def _trimmed(text: str) -> str:
-    """The first note in *text*."""
-    ended = text if text.endswith("\n") else f"{text}\n"
-    return next(notes_in(ended.splitlines(keepends=True)), ended)
-
-
 def _unfit(note: str, found: _Found) -> str | None:
-    """Why a note cannot end this proof; None if it can."""
+    """The reason why a note cannot end this proof; None if it can."""
     checkpoint = Checkpoint.parse(note)
     if "\n\n\u2014 " not in note:
         return "is not signed"

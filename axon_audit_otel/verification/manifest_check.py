@@ -1,7 +1,8 @@
-"""Judges a manifest: whether its lines are all there, in order, and as they were written."""
+"""Checks a manifest: its lines must be complete, in order, and unaltered."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -23,10 +24,10 @@ class Line:
 
     Attributes:
         number: From 1.
-        record: What it says; None where that can no longer be read.
-        hash: Its own, hex.
-        state: Whether a later line or a checkpoint confirms it: "sound", "altered" or, for
-            the newest, "unknown".
+        record: Its content; None if it cannot be read.
+        hash: Its own hash, hex.
+        state: "sound" if a later line or a checkpoint confirms it, else "altered"; for the newest
+            line "unknown".
     """
 
     __slots__ = ("hash", "number", "record", "state")
@@ -44,15 +45,15 @@ class Line:
 
     @property
     def previous(self) -> str | None:
-        """The hash of the line before, as this one says."""
+        """The hash of the line before, from this line."""
         return None if self.record is None else self.record.previous
 
     def follows(self, previous: str | None) -> bool:
-        """Whether it was written after the line with that hash (None: as the first)."""
+        """Return True if it was written after the line with that hash (None: as the first)."""
         return self.record is not None and self.record.previous == previous
 
     def about(self) -> str:
-        """What it is, in words."""
+        """A description of it, for messages."""
         if isinstance(self.record, SealRecord):
             return f"line {self.number}, the seal of {self.record.file}"
         if isinstance(self.record, DeleteRecord):
@@ -60,39 +61,37 @@ class Line:
         return f"line {self.number}"
 
 
+@dataclass
 class Seal:
-    """A sealed file, as a manifest knows it.
+    """A sealed file in a manifest.
 
     Attributes:
-        record: What it was sealed as.
-        line: Where that is said.
-        deletion: What a later line says of its deletion by retention, and the number of that
-            line; None if none does. Its name may then have been used again.
+        record: Its record.
+        line: The line of that record.
+        deletion: The record of its deletion by retention, and the number of that line; None
+            without one. After a deletion, its name may be used again.
     """
 
-    __slots__ = ("deletion", "line", "record")
-
-    def __init__(self, record: SealRecord, line: Line) -> None:
-        self.record = record
-        self.line = line
-        self.deletion: tuple[DeleteRecord, int] | None = None
+    record: SealRecord
+    line: Line
+    deletion: tuple[DeleteRecord, int] | None = None
 
 
 class CheckedManifest:
-    """A manifest, read and judged.
+    """A manifest that was read and checked.
 
     Attributes:
-        lines: All, as they stand there.
-        seals: All, in the order in which they were made.
-        names: Those that are not deleted, by the file's name.
+        lines: All lines, in the order of the file.
+        seals: All seals, in the order in which they were made.
+        names: The seals of files that are not deleted, by file name.
         file_roots: The Merkle roots of the files.
-        begins: Whether it begins where the trail does.
-        damaged: Whether anything is wrong with it.
+        begins: True if it begins with the trail's first line.
+        damaged: True if anything is wrong with it.
 
     Args:
         path: The file.
         findings: Takes the damage.
-        sizes: Of the manifest, at which its Merkle root is wanted.
+        sizes: The numbers of lines for which its Merkle root is needed.
     """
 
     def __init__(self, path: Path, findings: Findings, sizes: set[int]) -> None:
@@ -103,7 +102,7 @@ class CheckedManifest:
         self.id: str | None = None
         self.roots: dict[int, bytes] = {0: Tree().root()}
         self.lines: list[Line] = []
-        self.begins = not self.exists  # with its first line
+        self.begins = not self.exists
         self.seals: list[Seal] = []
         self.names: dict[str, Seal] = {}
         self.file_roots: set[str] = set()
@@ -141,7 +140,7 @@ class CheckedManifest:
     # --- the order of the lines --------------------------------------------------------------
 
     def _in_order(self) -> list[Line]:
-        """The lines as they were written, as far as their hashes tell."""
+        """The lines in the order in which they were written, by their hashes."""
         seen: set[str] = set()
         lines = []
         for line in self.lines:
@@ -190,14 +189,14 @@ class CheckedManifest:
                 self._judge_break(line, follower, after)
 
     def _judge_break(self, line: Line, follower: Line, after: Line | None) -> None:
-        """Two lines do not belong together: which of them changed, or what is missing?"""
+        """Find out which of two lines that do not match was altered, or if lines are missing."""
         assert follower.record is not None
         repaired = msgspec.structs.replace(follower.record, previous=line.hash)
         if after is not None and after.previous == leaf_hash(_encode(repaired)).hex():
             follower.state = "altered"
             self._add_finding("altered", f"{follower.about()}, no longer says what it continues")
         elif _is_hole(line, follower):
-            line.state = "sound"  # nothing says otherwise
+            line.state = "sound"  # it may be unaltered
             self._add_finding("removed", f"lines are missing before {follower.about()}")
         else:
             line.state = "altered"
@@ -205,7 +204,7 @@ class CheckedManifest:
                 "altered", f"{line.about()}, is not the one that the next line continues"
             )
 
-    # --- what it says ------------------------------------------------------------------------
+    # --- its content -------------------------------------------------------------------------
 
     def _take(self, order: list[Line]) -> None:
         for line in order:
@@ -235,17 +234,17 @@ class CheckedManifest:
                     self._add_finding("inserted", f"{line.about()}, is of no file that was sealed")
 
     def seals_now(self, name: str) -> bool:
-        """Whether the manifest has a file of that name in lines that are new."""
+        """Return True if the manifest has a seal of that name in lines added since it was read."""
         return any(isinstance(record, SealRecord) for record in self._new_lines(name))
 
     def look_again(self, seal: Seal) -> None:
-        """See whether the manifest says, in lines that are new, that a file was deleted."""
+        """Take the deletion of a file from lines added since the manifest was read."""
         for record in self._new_lines(seal.record.file):
             if isinstance(record, DeleteRecord) and record.sha256 == seal.record.sha256:
                 seal.deletion = record, len(self.lines) + 1  # after what was read
 
     def _new_lines(self, name: str) -> list[Record | None]:
-        """The lines about a file that its writer added since the manifest was read."""
+        """The records about a file that its writer added since the manifest was read."""
         wanted, end = f'"file":"{name}"'.encode(), b"\n"
         try:
             with open_regular(self.path) as file:
@@ -256,7 +255,7 @@ class CheckedManifest:
 
 
 def _is_hole(line: Line, follower: Line) -> bool:
-    """Whether the events of two seals leave room for another between them."""
+    """Return True if events are missing between two seals."""
     before, after = line.record, follower.record
     if isinstance(before, TrailRecord):
         return isinstance(after, SealRecord) and after.first_sequence > 1

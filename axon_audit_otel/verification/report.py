@@ -1,4 +1,4 @@
-"""What a verification says: damage, and how far the proof goes."""
+"""The result of a verification: the damage, and the newest event that is proved."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Finding(msgspec.Struct, frozen=True):
 
     Attributes:
         file: Name of the damaged file.
-        sequence: Number of the (first) event concerned; None where it is no event.
+        sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
             at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``, or
-            ``unlisted`` (a file that no manifest knows).
-        explanation: The same in words.
+            ``unlisted`` (a file in no manifest).
+        explanation: A sentence about it.
     """
 
     file: str
@@ -50,13 +50,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Events that were lost, as the trail itself says: no damage.
+    """Events that were lost, as a later event reports; this is not damage.
 
     Attributes:
-        first: The first number that no event has.
-        last: The last one.
-        reason: Why, in words.
-        told_by: Number of the event that says so.
+        first: The first number without an event.
+        last: The last number without an event.
+        reason: The reason.
+        told_by: Number of the event that reports it.
     """
 
     first: int
@@ -66,13 +66,13 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class UncleanEnd(msgspec.Struct, frozen=True):
-    """A writer that ended without closing its trail (killed, power lost): no damage.
+    """An end of a writer without closing its trail (a kill, power loss); this is not damage.
 
     Attributes:
         writer: Its name.
-        events: Events that were recovered from its journal.
-        torn_bytes: Bytes of a last line that was cut off in the middle.
-        told_by: Number of the event that says so.
+        events: Number of events that were recovered from its journal.
+        torn_bytes: Bytes of an incomplete last line.
+        told_by: Number of the event that reports it.
     """
 
     writer: str
@@ -82,13 +82,14 @@ class UncleanEnd(msgspec.Struct, frozen=True):
 
 
 class StepBack(msgspec.Struct, frozen=True):
-    """An event that is dated before the one before it, by more than five seconds: the clock was
-    set back, or somebody else gave the event its time. No damage.
+    """An event with a time more than five seconds before that of the event before it.
+
+    The clock was set back, or another program gave the event its time. This is not damage.
 
     Attributes:
         file: Name of its file.
         sequence: Its number.
-        seconds: How much earlier its time is.
+        seconds: The difference.
     """
 
     file: str
@@ -97,16 +98,16 @@ class StepBack(msgspec.Struct, frozen=True):
 
 
 class Deletion(msgspec.Struct, frozen=True):
-    """Events whose files retention deleted, as the manifest says: no damage.
+    """Events whose files retention deleted, by the manifest; this is not damage.
 
     Attributes:
-        first: The first of them.
-        last: The last.
-        files: In how many files they were.
+        first: Number of the first event.
+        last: Number of the last event.
+        files: Number of files.
         rule: The rule that deleted them.
-        deleted_at: When the last of these files went.
-        proved: Whether signed checkpoints cover what the manifest says of it. If not, somebody
-            who removed the files could have written that as well.
+        deleted_at: Time of the last deletion.
+        proved: True if signed checkpoints cover these lines of the manifest. If not, an attacker
+            who removed the files could also have written the lines.
     """
 
     first: int
@@ -117,7 +118,7 @@ class Deletion(msgspec.Struct, frozen=True):
     proved: bool
 
     def joined(self, other: Deletion) -> list[Deletion]:
-        """This one and the next, as one if they are alike and no event lies between them."""
+        """This and the next deletion, joined if they are alike and no event is between them."""
         alike = (self.rule, self.proved) == (other.rule, other.proved)
         if not alike or other.first != self.last + 1:
             return [self, other]
@@ -126,32 +127,32 @@ class Deletion(msgspec.Struct, frozen=True):
 
 
 class WriterReport(msgspec.Struct, kw_only=True):
-    """The trail of one writer.
+    """The result for the trail of one writer.
 
     Attributes:
         writer: Its name.
-        id: The trail's own, from its manifest.
-        events: Events that were read.
-        files: Sealed files that were read.
-        deletions: What retention deleted, and whose seals are here.
-        unsealed_events: How many of the events are in the journal.
-        torn_bytes: Bytes of a line in the journal that its writer could not finish.
-        unfinished_seal: A file that its writer sealed and was killed before it could list it in
-            its manifest; the next start does.
+        id: The id of the trail, from its manifest.
+        events: Number of events that were read.
+        files: Number of sealed files that were read.
+        deletions: The deletions by retention.
+        unsealed_events: Number of the events that are in the journal.
+        torn_bytes: Bytes of an incomplete line in the journal.
+        unfinished_seal: A sealed file that is not in the manifest, since its writer was killed;
+            the next start adds it.
         first_sequence: Number of the oldest event here.
         last_sequence: Number of the newest.
         first_time: Time of the oldest event.
         last_time: Time of the newest.
-        gaps: What was lost, as later events say.
-        unclean_ends: Ends that were none, as later events say.
-        steps_back: Where time runs backwards, up to a hundred.
-        more_steps_back: Further ones.
-        checkpoints: Different states that checkpoints attest and that were checked.
+        gaps: Lost events, as later events report.
+        unclean_ends: Ends by a kill or power loss, as later events report.
+        steps_back: Places where time runs backwards, up to a hundred.
+        more_steps_back: Number of further ones.
+        checkpoints: Number of different states in the checkpoints that were checked.
         proved_until: Number of the newest event that a signed checkpoint covers: up to
-            there nothing is missing or forged. A tail that was cut off after it could not
-            be noticed. None: nothing is covered.
+            there nothing is missing or forged. If the trail was truncated after it, this
+            could not be noticed. None: nothing is covered.
         proved_until_time: Time of that event.
-        proved_at: When that checkpoint was made.
+        proved_at: Time of that checkpoint.
     """
 
     writer: str
@@ -177,16 +178,16 @@ class WriterReport(msgspec.Struct, kw_only=True):
 
     @property
     def deleted_files(self) -> int:
-        """Files that retention deleted."""
+        """Number of files that retention deleted."""
         return sum(deletion.files for deletion in self.deletions)
 
     @property
     def uncovered(self) -> str:
-        """What could have been cut off, or rewritten, without a trace; in words."""
+        """A sentence about what could have been cut off or rewritten without a trace."""
         return self.uncovered_by(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}")
 
     def uncovered_by(self, clock: Callable[[datetime], str]) -> str:
-        """The same, with the time as *clock* shows it."""
+        """The text of `uncovered`, with the time as *clock* formats it."""
         if self.proved_until is None:
             return (
                 "no signed checkpoint proves any of it: a tail cut off, or a history rewritten"
@@ -201,12 +202,12 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     """The result of `verify`.
 
     Attributes:
-        path: What was verified.
-        writers: One by one.
-        findings: Every damage, up to a thousand.
-        left_out: Further findings.
-        keys: Names of the keys that every checkpoint must be signed by; empty if no key
-            was given and no signature could be checked.
+        path: The directory or file that was verified.
+        writers: The results of the writers.
+        findings: The damage, up to a thousand items.
+        left_out: Number of further findings.
+        keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
+            was given, and no signature could be checked.
     """
 
     path: str
@@ -217,16 +218,16 @@ class VerifyReport(msgspec.Struct, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether no damage was found."""
+        """True if no damage was found."""
         return not self.findings
 
     @property
     def events(self) -> int:
-        """Events that were read."""
+        """Number of events that were read."""
         return sum(writer.events for writer in self.writers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types."""
+        """The report as JSON types."""
         writers = [
             {**msgspec.to_builtins(writer), "uncovered": writer.uncovered}
             for writer in self.writers
@@ -235,7 +236,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
 
 
 def numbers(first: int, last: int) -> str:
-    """A range of events in words."""
+    """A range of events as text."""
     return f"event {first}" if first == last else f"events {first} to {last}"
 
 
@@ -249,8 +250,8 @@ class Findings:
         self.left_out = 0
 
     def add(self, file: str, sequence: int | None, kind: Kind, explanation: str) -> None:
-        """One damage; what is said already is not said again."""
-        # Of an event the first word is enough; of a file there may be several.
+        """Add a finding, unless it was added before."""
+        # One finding per event and kind is enough; a file may have several.
         key = (file, sequence, kind, explanation if sequence is None else "")
         if key in self.kept:
             return
@@ -260,5 +261,5 @@ class Findings:
         self.kept[key] = Finding(file, sequence, kind, explanation)
 
     def count(self, file: str) -> int:
-        """Findings in *file* so far."""
+        """Number of findings in *file* so far."""
         return sum(key[0] == file for key in self.kept)

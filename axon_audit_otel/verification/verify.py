@@ -1,8 +1,6 @@
-"""Verification of an archive: what of it was altered, removed, inserted or moved, and how far
-it is proved.
+"""Verifies an archive: finds altered, removed, inserted and moved events, and what is proved.
 
-Everything is read once, line by line; of the events nothing is remembered but what damage and
-checkpoints speak of.
+Every file is read once, line by line. Only facts about damage and checkpoints stay in memory.
 """
 
 from __future__ import annotations
@@ -19,10 +17,10 @@ from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, archive_errors
-from .checkpoint_files import SUFFIXES, Statement, Witnesses
+from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
 from .report import Findings, VerifyReport, WriterReport
-from .segments import Listing, segments_of
+from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
 __all__ = ["verify"]
@@ -40,17 +38,17 @@ def verify(
         path: The archive's directory (all its writers), or a sealed file or journal.
         keys: Public keys (or their lines, as ``axon-audit keygen`` prints them). If any are
             given, every checkpoint must be signed by one of them.
-        checkpoints: Notes that were kept elsewhere. Only these show that the archive's end
-            was cut off together with the checkpoints beside it.
+        checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
+            together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
 
     Returns:
-        What was found, and up to which event the archive is proved.
+        The damage, and the newest event that is proved.
 
     Raises:
         ArchiveError: If there is no archive at *path*.
-        AuditConfigError: If a key is none.
-        InvalidEventError: If one of *checkpoints* is none.
+        AuditConfigError: If a key is not valid.
+        InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
@@ -69,36 +67,34 @@ class _Verification:
         progress: Callable[[int], None],
     ) -> None:
         if not path.exists():
-            msg = f"no such file or directory: {str(path)!r}"
-            raise ArchiveError(msg)
+            raise ArchiveError(f"no such file or directory: {str(path)!r}")
         self._path = path
         self._directory = path if path.is_dir() else path.parent
         self._only = None if path.is_dir() else path
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._witnesses = Witnesses(keys, self._findings)
-        self._witnesses.given(notes)
+        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
 
     def run(self) -> VerifyReport:
-        """Everything there is at the path."""
+        """Verify everything at the path."""
         with ExitStack() as stack:
-            # A writer may be at work. What only grows is read last: checkpoints, journals,
-            # names of sealed files, manifests.
+            # A writer may be running, so the order matters: checkpoints, journals, names of
+            # sealed files, manifests.
             writers = writers_in(self._directory, *SUFFIXES)
             for writer in writers:
                 self._add_checkpoints(writer)
-            self._listing = stack.enter_context(Listing(self._directory, self._missing))
+            self._found = stack.enter_context(CheckedDirectory(self._directory, self._missing))
             for writer in writers:
                 self._add_manifest(writer)
             self._find_strays()
             self._report_unreadable()
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
-            if not (chosen or self._listing.sealed or self._witnesses.sizes()):
-                msg = f"no audit files (audit_*.json) in {str(self._directory)!r}"
-                raise ArchiveError(msg)
+            if not (chosen or self._found.sealed or self._checkpoints.sizes()):
+                raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
@@ -110,57 +106,57 @@ class _Verification:
             keys=[key.name for key in self._keys],
         )
 
-    # --- what there is ---------------------------------------------------------------------
+    # --- the files -------------------------------------------------------------------------
 
     def _add_checkpoints(self, writer: str) -> None:
         for suffix in SUFFIXES:
-            self._witnesses.found(self._directory / f"{writer}{suffix}")
+            self._checkpoints.add_file(self._directory / f"{writer}{suffix}")
 
     def _report_unreadable(self) -> None:
-        """Journals that cannot be read."""
+        """Report journals that cannot be read."""
         for path, words in self._missing.problems():
             self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")
 
     def _add_manifest(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"
-        self._manifests[writer] = CheckedManifest(path, self._findings, self._witnesses.sizes())
+        self._manifests[writer] = CheckedManifest(path, self._findings, self._checkpoints.sizes())
 
     def _add_writer(self, writer: str) -> None:
-        """One of whom there was only a sealed file: it may have been its first this moment."""
+        """Add a writer whose first file was sealed just now."""
         self._add_checkpoints(writer)
-        self._listing.open_journal(writer)
+        self._found.open_journal(writer)
         self._add_manifest(writer)
 
     def _find_strays(self) -> None:
-        """Sealed files that are in no manifest, and what they say of themselves."""
+        """Find sealed files that are in no manifest, and read their last lines."""
         manifests = list(self._manifests.values())
         listed = {name for manifest in manifests for name in manifest.names}
         deleted = {s.record.file: s.record.root for x in manifests for s in x.seals if s.deletion}
-        for name, path in self._listing.sealed.items():
+        for name, path in self._found.sealed.items():
             if name in listed:
                 continue
             try:
-                if self._listing.is_journal(path):
-                    continue  # that is being sealed
+                if self._found.is_journal(path):
+                    continue  # it is being sealed
             except FileNotFoundError:
-                continue  # deleted, or compressed, this moment
+                continue  # deleted or compressed just now
             if any(manifest.seals_now(name) for manifest in manifests if name not in deleted):
                 continue  # sealed since the manifest was read
             closing = closing_of(path)
             if closing is not None and deleted.get(name) == closing.root:
-                self._listing.remains[name] = closing.root
+                self._found.remains[name] = closing.root
                 continue
             if closing is not None and closing.trail not in self._manifests:
                 if Path(closing.trail).name != closing.trail:
-                    closing = None  # no name of a writer
+                    closing = None  # not a writer's name
                 elif self._only is None:
                     self._add_writer(closing.trail)
                     listed |= self._manifests[closing.trail].names.keys()
             if name not in listed:
-                self._listing.strays[name] = closing
+                self._found.strays[name] = closing
 
     def _chosen(self) -> str:
-        """The writer of the one file that is asked for."""
+        """The writer of the one file to verify."""
         assert self._only is not None
         if self._only.suffix == JOURNAL:
             return self._only.stem
@@ -172,9 +168,9 @@ class _Verification:
         if closing is None:
             self._refuse_export()
         writer = "" if closing is None else closing.trail
-        self._listing.sealed.setdefault(name, self._only)
-        if name not in self._listing.remains:
-            self._listing.strays[name] = closing
+        self._found.sealed.setdefault(name, self._only)
+        if name not in self._found.remains:
+            self._found.strays[name] = closing
         if writer not in self._manifests:
             self._add_manifest(writer)
         return writer
@@ -196,19 +192,19 @@ class _Verification:
 
     def _check(self, writer: str, known: list[Statement]) -> WriterReport:
         manifest = self._manifests[writer]
-        statements = self._witnesses.about(writer, manifest.id)
+        statements = self._checkpoints.about(writer, manifest.id)
         known += statements
-        asked = None if self._only is None else sealed_name(self._only)
-        segments, unfinished = segments_of(writer, manifest, self._listing, self._findings, asked)
+        only = None if self._only is None else sealed_name(self._only)
+        segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, self._keys, self._findings, self._progress, asked
+            manifest, segments, statements, self._keys, self._findings, self._progress, only
         )
-        journal = self._listing.journals.get(writer)
+        journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
         if self._keys and manifest.seals and not _any_proves(statements):
-            self._add_checkpoints(writer)  # the first is made after the first seal
-            late = self._witnesses.about(writer, manifest.id)
+            self._add_checkpoints(writer)  # the first one is made after the first seal
+            late = self._checkpoints.about(writer, manifest.id)
             known += late
             if not _any_proves(late):
                 names = " or ".join(key.name for key in self._keys)
@@ -217,12 +213,12 @@ class _Verification:
         return report
 
     def _judge_strangers(self, known: list[Statement]) -> None:
-        """Files and checkpoints that belong to no trail here."""
+        """Report files and checkpoints that belong to no trail here."""
         if self._only is None:
-            for name in self._listing.strays:
-                file = self._listing.sealed[name].name
+            for name in self._found.strays:
+                file = self._found.sealed[name].name
                 self._findings.add(file, None, "unlisted", "no manifest lists it")
-        for statement in self._witnesses.others(known):
+        for statement in self._checkpoints.others(known):
             if self._only is not None and not statement.outside:
                 continue  # of another writer
             manifest = self._manifests.get(statement.writer)
@@ -236,5 +232,5 @@ class _Verification:
 
 
 def _any_proves(statements: Iterable[Statement]) -> bool:
-    """Whether one of them is of a key, and names an event."""
+    """Return True if one of them proves at least one event."""
     return any(s.proves and s.checkpoint.events for s in statements)

@@ -1,4 +1,4 @@
-"""Verifies what one writer left: its sealed files, its journal, its checkpoints."""
+"""Verifies the files of one writer: sealed files, journal, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import BinaryIO
 from ..archive.checkpoints import VerifyingKey, signed_by
 from ..archive.format import JOURNAL, ZST, Closing, parse_closing, sealed_name
 from ..archive.manifest import SealRecord
-from ..archive.reader import first_number, open_events_file
-from .checkpoint_check import Attestation, deletions, moment
+from ..archive.reader import first_number, first_number_at, open_events_file
+from ..core.time import parse_time
+from .checkpoint_check import CheckpointCheck, deletions
 from .checkpoint_files import Statement
-from .file_scan import Content, Witnessed, scan
+from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
 from .manifest_check import CheckedManifest, Seal
 from .report import Findings, Gap, Kind, WriterReport, numbers
@@ -22,7 +23,7 @@ from .segments import Segment
 
 __all__ = ["WriterCheck"]
 
-#: What a seal says of its file, and the words for it.
+#: The facts in a seal about its file, and their names in messages.
 _FIELDS = {
     "first_sequence": "first number",
     "last_sequence": "last number",
@@ -42,11 +43,11 @@ class WriterCheck:
     Args:
         manifest: Its manifest.
         segments: Its sealed files.
-        statements: The checkpoints about it, by their newest event.
-        keys: Those that may have signed what it deleted; none: that is not asked.
+        statements: Its checkpoints, ordered by their newest event.
+        keys: The keys that may sign deletions; none: signatures are not checked.
         findings: Takes the damage.
         progress: Takes the number of bytes read.
-        asked: Name of the one file to be verified; the others are passed over.
+        only: Name of the one file to verify; None: all.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class WriterCheck:
         keys: list[VerifyingKey],
         findings: Findings,
         progress: Callable[[int], None],
-        asked: str | None,
+        only: str | None,
     ) -> None:
         self._manifest = manifest
         self._segments = segments
@@ -65,42 +66,43 @@ class WriterCheck:
         self._keys = keys
         self._findings = findings
         self._progress = progress
-        self._asked = asked
+        self._only = only
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
-        self._witnessed = Witnessed({s.checkpoint.events for s in statements})
+        self._facts = TrailFacts({s.checkpoint.events for s in statements})
         self._missing: list[tuple[str, int, int, bool]] = []
-        self._unclaimed: list[int] = []  # of a file: events that no other continues
-        # Told only if nothing better is known of the file: which, and a finding.
+        self._unclaimed: list[int] = []  # in a file: events that no other event continues
+        # Reported only if a file has no other findings: that file, and the finding.
         self._doubts: list[tuple[str, str, int | None, str]] = []
-        self._gone: list[Seal] = []  # of files that are not there, or not to be read
-        self._deleted: list[Seal] = []  # those of them that retention deleted
+        self._gone: list[Seal] = []  # of files that were not read
+        self._deleted: list[Seal] = []  # of files that retention deleted
         self._newest = manifest.name  # the newest file
 
     def run(self, journal: BinaryIO | None) -> WriterReport:
-        """Read everything, and say what is wrong with it."""
+        """Read all files; return the result, and add the damage to the findings."""
         self._confirm_lines()
         if self._segments and not self._manifest.begins:
             self._chain.jump(self._segments[0].first - 1, ANY)
         for segment in self._segments:
             self._check(segment)
-        if journal is not None and self._asked in (None, self._journal_name):
+        if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
-        self._witnessed.gaps = [gap for gap in self._witnessed.gaps if not self._is_belated(gap)]
+        self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
         self._explain()
-        Attestation(
-            self._manifest,
-            self._witnessed,
-            self._gone,
-            self._chain.sequence,
-            self._newest,
-            self._asked is not None,
-        ).check(self._statements, self._report, self._findings)
+        checkpoints = CheckpointCheck(
+            manifest=self._manifest,
+            facts=self._facts,
+            gone=self._gone,
+            last=self._chain.sequence,
+            newest=self._newest,
+            one_file=self._only is not None,
+        )
+        checkpoints.run(self._statements, self._report, self._findings)
         self._report.deletions = deletions(self._deleted, self._proved)
-        self._report.gaps = self._witnessed.gaps
-        self._report.unclean_ends = self._witnessed.unclean_ends
-        self._report.steps_back = self._witnessed.steps_back
-        self._report.more_steps_back = self._witnessed.more_steps_back
+        self._report.gaps = self._facts.gaps
+        self._report.unclean_ends = self._facts.unclean_ends
+        self._report.steps_back = self._facts.steps_back
+        self._report.more_steps_back = self._facts.more_steps_back
         return self._report
 
     @property
@@ -108,31 +110,31 @@ class WriterCheck:
         return f"{self._report.writer}{JOURNAL}"
 
     def _confirm_lines(self) -> None:
-        """Lines of the manifest that a checkpoint covers are as they were written."""
+        """Mark the lines of the manifest that a checkpoint covers as sound."""
         for line in self._manifest.lines[: self._covered(self._statements)]:
             line.state = "sound"
 
     @property
     def _proved(self) -> int:
-        """How many lines of the manifest nobody else can have written."""
+        """Number of lines of the manifest that an attacker cannot have written."""
         return self._covered(statement for statement in self._statements if statement.proves)
 
     def _covered(self, statements: Iterable[Statement]) -> int:
         roots = self._manifest.roots
-        said = (statement.checkpoint for statement in statements)
-        return max((c.size for c in said if roots.get(c.size) == c.root), default=0)
+        covering = (statement.checkpoint for statement in statements)
+        return max((c.size for c in covering if roots.get(c.size) == c.root), default=0)
 
     # --- reading ---------------------------------------------------------------------------
 
     def _check(self, segment: Segment) -> None:
         seal, path = segment.seal, segment.path
         record = None if seal is None else seal.record
-        if path is None or self._asked not in (None, segment.name):
+        if path is None or self._only not in (None, segment.name):
             if seal is not None:
                 self._pass_over(seal, path is None)
             return
-        if record is None and self._asked is not None:
-            self._chain.jump((segment.first or _first_number(path)) - 1, ANY)
+        if record is None and self._only is not None:
+            self._chain.jump((segment.first or first_number_at(path) or 1) - 1, ANY)
         content = Content()
         try:
             with open_events_file(path) as file:
@@ -159,28 +161,28 @@ class WriterCheck:
             self._findings.add(record.file, record.first_sequence, "removed", words)
         elif missing and seal.deletion is not None:
             self._deleted.append(seal)
-        elif missing and self._asked is None:
+        elif missing and self._only is None:
             which = numbers(record.first_sequence, record.last_sequence)
             words = f"it is missing, and with it {which}"
             self._findings.add(record.file, record.first_sequence, "removed", words)
         self._skip(seal)
 
     def _is_forged(self, seal: Seal) -> bool:
-        """Whether a signed checkpoint knew its events, and their deletion nobody signed."""
+        """Return True if a signed checkpoint covers its events, and the deletion is not signed."""
         assert seal.deletion is not None
         deletion, number = seal.deletion
         if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
             return False
         first = seal.record.first_sequence
         known = [s.checkpoint for s in self._statements if s.proves]
-        return any(said.events >= first and said.size < number for said in known)
+        return any(checkpoint.events >= first and checkpoint.size < number for checkpoint in known)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)
         self._chain.jump(seal.record.last_sequence, seal.record.head)
 
     def _scaled(self, path: Path, record: SealRecord | None) -> Callable[[int], None]:
-        """Progress in bytes of the file as it lies there."""
+        """The progress callback, scaled to the size of a compressed file."""
         if path.suffix != ZST or record is None or not record.bytes:
             return self._progress
         ratio = path.stat().st_size / record.bytes
@@ -189,19 +191,19 @@ class WriterCheck:
     def _read(
         self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
     ) -> None:
-        self._newest = self._witnessed.file = name
+        self._newest = self._facts.file = name
         self._unclaimed = []
         self._chain.enter(name)
-        scan(file, self._chain, self._witnessed, content, progress)
+        scan(file, self._chain, self._facts, content, progress)
         report = self._report
         report.events += content.events
         if not content.events:
             return
         if report.first_sequence is None:
             report.first_sequence = content.first_sequence
-            report.first_time = moment(content.oldest_time)
+            report.first_time = parse_time(content.oldest_time)
         report.last_sequence = content.last_sequence
-        report.last_time = moment(content.newest_time)
+        report.last_time = parse_time(content.newest_time)
 
     # --- a sealed file -----------------------------------------------------------------------
 
@@ -243,7 +245,7 @@ class WriterCheck:
             self._doubts.append((name, name, content.misframed, words))
 
     def _set_closing_aside(self, trusted: SealRecord | None) -> None:
-        """What can no longer be read at the end is the last line, unless events are missing."""
+        """Take an unreadable end as the closing line, unless events are missing."""
         waiting = self._chain.waiting
         if waiting and waiting[-1].sequence is None:
             reached = self._chain.sequence + len(waiting) - 1
@@ -253,7 +255,7 @@ class WriterCheck:
     def _compare(
         self, segment: Segment, name: str, content: Content, closing: Closing | None, whole: bool
     ) -> None:
-        """Hold the file against what its last line and its seal say of it."""
+        """Compare the file with its closing line and its seal."""
         if closing is not None and not whole:
             inside = [n for n in self._unclaimed if n >= content.first_sequence]
             words = "its events are not those that its last line sums up"
@@ -321,13 +323,13 @@ class WriterCheck:
         self._report.torn_bytes = content.torn
 
     def _was_sealed(self, file: BinaryIO) -> bool:
-        """Whether a journal has become one of the files that were read, since it was opened."""
+        """Return True if the journal was sealed since it was opened, and is read already."""
         status = os.fstat(file.fileno())
         if any(_is_same(segment.path, status) for segment in self._segments):
             return True
         if os.fstat(file.fileno()).st_nlink:
             return False
-        return (first_number(file) or 1) <= self._chain.sequence  # compressed, or deleted
+        return (first_number(file) or 1) <= self._chain.sequence  # compressed or deleted
 
     # --- in the end --------------------------------------------------------------------------
 
@@ -339,18 +341,20 @@ class WriterCheck:
         self._unclaimed.append(first - 1)
 
     def _is_belated(self, gap: Gap) -> bool:
-        """Whether a checkpoint knew events that only a later one says were lost: they were
-        there. Of what is lost the trail tells before it makes a checkpoint."""
+        """Return True if a checkpoint covers events that only a later event reports as lost.
+
+        Then they were there: a trail reports a loss before it makes a checkpoint.
+        """
         known = (s.checkpoint.events for s in self._statements if s.proves)
         return any(gap.first <= number < gap.told_by for number in known)
 
     def _explain(self) -> None:
-        """What is missing is damage, unless a later event tells of its loss."""
-        gaps = sorted((gap.first, gap.last) for gap in self._witnessed.gaps)
-        whole = self._asked is not None and not self._doubts
+        """Report missing events as damage, unless a later event reports their loss."""
+        gaps = sorted((gap.first, gap.last) for gap in self._facts.gaps)
+        whole = self._only is not None and not self._doubts
         for file, first, last, cut in self._missing:
             if whole and not cut and file != self._journal_name:
-                continue  # so it was sealed; the event that tells of it is in another file
+                continue  # it was sealed so; the event that reports the loss is in another file
             for low, high in outside(first, last, gaps):
                 words = f"{numbers(low, high)} {'is' if low == high else 'are'} missing"
                 self._findings.add(file, low, "truncated" if cut else "removed", words)
@@ -368,16 +372,8 @@ def _describes(closing: Closing, content: Content) -> bool:
     )
 
 
-def _first_number(path: Path) -> int:
-    try:
-        with open_events_file(path) as file:
-            return first_number(file) or 1
-    except OSError:
-        return 1
-
-
 def _is_same(path: Path | None, status: os.stat_result) -> bool:
-    """Whether that is the file at *path*, or the one whose compressed form that is."""
+    """Return True if it is the file at *path*, or the uncompressed original of that."""
     if path is None:
         return False
     for name in {path, path.with_name(sealed_name(path))}:

@@ -1,4 +1,4 @@
-"""What somebody does to an archive's files while their writer is at work: logrotate, `mv`, `rm`,
+"""Changes to an archive's files while their writer runs: logrotate, `mv`, `rm`,
 a directory that is switched. It is noticed at the next event, and nothing is missing unsaid."""
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _journal(where: Path) -> Path:
 
 
 def copytruncate(where: Path) -> None:
-    """What logrotate does, and the journal holds nothing."""
+    """Do what logrotate does: copy the journal and empty it."""
     shutil.copy(_journal(where), where / "default.journal.1")
     os.truncate(_journal(where), 0)
 
@@ -164,7 +164,7 @@ def directory_removed(where: Path) -> None:
 
 
 def directory_removed_and_made(where: Path) -> None:
-    """The same, and a new one."""
+    """Remove the directory, and make a new one."""
     directory_removed(where)
     where.mkdir()
 
@@ -202,7 +202,7 @@ def numbers(where: Path) -> list[int]:
 
 
 def failures(audit: AuditLogger) -> int:
-    """How many were counted."""
+    """The number of failures that were counted."""
     counted: dict[str, int] = audit.get_statistics()["failures"]
     return sum(counted.values())
 
@@ -210,7 +210,7 @@ def failures(audit: AuditLogger) -> int:
 @pytest.mark.parametrize("durability", ["process", "disk", "memory"])
 @pytest.mark.parametrize("change", [*KEEP, *LOSE])
 def test_memory_has_all(make_audit: Make, where: Path, change: Change, durability: str) -> None:
-    """What memory holds is written again: no event is missing, and the next one is in a file
+    """The events in memory are written again: no event is missing, and the next one is in a file
     when its call returns. It is counted, once."""
     audit = make_audit(auto_export_path=where, durability=durability)
     log(audit, 10, "before")
@@ -231,8 +231,8 @@ def test_memory_has_all(make_audit: Make, where: Path, change: Change, durabilit
 
 @pytest.mark.parametrize("change", [*KEEP, *LOSE])
 def test_memory_has_few(make_audit: Make, where: Path, change: Change) -> None:
-    """What has left memory is in the journal's file still, or a *gap* names exactly which events
-    are lost, and why."""
+    """Events that have left memory are still in the journal's file, or a *gap* names exactly which
+    events are lost, and why."""
     audit = make_audit(4, where, enable_rotation=False)
     log(audit, 20, "before")
     change(where)
@@ -390,7 +390,7 @@ def test_while_a_sync_is_waited_for(
 def test_what_was_on_the_device_and_is_gone(
     make_audit: Make, where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written again counts as on the device when it is there again, not before."""
+    """An event that is written again counts as on the device when it is there again, not before."""
     audit = make_audit(auto_export_path=where, durability="disk")
     log(audit, 5, "before")
     assert audit.trail.source.durable == 5
@@ -409,7 +409,7 @@ def test_what_was_on_the_device_and_is_gone(
 
 
 def test_memory_was_cleared(make_audit: Make, where: Path) -> None:
-    """What was let go of in memory and is cut off in the journal is told in a gap, also if no
+    """Events cleared from memory and cut off from the journal are reported in a gap, also if no
     event follows."""
     audit = make_audit(auto_export_path=where)
     log(audit, 5, "before")
@@ -524,8 +524,8 @@ def test_lock_alone(make_audit: Make, where: Path) -> None:
 
 @pytest.mark.parametrize("change", ["removed", "emptied", "renamed"])
 def test_intents(make_audit: Make, run_script: Run, where: Path, change: str) -> None:
-    """What runs while the file of intents is changed is still named after a crash, once another
-    operation has begun."""
+    """Operations that run while the file of intents is changed are still named after a crash, once
+    another operation has begun."""
     run_script(
         """
         import os, signal, sys

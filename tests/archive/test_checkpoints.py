@@ -83,7 +83,7 @@ class TestNotes:
         ]
 
     def test_round_trip(self) -> None:
-        """What was signed comes back, also before the first event."""
+        """A signed checkpoint comes back, also before the first event."""
         key = new_key("k")
         empty = Checkpoint("axon-audit/t/new", 0, hashlib.sha256().digest(), 0, "", "now")
         for checkpoint in (CHECKPOINT, empty):
@@ -202,7 +202,7 @@ class TestKeys:
         ["", "auditor", "auditor+00000000", "a+b+c", "auditor+00000000+!!!!", "a+00000000+AQID"],
     )
     def test_lines_that_are_no_public_key(self, line: str) -> None:
-        """What is no key is refused."""
+        """A line that is not a key is refused."""
         with pytest.raises(AuditConfigError, match="no Ed25519 verification key"):
             VerifyingKey.parse(line)
 
@@ -216,7 +216,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("line", ["", "PRIVATE+KEY+a", "PRIVATE+KEY+a+00000000+AQID"])
     def test_lines_that_are_no_private_key(self, line: str) -> None:
-        """What is no key is refused, and how to get one is said."""
+        """A line that is not a key is refused, and the message says how to get one."""
         with pytest.raises(AuditConfigError, match="axon-audit keygen"):
             SigningKey(line)
 

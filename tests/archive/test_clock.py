@@ -121,7 +121,7 @@ class TestRetention:
     async def test_a_clock_without_a_battery(
         self, make_audit: Make, machine: Machine, tmp_path: Path, behind: float, restarted: bool
     ) -> None:
-        """What was recorded before the clock was set is not years old: it stays, and goes when it
+        """An event recorded before the clock was set is not years old: it stays, and goes when it
         is as old as that, counted from when the clock was set."""
         machine.set_by -= behind
         audit = make_audit(auto_export_path=tmp_path, retention="180d")
@@ -144,7 +144,7 @@ class TestRetention:
         assert not file.exists()
 
     async def test_jumps_again(self, make_audit: Make, machine: Machine, tmp_path: Path) -> None:
-        """What was sealed after a jump is no evidence of the time that the next one leads to."""
+        """A seal made after a jump is no evidence of the time that the next one leads to."""
         with make_audit(auto_export_path=tmp_path, name="gone") as gone:
             file = await _file(gone)
         del gone
@@ -223,7 +223,7 @@ class TestRetention:
     async def test_size_needs_no_clock(
         self, make_audit: Make, machine: Machine, tmp_path: Path
     ) -> None:
-        """What is too much goes whatever the clock says."""
+        """Files above the size limit are deleted whatever the clock says."""
         audit = make_audit(auto_export_path=tmp_path, max_archive_bytes=1)
         await _file(audit)
         machine.set_by += 7 * YEAR
@@ -406,8 +406,8 @@ class TestRotation:
 
 class TestIntents:
     def test_set_back_meanwhile(self, run_script: Run, tmp_path: Path) -> None:
-        """What ended after the clock was set back, in a process that was killed then, is not told
-        as unfinished; what had not ended is."""
+        """An operation that ended after the clock was set back, in a process killed then, is not
+        told as unfinished; what had not ended is."""
         run_script(
             """
             import asyncio, os, sys, time
@@ -505,7 +505,7 @@ class TestVerify:
     async def test_set_back_while_it_seals(
         self, make_audit: Make, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """That a file was closed before it was listed need not show in their times."""
+        """The order in which a file was closed and listed need not show in their times."""
         audit = make_audit(auto_export_path=tmp_path)
         await audit.log_event("STORE")
         link: Callable[..., None] = os.link

@@ -1,4 +1,4 @@
-"""Whatever becomes of a sealed file, all who read the archive say the same of it."""
+"""All readers of an archive agree on a sealed file, whatever was done to it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Damage = Callable[[Path], object]
 
 
 class Case(NamedTuple):
-    """What becomes of the second sealed file.
+    """A change to the second sealed file, and its consequences.
 
     Attributes:
         damage: Does it.
@@ -200,7 +200,7 @@ class TestSealedFile:
         assert found == case.kinds
 
     def test_prove(self, archive: Path, case: Case, made: tuple[Path, dict[int, str]]) -> None:
-        """What is listed, and whole, can be proved."""
+        """An event in a listed and whole file can be proved."""
         for number, event_id in made[1].items():
             if number > case.proves or (case.lost and number in SECOND):
                 with pytest.raises(ArchiveError):
@@ -231,10 +231,11 @@ class TestSealedFile:
 
 
 class TestNames:
-    """Who has written in a directory, and how much."""
+    """The writers of a directory, and their newest events."""
 
     def test_newest_number(self, made: tuple[Path, dict[int, str]], tmp_path: Path) -> None:
-        """That of the journal's last whole line; without a journal, of what is listed."""
+        """The number is that of the journal's last whole line; without a journal, of what is
+        listed."""
         archive = Path(shutil.copytree(made[0], tmp_path / "trail"))
         journal = archive / "default.journal"
         with journal.open("ab") as file:

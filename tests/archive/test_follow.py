@@ -105,7 +105,7 @@ async def test_deleted_files(make: Make, tmp_path: Path) -> None:
 
 
 async def test_half_a_file(make: Make, tmp_path: Path) -> None:
-    """What a sealed file should have behind its last readable line is missing."""
+    """Events after the last readable line of a sealed file count as missing."""
     audit = make(max_events=10)
     await _log(audit, 25)
     first, second = sealed_files(tmp_path)

@@ -1,4 +1,4 @@
-"""What others put where our files are: no traceback, no waiting, no memory filled."""
+"""Foreign files among our files: no traceback, no waiting, no memory filled."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _compressed(path: Path) -> Path:
 
 
 class TestLineWithoutEnd:
-    """What says that it is one line, and is larger than memory: a few bytes on the disk."""
+    """A file with one line that is larger than memory: a few bytes on the disk."""
 
     SAID = "it has a line of more than 64 MiB"
 
@@ -191,7 +191,7 @@ class TestLineWithoutEnd:
 
     @pytest.mark.slow
     def test_compressed(self, cli: Cli, tmp_path: Path) -> None:
-        """Likewise."""
+        """A compressed file with such a line is refused as well."""
         path = _compressed(self._sparse(tmp_path / "bomb", size=100 << 20))
         for command in ("query", "stats", "tail", "verify"):
             assert self.SAID in cli(command, path, code=1).stderr

@@ -232,7 +232,7 @@ class TestDamage:
         follower.close()
 
     def test_replay(self, damaged: tuple[Path, list[int], str], http: Receiver) -> None:
-        """What can be read is sent, and the rest is counted."""
+        """Readable events are sent, and the rest is counted."""
         archive, _, _ = damaged
         done = replay(archive, Endpoint.resolve(http.url), {})
         assert set(ALL) - set(SECOND) <= set(http.numbers)
@@ -253,7 +253,7 @@ OTHERS: dict[str, Callable[[Path], object]] = {
 
 
 class TestPassedOver:
-    """What is of another program, or the same once more: nothing is missing for that."""
+    """Files of other programs and copies do not make an answer incomplete."""
 
     @pytest.mark.parametrize("other", OTHERS)
     def test_beside(self, cli: Cli, make_audit: Make, archive: Path, other: str) -> None:
@@ -285,7 +285,7 @@ class TestPassedOver:
         assert len(cli("query", archive, "--json").stdout.splitlines()) == len(ALL)
 
     def test_deleted_by_retention(self, cli: Cli, archive: Path) -> None:
-        """What the manifest says is deleted is not missing."""
+        """A file that the manifest lists as deleted is not missing."""
         retire(_second(archive))
         assert len(cli("query", archive, "--json").stdout.splitlines()) == len(ALL) - EACH
 
@@ -372,7 +372,7 @@ class TestWhere:
         assert "a line is no audit event" in result.stderr
 
     def test_without_zstd(self, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What to install is said."""
+        """The message says what to install."""
         _compressed(_second(archive))
         monkeypatch.setattr(zstd, "_zstd", None)
         result = cli("query", archive, "--json", code=1)
@@ -383,7 +383,7 @@ class TestWhere:
 def test_a_directory_that_cannot_be_read(
     make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in memory is the answer."""
+    """The answer has the events in memory."""
     audit = make_audit(auto_export_path=tmp_path)
     _log(audit)
 

@@ -56,7 +56,7 @@ class TestTimesWithoutAZone:
         zone("JST-9")
 
     async def test_the_files_of_the_sdk(self, cli: Cli, make_audit: Make, tmp_path: Path) -> None:
-        """What the SDK's own logger exported is read beside ours, in the order of time."""
+        """An export of the SDK's own logger is read beside ours, in the order of time."""
         sdk, archive = SdkLogger(), tmp_path / "archive"
         audit = make_audit(auto_export_path=archive)
         first = await audit.log_event("STORE", user_id="ada")
@@ -103,7 +103,7 @@ class TestTimesWithoutAZone:
     @pytest.mark.parametrize("moment", [None, 5, "yesterday", "2025-01-15", ["2025"]])
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_no_time_at_all(self, cli: Cli, tmp_path: Path, layout: str, moment: object) -> None:
-        """What is no time is refused in one line, as before."""
+        """A value that is not a time is refused in one line, as before."""
         path = tmp_path / "others.json"
         path.write_bytes(LAYOUTS[layout]([_line(timestamp=moment)]))
         said = cli("query", path, "--json", code=1).stderr

@@ -51,7 +51,7 @@ class TestGrowing:
     """A file to which its writer appends."""
 
     def test_each_line_once(self, path: Path, file: BinaryIO) -> None:
-        """Whatever part of a line is there when one looks."""
+        """Each line comes once, whatever part of it is there at each read."""
         reader, content = LineReader(file), HEAD + b" one\n,two\n,three\n"
         found: list[bytes] = []
         for byte in content:
@@ -64,7 +64,7 @@ class TestGrowing:
         assert reader.closing == CLOSING
 
     def test_left_off(self, path: Path, file: BinaryIO) -> None:
-        """What was not taken comes the next time."""
+        """Lines that were not taken come the next time."""
         _write(path, HEAD + b" one\n,two\n,three\n")
         reader = LineReader(file)
         assert next(reader.lines()) == b" one\n"
@@ -145,7 +145,7 @@ class TestWhole:
 
     @pytest.mark.parametrize("newest", [False, True])
     def test_half(self, tmp_path: Path, newest: bool) -> None:
-        """That its end is missing is told once; of a journal, never."""
+        """A missing end is reported once; that of a journal, never."""
         for name, told in (("audit.json", 1), ("default.journal", 0)):
             path, missing = tmp_path / name, Missing()
             path.write_bytes(HEAD + b" one\n,two")

@@ -68,7 +68,7 @@ def _size(directory: Path) -> int:
 
 
 def _deletions(directory: Path, writer: str = "default") -> list[dict[str, Any]]:
-    """What a manifest says of deletions."""
+    """The deletions in a manifest."""
     lines = map(json.loads, (directory / f"{writer}.manifest").read_bytes().splitlines())
     return [line for line in lines if line["kind"] == "delete"]
 
@@ -110,7 +110,7 @@ class TestAge:
     async def test_the_last_file_goes(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
     ) -> None:
-        """Whoever asks then is told that events were deleted; it is no error."""
+        """A later query reports that events were deleted; it is no error."""
         with days_ago(40):
             audit = make_audit(auto_export_path=tmp_path, retention="30d")
             await _file(audit)
@@ -275,8 +275,8 @@ class TestProof:
     async def test_verified(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, cli: Cli
     ) -> None:
-        """What retention deleted is no damage: the report says which events went and why, and
-        that a signed checkpoint covers it."""
+        """Files that retention deleted are no damage: the report says which events went and why,
+        and that a signed checkpoint covers it."""
         notes: list[str] = []
         told = {"signing_key": KEY, "checkpoint_to": notes.append}
         with days_ago(51):
@@ -316,8 +316,9 @@ class TestProof:
             file.write_bytes(with_it)
 
     async def test_in_the_name_of_retention(self, make_audit: Make, tmp_path: Path) -> None:
-        """Whoever removes a file and writes into the manifest that retention did cannot sign
-        that; and if the writer starts anew and signs a checkpoint over it, that is no excuse."""
+        """An attacker who removes a file, and writes to the manifest that retention did, cannot
+        sign that; and if the writer starts anew and signs a checkpoint over it, that is no
+        excuse."""
         audit = make_audit(auto_export_path=tmp_path, signing_key=KEY)
         removed = await _file(audit)
         await _file(audit)
@@ -347,7 +348,7 @@ class TestProof:
     async def test_without_the_key(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
-        """What is signed is not deleted unsigned by a process that has no key: it says so, and
+        """A signed archive is not deleted unsigned by a process that has no key: it says so, and
         deletes what is not."""
         with days_ago(40):
             signed = make_audit(auto_export_path=tmp_path, name="signed", signing_key=KEY)
@@ -456,7 +457,8 @@ class TestHold:
     def test_on_the_record(
         self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli
     ) -> None:
-        """Who placed it, why, and who released it is an event each, in a trail of its own."""
+        """Placing and releasing a hold, with user and reason, are an event each, in a trail of its
+        own."""
         make_audit(auto_export_path=tmp_path).close()
         monkeypatch.setenv("SUDO_USER", "mallory")
         cli("hold", tmp_path, "--reason", "Doe v. Acme")
@@ -484,7 +486,8 @@ class TestHold:
 
     @pytest.mark.skipif(not _IS_ROOT, reason="only root can give a file away")
     def test_placed_by_root(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
-        """What root writes belongs to the owner of the directory, except what others share."""
+        """A file that root writes belongs to the owner of the directory, except what others
+        share."""
         other = tmp_path / "other"
         other.touch()
         archive = tmp_path / "archive"
@@ -544,7 +547,7 @@ class TestHold:
     def test_mistakes(
         self, make_audit: Make, tmp_path: Path, cli: Cli, options: tuple[str, ...]
     ) -> None:
-        """What cannot be meant is refused, and nothing is placed."""
+        """An invalid request is refused, and nothing is placed."""
         make_audit(auto_export_path=tmp_path).close()
         before = list(tmp_path.iterdir())
         code = 2 if options in {("--reason", " "), ("--reason", "x", "--release")} else 1
@@ -633,7 +636,7 @@ class TestRestarts:
     async def test_killed_before_the_file_was_gone(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
-        """What a manifest says is deleted, and is still there, is deleted by the next start;
+        """A file that is deleted in the manifest, and still there, is deleted by the next start;
         another file that has its name by now is not."""
         program = _Program(make_audit, tmp_path, max_archive_bytes=1)
         first = await _file(program.audit)

@@ -242,7 +242,7 @@ class TestCompression:
     async def test_altered_file(
         self, make_audit: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What is no longer what was sealed is left as it is, for verify to find."""
+        """A file that was changed after its seal is left as it is, for verify to find."""
         audit = make_audit(max_events=1, auto_export_path=tmp_path, compress=True)
         await audit.log_event("STORE", "alice")
         (sealed,) = sealed_files(tmp_path)

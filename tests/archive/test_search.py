@@ -39,7 +39,7 @@ async def _log(audit: AuditLogger, count: int, **fields: Any) -> list[AuditEvent
 
 
 def _asked(cli: Cli, directory: Path, *options: str) -> list[dict[str, Any]]:
-    """What the command line finds."""
+    """The events that the command line finds."""
     result = cli("query", directory, "--json", *options)
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -258,7 +258,7 @@ def _try(
 @settings(_settings, max_examples=15)
 @_histories
 def test_any_history(worker: subprocess.Popen[str], cli: Cli, **history: Any) -> None:
-    """Whatever two trails log, seal and forget, over processes that end, are killed, or lose
+    """All events that two trails log, seal and forget, over processes that end, are killed, or lose
     power in the middle of a line: a query over memory and files finds what a plain list has,
     and so does the command line; verify finds nothing."""
     _try(worker, cli, **history)
@@ -268,7 +268,7 @@ def test_any_history(worker: subprocess.Popen[str], cli: Cli, **history: Any) ->
 @settings(_settings, max_examples=500)
 @_histories
 def test_many_histories(worker: subprocess.Popen[str], cli: Cli, **history: Any) -> None:
-    """The same, more often."""
+    """More histories than in the test above."""
     _try(worker, cli, **history)
 
 
@@ -277,7 +277,7 @@ def test_many_histories(worker: subprocess.Popen[str], cli: Cli, **history: Any)
 
 class TestMemoryAndFiles:
     async def test_each_event_once(self, make_audit: Make, tmp_path: Path) -> None:
-        """What is in memory, in the journal and in sealed files is found once, newest first;
+        """An event in memory, in the journal and in sealed files is found once, newest first;
         without `archived`, memory is all."""
         audit = make_audit(max_events=5, auto_export_path=tmp_path)
         logged = await _log(audit, 23)
@@ -531,7 +531,7 @@ class TestOnlyWhatCanMatch:
         assert _numbers(audit.query_events(archived=True)) == [5, 4, 3, 2, 1]
 
     async def test_values_inside_of_metadata(self, make_audit: Make, tmp_path: Path) -> None:
-        """What only looks like a field, in metadata or in another field, is not taken for it;
+        """Text that only looks like a field, in metadata or in another field, is not taken for it;
         the time is the event's own."""
         audit = make_audit(auto_export_path=tmp_path)
         looks_like = {

@@ -258,7 +258,7 @@ class TestSealedFiles:
         assert _numbers(following) == [2]
 
     async def test_close_is_not_the_end(self, make_audit: Make, tmp_path: Path) -> None:
-        """What is logged after `close` begins a new journal; `close` may be called again."""
+        """An event logged after `close` begins a new journal; `close` may be called again."""
         with make_audit(auto_export_path=tmp_path) as audit:
             await audit.log_event("STORE")
         assert sealed_numbers(tmp_path) == [1]
@@ -325,7 +325,8 @@ class TestJournal:
     async def test_instrumented_operation(
         self, config: Any, make_audit: Make, tmp_path: Path
     ) -> None:
-        """The same holds for an operation of a real `MemorySystem`."""
+        """An event is in the file when it returns, also for an operation of a real
+        `MemorySystem`."""
         audit = make_audit(auto_export_path=tmp_path)
         entry_id = await MemorySystem(config, audit_logger=audit).store("tea")
         (journal,) = journals(tmp_path)
@@ -416,7 +417,7 @@ class TestExport:
 
     @pytest.mark.parametrize("where", ["file/trail.json", "directory", "file/deep/trail.json"])
     async def test_impossible_place(self, audit: AuditLogger, tmp_path: Path, where: str) -> None:
-        """What cannot be written is an `ArchiveError` that shows the path."""
+        """A directory that cannot be written is an `ArchiveError` that shows the path."""
         (tmp_path / "file").write_text("in the way")
         (tmp_path / "directory" / "full").mkdir(parents=True)
         await audit.log_event("STORE")
@@ -473,7 +474,7 @@ class TestFaults:
     async def test_directory_vanished_before_the_first(
         self, make_audit: Make, tmp_path: Path
     ) -> None:
-        """The same before anything was written: it is made again without any fault."""
+        """A directory that vanishes before the first event: it is made again without any fault."""
         directory = tmp_path / "logs"
         audit = make_audit(auto_export_path=directory)
         shutil.rmtree(directory)
@@ -498,7 +499,7 @@ class TestFaults:
         assert sealed_numbers(directory) == list(range(1, audit.total_events_logged + 1))
 
     def test_end_during_a_fault(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
-        """What ends with events that are in no file has not ended well, and the next start
+        """A writer that ends with events in no file has not ended well, and the next start
         says so."""
         run_script(
             """
@@ -522,7 +523,8 @@ class TestFaults:
         assert [end.told_by for end in writer.unclean_ends] == [6]
 
     async def test_losses_are_told_at_the_end(self, make_audit: Make, tmp_path: Path) -> None:
-        """What memory could not hold during a fault is on record also if nothing follows it."""
+        """The loss of events that memory could not hold during a fault is on record also if nothing
+        follows it."""
         directory = tmp_path / "logs"
         audit = make_audit(10, directory)
         await log(audit, 5)
@@ -568,8 +570,8 @@ class TestFaults:
         assert sealed_numbers(directory) == [1, 2, 3]
 
     async def test_lost_events_are_counted(self, make_audit: Make, tmp_path: Path) -> None:
-        """What leaves memory while the archive does not work is lost, and counted; the rest
-        is written once it works."""
+        """An event that leaves memory while the archive does not work is lost, and counted; the
+        rest is written once it works."""
         directory = tmp_path / "logs"
         audit = make_audit(max_events=4, auto_export_path=directory)
         shutil.rmtree(directory)
@@ -598,7 +600,7 @@ class TestFaults:
     async def test_events_of_a_removed_journal_are_not_in_a_file(
         self, make_audit: Make, tmp_path: Path
     ) -> None:
-        """What only a removed journal held, and memory holds no more, counts as lost."""
+        """An event that was only in a removed journal, and is not in memory, counts as lost."""
         audit = make_audit(max_events=4, auto_export_path=tmp_path, enable_rotation=False)
         await log(audit, 4)
         for journal in journals(tmp_path):
@@ -794,7 +796,7 @@ def _writer() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(name="_killed", scope="module")
 def _killed_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a killed process left behind: a journal of four events, and its lock."""
+    """The files of a killed process: a journal of four events, and its lock."""
     directory = tmp_path_factory.mktemp("killed")
     script = textwrap.dedent(_WRITER).replace("sys.stdin.read()", "os._exit(9)")
     subprocess.run(
@@ -853,8 +855,8 @@ class TestRecovery:
         assert sealed_users(left_behind) == ["w000", "w001", "w002"]
 
     async def test_beside_the_living(self, left_behind: Path, make_audit: Make) -> None:
-        """What a killed writer left is told of by whoever seals it, also where another writer
-        of that name is at work; nobody takes a name that is not his own."""
+        """The files of a killed writer are reported by the writer that seals them, also where
+        another writer of that name is at work; nobody takes a name that is not his own."""
         for name in (".left-behind.lock", "left-behind.journal"):
             (left_behind / name).rename(left_behind / name.replace("behind", "behind-3"))
         journal = (left_behind / "left-behind-3.journal").rename(left_behind / "aside")
@@ -1079,7 +1081,7 @@ class TestEnds:
     def test_logging_at_exit(
         self, run_script: Run, make_audit: Make, tmp_path: Path, durability: str
     ) -> None:
-        """What is logged while the interpreter ends (an exit handler) is in a file as well."""
+        """An event logged while the interpreter ends (an exit handler) is in a file as well."""
         run_script(
             """
             import asyncio, atexit, sys

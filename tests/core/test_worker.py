@@ -50,7 +50,7 @@ async def test_again_and_again() -> None:
 
 
 async def test_woken() -> None:
-    """Who wakes it does not wait for the time that the work had named."""
+    """A wake does not wait for the time that the work returned."""
     job = Job(3600.0, 3600.0)
     worker = Worker("axon-audit-test", job.step)
     worker.start(wait=3600.0)
@@ -63,7 +63,8 @@ async def test_woken() -> None:
 
 
 async def test_woken_while_it_works() -> None:
-    """What is asked for during a step is done by a further one, also by one that was the last."""
+    """Work that is asked for during a step is done by a further one, also by one that was the
+    last."""
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Job):

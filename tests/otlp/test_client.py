@@ -1,4 +1,4 @@
-"""What an OTLP receiver, or whatever is in its place, answers."""
+"""Answers of OTLP receivers, and of other servers in their place."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_partial_success(ask: Callable[..., Answer]) -> None:
 
 
 def test_strangers_words(ask: Callable[..., Answer]) -> None:
-    """What a receiver says comes as one line, without control characters, and not endless."""
+    """The text of a receiver comes as one line, without control characters, and not endless."""
     words = "\x1b[31mno\nroom\r\n\x00\u2028" + "x" * 5000
     answer = ask(_says(200, PROTOBUF, _partial(words)))
     assert answer.why.startswith("[31mno room x")

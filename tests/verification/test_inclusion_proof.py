@@ -171,7 +171,7 @@ def _climbed(entry: str, proof: dict[str, Any]) -> bytes:
 
 
 class TestWithoutProof:
-    """What cannot be proved is said in words."""
+    """An event that cannot be proved is refused with a reason."""
 
     def test_not_sealed(self, trail: Trail) -> None:
         """An event that is still in the journal."""
@@ -239,7 +239,7 @@ class TestWithoutProof:
             prove(trail.path, trail.events[19].event_id, trail.notes[0])
 
     def test_no_checkpoint_at_all(self, trail: Trail) -> None:
-        """What is given as one and is none."""
+        """A given text that is not a checkpoint is refused."""
         with pytest.raises(InvalidEventError, match="not a checkpoint"):
             prove(trail.path, trail.events[0].event_id, "nonsense")
 
@@ -397,7 +397,7 @@ class TestCommand:
     """`axon-audit prove`."""
 
     def test_printed_and_written(self, cli: Cli, trail: Trail, tmp_path: Path) -> None:
-        """The same proof on stdout and in a file, which is not overwritten."""
+        """A proof is equal on stdout and in a file, which is not overwritten."""
         event = trail.events[3].event_id
         printed = cli("prove", event, trail.path).stdout
         file = tmp_path / "proof.json"

@@ -137,7 +137,7 @@ def lines_of(file: Path) -> list[bytes]:
 
 
 def damage(report: VerifyReport) -> list[tuple[str, int | None, str]]:
-    """What was found, without the words."""
+    """The findings, without their explanations."""
     assert report.ok == (not report.findings)
     return [(found.file, found.sequence, found.kind) for found in report.findings]
 
@@ -311,7 +311,8 @@ class TestBytes:
         [(3, 300), pytest.param(4, 2_000, marks=pytest.mark.slow)],
     )
     def test_without(self, bare: Archive, seed: int, count: int) -> None:
-        """Likewise; but nothing speaks of when the newest file was sealed."""
+        """Damage is found without checkpoints too; but nothing speaks of when the newest file was
+        sealed."""
         chance = random.Random(seed)
         for _ in range(count):
             flip(
@@ -340,7 +341,7 @@ class TestBytes:
             file.write_bytes(content)
 
     def test_a_torn_last_line_is_no_damage(self, bare: Archive) -> None:
-        """What a writer could not finish is counted, and whatever it holds."""
+        """A line that its writer could not finish is counted, and whatever it holds."""
         journal = bare.path / JOURNAL
         content = journal.read_bytes()
         for torn in (b",", b',{"event_id":"evt_0', b"\xff" * 100, b'],"total_ev'):
@@ -373,7 +374,7 @@ def repeated(lines: list[bytes], index: int) -> None:
 
 
 class TestLines:
-    """Whole events."""
+    """Damage to whole events."""
 
     @pytest.mark.parametrize(
         ("change", "kind"),
@@ -499,7 +500,7 @@ class TestLines:
 
 
 class TestFiles:
-    """Whole files."""
+    """Damage to whole files."""
 
     def test_renamed(self, archive: Archive) -> None:
         """A file under another name is found, recognised, and its events are still verified."""
@@ -735,7 +736,7 @@ class TestTail:
         assert "could not be noticed" in report.writers[0].uncovered
 
     def test_with_those_beside_it(self, archive: Archive) -> None:
-        """Whoever leaves the newest checkpoint there is noticed, even without a key."""
+        """An attacker who leaves the newest checkpoint there is noticed, even without a key."""
         cut_tail(archive, notes_too=False)
         first = SEALED - PER_FILE + 1
         for keys in ([], [PUBLIC]):
@@ -947,7 +948,7 @@ class TestForgery:
 
 
 class TestExplained:
-    """What the trail itself tells of."""
+    """Facts that the trail itself reports."""
 
     @pytest.fixture(name="gapped")
     async def _gapped(self, make_audit: Make, tmp_path: Path) -> Path:
@@ -1040,8 +1041,8 @@ class TestExplained:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_killed_before_the_first_checkpoint(self, run_script: Run, tmp_path: Path) -> None:
-        """What a start recovers it signs, also of a child that never runs again, and though it
-        is killed at once as well."""
+        """A start signs the events that it recovers, also of a child that never runs again, and
+        though it is killed at once as well."""
         for _ in range(3):
             run_script(
                 """
@@ -1416,7 +1417,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("key", ["nonsense", "no/such/file", "a+00000000+AQID"])
     def test_no_key(self, cli: Cli, signed: Archive, key: str) -> None:
-        """What is neither a key nor a file of them is refused."""
+        """A text that is neither a key nor a file of keys is refused."""
         assert "Error: " in cli("verify", signed.path, "--key", key, code=2).stderr
 
     def test_private_key(self, cli: Cli, signed: Archive) -> None:

@@ -7,6 +7,7 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
@@ -268,6 +269,16 @@ def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
     return 1 if status == "SUCCESS" else 0
 
 
+def totals(outcomes: Mapping[tuple[str, str], int]) -> tuple[Counter[str], Counter[str]]:
+    """The number of events of each operation, and of each status; *outcomes* counts both."""
+    operations: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for (operation, status), number in outcomes.items():
+        operations[operation] += number
+        statuses[status] += number
+    return operations, statuses
+
+
 def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
     """The share of memory operations that ended in SUCCESS; 1 without any.
 
@@ -285,8 +296,9 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
     return succeeded / total if total else 1.0
 
 
-#: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
+#: Canonical JSON of a draft. Raises `ENCODE_ERRORS` if a value is no JSON type.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
+ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OPTIONAL = AuditEvent.__struct_fields__[-len(AuditEvent.__struct_defaults__) :]
 

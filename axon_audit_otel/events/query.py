@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
 from .identifiers import identifier, identifiers
-from .model import AuditEvent, EventStatus, OperationType, success_rate
+from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
 __all__ = ["Query"]
 
@@ -67,10 +67,8 @@ class Query:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"entry_ids={shown(entry_ids)}: cannot be read"
             raise InvalidEventError(msg) from exc
-        start_us, end_us = (
-            _moment("start_time", start_time, naive),
-            _moment("end_time", end_time, naive),
-        )
+        start_us = _moment("start_time", start_time, naive)
+        end_us = _moment("end_time", end_time, naive)
         if start_us is not None and end_us is not None and start_us > end_us:
             msg = f"start_time {start_time} is after end_time {end_time}: swap them"
             raise InvalidEventError(msg)
@@ -102,17 +100,10 @@ class Query:
     @cached_property
     def keys(self) -> dict[str, tuple[str, ...]]:
         """The values that indexed fields must have: one of each."""
-        wanted = {
-            "operation": self.operation,
-            "status": self.status,
-            "user_id": self.user_id,
-            "session_id": self.session_id,
-            "subject_id": self.subject_id,
-        }
         return {
             name: (str(value), *(also for f, more in self.aliases if f == name for also in more))
-            for name, value in wanted.items()
-            if value is not None
+            for name in ("operation", "status", *_NAMES)
+            if (value := getattr(self, name)) is not None
         }
 
     def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
@@ -174,8 +165,6 @@ def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
         `event.success_rate`), ``avg_duration_ms``, ``first_activity``, ``last_activity``
         (aware datetimes or None) and ``most_common_operation`` (a name or None).
     """
-    operations: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
     outcomes: Counter[tuple[str, str]] = Counter()
     duration, timed = 0.0, 0
     total = 0
@@ -189,9 +178,7 @@ def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
         if event.duration_ms is not None:
             duration += event.duration_ms
             timed += 1
-    for (operation, status), number in outcomes.items():
-        operations[operation] += number
-        statuses[status] += number
+    operations, statuses = totals(outcomes)
     return {
         "total_operations": total,
         "by_operation": dict(operations.most_common()),

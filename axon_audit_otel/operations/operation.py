@@ -19,7 +19,7 @@ from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft, draft, intent
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import active_operation, or_carried, running, said
+from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
@@ -30,37 +30,45 @@ MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
 
+_GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
+
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of every call of one SDK method.
+    """Describes the calls of one method of a memory library.
 
     Args:
         operation: Its name in events and metrics.
         span: Its span's name.
-        gen_ai: Its ``gen_ai.operation.name``; None where the conventions have none.
         parameters: Its positional parameters after self, in order.
         before: Notes facts from the arguments.
         after: Notes facts from the result.
-        verify: Like *after*, for what must be looked up.
+        verify: Notes facts that must be looked up after the call.
         action: The method, as its library names it.
         system: The library.
+
+    Attributes:
+        name: The operation as text.
+        gen_ai: Its ``gen_ai.operation.name``: the span's name; None if that is not one of the
+            GenAI conventions.
+        deletes: True if its purpose is to delete.
     """
 
     operation: OperationType
     span: str
-    gen_ai: str | None = None
     parameters: tuple[str, ...] = ()
     before: Callable[[Operation, Arguments], None] = lambda op, args: None
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
     action: str | None = None
     system: str | None = None
-    name: str = field(init=False)  # the operation's, as text
-    deletes: bool = field(init=False)  # that is what it is for
+    name: str = field(init=False)
+    gen_ai: str | None = field(init=False)
+    deletes: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.operation.value)
+        object.__setattr__(self, "gen_ai", self.span if self.span in _GEN_AI else None)
         object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
 
 
@@ -244,10 +252,10 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        actor, session = said(user_id, session_id, _as_id)
+        actor, session = named_or_current(user_id, session_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
-        self.user_id, self.session_id = or_carried(
+        self.user_id, self.session_id = or_from_baggage(
             subject if actor is None else actor, its_session if session is None else session
         )
 
@@ -341,23 +349,14 @@ class Operation:
             if self.activity.failed or self.activity.aside:
                 self._tell_swallowed(exc)
             self._gauge.dec()
-            event = self._draft(status, exc, elapsed_ns)
+            event = self._full_draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            event = draft(
-                self.kind.name,
-                status.value,
-                user_id=self.user_id,
-                session_id=self.session_id,
-                metadata=self._dropped(),
-                duration_ms=elapsed_ns / 1e6,
-                event_id=self._event_id,
-                entries=self._gone() if self.kind.deletes else None,
-                trail=self.trail,
-                error_type=self.error_type,
-                action=self.kind.action,
-                system=self.kind.system,
-            )
+            facts: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
+            if self.kind.deletes:
+                facts["deleted"] = self._gone()
+            entries, duration_ms = facts.get("deleted"), elapsed_ns / 1e6
+            event = self._draft(status, metadata=facts, entries=entries, duration_ms=duration_ms)
         self.trail.policy.event(event, own=True)
         try:
             self._end_span(event, exc, elapsed_ns / 1e9)
@@ -393,14 +392,22 @@ class Operation:
             return len(self.activity.deleted)
         return len(self.activity.deleted.keys() - self.activity.saved.keys())
 
-    def _dropped(self) -> dict[str, Any]:
-        """Metadata in place of what cannot be recorded."""
-        dropped: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
-        if self.kind.deletes:
-            dropped["deleted"] = self._gone()
-        return dropped
+    def _draft(self, status: EventStatus, **facts: Any) -> Draft:
+        """The event, with what is certain of every operation and these *facts*."""
+        return draft(
+            self.kind.name,
+            status.value,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            event_id=self._event_id,
+            trail=self.trail,
+            error_type=self.error_type,
+            action=self.kind.action,
+            system=self.kind.system,
+            **facts,
+        )
 
-    def _draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
+    def _full_draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
         seen, ids = self.activity, self.entry_ids
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
@@ -414,24 +421,16 @@ class Operation:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
         message = str(exc) if exc is not None and self.capture.on_events else ""
-        return draft(
-            self.kind.name,
-            status.value,
-            user_id=self.user_id,
-            session_id=self.session_id,
+        return self._draft(
+            status,
             entry_ids=identifiers(known),
             most_ids=MAX_ENTRY_IDS,
             metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
-            event_id=self._event_id,
             entries=entries,
-            trail=self.trail,
             error_message=message or None,
-            error_type=self.error_type,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
-            action=self.kind.action,
-            system=self.kind.system,
         )
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
@@ -522,10 +521,6 @@ def error_type(exc: BaseException | str) -> str:
     if module == "asyncio.exceptions":
         module = "asyncio"
     return f"{module}.{kind.__qualname__}"
-
-
-def _as_id(_field: str, value: Any) -> str:
-    return identifier(value)
 
 
 def current() -> Operation | None:

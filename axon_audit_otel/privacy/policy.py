@@ -145,16 +145,15 @@ class PrivacyPolicy:
         """Whether what is written is not what was known."""
         return self._erasure is not None
 
-    def query(self, query: Query) -> Query:
-        """*query*, answered as well by events in which pseudonyms stand for its ids."""
-        return query.under(self._pseudonyms)
-
     def read(self, query: Query, search: Search) -> Iterator[AuditEvent]:
-        """What *search* finds for *query*, readable as far as there are keys.
+        """The events that *search* finds for *query*, readable as far as there are keys.
+
+        They are found by the ids of *query*, and by the pseudonyms of these.
 
         Raises:
             ArchiveError: If the keys cannot be read.
         """
+        query = query.under(self._pseudonyms)
         if self._erasure is None:
             return iter(search(query))
         events = map(self.reveal, search(self.asking(query)))

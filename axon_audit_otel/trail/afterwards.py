@@ -61,13 +61,13 @@ class Afterwards:
         """Have *action* done, after what was noted before."""
         if len(self.waiting) >= _MOST:
             self.waiting.popleft()
-            self._count("emit")
+            self._metrics.failure("emit")
         self.waiting.append(action)
 
     def fault(self, stage: str, exc: BaseException) -> None:
         """A failure of our own: counted always, logged once a stage and kind, of the archive
         once until that works again."""
-        self._count(stage)
+        self._metrics.failure(stage)
         kind = f"{stage}:{type(exc).__name__}"
         if kind not in self._known and len(self._known) < _KINDS:
             self._known.add(kind)
@@ -79,10 +79,6 @@ class Afterwards:
             kind for kind in list(self._known) if kind.partition(":")[0] not in _OF_FILES
         }
         self.note(partial(_logger.warning, "audit trail %r: the archive works again", self._name))
-
-    def _count(self, stage: str) -> None:
-        with suppress(Exception):  # a metric that cannot be written
-            self._metrics.failure(stage)
 
     # --- doing: under none --------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..archive.journal import JournalChangedError
 from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
+from ..core import semconv
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -66,9 +67,9 @@ class ArchiveKeeper:
         self._lock = lock
         self._metrics = metrics
         self._afterwards = afterwards
-        self._lag = metrics.journal_lag()
+        self._lag = metrics.of_archive(semconv.METRIC_JOURNAL_LAG)
         self._lagging = 0  # as the gauge says
-        self._start = metrics.journal_start()
+        self._start = metrics.of_archive(semconv.METRIC_JOURNAL_START)
         self._file_age = settings.file_age
         self._holds_back = settings.durability == "memory"
         self._syncs = settings.durability == "disk"

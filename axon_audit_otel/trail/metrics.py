@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.draft import Draft
-from ..events.model import EventStatus, OperationType, deleted_entries, success_rate
+from ..events.model import EventStatus, OperationType, deleted_entries, success_rate, totals
 from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
@@ -224,15 +224,9 @@ class TrailMetrics:
         """Count a piece of personal data that was found and replaced."""
         self._pii[kind].inc()
 
-    def journal_lag(self) -> Level:
-        """The gauge of events in no file; only a trail with an archive has it."""
-        return self._shown(self._level(semconv.METRIC_JOURNAL_LAG))
-
-    def journal_start(self) -> Level:
-        """The gauge of the journal's oldest event; only a trail with an archive has it."""
-        return self._shown(self._level(semconv.METRIC_JOURNAL_START))
-
-    def _shown(self, level: Level) -> Level:
+    def of_archive(self, name: str) -> Level:
+        """The gauge *name*, at 0; only a trail with an archive has it."""
+        level = self._level(name)
         level.set(0)
         return level
 
@@ -242,19 +236,15 @@ class TrailMetrics:
 
     def _statistics(self) -> dict[str, Any]:
         outcomes = {kind: count.total for kind, count in self._operations.items()}
-        operations = dict.fromkeys((kind.value for kind in OperationType), 0)
-        statuses = dict.fromkeys((status.value for status in EventStatus), 0)
-        for (operation, status), number in outcomes.items():
-            operations[operation] += number
-            statuses[status] += number
+        operations, statuses = totals(outcomes)  # of every pair, also those at 0
         timed = sum(one.count for one in self._sketches.values())
         milliseconds = sum(one.total for one in self._sketches.values())
         return {
             "total_events": sum(outcomes.values()),
             "success_rate": success_rate(outcomes),
             "avg_duration_ms": milliseconds / timed if timed else 0.0,
-            "by_operation": operations,
-            "by_status": statuses,
+            "by_operation": dict(operations),
+            "by_status": dict(statuses),
             "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -62,18 +63,14 @@ _known = {"VENV"}
 # --- parsers: a value as given (or text from the environment) to a setting -----------------
 
 
-def _positive(value: Any) -> int:
+def _whole(value: Any, least: int = 0) -> int:
     number = int(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError("must be a whole number of at least 1")
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"must be a whole number of at least {least}")
     return number
 
 
-def _number(value: Any) -> int:
-    number = int(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError("must be a whole number, or 0")
-    return number
+_positive = partial(_whole, least=1)
 
 
 def _flag(value: Any) -> bool:
@@ -239,6 +236,9 @@ def _setting(default: Any, parse: Callable[[Any], Any], doc: str, **known: bool)
     return field(default=default, metadata={"described": Described(parse, doc, **known)})
 
 
+_of_files = partial(_setting, of_files=True)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that can be set for a trail, checked once.
@@ -253,55 +253,45 @@ class Settings:
         None, _path, "directory of the archive: a journal, sealed every `max_events` events"
     )
     enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
-    max_file_bytes: int | None = _setting(
-        None, size, "seal the journal also when it is that large: bytes, or `64MiB`", of_files=True
+    max_file_bytes: int | None = _of_files(
+        None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
     )
-    max_file_age: float | None = _setting(
+    max_file_age: float | None = _of_files(
         None,
         seconds,
         "seal the journal also when it is that old: seconds, or `15m`, `24h`;"
         " with `retention` at the latest after a tenth of that",
-        of_files=True,
     )
-    compress: bool = _setting(
-        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)", of_files=True
+    compress: bool = _of_files(
+        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
     )
-    retention: Retention | None = _setting(
+    retention: Retention | None = _of_files(
         None,
         _retention,
         "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
-        of_files=True,
     )
-    max_archive_bytes: int | None = _setting(
-        None,
-        size,
-        "delete the oldest sealed files when they are larger together: `10GB`",
-        of_files=True,
+    max_archive_bytes: int | None = _of_files(
+        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
     )
-    durability: str = _setting(
+    durability: str = _of_files(
         "process",
         _one_of("memory", "process", "disk"),
         "what an event in the archive survives: `process` a killed process, `disk` power loss;"
         " `memory` writes in batches",
-        of_files=True,
     )
     on_failure: str = _setting(
         "degrade",
         _one_of("degrade", "block"),
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
-    signing_key: SigningKey | None = _setting(
-        None,
-        parse_signing_key,
-        "file (or line) of the Ed25519 key that signs checkpoints",
-        of_files=True,
+    signing_key: SigningKey | None = _of_files(
+        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
     )
-    checkpoint_to: Any = _setting(
+    checkpoint_to: Any = _of_files(
         None,
         _sink,
         "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
         " by `ship_to` or else the logger provider",
-        of_files=True,
     )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
@@ -339,7 +329,7 @@ class Settings:
     )
     max_trace_events: int = _setting(
         1_000,
-        _number,
+        _whole,
         "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
         " newest; `0`: none",
         argument=False,

@@ -143,7 +143,7 @@ class Trail:
         return Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
 
     def _start_clock(self) -> None:
-        clock = Worker("axon-audit-keeper", self._tick_again)  # `tick` reports what it raises
+        clock = Worker("axon-audit-keeper", self.tick)  # reports its own failures
         self._clock = clock if clock.start(_TICK_S) else None
 
     def record(self, draft: Draft) -> None:
@@ -340,17 +340,16 @@ class Trail:
         if self._shipper is not None:
             self._shipper.flush()
 
-    def _tick_again(self) -> float:
-        self.tick()
-        return _TICK_S
+    def tick(self) -> float:
+        """Do what is due although nothing is recorded: the backlog, a checkpoint, its sending.
 
-    def tick(self) -> None:
-        """What is due although nothing happens: the backlog, a checkpoint, its sending."""
+        Returns in how many seconds to call it again.
+        """
         keeper = self._keeper
         if self._shipper is not None:
             self._shipper.tick()
         if keeper is None:
-            return
+            return _TICK_S
         try:
             with self._change():
                 if keeper.writer is not None:
@@ -364,6 +363,7 @@ class Trail:
         except Exception as exc:
             self._afterwards.fault("journal", exc)
         self._come_after()
+        return _TICK_S
 
     def _emit_checkpoint(self, note: str) -> None:
         """Send a checkpoint the way that events take.
@@ -445,7 +445,7 @@ def _encoded(draft: Draft, fault: Callable[[str, Exception], object]) -> bytes:
     """The fields of *draft* as JSON."""
     try:
         return _event.encode_fields(draft)
-    except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
+    except _event.ENCODE_ERRORS as exc:  # an id or a text that is no UTF-8, a foreign type
         fault("encode", exc)
         json_types(draft)
         return _event.encode_fields(draft)

@@ -162,7 +162,7 @@ class Operation:
         try:
             self.arguments = {**dict(zip(kind.parameters, args)), **kwargs} if args else kwargs
             kind.before(self, self.arguments)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
@@ -278,7 +278,7 @@ class Operation:
             self._own_span = True
             self._context = trace.set_span_in_context(self._span, here)
             self._attached = otel_context.attach(self._context)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call
             self.trail.fault("record", exc)
 
     def _masked(self, text: str) -> str:
@@ -312,7 +312,7 @@ class Operation:
         """The call returned *result*."""
         try:
             self.kind.after(self, self.arguments, result)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: its result may raise anything
             self.trail.fault("record", exc)
         status = EventStatus.SUCCESS
         if self.failed:
@@ -360,11 +360,11 @@ class Operation:
         self.trail.policy.event(event, own=True)
         try:
             self._end_span(event, exc, elapsed_ns / 1e9)
-        except Exception as fault:
+        except Exception as fault:  # the instrumented call: OpenTelemetry's span processors
             self.trail.fault("record", fault)
         try:
             self.audit.emit(event, self._context)
-        except Exception as fault:
+        except AuditUnavailableError as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
             self.trail.intent_done(self._event_id)

@@ -31,7 +31,15 @@ from ..core.files import DECODE_ERRORS, append, open_regular
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
-from ..events.model import FIELD_KINDS, AuditEvent, OperationType, encode, fields_of, nameless
+from ..events.model import (
+    ENCODE_ERRORS,
+    FIELD_KINDS,
+    AuditEvent,
+    OperationType,
+    encode,
+    fields_of,
+    nameless,
+)
 from ..events.query import Query, has
 from .keyring import Keyring, User, name_of
 
@@ -260,7 +268,7 @@ class Erasure:
         """
         try:
             return self._sealed(plain)
-        except Exception as exc:
+        except (OSError, *ENCODE_ERRORS) as exc:
             self.keys.fault(exc)
             return nameless(plain, "[what could not be encrypted]")
 

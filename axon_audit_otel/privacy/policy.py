@@ -81,7 +81,7 @@ class PrivacyPolicy:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:
                 self._pseudonyms.apply(event, foreign)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
             event.clear()

@@ -81,7 +81,7 @@ class Privacy:
     def _hooked(self, redact: Callable[[str], str], text: str, limit: int) -> str:
         try:
             return plain_text(str(redact(text)), limit)
-        except Exception as exc:
+        except Exception as exc:  # the application's function
             self._on_fault(exc)
             return "[REDACTED:error]"
 

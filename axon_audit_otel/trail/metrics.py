@@ -41,78 +41,49 @@ SDK_STAGES = (
 SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
 
 
-def _spec(kind: Any, name: str, text: str, *labels: str, **options: Any) -> Spec:
-    if kind is Gauge:
-        options = {"multiprocess_mode": "livesum", **options}
-    return Spec(kind, name, text, (semconv.LABEL_TRAIL, *labels), options)
+def _counter(name: str, text: str, *labels: str) -> Spec:
+    return Spec(Counter, name, text, (semconv.LABEL_TRAIL, *labels), {})
 
 
-_OPERATION = semconv.LABEL_OPERATION
+def _gauge(name: str, text: str, *labels: str, mode: str = "livesum") -> Spec:
+    options = {"multiprocess_mode": mode}
+    return Spec(Gauge, name, text, (semconv.LABEL_TRAIL, *labels), options)
+
+
+_DURATION = Spec(
+    Histogram,
+    semconv.METRIC_DURATION,
+    "Duration of memory operations in seconds.",
+    (semconv.LABEL_TRAIL, semconv.LABEL_OPERATION),
+    {"buckets": DURATION_BUCKETS},
+)
+_OPERATION, _STAGE = semconv.LABEL_OPERATION, semconv.LABEL_STAGE
+_OUTCOME = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
+_UNSEALED = "Unix time of the oldest event that is not in a sealed file; 0 without one."
+_PII = "Personal data found and replaced in what was recorded, by kind."
+_ENTRIES = "Memory entries stored, returned, deleted, exported, ..."
+_SDK_FAULTS = "Failures inside the SDK that it did not raise, by stage."
+_UNSHIPPED = "Audit events that were not shipped, by reason."
 #: Every metric.
 SPECS = (
-    _spec(
-        *(Counter, semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome."),
-        *(_OPERATION, semconv.LABEL_STATUS),
-    ),
-    _spec(
-        *(Histogram, semconv.METRIC_DURATION, "Duration of memory operations in seconds."),
-        _OPERATION,
-        buckets=DURATION_BUCKETS,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_IN_PROGRESS, "Memory operations running now."),
-        _OPERATION,
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_ENTRIES),
-        "Memory entries stored, returned, deleted, exported, ...",
-        _OPERATION,
-    ),
-    _spec(Gauge, semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
-    _spec(Gauge, semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
-    _spec(
-        *(Counter, semconv.METRIC_EVICTED),
-        "Audit events that left memory without being in a file.",
-    ),
-    _spec(Counter, semconv.METRIC_EXPORTED, "Audit events written to sealed files."),
-    _spec(
-        *(Counter, semconv.METRIC_FAILURES),
-        "Failures of the audit trail itself, by stage.",
-        semconv.LABEL_STAGE,
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_SDK_FAULTS),
-        "Failures inside the SDK that it did not raise, by stage.",
-        semconv.LABEL_STAGE,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file."),
-        multiprocess_mode="max",
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_JOURNAL_LAG),
-        "Audit events that are in memory and in no file yet.",
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_JOURNAL_START),
-        "Unix time of the oldest event that is not in a sealed file; 0 without one.",
-        multiprocess_mode="liveall",  # no mode knows that 0 is none
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_PII),
-        "Personal data found and replaced in what was recorded, by kind.",
-        semconv.LABEL_KIND,
-    ),
-    _spec(Counter, semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."),
-    _spec(
-        *(Counter, semconv.METRIC_SHIPPING_DROPPED),
-        "Audit events that were not shipped, by reason.",
-        semconv.LABEL_REASON,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_SHIPPING_LAG),
-        "Audit events that no collector has acknowledged yet.",
-    ),
+    _counter(semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome.", *_OUTCOME),
+    _DURATION,
+    _gauge(semconv.METRIC_IN_PROGRESS, "Memory operations running now.", _OPERATION),
+    _counter(semconv.METRIC_ENTRIES, _ENTRIES, _OPERATION),
+    _gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
+    _gauge(semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
+    _counter(semconv.METRIC_EVICTED, "Audit events that left memory without being in a file."),
+    _counter(semconv.METRIC_EXPORTED, "Audit events written to sealed files."),
+    _counter(semconv.METRIC_FAILURES, "Failures of the audit trail itself, by stage.", _STAGE),
+    _counter(semconv.METRIC_SDK_FAULTS, _SDK_FAULTS, _STAGE),
+    _gauge(semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file.", mode="max"),
+    _gauge(semconv.METRIC_JOURNAL_LAG, "Audit events that are in memory and in no file yet."),
+    # No mode of adding up processes knows that 0 is none.
+    _gauge(semconv.METRIC_JOURNAL_START, _UNSEALED, mode="liveall"),
+    _counter(semconv.METRIC_PII, _PII, semconv.LABEL_KIND),
+    _counter(semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."),
+    _counter(semconv.METRIC_SHIPPING_DROPPED, _UNSHIPPED, semconv.LABEL_REASON),
+    _gauge(semconv.METRIC_SHIPPING_LAG, "Audit events that no collector has acknowledged yet."),
 )
 
 

@@ -83,12 +83,12 @@ class Emitter:
                 if self._trail.outlet.unsent:  # older than this one
                     self.send_unsent()
                 self._send(self._otel_logger, draft, context)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: other processors may raise anything
             self._trail.fault("emit", exc)
         if draft.encoded is None:
             try:
                 self._trail.record(draft)
-            except Exception as exc:
+            except Exception as exc:  # the instrumented call
                 self._trail.fault("record", exc)
         if self._trail.outlet.unsent:
             self.send_unsent()
@@ -117,7 +117,7 @@ class Emitter:
                 self._send(self._otel_logger, outlet.unsent.popleft(), Context())
             except IndexError:  # another thread was faster
                 return
-            except Exception as exc:
+            except Exception as exc:  # as in `emit`
                 trail.fault("emit", exc)
         while outlet.unsent_lost:
             outlet.unsent_lost -= 1

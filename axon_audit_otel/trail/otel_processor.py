@@ -69,7 +69,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
                 self.trail.record(_from_record(record, self.trail))
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call
             self.trail.fault("record", exc)
 
     def _takes(self, record: LogRecord) -> bool:

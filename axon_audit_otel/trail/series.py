@@ -284,7 +284,7 @@ class Group:
             work(what)
             if self._in_files and self.works:
                 self.flush()
-        except Exception as exc:
+        except Exception as exc:  # prometheus_client and its registry may raise anything
             self._failed(exc)
 
     def read(self, work: Callable[[], _Read]) -> _Read:
@@ -319,7 +319,7 @@ class Group:
             self._began = self.works = True
             self.flush()
             self._wait = _RETRY_S[0]
-        except Exception as exc:
+        except Exception as exc:  # as in `run`
             self._failed(exc)
 
     def show(self, registry: Any) -> None:
@@ -482,7 +482,7 @@ class Level(_Series):
         self._waits = False  # before, since another thread may set it meanwhile
         try:
             self.child.set(self.value)
-        except Exception:
+        except Exception:  # raised again
             self._waits = True
             raise
 

@@ -360,7 +360,7 @@ class Trail:
                         keeper.make_checkpoint()
             keeper.tidy()
             keeper.checkpointer.send(self._emit_checkpoint)
-        except Exception as exc:
+        except Exception as exc:  # the background worker
             self._afterwards.fault("journal", exc)
         self._come_after()
         return _TICK_S

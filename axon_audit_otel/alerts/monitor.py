@@ -58,7 +58,7 @@ class SecurityMonitor:
             loop that runs there, else in the one that ran where the monitor was made, else
             there and then. What it raises is logged once, counted in
             ``axon_audit_failures_total``, and goes no further. Default: a warning is logged.
-        on_resolved: Likewise, with every alert that is over.
+        on_resolved: Called in the same way with every alert that is over.
         warm_up: Count what is in memory and in the archive already (of all processes that
             write to it): a restart forgets nothing, and an alert that fires on is not repeated.
         max_users: Of how many users each rule per user keeps count: those active last. Takes

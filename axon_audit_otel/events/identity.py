@@ -1,4 +1,4 @@
-"""What flows with the calls of a task: who acts, and the operation that is running."""
+"""The acting user and the running operation of a task, which follow its calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Identity(NamedTuple):
-    """Who acts, and in which session."""
+    """The acting user and the session."""
 
     user_id: str | None = None
     session_id: str | None = None
@@ -39,7 +39,7 @@ class _Block:
         identity: What it says.
         outer: The one around it.
         below: The one that its context had before, which may be a generator's that waits.
-        over: Whether it has ended for whoever still has it in his context.
+        over: True if it has ended for code that still has it in its context.
         place: The generator that it is of, whose code alone it holds for.
     """
 
@@ -57,14 +57,14 @@ class _Block:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds for whoever has it in his context."""
+        """True if it is valid for code that has it in its context."""
         if self.over or self.place is None:
             return not self.over
         place = self.place()
         return place is not None and place.runs
 
     def within(self, other: _Block) -> bool:
-        """Whether it began inside of *other*, or is *other*."""
+        """True if it began inside *other*, or is *other*."""
         block: _Block | None = self
         while block is not None and block is not other:
             block = block.outer
@@ -160,7 +160,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
                 place.blocks.remove(block)
 
     def _leaving(self) -> tuple[_Block, Token[_Block | None], Place | None]:
-        """What ends, where this object was entered more than once."""
+        """The entry that ends now, where this object was entered more than once."""
         if len(self._entered) > 1:
             for wanted in (generators.innermost(), _block.get()):
                 for entered in reversed(self._entered):
@@ -201,7 +201,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
 
 
 def current_identity() -> Identity:
-    """What `audit_context` says here."""
+    """The identity that `audit_context` sets here."""
     block = _block.get()
     if generators.places or (block is not None and (block.over or block.place is not None)):
         block = _current()

@@ -56,7 +56,7 @@ class _UpperCase(str, Enum):
 
 
 class OperationType(_UpperCase):
-    """What was done to the memory. Any case is accepted, upper case comes out.
+    """The kind of an operation on the memory. Any case is accepted, upper case comes out.
 
     A name that is none of these, of another source or a later version, is kept when it is read:
     the event's operation is then an `OperationType` of that name and value which is not listed.
@@ -105,7 +105,7 @@ _OPERATIONS = dict(OperationType.__members__)
 
 
 class EventStatus(_UpperCase):
-    """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
+    """The outcome. PARTIAL: a part of it failed, or it changed memory and then raised."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
@@ -184,7 +184,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hash(self) -> str:
-        """What the next event's `previous_hash` is: the encoding's RFC 6962 leaf hash, that
+        """The `previous_hash` of the next event: the encoding's RFC 6962 leaf hash, that
         is SHA-256 over a 0x00 byte and the encoding, in hex."""
         return leaf_hash(encode(self)).hex()
 
@@ -248,7 +248,7 @@ _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 
 
 def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
-    """How many memory entries are gone because of *event*.
+    """The number of memory entries that *event* deleted.
 
     What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
     found. A FORGET that does not say it deleted the entries it names, unless it failed; if it

@@ -1,4 +1,4 @@
-"""What a query asks for, checked once, and whether an event answers it."""
+"""A query: its filters, checked once, and the events that pass them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NAMES = ("user_id", "session_id", "subject_id")
 
 
 class Aliases(Protocol):
-    """What knows under which other forms an id may have been recorded."""
+    """Knows the other forms under which an id may have been recorded."""
 
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
-        """What may stand for *value* in that field of an event."""
+        """The texts that may stand for *value* in that field of an event."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Query:
         }
 
     def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
-        """Those of *events* that pass every filter (times include both ends), in their order.
+        """The *events* that pass every filter (times include both ends), in their order.
 
         `limit` is not looked at.
         """
@@ -121,7 +121,7 @@ class Query:
 
 
 def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:
-    """Whether that field of *event* is one of *values*; of subjects, whether one of them is."""
+    """True if the field *name* is one of *values*; for ``subject_id``, also any subject."""
     if getattr(event, name) in values:
         return True
     return name == "subject_id" and not set(values).isdisjoint(event.subjects)
@@ -158,7 +158,7 @@ def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | 
 
 
 def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
-    """What a set of events amounts to: counts, success rate, average, first and last.
+    """Statistics of a set of events: counts, success rate, average, first and last.
 
     Returns:
         ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; see

@@ -1,4 +1,4 @@
-"""What a stream of events amounts to, counted in one pass."""
+"""Statistics of a stream of events, counted in one pass."""
 
 from __future__ import annotations
 

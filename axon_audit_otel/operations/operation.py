@@ -73,7 +73,7 @@ class Kind:
 
 
 class AdapterActivity:
-    """What reached the storage adapters while an operation ran; dicts are ordered sets."""
+    """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
 
@@ -97,14 +97,14 @@ class AdapterActivity:
 
     def swallowed(self, raised: BaseException | None) -> list[tuple[str, str]]:
         """Stage and type of each failure but the one *raised*; housekeeping comes last."""
-        told: dict[int, tuple[str, str]] = {}
+        by_error: dict[int, tuple[str, str]] = {}
         for stage, error in [*((key[0], e) for key, e in self.failed.items()), *self.aside]:
             if error is not raised:
-                told.setdefault(id(error), (stage, error_type(error)))
-        return list(told.values())
+                by_error.setdefault(id(error), (stage, error_type(error)))
+        return list(by_error.values())
 
     def take(self, other: AdapterActivity, failures: bool) -> None:
-        """What an operation inside this one saw; its *failures* if it did not raise them."""
+        """Add the calls of an operation inside this one; its *failures* if it raised none."""
         self.saved.update(other.saved)
         self.deleted.update(other.deleted)
         self.undeleted.update(other.undeleted)
@@ -197,7 +197,7 @@ class Operation:
 
     @property
     def waits(self) -> bool:
-        """Whether there is anything to wait for (``durability="disk"``)."""
+        """True if callers must wait for stable storage (``durability="disk"``)."""
         return self.trail.storage is not None
 
     async def wait_intent_durable(self) -> None:
@@ -215,7 +215,7 @@ class Operation:
                 raise self._refusal(exc) from exc
 
     def wait_intent_durable_now(self) -> None:
-        """The same for functions that do not wait.
+        """Do as `wait_intent_durable`, in a function that is no coroutine.
 
         Raises:
             AuditUnavailableError: If the device refused.
@@ -246,7 +246,7 @@ class Operation:
 
     @property
     def captures(self) -> bool:
-        """Whether content may be recorded anywhere."""
+        """True if content may be recorded on events or spans."""
         return self.capture.on_events or self.capture.on_spans
 
     # --- beginning ---------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Operation:
         self._token = running.set(self)
 
     def merge(self, entry_ids: list[str], metadata: Mapping[str, Any]) -> None:
-        """What the SDK tells the audit logger of this very operation; ours goes first."""
+        """Add facts that the SDK logs about this operation; facts that are known already stay."""
         self.metadata = {**metadata, **self.metadata}
         if not self.entry_ids and not self.activity.saved:
             self.entry_ids = list(entry_ids)
@@ -347,7 +347,7 @@ class Operation:
             self.error_type = error_type(next(iter(self.activity.failed.values())))
         try:
             if self.activity.failed or self.activity.aside:
-                self._tell_swallowed(exc)
+                self._note_swallowed(exc)
             self._gauge.dec()
             event = self._full_draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
@@ -371,11 +371,11 @@ class Operation:
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.activity, self.arguments = AdapterActivity(), {}
 
-    def _tell_swallowed(self, raised: BaseException | None) -> None:
-        """What failed and was not raised: where, as what; and count it."""
+    def _note_swallowed(self, raised: BaseException | None) -> None:
+        """Count the failures that were not raised, and note the stage and type of each."""
         swallowed = self.activity.swallowed(raised)
         for stage, _ in swallowed:
-            self.trail.metrics.sdk_fault(stage)
+            self.trail.metrics.sdk_faults[stage].inc()
         if not swallowed:
             return
         stage, kind = swallowed[0]
@@ -384,7 +384,7 @@ class Operation:
             self.note(swallowed=stages)
 
     def _gone(self) -> int:
-        """How many entries this operation deleted, as far as is known."""
+        """The number of entries that this operation deleted, as far as is known."""
         known = self.metadata.get("deleted")
         if isinstance(known, int):
             return known
@@ -478,7 +478,7 @@ class Operation:
             await self.audit.wait_durable()
 
     def wait_durable_now(self) -> None:
-        """The same for functions that do not wait."""
+        """Do as `wait_durable`, in a function that is no coroutine."""
         try:
             if self.trail.storage is not None:
                 self.trail.storage.wait_now()

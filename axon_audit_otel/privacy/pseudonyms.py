@@ -67,11 +67,11 @@ class Pseudonyms:
 
     @property
     def weak(self) -> bool:
-        """Whether the secret is so short that it can be found by trying."""
+        """True if the secret is so short that it can be found by trying."""
         return len(self._keys[0]) < _BYTES
 
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
-        """What may stand for *value* in that field of an event, under any of the secrets."""
+        """The pseudonyms of *value* in that field of an event, one for each of the secrets."""
         kind = b"session:" if field == "session_id" else b"user:"
         return tuple(_pseudonym(key, kind, value) for key in self._keys)
 
@@ -155,7 +155,7 @@ def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) ->
 
 
 def is_pseudonym(value: str) -> bool:
-    """Whether *value* is what stands for an id."""
+    """True if *value* is a pseudonym."""
     return _PSEUDONYM.fullmatch(value) is not None
 
 

@@ -82,7 +82,7 @@ class AuditLogger(SdkLoggerInterface):
         auto_export_path: Directory of the archive. Every event is in its journal before
             the call that caused it returns; every *max_events* events the journal becomes
             a sealed file ``audit_2025_01_15_103045.json``. Default: no archive.
-        enable_rotation: Whether a full journal is sealed. Default True.
+        enable_rotation: Seal a full journal. Default True.
         max_file_bytes: The journal is full also when it is that large: bytes, or ``"64MiB"``.
         max_file_age: It is full also when it is that old, and then sealed though nothing
             happens: seconds, a `timedelta`, or ``"15m"``, ``"24h"``.
@@ -175,7 +175,7 @@ class AuditLogger(SdkLoggerInterface):
         return f"AuditLogger(name={self.name!r}, events={self.event_count})"
 
     def __copy__(self) -> AuditLogger:
-        """Itself: a copy of a system records where that did."""
+        """The logger itself: a copy of a system records to the same trail."""
         return self
 
     def __deepcopy__(self, memo: object) -> AuditLogger:
@@ -224,7 +224,7 @@ class AuditLogger(SdkLoggerInterface):
         Args:
             operation: What was done: an `OperationType` or its name in any case.
             user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
-            session_id: In which session. Default: likewise.
+            session_id: In which session. Default: as for *user_id*.
             entry_ids: The memory entries it touched.
             metadata: Any facts; what JSON cannot carry is replaced by a marker.
             status: How it ended: an `EventStatus` or its name in any case.
@@ -333,7 +333,7 @@ class AuditLogger(SdkLoggerInterface):
         without the name. It can be repeated if it was interrupted.
 
         Returns:
-            Whether there was anything to erase.
+            True if there was anything to erase.
 
         Raises:
             AuditConfigError: If the trail is not `erasable`.
@@ -427,7 +427,7 @@ class AuditLogger(SdkLoggerInterface):
     def _found(
         self, query: Query, archived: bool | None, strict: bool = False
     ) -> Iterable[AuditEvent]:
-        """What answers *query*, newest first."""
+        """The events that match *query*, newest first."""
         if archived:
             if self.settings.auto_export_path is None:
                 msg = "archived=True: there is no archive (auto_export_path)"
@@ -475,12 +475,12 @@ class AuditLogger(SdkLoggerInterface):
     def get_user_statistics(
         self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
     ) -> dict[str, Any]:
-        """What one user did, from the events in memory; None: what nobody known did.
+        """Counts of one user's operations in memory; None: of operations without a known user.
 
         Args:
             user_id: The user.
             archived: See `query_events`.
-            strict: Likewise.
+            strict: See `query_events`.
 
         Returns:
             ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,

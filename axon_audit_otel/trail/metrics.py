@@ -117,8 +117,8 @@ class TrailMetrics:
         self.evicted = self._count(semconv.METRIC_EVICTED)
         self.exported = self._count(semconv.METRIC_EXPORTED)
         self.last_seal = self._level(semconv.METRIC_LAST_SEAL)
-        self._failures = self._counts(semconv.METRIC_FAILURES, STAGES)
-        self._sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
+        self.failures = self._counts(semconv.METRIC_FAILURES, STAGES)
+        self.sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
         self._pii = self._counts(semconv.METRIC_PII, PII_KINDS)
         self.shipped = self._count(semconv.METRIC_SHIPPED)
         self.shipping_lag = self._level(semconv.METRIC_SHIPPING_LAG)
@@ -183,14 +183,6 @@ class TrailMetrics:
             gauge = self._level(semconv.METRIC_IN_PROGRESS, operation)
             return self._in_progress.setdefault(operation, gauge)
 
-    def failure(self, stage: str) -> None:
-        """Count a failure of our own."""
-        self._failures[stage].inc()
-
-    def sdk_fault(self, stage: str) -> None:
-        """Count a failure that the SDK did not raise."""
-        self._sdk_faults[stage].inc()
-
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""
         self._pii[kind].inc()
@@ -202,7 +194,7 @@ class TrailMetrics:
         return level
 
     def statistics(self) -> dict[str, Any]:
-        """What was counted since this trail began; see `AuditLogger.get_statistics`."""
+        """The counts since this trail began; see `AuditLogger.get_statistics`."""
         return self._group.read(self._statistics)
 
     def _statistics(self) -> dict[str, Any]:
@@ -220,7 +212,7 @@ class TrailMetrics:
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,
             "failures": {
-                stage: count.total for stage, count in self._failures.items() if count.total
+                stage: count.total for stage, count in self.failures.items() if count.total
             },
         }
 

@@ -73,7 +73,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
             self.trail.fault("record", exc)
 
     def _takes(self, record: LogRecord) -> bool:
-        """Whether a record from another source is for this trail, and new to it."""
+        """True if a record from another source is for this trail, and new to it."""
         attributes = record.attributes or {}
         if attributes.get(semconv.AXON_AUDIT_TRAIL, self.trail.name) != self.trail.name:
             return False
@@ -209,7 +209,7 @@ def _fields(body: Any) -> dict[str, Any]:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Whether nothing is said: also a blank, as of a user who is not signed in."""
+    """True for None and for blank text, such as the id of a user who is not signed in."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -245,7 +245,7 @@ def _metadata(
     own_name: Any,
     later: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a record says beyond the fields of an event: also its own name for the operation."""
+    """The facts of a record beyond an event's fields, and its own name for the operation."""
     given = fields.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     if given is not None and not isinstance(given, Mapping):
@@ -286,8 +286,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only if all of it says so, PARTIAL if nobody
-    knows."""
+    """The status of a record: SUCCESS only if all of it says so, PARTIAL if it is unknown."""
     stated = (*map(fields.get, _STATED), *map(attributes.get, _STATED_BY_ATTRIBUTE))
     words = {_word(value) for value in stated if value is not None}
     if words & _FAILURE:
@@ -308,7 +307,7 @@ def _word(value: Any) -> str:
 
 
 def _is_severe(record: LogRecord) -> bool:
-    """Whether a record's severity is ERROR or worse; by its text where it has no number."""
+    """True if the severity is ERROR or worse; its text counts where it has no number."""
     number: Any = getattr(record.severity_number, "value", record.severity_number)
     if number:
         return int(number) >= _ERROR

@@ -56,7 +56,7 @@ class TrailReader:
 
     @property
     def recorded(self) -> int:
-        """How many events were recorded since the trail began."""
+        """The number of events recorded since the trail began."""
         return self._buffer.total
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
@@ -78,8 +78,8 @@ class TrailReader:
         return self._policy.read(query, found)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
-        """Whether files can hold events that answer *query* and are not in memory: those of
-        other writers, and, if the answer is not *full* yet, older ones."""
+        """True if files may hold matching events that are not in memory: those of other writers
+        and, if the answer is not *full* yet, older ones."""
         if self._directory is None:
             return False
         with self._lock:

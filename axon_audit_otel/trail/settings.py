@@ -43,7 +43,7 @@ _CONTENT = {
 
 @dataclass(frozen=True)
 class ContentCapture:
-    """Where the content of memories, queries and exception messages is recorded."""
+    """Says if the content of memories, queries and exceptions goes to spans and to events."""
 
     on_spans: bool
     on_events: bool
@@ -213,15 +213,15 @@ def _hook(value: Any) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of one setting; its name, type and default are those of its field.
+    """Describes one setting; its name, type and default are those of its field.
 
     Attributes:
         parse: Makes its value of an argument, or of a variable's text; `ValueError` if it cannot.
         doc: A line of Markdown on it.
-        variable: Whether an environment variable can say it as well.
-        argument: Whether `AuditLogger` takes it.
-        of_files: Whether it means nothing without an archive.
-        secret: Whether its value must not be shown.
+        variable: True if it can be given by an environment variable too.
+        argument: True if `AuditLogger` takes it as an argument.
+        of_files: True if it has no effect without an archive.
+        secret: True if its value must not be shown.
     """
 
     parse: Callable[[Any], Any]
@@ -419,7 +419,7 @@ class Settings:
         return min(self.max_file_age or math.inf, self.retention.seconds / 10)
 
     def _check(self) -> None:
-        """What goes with what."""
+        """Raise `AuditConfigError` if settings contradict each other."""
         archive, keys = self.auto_export_path, self.erasable
         if keys is True and archive is None:
             msg = "erasable=True: keys lie beside the archive, and there is none; give their place"

@@ -48,7 +48,7 @@ _living: WeakSet[Trail] = WeakSet()
 
 
 class Trail:
-    """What the log record processor writes to, and queries and exports read from.
+    """The sequence that the log record processor writes, and queries and exports read.
 
     Args:
         settings: See `Settings`.
@@ -74,7 +74,7 @@ class Trail:
         self.metrics = TrailMetrics(name, registry)
         finalize(self, self.metrics.end).atexit = False  # a last push still has them
         self._lock = new_lock()
-        #: Whether this thread holds the lock: what it interrupted must come to its end first.
+        #: Returns True if this thread holds the lock: an interrupted call must end first.
         self.is_busy = ownership(self._lock)
         self._afterwards = Afterwards(name, self.metrics)
         self._afterwards.begin(self.is_busy)
@@ -275,7 +275,7 @@ class Trail:
             self.observers = (*self.observers, observer)
 
     def unwatch(self, observer: Callable[[Draft], None]) -> None:
-        """No longer, if it was called at all."""
+        """Stop calling *observer*, if it was called at all."""
         with self._lock:
             self.observers = tuple(known for known in self.observers if known != observer)
 
@@ -383,7 +383,7 @@ class Trail:
 
     @property
     def is_kept(self) -> bool:
-        """Whether every event is in a file, as far as one is asked for."""
+        """True if every event, and every key, is in a file, as far as files are asked for."""
         return self.policy.is_saved and (self._keeper is None or self._keeper.keeps_all)
 
     @property

@@ -313,7 +313,7 @@ def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
 
 def _kind(action: str, *known: Any, **more: Any) -> Kind:
     """Describes the SDK's method *action*."""
-    return Kind(*known, action=action, system="axon", **more)
+    return replace(Kind(*known, **more), action=action, system="axon")
 
 
 STORE = _kind(

@@ -387,7 +387,7 @@ class TestServe:
 
     @pytest.mark.slow
     def test_ends_on_sigterm(self, serving: tuple[subprocess.Popen[str], str]) -> None:
-        """As a container runtime ends it."""
+        """SIGTERM, which a container runtime sends, ends it."""
         process, _ = serving
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate()

@@ -443,7 +443,7 @@ _steps = st.lists(
 
 
 class _Model:
-    """What a list and a loop would answer."""
+    """A model of the buffer: a list and a loop."""
 
     def __init__(self, max_events: int) -> None:
         self._max = max_events

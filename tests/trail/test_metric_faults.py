@@ -1,4 +1,4 @@
-"""What can happen to metrics, and that the trail does not notice."""
+"""Faults of metrics do not disturb the trail."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class TestFiles:
         assert printed.splitlines() == ["10 0 10.0 5.0", "5 10"]
 
     def test_others_do_not_wait(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """Who records while another thread is in the middle of a metric goes on: it may hold
+        """A thread that records while another one updates a metric goes on: it may hold
         what that one waits for."""
         multi, archive = places
         source = """
@@ -315,13 +315,13 @@ def _indented(source: str) -> str:
 
 
 def empty(registry: CollectorRegistry) -> None:
-    """As a fixture does between tests."""
+    """Empty the registry, as a fixture does between tests."""
     for collector in list(registry._collector_to_names):
         registry.unregister(collector)
 
 
 def count(registry: CollectorRegistry, audit: AuditLogger) -> float | None:
-    """What is scraped of its stores."""
+    """The number of stores in a scrape."""
     labels = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
     return registry.get_sample_value(OPERATIONS, labels)
 

@@ -697,7 +697,7 @@ class TestKeys:
         assert await make_audit(auto_export_path=archive, name="kept").log_event("STORE")
 
     def test_not_given_to_another_process(self, run_script: Run, archive: Path) -> None:
-        """A second process cannot read it either; a forked child goes on as its parent did."""
+        """Another process without keys is refused; a forked child goes on as its parent did."""
         said = run_script(
             """
             import asyncio, os, subprocess, sys

@@ -86,7 +86,7 @@ class Application:
         self.memory: MemorySystem = make_system(audit_logger=self.audit, persistent=self.adapter)
 
     async def store(self) -> bool:
-        """Returns True if a store was let through."""
+        """Return True if a store was let through."""
         before = len(self.adapter.list_ids())
         try:
             await self.memory.store("tea")

@@ -41,7 +41,7 @@ def refuse(code: int, when: Callable[..., bool] = lambda *_: True, real: Any = N
 
 
 def is_directory(file: int) -> bool:
-    """Returns True if a descriptor is a directory's."""
+    """Return True if a descriptor is a directory's."""
     return stat.S_ISDIR(os.fstat(file).st_mode)
 
 

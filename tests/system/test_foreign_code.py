@@ -94,7 +94,7 @@ def _foreign(registry: CollectorRegistry) -> Foreign:
 
 
 def refused(*_: object) -> None:
-    """An error for a call that is not possible now."""
+    """Raise an error: the call is not possible now."""
     raise PermissionError(1, "not now")
 
 

@@ -143,7 +143,7 @@ class TestDay:
         assert '"pii_types":["email","phone"]' in recorded
 
     def test_personal_data_is_redacted(self, demo: Run) -> None:
-        """Where content is captured, email address and telephone number are not."""
+        """Captured content holds no email address and no telephone number."""
         (text,) = demo.document["redacted"]
         assert "[REDACTED:email]" in text
         assert "[REDACTED:phone]" in text
@@ -496,7 +496,7 @@ class TestOtlp:
 
 
 def test_without_the_sdk(tmp_path: Path) -> None:
-    """Where axon-sdk is not installed, the demo says how to install it."""
+    """Without axon-sdk the demo says how to install it."""
     script = """
         import sys
         sys.modules["axon"] = None

@@ -56,13 +56,13 @@ class TestOrder:
         assert who(only_event(audit)) == ("bag", "s-bag", None)
 
     async def test_metadata_before_baggage(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Where only the data's owner and a baggage are known, the owner is the user."""
+        """The data's owner goes before the baggage: he is the user."""
         with carrying(user="bag", session="s-bag"):
             await memory.store("tea", metadata={"user_id": "owner", "session_id": "s-own"})
         assert who(only_event(audit)) == ("owner", "s-own", None)
 
     async def test_filter_before_baggage(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Where only a filter's user and a baggage are known, the filter's user acts."""
+        """A filter's user goes before the baggage."""
         with carrying(user="bag", session="s-bag"):
             await memory.recall("tea", filter=Filter(user_id="owner", session_id="s-own"))
         assert who(only_event(audit)) == ("owner", "s-own", None)

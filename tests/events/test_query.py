@@ -288,7 +288,7 @@ class TestTimes:
 
     @pytest.mark.usefixtures("tokyo")
     def test_beginning_of_time_in_the_east(self, audit: AuditLogger) -> None:
-        """Where local time is ahead of UTC, `datetime.min` lies before the year 1."""
+        """East of UTC, `datetime.min` lies before the year 1."""
         assert audit.query_events(start_time=datetime.min) == []
 
     async def test_start_after_end(self, audit: AuditLogger) -> None:

@@ -150,7 +150,7 @@ class TestFiles:
         assert verify(archive).ok
 
     def test_it_counts_on(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """When the directory is back, the counters of a child get what they missed."""
+        """After the directory is back, the counters of a child get what they missed."""
         multi, archive = places
         source = """
             start()
@@ -171,7 +171,7 @@ class TestFiles:
         assert printed.strip() == "5 5 5 True True 1 5.0 5.0 10000.0 5.0"
 
     def test_healthy(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """Where nothing is wrong every process has each number in its file at once."""
+        """Without faults every process has each number in its file at once."""
         multi, archive = places
         source = """
             start()

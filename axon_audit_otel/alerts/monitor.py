@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakMethod, ref
 
 from ..archive.missing import Missing
-from ..core.errors import ArchiveError, AuditConfigError, shown
+from ..core.errors import ArchiveError, AuditConfigError, AuditUnavailableError, shown
 from ..core.time import format_time, to_microseconds
 from ..core.worker import Worker
 from ..events.draft import Draft, draft
@@ -58,7 +58,7 @@ class SecurityMonitor:
             loop that runs there, else in the one that ran where the monitor was made, else
             there and then. What it raises is logged once, counted in
             ``axon_audit_failures_total``, and goes no further. Default: a warning is logged.
-        on_resolved: Likewise, with every alert that is over.
+        on_resolved: Called in the same way with every alert that is over.
         warm_up: Count what is in memory and in the archive already (of all processes that
             write to it): a restart forgets nothing, and an alert that fires on is not repeated.
         max_users: Of how many users each rule per user keeps count: those active last. Takes
@@ -174,7 +174,7 @@ class SecurityMonitor:
                 )
             if changes is not None:
                 self._report(changes, draft)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call
             self._fault(exc)
 
     def _uncounted(
@@ -228,7 +228,7 @@ class SecurityMonitor:
                 self._recorded[alert.key] = now
         try:
             audit.emit(_record(alert, state, audit, cause))
-        except Exception as exc:
+        except AuditUnavailableError as exc:
             self._fault(exc)
 
     def _write_again(self) -> float:
@@ -268,7 +268,7 @@ class SecurityMonitor:
     async def _finish(self, result: Awaitable[Any]) -> None:
         try:
             await result
-        except Exception as exc:
+        except Exception as exc:  # the application's callback
             self._fault(exc)
 
     # --- what was recorded before ----------------------------------------------------------------
@@ -277,14 +277,14 @@ class SecurityMonitor:
         """Count what is recorded already, then what came meanwhile."""
         known: dict[AlertKey, tuple[Alert, int]] = {}
         missing = Missing()
-        fault: Exception | None = None
+        fault: OSError | None = None
         try:
             count_past(self._detector, audit.trail, self._counted, missing)
-        except Exception as exc:  # the keys cannot be read: we begin with what could be counted
+        except OSError as exc:  # the keys cannot be read: we begin with what could be counted
             fault = exc
         try:
             known = past_alerts(self._detector, audit.trail, missing)
-        except Exception as exc:
+        except OSError as exc:
             fault = exc
         if missing:
             fault = ArchiveError(str(missing))

@@ -1,4 +1,4 @@
-"""What a trail holds already, for a monitor that starts."""
+"""Reads the events that a trail holds already, for a monitor that starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JUST_NOW = timedelta(minutes=1)  # events that may come to the monitor as well
 
 
 def is_alert(facts: Mapping[str, Any]) -> bool:
-    """Whether an AUDIT event with these metadata is an alert's."""
+    """True if an AUDIT event with this metadata records an alert."""
     return facts.get("record") == "alert"
 
 
@@ -102,7 +102,7 @@ def past_alerts(
 
 
 def _since(event: AuditEvent) -> datetime:
-    """When the alert fired that *event* records."""
+    """The time at which the alert fired that *event* records."""
     with suppress(msgspec.ValidationError):
         since = msgspec.convert(event.metadata.get("since"), datetime)
         if since.tzinfo is not None:
@@ -111,7 +111,7 @@ def _since(event: AuditEvent) -> datetime:
 
 
 def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
-    """What was recorded in the last *window*, newest first."""
+    """The events recorded in the last *window*, newest first."""
     start = datetime.now(timezone.utc) - window
     here = Missing()
     yield from trail.reader.search_all(Query.of(start_time=start, **asked), here)

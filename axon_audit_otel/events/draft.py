@@ -171,7 +171,7 @@ _FEW_IDS = 16_000  # of at most 512 characters: they fit
 
 
 def _bounded(ids: list[str], most: int | None) -> tuple[list[str], dict[str, Any] | None]:
-    """As many ids as an event can carry, at *most*; of all of them their number and digest."""
+    """At most *most* ids, as many as an event can carry, and the number and digest of all ids."""
     sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
     fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
     if fit == len(ids):

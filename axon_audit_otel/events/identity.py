@@ -1,4 +1,4 @@
-"""What flows with the calls of a task: who acts, and the operation that is running."""
+"""The acting user and the running operation of a task, which follow its calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Identity(NamedTuple):
-    """Who acts, and in which session."""
+    """The acting user and the session."""
 
     user_id: str | None = None
     session_id: str | None = None
@@ -39,7 +39,7 @@ class _Block:
         identity: What it says.
         outer: The one around it.
         below: The one that its context had before, which may be a generator's that waits.
-        over: Whether it has ended for whoever still has it in his context.
+        over: True if it has ended for code that still has it in its context.
         place: The generator that it is of, whose code alone it holds for.
     """
 
@@ -57,14 +57,14 @@ class _Block:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds for whoever has it in his context."""
+        """True if it is valid for code that has it in its context."""
         if self.over or self.place is None:
             return not self.over
         place = self.place()
         return place is not None and place.runs
 
     def within(self, other: _Block) -> bool:
-        """Whether it began inside of *other*, or is *other*."""
+        """True if it began inside *other*, or is *other*."""
         block: _Block | None = self
         while block is not None and block is not other:
             block = block.outer
@@ -123,10 +123,10 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         frame = generators.owner(sys._getframe(1))
         place = None if frame is None else generators.entered(frame)
         outer = _current()
-        said = NOBODY if outer is None else outer.identity
+        around = NOBODY if outer is None else outer.identity
         identity = Identity(
-            said.user_id if self._user_id is None else self._user_id,
-            said.session_id if self._session_id is None else self._session_id,
+            around.user_id if self._user_id is None else self._user_id,
+            around.session_id if self._session_id is None else self._session_id,
         )
         block = _Block(identity, outer, place)
         if place is not None:
@@ -160,7 +160,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
                 place.blocks.remove(block)
 
     def _leaving(self) -> tuple[_Block, Token[_Block | None], Place | None]:
-        """What ends, where this object was entered more than once."""
+        """The entry that ends now, where this object was entered more than once."""
         if len(self._entered) > 1:
             for wanted in (generators.innermost(), _block.get()):
                 for entered in reversed(self._entered):
@@ -201,7 +201,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
 
 
 def current_identity() -> Identity:
-    """What `audit_context` says here."""
+    """The identity that `audit_context` sets here."""
     block = _block.get()
     if generators.places or (block is not None and (block.over or block.place is not None)):
         block = _current()
@@ -211,8 +211,8 @@ def current_identity() -> Identity:
 def _current() -> _Block | None:
     """The innermost block that holds for the code that asks."""
     block = _holding(_block.get())
-    own: _Block | None = generators.innermost()
-    return block if own is None or (block is not None and block.within(own)) else own
+    inner: _Block | None = generators.innermost()  # of the generator that runs
+    return block if inner is None or (block is not None and block.within(inner)) else inner
 
 
 def _holding(block: _Block | None) -> _Block | None:
@@ -222,14 +222,18 @@ def _holding(block: _Block | None) -> _Block | None:
     return block
 
 
-def said(
-    user_id: Any, session_id: Any, as_id: Callable[[str, Any], str]
+def _as_id(_field: str, value: Any) -> str:
+    return identifier(value)
+
+
+def named_or_current(
+    user_id: Any, session_id: Any, as_id: Callable[[str, Any], str] = _as_id
 ) -> tuple[str | None, str | None]:
-    """Who acts, in which session: as a call says, else as `audit_context` says.
+    """The acting user and the session that a call names, else those of `audit_context`.
 
     Args:
-        user_id: Who the call says it is, or None.
-        session_id: Its session, or None.
+        user_id: The user that the call names, or None.
+        session_id: The session that the call names, or None.
         as_id: Makes text of an id, given the name of its field; may raise.
     """
     here = current_identity()
@@ -239,24 +243,13 @@ def said(
     )
 
 
-def or_carried(user_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
-    """These, and what of them is None as the caller's OpenTelemetry baggage says."""
+def or_from_baggage(user_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:
+    """The user and the session; one that is None is taken from the OpenTelemetry baggage."""
     if user_id is not None and session_id is not None:
         return user_id, session_id
-    carried = _baggage_identity()
-    return (
-        carried.user_id if user_id is None else user_id,
-        carried.session_id if session_id is None else session_id,
-    )
-
-
-def _baggage_identity() -> Identity:
-    """What the caller's OpenTelemetry baggage says (``user.id``, ``session.id``)."""
     carried = baggage.get_all()
-    if not carried:
-        return NOBODY
-    user, session = carried.get(semconv.USER_ID), carried.get(semconv.SESSION_ID)
-    return Identity(
-        None if user is None else identifier(user),
-        None if session is None else identifier(session),
-    )
+    if user_id is None and (user := carried.get(semconv.USER_ID)) is not None:
+        user_id = identifier(user)
+    if session_id is None and (session := carried.get(semconv.SESSION_ID)) is not None:
+        session_id = identifier(session)
+    return user_id, session_id

@@ -7,30 +7,30 @@ from typing import Any
 
 from ..core import semconv
 
-__all__ = ["SEVERITY", "add_place", "attributes_of"]
+__all__ = ["ATTRIBUTES", "SEVERITY", "add_place", "attributes_of"]
 
 _HIDDEN = (semconv.PSEUDONYM_PREFIX, semconv.ERASABLE_PREFIX)
 #: Severity number and text (of OpenTelemetry's logs data model) by status.
 SEVERITY = {"SUCCESS": (9, "INFO"), "PARTIAL": (13, "WARN"), "FAILURE": (17, "ERROR")}
 # The draft knows success, failure and unknown; PARTIAL is neither of the first two.
 _OUTCOME = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
-#: The optional fields that are attributes as they are, and their names.
-_AS_THEY_ARE = (
-    ("error_type", semconv.ERROR_TYPE),
-    ("subject_id", semconv.AXON_SUBJECT_ID),
-    ("action", semconv.AXON_ACTION),
-    ("system", semconv.AXON_SYSTEM),
-    ("store", semconv.GEN_AI_MEMORY_STORE_ID),
-    ("subjects", semconv.AXON_SUBJECT_IDS),
-    ("agent_id", semconv.GEN_AI_AGENT_ID),
-    ("on_behalf_of", semconv.AXON_ON_BEHALF_OF),
-    ("purpose", semconv.AXON_PURPOSE),
-    ("derived_from", semconv.AXON_DERIVED_FROM),
-)
+#: The attribute of each optional field whose value it repeats unchanged.
+ATTRIBUTES = {
+    "error_type": semconv.ERROR_TYPE,
+    "subject_id": semconv.AXON_SUBJECT_ID,
+    "action": semconv.AXON_ACTION,
+    "system": semconv.AXON_SYSTEM,
+    "store": semconv.GEN_AI_MEMORY_STORE_ID,
+    "subjects": semconv.AXON_SUBJECT_IDS,
+    "agent_id": semconv.GEN_AI_AGENT_ID,
+    "on_behalf_of": semconv.AXON_ON_BEHALF_OF,
+    "purpose": semconv.AXON_PURPOSE,
+    "derived_from": semconv.AXON_DERIVED_FROM,
+}
 
 
 def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
-    """What consumers of the record of *event* route and filter by; its body has it all."""
+    """The attributes of the record of *event*, to route and filter by; its body has all of it."""
     status, operation, user_id = event["status"], event["operation"], event["user_id"]
     attributes: dict[str, Any] = {
         semconv.LOG_RECORD_UID: event["event_id"],
@@ -47,7 +47,7 @@ def attributes_of(event: Mapping[str, Any], trail: str) -> dict[str, Any]:
         attributes[user] = attributes[semconv.AUDIT_ACTOR_ID] = user_id
     if event["session_id"] is not None:
         attributes[semconv.SESSION_ID] = event["session_id"]
-    for field, name in _AS_THEY_ARE:
+    for field, name in ATTRIBUTES.items():
         if field in event:
             attributes[name] = event[field]
     if len(event["entry_ids"]) == 1:

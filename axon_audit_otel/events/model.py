@@ -7,6 +7,7 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
@@ -55,7 +56,7 @@ class _UpperCase(str, Enum):
 
 
 class OperationType(_UpperCase):
-    """What was done to the memory. Any case is accepted, upper case comes out.
+    """The kind of an operation on the memory. Any case is accepted, upper case comes out.
 
     A name that is none of these, of another source or a later version, is kept when it is read:
     the event's operation is then an `OperationType` of that name and value which is not listed.
@@ -104,7 +105,7 @@ _OPERATIONS = dict(OperationType.__members__)
 
 
 class EventStatus(_UpperCase):
-    """How it ended. PARTIAL: something of it failed, or it changed memory and then raised."""
+    """The outcome. PARTIAL: a part of it failed, or it changed memory and then raised."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
@@ -183,7 +184,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hash(self) -> str:
-        """What the next event's `previous_hash` is: the encoding's RFC 6962 leaf hash, that
+        """The `previous_hash` of the next event: the encoding's RFC 6962 leaf hash, that
         is SHA-256 over a 0x00 byte and the encoding, in hex."""
         return leaf_hash(encode(self)).hex()
 
@@ -247,7 +248,7 @@ _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 
 
 def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
-    """How many memory entries are gone because of *event*.
+    """The number of memory entries that *event* deleted.
 
     What the SDK's operations delete they say themselves (metadata ``deleted``): 0 if nothing was
     found. A FORGET that does not say it deleted the entries it names, unless it failed; if it
@@ -268,6 +269,16 @@ def deleted_entries(event: Mapping[str, Any] | AuditEvent) -> int:
     return 1 if status == "SUCCESS" else 0
 
 
+def totals(outcomes: Mapping[tuple[str, str], int]) -> tuple[Counter[str], Counter[str]]:
+    """The number of events of each operation, and of each status; *outcomes* counts both."""
+    operations: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for (operation, status), number in outcomes.items():
+        operations[operation] += number
+        statuses[status] += number
+    return operations, statuses
+
+
 def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
     """The share of memory operations that ended in SUCCESS; 1 without any.
 
@@ -285,8 +296,9 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
     return succeeded / total if total else 1.0
 
 
-#: Canonical JSON of a draft. Raises if a value is no JSON type: whoever calls cleans it then.
+#: Canonical JSON of a draft. Raises `ENCODE_ERRORS` if a value is no JSON type.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
+ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OPTIONAL = AuditEvent.__struct_fields__[-len(AuditEvent.__struct_defaults__) :]
 

@@ -1,4 +1,4 @@
-"""What a query asks for, checked once, and whether an event answers it."""
+"""A query: its filters, checked once, and the events that pass them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
 from .identifiers import identifier, identifiers
-from .model import AuditEvent, EventStatus, OperationType, success_rate
+from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
 __all__ = ["Query"]
 
@@ -20,10 +20,10 @@ _NAMES = ("user_id", "session_id", "subject_id")
 
 
 class Aliases(Protocol):
-    """What knows under which other forms an id may have been recorded."""
+    """Knows the other forms under which an id may have been recorded."""
 
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
-        """What may stand for *value* in that field of an event."""
+        """The texts that may stand for *value* in that field of an event."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,8 @@ class Query:
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"entry_ids={shown(entry_ids)}: cannot be read"
             raise InvalidEventError(msg) from exc
-        start_us, end_us = (
-            _moment("start_time", start_time, naive),
-            _moment("end_time", end_time, naive),
-        )
+        start_us = _moment("start_time", start_time, naive)
+        end_us = _moment("end_time", end_time, naive)
         if start_us is not None and end_us is not None and start_us > end_us:
             msg = f"start_time {start_time} is after end_time {end_time}: swap them"
             raise InvalidEventError(msg)
@@ -102,21 +100,14 @@ class Query:
     @cached_property
     def keys(self) -> dict[str, tuple[str, ...]]:
         """The values that indexed fields must have: one of each."""
-        wanted = {
-            "operation": self.operation,
-            "status": self.status,
-            "user_id": self.user_id,
-            "session_id": self.session_id,
-            "subject_id": self.subject_id,
-        }
         return {
             name: (str(value), *(also for f, more in self.aliases if f == name for also in more))
-            for name, value in wanted.items()
-            if value is not None
+            for name in ("operation", "status", *_NAMES)
+            if (value := getattr(self, name)) is not None
         }
 
     def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
-        """Those of *events* that pass every filter (times include both ends), in their order.
+        """The *events* that pass every filter (times include both ends), in their order.
 
         `limit` is not looked at.
         """
@@ -130,7 +121,7 @@ class Query:
 
 
 def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:
-    """Whether that field of *event* is one of *values*; of subjects, whether one of them is."""
+    """True if the field *name* is one of *values*; for ``subject_id``, also any subject."""
     if getattr(event, name) in values:
         return True
     return name == "subject_id" and not set(values).isdisjoint(event.subjects)
@@ -167,15 +158,13 @@ def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | 
 
 
 def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
-    """What a set of events amounts to: counts, success rate, average, first and last.
+    """Statistics of a set of events: counts, success rate, average, first and last.
 
     Returns:
         ``total_operations``, ``by_operation``, ``by_status``, ``success_rate`` (0 to 1; see
         `event.success_rate`), ``avg_duration_ms``, ``first_activity``, ``last_activity``
         (aware datetimes or None) and ``most_common_operation`` (a name or None).
     """
-    operations: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
     outcomes: Counter[tuple[str, str]] = Counter()
     duration, timed = 0.0, 0
     total = 0
@@ -189,9 +178,7 @@ def activity(events: Iterable[AuditEvent]) -> dict[str, Any]:
         if event.duration_ms is not None:
             duration += event.duration_ms
             timed += 1
-    for (operation, status), number in outcomes.items():
-        operations[operation] += number
-        statuses[status] += number
+    operations, statuses = totals(outcomes)
     return {
         "total_operations": total,
         "by_operation": dict(operations.most_common()),

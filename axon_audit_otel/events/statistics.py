@@ -1,4 +1,4 @@
-"""What a stream of events amounts to, counted in one pass."""
+"""Statistics of a stream of events, counted in one pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from .model import AuditEvent, success_rate
+from .model import AuditEvent, success_rate, totals
 from .query import activity
 
 __all__ = ["summarise"]
@@ -90,11 +90,7 @@ class _User:
             self._last = event.timestamp
 
     def summary(self) -> dict[str, Any]:
-        operations: Counter[str] = Counter()
-        statuses: Counter[str] = Counter()
-        for (operation, status), number in self._outcomes.items():
-            operations[operation] += number
-            statuses[status] += number
+        operations, statuses = totals(self._outcomes)
         return {
             "total_operations": self.total,
             "by_status": dict(statuses.most_common()),

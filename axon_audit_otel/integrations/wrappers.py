@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["Wrappers"]
+__all__ = ["InstanceAttribute", "Wrappers"]
 
 _logger = logging.getLogger("axon_audit_otel")
 
@@ -131,3 +131,45 @@ def _is_bare(cls: type, value: Any) -> bool:
     """Return True if *value* is a function from the module of *cls*: no fake, no wrapper."""
     names = getattr(sys.modules.get(cls.__module__), "__dict__", None)
     return isinstance(value, FunctionType) and value.__globals__ is names
+
+
+class InstanceAttribute:
+    """A descriptor in place of an attribute that objects have and their classes have not.
+
+    The value stays in the object's ``__dict__``; `read` says what a reader gets.
+
+    Args:
+        name: Name of the attribute.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._classes: list[type] = []
+
+    def attach(self, cls: type) -> None:
+        """Replace the attribute in *cls*."""
+        setattr(cls, self._name, self)
+        self._classes.append(cls)
+
+    def detach(self) -> None:
+        """Restore the attribute everywhere."""
+        for cls in self._classes:
+            if vars(cls).get(self._name) is self:
+                delattr(cls, self._name)
+
+    def read(self, holder: Any, value: Any) -> Any:
+        """The value that the code calling ``holder.name`` gets; *value* is the stored one."""
+        raise NotImplementedError
+
+    def __get__(self, holder: Any, owner: type | None = None) -> Any:
+        try:
+            value = holder.__dict__[self._name]
+        except (AttributeError, KeyError):  # None is read through the class
+            raise AttributeError(self._name) from None
+        return self.read(holder, value)
+
+    def __set__(self, holder: Any, value: Any) -> None:
+        holder.__dict__[self._name] = value
+
+    def __delete__(self, holder: Any) -> None:
+        del holder.__dict__[self._name]

@@ -19,7 +19,7 @@ from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft, draft, intent
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import active_operation, or_carried, running, said
+from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
@@ -30,42 +30,50 @@ MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
 
+_GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
+
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of every call of one SDK method.
+    """Describes the calls of one method of a memory library.
 
     Args:
         operation: Its name in events and metrics.
         span: Its span's name.
-        gen_ai: Its ``gen_ai.operation.name``; None where the conventions have none.
         parameters: Its positional parameters after self, in order.
         before: Notes facts from the arguments.
         after: Notes facts from the result.
-        verify: Like *after*, for what must be looked up.
+        verify: Notes facts that must be looked up after the call.
         action: The method, as its library names it.
         system: The library.
+
+    Attributes:
+        name: The operation as text.
+        gen_ai: Its ``gen_ai.operation.name``: the span's name; None if that is not one of the
+            GenAI conventions.
+        deletes: True if its purpose is to delete.
     """
 
     operation: OperationType
     span: str
-    gen_ai: str | None = None
     parameters: tuple[str, ...] = ()
     before: Callable[[Operation, Arguments], None] = lambda op, args: None
     after: Callable[[Operation, Arguments, Any], None] = lambda op, args, result: None
     verify: Callable[[Operation, Any, Arguments, Any], Awaitable[None]] | None = None
     action: str | None = None
     system: str | None = None
-    name: str = field(init=False)  # the operation's, as text
-    deletes: bool = field(init=False)  # that is what it is for
+    name: str = field(init=False)
+    gen_ai: str | None = field(init=False)
+    deletes: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.operation.value)
+        object.__setattr__(self, "gen_ai", self.span if self.span in _GEN_AI else None)
         object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
 
 
 class AdapterActivity:
-    """What reached the storage adapters while an operation ran; dicts are ordered sets."""
+    """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
 
@@ -89,14 +97,14 @@ class AdapterActivity:
 
     def swallowed(self, raised: BaseException | None) -> list[tuple[str, str]]:
         """Stage and type of each failure but the one *raised*; housekeeping comes last."""
-        told: dict[int, tuple[str, str]] = {}
+        by_error: dict[int, tuple[str, str]] = {}
         for stage, error in [*((key[0], e) for key, e in self.failed.items()), *self.aside]:
             if error is not raised:
-                told.setdefault(id(error), (stage, error_type(error)))
-        return list(told.values())
+                by_error.setdefault(id(error), (stage, error_type(error)))
+        return list(by_error.values())
 
     def take(self, other: AdapterActivity, failures: bool) -> None:
-        """What an operation inside this one saw; its *failures* if it did not raise them."""
+        """Add the calls of an operation inside this one; its *failures* if it raised none."""
         self.saved.update(other.saved)
         self.deleted.update(other.deleted)
         self.undeleted.update(other.undeleted)
@@ -154,7 +162,7 @@ class Operation:
         try:
             self.arguments = {**dict(zip(kind.parameters, args)), **kwargs} if args else kwargs
             kind.before(self, self.arguments)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
@@ -189,7 +197,7 @@ class Operation:
 
     @property
     def waits(self) -> bool:
-        """Whether there is anything to wait for (``durability="disk"``)."""
+        """True if callers must wait for stable storage (``durability="disk"``)."""
         return self.trail.storage is not None
 
     async def wait_intent_durable(self) -> None:
@@ -207,7 +215,7 @@ class Operation:
                 raise self._refusal(exc) from exc
 
     def wait_intent_durable_now(self) -> None:
-        """The same for functions that do not wait.
+        """Do as `wait_intent_durable`, in a function that is no coroutine.
 
         Raises:
             AuditUnavailableError: If the device refused.
@@ -238,16 +246,16 @@ class Operation:
 
     @property
     def captures(self) -> bool:
-        """Whether content may be recorded anywhere."""
+        """True if content may be recorded on events or spans."""
         return self.capture.on_events or self.capture.on_spans
 
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        actor, session = said(user_id, session_id, _as_id)
+        actor, session = named_or_current(user_id, session_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
-        self.user_id, self.session_id = or_carried(
+        self.user_id, self.session_id = or_from_baggage(
             subject if actor is None else actor, its_session if session is None else session
         )
 
@@ -270,7 +278,7 @@ class Operation:
             self._own_span = True
             self._context = trace.set_span_in_context(self._span, here)
             self._attached = otel_context.attach(self._context)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call
             self.trail.fault("record", exc)
 
     def _masked(self, text: str) -> str:
@@ -293,7 +301,7 @@ class Operation:
         self._token = running.set(self)
 
     def merge(self, entry_ids: list[str], metadata: Mapping[str, Any]) -> None:
-        """What the SDK tells the audit logger of this very operation; ours goes first."""
+        """Add facts that the SDK logs about this operation; facts that are known already stay."""
         self.metadata = {**metadata, **self.metadata}
         if not self.entry_ids and not self.activity.saved:
             self.entry_ids = list(entry_ids)
@@ -304,7 +312,7 @@ class Operation:
         """The call returned *result*."""
         try:
             self.kind.after(self, self.arguments, result)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: its result may raise anything
             self.trail.fault("record", exc)
         status = EventStatus.SUCCESS
         if self.failed:
@@ -339,44 +347,35 @@ class Operation:
             self.error_type = error_type(next(iter(self.activity.failed.values())))
         try:
             if self.activity.failed or self.activity.aside:
-                self._tell_swallowed(exc)
+                self._note_swallowed(exc)
             self._gauge.dec()
-            event = self._draft(status, exc, elapsed_ns)
+            event = self._full_draft(status, exc, elapsed_ns)
         except Exception as fault:  # hostile facts: keep what is certain
             self.trail.fault("record", fault)
-            event = draft(
-                self.kind.name,
-                status.value,
-                user_id=self.user_id,
-                session_id=self.session_id,
-                metadata=self._dropped(),
-                duration_ms=elapsed_ns / 1e6,
-                event_id=self._event_id,
-                entries=self._gone() if self.kind.deletes else None,
-                trail=self.trail,
-                error_type=self.error_type,
-                action=self.kind.action,
-                system=self.kind.system,
-            )
+            facts: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
+            if self.kind.deletes:
+                facts["deleted"] = self._gone()
+            entries, duration_ms = facts.get("deleted"), elapsed_ns / 1e6
+            event = self._draft(status, metadata=facts, entries=entries, duration_ms=duration_ms)
         self.trail.policy.event(event, own=True)
         try:
             self._end_span(event, exc, elapsed_ns / 1e9)
-        except Exception as fault:
+        except Exception as fault:  # the instrumented call: OpenTelemetry's span processors
             self.trail.fault("record", fault)
         try:
             self.audit.emit(event, self._context)
-        except Exception as fault:
+        except AuditUnavailableError as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
             self.trail.intent_done(self._event_id)
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.activity, self.arguments = AdapterActivity(), {}
 
-    def _tell_swallowed(self, raised: BaseException | None) -> None:
-        """What failed and was not raised: where, as what; and count it."""
+    def _note_swallowed(self, raised: BaseException | None) -> None:
+        """Count the failures that were not raised, and note the stage and type of each."""
         swallowed = self.activity.swallowed(raised)
         for stage, _ in swallowed:
-            self.trail.metrics.sdk_fault(stage)
+            self.trail.metrics.sdk_faults[stage].inc()
         if not swallowed:
             return
         stage, kind = swallowed[0]
@@ -385,7 +384,7 @@ class Operation:
             self.note(swallowed=stages)
 
     def _gone(self) -> int:
-        """How many entries this operation deleted, as far as is known."""
+        """The number of entries that this operation deleted, as far as is known."""
         known = self.metadata.get("deleted")
         if isinstance(known, int):
             return known
@@ -393,14 +392,22 @@ class Operation:
             return len(self.activity.deleted)
         return len(self.activity.deleted.keys() - self.activity.saved.keys())
 
-    def _dropped(self) -> dict[str, Any]:
-        """Metadata in place of what cannot be recorded."""
-        dropped: dict[str, Any] = {"dropped": "[details that could not be recorded]"}
-        if self.kind.deletes:
-            dropped["deleted"] = self._gone()
-        return dropped
+    def _draft(self, status: EventStatus, **facts: Any) -> Draft:
+        """The event, with what is certain of every operation and these *facts*."""
+        return draft(
+            self.kind.name,
+            status.value,
+            user_id=self.user_id,
+            session_id=self.session_id,
+            event_id=self._event_id,
+            trail=self.trail,
+            error_type=self.error_type,
+            action=self.kind.action,
+            system=self.kind.system,
+            **facts,
+        )
 
-    def _draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
+    def _full_draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
         seen, ids = self.activity, self.entry_ids
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
@@ -414,24 +421,16 @@ class Operation:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
         message = str(exc) if exc is not None and self.capture.on_events else ""
-        return draft(
-            self.kind.name,
-            status.value,
-            user_id=self.user_id,
-            session_id=self.session_id,
+        return self._draft(
+            status,
             entry_ids=identifiers(known),
             most_ids=MAX_ENTRY_IDS,
             metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
-            event_id=self._event_id,
             entries=entries,
-            trail=self.trail,
             error_message=message or None,
-            error_type=self.error_type,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
-            action=self.kind.action,
-            system=self.kind.system,
         )
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
@@ -479,7 +478,7 @@ class Operation:
             await self.audit.wait_durable()
 
     def wait_durable_now(self) -> None:
-        """The same for functions that do not wait."""
+        """Do as `wait_durable`, in a function that is no coroutine."""
         try:
             if self.trail.storage is not None:
                 self.trail.storage.wait_now()
@@ -522,10 +521,6 @@ def error_type(exc: BaseException | str) -> str:
     if module == "asyncio.exceptions":
         module = "asyncio"
     return f"{module}.{kind.__qualname__}"
-
-
-def _as_id(_field: str, value: Any) -> str:
-    return identifier(value)
 
 
 def current() -> Operation | None:

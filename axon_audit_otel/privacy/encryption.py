@@ -31,7 +31,15 @@ from ..core.files import DECODE_ERRORS, append, open_regular
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
-from ..events.model import FIELD_KINDS, AuditEvent, OperationType, encode, fields_of, nameless
+from ..events.model import (
+    ENCODE_ERRORS,
+    FIELD_KINDS,
+    AuditEvent,
+    OperationType,
+    encode,
+    fields_of,
+    nameless,
+)
 from ..events.query import Query, has
 from .keyring import Keyring, User, name_of
 
@@ -65,7 +73,7 @@ class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=
 
 
 class _Box(msgspec.Struct, omit_defaults=True):
-    """What is encrypted besides the ids of persons."""
+    """The content that is encrypted besides the ids of persons."""
 
     session_id: str | None = None
     metadata: dict[str, Any] = {}
@@ -123,7 +131,7 @@ def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring
 
 
 def is_erasure(fields: Mapping[str, Any]) -> bool:
-    """Whether they are those of the event that tells of an erasure."""
+    """True if *fields* are those of an event that records an erasure."""
     if fields["operation"] != "AUDIT" or fields["metadata"].get("record") != "erasure":
         return False
     subject: str | None = fields.get("subject_id")
@@ -142,7 +150,7 @@ def decrypted(event: AuditEvent) -> AuditEvent:
 
 
 def keys_of(archive: Path) -> Path:
-    """Where the keys of an archive are, unless a place is given."""
+    """The default directory of an archive's keys."""
     return Path(f"{os.path.realpath(archive)}.keys")
 
 
@@ -247,9 +255,9 @@ class Erasure:
 
     def event(self, tokens: list[bytes], actor: str | None) -> Draft:
         """The event that tells of an erasure; its subject is what stood for the user."""
-        told = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
+        facts = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
         subject = name_of(tokens[0])
-        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=told, subject_id=subject)
+        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=facts, subject_id=subject)
 
     # --- recording -------------------------------------------------------------------------
 
@@ -260,7 +268,7 @@ class Erasure:
         """
         try:
             return self._sealed(plain)
-        except Exception as exc:
+        except (OSError, *ENCODE_ERRORS) as exc:
             self.keys.fault(exc)
             return nameless(plain, "[what could not be encrypted]")
 
@@ -277,11 +285,11 @@ class Erasure:
         nonce = os.urandom(_NONCE)
         encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
         box = {_BOX: base64.b64encode(nonce + encrypted).decode()}
-        said = {**fields, "session_id": None, "metadata": box}
-        return {name: said[name] for name in plain if name in said}  # in their order
+        sealed = {**fields, "session_id": None, "metadata": box}
+        return {name: sealed[name] for name in plain if name in sealed}  # in their order
 
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
-        """Whether it is an alert about a user who was erased since: no reason for a new key."""
+        """True for an alert about a user who was erased since: no reason for a new key."""
         subject = plain.get("subject_id")
         return plain["metadata"].get("record") == "alert" and not (
             subject is None or self.keys.having(subject)
@@ -322,7 +330,7 @@ class Erasure:
     # --- reading ---------------------------------------------------------------------------
 
     def asking(self, query: Query) -> Query:
-        """What to look for in events as they are recorded; *query* is what is `answers`.
+        """A query that finds recorded events; those that match *query* pass `answers`.
 
         Sessions are encrypted: whoever asks for one without its user reads every event.
 
@@ -337,7 +345,7 @@ class Erasure:
         return asked if query.session_id is None else replace(asked, session_id=None, limit=None)
 
     def answers(self, query: Query, event: AuditEvent) -> bool:
-        """Whether an event that was found by `asking`, and is readable, answers *query*."""
+        """True if a readable event, found by the query of `asking`, matches *query*."""
         as_recorded = recorded(event)
         return all(
             has(event, field, values) or has(as_recorded, field, values)
@@ -386,7 +394,7 @@ class Erasure:
         return _readable(event, changes) if changes else event
 
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
-        """What `reveal` makes of an event whose fields are still at hand."""
+        """*event* made readable, as `reveal` does, from its fields as they were given."""
         if _BOX not in event.metadata or is_erasure(plain):
             return self.reveal(event)
         given = {name: plain[name] for name in (*_PERSONS, *_BOXED) if name in plain}
@@ -406,7 +414,7 @@ def _readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
 
 
 def _cipher(users: list[User]) -> AESGCM:
-    """What needs the keys of all *users*."""
+    """A cipher whose key is made of the keys of all *users*."""
     first = users[0]
     if all(user.token == first.token for user in users):
         return first.cipher

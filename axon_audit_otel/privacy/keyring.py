@@ -64,7 +64,7 @@ class User(NamedTuple):
 
 
 def name_of(token: bytes) -> str:
-    """What is left of a user's `name` when the key is destroyed."""
+    """The part of a user's `name` that is left when the key is destroyed."""
     return ERASABLE_PREFIX + token.hex()
 
 
@@ -157,7 +157,7 @@ class Keyring:
         return found if unsaved is None else [*found, unsaved]
 
     def knows(self, user_id: str) -> bool:
-        """Whether there is anything to destroy or to forget for that id.
+        """True if there is anything to destroy or to forget for that id.
 
         Raises:
             OSError: If that cannot be told.
@@ -206,7 +206,7 @@ class Keyring:
 
     @property
     def is_saved(self) -> bool:
-        """Whether every key in use is in a file."""
+        """True if every key in use is in a file."""
         return not self._unsaved
 
     def _look(self) -> None:
@@ -251,7 +251,7 @@ class Keyring:
                 del self._unsaved[user_id]
             if self._retry_at:  # whoever missed them looks again
                 self._retry_at = 0.0
-                self._tell()
+                self._invalidate_memory()
         except OSError as exc:
             self._retry_at = time.monotonic() + _RETRY_S
             self.fault(exc)
@@ -301,7 +301,7 @@ class Keyring:
             for token in tokens:
                 self._wipe(self._file(token), lambda name, _: name in tokens)
             if tokens:
-                self._tell()
+                self._invalidate_memory()
             self._users.pop(user_id, None)
             self._unsaved.pop(user_id, None)  # last: until here it is found again
         return tokens
@@ -328,10 +328,10 @@ class Keyring:
                 for path in sorted(self.directory.glob("*.keys"))
             ]
             if any(gone):
-                self._tell()
+                self._invalidate_memory()
         return any(gone)
 
-    def _tell(self) -> None:
+    def _invalidate_memory(self) -> None:
         """Let every process forget what it has in memory."""
         os.write(self._ring, b"\n")
 
@@ -346,7 +346,7 @@ class Keyring:
         return self.directory / f"{name[-1]:02x}.keys"
 
     def _read(self, name: bytes) -> list[bytes]:
-        """What *name* stands for."""
+        """The values of the records named *name*."""
         try:
             file = open_owned(self._file(name), os.O_RDONLY)
         except FileNotFoundError:
@@ -422,7 +422,7 @@ def _content(file: int) -> bytes:
 
 
 def _places(data: bytes, start: bytes) -> Iterator[int]:
-    """Where a record begins with *start*."""
+    """The offsets of the records that begin with *start*."""
     at = data.find(start)
     while at >= 0:
         if at % _RECORD == 0 and at + _RECORD <= len(data):

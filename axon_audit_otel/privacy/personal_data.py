@@ -20,9 +20,9 @@ __all__ = ["PII_KINDS", "is_secret", "redact_pii"]
 
 @dataclass(frozen=True)
 class _Detector:
-    """What *pattern* matches is of *kind*.
+    """Finds data of one *kind* by *pattern*.
 
-    *check* gets the match, and returns how many characters of it, from its beginning, are that.
+    *check* gets the match, and returns how many of its first characters are such data.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class _Group:
     around: bool = False
 
     def applies(self, text: str, lower: str) -> bool:
-        """Whether to try the detectors; *lower* is *text* in lower case."""
+        """True if the detectors may find something; *lower* is *text* in lower case."""
         if self.around:
             return True
         for word in self.words:
@@ -81,7 +81,7 @@ def _marker(detector: _Detector, found: Callable[[str], None], match: re.Match[s
 
 
 def _after(match: re.Match[str], words: re.Pattern[str]) -> bool:
-    """Whether *words*, which end with ``\\Z``, stand before the match."""
+    """True if *words*, which end with ``\\Z``, stand before the match."""
     start = match.start()
     return words.search(match.string[max(0, start - 48) : start]) is not None
 
@@ -578,7 +578,7 @@ def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> s
 
 
 def is_secret(name: str, value: object = "") -> bool:
-    """Whether what has this name is a secret, whatever its shape."""
+    """True if a fact of this name is a secret, whatever its value looks like."""
     name = name[-64:]
     if _SECRET_NAME.fullmatch(name) is not None:
         return True

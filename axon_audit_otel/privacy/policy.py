@@ -21,13 +21,13 @@ Search = Callable[[Query], Iterable[AuditEvent]]
 
 
 class PrivacyPolicy:
-    """What of an event, a span or an intent may be recorded, and who can read it again.
+    """Decides which parts of an event, a span or an intent are recorded, and makes them readable.
 
     Args:
-        redaction: What free texts and facts go through.
-        pseudonyms: What stands for ids; None: these stay.
-        erasure: What personal data is encrypted with; None: it is in clear.
-        fault: Told of what failed; what that was needed for is not recorded.
+        redaction: Redacts free texts and facts.
+        pseudonyms: Replace ids; None: ids stay.
+        erasure: Encrypts personal data; None: it is recorded in clear.
+        fault: Takes the exception if something cannot be hidden, and so is not recorded.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class PrivacyPolicy:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:
                 self._pseudonyms.apply(event, foreign)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
             event.clear()
@@ -117,13 +117,13 @@ class PrivacyPolicy:
         return facts if self._erasure is None else self._erasure.intent(facts)
 
     def hidden(self, field: str, value: str) -> str:
-        """What stands for *value* in that field of an event: its pseudonym, if there are any."""
+        """The pseudonym of *value* in that field of an event; without pseudonyms *value*."""
         if self._pseudonyms is None:
             return value
         return (self._pseudonyms.session if field == "session_id" else self._pseudonyms.user)(value)
 
     def span_identity(self, user_id: str | None, session_id: str | None) -> dict[str, str]:
-        """Who acts, as the attributes of a span."""
+        """The acting user and the session as attributes of a span."""
         attributes = {}
         if user_id is not None:
             name = semconv.USER_ID if self._pseudonyms is None else semconv.USER_HASH
@@ -142,26 +142,25 @@ class PrivacyPolicy:
 
     @property
     def encrypts(self) -> bool:
-        """Whether what is written is not what was known."""
+        """True if events are encrypted, so that the recorded fields differ from the given ones."""
         return self._erasure is not None
 
-    def query(self, query: Query) -> Query:
-        """*query*, answered as well by events in which pseudonyms stand for its ids."""
-        return query.under(self._pseudonyms)
-
     def read(self, query: Query, search: Search) -> Iterator[AuditEvent]:
-        """What *search* finds for *query*, readable as far as there are keys.
+        """The events that *search* finds for *query*, readable as far as there are keys.
+
+        They are found by the ids of *query*, and by the pseudonyms of these.
 
         Raises:
             ArchiveError: If the keys cannot be read.
         """
+        query = query.under(self._pseudonyms)
         if self._erasure is None:
             return iter(search(query))
         events = map(self.reveal, search(self.asking(query)))
         return islice((event for event in events if self.answers(query, event)), query.limit)
 
     def asking(self, query: Query) -> Query:
-        """What to look for in events as they are recorded; *query* is what they must `answers`.
+        """A query that finds recorded events; those that match *query* pass `answers`.
 
         Raises:
             ArchiveError: If the keys cannot be read.
@@ -169,7 +168,7 @@ class PrivacyPolicy:
         return query if self._erasure is None else self._erasure.asking(query)
 
     def answers(self, query: Query, event: AuditEvent) -> bool:
-        """Whether an event that `asking` found, and `reveal` made readable, answers *query*."""
+        """True if a readable event, found by the query of `asking`, matches *query*."""
         return self._erasure is None or self._erasure.answers(query, event)
 
     def reveal(self, event: AuditEvent) -> AuditEvent:
@@ -181,7 +180,7 @@ class PrivacyPolicy:
         return events if self._erasure is None else map(decrypted, map(self.reveal, events))
 
     def as_given(self, event: AuditEvent, made_of: Draft) -> AuditEvent:
-        """What `reveal` makes of an event whose draft is still at hand."""
+        """*event* made readable, as `reveal` does, from the draft that it was made of."""
         return event if self._erasure is None else self._erasure.as_given(event, made_of)
 
     # --- keys ------------------------------------------------------------------------------
@@ -192,7 +191,7 @@ class PrivacyPolicy:
         return [user_id, *hashed]
 
     def knows(self, user_id: str) -> bool:
-        """Whether there is a key for one of the `forms` of a user."""
+        """True if there is a key for one of the `forms` of a user."""
         erasure = self._erasure
         return erasure is not None and any(map(erasure.keys.knows, self.forms(user_id)))
 
@@ -223,7 +222,7 @@ class PrivacyPolicy:
 
     @property
     def is_saved(self) -> bool:
-        """Whether every key is in a file."""
+        """True if every key is in a file."""
         return self._erasure is None or self._erasure.keys.is_saved
 
     def save(self) -> None:

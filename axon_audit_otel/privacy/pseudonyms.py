@@ -57,27 +57,21 @@ class Pseudonyms:
 
     def __init__(self, *keys: bytes) -> None:
         self._keys = keys
-        self._users = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"user:"))
-        self._sessions = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"session:"))
+        #: The pseudonym of a user, acting or concerned.
+        self.user = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"user:"))
+        #: The pseudonym of a session. A session named like a user has another one.
+        self.session = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"session:"))
 
     def __repr__(self) -> str:
         return "<secret>"
 
     @property
     def weak(self) -> bool:
-        """Whether the secret is so short that it can be found by trying."""
+        """True if the secret is so short that it can be found by trying."""
         return len(self._keys[0]) < _BYTES
 
-    def user(self, user_id: str) -> str:
-        """The pseudonym of a user, acting or concerned."""
-        return self._users(user_id)
-
-    def session(self, session_id: str) -> str:
-        """The pseudonym of a session. A session named like a user has another one."""
-        return self._sessions(session_id)
-
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
-        """What may stand for *value* in that field of an event, under any of the secrets."""
+        """The pseudonyms of *value* in that field of an event, one for each of the secrets."""
         kind = b"session:" if field == "session_id" else b"user:"
         return tuple(_pseudonym(key, kind, value) for key in self._keys)
 
@@ -97,12 +91,12 @@ class Pseudonyms:
                 continue
             if not isinstance(real, str):
                 hidden = {
-                    one: one if foreign and is_pseudonym(one) else self._users(one) for one in real
+                    one: one if foreign and is_pseudonym(one) else self.user(one) for one in real
                 }
                 draft[field] = tuple(hidden.values())
                 masks += hidden.items()
             elif not (foreign and is_pseudonym(real)):
-                draft[field] = stand_in = (self._sessions if is_session else self._users)(real)
+                draft[field] = stand_in = (self.session if is_session else self.user)(real)
                 masks.append((real, stand_in))
         mask = _Mask(masks)
         if draft.get("metadata"):
@@ -161,7 +155,7 @@ def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) ->
 
 
 def is_pseudonym(value: str) -> bool:
-    """Whether *value* is what stands for an id."""
+    """True if *value* is a pseudonym."""
     return _PSEUDONYM.fullmatch(value) is not None
 
 
@@ -178,7 +172,7 @@ class _Mask:
     """
 
     def __init__(self, masks: list[tuple[str, str]]) -> None:
-        self._masks = sorted((mask for mask in masks if mask[0]), key=_length, reverse=True)
+        self._masks = sorted((mask for mask in masks if mask[0]), key=lambda mask: -len(mask[0]))
         self._heads = [_head(real).lower() for real, _ in self._masks]
         self._pattern: re.Pattern[str] | None = None
 
@@ -198,10 +192,6 @@ class _Mask:
     def _pseudonym(self, match: re.Match[str]) -> str:
         assert match.lastindex is not None
         return self._masks[match.lastindex - 1][1]
-
-
-def _length(mask: tuple[str, str]) -> int:
-    return len(mask[0])
 
 
 def _head(real: str) -> str:

@@ -1,7 +1,6 @@
-"""What may be recorded: JSON types only, bounded in size, free of personal data.
+"""Makes values recordable: JSON types only, bounded in size, free of personal data.
 
-Nothing here raises. What cannot be kept is replaced by a marker in square brackets that
-says so.
+Nothing here raises. A value that cannot be kept is replaced by a marker in square brackets.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Privacy:
     Args:
         redact: A function from text to text, applied to every free text that is recorded,
             and to the names of facts.
-        pii: Whether `redact_pii` is applied after it.
+        pii: True to apply `redact_pii` after it.
         on_fault: Called with the exception when *redact* fails; the text is then dropped.
         on_found: Called with the kind of each piece of personal data that is replaced.
     """
@@ -81,7 +80,7 @@ class Privacy:
     def _hooked(self, redact: Callable[[str], str], text: str, limit: int) -> str:
         try:
             return plain_text(str(redact(text)), limit)
-        except Exception as exc:
+        except Exception as exc:  # the application's function
             self._on_fault(exc)
             return "[REDACTED:error]"
 
@@ -132,11 +131,11 @@ class Privacy:
         return result
 
     def is_secret(self, key: Any, value: object = "") -> bool:
-        """Whether what has this name is a secret, whatever its shape."""
+        """True if a fact of this name is a secret, whatever its value looks like."""
         return self._pii and isinstance(key, str) and is_secret(str(key), value)
 
     def _is_harmless(self, key: Any) -> bool:
-        """Whether *key* can stay as it is; the answer is kept for the next event."""
+        """True if *key* can stay as it is; the answer is kept for the next event."""
         if type(key) is not str or not key.isascii() or len(key) > MAX_ID:
             return False
         if self.is_secret(key) or (self._pii and redact_pii(key) != key):

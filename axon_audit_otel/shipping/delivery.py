@@ -16,7 +16,7 @@ _RETRY_S = (0.5, 15.0)  # between attempts: the first wait, and the longest
 
 
 class Outcome(NamedTuple):
-    """What became of some records.
+    """The result of sending some records.
 
     Attributes:
         done: How many of the first need not be sent again.

@@ -1,4 +1,4 @@
-"""What shipping asks of a trail."""
+"""The interface through which shipping reads a trail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EventSource(Protocol):
 
     @property
     def stream(self) -> str:
-        """What tells its events from those of every other trail; "" before the first."""
+        """An id that no other trail has; "" before the first event."""
 
     @property
     def provider(self) -> Any:
@@ -25,7 +25,7 @@ class EventSource(Protocol):
 
     @property
     def archives(self) -> bool:
-        """Whether it has an archive."""
+        """True if it has an archive."""
 
     @property
     def location(self) -> tuple[Path, str] | None:

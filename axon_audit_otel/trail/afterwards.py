@@ -1,8 +1,8 @@
-"""What a trail tells others, done when the lock that it was found under is released.
+"""Work that a trail postpones until its lock is released: log messages and calls of observers.
 
 Logging handlers and observers are foreign code: they take locks of their own, and use the trail.
-Whoever called them under a lock of ours could wait for ever. So what is found there is counted,
-and the rest is noted here; whoever releases the lock does it.
+To call them under our lock could block for ever. So a failure under the lock is only counted and
+noted here; the thread that releases the lock does the rest.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Afterwards:
         """Have *action* done, after what was noted before."""
         if len(self.waiting) >= _MOST:
             self.waiting.popleft()
-            self._count("emit")
+            self._metrics.failures["emit"].inc()
         self.waiting.append(action)
 
     def fault(self, stage: str, exc: BaseException) -> None:
         """A failure of our own: counted always, logged once a stage and kind, of the archive
         once until that works again."""
-        self._count(stage)
+        self._metrics.failures[stage].inc()
         kind = f"{stage}:{type(exc).__name__}"
         if kind not in self._known and len(self._known) < _KINDS:
             self._known.add(kind)
@@ -80,10 +80,6 @@ class Afterwards:
         }
         self.note(partial(_logger.warning, "audit trail %r: the archive works again", self._name))
 
-    def _count(self, stage: str) -> None:
-        with suppress(Exception):  # a metric that cannot be written
-            self._metrics.failure(stage)
-
     # --- doing: under none --------------------------------------------------------------------
 
     def do(self) -> None:
@@ -92,7 +88,7 @@ class Afterwards:
             self._turn.each(self.waiting, self._try)
 
     def report(self, stage: str, exc: BaseException) -> None:
-        """The same as `fault`, and done at once where that can be."""
+        """Note a failure as `fault` does, and log it at once if this thread holds no lock."""
         self.fault(stage, exc)
         self.do()
 

@@ -17,6 +17,7 @@ from ..archive.journal import JournalChangedError
 from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
+from ..core import semconv
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -66,9 +67,9 @@ class ArchiveKeeper:
         self._lock = lock
         self._metrics = metrics
         self._afterwards = afterwards
-        self._lag = metrics.journal_lag()
+        self._lag = metrics.of_archive(semconv.METRIC_JOURNAL_LAG)
         self._lagging = 0  # as the gauge says
-        self._start = metrics.journal_start()
+        self._start = metrics.of_archive(semconv.METRIC_JOURNAL_START)
         self._file_age = settings.file_age
         self._holds_back = settings.durability == "memory"
         self._syncs = settings.durability == "disk"
@@ -89,7 +90,7 @@ class ArchiveKeeper:
         if self._syncs:
             self.storage = StableStorage(self, lock, settings.on_failure == "block")
         is_wanted = settings.compress or self.checkpointer.is_wanted
-        # Whether there is something to do when nothing happens.
+        # True if there is work to do although nothing is recorded.
         self._timed = self._holds_back or is_wanted or any((*limits, settings.max_file_age))
 
     def open(self) -> bytes | None:
@@ -123,12 +124,12 @@ class ArchiveKeeper:
 
     @property
     def has_past(self) -> bool:
-        """Whether there are events from before in the directory, of any writer."""
+        """True if the directory holds events of an earlier run, of any writer."""
         return any(self._directory.glob(f"*{MANIFEST}"))
 
     @property
     def needs_clock(self) -> bool:
-        """Whether something has to call `tick`: a program that forks is better off without."""
+        """True if `tick` must be called regularly, which needs a thread: bad for a later fork."""
         return self._timed or bool(self._retry_at)
 
     @property
@@ -138,7 +139,7 @@ class ArchiveKeeper:
 
     @property
     def keeps_all(self) -> bool:
-        """Whether every event is in a file, or held back as durability="memory" may."""
+        """True if every event is in a file, or held back as durability="memory" allows."""
         return (self._holds_back and not self._broken) or self._all_archived()
 
     def _all_archived(self) -> bool:
@@ -146,7 +147,7 @@ class ArchiveKeeper:
 
     @property
     def waits(self) -> bool:
-        """Whether the archive failed a moment ago and is left alone."""
+        """True if the archive failed a moment ago and is not tried again yet."""
         return bool(self._retry_at) and time.monotonic() < self._retry_at
 
     def pending_events(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -179,7 +180,7 @@ class ArchiveKeeper:
         writer.append(line, leaf, number, timestamp)
         self.archived = number
         if writer.count == 1:
-            self._start.set_to_current_time()
+            self._start.set(time.time())
 
     def catch_up(self) -> None:
         """Write what memory has and no file; leave a failed archive alone for a moment."""
@@ -339,7 +340,7 @@ class ArchiveKeeper:
         path = writer.seal(clock.take_moved())
         if path is not None:
             self._metrics.exported.inc(count)
-            self._metrics.last_seal.set_to_current_time()
+            self._metrics.last_seal.set(time.time())
             self._start.set(0)
             self.make_checkpoint()
         return path

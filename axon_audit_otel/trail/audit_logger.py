@@ -29,7 +29,7 @@ from ..core.errors import (
 from ..events import model as _event
 from ..events.draft import Draft, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
-from ..events.identity import active_operation, or_carried, said
+from ..events.identity import active_operation, named_or_current, or_from_baggage
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
@@ -82,7 +82,7 @@ class AuditLogger(SdkLoggerInterface):
         auto_export_path: Directory of the archive. Every event is in its journal before
             the call that caused it returns; every *max_events* events the journal becomes
             a sealed file ``audit_2025_01_15_103045.json``. Default: no archive.
-        enable_rotation: Whether a full journal is sealed. Default True.
+        enable_rotation: Seal a full journal. Default True.
         max_file_bytes: The journal is full also when it is that large: bytes, or ``"64MiB"``.
         max_file_age: It is full also when it is that old, and then sealed though nothing
             happens: seconds, a `timedelta`, or ``"15m"``, ``"24h"``.
@@ -175,7 +175,7 @@ class AuditLogger(SdkLoggerInterface):
         return f"AuditLogger(name={self.name!r}, events={self.event_count})"
 
     def __copy__(self) -> AuditLogger:
-        """Itself: a copy of a system records where that did."""
+        """The logger itself: a copy of a system records to the same trail."""
         return self
 
     def __deepcopy__(self, memo: object) -> AuditLogger:
@@ -224,7 +224,7 @@ class AuditLogger(SdkLoggerInterface):
         Args:
             operation: What was done: an `OperationType` or its name in any case.
             user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
-            session_id: In which session. Default: likewise.
+            session_id: In which session. Default: as for *user_id*.
             entry_ids: The memory entries it touched.
             metadata: Any facts; what JSON cannot carry is replaced by a marker.
             status: How it ended: an `EventStatus` or its name in any case.
@@ -243,26 +243,39 @@ class AuditLogger(SdkLoggerInterface):
         """
         try:
             by_the_sdk = type(operation).__module__.startswith("axon.")
-            draft = self._by_hand(
-                operation,
-                status,
-                user_id,
-                session_id,
-                entry_ids,
-                metadata,
-                error_message,
-                duration_ms,
-                error_type,
-                subject_id,
-                private=by_the_sdk and not self.settings.capture_content.on_events,
+            kind, outcome = OperationType.parse(operation).value, EventStatus.parse(status).value
+            actor, session = or_from_baggage(*named_or_current(user_id, session_id, checked_id))
+            message = None if error_message is None else str(error_message)
+            if by_the_sdk and not self.settings.capture_content.on_events:
+                message, metadata = _without_content(message, metadata)
+            event = draft(
+                kind,
+                outcome,
+                user_id=actor,
+                session_id=session,
+                entry_ids=checked_ids(entry_ids),
+                metadata=metadata,
+                duration_ms=checked_duration(duration_ms),
+                trail=self.trail,
+                error_message=message,
+                error_type=None if error_type is None else checked_id("error_type", error_type),
+                subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
+                span=get_current_span().get_span_context(),
             )
+            self.trail.policy.event(event)
         except InvalidEventError:
             raise
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if by_the_sdk and self._merge(draft):
-            return _event.decode(_event.encode_fields(draft))
+        if kind == "AUDIT" and "record" in event["metadata"]:
+            msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
+            raise InvalidEventError(msg)
+        if by_the_sdk and self._merge(event):
+            return _event.decode(_event.encode_fields(event))
+        return await self._record(event)
+
+    async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
             self._require_files(draft)
         event = self.trail.reader.event(self.emit(draft), draft)
@@ -274,8 +287,10 @@ class AuditLogger(SdkLoggerInterface):
         return event
 
     def _merge(self, draft: Draft) -> bool:
-        """Give the facts of *draft* to the operation that runs, if it speaks of that: one
-        operation, one event. Returns whether it does."""
+        """Add the facts of *draft* to the running operation if both are about the same call.
+
+        Returns True if they are: one operation is one event.
+        """
         running = active_operation()
         if running is None or running.trail is not self.trail:
             return False
@@ -307,50 +322,6 @@ class AuditLogger(SdkLoggerInterface):
                 msg = f"not on stable storage: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
 
-    def _by_hand(
-        self,
-        operation: Any,
-        status: Any,
-        user_id: Any,
-        session_id: Any,
-        entry_ids: Any,
-        metadata: Any,
-        error_message: Any,
-        duration_ms: Any,
-        error_type: Any,
-        subject_id: Any,
-        *,
-        private: bool,
-    ) -> Draft:
-        """The event as it is recorded; *private*: as the SDK says it, and without content."""
-        kind = OperationType.parse(operation).value
-        outcome = EventStatus.parse(status).value
-        actor, session = or_carried(*said(user_id, session_id, checked_id))
-        words = None if error_message is None else str(error_message)
-        if private and isinstance(metadata, dict):
-            # The SDK passes the raw query of a recall, and str(exception) with its type: content.
-            words = None if "error_type" in metadata else words
-            metadata = {key: value for key, value in metadata.items() if key != "query"}
-        event = draft(
-            kind,
-            outcome,
-            user_id=actor,
-            session_id=session,
-            entry_ids=checked_ids(entry_ids),
-            metadata=metadata,
-            duration_ms=checked_duration(duration_ms),
-            trail=self.trail,
-            error_message=words,
-            error_type=None if error_type is None else checked_id("error_type", error_type),
-            subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
-            span=get_current_span().get_span_context(),
-        )
-        self.trail.policy.event(event)
-        if kind == "AUDIT" and "record" in event["metadata"]:
-            msg = "AUDIT with metadata['record']: the trail itself says that; use another name"
-            raise InvalidEventError(msg)
-        return event
-
     # --- erasure ---------------------------------------------------------------------------
 
     def erase_user(self, user_id: str) -> bool:
@@ -362,7 +333,7 @@ class AuditLogger(SdkLoggerInterface):
         without the name. It can be repeated if it was interrupted.
 
         Returns:
-            Whether there was anything to erase.
+            True if there was anything to erase.
 
         Raises:
             AuditConfigError: If the trail is not `erasable`.
@@ -386,7 +357,7 @@ class AuditLogger(SdkLoggerInterface):
             if self.trail.storage is not None:
                 self.trail.storage.wait_now()
 
-        actor = or_carried(*said(None, None, checked_id))[0]
+        actor = or_from_baggage(*named_or_current(None, None))[0]
         try:
             return self.trail.policy.erase(user, actor, record)
         except OSError as exc:
@@ -456,7 +427,7 @@ class AuditLogger(SdkLoggerInterface):
     def _found(
         self, query: Query, archived: bool | None, strict: bool = False
     ) -> Iterable[AuditEvent]:
-        """What answers *query*, newest first."""
+        """The events that match *query*, newest first."""
         if archived:
             if self.settings.auto_export_path is None:
                 msg = "archived=True: there is no archive (auto_export_path)"
@@ -504,12 +475,12 @@ class AuditLogger(SdkLoggerInterface):
     def get_user_statistics(
         self, user_id: str | None, *, archived: bool | None = None, strict: bool = False
     ) -> dict[str, Any]:
-        """What one user did, from the events in memory; None: what nobody known did.
+        """Counts of one user's operations in memory; None: of operations without a known user.
 
         Args:
             user_id: The user.
             archived: See `query_events`.
-            strict: Likewise.
+            strict: See `query_events`.
 
         Returns:
             ``user_id``, ``total_operations``, ``by_operation``, ``by_status``,
@@ -585,6 +556,15 @@ class AuditLogger(SdkLoggerInterface):
 def _end(trail: Trail, emitter: Emitter) -> None:
     """Seal the journal when nobody has the logger any more; *emitter* sends what that places."""
     trail.end(program_ends=True)
+
+
+def _without_content(message: str | None, metadata: Any) -> tuple[str | None, Any]:
+    """*message* and *metadata* of the SDK without content: the query of a recall, and the text
+    of an exception, which comes together with its type."""
+    if not isinstance(metadata, dict):
+        return message, metadata
+    kept = {key: value for key, value in metadata.items() if key != "query"}
+    return (None if "error_type" in metadata else message), kept
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

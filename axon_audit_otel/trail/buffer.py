@@ -27,7 +27,7 @@ _Numbers = Any  # array[int] | range | list[int]: ascending sequence numbers
 
 
 class _Timed(msgspec.Struct):
-    """When an encoded event was; the rest is skipped unread."""
+    """The time of an encoded event; other fields are skipped unread."""
 
     timestamp: datetime
 
@@ -73,7 +73,7 @@ class Buffer:
 
     @property
     def total(self) -> int:
-        """How many events were ever appended."""
+        """The number of events ever appended."""
         return self.next - self._zero
 
     def append(
@@ -201,7 +201,7 @@ class Buffer:
         return self.first + low, self.first + max(low, high)
 
     def begins_after(self, start_us: int | None) -> bool:
-        """Whether events of that time (None: any) can have left, or were before the first."""
+        """True if events of that time (None: any) may have left memory, or never were in it."""
         if self.first == 1:
             return False
         return not len(self) or start_us is None or start_us < self._time(self.first)
@@ -216,7 +216,7 @@ class Buffer:
 
 
 class _HashIndex:
-    """Which events have an id: eight bytes for each id of each event.
+    """Finds events by an id; takes eight bytes for each id of each event.
 
     Events come in blocks of 1,024. A full block is one sorted array of numbers made of a hash
     of the id (54 bits) and the event's position in the block; whoever reads checks the event,
@@ -267,7 +267,7 @@ _HASH = (1 << 64) - 1 - _IN_BLOCK
 
 
 def _spent(postings: array[int], first: int) -> bool:
-    """Whether nothing from *first* on is left; drops what is before, by halves."""
+    """True if no number from *first* on is left; also drops numbers before it, by halves."""
     if postings[-1] < first:
         return True
     middle = len(postings) >> 1

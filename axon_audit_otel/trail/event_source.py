@@ -1,4 +1,4 @@
-"""What a trail gives to shipping."""
+"""Gives the events of a trail to shipping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trail has to record about itself."""
+"""Events that a trail records about itself."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class InternalEvents:
         """The status and the facts of each event to be recorded; with it the finding is settled.
 
         Args:
-            all_archived: Whether every event is in a file. A gap is settled only when its event
-                is; before, the next one would be lost with it.
+            all_archived: Returns True if every event is in a file. A gap is settled only when its
+                event is; before, the next one would be lost with it.
             intents: Removed when all that are unfinished are recorded: before, we may be killed.
         """
         while self.recoveries:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.draft import Draft
-from ..events.model import EventStatus, OperationType, deleted_entries, success_rate
+from ..events.model import EventStatus, OperationType, deleted_entries, success_rate, totals
 from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
@@ -41,78 +41,49 @@ SDK_STAGES = (
 SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
 
 
-def _spec(kind: Any, name: str, text: str, *labels: str, **options: Any) -> Spec:
-    if kind is Gauge:
-        options = {"multiprocess_mode": "livesum", **options}
-    return Spec(kind, name, text, (semconv.LABEL_TRAIL, *labels), options)
+def _counter(name: str, text: str, *labels: str) -> Spec:
+    return Spec(Counter, name, text, (semconv.LABEL_TRAIL, *labels), {})
 
 
-_OPERATION = semconv.LABEL_OPERATION
+def _gauge(name: str, text: str, *labels: str, mode: str = "livesum") -> Spec:
+    options = {"multiprocess_mode": mode}
+    return Spec(Gauge, name, text, (semconv.LABEL_TRAIL, *labels), options)
+
+
+_DURATION = Spec(
+    Histogram,
+    semconv.METRIC_DURATION,
+    "Duration of memory operations in seconds.",
+    (semconv.LABEL_TRAIL, semconv.LABEL_OPERATION),
+    {"buckets": DURATION_BUCKETS},
+)
+_OPERATION, _STAGE = semconv.LABEL_OPERATION, semconv.LABEL_STAGE
+_OUTCOME = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
+_UNSEALED = "Unix time of the oldest event that is not in a sealed file; 0 without one."
+_PII = "Personal data found and replaced in what was recorded, by kind."
+_ENTRIES = "Memory entries stored, returned, deleted, exported, ..."
+_SDK_FAULTS = "Failures inside the SDK that it did not raise, by stage."
+_UNSHIPPED = "Audit events that were not shipped, by reason."
 #: Every metric.
 SPECS = (
-    _spec(
-        *(Counter, semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome."),
-        *(_OPERATION, semconv.LABEL_STATUS),
-    ),
-    _spec(
-        *(Histogram, semconv.METRIC_DURATION, "Duration of memory operations in seconds."),
-        _OPERATION,
-        buckets=DURATION_BUCKETS,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_IN_PROGRESS, "Memory operations running now."),
-        _OPERATION,
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_ENTRIES),
-        "Memory entries stored, returned, deleted, exported, ...",
-        _OPERATION,
-    ),
-    _spec(Gauge, semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
-    _spec(Gauge, semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
-    _spec(
-        *(Counter, semconv.METRIC_EVICTED),
-        "Audit events that left memory without being in a file.",
-    ),
-    _spec(Counter, semconv.METRIC_EXPORTED, "Audit events written to sealed files."),
-    _spec(
-        *(Counter, semconv.METRIC_FAILURES),
-        "Failures of the audit trail itself, by stage.",
-        semconv.LABEL_STAGE,
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_SDK_FAULTS),
-        "Failures inside the SDK that it did not raise, by stage.",
-        semconv.LABEL_STAGE,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file."),
-        multiprocess_mode="max",
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_JOURNAL_LAG),
-        "Audit events that are in memory and in no file yet.",
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_JOURNAL_START),
-        "Unix time of the oldest event that is not in a sealed file; 0 without one.",
-        multiprocess_mode="liveall",  # no mode knows that 0 is none
-    ),
-    _spec(
-        *(Counter, semconv.METRIC_PII),
-        "Personal data found and replaced in what was recorded, by kind.",
-        semconv.LABEL_KIND,
-    ),
-    _spec(Counter, semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."),
-    _spec(
-        *(Counter, semconv.METRIC_SHIPPING_DROPPED),
-        "Audit events that were not shipped, by reason.",
-        semconv.LABEL_REASON,
-    ),
-    _spec(
-        *(Gauge, semconv.METRIC_SHIPPING_LAG),
-        "Audit events that no collector has acknowledged yet.",
-    ),
+    _counter(semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome.", *_OUTCOME),
+    _DURATION,
+    _gauge(semconv.METRIC_IN_PROGRESS, "Memory operations running now.", _OPERATION),
+    _counter(semconv.METRIC_ENTRIES, _ENTRIES, _OPERATION),
+    _gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
+    _gauge(semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
+    _counter(semconv.METRIC_EVICTED, "Audit events that left memory without being in a file."),
+    _counter(semconv.METRIC_EXPORTED, "Audit events written to sealed files."),
+    _counter(semconv.METRIC_FAILURES, "Failures of the audit trail itself, by stage.", _STAGE),
+    _counter(semconv.METRIC_SDK_FAULTS, _SDK_FAULTS, _STAGE),
+    _gauge(semconv.METRIC_LAST_SEAL, "Unix time of the last sealed file.", mode="max"),
+    _gauge(semconv.METRIC_JOURNAL_LAG, "Audit events that are in memory and in no file yet."),
+    # No mode of adding up processes knows that 0 is none.
+    _gauge(semconv.METRIC_JOURNAL_START, _UNSEALED, mode="liveall"),
+    _counter(semconv.METRIC_PII, _PII, semconv.LABEL_KIND),
+    _counter(semconv.METRIC_SHIPPED, "Audit events that a collector has acknowledged."),
+    _counter(semconv.METRIC_SHIPPING_DROPPED, _UNSHIPPED, semconv.LABEL_REASON),
+    _gauge(semconv.METRIC_SHIPPING_LAG, "Audit events that no collector has acknowledged yet."),
 )
 
 
@@ -146,8 +117,8 @@ class TrailMetrics:
         self.evicted = self._count(semconv.METRIC_EVICTED)
         self.exported = self._count(semconv.METRIC_EXPORTED)
         self.last_seal = self._level(semconv.METRIC_LAST_SEAL)
-        self._failures = self._counts(semconv.METRIC_FAILURES, STAGES)
-        self._sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
+        self.failures = self._counts(semconv.METRIC_FAILURES, STAGES)
+        self.sdk_faults = self._counts(semconv.METRIC_SDK_FAULTS, SDK_STAGES)
         self._pii = self._counts(semconv.METRIC_PII, PII_KINDS)
         self.shipped = self._count(semconv.METRIC_SHIPPED)
         self.shipping_lag = self._level(semconv.METRIC_SHIPPING_LAG)
@@ -212,54 +183,36 @@ class TrailMetrics:
             gauge = self._level(semconv.METRIC_IN_PROGRESS, operation)
             return self._in_progress.setdefault(operation, gauge)
 
-    def failure(self, stage: str) -> None:
-        """Count a failure of our own."""
-        self._failures[stage].inc()
-
-    def sdk_fault(self, stage: str) -> None:
-        """Count a failure that the SDK did not raise."""
-        self._sdk_faults[stage].inc()
-
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""
         self._pii[kind].inc()
 
-    def journal_lag(self) -> Level:
-        """The gauge of events in no file; only a trail with an archive has it."""
-        return self._shown(self._level(semconv.METRIC_JOURNAL_LAG))
-
-    def journal_start(self) -> Level:
-        """The gauge of the journal's oldest event; only a trail with an archive has it."""
-        return self._shown(self._level(semconv.METRIC_JOURNAL_START))
-
-    def _shown(self, level: Level) -> Level:
+    def of_archive(self, name: str) -> Level:
+        """The gauge *name*, at 0; only a trail with an archive has it."""
+        level = self._level(name)
         level.set(0)
         return level
 
     def statistics(self) -> dict[str, Any]:
-        """What was counted since this trail began; see `AuditLogger.get_statistics`."""
+        """The counts since this trail began; see `AuditLogger.get_statistics`."""
         return self._group.read(self._statistics)
 
     def _statistics(self) -> dict[str, Any]:
         outcomes = {kind: count.total for kind, count in self._operations.items()}
-        operations = dict.fromkeys((kind.value for kind in OperationType), 0)
-        statuses = dict.fromkeys((status.value for status in EventStatus), 0)
-        for (operation, status), number in outcomes.items():
-            operations[operation] += number
-            statuses[status] += number
+        operations, statuses = totals(outcomes)  # of every pair, also those at 0
         timed = sum(one.count for one in self._sketches.values())
         milliseconds = sum(one.total for one in self._sketches.values())
         return {
             "total_events": sum(outcomes.values()),
             "success_rate": success_rate(outcomes),
             "avg_duration_ms": milliseconds / timed if timed else 0.0,
-            "by_operation": operations,
-            "by_status": statuses,
+            "by_operation": dict(operations),
+            "by_status": dict(statuses),
             "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,
             "failures": {
-                stage: count.total for stage, count in self._failures.items() if count.total
+                stage: count.total for stage, count in self.failures.items() if count.total
             },
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import time_ns
 from typing import Any
 from weakref import finalize
@@ -51,7 +50,9 @@ class Emitter:
         self._processor = AuditLogRecordProcessor(trail)
         self._leave: finalize[..., Any] | None = None
         self._given = logger_provider
-        self._bind(logger_provider or get_logger_provider())
+        self.provider: Any = None  # the one in use
+        self._otel_logger: Any = None
+        self._bind()
         trail.outlet.connect(self)
         self.send_unsent()
 
@@ -62,7 +63,8 @@ class Emitter:
             AuditConfigError: If it is none.
         """
         self._given = checked_provider(logger_provider)
-        self._bind(logger_provider)
+        self.provider = None  # also where it is the global one, in use already
+        self._bind()
         self.send_unsent()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
@@ -75,19 +77,18 @@ class Emitter:
             AuditUnavailableError: If the trail could not take it; that is counted as well.
         """
         try:
-            if (self._given or get_logger_provider()) is not self.provider:
-                self._bind(self._given or get_logger_provider())
+            self._bind()
             # In the middle of another event: it is sent after that, from `Outlet.unsent`.
             if self._otel_logger is not None and not self._trail.is_busy():
                 if self._trail.outlet.unsent:  # older than this one
                     self.send_unsent()
                 self._send(self._otel_logger, draft, context)
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call: other processors may raise anything
             self._trail.fault("emit", exc)
         if draft.encoded is None:
             try:
                 self._trail.record(draft)
-            except Exception as exc:
+            except Exception as exc:  # the instrumented call
                 self._trail.fault("record", exc)
         if self._trail.outlet.unsent:
             self.send_unsent()
@@ -110,14 +111,13 @@ class Emitter:
             outlet.unsent.clear()
         while outlet.unsent:
             try:
-                if (self._given or get_logger_provider()) is not self.provider:
-                    self._bind(self._given or get_logger_provider())
+                self._bind()
                 if self._otel_logger is None:
                     return
                 self._send(self._otel_logger, outlet.unsent.popleft(), Context())
             except IndexError:  # another thread was faster
                 return
-            except Exception as exc:
+            except Exception as exc:  # as in `emit`
                 trail.fault("emit", exc)
         while outlet.unsent_lost:
             outlet.unsent_lost -= 1
@@ -140,43 +140,34 @@ class Emitter:
             )
         )
 
-    def _bind(self, provider: Any) -> None:
-        """Use *provider* if it is an SDK's, else none."""
+    def _bind(self) -> None:
+        """Use the given provider, else the global one; none if it is not an SDK's."""
+        provider = self._given or get_logger_provider()
+        if provider is self.provider:
+            return
         if self._leave is not None:
             self._leave()
         self.provider, self._leave, self._otel_logger = provider, None, None
         if not hasattr(provider, "add_log_record_processor"):
             return
-        self._in_front = _join(provider, self._processor)
+        provider.add_log_record_processor(self._processor)
+        self._in_front = _reorder(provider, self._processor, keep=True)
         # The provider outlives this object; its processor must not keep the trail.
-        self._leave = finalize(self, _part, provider, self._processor)
+        self._leave = finalize(self, _reorder, provider, self._processor, keep=False)
         self._leave.atexit = False
         if self._given is not None or not self._trail.ships:
             self._otel_logger = provider.get_logger(semconv.SCOPE_NAME, __version__)
 
 
-def _join(provider: Any, processor: AuditLogRecordProcessor) -> bool:
-    """Add *processor*, in front of the others where the SDK lets us: trail first, then copies.
+def _reorder(provider: Any, processor: AuditLogRecordProcessor, keep: bool) -> bool:
+    """Put *processor* in front of the others, so that they see what was recorded, or remove it.
 
-    Returns whether it is there.
+    Returns False if the SDK does not let us: OpenTelemetry has no public way for either.
     """
-    provider.add_log_record_processor(processor)
-    return _reorder(provider, lambda others: (processor, *others), processor)
-
-
-def _part(provider: Any, processor: AuditLogRecordProcessor) -> None:
-    _reorder(provider, lambda others: others, processor)
-
-
-def _reorder(
-    provider: Any,
-    order: Callable[[tuple[Any, ...]], tuple[Any, ...]],
-    processor: AuditLogRecordProcessor,
-) -> bool:
-    # OpenTelemetry has no way to remove or to insert a processor.
     multi = getattr(provider, "_multi_log_record_processor", None)
     known = getattr(multi, "_log_record_processors", None)
     if multi is None or not isinstance(known, tuple):
         return False
-    multi._log_record_processors = order(tuple(p for p in known if p is not processor))
+    others = tuple(other for other in known if other is not processor)
+    multi._log_record_processors = (processor, *others) if keep else others
     return True

@@ -15,10 +15,10 @@ from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWri
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
 from ..core.files import DECODE_ERRORS
-from ..events.draft import Draft, draft
+from ..events.draft import Draft, Later, draft
 from ..events.identifiers import ID_TYPES, identifier, identifiers
-from ..events.identity import said as identity_said
-from ..events.log_attributes import add_place, attributes_of
+from ..events.identity import named_or_current
+from ..events.log_attributes import ATTRIBUTES, add_place, attributes_of
 from ..events.model import AuditEvent, EventStatus, OperationType, operation_named
 from .trail import Trail
 
@@ -69,11 +69,11 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
                 self.trail.record(_from_record(record, self.trail))
-        except Exception as exc:
+        except Exception as exc:  # the instrumented call
             self.trail.fault("record", exc)
 
     def _takes(self, record: LogRecord) -> bool:
-        """Whether a record from another source is for this trail, and new to it."""
+        """True if a record from another source is for this trail, and new to it."""
         attributes = record.attributes or {}
         if attributes.get(semconv.AXON_AUDIT_TRAIL, self.trail.name) != self.trail.name:
             return False
@@ -170,10 +170,9 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     duration = first("duration_ms")
     named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
     operation, own_name = _operation(named, said.get(semconv.GEN_AI_OPERATION_NAME))
-    user, session = identity_said(  # a record is processed where it is emitted
+    user, session = named_or_current(  # a record is processed where it is emitted
         first("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
         first("session_id", semconv.SESSION_ID),
-        lambda _field, value: identifier(value),
     )
     event = draft(
         operation,
@@ -210,7 +209,7 @@ def _fields(body: Any) -> dict[str, Any]:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Whether nothing is said: also a blank, as of a user who is not signed in."""
+    """True for None and for blank text, such as the id of a user who is not signed in."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -220,25 +219,15 @@ def _entry_ids(said: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(key for value in given for key in identifiers(value)))
 
 
-#: The fields of the second edition, and the attributes that may say them.
-_LATER = {
-    "action": (semconv.AXON_ACTION,),
-    "system": (semconv.AXON_SYSTEM,),
-    "store": (semconv.GEN_AI_MEMORY_STORE_ID,),
-    "subjects": (semconv.AXON_SUBJECT_IDS,),
-    "agent_id": (semconv.GEN_AI_AGENT_ID,),
-    "on_behalf_of": (semconv.AXON_ON_BEHALF_OF,),
-    "purpose": (semconv.AXON_PURPOSE,),
-    "fingerprints": (),
-    "derived_from": (semconv.AXON_DERIVED_FROM,),
-}
+#: The fields of the second edition.
+_LATER = ("action", "system", *Later.__annotations__)
 
 
 def _later(first: Callable[..., Any]) -> dict[str, Any]:
     """The fields of the second edition that a record says, in a form that they can have."""
     found: dict[str, Any] = {}
-    for name, attributes in _LATER.items():
-        value = first(name, *attributes)
+    for name in _LATER:
+        value = first(name, *([ATTRIBUTES[name]] if name in ATTRIBUTES else ()))
         if name in ("subjects", "derived_from"):
             if isinstance(value, (list, tuple)):
                 found[name] = identifiers(list(value))
@@ -256,7 +245,7 @@ def _metadata(
     own_name: Any,
     later: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a record says beyond the fields of an event: also its own name for the operation."""
+    """The facts of a record beyond an event's fields, and its own name for the operation."""
     given = fields.get("metadata")
     metadata = dict(given) if isinstance(given, Mapping) else {}
     if given is not None and not isinstance(given, Mapping):
@@ -297,15 +286,14 @@ def _is_name(value: Any) -> bool:
 
 
 def _status(record: LogRecord, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    """How a record says that it ended: SUCCESS only if all of it says so, PARTIAL if nobody
-    knows."""
+    """The status of a record: SUCCESS only if all of it says so, PARTIAL if it is unknown."""
     stated = (*map(fields.get, _STATED), *map(attributes.get, _STATED_BY_ATTRIBUTE))
     words = {_word(value) for value in stated if value is not None}
     if words & _FAILURE:
         return EventStatus.FAILURE.value
     if "partial" in words:
         return EventStatus.PARTIAL.value
-    if _is_severe(record) or _tells_of_an_error(fields) or _tells_of_an_error(attributes):
+    if _is_severe(record) or _has_error(fields) or _has_error(attributes):
         return EventStatus.FAILURE.value
     if words and words <= _SUCCESS:
         return EventStatus.SUCCESS.value
@@ -319,17 +307,17 @@ def _word(value: Any) -> str:
 
 
 def _is_severe(record: LogRecord) -> bool:
-    """Whether a record's severity is ERROR or worse; by its text where it has no number."""
+    """True if the severity is ERROR or worse; its text counts where it has no number."""
     number: Any = getattr(record.severity_number, "value", record.severity_number)
     if number:
         return int(number) >= _ERROR
     return (record.severity_text or "").upper() in _ERROR_TEXTS
 
 
-def _tells_of_an_error(said: Mapping[str, Any]) -> bool:
-    """Whether there is an error, its class or its words, or an exception."""
-    return any(said.get(name) for name in _ERRORS) or any(
-        value and str(name).startswith("exception.") for name, value in said.items()
+def _has_error(facts: Mapping[str, Any]) -> bool:
+    """True if there is an error, its class, its message or an exception in *facts*."""
+    return any(facts.get(name) for name in _ERRORS) or any(
+        value and str(name).startswith("exception.") for name, value in facts.items()
     )
 
 

@@ -56,7 +56,7 @@ class TrailReader:
 
     @property
     def recorded(self) -> int:
-        """How many events were recorded since the trail began."""
+        """The number of events recorded since the trail began."""
         return self._buffer.total
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
@@ -65,7 +65,7 @@ class TrailReader:
 
     def search(self, query: Query) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
-        return self._policy.read(self._policy.query(query), self._search)
+        return self._policy.read(query, self._search)
 
     def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
@@ -75,11 +75,11 @@ class TrailReader:
             missing: Takes what of it cannot be read.
         """
         found = partial(self._search_all, missing=missing)
-        return self._policy.read(self._policy.query(query), found)
+        return self._policy.read(query, found)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
-        """Whether files can hold events that answer *query* and are not in memory: those of
-        other writers, and, if the answer is not *full* yet, older ones."""
+        """True if files may hold matching events that are not in memory: those of other writers
+        and, if the answer is not *full* yet, older ones."""
         if self._directory is None:
             return False
         with self._lock:

@@ -20,7 +20,7 @@ __all__ = ["SdkLoggerInterface"]
 
 
 class SdkLoggerInterface:
-    """What code that was written for `axon.core.audit.AuditLogger` calls."""
+    """The methods that code written for `axon.core.audit.AuditLogger` calls."""
 
     settings: Settings
     trail: Trail
@@ -89,7 +89,7 @@ class SdkLoggerInterface:
         return self.trail.reader.recorded
 
     def get_stats(self) -> dict[str, Any]:
-        """What the SDK's logger says of itself; `get_statistics` says more."""
+        """The statistics that the SDK's own logger has; `get_statistics` has more."""
         return {
             "events_in_memory": self.event_count,
             "total_events_logged": self.total_events_logged,

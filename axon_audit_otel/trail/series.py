@@ -36,7 +36,7 @@ _Work = tuple[Any, Callable[[Any], None], Any]  # whose, what, and with what
 
 @dataclass(frozen=True)
 class Spec:
-    """What a metric is.
+    """Describes a metric.
 
     Args:
         kind: prometheus_client's `Counter`, `Gauge` or `Histogram`.
@@ -58,7 +58,7 @@ class Spec:
 
 
 def _in_files() -> bool:
-    """Whether the metrics are in files, for all processes together."""
+    """True if the metrics of all processes are kept in files (multiprocess mode)."""
     return getattr(values.ValueClass, "_multiprocess", _files_at() is not None)
 
 
@@ -150,7 +150,7 @@ class _Family:
         return found
 
     def collect(self) -> Iterable[Metric]:
-        """What is scraped."""
+        """The samples for a scrape."""
         self._families.settle()
         with _gate.alone():
             found: Iterable[Metric] = self.metric.collect()
@@ -179,7 +179,7 @@ class _Families:
 
     @classmethod
     def of(cls, registry: CollectorRegistry, specs: Iterable[Spec]) -> _Families:
-        """Those of *registry*, also if this module was loaded anew since they were made."""
+        """The metrics of *registry*, also if this module was loaded again since they were made."""
         known = getattr(registry, "__dict__", {})
         found: _Families = known.get(_OURS) or cls(specs)
         return known.setdefault(_OURS, found)  # type: ignore[no-any-return]
@@ -219,7 +219,7 @@ class _Families:
             group.run(group.take_out)
 
     def run(self, work: Callable[[Any], None], what: Any) -> None:
-        """As a `Group` does it; nothing here raises."""
+        """Call *work* with *what*, as `Group.run` does; nothing here raises."""
         work(what)
 
     def renew(self) -> None:
@@ -277,18 +277,18 @@ class Group:
             self._report_all()
 
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
-        """The same, for who has the lock."""
+        """Call *work* with *what*, when the gate is ours; reports what it raises."""
         try:
             if not self.works:
                 self._recover()
             work(what)
             if self._in_files and self.works:
                 self.flush()
-        except Exception as exc:
+        except Exception as exc:  # prometheus_client and its registry may raise anything
             self._failed(exc)
 
     def read(self, work: Callable[[], _Read]) -> _Read:
-        """What *work* returns while nothing changes."""
+        """Return the result of *work*, called while no number changes."""
         _gate.work()
         with _gate.alone():
             return work()
@@ -319,7 +319,7 @@ class Group:
             self._began = self.works = True
             self.flush()
             self._wait = _RETRY_S[0]
-        except Exception as exc:
+        except Exception as exc:  # as in `run`
             self._failed(exc)
 
     def show(self, registry: Any) -> None:
@@ -329,7 +329,7 @@ class Group:
         _showing.each(_to_show, _show)
 
     def show_in(self, registry: CollectorRegistry) -> None:
-        """The same, for whose turn it is."""
+        """Have *registry* show them, when it is our turn. Never raises."""
         try:
             self._families.show(registry)
         except Exception as exc:  # they count all the same
@@ -370,7 +370,7 @@ class Group:
                     self._families.by_name[one.name].metric.remove(*one.labels)
 
     def child(self, one: _Series) -> Any:
-        """What prometheus_client has for *one*; raises what it does."""
+        """The object of prometheus_client for *one*; raises what prometheus_client raises."""
         if self._in_files:
             _require_room()
         return self._families.by_name[one.name].metric.labels(*one.labels)
@@ -414,7 +414,7 @@ class _Series:
 
 
 class Count(_Series):
-    """What only grows. `total` is its growth in this process since its trail began."""
+    """A number that only grows. `total` is its growth in this process since its trail began."""
 
     __slots__ = ("owed", "total")
 
@@ -428,7 +428,7 @@ class Count(_Series):
             self.group.do(self.add, amount)
 
     def add(self, amount: int) -> None:
-        """The same in `Group.run`."""
+        """Count *amount* more, inside `Group.run`."""
         self.total += amount
         if not self.owed:
             self.group.changed.append(self)
@@ -442,7 +442,7 @@ class Count(_Series):
 
 
 class Level(_Series):
-    """What goes up and down."""
+    """A number that goes up and down."""
 
     __slots__ = ("_waits", "value")
 
@@ -455,10 +455,6 @@ class Level(_Series):
         self.value = value
         if not self._waits:  # else it is told with what was to be told
             self.group.do(self._set, value)
-
-    def set_to_current_time(self) -> None:
-        """It is the Unix time now. Never raises."""
-        self.set(time.time())
 
     def inc(self) -> None:
         """One more. Never raises."""
@@ -482,7 +478,7 @@ class Level(_Series):
         self._waits = False  # before, since another thread may set it meanwhile
         try:
             self.child.set(self.value)
-        except Exception:
+        except Exception:  # raised again
             self._waits = True
             raise
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -42,7 +43,7 @@ _CONTENT = {
 
 @dataclass(frozen=True)
 class ContentCapture:
-    """Where the content of memories, queries and exception messages is recorded."""
+    """Says if the content of memories, queries and exceptions goes to spans and to events."""
 
     on_spans: bool
     on_events: bool
@@ -62,18 +63,14 @@ _known = {"VENV"}
 # --- parsers: a value as given (or text from the environment) to a setting -----------------
 
 
-def _positive(value: Any) -> int:
+def _whole(value: Any, least: int = 0) -> int:
     number = int(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError("must be a whole number of at least 1")
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"must be a whole number of at least {least}")
     return number
 
 
-def _number(value: Any) -> int:
-    number = int(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ValueError("must be a whole number, or 0")
-    return number
+_positive = partial(_whole, least=1)
 
 
 def _flag(value: Any) -> bool:
@@ -216,15 +213,15 @@ def _hook(value: Any) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of one setting; its name, type and default are those of its field.
+    """Describes one setting; its name, type and default are those of its field.
 
     Attributes:
         parse: Makes its value of an argument, or of a variable's text; `ValueError` if it cannot.
         doc: A line of Markdown on it.
-        variable: Whether an environment variable can say it as well.
-        argument: Whether `AuditLogger` takes it.
-        of_files: Whether it means nothing without an archive.
-        secret: Whether its value must not be shown.
+        variable: True if it can be given by an environment variable too.
+        argument: True if `AuditLogger` takes it as an argument.
+        of_files: True if it has no effect without an archive.
+        secret: True if its value must not be shown.
     """
 
     parse: Callable[[Any], Any]
@@ -237,6 +234,9 @@ class Described:
 
 def _setting(default: Any, parse: Callable[[Any], Any], doc: str, **known: bool) -> Any:
     return field(default=default, metadata={"described": Described(parse, doc, **known)})
+
+
+_of_files = partial(_setting, of_files=True)
 
 
 @dataclass(frozen=True)
@@ -253,55 +253,45 @@ class Settings:
         None, _path, "directory of the archive: a journal, sealed every `max_events` events"
     )
     enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
-    max_file_bytes: int | None = _setting(
-        None, size, "seal the journal also when it is that large: bytes, or `64MiB`", of_files=True
+    max_file_bytes: int | None = _of_files(
+        None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
     )
-    max_file_age: float | None = _setting(
+    max_file_age: float | None = _of_files(
         None,
         seconds,
         "seal the journal also when it is that old: seconds, or `15m`, `24h`;"
         " with `retention` at the latest after a tenth of that",
-        of_files=True,
     )
-    compress: bool = _setting(
-        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)", of_files=True
+    compress: bool = _of_files(
+        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
     )
-    retention: Retention | None = _setting(
+    retention: Retention | None = _of_files(
         None,
         _retention,
         "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
-        of_files=True,
     )
-    max_archive_bytes: int | None = _setting(
-        None,
-        size,
-        "delete the oldest sealed files when they are larger together: `10GB`",
-        of_files=True,
+    max_archive_bytes: int | None = _of_files(
+        None, size, "delete the oldest sealed files when they are larger together: `10GB`"
     )
-    durability: str = _setting(
+    durability: str = _of_files(
         "process",
         _one_of("memory", "process", "disk"),
         "what an event in the archive survives: `process` a killed process, `disk` power loss;"
         " `memory` writes in batches",
-        of_files=True,
     )
     on_failure: str = _setting(
         "degrade",
         _one_of("degrade", "block"),
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
-    signing_key: SigningKey | None = _setting(
-        None,
-        parse_signing_key,
-        "file (or line) of the Ed25519 key that signs checkpoints",
-        of_files=True,
+    signing_key: SigningKey | None = _of_files(
+        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
     )
-    checkpoint_to: Any = _setting(
+    checkpoint_to: Any = _of_files(
         None,
         _sink,
         "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
         " by `ship_to` or else the logger provider",
-        of_files=True,
     )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
@@ -339,7 +329,7 @@ class Settings:
     )
     max_trace_events: int = _setting(
         1_000,
-        _number,
+        _whole,
         "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
         " newest; `0`: none",
         argument=False,
@@ -429,7 +419,7 @@ class Settings:
         return min(self.max_file_age or math.inf, self.retention.seconds / 10)
 
     def _check(self) -> None:
-        """What goes with what."""
+        """Raise `AuditConfigError` if settings contradict each other."""
         archive, keys = self.auto_export_path, self.erasable
         if keys is True and archive is None:
             msg = "erasable=True: keys lie beside the archive, and there is none; give their place"

@@ -16,7 +16,7 @@ _ZERO = floor(log(_LEAST) / _WIDTH) - 1
 
 
 class Sketch:
-    """How often numbers of about the same size came; not thread-safe.
+    """Counts numbers of about the same size together; not thread-safe.
 
     A number falls into a bucket by its logarithm, as in DDSketch (Masson, Rim, Lee; 2019):
     from 0.000001 to 1e15 these are 2,443 buckets, and only those that hold something take
@@ -60,6 +60,6 @@ class Sketch:
         return found
 
     def _about(self, place: int) -> float:
-        """What the numbers of a bucket are about."""
+        """The value that stands for the numbers of a bucket."""
         middle = 0.0 if place == _ZERO else exp((place + 0.5) * _WIDTH)
         return min(max(middle, self._least), self._greatest)

@@ -26,7 +26,7 @@ class StableStorage:
     Args:
         keeper: Has the events in files; owns this.
         lock: Guards these.
-        intents: Whether intents are waited for as well.
+        intents: True if operations wait for their intents as well.
     """
 
     def __init__(self, keeper: ArchiveKeeper, lock: Lock, intents: bool) -> None:
@@ -54,7 +54,7 @@ class StableStorage:
         return number
 
     def forget(self, number: int) -> None:
-        """What was there after event *number* is gone: it is asked for anew."""
+        """Force events after *number* again: their old bytes on the device are gone."""
         self._events.forget(number)
 
     async def wait(self) -> None:

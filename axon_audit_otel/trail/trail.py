@@ -48,7 +48,7 @@ _living: WeakSet[Trail] = WeakSet()
 
 
 class Trail:
-    """What the log record processor writes to, and queries and exports read from.
+    """The sequence that the log record processor writes, and queries and exports read.
 
     Args:
         settings: See `Settings`.
@@ -74,7 +74,7 @@ class Trail:
         self.metrics = TrailMetrics(name, registry)
         finalize(self, self.metrics.end).atexit = False  # a last push still has them
         self._lock = new_lock()
-        #: Whether this thread holds the lock: what it interrupted must come to its end first.
+        #: Returns True if this thread holds the lock: an interrupted call must end first.
         self.is_busy = ownership(self._lock)
         self._afterwards = Afterwards(name, self.metrics)
         self._afterwards.begin(self.is_busy)
@@ -143,7 +143,7 @@ class Trail:
         return Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
 
     def _start_clock(self) -> None:
-        clock = Worker("axon-audit-keeper", self._tick_again)  # `tick` reports what it raises
+        clock = Worker("axon-audit-keeper", self.tick)  # reports its own failures
         self._clock = clock if clock.start(_TICK_S) else None
 
     def record(self, draft: Draft) -> None:
@@ -275,7 +275,7 @@ class Trail:
             self.observers = (*self.observers, observer)
 
     def unwatch(self, observer: Callable[[Draft], None]) -> None:
-        """No longer, if it was called at all."""
+        """Stop calling *observer*, if it was called at all."""
         with self._lock:
             self.observers = tuple(known for known in self.observers if known != observer)
 
@@ -340,17 +340,16 @@ class Trail:
         if self._shipper is not None:
             self._shipper.flush()
 
-    def _tick_again(self) -> float:
-        self.tick()
-        return _TICK_S
+    def tick(self) -> float:
+        """Do what is due although nothing is recorded: the backlog, a checkpoint, its sending.
 
-    def tick(self) -> None:
-        """What is due although nothing happens: the backlog, a checkpoint, its sending."""
+        Returns in how many seconds to call it again.
+        """
         keeper = self._keeper
         if self._shipper is not None:
             self._shipper.tick()
         if keeper is None:
-            return
+            return _TICK_S
         try:
             with self._change():
                 if keeper.writer is not None:
@@ -361,9 +360,10 @@ class Trail:
                         keeper.make_checkpoint()
             keeper.tidy()
             keeper.checkpointer.send(self._emit_checkpoint)
-        except Exception as exc:
+        except Exception as exc:  # the background worker
             self._afterwards.fault("journal", exc)
         self._come_after()
+        return _TICK_S
 
     def _emit_checkpoint(self, note: str) -> None:
         """Send a checkpoint the way that events take.
@@ -383,7 +383,7 @@ class Trail:
 
     @property
     def is_kept(self) -> bool:
-        """Whether every event is in a file, as far as one is asked for."""
+        """True if every event, and every key, is in a file, as far as files are asked for."""
         return self.policy.is_saved and (self._keeper is None or self._keeper.keeps_all)
 
     @property
@@ -445,7 +445,7 @@ def _encoded(draft: Draft, fault: Callable[[str, Exception], object]) -> bytes:
     """The fields of *draft* as JSON."""
     try:
         return _event.encode_fields(draft)
-    except Exception as exc:  # an id or a text that is no UTF-8, a foreign type
+    except _event.ENCODE_ERRORS as exc:  # an id or a text that is no UTF-8, a foreign type
         fault("encode", exc)
         json_types(draft)
         return _event.encode_fields(draft)

@@ -18,7 +18,7 @@ def new_lock() -> Lock:
 
 
 def ownership(lock: Lock) -> Callable[[], bool]:
-    """What says whether this thread holds *lock*: what it interrupted must come to its end
+    """A function that returns True if this thread holds *lock*: an interrupted call must end
     first."""
     held: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
     return held

@@ -471,7 +471,7 @@ class TestDetector:
         assert {alert.user_id for alert in detector.active} == set(firing)
 
     def test_a_clock_that_is_set_back(self) -> None:
-        """When the system's time goes back by years, windows go on where they were."""
+        """Windows go on where they were if the system's time goes back by years."""
         detector = Detector([EXPORTS], max_users=1)
         trackers = detector.concerned("EXPORT", "SUCCESS") or ()
         hour, year = 3600 * 10**6, 365 * 86400 * 10**6

@@ -143,7 +143,7 @@ class TestDay:
         assert '"pii_types":["email","phone"]' in recorded
 
     def test_personal_data_is_redacted(self, demo: Run) -> None:
-        """Where content is captured, email address and telephone number are not."""
+        """Captured content holds no email address and no telephone number."""
         (text,) = demo.document["redacted"]
         assert "[REDACTED:email]" in text
         assert "[REDACTED:phone]" in text
@@ -387,7 +387,7 @@ class TestServe:
 
     @pytest.mark.slow
     def test_ends_on_sigterm(self, serving: tuple[subprocess.Popen[str], str]) -> None:
-        """As a container runtime ends it."""
+        """SIGTERM, which a container runtime sends, ends it."""
         process, _ = serving
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate()
@@ -496,7 +496,7 @@ class TestOtlp:
 
 
 def test_without_the_sdk(tmp_path: Path) -> None:
-    """Where axon-sdk is not installed, the demo says how to install it."""
+    """Without axon-sdk the demo says how to install it."""
     script = """
         import sys
         sys.modules["axon"] = None

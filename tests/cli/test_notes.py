@@ -76,7 +76,7 @@ async def test_hashed_since_a_while(cli: Cli, hashed: Path, make_audit: Make) ->
 
 
 async def test_clear_ids(cli: Cli, make_audit: Make, tmp_path: Path) -> None:
-    """Where nothing is hashed, an id that nobody has is not there."""
+    """Without hashed ids, an unknown id is simply not there."""
     with make_audit(auto_export_path=tmp_path) as audit:
         await audit.log_event("EXPORT", user_id="alice", session_id="s1")
     assert cli("query", tmp_path, "--user", "bob").stderr == "0 events\n"

@@ -37,7 +37,7 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     st.sampled_from([None, "ab" * 32]),
 )
 def test_the_same_bytes_again(operation: str, fields: dict[str, Any], previous: str | None) -> None:
-    """What is decoded is encoded to the bytes that it was, with any of its fields."""
+    """A decoded event is encoded to the same bytes, with any of its fields."""
     name = OperationType.__members__.get(operation.upper(), operation)
     line = place(encode_fields(draft(name, "SUCCESS", **fields))[:-1], 7, previous)
     event = decode(line)

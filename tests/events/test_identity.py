@@ -1,4 +1,4 @@
-"""Who acted, in which session, and whose data it was."""
+"""The acting user, the session, and the owner of the data."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class TestOrder:
         assert who(only_event(audit)) == ("bag", "s-bag", None)
 
     async def test_metadata_before_baggage(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Where only the data's owner and a baggage are known, the owner is the user."""
+        """The data's owner goes before the baggage: he is the user."""
         with carrying(user="bag", session="s-bag"):
             await memory.store("tea", metadata={"user_id": "owner", "session_id": "s-own"})
         assert who(only_event(audit)) == ("owner", "s-own", None)
 
     async def test_filter_before_baggage(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """The same for a filter."""
+        """A filter's user goes before the baggage."""
         with carrying(user="bag", session="s-bag"):
             await memory.recall("tea", filter=Filter(user_id="owner", session_id="s-own"))
         assert who(only_event(audit)) == ("owner", "s-own", None)
 
     async def test_context_before_metadata(self, memory: MemorySystem, audit: AuditLogger) -> None:
-        """Who acts goes before whose it is; that becomes the subject."""
+        """The acting user goes before the data's owner, who becomes the subject."""
         with carrying(user="bag"), audit_context(user_id="actor", session_id="s-act"):
             await memory.store("tea", metadata={"user_id": "owner", "session_id": "s-own"})
         assert who(only_event(audit)) == ("actor", "s-act", "owner")
@@ -290,7 +290,7 @@ class TestForms:
     async def test_hostile_ids(
         self, memory: MemorySystem, audit: AuditLogger, hostile: Any
     ) -> None:
-        """What cannot be an id is replaced by a marker; the store works all the same."""
+        """A value that cannot be an id is replaced by a marker; the store works all the same."""
         assert await memory.store("tea", user_id=hostile)
         event = only_event(audit)
         assert event.status is EventStatus.SUCCESS

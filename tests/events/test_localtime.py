@@ -141,7 +141,7 @@ def test_today_and_yesterday(cli: Cli, trail: Any) -> None:
 
 @pytest.mark.parametrize("text", ["2025", "202501", "20250131", "2025-W05", "2025-13", "x"])
 def test_what_could_mean_a_moment_or_a_period(cli: Cli, trail: Any, text: str) -> None:
-    """What is no day, month or time by its form is refused, on every Python."""
+    """Text without the form of a day, month or time is refused, on every Python."""
     path = trail([datetime(2025, 1, 1, tzinfo=UTC)])
     assert "is no time" in cli("query", path, "--until", text, code=2).stderr
 
@@ -184,7 +184,7 @@ def test_a_time_that_comes_twice_or_never(
 def test_naive_datetimes_by_their_fold(
     zone: Zone, audit: AuditLogger, logger_provider: LoggerProvider, wall: str, fold: int, utc: str
 ) -> None:
-    """What `query_events` is given means the moment that PEP 495 says."""
+    """A naive time given to `query_events` means the moment that PEP 495 defines."""
     zone("Africa/Cairo")
     moment = datetime.fromisoformat(utc).replace(tzinfo=UTC)
     logger_provider.get_logger("other").emit(
@@ -241,7 +241,7 @@ def test_a_clock_that_does_not_change_is_labelled_once(
 
 
 def test_one_clock_in_one_output(cli: Cli, zone: Zone, audit: AuditLogger, tmp_path: Path) -> None:
-    """What an event tells of another time is told by the same clock."""
+    """All times in one output are shown by the same clock."""
     zone("Asia/Kathmandu")
     begun = {"record": "unfinished", "operation": "STORE", "time": "2025-01-15T09:59:00Z"}
     event = _event(1, datetime(2025, 1, 15, 10, tzinfo=UTC), operation="AUDIT", metadata=begun)

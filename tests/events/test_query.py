@@ -288,7 +288,7 @@ class TestTimes:
 
     @pytest.mark.usefixtures("tokyo")
     def test_beginning_of_time_in_the_east(self, audit: AuditLogger) -> None:
-        """Where local time is ahead of UTC, `datetime.min` lies before the year 1."""
+        """East of UTC, `datetime.min` lies before the year 1."""
         assert audit.query_events(start_time=datetime.min) == []
 
     async def test_start_after_end(self, audit: AuditLogger) -> None:
@@ -443,7 +443,7 @@ _steps = st.lists(
 
 
 class _Model:
-    """What a list and a loop would answer."""
+    """A model of the buffer: a list and a loop."""
 
     def __init__(self, max_events: int) -> None:
         self._max = max_events

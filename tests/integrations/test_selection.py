@@ -159,7 +159,7 @@ class TestRefused:
 
 
 async def test_store_that_cannot_be_asked(make_system: MakeSystem, audit: AuditLogger) -> None:
-    """Where nobody could look, nothing is said of what was found."""
+    """If the store cannot be asked, the event says nothing of found entries."""
     memory: Any = make_system(persistent=FaultyAdapter(query=OSError("down")))
     with pytest.raises(OSError, match="down"):
         await memory.forget(filter=Filter(user_id="ada"))

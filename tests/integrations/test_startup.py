@@ -77,7 +77,7 @@ class TestWrongSetting:
 
     @pytest.mark.slow
     def test_no_archive(self, tmp_path: Path) -> None:
-        """Where the directory cannot be used, the newest events are in memory."""
+        """Without a usable directory, the newest events are in memory."""
         (tmp_path / "logs").touch()
         done = _started(tmp_path, AUTO_EXPORT_PATH=tmp_path / "logs", COMPRESS="true")
         assert json.loads(done.stdout) == [["STORE", "alice"]]

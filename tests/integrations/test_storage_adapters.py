@@ -89,7 +89,7 @@ class TestListingWithAnEnd:
         assert adapter.count() == 0
 
     async def test_some_behind_its_end(self, make_system: MakeSystem, audit: AuditLogger) -> None:
-        """Where others' entries fill the list, nobody knows what is behind: PARTIAL."""
+        """Entries of others fill the list, and nobody knows the rest: PARTIAL."""
         adapter = CappedAdapter()
         memory: Any = make_system(persistent=adapter)
         await store_owned(memory, "bob", *map(str, range(60)))

@@ -297,7 +297,7 @@ class TestExport:
     async def test_no_search_is_no_failure(
         self, make_system: MakeSystem, audit: AuditLogger
     ) -> None:
-        """Where the search fails the SDK lists all entries: nothing was lost, SUCCESS."""
+        """After a failed search the SDK lists all entries: nothing was lost, SUCCESS."""
         memory = make_system(persistent=FaultyAdapter(query=NotImplementedError()))
         entry_id = await memory.store("a")
         await memory.export()

@@ -69,12 +69,12 @@ def files(directory: Path) -> list[Path]:
 
 
 def keys_of(archive: Path) -> Path:
-    """Where its keys are."""
+    """The directory of an archive's keys."""
     return archive.with_name(f"{archive.name}.keys")
 
 
 def records(keys: Path) -> int:
-    """How many records of 48 bytes are not overwritten."""
+    """The number of records of 48 bytes that are not overwritten."""
     data = [path.read_bytes() for path in keys.glob("*.keys")]
     return sum(any(text[at : at + 48]) for text in data for at in range(0, len(text), 48))
 
@@ -157,7 +157,7 @@ class TestRecording:
         assert len(audit.query_events(user_id=ALICE, session_id=SESSION)) == 5
 
     async def test_whoever_has_the_keys_reads(self, make_audit: Make, archive: Path) -> None:
-        """What is returned and queried is what was given, in this process and the next."""
+        """Returned and queried events are as given, in this process and the next."""
         audit = make_audit(auto_export_path=archive, erasable=True, max_events=2)
         given = {"session_id": SESSION, "metadata": {"a": [1, {"b": None}]}, "subject_id": "bob"}
         event = await audit.log_event("STORE", user_id=ALICE, error_message="so", **given)
@@ -261,7 +261,7 @@ class TestErasing:
         assert again["event"] == json.loads(proved)["event"]
 
     async def test_the_event_of_it(self, make_audit: Make, archive: Path) -> None:
-        """Who erased is told, and when; of whom it was, only what is left in the events."""
+        """The event names who erased, and when; the erased user only as the other events do."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         await three(audit)
         name = json.loads(history(audit)[0].to_json())["user_id"]
@@ -275,7 +275,7 @@ class TestErasing:
         assert ALICE.encode() not in event.to_json() + content(archive)
 
     async def test_of_oneself(self, make_audit: Make, archive: Path) -> None:
-        """Who erases himself is not named as the one who did it."""
+        """A user who erases his own data is not named as the one who did it."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         await three(audit)
         with audit_context(user_id=ALICE):
@@ -284,14 +284,14 @@ class TestErasing:
         assert audit.query_events(user_id=ALICE) == []
 
     async def test_either_of_two(self, make_audit: Make, archive: Path) -> None:
-        """What a user did to another's data is readable while both are; who did it stays."""
+        """An event about two users is readable while both keys exist; the actor stays readable."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         await three(audit)
         audit.erase_user("bob")
         assert seen(audit)[:3] == [(ALICE, None, SECRET), ("?", ALICE, None), ("?", None, None)]
 
     async def test_imitated(self, make_audit: Make, archive: Path) -> None:
-        """What merely looks like the event of an erasure, or like encrypted, is encrypted."""
+        """A fact that imitates an erasure's event, or encrypted text, is encrypted."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         facts = {"record": "erasure", "note": SECRET}
         own = draft(
@@ -471,7 +471,7 @@ class TestProcesses:
         assert verify(archive).ok
 
     async def test_signed(self, make_audit: Make, cli: Cli, archive: Path, tmp_path: Path) -> None:
-        """Where checkpoints are signed, so must be the record of an erasure: without a key,
+        """With signed checkpoints the record of an erasure must be signed: without a key,
         nothing is erased; with one of its own, `verify` finds nothing."""
         ours, theirs = new_key("application"), new_key("officer")
         audit = make_audit(auto_export_path=archive, erasable=True, signing_key=ours)
@@ -697,7 +697,7 @@ class TestKeys:
         assert await make_audit(auto_export_path=archive, name="kept").log_event("STORE")
 
     def test_not_given_to_another_process(self, run_script: Run, archive: Path) -> None:
-        """The same holds in a second process, and a forked child goes on as its parent did."""
+        """Another process without keys is refused; a forked child goes on as its parent did."""
         said = run_script(
             """
             import asyncio, os, subprocess, sys
@@ -851,7 +851,7 @@ class TestKeys:
             await audit.log_event("STORE", user_id="carol")
 
     def test_lock_after_an_interruption(self, make_audit: Make, archive: Path) -> None:
-        """What a signal handler raises when the lock is taken does not keep it taken."""
+        """An exception of a signal handler while the lock is taken does not keep it taken."""
         fcntl = pytest.importorskip("fcntl")
 
         def happens(_: int) -> None:
@@ -888,7 +888,7 @@ class TestKeys:
 
 class TestCommands:
     async def test_files_stay_encrypted(self, make_audit: Make, cli: Cli, archive: Path) -> None:
-        """What is shown is readable; what is exported is as recorded, unless --decrypt."""
+        """Shown events are readable; exported ones are as recorded, unless --decrypt."""
         audit = make_audit(auto_export_path=archive, erasable=True)
         await three(audit)
         audit.close()
@@ -911,8 +911,10 @@ class TestCommands:
     async def test_who_held_it(
         self, make_audit: Make, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Who placed a hold or released it is encrypted like everybody; it can be done without
-        the keys, and is recorded without a name then. Wrong keys are refused before."""
+        """The user who placed or released a hold is encrypted like everybody.
+
+        Without the keys it is recorded without a name. Wrong keys are refused before.
+        """
         monkeypatch.setenv("SUDO_USER", "mallory")
         with make_audit(auto_export_path=archive, erasable=True) as audit:
             await three(audit)
@@ -935,7 +937,7 @@ class TestCommands:
         assert verify(archive).ok
 
     async def test_no_archive(self, make_audit: Make, cli: Cli, archive: Path) -> None:
-        """Where no audit files are, nobody is erased, whatever keys are given; the directory
+        """Without audit files nobody is erased, whatever keys are given; the directory
         is named, and nothing is created there."""
         with make_audit(auto_export_path=archive, erasable=True) as audit:
             await three(audit)

@@ -1,4 +1,4 @@
-"""What is found in texts as personal data or a secret, and what is left alone."""
+"""Texts in which personal data or secrets are found, and texts that are left alone."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class TestFound:
             assert redact_pii(f"{text}555-123-4567") == f"{text}[REDACTED:phone]"
 
     def test_is_told_once(self) -> None:
-        """What two patterns would find is counted by the first alone."""
+        """Data that matches two patterns is counted by the first alone."""
         for text in (
             "api_key = 'sk_live_" + "a1B2c3D4e5F6g7H8'",
             "IP ::ffff:192.0.2.1",

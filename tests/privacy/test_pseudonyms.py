@@ -29,7 +29,7 @@ ALICE, SESSION = "alice-7f3e", "visit-9c41"
 
 
 def _hash(kind: str, value: str, key: bytes = KEY) -> str:
-    """What the documentation says that a pseudonym is."""
+    """The pseudonym of an id as the documentation defines it."""
     mac = hmac.new(key, f"{kind}:{value}".encode(), hashlib.sha256)
     return "hmac-sha256:" + mac.hexdigest()[:32]
 
@@ -159,7 +159,7 @@ class TestSignals:
     def test_record_of_another_source(
         self, make_audit: Make, logger_provider: LoggerProvider, attribute: str
     ) -> None:
-        """What others emit is hashed too, unless it is: once, and not twice."""
+        """Ids of other sources are hashed too, unless they are hashed already."""
         audit = make_audit(pseudonymize=KEY)
         for value in (ALICE, HASH):
             logger_provider.get_logger("other").emit(
@@ -296,7 +296,7 @@ class TestHostileIds:
         assert imported.metadata["tier_mapping"] == {"session": "persistent"}
 
     async def test_called_by_the_sdk(self, make_audit: Make) -> None:
-        """What the SDK itself logs is hashed as well."""
+        """Ids that the SDK itself logs are hashed as well."""
         audit = make_audit(pseudonymize=KEY)
         await audit.log_event(SdkOperationType.STORE, user_id=ALICE, metadata={"user_id": ALICE})
         assert ALICE not in only_event(audit).to_json().decode()
@@ -325,7 +325,7 @@ class TestSecret:
         "value", [b"", [], 5, [b"secret-quetzal", b""], [b"secret-quetzal", 3]]
     )
     def test_impossible(self, make_audit: Make, value: Any) -> None:
-        """What is no secret is refused, and a secret is not shown."""
+        """A value that is no secret is refused, and a secret is not shown."""
         with pytest.raises(AuditConfigError, match=r"^pseudonymize=\(a secret\): must") as said:
             make_audit(pseudonymize=value)
         assert "quetzal" not in str(said.value)

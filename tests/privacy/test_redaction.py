@@ -1,4 +1,4 @@
-"""What may be recorded: no content unless switched on, and then without personal data."""
+"""No content is recorded unless switched on, and then without personal data."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class TestContent:
         assert f"cannot digest {CANARY}" in messages
 
     async def test_failing_summarizer(self, scene: Callable[..., Scene], make_audit: Make) -> None:
-        """What a summariser or an embedder says when it fails is content as well."""
+        """The error message of a summariser or an embedder is content as well."""
         played = scene()
 
         class Broken:
@@ -279,7 +279,7 @@ class TestHook:
             assert event.metadata == {"by": "<X>", "list": ["<X>"]}
 
     async def test_names_of_operations(self, scene: Callable[..., Scene]) -> None:
-        """What operations note about themselves has its name whatever the hook does."""
+        """Facts that operations note keep their names whatever the hook does."""
         played = scene(redact=lambda text: "***")
         await played.play()
         for operation, name in (("STORE", "importance"), ("RECALL", "k"), ("EXPORT", "by_tier")):
@@ -315,7 +315,7 @@ class TestHook:
 
     @pytest.mark.parametrize("answer", [None, 5, b"bytes", ["list"], "\ud800", "x" * 100_000])
     async def test_answers_something_else(self, make_audit: Make, answer: Any) -> None:
-        """What the hook answers is text in the end, bounded and UTF-8, whatever it is."""
+        """The hook's answer becomes text, bounded and UTF-8, whatever it is."""
         audit = make_audit(redact=lambda text: answer)
         event = await audit.log_event("STORE", metadata={"k": "text", "l": "text"})
         assert list(map(type, event.metadata.values())) == [str, str]
@@ -356,7 +356,7 @@ class TestPersonalData:
         ],
     )
     async def test_fact_named_as_a_secret(self, audit: AuditLogger, name: str) -> None:
-        """What a fact of such a name says is not recorded, at any depth and of any shape."""
+        """The value of a fact of such a name is not recorded, at any depth and of any shape."""
         for value in ("abcdef", ["abcdef"], {"value": "abcdef"}):
             event = await audit.log_event("STORE", metadata={name: value, "n": {name: value}})
             hidden = "[REDACTED:secret]"
@@ -388,7 +388,7 @@ class TestPersonalData:
             assert "[REDACTED:email]" in event.to_json().decode()
 
     async def test_identity_is_kept(self, audit: AuditLogger) -> None:
-        """Who acted on what is the point of an audit: ids are never redacted."""
+        """Ids are never redacted: they are the point of an audit."""
         event = await audit.log_event(
             "STORE", "eve@example.com", "555-123-4567", ["10.0.0.1"], subject_id="bob@example.com"
         )
@@ -424,12 +424,12 @@ class TestPersonalData:
 
 class TestHarmless:
     async def test_survives(self, audit: AuditLogger) -> None:
-        """What looks like personal data and is none is recorded as it is."""
+        """Text that only looks like personal data is recorded unchanged."""
         for text in HARMLESS:
             assert await cleaned(audit, text) == text
 
     async def test_facts_of_operations(self, scene: Callable[..., Scene]) -> None:
-        """What the operations of a real system note about themselves is never redacted."""
+        """Facts that the operations of a real system note are never redacted."""
         played = scene()
         await played.play()
         assert "REDACTED" not in played.events()

@@ -84,7 +84,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_they_count_for_one_archive(make_audit: Make, tmp_path: Path) -> None:
-    """What was acknowledged is known after a restart, and not of another archive."""
+    """Acknowledgements are known after a restart, and not of another archive."""
     audit = make_audit(auto_export_path=tmp_path)
     await _log(audit, 3)
     stream, newest = audit.trail.source.stream, audit.query_events()[0]
@@ -198,7 +198,7 @@ async def test_what_retention_deleted(http: Receiver, make_audit: Make, tmp_path
 
 
 async def test_a_file_that_is_not_listed_yet(make_audit: Make, tmp_path: Path) -> None:
-    """What is acknowledged stays so while a file is sealed, and its manifest is behind."""
+    """Acknowledged events stay so while a file is sealed, and its manifest is behind."""
     audit = make_audit(max_events=10, auto_export_path=tmp_path)
     await _log(audit, 30)
     kept = Acknowledgements(tmp_path, "default", audit.trail.source.stream)

@@ -51,7 +51,7 @@ def _refuses(*numbers: int, status: int = 400) -> Callable[[Any], int | None]:
 
 
 def test_all_at_once(http: Receiver, sender: Sender, delivery: Delivery) -> None:
-    """What is accepted is acknowledged, and no longer pending."""
+    """Accepted events are acknowledged, and no longer pending."""
     assert _send(sender, delivery) == Outcome(20)
     assert (sender.wait, delivery.pending, delivery.feed.acknowledged) == (0.0, [], 20)
     assert len(http.requests) == 1
@@ -81,7 +81,7 @@ def test_refused_for_good(
 
 
 def test_a_receiver_at_fault(http: Receiver, sender: Sender, delivery: Delivery) -> None:
-    """Who refuses everything, even a request without records, makes nothing be given up."""
+    """A receiver that refuses even a request without records is at fault: no event is given up."""
     http.answer = lambda request: 400
     assert _send(sender, delivery) == Outcome(0, 0, "HTTP 400 Bad Request")
     assert (len(delivery.pending), delivery.feed.acknowledged) == (20, 0)
@@ -91,7 +91,7 @@ def test_a_receiver_at_fault(http: Receiver, sender: Sender, delivery: Delivery)
 
 
 def test_an_outage_in_the_middle(http: Receiver, sender: Sender, delivery: Delivery) -> None:
-    """What was sent before it is acknowledged; the rest waits, in order."""
+    """Events sent before the outage are acknowledged; the rest waits, in order."""
     refuse = _refuses(2)
     http.answer = lambda request: refuse(request) or _refuses(13, status=503)(request)
     outcome = _send(sender, delivery)

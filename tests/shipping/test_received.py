@@ -93,7 +93,7 @@ def test_missing_events_are_named(records: Records, check: Check) -> None:
 
 
 def test_missing_beginning(records: Records, check: Callable[..., ArrivalReport]) -> None:
-    """What is before the oldest event is missed, unless the files are known to begin later."""
+    """Events before the oldest one are missed, unless the files are known to begin later."""
     (finding,) = check(records[5:]).findings
     assert (finding.kind, finding.sequence) == ("removed", 1)
     assert check(records[5:], partial=True).ok
@@ -200,7 +200,7 @@ def test_alterations(
 
 
 def test_an_event_forged_with_its_hash(records: Records, check: Check) -> None:
-    """Who rewrites body, attributes and hash of an event cannot rewrite its successor's."""
+    """To rewrite an event and its hash is not enough: its successor has the hash too."""
     event = json.loads(records[16]["body"]["stringValue"])
     event["user_id"] = "mallory"
     line = json.dumps(event, separators=(",", ":")).encode()

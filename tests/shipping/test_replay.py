@@ -91,7 +91,7 @@ def test_it_goes_on_where_it_ended(
 
 
 def test_refused_events(archive: Path, receiver: Receiver) -> None:
-    """What is refused for good is counted, and the rest is sent."""
+    """Events refused for good are counted, and the rest is sent."""
     refusal = "INVALID_ARGUMENT" if receiver.protocol == "grpc" else 400
 
     def judge(request: Any) -> Any:
@@ -241,7 +241,7 @@ def test_command(archive: Path, http: Receiver, cli: Cli) -> None:
 def test_endpoints(
     environ: dict[str, str], arguments: tuple[str, ...], expected: tuple[str, str]
 ) -> None:
-    """Where requests go, as OpenTelemetry's specification of its variables has it."""
+    """The URL of requests, as OpenTelemetry's specification of its variables has it."""
     variables = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
     endpoint = Endpoint.resolve(*arguments, environ=variables)
     assert (endpoint.url, endpoint.protocol) == expected

@@ -115,7 +115,7 @@ async def test_everything_arrives(
 async def test_same_record_as_an_exporter_sends(
     http: Receiver, make_audit: Make, tmp_path: Path, log_exporter: InMemoryLogRecordExporter
 ) -> None:
-    """What is shipped has the attributes of the record that an application's exporter gets."""
+    """A shipped record has the attributes of the record that an application's exporter gets."""
     audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
     await audit.log_event("RECALL", "ann", "s", ["e"], {"k": 1}, "FAILURE", duration_ms=2)
     audit.close()
@@ -156,7 +156,7 @@ async def test_an_outage(
     protocol: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What happens while nobody listens is sent by itself when somebody does."""
+    """Events recorded during an outage are sent when it ends."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     port = free_port()
     audit = make_audit(auto_export_path=tmp_path, ship_to=f"http://127.0.0.1:{port}")
@@ -261,7 +261,7 @@ async def test_an_outage_amid_a_refusal(
 async def test_a_receiver_that_refuses_everything(
     http: Receiver, make_audit: Make, value: Any, tmp_path: Path
 ) -> None:
-    """Who refuses even a request without records is at fault: nothing is given up."""
+    """A receiver that refuses even a request without records is at fault: nothing is given up."""
     http.answer = lambda request: 400
     audit = make_audit(auto_export_path=tmp_path, ship_to=http.url)
     await _log(audit, 20)
@@ -325,7 +325,7 @@ async def test_memory_is_the_queue_without_an_archive(make_audit: Make, value: A
 async def test_a_trail_that_ends_before_all_is_sent(
     make_audit: Make, value: Any, tmp_path: Path, archive: bool
 ) -> None:
-    """What was in memory only is counted as dropped; it has no lag any more."""
+    """Events in memory only are counted as dropped; the trail has no lag any more."""
     others = set(threading.enumerate())
     audit = make_audit(
         auto_export_path=tmp_path if archive else None,
@@ -455,7 +455,7 @@ def test_what_a_killed_process_had_not_sent(
 
 @pytest.mark.slow
 def test_a_program_that_only_starts(http: Receiver, run_script: Run, tmp_path: Path) -> None:
-    """What was left is sent although nothing happens."""
+    """Events of an earlier run are sent although nothing happens."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     run_script(_LOGGING, tmp_path, nowhere, 5)
     run_script(_LOGGING, tmp_path, http.url, 0)
@@ -551,7 +551,7 @@ async def test_acknowledgements_of_another_archive(
 async def test_files_that_retention_deleted(
     http: Receiver, make_audit: Make, tmp_path: Path, value: Any
 ) -> None:
-    """What was deleted before it could be sent is counted, and what is missing; the rest is
+    """Events deleted before they could be sent are counted, and what is missing; the rest is
     sent."""
     with make_audit(max_events=10, auto_export_path=tmp_path) as before:
         await _log(before, 35)

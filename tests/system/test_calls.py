@@ -55,7 +55,7 @@ FAULTS = [errno.EIO, errno.ENOSPC, errno.EMFILE]
 
 
 class Setting(NamedTuple):
-    """What is tried."""
+    """The combination that a test tries."""
 
     option: str
     on_failure: str
@@ -77,7 +77,7 @@ SETTINGS = [
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """What *work*, which waits for nobody, returns."""
+    """The result of the coroutine *work*, which waits for nobody."""
     try:
         work.send(None)
     except StopIteration as exc:
@@ -185,7 +185,7 @@ def run_quietly(audit: AuditLogger, log: Callable[[AuditLogger], None]) -> None:
 
 
 class Archive:
-    """What is left in a directory: judged, recorded into once more, and judged again."""
+    """The files left in a directory: judged, recorded into once more, and judged again."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -218,7 +218,7 @@ class Archive:
         return report
 
     def missing(self) -> list[AuditEvent]:
-        """What was acknowledged, and neither is there nor was deleted by a rule."""
+        """The acknowledged events that are neither there nor deleted by a rule."""
         return [
             event
             for event in self._writer.events
@@ -332,7 +332,7 @@ def test_failing_once(root: Path, option: str, call: str, function: str) -> None
 
 
 class Left(NamedTuple):
-    """What a kill before a call leaves, and what was acknowledged until then."""
+    """The files that a kill before a call leaves, and the events acknowledged until then."""
 
     root: Path
     call: str

@@ -58,7 +58,7 @@ Start = Callable[..., Collector]
 
 
 def collector(*arguments: str) -> str:
-    """What the collector prints; it must end well."""
+    """The output of the collector, which must end well."""
     done = subprocess.run(
         [str(binary()), *arguments],
         env={**os.environ, **REQUIRED},
@@ -277,7 +277,7 @@ NAMED = {
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_second_fence(start_collector: Start, base: str) -> None:
-    """What an application forgot to mask arrives masked, in every signal; ids arrive."""
+    """Data that an application forgot to mask arrives masked, in every signal; ids arrive."""
     there = start_collector(base, COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="100")
     application = Application(there)
     said = f"they said: {', '.join(SECRETS)}."
@@ -303,7 +303,7 @@ def test_the_second_fence(start_collector: Start, base: str) -> None:
 
 @pytest.mark.parametrize("base", BASES)
 def test_secrets_by_their_names(start_collector: Start, base: str) -> None:
-    """What a name says to be a secret is masked, in attributes and in JSON, which stays JSON."""
+    """A value named as a secret is masked, in attributes and in JSON, which stays JSON."""
     there = start_collector(base, COLLECTOR_DECISION_WAIT="1s", COLLECTOR_SAMPLE_PERCENT="100")
     application = Application(there)
     other = {
@@ -467,7 +467,7 @@ def test_the_trace_of_what_fails_late_is_kept(start_collector: Start) -> None:
 
 
 def calls(there: Collector, *labels: str) -> dict[str, float]:
-    """How often which spans were, by the labels of the metric."""
+    """The number of spans, by the labels of the metric."""
     found: dict[str, float] = {}
     for line in there.metrics().splitlines():
         series, _, value = line.partition(" # ")[0].rpartition(" ")

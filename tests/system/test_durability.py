@@ -1,4 +1,4 @@
-"""What the archive survives: kills, full disks, missing descriptors; refusal; checkpoints."""
+"""The archive survives kills, full disks, missing descriptors; refusal; checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def journals(directory: Path) -> list[Path]:
 
 
 def own_records(directory: Path, record: str) -> list[dict[str, Any]]:
-    """What the trail says of itself."""
+    """The trail's events about itself."""
     found = [event.metadata for event in archived(directory) if event.operation.value == "AUDIT"]
     return [facts for facts in found if facts["record"] == record]
 
@@ -81,7 +81,7 @@ def fill(disk: Path) -> Path:
 
 
 async def refusal(operation: Any) -> AuditUnavailableError | None:
-    """What *operation* was refused with, if it was."""
+    """The error that refused *operation*; None if it was not refused."""
     try:
         await operation
     except AuditUnavailableError as exc:
@@ -92,7 +92,7 @@ async def refusal(operation: Any) -> AuditUnavailableError | None:
 @pytest.mark.component
 class TestFullDisk:
     async def test_degrade(self, make_audit: Make, config: MemoryConfig, small_disk: Path) -> None:
-        """What memory lost meanwhile is a *gap* on the record, with its numbers and the reason,
+        """Events that memory lost meanwhile are recorded as a *gap*, with numbers and reason,
         and the rest is written when there is room."""
         audit = make_audit(max_events=20, auto_export_path=small_disk / "logs")
         memory: Any = MemorySystem(config, audit_logger=audit)
@@ -288,7 +288,7 @@ class TestCheckpoints:
         assert Checkpoint.parse(notes[0]).head == event.hash
 
     async def test_torn_by_a_kill(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
-        """What a kill left of a checkpoint, here and elsewhere, spoils no other."""
+        """A checkpoint cut off by a kill, here and elsewhere, spoils no other."""
         sink, kept = tmp_path / "notes", tmp_path / "logs" / "default.checkpoints"
         options = {"signing_key": key, "checkpoint_to": sink}
         with make_audit(auto_export_path=tmp_path / "logs", **options) as audit:
@@ -356,7 +356,7 @@ class TestCheckpoints:
     async def test_losses_of_memory_mode(
         self, make_audit: Make, tmp_path: Path, key: SigningKey, ticks: int
     ) -> None:
-        """What memory let go of before it was written is told in a file, though others wait."""
+        """Events that left memory unwritten are recorded as lost in a file, though others wait."""
         audit = make_audit(auto_export_path=tmp_path, durability="memory", signing_key=key)
         for _ in range(5):
             await audit.log_event("STORE")

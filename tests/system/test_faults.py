@@ -1,4 +1,4 @@
-"""What can happen to an archive's directory, each with ``on_failure="degrade"`` and "block"."""
+"""Faults of an archive's directory, each with ``on_failure="degrade"`` and "block"."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Application:
         self.memory: MemorySystem = make_system(audit_logger=self.audit, persistent=self.adapter)
 
     async def store(self) -> bool:
-        """Whether a store was let through."""
+        """Return True if a store was let through."""
         before = len(self.adapter.list_ids())
         try:
             await self.memory.store("tea")
@@ -97,7 +97,7 @@ class Application:
         return True
 
     def told(self, caplog: pytest.LogCaptureFixture, words: str) -> int:
-        """How often *words* were logged about its trail."""
+        """The number of log lines about its trail with *words*."""
         trail = f"audit trail {self.audit.name!r}: "
         return sum(words in r.message for r in caplog.records if r.message.startswith(trail))
 

@@ -41,7 +41,7 @@ def refuse(code: int, when: Callable[..., bool] = lambda *_: True, real: Any = N
 
 
 def is_directory(file: int) -> bool:
-    """Whether a descriptor is a directory's."""
+    """Return True if a descriptor is a directory's."""
     return stat.S_ISDIR(os.fstat(file).st_mode)
 
 
@@ -130,7 +130,7 @@ def test_files_that_cannot_be_synced(
 def test_no_fdatasync(
     make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """Where only whole files can be synced, these are."""
+    """Without fdatasync whole files are synced."""
     synced: list[int] = []
     real = os.fsync
 
@@ -258,7 +258,7 @@ def test_a_name_that_cannot_be_taken_away(
 
 
 def contents(where: Path) -> dict[str, bytes]:
-    """What is in the sealed files of a directory."""
+    """The events in the sealed files of a directory."""
     return {path.name: path.read_bytes() for path in where.glob("audit_*.json")}
 
 
@@ -412,7 +412,7 @@ def test_sizes_that_lag(
 def test_files_that_cannot_be_cut(
     make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """What was written in part, and cannot be cut off, does not stop the journal."""
+    """A partly written line that cannot be cut off does not stop the journal."""
     audit = make_audit(auto_export_path=tmp_path)
     log(audit, 2)
     real = os.write

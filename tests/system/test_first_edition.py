@@ -44,7 +44,7 @@ def _sha256(lines: list[bytes]) -> str:
 
 
 def facts(cli: Cli, logs: Path, receiver: Receiver) -> dict[str, Any]:
-    """What the commands answer on an archive."""
+    """The answers of the commands on an archive."""
     secret, key, outside = (logs.with_name(n) for n in ("secret", "key.pub", "outside.checkpoints"))
     known = ["--pseudonymize", f"@{secret}"] if secret.exists() else []
     signed = ["--key", key, "--checkpoint", outside] if key.exists() else []

@@ -94,7 +94,7 @@ def _foreign(registry: CollectorRegistry) -> Foreign:
 
 
 def refused(*_: object) -> None:
-    """What is not possible now."""
+    """Raise an error: the call is not possible now."""
     raise PermissionError(1, "not now")
 
 
@@ -156,7 +156,7 @@ def deletion(make: Callable[..., AuditLogger], _: Path, __: pytest.MonkeyPatch) 
 
 
 def retention(make: Callable[..., AuditLogger], _: Path, patch: pytest.MonkeyPatch) -> None:
-    """What is too much cannot be deleted."""
+    """Files that retention should delete cannot be deleted."""
     audit = make(max_archive_bytes=1)
     record(audit)
     audit.seal()
@@ -178,7 +178,7 @@ def redact(make: Callable[..., AuditLogger], _: Path, __: pytest.MonkeyPatch) ->
 
 
 def alert(make: Callable[..., AuditLogger], _: Path, __: pytest.MonkeyPatch) -> None:
-    """What is called with an alert raises."""
+    """The callback of an alert raises."""
     audit = make()
     with SecurityMonitor(audit, [Rule("any", over=0, window=60)], on_alert=refused):
         record(audit)
@@ -265,7 +265,7 @@ class TestLogging:
 
 
 def test_a_handler_that_raises(play: Any) -> None:
-    """What a logging handler raises does not reach the application, and all goes on."""
+    """An exception of a logging handler does not reach the application, and all goes on."""
 
     def handle(line: logging.LogRecord) -> None:
         raise ZeroDivisionError
@@ -371,7 +371,7 @@ def by_a_loop(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
 
 
 def by_an_interruption(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
-    """What observes an event that a finalizer records, while the lock is held for another."""
+    """An observer of an event that a finalizer records while the lock is held for another."""
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(_Calling(foreign))
     audit = make(logger_provider=provider)
@@ -386,7 +386,7 @@ def by_an_interruption(make: Callable[..., AuditLogger], foreign: Foreign) -> No
 
 
 def by_an_interruption_that_fails(make: Callable[..., AuditLogger], foreign: Foreign) -> None:
-    """What is logged of it, while the lock is held: nobody can wait for the device there."""
+    """A log line about it while the lock is held, where nobody can wait for the device."""
     for number in range(1, 60, 7):
         audit = make(durability="disk")
         record(audit)
@@ -438,7 +438,7 @@ def test_callbacks(
 
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
 class TestOurThreads:
-    """What foreign code raises there ends none of them, though it be no `Exception`."""
+    """Errors of foreign code there, also other than `Exception`, end none of them."""
 
     async def test_checkpoints(
         self, make_audit: Make, tmp_path: Path, error: type[BaseException]
@@ -483,7 +483,7 @@ class TestOurThreads:
 
 
 def test_an_event_loop_that_raises(make_audit: Make, tmp_path: Path) -> None:
-    """Who waits for the device in one that takes no calls from other threads waits in vain, and
+    """A coroutine waits in vain in a loop that takes no calls from other threads;
     nobody else does."""
 
     class Loop(asyncio.SelectorEventLoop):

@@ -158,7 +158,7 @@ def made(*values: Any) -> list[Any]:
 
 
 async def tried(call: Awaitable[Any]) -> Exception | None:
-    """What *call* raised; never an error of ours."""
+    """The error that *call* raised; never an error of ours."""
     try:
         await call
     except Exception as exc:
@@ -283,7 +283,7 @@ class TestMetadata:
 
     @pytest.mark.parametrize("name", [name for name in VALUES if VALUES[name][1] is None])
     async def test_marker(self, audit: AuditLogger, name: str) -> None:
-        """What cannot be kept leaves a marker that says so, and never an address in memory."""
+        """A value that cannot be kept leaves a marker, and never an address in memory."""
         value, _ = VALUES[name]
         text = (await audit.log_event("STORE", metadata={"k": value})).to_json().decode()
         if value is not None:
@@ -366,7 +366,7 @@ class TestMetadata:
         assert 10 <= levels < 100
 
     async def test_shared_is_no_cycle(self, audit: AuditLogger) -> None:
-        """The same object in two places is recorded twice."""
+        """An object in two places is recorded twice."""
         shared = {"x": 1}
         event = await audit.log_event("STORE", metadata={"a": shared, "b": [shared, shared]})
         assert event.metadata == {"a": shared, "b": [shared, shared]}
@@ -464,7 +464,7 @@ class TestArguments:
         ),
     )
     async def test_no_id(self, audit: AuditLogger, name: str, value: Callable[[], Any]) -> None:
-        """What is no id is refused with an error of ours, and nothing is recorded."""
+        """A value that is no id is refused with an error of ours, and nothing is recorded."""
         with pytest.raises(InvalidEventError):
             await audit.log_event("STORE", **{name: value()})
         assert audit.event_count == 0
@@ -528,7 +528,7 @@ class TestArguments:
         ),
     )
     async def test_no_duration(self, audit: AuditLogger, value: Callable[[], Any]) -> None:
-        """What is no duration is refused with an error of ours, and nothing is recorded."""
+        """A value that is no duration is refused with an error of ours, and nothing is recorded."""
         with pytest.raises(InvalidEventError):
             await audit.log_event("STORE", duration_ms=value())
         assert audit.event_count == 0

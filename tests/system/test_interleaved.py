@@ -98,7 +98,7 @@ def record(audit: AuditLogger, count: int) -> None:
 
 
 class Reader:
-    """What reads an archive. Its *known* first events were there before it began."""
+    """Reads an archive. Its *known* first events were there before it began."""
 
     def __init__(self, archive: Path, known: int) -> None:
         self.archive = archive

@@ -14,7 +14,7 @@ from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
 
 
 class Interrupted(BaseException):
-    """What a signal handler raises, as one that ends a task in time does."""
+    """Raised by a signal handler, as by one that ends a task in time."""
 
 
 def _log(audit: AuditLogger, user_id: str) -> None:
@@ -95,7 +95,7 @@ class TestAnywhere:
     sys.version_info >= (3, 14), reason="there a signal can strike between a lock and its block"
 )
 def test_a_real_signal(run_script: Run, tmp_path: Path) -> None:
-    """The same with a timer's signals, that strike between any two bytecodes. (In a process of
+    """A timer's signals strike between any two bytecodes. (In a process of
     its own: they can hit what others lock as well.)"""
     struck = run_script(
         """

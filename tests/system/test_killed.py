@@ -1,4 +1,4 @@
-"""What survives `kill -9`, in the words of the README, at hundreds of random moments."""
+"""Events survive `kill -9`, in the words of the README, at hundreds of random moments."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ print(json.dumps(lives))
 
 
 class Killed(NamedTuple):
-    """What is there after many kills, and one start that ends well."""
+    """The archive after many kills, and one start that ends well."""
 
     lives: list[list[str]]  # what each life acknowledged, in its order
     events: list[AuditEvent]
     own: list[dict[str, Any]]  # what the trail says of itself
 
     def records(self, kind: str) -> list[dict[str, Any]]:
-        """What it says of one kind."""
+        """The trail's records of one kind."""
         return [facts for facts in self.own if facts["record"] == kind]
 
 
@@ -146,7 +146,7 @@ def test_at_random_moments(killed: Callable[..., Killed], durability: str) -> No
 
 
 def test_at_some_moments(killed: Callable[..., Killed]) -> None:
-    """The same, less often, in the default run."""
+    """Kills at fewer moments, in the default run."""
     check_all_are_there(killed(8, "process"))
 
 

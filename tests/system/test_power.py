@@ -31,7 +31,7 @@ from axon_audit_otel.events.query import Query
 
 
 class Device:
-    """What a directory would have after power loss."""
+    """The content of a directory after power loss."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -97,7 +97,7 @@ class Device:
             self._held[inode] = file
 
     def after_power_loss(self, directory: Path) -> Path:
-        """What is left, in a new directory."""
+        """The content that is left, in a new directory."""
         directory.mkdir()
         with self._lock:
             for name, inode in self._names.items():
@@ -125,7 +125,7 @@ def _device(
 
 @pytest.fixture(name="left")
 def _left(device: Device, make_audit: Make, tmp_path: Path) -> Callable[[], list[AuditEvent]]:
-    """What the next start finds after power loss, oldest first; `verify` finds nothing."""
+    """The events that the next start finds, oldest first; `verify` finds nothing."""
     numbers = iter(range(1000))
 
     def find() -> list[AuditEvent]:

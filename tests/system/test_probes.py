@@ -1,4 +1,4 @@
-"""What other audit packages for Python were found to get wrong: one test for each probe."""
+"""Mistakes found in other audit packages for Python: one test for each."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_signatures_stripped_and_content_forged(make_audit: Make, tmp_path
 
 
 async def test_checkpoint_of_nothing(make_audit: Make, tmp_path: Path) -> None:
-    """What is signed before the first event would be true of any trail: none is made, and one
+    """A checkpoint before the first event would be true of any trail: none is made, and one
     proves nothing."""
     audit = make_audit(auto_export_path=tmp_path / "new", signing_key=KEY)
     audit.trail.tick()
@@ -281,7 +281,7 @@ async def test_torn_last_line(make_audit: Make, tmp_path: Path) -> None:
 
 
 def test_lock_of_a_killed_process(run_script: Run, make_audit: Make, tmp_path: Path) -> None:
-    """What a killed process held is free: the next one has its name at once, and appends."""
+    """The lock of a killed process is free: the next one has its name at once, and appends."""
     run_script(
         """
         import asyncio, os, signal, sys
@@ -355,7 +355,7 @@ def test_sampling_drops_nothing(run_script: Run, tmp_path: Path, disabled: bool)
 
 
 async def test_eviction(make_audit: Make, tmp_path: Path) -> None:
-    """What leaves memory is still in the archive and verified; without one, it is counted."""
+    """An event that leaves memory is still in the archive; without one, it is counted."""
     audit = make_audit(50, tmp_path)
     await _log(audit, 120)
     assert audit.event_count == 50

@@ -52,7 +52,7 @@ FAST = OBJECTIVES.scaled(1 / 100)
 
 class TestRuleFiles:
     def test_promtool_accepts_them(self) -> None:
-        """As Prometheus itself would read them."""
+        """promtool, which reads them as Prometheus does, accepts the metrics."""
         files = sorted(map(str, (DASHBOARDS / "rules").glob("*.yaml")))
         promtool = program("promtool", "prometheus")
         done = subprocess.run(
@@ -166,7 +166,7 @@ class TestDemo:
         assert empty == []
 
     def test_variables(self, prometheus: Prometheus) -> None:
-        """What a dashboard lets one choose is there to be chosen."""
+        """The values of a dashboard's variables exist."""
         found = prometheus.get("/api/v1/series", **{"match[]": "axon_audit_buffer_capacity"})[
             "data"
         ]
@@ -290,7 +290,7 @@ class _Webhook:
         self._thread.start()
 
     def alerts(self, path: str, name: str, status: str) -> list[dict[str, Any]]:
-        """What came to *path* of that alert in that state."""
+        """The messages to *path* about that alert in that state."""
         return [
             alert
             for at, message in list(self.received)
@@ -317,7 +317,7 @@ def quick(address: str) -> dict[str, Any]:
 
 class TestAlertmanager:
     def test_routes(self) -> None:
-        """Who is told what, by Alertmanager's own reading of the file."""
+        """The receiver of each alert, as Alertmanager itself reads the file."""
         amtool = program("amtool", "prometheus-alertmanager")
         file = str(DASHBOARDS / "alertmanager.yaml")
         for labels, receiver in (
@@ -542,7 +542,7 @@ class TestCardinality:
     async def test_users_and_entries_make_no_series(
         self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
     ) -> None:
-        """As Prometheus counts them: so many a trail, whoever does whatever how often."""
+        """The number of series of a trail does not depend on users, entries or events."""
         audit = make_audit(max_events=10)
         for operation in OperationType:
             await audit.log_event(operation, duration_ms=1)

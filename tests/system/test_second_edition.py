@@ -137,7 +137,7 @@ class TestFields:
         assert event.metadata == {}
 
     def test_of_another_type(self, audit: AuditLogger, logger_provider: LoggerProvider) -> None:
-        """What cannot be such a field is a fact, as it was."""
+        """A value that cannot be such a field becomes a fact, unchanged."""
         odd = {"store": {"name": "s"}, "subjects": "ann", "fingerprints": [1], "purpose": True}
         _emit(logger_provider, body={"operation": "STORE", **odd})
         event = only_event(audit)
@@ -177,7 +177,7 @@ class TestSubjects:
     def test_in_memory_and_in_files(
         self, make_audit: Make, tmp_path: Path, cli: Cli, compress: bool
     ) -> None:
-        """As by hand, whatever the names, wherever the event lies, as events leave memory."""
+        """Queries answer as a plain loop does, in memory and in files, as events leave memory."""
         audit = make_audit(9, tmp_path / "logs", compress=compress)
         events = [
             _record(audit, subject_id=alone, subjects=subjects, entry_ids=["user_id", "an"])

@@ -144,7 +144,7 @@ def hours(text: str) -> int:
 
 @pytest.mark.parametrize("service", ["loki", "tempo"])
 def test_loki_and_tempo(service: str) -> None:
-    """What this stack relies on; the programs themselves are in no package to ask."""
+    """The features that this stack relies on; the programs themselves are in no package to ask."""
     place = f"/etc/{service}/{service}.yaml"
     assert SERVICES[service]["command"] == [f"-config.file={place}"]
     config = yaml.safe_load(in_container(service, place).read_text())

@@ -40,7 +40,7 @@ from axon_audit_otel import (
 
 class TestLogEvent:
     async def test_everything_given(self, audit: AuditLogger) -> None:
-        """What is given is recorded, and what is returned is what a query finds."""
+        """Every given field is recorded; a query finds the returned event."""
         event = await audit.log_event(
             operation=OperationType.STORE,
             user_id="user_123",
@@ -169,7 +169,7 @@ class TestLogEvent:
         assert (await audit.log_event("STORE", entry_ids=given)).entry_ids == ids
 
     async def test_input_stays_the_callers(self, audit: AuditLogger) -> None:
-        """What the caller passed is not changed, and changing it later changes no event."""
+        """The caller's arguments are not changed, and changing it later changes no event."""
         metadata = {"tags": ["a"], "query": "kept by the caller"}
         ids = ["e1"]
         await audit.log_event("STORE", entry_ids=ids, metadata=metadata)
@@ -280,7 +280,7 @@ class _Colour(Enum):
 
 
 class TestRefused:
-    """What the caller cannot mean is an error that shows it, and leaves no event."""
+    """An impossible argument raises an error that shows it, and leaves no event."""
 
     @pytest.mark.parametrize(
         ("arguments", "shown"),
@@ -489,7 +489,7 @@ class TestStatistics:
         assert latency["p50"] == latency["p99"] == 1e8
 
     async def test_memory(self, make_audit: Make) -> None:
-        """What left memory without being in a file is counted, also by `clear`."""
+        """Events that left memory without being in a file are counted, also by `clear`."""
         audit = make_audit(max_events=4)
         for _ in range(6):
             await audit.log_event("STORE")
@@ -502,7 +502,7 @@ class TestStatistics:
         assert stats["total_events"] == 6
 
     async def test_files(self, make_audit: Make, tmp_path: Path) -> None:
-        """What is in a file was not lost when it leaves memory."""
+        """An event in a file is not counted as lost when it leaves memory."""
         audit = make_audit(max_events=4, auto_export_path=tmp_path)
         for _ in range(9):
             await audit.log_event("STORE")
@@ -521,7 +521,7 @@ class TestStatistics:
 
 class TestUserStatistics:
     async def test_activity(self, audit: AuditLogger) -> None:
-        """What one user did, and nothing of the others."""
+        """The statistics of one user hold nothing of the others."""
         first = await audit.log_event("STORE", user_id="alice", duration_ms=10)
         await audit.log_event("RECALL", user_id="alice", status="FAILURE", duration_ms=30)
         await audit.log_event("STORE", user_id="bob", status="FAILURE")
@@ -613,7 +613,7 @@ class TestProviders:
         assert audit.get_statistics()["failures"] == {"emit": 1}
 
     async def test_provider_that_raises(self, registry: CollectorRegistry) -> None:
-        """The same before our processor is reached: the event is captured all the same."""
+        """A provider raises before our processor is reached: the event is captured all the same."""
 
         class Broken(LoggerProvider):
             def get_logger(self, *args: Any, **kwargs: Any) -> Any:

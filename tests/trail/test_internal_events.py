@@ -1,4 +1,4 @@
-"""What a trail says of itself goes the way of all events: counted once everywhere, and sent."""
+"""Events of a trail about itself go the way of all events: counted once everywhere, and sent."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def _agree(registry: CollectorRegistry, log_exporter: InMemoryLogRecordExporter)
 
 
 def kinds(records: list[dict[str, Any]]) -> Counter[str]:
-    """What they say of the trail."""
+    """The kinds of the trail's records about itself."""
     return Counter(record["metadata"].get("record", record["operation"]) for record in records)
 
 
 @pytest.fixture(name="gone", scope="module")
 def _gone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a hundred writers leave that are killed."""
+    """The files of a hundred writers that were killed."""
     directory: Path = tmp_path_factory.mktemp("gone")
     source = """
         import asyncio, os, sys
@@ -225,7 +225,7 @@ class TestCounts:
         tmp_path: Path,
         log_exporter: InMemoryLogRecordExporter,
     ) -> None:
-        """Where all events come from others' records, what the trail says follows these."""
+        """The trail's own events follow events that come from records of other sources."""
         audit = make_audit(2, tmp_path / "archive")
         emit = logger_provider.get_logger("app").emit
         with file_in_place(tmp_path / "archive"):
@@ -332,7 +332,7 @@ class TestProviderThatComesLater:
         log_exporter: InMemoryLogRecordExporter,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """What waits for a provider is bounded; what could not wait is counted."""
+        """Records waiting for a provider are bounded; those that could not wait are counted."""
         monkeypatch.setattr("axon_audit_otel.trail.outlet._UNSENT", 7)
         leave_behind(tmp_path, 10)
         audit = make_audit(auto_export_path=tmp_path, logger_provider=None)
@@ -345,7 +345,7 @@ class TestProviderThatComesLater:
     def test_shipped_by_the_trail(
         self, leave_behind: LeaveBehind, make_audit: Make, tmp_path: Path
     ) -> None:
-        """What the trail ships from its archive does not wait for a provider as well."""
+        """Records shipped from the archive do not wait for a provider as well."""
         leave_behind(tmp_path, 2)
         audit = make_audit(
             auto_export_path=tmp_path, logger_provider=None, ship_to="http://127.0.0.1:9"
@@ -356,7 +356,7 @@ class TestProviderThatComesLater:
 def test_a_logger_that_is_collected(
     make_audit: Make, tmp_path: Path, log_exporter: InMemoryLogRecordExporter
 ) -> None:
-    """What a logger has to say when Python collects it, as part of a cycle, is sent too."""
+    """Records of a logger that Python collects, as part of a cycle, are sent too."""
     audit = make_audit(2, tmp_path / "archive")
     cycle: list[Any] = [audit]
     cycle.append(cycle)
@@ -371,7 +371,7 @@ def test_a_logger_that_is_collected(
 def test_an_exporter_that_raises(
     leave_behind: LeaveBehind, make_audit: Make, tmp_path: Path
 ) -> None:
-    """What could not be sent for a processor's fault is counted, and the rest is sent."""
+    """A record that a processor's fault kept from being sent is counted, and the rest is sent."""
     leave_behind(tmp_path, 3)
     exporter, provider = InMemoryLogRecordExporter(), LoggerProvider(shutdown_on_exit=False)
 

@@ -1,4 +1,4 @@
-"""What can happen to metrics, and that the trail does not notice."""
+"""Faults of metrics do not disturb the trail."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class TestFiles:
         assert verify(archive).ok
 
     def test_it_counts_on(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """When the directory is back, the counters of a child get what they missed."""
+        """After the directory is back, the counters of a child get what they missed."""
         multi, archive = places
         source = """
             start()
@@ -171,7 +171,7 @@ class TestFiles:
         assert printed.strip() == "5 5 5 True True 1 5.0 5.0 10000.0 5.0"
 
     def test_healthy(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """Where nothing is wrong every process has each number in its file at once."""
+        """Without faults every process has each number in its file at once."""
         multi, archive = places
         source = """
             start()
@@ -221,7 +221,7 @@ class TestFiles:
         assert printed.splitlines() == ["10 0 10.0 5.0", "5 10"]
 
     def test_others_do_not_wait(self, run_script: Run, places: tuple[Path, Path]) -> None:
-        """Who records while another thread is in the middle of a metric goes on: it may hold
+        """A thread that records while another one updates a metric goes on: it may hold
         what that one waits for."""
         multi, archive = places
         source = """
@@ -315,13 +315,13 @@ def _indented(source: str) -> str:
 
 
 def empty(registry: CollectorRegistry) -> None:
-    """As a fixture does between tests."""
+    """Empty the registry, as a fixture does between tests."""
     for collector in list(registry._collector_to_names):
         registry.unregister(collector)
 
 
 def count(registry: CollectorRegistry, audit: AuditLogger) -> float | None:
-    """What is scraped of its stores."""
+    """The number of stores in a scrape."""
     labels = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
     return registry.get_sample_value(OPERATIONS, labels)
 

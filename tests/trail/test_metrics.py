@@ -51,7 +51,7 @@ METRICS = {
 
 
 class Scrape:
-    """What Prometheus gets, parsed by prometheus_client's own strict parser."""
+    """A scrape as Prometheus gets it, parsed by prometheus_client's own strict parser."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         with serve_metrics(0, registry=registry) as server, _get(server.url) as response:
@@ -117,8 +117,8 @@ class TestScrape:
         assert scrape.text.endswith("# EOF\n")
 
     async def test_plain_text(self, audit: AuditLogger, registry: CollectorRegistry) -> None:
-        """Who asks for the plain format gets that; Prometheus, which prefers OpenMetrics but
-        accepts both, gets OpenMetrics."""
+        """A client that asks for the plain format gets it; Prometheus, which accepts both but
+        prefers OpenMetrics, gets OpenMetrics."""
         await audit.log_event("STORE")
         prometheus = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5"
         with serve_metrics(0, registry=registry) as server:
@@ -194,7 +194,7 @@ class TestScrape:
         assert all(counters.values())
 
     async def test_personal_data(self, make_audit: Make, registry: CollectorRegistry) -> None:
-        """What was found is counted by its kind, once, wherever it stood."""
+        """Personal data is counted by its kind, once, wherever it stood."""
         audit = make_audit()
         text = "alice@example.org and bob@example.org from 10.0.0.1"
         await audit.log_event(

@@ -179,7 +179,7 @@ class TestRecordsOfOthers:
         outcome: str,
         place: str,
     ) -> None:
-        """The same words are read in a body: SUCCESS is only what says so and nothing else."""
+        """Words for an outcome count in a body too: SUCCESS only if it says so and nothing else."""
         body: Any = {"operation": "STORE", **fields}
         emit(logger_provider, body=body if place == "a mapping" else json.dumps(body))
         assert only_event(audit).status.value == outcome
@@ -355,7 +355,7 @@ class TestRecordsOfOthers:
     def test_fields_of_a_body_that_are_not_ours(
         self, audit: AuditLogger, logger_provider: LoggerProvider
     ) -> None:
-        """What a body says beyond an event's fields is kept in the metadata."""
+        """Facts of a body beyond an event's fields are kept in the metadata."""
         emit(logger_provider, body={"operation": "STORE", "region": "eu", "metadata": {"k": 1}})
         assert only_event(audit).metadata == {"k": 1, "region": "eu"}
 
@@ -394,7 +394,7 @@ class TestRecordsOfOthers:
     def test_body_stays_the_senders(
         self, audit: AuditLogger, logger_provider: LoggerProvider
     ) -> None:
-        """What the sender passed is not changed."""
+        """The sender's body is not changed."""
         body = {"operation": "STORE", "metadata": {"mail": "bob@example.com"}, "entry_ids": ["e"]}
         before = json.dumps(body)
         emit(logger_provider, body=body)
@@ -416,7 +416,7 @@ class TestRecordsOfOthers:
 
 
 class TestDownstream:
-    """What the processors after ours, and so every exporter, see of our own records."""
+    """The form of our own records for processors after ours, and so for every exporter."""
 
     async def test_success(
         self, audit: AuditLogger, log_exporter: InMemoryLogRecordExporter

@@ -186,7 +186,7 @@ class TestBadValues:
     def test_bad_variable_does_not_matter_under_an_argument(
         self, make_audit: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What is not used is not checked: an argument makes a bad variable harmless."""
+        """Unused values are not checked: an argument makes a bad variable harmless."""
         monkeypatch.setenv("AXON_AUDIT_MAX_EVENTS", "many")
         assert make_audit(max_events=4).settings.max_events == 4
 
@@ -216,14 +216,14 @@ class TestBadValues:
     def test_where_telemetry_goes(
         self, tmp_path: Path, make_audit: Make, name: str, value: Any
     ) -> None:
-        """What is no registry or no provider is named and shown, before a file is made."""
+        """A value that is no registry or provider is named and shown, before a file is made."""
         with pytest.raises(AuditConfigError) as caught:
             make_audit(auto_export_path=tmp_path / "logs", **{name: value})
         assert f"{name}={value!r}: must be" in str(caught.value)
         assert list(tmp_path.iterdir()) == []
 
     def test_provider_in_use(self, audit: AuditLogger) -> None:
-        """The same where the provider is given later."""
+        """A wrong provider is refused also where it is given later."""
         instrumentor = AxonInstrumentor()
         with pytest.raises(AuditConfigError, match="logger_provider='x': must be"):
             instrumentor.instrument(audit_logger=audit, logger_provider="x")

@@ -61,7 +61,7 @@ class TestSketch:
 
     @pytest.mark.parametrize("odd", [1e-300, 1e-7, 1e15, 1e300])
     def test_bounded_whatever_comes(self, odd: float) -> None:
-        """What no duration is makes no bucket of its own, and no error."""
+        """A number that is no duration makes no bucket of its own, and no error."""
         sketch = Sketch()
         sketch.add(odd)
         sketch.add(5.0)
@@ -75,7 +75,7 @@ class TestSketch:
 class TestStatistics:
     @pytest.mark.parametrize("milliseconds", [0, 0.001, 4.9, 90_000, 3 * DAY])
     async def test_one_event(self, audit: AuditLogger, milliseconds: float) -> None:
-        """What the one event took is what all of them say."""
+        """With one event, every quantile is its duration."""
         await audit.log_event("STORE", duration_ms=milliseconds)
         latency = audit.get_statistics()["latency_ms"]["STORE"]
         same = dict.fromkeys(("avg", "p50", "p95", "p99"), float(milliseconds))
@@ -125,6 +125,6 @@ class TestOneTotal:
         assert (found["by_operation"]["AUDIT"], found["by_status"]["FAILURE"]) == (4, 3)
 
     async def test_nothing_else(self, audit: AuditLogger) -> None:
-        """Where nothing was done nothing has failed."""
+        """Without operations nothing has failed."""
         await audit.log_event("AUDIT", status="FAILURE")
         assert audit.get_statistics()["success_rate"] == 1.0

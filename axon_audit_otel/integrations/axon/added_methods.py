@@ -49,14 +49,15 @@ async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
     in-memory adapter refuses it). Raises what the query raised if the list is empty too.
     """
     found: dict[str, Any] = {}
-    counted = await _count(adapter)
+    counted = await count(adapter)
     try:
         ids = await listed_ids(adapter)
     except Exception:  # an adapter may raise anything
         ids = []
         counted = 0  # without a list, the count says nothing about entries that it lacks
-    for entry in await _entries(adapter, ids):
-        found[entry.id] = entry
+    for entry_id in ids:
+        if (entry := await _get(adapter, entry_id)) is not None:
+            found[entry.id] = entry
     try:
         queried = await _queried(adapter, selection)
     except Exception:  # the list may be enough
@@ -67,7 +68,7 @@ async def matching(adapter: Any, selection: Selection) -> tuple[list[str], int]:
         found[entry.id] = entry
     seen = max(len(ids), len(found))
     if counted > seen:  # others may have deleted entries meanwhile
-        counted = min(counted, await _count(adapter))
+        counted = min(counted, await count(adapter))
     judged = {key: selection.has(entry) for key, entry in found.items()}
     unknown = sum(chosen is None for chosen in judged.values())
     return [key for key, chosen in judged.items() if chosen], max(0, counted - seen) + unknown
@@ -108,7 +109,7 @@ def limited(function: Callable[..., Any]) -> dict[str, int]:
     return {"limit": 10_000} if "limit" in names else {}  # Pinecone refuses more
 
 
-async def _count(adapter: Any) -> int:
+async def count(adapter: Any) -> int:
     """The number of entries that an adapter counts; 0 if it cannot count."""
     try:
         number = (getattr(adapter, "count_async", None) or adapter.count)()
@@ -117,16 +118,6 @@ async def _count(adapter: Any) -> int:
         return int(number)
     except Exception:  # the count only helps to notice unlisted entries
         return 0
-
-
-async def unlisted(adapter: Any, ids: list[str]) -> int:
-    """The number of entries in an adapter beyond those in *ids*; 0 if it cannot count."""
-    return max(0, await _count(adapter) - len(ids))
-
-
-async def _entries(adapter: Any, ids: list[str]) -> list[Any]:
-    entries = [await _get(adapter, entry_id) for entry_id in ids]
-    return [entry for entry in entries if entry is not None]
 
 
 async def present_in(

@@ -312,14 +312,13 @@ def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
 
 
 def _kind(action: str, *known: Any, **more: Any) -> Kind:
-    """A kind of call of the SDK: of the method *action*."""
+    """Describes the SDK's method *action*."""
     return replace(Kind(*known, **more), action=action, system="axon")
 
 
 STORE = _kind(
     "MemorySystem.store",
     OperationType.STORE,
-    semconv.CREATE_MEMORY,
     semconv.CREATE_MEMORY,
     ("content", "metadata", "importance", "tags", "tier"),
     _before_store,
@@ -329,7 +328,6 @@ RECALL = _kind(
     "MemorySystem.recall",
     OperationType.RECALL,
     semconv.SEARCH_MEMORY,
-    semconv.SEARCH_MEMORY,
     ("query", "k", "filter", "tiers", "min_importance"),
     _before_recall,
     _after_recall,
@@ -338,7 +336,6 @@ EXPORT = _kind(
     "MemorySystem.export",
     OperationType.EXPORT,
     "axon.export",
-    None,
     ("tier", "filter", "include_embeddings"),
     _before_export,
     _after_export,
@@ -346,7 +343,6 @@ EXPORT = _kind(
 IMPORT = _kind(
     "MemorySystem.import_from",
     OperationType.IMPORT,
-    semconv.CREATE_MEMORY,
     semconv.CREATE_MEMORY,
     ("data", "overwrite", "tier_mapping"),
     _before_import,
@@ -357,7 +353,6 @@ SYNC = _kind(
     "MemorySystem.sync",
     OperationType.SYNC,
     "axon.sync",
-    None,
     ("source_tier", "target_tier", "filter", "delete_source", "conflict_resolution"),
     _before_sync,
     _after_sync,
@@ -366,7 +361,6 @@ COMPACT = _kind(
     "MemorySystem.compact",
     OperationType.COMPACT,
     "axon.compact",
-    None,
     ("tier", "strategy", "threshold", "dry_run", "summarizer", "embedder"),
     _before_compact,
     _after_compact,
@@ -375,14 +369,12 @@ FORGET = _kind(
     "MemorySystem.forget",
     OperationType.FORGET,
     semconv.DELETE_MEMORY,
-    semconv.DELETE_MEMORY,
     ("entry_id", "filter", "tier"),
     _before_forget,
 )
 ROUTE_FORGET = _kind(
     "Router.route_forget",
     OperationType.FORGET,
-    semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
     ("entry_id", "filter", "tier"),
     _before_route_forget,
@@ -392,14 +384,12 @@ TRANSACTION = _kind(
     "MemorySystem.transaction",
     OperationType.TRANSACTION,
     "axon.transaction",
-    None,
     ("isolation_level",),
     _before_transaction,
 )
 DELETE = _kind(
     "StorageAdapter.delete",
     OperationType.FORGET,
-    semconv.DELETE_MEMORY,
     semconv.DELETE_MEMORY,
     ("id",),
     _before_delete,
@@ -409,7 +399,6 @@ CLEAR = _kind(
     "StorageAdapter.clear",
     OperationType.FORGET,
     semconv.DELETE_MEMORY,
-    semconv.DELETE_MEMORY,
     (),
     after=_after_clear,
 )
@@ -417,11 +406,10 @@ BULK_SAVE = _kind(
     "StorageAdapter.bulk_save",
     OperationType.BULK_STORE,
     "axon.bulk_store",
-    None,
     ("entries",),
     after=_after_bulk_save,
 )
-REINDEX = _kind("StorageAdapter.reindex", OperationType.REINDEX, "axon.reindex", None)
+REINDEX = _kind("StorageAdapter.reindex", OperationType.REINDEX, "axon.reindex")
 
 #: The audited methods of `MemorySystem` (all are coroutine functions).
 METHODS = {

@@ -18,7 +18,7 @@ from ...events.identifiers import identifier
 from ...operations.operation import Kind, Operation, current
 from ..wrappers import Wrappers
 from . import methods
-from .added_methods import all_queried, limited, listed_ids, unlisted
+from .added_methods import all_queried, count, limited, listed_ids
 
 #: Starts an operation for a call on an adapter; returns None if no trail records it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -395,4 +395,4 @@ async def _note_all(op: Any, adapter: Any) -> None:
     except Exception:  # the `clear` itself must go on
         op.entry_ids = []
         op.note(entry_ids_unknown=True)
-    op.note(unlisted=await unlisted(adapter, op.entry_ids) or None)
+    op.note(unlisted=max(0, await count(adapter) - len(op.entry_ids)) or None)

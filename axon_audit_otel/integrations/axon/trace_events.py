@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-_NAME = "_trace_events"
+from ..wrappers import InstanceAttribute
 
 
 class TraceEvents(list):  # type: ignore[type-arg]
@@ -63,7 +63,7 @@ for _method in (
     setattr(TraceEvents, _method, _forgetting(_method))
 
 
-class TraceBound:
+class TraceBound(InstanceAttribute):
     """A descriptor that replaces the attribute ``_trace_events`` of classes of systems.
 
     Args:
@@ -72,47 +72,25 @@ class TraceBound:
     """
 
     def __init__(self, limit: int | None, wanted: Callable[[Any], bool]) -> None:
+        super().__init__("_trace_events")
         self.limit = limit
         self._wanted = wanted
         self._lock = threading.Lock()
-        self._classes: list[type] = []
-
-    def attach(self, cls: type) -> None:
-        """Replace the attribute in *cls*."""
-        setattr(cls, _NAME, self)
-        self._classes.append(cls)
 
     def detach(self) -> None:
         """Restore the attribute everywhere; existing lists grow again without limit."""
         self.limit = None
-        for cls in self._classes:
-            if vars(cls).get(_NAME) is self:
-                delattr(cls, _NAME)
+        super().detach()
 
-    def __get__(self, system: Any, owner: type | None = None) -> Any:
-        if system is None:
-            raise AttributeError(_NAME)
-        try:
-            events = system.__dict__[_NAME]
-        except KeyError:
-            raise AttributeError(_NAME) from None
-        if type(events) is TraceEvents and events.bound is self:
-            return events
-        return self._bounded(system)
-
-    def __set__(self, system: Any, events: Any) -> None:
-        system.__dict__[_NAME] = events
-
-    def __delete__(self, system: Any) -> None:
-        del system.__dict__[_NAME]
-
-    def _bounded(self, system: Any) -> Any:
-        """The list of a system that has none of ours yet; replaced by a limited one if wanted."""
+    def read(self, holder: Any, value: Any) -> Any:
+        if self._is_ours(value):
+            return value
         with self._lock:
-            events = system.__dict__[_NAME]
-            if type(events) is TraceEvents and events.bound is self:
-                return events
-            known_kind = type(events) in (list, TraceEvents)
-            if self.limit is not None and known_kind and self._wanted(system):
-                events = system.__dict__[_NAME] = TraceEvents(events, self)
+            events = holder.__dict__[self._name]
+            known_kind = type(events) in (list, TraceEvents) and not self._is_ours(events)
+            if self.limit is not None and known_kind and self._wanted(holder):
+                events = holder.__dict__[self._name] = TraceEvents(events, self)
             return events
+
+    def _is_ours(self, events: Any) -> bool:
+        return type(events) is TraceEvents and events.bound is self

@@ -51,6 +51,7 @@ def _texts(values: dict[str, object]) -> dict[str, str]:
 class TestWrongSetting:
     """Nobody reads what `instrument` raises where OpenTelemetry calls it."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "value"),
         [("MAX_EVENTS", "10k"), ("RETENTION", "hippa"), ("SIGNING_KEY", "nowhere.key")],

@@ -131,6 +131,7 @@ def _places(tmp_path: Path) -> tuple[Path, Path]:
     return multi, tmp_path / "archive"
 
 
+@pytest.mark.slow
 class TestFiles:
     """The multi-process mode: metrics are in files of a directory."""
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..archive.group_commit import GroupCommit
 from ..archive.journal import JournalChangedError
 from ..archive.writer import ArchiveWriter
 from .trail_lock import Lock, require_free
 
-if TYPE_CHECKING:
-    from .archive_keeper import ArchiveKeeper
-
 __all__ = ["StableStorage"]
+
+
+class _Keeper(Protocol):
+    """The archive's keeper, as far as waiting for it goes."""
+
+    writer: ArchiveWriter | None
+    why: str
+    archived: int
+
+    @property
+    def newest(self) -> int: ...
+
+    @property
+    def waits(self) -> bool: ...
 
 
 class StableStorage:
@@ -29,7 +40,7 @@ class StableStorage:
         intents: True if operations wait for their intents as well.
     """
 
-    def __init__(self, keeper: ArchiveKeeper, lock: Lock, intents: bool) -> None:
+    def __init__(self, keeper: _Keeper, lock: Lock, intents: bool) -> None:
         self._keeper = keeper
         self._lock = lock
         self._events = GroupCommit(self._events_file)

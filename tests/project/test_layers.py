@@ -44,15 +44,11 @@ MODULES = _modules()
 
 
 def _imports(name: str) -> Iterator[str]:
-    """The modules of the package that *name* imports at run time, wherever in it."""
+    """The modules of the package that *name* imports, wherever in it, also for types alone."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    typing_only: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            typing_only.update(ast.walk(node))
     here = name.split(".")
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level and node not in typing_only:
+        if isinstance(node, ast.ImportFrom) and node.level:
             base = here[: len(here) - node.level]
             target = [*base, *(node.module.split(".") if node.module else [])]
             for alias in node.names:

@@ -145,11 +145,19 @@ class TrailMetrics:
         self._group.begin()
         self.buffer_capacity.set(capacity)
 
-    def observe(self, event: Draft) -> None:
-        """Count one event; the exemplar names its trace when that was sampled."""
-        self._group.do(self._observe, event)
+    def observe(self, event: Draft, evicted: int = 0) -> None:
+        """Count one event; the exemplar names its trace when that was sampled.
 
-    def _observe(self, event: Draft) -> None:
+        Args:
+            event: The event.
+            evicted: How many events left memory for it without being in a file.
+        """
+        self._group.do(self._observe, (event, evicted))
+
+    def _observe(self, counted: tuple[Draft, int]) -> None:
+        event, evicted = counted
+        if evicted:
+            self.evicted.add(evicted)
         operation = event["operation"]
         if operation not in self._entries:
             operation = OperationType.OTHER.value

@@ -83,6 +83,7 @@ class Trail:
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = self._make_policy()
         self._head: bytes | None = None  # hash of the newest event
+        self._evicted = 0  # events that left memory unarchived, not counted yet
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
         self._clock: Worker | None = None
@@ -169,12 +170,13 @@ class Trail:
                     self._record_internal(keeper)
                 if self._postponed:
                     self._append_postponed()
+                evicted, self._evicted = self._evicted, 0
             except BaseException:
                 self._recover()
                 raise
         if self._clock is None and (self.ships or (keeper is not None and keeper.needs_clock)):
             self._start_clock()
-        self.metrics.observe(draft)
+        self.metrics.observe(draft, evicted)
         for observe in self.observers:
             observe(draft)
         if self._afterwards.waiting:
@@ -190,7 +192,7 @@ class Trail:
         oldest = buffer.first
         buffer.append(payload, self._head, draft.time_us, fields)
         if buffer.first != oldest and (keeper is None or oldest > keeper.archived):
-            self.metrics.evicted.inc()
+            self._evicted += 1
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
         if not self.source.stream:
@@ -218,7 +220,8 @@ class Trail:
     def _append_late(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
         """Append what nobody but us counts, shows and sends, since the lock is held."""
         draft.encoded = self._append(draft, payload, fields)
-        self.metrics.observe(draft)
+        evicted, self._evicted = self._evicted, 0
+        self.metrics.observe(draft, evicted)
         for observe in self.observers:
             self._afterwards.note(partial(observe, draft))
         self.outlet.add(draft)
@@ -430,6 +433,7 @@ class Trail:
         renew_after_fork(self._lock)
         self._afterwards.begin(self.is_busy)
         self._postponed.clear()
+        self._evicted = 0
         self.outlet.begin_after_fork()
         self._buffer.begin()
         self._head, self._clock, self.source.stream = None, None, ""

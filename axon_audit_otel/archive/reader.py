@@ -103,7 +103,7 @@ class LineReader:
         yield from self._taken
         if self._has_ended and self._file.seekable():
             # The file may have grown, or its writer may have removed its last line.
-            self._file.seek(self.size)
+            self._file.seek(self.size or len(self.head))
             self._has_ended, self.closing, self.torn = False, b"", b""
         for batch in self.batches():
             self._taken = iter(batch)

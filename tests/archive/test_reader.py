@@ -58,6 +58,14 @@ class TestGrowing:
             _write(path, bytes([byte]))
             found += reader.lines()
         assert found == [b" one\n", b",two\n", b",three\n"]
+
+    def test_first_line_read_alone(self, path: Path, file: BinaryIO) -> None:
+        """The first line is no event, also if the file was empty before it was looked at."""
+        reader = LineReader(file)
+        assert list(reader.lines()) == []
+        _write(path, HEAD + b" one\n")
+        assert reader.start()
+        assert list(reader.lines()) == [b" one\n"]
         assert (reader.head, reader.first, reader.size) == (HEAD, b" one\n", len(content))
         _write(path, CLOSING)
         assert list(reader.lines()) == []

@@ -675,7 +675,8 @@ class TestTail:
         assert _next(process, 5) == [1, 2, 3, 4, 5]
         (trail.parent / "audit_x.json").write_text("hello")
         assert process.stderr.readline().startswith("passed over")
-        (trail.parent / "audit_y.json").write_bytes(trail.read_bytes().replace(b"RECALL", b"\0"))
+        others = trail.read_bytes().replace(b"evt_", b"evt-")  # a copy would show nothing again
+        (trail.parent / "audit_y.json").write_bytes(others.replace(b"RECALL", b"\0"))
         assert len(_next(process, 4)) == 4
         assert process.stderr.readline().startswith("Error: cannot read")
         process.send_signal(signal.SIGINT)

@@ -58,6 +58,10 @@ class TestGrowing:
             _write(path, bytes([byte]))
             found += reader.lines()
         assert found == [b" one\n", b",two\n", b",three\n"]
+        assert (reader.head, reader.first, reader.size) == (HEAD, b" one\n", len(content))
+        _write(path, CLOSING)
+        assert list(reader.lines()) == []
+        assert reader.closing == CLOSING
 
     def test_first_line_read_alone(self, path: Path, file: BinaryIO) -> None:
         """The first line is no event, also if the file was empty before it was looked at."""
@@ -66,10 +70,6 @@ class TestGrowing:
         _write(path, HEAD + b" one\n")
         assert reader.start()
         assert list(reader.lines()) == [b" one\n"]
-        assert (reader.head, reader.first, reader.size) == (HEAD, b" one\n", len(content))
-        _write(path, CLOSING)
-        assert list(reader.lines()) == []
-        assert reader.closing == CLOSING
 
     def test_left_off(self, path: Path, file: BinaryIO) -> None:
         """Lines that were not taken come the next time."""

@@ -371,3 +371,9 @@ def test_effort_grows_with_the_text(name: str) -> None:
     sixty-four times. (What takes less than 50 us is not compared.)"""
     make = HOSTILE[name]
     assert effort(make(64_000)) < 24 * max(effort(make(8_000)), 50_000)
+
+
+def test_ids_are_no_account_numbers() -> None:
+    """No part of a UUID is taken for an IBAN, whatever its check digits are."""
+    ids = [f"be71{a:04x}-{b:04x}-4a1b-8a8a-bbedaf6f7460" for a in range(40) for b in range(100)]
+    assert [one for one in ids if redact_pii(one) != one] == []

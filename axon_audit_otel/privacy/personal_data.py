@@ -331,6 +331,8 @@ def _card(match: re.Match[str]) -> int:
 def _iban(match: re.Match[str]) -> int:
     """ISO 13616: the longest part, up to the end of a word, whose remainder is right."""
     text = match.group()
+    if match.string[match.start() - 1 : match.start()] == "-":
+        return 0  # rather a part of an id
     if text[4].isalnum():  # not in groups of four: it ends with its word, as a UUID's part does
         text = re.split(r"\W", text, maxsplit=1)[0]
     if text.isalnum() and not text.isupper():

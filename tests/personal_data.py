@@ -91,7 +91,7 @@ _TOKENS: list[str | tuple[str, str]] = [
     ("https://a.blob.core.windows.net/c?sv=2022-11-02&se=2025&sig={}", _chars(43) + "%3D"),
     ("Endpoint=sb://a.servicebus.windows.net/;SharedAccessKey={}", _base64(32)),
     ("huggingface-cli login --token {}", "hf_" + _chars(34, string.ascii_letters)),
-    ("//registry.npmjs.org/:_authToken={}", "npm_" + _chars(36)),
+    ("//npm.example.org/:_authToken={}", "npm_" + _chars(36)),
     ("twine -p {}", "pypi-AgEIcHlwaS5vcmc" + _chars(120, _LETTERS_DIGITS + "-_")),
     ("{}", "SG." + _chars(22) + "." + _chars(43)),
     ("twilio {}", "SK" + _chars(32, _HEX)),

@@ -155,7 +155,12 @@ class AuditLogger(SdkLoggerInterface):
         registry: CollectorRegistry | None = None,
     ) -> None:
         # Every argument by its name: those that are settings are described there, once.
-        self.settings = Settings.resolve(locals(), self._environ)
+        try:
+            self.settings = Settings.resolve(locals(), self._environ)
+        except AuditConfigError as exc:
+            raise exc.with_traceback(None) from None  # its frames hold the secrets
+        finally:
+            del signing_key, pseudonymize, ship_to  # a traceback may show variables
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()

@@ -366,7 +366,6 @@ class TestSecrets:
         [
             f'"{KEY}"',
             f"'{KEY}'",
-            f" {KEY}",
             f"key={KEY}",
             KEY[:-1],
             KEY.replace("auditor", "author"),

@@ -1083,7 +1083,7 @@ class TestExplained:
             os._exit(0)
             """,
             tmp_path,
-            KEY,
+            KEY.line(),
         )
         make_audit(auto_export_path=tmp_path, name="keyless", checkpoint_to=[].append)
         assert not list(tmp_path.glob("signed.journal"))

@@ -247,9 +247,10 @@ class Operation:
         actor, session = said(user_id, session_id, _as_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
-        self.user_id, self.session_id = or_carried(
-            subject if actor is None else actor, its_session if session is None else session
-        )
+        self.user_id = subject if actor is None else actor
+        self.session_id = its_session if session is None else session
+        if self.trail.settings.baggage_identity:
+            self.user_id, self.session_id = or_carried(self.user_id, self.session_id)
 
     def _start_span(self) -> None:
         try:

@@ -118,6 +118,10 @@ class AuditLogger(SdkLoggerInterface):
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later); without one they go to the trail only.
         registry: The Prometheus registry of its metrics. Default: the default registry.
+        max_event_bytes: Length of an event's line at most: bytes, or ``"256KiB"`` (the default).
+            Of more ids it has number and digest, of more metadata the marker ``truncated``.
+        baggage_identity: Let OpenTelemetry baggage (``user.id``, ``session.id``) say who acts,
+            where nothing else does. Any caller of the service can send it. Default False.
 
     Raises:
         AuditConfigError: If an argument or variable cannot work.
@@ -153,6 +157,8 @@ class AuditLogger(SdkLoggerInterface):
         ship_to: str | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
+        max_event_bytes: int | str | None = None,
+        baggage_identity: bool | None = None,
     ) -> None:
         # Every argument by its name: those that are settings are described there, once.
         try:
@@ -228,7 +234,7 @@ class AuditLogger(SdkLoggerInterface):
 
         Args:
             operation: What was done: an `OperationType` or its name in any case.
-            user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
+            user_id: Who did it. Default: as `audit_context` says.
             session_id: In which session. Default: likewise.
             entry_ids: The memory entries it touched.
             metadata: Any facts; what JSON cannot carry is replaced by a marker.
@@ -330,7 +336,9 @@ class AuditLogger(SdkLoggerInterface):
         """The event as it is recorded; *private*: as the SDK says it, and without content."""
         kind = OperationType.parse(operation).value
         outcome = EventStatus.parse(status).value
-        actor, session = or_carried(*said(user_id, session_id, checked_id))
+        actor, session = said(user_id, session_id, checked_id)
+        if self.settings.baggage_identity:
+            actor, session = or_carried(actor, session)
         words = None if error_message is None else str(error_message)
         if private and isinstance(metadata, dict):
             # The SDK passes the raw query of a recall, and str(exception) with its type: content.
@@ -391,7 +399,9 @@ class AuditLogger(SdkLoggerInterface):
             if self.trail.storage is not None:
                 self.trail.storage.wait_now()
 
-        actor = or_carried(*said(None, None, checked_id))[0]
+        actor, session = said(None, None, checked_id)
+        if self.settings.baggage_identity:
+            actor, _ = or_carried(actor, session)
         try:
             return self.trail.policy.erase(user, actor, record)
         except OSError as exc:

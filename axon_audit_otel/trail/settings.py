@@ -179,6 +179,16 @@ def _secrets(value: Any) -> list[bytes]:
         return [content]
 
 
+def _event_bytes(value: Any) -> int:
+    wanted = size(value)
+    if wanted < _LEAST_EVENT:
+        raise ValueError(f"must be at least {_LEAST_EVENT} bytes")
+    return wanted
+
+
+_LEAST_EVENT = 16_384
+
+
 def _sink(value: Any) -> Any:
     if isinstance(value, str) and value.strip().lower() == "otlp":
         return "otlp"  # a file of that name is "./otlp"
@@ -357,6 +367,17 @@ class Settings:
         _hook,
         "function applied to every free text and fact's name that is recorded",
         variable=False,
+    )
+    max_event_bytes: int = _setting(
+        262_144,
+        _event_bytes,
+        "length of an event's line at most: bytes, or `256KiB`; stores drop longer ones. Of what"
+        " is cut, its metadata has number, digest or the marker `truncated`",
+    )
+    baggage_identity: bool = _setting(
+        False,
+        _flag,
+        "let OpenTelemetry baggage (`user.id`, `session.id`) say who acts: any caller can send it",
     )
     max_trace_events: int = _setting(
         1_000,

@@ -58,7 +58,11 @@ class TestNowhere:
         """With all content recorded, neither trail, files, spans, log records, metrics nor
         log lines have the ids: not in filters, texts, messages or nested facts."""
         audit = make_audit(
-            auto_export_path=tmp_path, pseudonymize=KEY, capture_content=True, on_failure="block"
+            auto_export_path=tmp_path,
+            pseudonymize=KEY,
+            capture_content=True,
+            on_failure="block",
+            baggage_identity=True,
         )
         AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
         faulty = FaultyAdapter()

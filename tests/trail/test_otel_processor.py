@@ -686,8 +686,9 @@ class TestLifetime:
         assert not second.attributes
         assert second.body == {"operation": "STORE"}
 
-    async def test_identity_of_a_record_of_ours(self, audit: AuditLogger) -> None:
+    async def test_identity_of_a_record_of_ours(self, make_audit: Make) -> None:
         """Identity from context and baggage is in the record as in the event."""
+        audit = make_audit(baggage_identity=True)
         token = context.attach(baggage.set_baggage("session.id", "carried"))
         try:
             with audit_context(user_id="alice"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import is_there, listed, sync_directory
+from ..core.files import is_there, listed, open_regular, sync_directory
 from ..core.time import format_time
 from .journal import Journal, load
 from .manifest import MANIFEST, Manifest, SealRecord
@@ -146,7 +146,7 @@ class SealedFiles:
                     continue
                 if not stat.S_ISREG(status.st_mode):
                     continue
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     file.seek(max(0, status.st_size - 1024))
                     end = file.read()
                 if wanted.encode() in end[end.rfind(b"\n],") :]:

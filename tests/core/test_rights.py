@@ -97,3 +97,11 @@ class TestKeys:
         (tmp_path / "key").chmod(0o600)
         AuditLogger(auto_export_path=tmp_path / "archive", **options).close()
         assert "key file" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_intents_that_are_a_fifo(tmp_path: Path) -> None:
+    """A start ends with an error where it would wait for ever."""
+    os.mkfifo(tmp_path / "default.intents")
+    with pytest.raises(ArchiveError, match="no regular file"):
+        AuditLogger(auto_export_path=tmp_path)

@@ -64,8 +64,10 @@ class Pseudonyms:
 
     def __init__(self, *keys: bytes) -> None:
         self._keys = tuple(map(_Secret, keys))
-        self._users = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"user:"))
-        self._sessions = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"session:"))
+        #: The pseudonym of a user, acting or concerned.
+        self.user = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"user:"))
+        #: The pseudonym of a session. A session named like a user has another one.
+        self.session = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"session:"))
 
     def __repr__(self) -> str:
         return "<secret>"

@@ -246,7 +246,7 @@ class Described:
         variable: True if it can be given by an environment variable too.
         argument: True if `AuditLogger` takes it as an argument.
         of_files: True if it has no effect without an archive.
-        secret: True if its value must not be shown.
+        shown: Makes text of a value for messages, without the secrets in it.
     """
 
     parse: Callable[[Any], Any]

@@ -788,7 +788,7 @@ class TestTail:
         head = hashlib.sha256(b"\x00" + lines[-1][1:-1]).hexdigest()
         known = Checkpoint.parse(archive.outside)
         later = Checkpoint(known.origin, known.size, known.root, EVENTS, head, known.time)
-        lines[-1] = lines[-1].replace(b"entry", b"Entry")
+        lines[-1] = lines[-1].replace(b'["entry', b'["Entry')
         journal.write_bytes(b"".join(lines))
         assert damage(verify(archive.path, [PUBLIC])) == []
         report = verify(archive.path, [PUBLIC], [KEY.sign(later.text())])

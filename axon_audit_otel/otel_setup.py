@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -196,7 +199,8 @@ def serve_metrics(
     """Serve the metrics for Prometheus, in a daemon thread.
 
     OpenMetrics with exemplars, unless the client asks for the plain text format. With
-    ``PROMETHEUS_MULTIPROC_DIR`` set, the sum over all processes.
+    ``PROMETHEUS_MULTIPROC_DIR`` set, the sum over all processes. A connection has 10 seconds,
+    and of more than 32 the oldest ends.
 
     Args:
         port: The port; 0 takes a free one. 9464 is OpenTelemetry's default for Prometheus.
@@ -209,8 +213,25 @@ def serve_metrics(
     from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+    connections = _Connections()
+
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
+        request_queue_size = 128
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            connections.add(request)
+            super().process_request(request, client_address)
+
+        def shutdown_request(self, request: Any) -> None:
+            connections.remove(request)
+            super().shutdown_request(request)
+
+        def service_actions(self) -> None:
+            connections.end_old()
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            _logger.debug("a request for metrics failed", exc_info=True)
 
     class Quiet(WSGIRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
@@ -224,6 +245,44 @@ def serve_metrics(
     return MetricsServer(server, thread, host)
 
 
+class _Connections:
+    """The open connections of a metrics endpoint: few, and none for long.
+
+    One more than these ends the oldest, so that idle ones never keep a scrape out.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun: dict[socket.socket, float] = {}  # the oldest first
+
+    def add(self, connection: socket.socket) -> None:
+        """Let *connection* begin."""
+        with self._lock:
+            if len(self._begun) >= _CONNECTIONS:
+                self._end(next(iter(self._begun)))
+            self._begun[connection] = time.monotonic()
+
+    def remove(self, connection: socket.socket) -> None:
+        """Forget *connection*, which has ended."""
+        with self._lock:
+            self._begun.pop(connection, None)
+
+    def end_old(self) -> None:
+        """End the connections that have had their time."""
+        latest = time.monotonic() - _SCRAPE_S
+        with self._lock:
+            for connection in [one for one, begun in self._begun.items() if begun < latest]:
+                self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        """End a connection; its thread notices, and closes it."""
+        del self._begun[connection]
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+_CONNECTIONS = 32
+_SCRAPE_S = 10.0  # for one scrape, as Prometheus has it by default
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 

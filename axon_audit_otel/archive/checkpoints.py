@@ -65,10 +65,9 @@ class VerifyingKey:
         except ValueError:
             data = b""
         if not name or data[:1] != _ED25519 or len(data) != 33:
-            msg = f"no Ed25519 verification key (name+id+key): {text.strip()[:60]!r}"
-            raise AuditConfigError(msg)
+            raise AuditConfigError("no Ed25519 verification key (name+id+key)")
         if _key_id(name, data[1:]).hex() != identity:
-            raise AuditConfigError(f"the key of {name!r} does not belong to its id {identity!r}")
+            raise AuditConfigError(f"the key of {name!r} does not belong to its id")
         return cls(name, data[1:])
 
     def __str__(self) -> str:
@@ -102,23 +101,35 @@ class SigningKey:
             data = _unb64(found[3]) if found else b""
         except ValueError:
             data = b""
-        if found is None or data[:1] != _ED25519 or len(data) != 33:
+        name, identity = found.groups()[:2] if found else ("", "")
+        del line, found  # a traceback that shows variables must not show the key
+        if data[:1] != _ED25519 or len(data) != 33:
+            del data
             msg = (
                 "no Ed25519 signing key (PRIVATE+KEY+name+id+seed): make one with axon-audit keygen"
             )
             raise AuditConfigError(msg)
-        self._line = line.strip()
         self._key = Ed25519PrivateKey.from_private_bytes(data[1:])
-        self.verifying = VerifyingKey(found[1], self._key.public_key().public_bytes_raw())
-        if _key_id(found[1], self.verifying.public).hex() != found[2]:
-            msg = f"the signing key of {found[1]!r} does not belong to its id {found[2]!r}"
+        del data
+        self.verifying = VerifyingKey(name, self._key.public_key().public_bytes_raw())
+        if _key_id(name, self.verifying.public).hex() != identity:
+            msg = f"the signing key of {name!r} does not belong to its id"
             raise AuditConfigError(msg)
 
-    def __str__(self) -> str:
-        return self._line
+    def line(self) -> str:
+        """The secret: its line, for the file that keeps it."""
+        name, _, rest = str(self.verifying).partition("+")
+        seed = _b64(_ED25519 + self._key.private_bytes_raw())
+        return f"PRIVATE+KEY+{name}+{rest.partition('+')[0]}+{seed}"
 
     def __repr__(self) -> str:
         return f"SigningKey({self.verifying.name!r})"  # never the seed
+
+    def __deepcopy__(self, memo: object) -> SigningKey:
+        return self
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signing key is never pickled")
 
     def sign(self, text: str) -> str:
         """*text* (which ends with a newline) as a signed note."""

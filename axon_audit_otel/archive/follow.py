@@ -9,10 +9,10 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.errors import ArchiveError, archive_errors
-from ..core.files import DECODE_ERRORS, open_regular
+from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.files import open_regular
 from ..core.merkle import leaf_hash
-from ..events.model import AuditEvent
+from ..events.model import AuditEvent, decode_recorded
 from .directory import Directory, EventFile, WriterFiles, files_of
 from .format import HEAD, JOURNAL, position_of
 from .manifest import MANIFEST, read_listing
@@ -95,8 +95,8 @@ class Cursor:
                 for line in self._lines:
                     event = line[1:-1]
                     try:
-                        number = position_of(event).sequence
-                    except DECODE_ERRORS:
+                        number = decode_recorded(event).sequence
+                    except InvalidEventError:
                         self.lost["unreadable"] += 1
                         self._damaged += 1
                         continue

@@ -19,6 +19,7 @@ from ..core.time import format_time
 __all__ = ["holds", "is_held", "parts", "place_hold", "release_hold", "user_name"]
 
 _HOLD = ".hold"
+_LONGEST = 1 << 16  # bytes that are read of a reason
 
 
 def is_held(directory: Path) -> bool:
@@ -50,7 +51,7 @@ def holds(directory: Path, missing_ok: bool = False) -> dict[str, str]:
     for path in found:
         reason = ""
         with suppress(OSError), open_regular(path) as file:  # a hold without a text
-            reason = file.read().decode("utf-8", "replace").strip()
+            reason = file.read(_LONGEST).decode("utf-8", "replace").strip()
         reasons[path.name.removesuffix(_HOLD)] = reason
     return reasons
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ..core.errors import ArchiveError
-from ..core.files import DECODE_ERRORS, open_owned, renewed, sync_directory
+from ..core.files import DECODE_ERRORS, open_owned, open_regular, renewed, sync_directory
 from .directory import Directory, EventFile
 from .manifest import SealRecord
 from .missing import Missing
@@ -134,7 +134,8 @@ class Intents:
             ArchiveError: If the intents cannot be read.
         """
         try:
-            lines = self._path.read_bytes().splitlines()
+            with open_regular(self._path) as file:
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         except OSError as exc:

@@ -20,6 +20,7 @@ import msgspec
 from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
+from .format import Number
 from .missing import Missing
 
 __all__ = [
@@ -76,9 +77,9 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     """
 
     file: str
-    first_sequence: int
-    last_sequence: int
-    events: int
+    first_sequence: Number
+    last_sequence: Number
+    events: Number
     first_time: str
     last_time: str
     head: str

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS, LINE_LIMIT, open_regular
-from ..events.model import AuditEvent, decode
+from ..events.model import AuditEvent, decode, is_canonical
 from . import zstd
 from .format import HEAD, JOURNAL, ZST, Closing, parse_closing, position_of
 from .missing import Missing
@@ -163,11 +163,15 @@ class LineReader:
         """Yield the events in *lines* of this file, which are without separators.
 
         Raises:
-            InvalidEventError: If a line is not an event, without *missing*.
+            InvalidEventError: If a line is not an event as it was recorded, without *missing*.
         """
         for line in lines:
             try:
                 event = decode(line)
+                # Another program numbers no events, and writes them as it likes.
+                is_own = event.sequence or self._path.suffix == JOURNAL
+                if is_own and not is_canonical(line, event):
+                    raise InvalidEventError("an event is not written as it was recorded")
             except InvalidEventError:
                 if self.missing is None:
                     raise

@@ -30,6 +30,7 @@ from ..core.files import (
     listed,
     make_directory,
     open_owned,
+    refuse_writable_by_all,
     sync_directory,
     sync_file,
 )
@@ -101,6 +102,7 @@ class ArchiveWriter:
         self._doubtful = False  # True after a failed sync of the journal
         try:
             make_directory(directory)
+            refuse_writable_by_all(directory)
             self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
             self.intents = Intents(self.path(""), sync)
             if sync and not sync_file(self._lock.file):

@@ -19,6 +19,7 @@ from ..core.files import (
     open_owned,
     open_regular,
 )
+from .directory import newest_number
 from .format import JOURNAL
 from .manifest import MANIFEST, Manifest
 
@@ -34,6 +35,7 @@ __all__ = [
 
 LOCK = ".lock"
 MAX_WRITERS = 4096
+_LAST_TO_CONTINUE = 1 << 62  # no trail gets so far: somebody wrote that number
 _NO_LOCKS = UNSUPPORTED | {errno.ENOLCK}
 
 
@@ -141,7 +143,8 @@ def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRIT
         held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:
-            if _lock(held) and not (fresh and any(map(is_there, used))):
+            is_free = _lock(held) and not (fresh and any(map(is_there, used)))
+            if is_free and newest_number(directory, writer) <= _LAST_TO_CONTINUE:
                 return WriterLock(directory, writer, held)
         except BaseException:
             os.close(held)

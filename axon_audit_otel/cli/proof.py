@@ -63,7 +63,7 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
         raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{key}\n")
+            file.write(f"{key.line()}\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as exc:
@@ -91,7 +91,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             if "PRIVATE+KEY" in text:
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
-                self.fail(f"no such file, and no key: {value!r}", param, ctx)
+                self.fail("no such file, and no key", param, ctx)
             return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
             self.fail(str(exc), param, ctx)

@@ -80,12 +80,12 @@ def replay(
     from ..shipping.replay import replay as run
 
     target = Endpoint.resolve(endpoint, protocol, dict(map(_header, headers)))
-    with _bar(f"sending to {target.url}") as progress:
+    with _bar(f"sending to {target.place}") as progress:
         done = run(directory, target, resource_from_environment(), everything, patience, progress)
     if as_json:
-        print_json({"endpoint": target.url, **msgspec.to_builtins(done)})
+        print_json({"endpoint": target.place, **msgspec.to_builtins(done)})
     else:
-        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.url)}")
+        click.echo(f"{amount(done.sent, 'event')} sent to {plain(target.place)}")
         for number, words in (
             (done.before, "acknowledged before (--all sends them again)"),
             (done.rejected, "refused by the collector for good"),
@@ -106,7 +106,7 @@ def replay(
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+        raise click.BadParameter("not NAME=VALUE", param_hint="--header")
     return name.strip(), value.strip()
 
 

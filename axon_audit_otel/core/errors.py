@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +34,28 @@ __all__ = [
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """*value* as text for an error message, at most *limit* characters of it."""
+    """*value* as text for an error message, at most *limit* characters of it, without private
+    keys and without the user and password of a URL."""
     try:
         text = repr(value)
     except Exception:  # the `__repr__` of a foreign class
         text = object.__repr__(value)
+    text = _SECRETS.sub("(a secret)", text)
     return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def shown_url(url: object) -> str:
+    """*url* as `shown`, without user, password and query."""
+    return shown(without_login(url) if isinstance(url, str) else url)
+
+
+def without_login(url: str) -> str:
+    """*url*, also a malformed one, without user, password and query."""
+    return _LOGIN_OR_QUERY.sub("", url)
+
+
+_SECRETS = re.compile(r"PRIVATE\+KEY[^\s'\"]*|(?<=://)[^\s'\"]*(?=@)")
+_LOGIN_OR_QUERY = re.compile(r"(?<=://).*@|\A(?!\w+://).*@|[?#].*", re.DOTALL)
 
 
 class AxonAuditError(Exception):

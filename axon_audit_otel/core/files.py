@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fnmatch
 import itertools
+import logging
 import os
 import re
 import shutil
@@ -47,6 +48,7 @@ __all__ = [
     "open_owned",
     "open_regular",
     "read_key",
+    "refuse_writable_by_all",
     "renewed",
     "replacement",
     "sync_data",
@@ -58,6 +60,7 @@ __all__ = [
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # Opening a FIFO without a process at its other end would wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+_log = logging.getLogger("axon_audit_otel")
 _numbers = itertools.count(1)
 #: Errors of a file system that does not support a function.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -133,10 +136,15 @@ def open_regular(path: Path) -> BufferedReader:
 def read_key(path: Path) -> bytes:
     """The content of a file that holds a key or a secret, also of a pipe.
 
+    Warns in the log, once a file, if others can read it (as Kubernetes mounts secrets).
+
     Raises:
-        OSError: If it cannot be read, or does not end within a MiB.
+        OSError: If it cannot be read, does not end within a MiB, or others can write it.
     """
     with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if hasattr(os, "geteuid") and stat.S_ISREG(status.st_mode):
+            _check_rights(path, status)
         content = file.read(_MIB + 1)
     if len(content) > _MIB:
         raise OSError(errno.EFBIG, "too large to be a key", str(path))
@@ -144,6 +152,16 @@ def read_key(path: Path) -> bytes:
 
 
 _MIB = 1 << 20
+_readable_keys: set[Path] = set()  # that were warned of
+
+
+def _check_rights(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & stat.S_IWOTH:
+        words = "every user can write it: chmod o-w it"
+        raise PermissionError(errno.EACCES, words, str(path))
+    if status.st_mode & stat.S_IROTH and path not in _readable_keys:
+        _readable_keys.add(path)
+        _log.warning("the key file %r is readable by every user: chmod 600 it", str(path))
 
 
 # --- made for their owner ---------------------------------------------------------------------
@@ -175,13 +193,12 @@ def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
     return file
 
 
-def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> None:
-    """Make a directory and its parents, if they are missing.
+def make_directory(path: Path, like: Path | None = None) -> None:
+    """Make a directory that only its owner can use, and its parents, if they are missing.
 
     Args:
         path: The directory.
         like: A path. If we are root, its owner gets the directory. Default: the parent.
-        mode: Its permissions.
 
     Raises:
         OSError: If that failed.
@@ -189,7 +206,7 @@ def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> N
     if not path.parent.exists():
         make_directory(path.parent)
     try:
-        path.mkdir(mode)
+        path.mkdir(0o700)
     except FileExistsError:
         if not path.is_dir():
             raise
@@ -200,6 +217,18 @@ def make_directory(path: Path, like: Path | None = None, mode: int = 0o777) -> N
             _give(file, os.fstat(file), like or path.parent)
         finally:
             os.close(file)
+
+
+def refuse_writable_by_all(directory: Path) -> None:
+    """Raise if every user can put files of others' names into *directory*.
+
+    Raises:
+        OSError: If so, or if that cannot be told.
+    """
+    mode = directory.stat().st_mode
+    if hasattr(os, "geteuid") and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        words = "every user can write to the directory: chmod o-w it"
+        raise PermissionError(errno.EACCES, words, str(directory))
 
 
 def give_back(directory: Path) -> None:

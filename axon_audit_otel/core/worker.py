@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakMethod
+from weakref import WeakMethod, WeakSet
 
 __all__ = ["Step", "Worker"]
 
@@ -16,6 +16,8 @@ _RETRY_S = (0.5, 15.0)  # after an exception: the first wait, and the longest
 
 #: Does some of the work. Returns in how many seconds to call it again; None: when it is woken.
 Step = Callable[[], "float | None"]
+
+_living: WeakSet[Worker] = WeakSet()
 
 
 class Worker:
@@ -43,9 +45,9 @@ class Worker:
         self._ended = ended
         self._closed = False
         self._begin(step)
+        _living.add(self)
 
     def _begin(self, step: Step) -> None:
-        self._process = os.getpid()
         # Both are reentrant: a finalizer or a signal handler may wake us in any thread.
         self._lock = threading.RLock()
         self._wakes: SimpleQueue[Any] = SimpleQueue()
@@ -64,8 +66,6 @@ class Worker:
         Returns:
             True if there is a thread. False if the interpreter ends, or cannot start one.
         """
-        if self._process != os.getpid() and (step := self._step()) is not None:
-            self._begin(step)
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(
@@ -85,7 +85,7 @@ class Worker:
         if not self._is_awake:
             self._is_awake = True
             self._wakes.put(None)
-        return (self._process == os.getpid() and self._thread is not None) or self.start()
+        return self._thread is not None or self.start()
 
     def close(self) -> None:
         """End the thread after its current step; it is not started again."""
@@ -126,3 +126,14 @@ class Worker:
                 return True
             self._thread = thread
             return False
+
+
+def _begin_all_after_fork() -> None:
+    """The parent's threads do not run in the child, and may have held the locks."""
+    for worker in list(_living):
+        if (step := worker._step()) is not None:
+            worker._begin(step)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_all_after_fork)

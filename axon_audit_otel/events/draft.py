@@ -11,16 +11,17 @@ from itertools import accumulate, islice
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import msgspec
 from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
-from .identifiers import ID_TYPES, checked_id, new_event_id
+from .identifiers import ID_TYPES, MAX_ID, checked_id, new_event_id
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Draft", "Later", "checked_duration", "checked_ids", "draft", "intent"]
+__all__ = ["Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "shorten"]
 
 
 class Draft(dict[str, Any]):
@@ -165,19 +166,74 @@ def intent(operation: str, **who: str | None) -> dict[str, Any]:
     return {**facts, "time": format_time(now // 1000)}
 
 
-# Six bytes each in JSON, at worst; who reads takes 64 MiB for a line (`files.LINE_LIMIT`).
-_MAX_ID_CHARACTERS = 8 << 20
-_FEW_IDS = 16_000  # of at most 512 characters: they fit
+_MAX_ID_CHARACTERS = 128 << 10
+_FEW_IDS = 256  # of at most 512 characters: they fit
 
 
 def _bounded(ids: list[str], most: int | None) -> tuple[list[str], dict[str, Any] | None]:
-    """At most *most* ids, as many as an event can carry, and the number and digest of all ids."""
-    sizes = list(accumulate(len(key) + 1 for key in ids[:most]))
+    """As many ids as an event can carry, at *most*; of all of them their number and digest: the
+    SHA-256 of the ids in their order, with line feeds between."""
+    most = _MAX_ID_CHARACTERS if most is None else min(most, _MAX_ID_CHARACTERS)
+    few = ids[: _MAX_ID_CHARACTERS // 8]  # mostly enough
+    some = few if sum(map(len, few)) > _MAX_ID_CHARACTERS else ids[:most]
+    sizes = list(accumulate(len(key) + 1 for key in some[:most]))
     fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
     if fit == len(ids):
         return ids, None
-    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     return ids[:fit], {"entry_ids_total": len(ids), "entry_ids_sha256": digest}
+
+
+def shorten(event: Draft, most: int) -> None:
+    """Make the JSON of *event* at most *most* bytes long, 4,096 or more: of its ids and names
+    the first stay, with their number and digest; of its metadata the facts that fit. Its
+    metadata then has the marker ``truncated``."""
+    facts = event["metadata"]
+    told: dict[str, Any] = {}
+    for name in ("entry_ids", *_LISTS):
+        values = event.get(name)
+        kept = _first(values, most // 4 if name == "entry_ids" else most // 16)
+        if values and len(kept) < len(values):
+            event[name] = kept if name == "entry_ids" else tuple(kept)
+            told.setdefault(f"{name}_total", facts.get(f"{name}_total", len(values)))
+            if name == "entry_ids" and "entry_ids_sha256" not in facts:
+                digest = hashlib.sha256("\n".join(values).encode("utf-8", "replace"))
+                told["entry_ids_sha256"] = digest.hexdigest()
+    if event.get("fingerprints"):
+        pairs = _first(event["fingerprints"].items(), most // 16)
+        if len(pairs) < len(event["fingerprints"]):
+            told["fingerprints_total"] = len(event["fingerprints"])
+            event["fingerprints"] = dict(pairs)
+    for name in ("error_message", "purpose"):
+        text = event.get(name)
+        if text is not None and _bytes(text) > most // 8:
+            event[name] = f"{text[: most // 48]}[truncated: {len(text)} characters]"
+    told |= {name: facts[name] for name in facts if name in _COUNTS}
+    event["metadata"] = {}
+    left = most - _bytes(event) - _bytes(told) - 64
+    fit = _first(((name, facts[name]) for name in facts if name not in told), left)
+    if len(fit) + len(told.keys() & facts.keys()) < len(facts):
+        told["truncated"] = f"{len(fit)} of {len(facts)} facts"
+    event["metadata"] = {**dict(fit), **told}
+
+
+_COUNTS = ("deleted", "entry_ids_total", "entry_ids_sha256")
+
+
+def _first(values: Iterable[Any] | None, most: int) -> list[Any]:
+    """As many of *values* as fit into *most* bytes of JSON."""
+    kept: list[Any] = []
+    size = 0
+    for value in values or ():
+        more = _bytes(value) + 1
+        if size + more <= most:
+            kept.append(value)
+            size += more
+    return kept
+
+
+def _bytes(value: Any) -> int:
+    return len(msgspec.json.encode(value))
 
 
 # --- what callers give by hand ------------------------------------------------------------------
@@ -192,6 +248,8 @@ def checked_ids(values: Any) -> list[str]:
     if values is None:
         return []
     if type(values) is list:
+        if len(values) > _FEW_IDS and _are_plain(values):
+            return values
         return [checked_id("entry_ids", item) for item in values]
     if isinstance(values, ID_TYPES):
         return [checked_id("entry_ids", values)]
@@ -199,6 +257,14 @@ def checked_ids(values: Any) -> list[str]:
         msg = f"entry_ids={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
     return [checked_id("entry_ids", item) for item in values]
+
+
+def _are_plain(values: list[Any]) -> bool:
+    """Whether many *values* are ids already, found without a look at each in Python."""
+    try:
+        return all(map(str.isascii, values)) and max(map(len, values)) <= MAX_ID
+    except TypeError:
+        return False
 
 
 def checked_duration(value: Any) -> float | None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -112,6 +112,10 @@ class EventStatus(_UpperCase):
     PARTIAL = "PARTIAL"
 
 
+#: The highest number that an event of a trail can have.
+LAST_NUMBER: Final = (1 << 63) - 1
+
+
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One recorded operation.
 
@@ -167,7 +171,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     purpose: str | None = None
     fingerprints: dict[str, str] | None = None
     derived_from: tuple[str, ...] = ()
-    sequence: int = 0
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)] = 0
     previous_hash: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,6 +303,7 @@ def success_rate(outcomes: Mapping[tuple[str, str], int]) -> float:
 #: Canonical JSON of a draft. Raises `ENCODE_ERRORS` if a value is no JSON type.
 encode_fields: Callable[[Mapping[str, Any]], bytes] = msgspec.json.Encoder().encode
 ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+_encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AuditEvent)
 _OPTIONAL = AuditEvent.__struct_fields__[-len(AuditEvent.__struct_defaults__) :]
 
@@ -335,6 +340,29 @@ def decode(line: bytes) -> AuditEvent:
     except DECODE_ERRORS as exc:
         msg = f"not an audit event: {exc} in {line[:80]!r}"
         raise InvalidEventError(msg) from exc
+
+
+def decode_recorded(line: bytes) -> AuditEvent:
+    """The event in a *line* that a trail recorded.
+
+    Raises:
+        InvalidEventError: If it is none, or has no number, or see `is_canonical`.
+    """
+    event = decode(line)
+    if not event.sequence or not is_canonical(line, event):
+        msg = f"not as an event is recorded: {line[:80]!r}"
+        raise InvalidEventError(msg)
+    return event
+
+
+def is_canonical(line: bytes, event: AuditEvent) -> bool:
+    """Whether *line* is the one encoding of *event*, which was decoded from it.
+
+    If not, other programs may read another event in it: it may have a key twice, for example.
+    """
+    # The encoder alone is faster, but writes whole seconds and unlisted operations otherwise.
+    is_utc = event.timestamp.tzinfo is timezone.utc
+    return (is_utc and _encode(event) == line) or encode(event) == line
 
 
 def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:

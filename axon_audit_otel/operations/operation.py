@@ -255,9 +255,10 @@ class Operation:
         actor, session = named_or_current(user_id, session_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
-        self.user_id, self.session_id = or_from_baggage(
-            subject if actor is None else actor, its_session if session is None else session
-        )
+        self.user_id = subject if actor is None else actor
+        self.session_id = its_session if session is None else session
+        if self.trail.settings.baggage_identity:
+            self.user_id, self.session_id = or_from_baggage(self.user_id, self.session_id)
 
     def _start_span(self) -> None:
         try:

@@ -7,29 +7,35 @@ Endpoint, headers, TLS, compression and timeout are those of the ``OTEL_EXPORTER
 
 from __future__ import annotations
 
+import base64
 import gzip
+import logging
 import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from ..core.errors import AuditConfigError
+from ..core.errors import AuditConfigError, shown, shown_url
 
 __all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
+
+_logger = logging.getLogger("axon_audit_otel")
 
 _PROTOCOLS = ("http/protobuf", "grpc")
 _PATH = "/v1/logs"
 _METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 _GRPC_PORT = 4317
 _LONGEST_S = 300.0  # limit for the wait that a receiver asks for
+_SECRET = 8  # characters that a secret has at least
+_LONGEST_S = 300.0  # that a receiver's wish to be left alone is respected
 
 
 class Answer(NamedTuple):
@@ -58,6 +64,34 @@ class Client(Protocol):
         """Close the connection."""
 
 
+class _Headers(Mapping[str, str]):
+    """Headers of requests: often secrets, so that only their names are shown, and that they
+    are never pickled."""
+
+    __slots__ = ("__get",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.__get = dict(headers).copy  # a function: nothing that shows attributes shows it
+
+    def __getitem__(self, name: str) -> str:
+        return self.__get()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__get())
+
+    def __len__(self) -> int:
+        return len(self.__get())
+
+    def __repr__(self) -> str:
+        return f"<headers: {', '.join(self)}>"
+
+    def __deepcopy__(self, memo: object) -> _Headers:
+        return self
+
+    def __reduce__(self) -> str:
+        raise TypeError("the headers of an OTLP endpoint are never pickled")
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """An OTLP receiver, and how to send to it.
@@ -75,12 +109,31 @@ class Endpoint:
 
     url: str
     protocol: str = "http/protobuf"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # often secrets
+    headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 10.0
     compression: str = "none"
     certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", _Headers(self.headers))
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.place!r}, {self.protocol!r}, {self.headers!r})"
+
+    @property
+    def place(self) -> str:
+        """The URL for messages: without its query, which may hold a key."""
+        return self.url.partition("?")[0]
+
+    def without_secrets(self, text: str) -> str:
+        """*text* of a receiver, which may repeat what it was sent, without our headers' values."""
+        secrets = {part for value in self.headers.values() for part in (value, *value.split())}
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _SECRET:
+                text = text.replace(secret, "(a secret)")
+        return text
 
     @classmethod
     def resolve(
@@ -115,14 +168,14 @@ class Endpoint:
         if protocol not in _PROTOCOLS:
             raise AuditConfigError(f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}")
         if protocol == "grpc":
-            target = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
+            parts = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
         else:
             as_it_is = None if url else environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
-            target = _http_url(as_it_is or given or "http://localhost:4318", bool(as_it_is))
+            parts = _http_url(as_it_is or given or "http://localhost:4318", bool(as_it_is))
         return cls(
-            target,
+            urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
             protocol,
-            {**_headers(option("HEADERS")), **(headers or {})},
+            _sendable({**_login(parts), **_headers(option("HEADERS")), **(headers or {})}),
             _timeout(option("TIMEOUT")),
             _compression(option("COMPRESSION")),
             option("CERTIFICATE"),
@@ -131,7 +184,7 @@ class Endpoint:
         )
 
 
-def _split(url: str) -> Any:
+def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises where it is none
@@ -139,31 +192,60 @@ def _split(url: str) -> Any:
             return parts
     except ValueError:
         pass
-    raise AuditConfigError(f"OTLP endpoint {url!r}: use a URL like http://localhost:4318")
+    msg = f"OTLP endpoint {shown_url(url)}: use a URL like http://localhost:4318"
+    raise AuditConfigError(msg)
 
 
-def _http_url(url: str, complete: bool) -> str:
+def _http_url(url: str, complete: bool) -> SplitResult:
     parts = _split(url)
-    path: str = parts.path
+    path = parts.path
     if not complete and not path.endswith(_PATH):
         path = path.rstrip("/") + _PATH
-    return str(urlunsplit((parts.scheme, parts.netloc, path or "/", parts.query, "")))
+    return parts._replace(path=path or "/", fragment="")
 
 
-def _grpc_url(url: str, insecure: str | None) -> str:
+def _grpc_url(url: str, insecure: str | None) -> SplitResult:
     if "://" not in url:  # as the specification has it for gRPC
         scheme = "http" if (insecure or "").lower() == "true" else "https"
         url = f"{scheme}://{url}"
-    parts = _split(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return _split(url)._replace(path="", query="", fragment="")
 
 
-def _headers(text: str | None) -> Mapping[str, str]:
-    if text is None:
+def _login(parts: SplitResult) -> dict[str, str]:
+    """The header for the user and password of a URL, if it has any."""
+    if parts.username is None:
         return {}
-    from opentelemetry.util.re import parse_env_headers
+    user, password = unquote(parts.username), unquote(parts.password or "")
+    return {"authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
-    return parse_env_headers(text, liberal=True)
+
+def _headers(text: str | None) -> dict[str, str]:
+    """The headers in an ``OTEL_EXPORTER_OTLP_HEADERS``: ``name=value``, with commas between.
+
+    OpenTelemetry's own parser writes what is malformed into the log; this one does not.
+    """
+    headers = {}
+    for number, part in enumerate((text or "").split(","), 1):
+        name, equals, value = part.partition("=")
+        name = unquote(name).strip().lower()
+        if equals and name:
+            headers[name] = unquote(value).strip()
+        elif part.strip():
+            _logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
+    return headers
+
+
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    """*headers*, if requests can carry them: a library's error would show them."""
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+            raise AuditConfigError(
+                f"OTLP header {number}: its name has characters that cannot be sent"
+            )
+        if not re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value):
+            msg = f"OTLP header {name!r}: its value has characters that cannot be sent"
+            raise AuditConfigError(msg)
+    return headers
 
 
 def _timeout(text: str | None) -> float:
@@ -173,13 +255,13 @@ def _timeout(text: str | None) -> float:
             return seconds
     except ValueError:
         pass
-    raise AuditConfigError(f"OTEL_EXPORTER_OTLP_TIMEOUT={text!r}: must be seconds")
+    raise AuditConfigError(f"OTEL_EXPORTER_OTLP_TIMEOUT={shown(text)}: must be seconds")
 
 
 def _compression(text: str | None) -> str:
     name = (text or "none").strip().lower()
     if name not in ("none", "gzip"):
-        raise AuditConfigError(f"OTEL_EXPORTER_OTLP_COMPRESSION={text!r}: use gzip or none")
+        raise AuditConfigError(f"OTEL_EXPORTER_OTLP_COMPRESSION={shown(text)}: use gzip or none")
     return name
 
 

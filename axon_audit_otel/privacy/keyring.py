@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import locked, make_directory, open_owned, sync_directory
+from ..core.files import locked, make_directory, open_owned, refuse_writable_by_all, sync_directory
 from ..core.semconv import ERASABLE_PREFIX
 
 __all__ = ["Keyring", "User", "name_of"]
@@ -108,7 +108,8 @@ class Keyring:
     def _open(self, create: bool, like: Path | None) -> None:
         flags = os.O_RDWR | os.O_APPEND
         if create:
-            make_directory(self.directory, like or self.directory, 0o700)
+            make_directory(self.directory, like or self.directory)
+            refuse_writable_by_all(self.directory)
             flags |= os.O_CREAT
         try:
             self._ring = open_owned(self.directory / _RING, flags)

@@ -44,6 +44,13 @@ _NAMES = fields_of("name")
 _CUT = re.compile(r"\[truncated: \d+ characters\]\Z")
 
 
+class _Secret(bytes):
+    """A secret that is not shown where its owner is."""
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+
 class Pseudonyms:
     """The pseudonyms that one secret gives.
 
@@ -56,14 +63,20 @@ class Pseudonyms:
     """
 
     def __init__(self, *keys: bytes) -> None:
-        self._keys = keys
+        self._keys = tuple(map(_Secret, keys))
         #: The pseudonym of a user, acting or concerned.
-        self.user = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"user:"))
+        self.user = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"user:"))
         #: The pseudonym of a session. A session named like a user has another one.
-        self.session = lru_cache(_KEPT)(partial(_pseudonym, keys[0], b"session:"))
+        self.session = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"session:"))
 
     def __repr__(self) -> str:
         return "<secret>"
+
+    def __deepcopy__(self, memo: object) -> Pseudonyms:
+        return self
+
+    def __reduce__(self) -> str:
+        raise TypeError("the secret of pseudonyms is never pickled")
 
     @property
     def weak(self) -> bool:

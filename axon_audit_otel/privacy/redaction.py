@@ -24,7 +24,8 @@ MAX_TEXT = 8_192  # characters of one string
 MAX_DEPTH = 16
 MAX_ITEMS = 1_000  # of one collection
 MAX_NODES = 10_000  # of one event's metadata
-MAX_TOTAL = 262_144  # characters of all its texts
+MAX_TOTAL = 262_144  # of the `_cost` of all its texts, so that no event holds its caller up
+_AT_ONCE = 2_048  # characters that are redacted before anything is measured
 
 _INT64 = 2**63
 
@@ -107,8 +108,10 @@ class Privacy:
             kind = type(value)
             if kind is str:
                 if value not in self._values:
-                    value = self.text(value, found.append)
                     size += len(value)
+                    if size > _AT_ONCE:
+                        return None
+                    value = self.text(value, found.append)
             elif kind is float:
                 if not math.isfinite(value):
                     return None
@@ -119,13 +122,13 @@ class Privacy:
                 if not {str}.issuperset(map(type, value)):
                     return None
                 if not self._values.issuperset(value):
-                    value = [self.text(item, found.append) for item in value]
                     size += sum(map(len, value))
+                    if size > _AT_ONCE:
+                        return None
+                    value = [self.text(item, found.append) for item in value]
             elif value is not None and kind is not bool:
                 return None
             result[key] = value
-        if size > MAX_TOTAL:
-            return None
         for what in found:
             self.on_found(what)
         return result
@@ -151,7 +154,7 @@ class _Cleaner:
     def __init__(self, privacy: Privacy, own: bool) -> None:
         self._privacy = privacy
         self._own = own
-        self._size = 0
+        self._left = MAX_TOTAL
         self._path: set[int] = set()
         self._nodes = 0
 
@@ -162,11 +165,16 @@ class _Cleaner:
             return f"[unreadable: {type(value).__name__}]"
 
     def _text(self, value: str) -> str:
-        if self._size >= MAX_TOTAL:
+        if not self._affords(value, MAX_TEXT):
             return "[dropped: too much text]"
-        text = self._privacy.text(value)
-        self._size += len(text)
-        return text
+        return self._privacy.text(value)
+
+    def _affords(self, text: str, limit: int) -> bool:
+        """Whether there is still time for *text*, of which *limit* characters are kept. Less
+        of it would not be redacted well: half an address is no address."""
+        if self._left > 0:
+            self._left -= _cost(text[:limit])
+        return self._left >= 0
 
     def _clean(self, value: Any, depth: int) -> Any:
         self._nodes += 1
@@ -180,7 +188,7 @@ class _Cleaner:
             return self._text(value)
         if isinstance(value, int):
             if 10**12 <= value < 10**19:
-                text = self._privacy.text(str(int(value)))
+                text = self._text(str(int(value)))
                 if not text.isdigit():
                     return text  # a card number
             return int(value) if -_INT64 <= value < _INT64 else identifier(int(value))
@@ -218,6 +226,9 @@ class _Cleaner:
         result: dict[str, Any] = {}
         for key, item in islice(value.items(), MAX_ITEMS):
             text = key if isinstance(key, str) else identifier(key)
+            if text not in self._privacy._names and not self._affords(text, MAX_ID):
+                result["[dropped]"] = f"{len(value) - len(result)} more: too much text"
+                return result
             name = self._privacy.key(text, self._own and depth == 0)
             number, unique = 1, name
             while unique in result:  # the same only since it is text, redacted or cut
@@ -239,6 +250,16 @@ class _Cleaner:
                 return self._clean(value.item(), depth)
             return f"[array: {'x'.join(map(str, value.shape))}]"
         return f"[unserializable: {kind.__module__}.{kind.__qualname__}]"
+
+
+def _cost(text: str) -> int:
+    """How long it takes to redact *text*: a plain character is 1."""
+    plain = len(text) if text.isascii() else 4 * len(text)
+    return 40 + plain + 24 * sum(map(text.count, _LOOKED_INTO))
+
+
+#: Characters that most detectors begin at.
+_LOOKED_INTO = "0123456789:@"
 
 
 def _rest(values: Any) -> list[str]:

@@ -45,6 +45,7 @@ class Sender:
     """
 
     def __init__(self, endpoint: Endpoint, resource: Mapping[str, Any]) -> None:
+        self._endpoint = endpoint
         self._client = connect(endpoint)
         self._envelope = Envelope(resource)
         self._delay = 0.0
@@ -80,7 +81,8 @@ class Sender:
         return Outcome(done, rejected, why)
 
     def _post(self, records: Sequence[bytes]) -> Answer:
-        return self._client.send(self._envelope.protobuf(records))
+        answer = self._client.send(self._envelope.protobuf(records))
+        return answer._replace(why=self._endpoint.without_secrets(answer.why))
 
     def _back_off(self, wanted: float) -> None:
         least, most = _RETRY_S

@@ -206,7 +206,7 @@ class Shipper:
         if outcome.done:
             _unresponsive.discard(self._endpoint.url)
         if outcome.why:
-            self._fault(ConnectionError(f"{self._endpoint.url}: {outcome.why}"))
+            self._fault(ConnectionError(f"{self._endpoint.place}: {outcome.why}"))
 
     def _count_dropped(self) -> None:
         for delivery in (self._own, self._other):

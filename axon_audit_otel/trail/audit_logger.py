@@ -118,6 +118,10 @@ class AuditLogger(SdkLoggerInterface):
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later); without one they go to the trail only.
         registry: The Prometheus registry of its metrics. Default: the default registry.
+        max_event_bytes: Length of an event's line at most: bytes, or ``"256KiB"`` (the default).
+            Of more ids it has number and digest, of more metadata the marker ``truncated``.
+        baggage_identity: Let OpenTelemetry baggage (``user.id``, ``session.id``) say who acts,
+            where nothing else does. Any caller of the service can send it. Default False.
 
     Raises:
         AuditConfigError: If an argument or variable cannot work.
@@ -153,9 +157,16 @@ class AuditLogger(SdkLoggerInterface):
         ship_to: str | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
+        max_event_bytes: int | str | None = None,
+        baggage_identity: bool | None = None,
     ) -> None:
         # Every argument by its name: those that are settings are described there, once.
-        self.settings = Settings.resolve(locals(), self._environ)
+        try:
+            self.settings = Settings.resolve(locals(), self._environ)
+        except AuditConfigError as exc:
+            raise exc.with_traceback(None) from None  # its frames hold the secrets
+        finally:
+            del signing_key, pseudonymize, ship_to  # a traceback may show variables
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()
@@ -223,8 +234,8 @@ class AuditLogger(SdkLoggerInterface):
 
         Args:
             operation: What was done: an `OperationType` or its name in any case.
-            user_id: Who did it. Default: as `audit_context` or OpenTelemetry baggage says.
-            session_id: In which session. Default: as for *user_id*.
+            user_id: Who did it. Default: as `audit_context` says.
+            session_id: In which session. Default: likewise.
             entry_ids: The memory entries it touched.
             metadata: Any facts; what JSON cannot carry is replaced by a marker.
             status: How it ended: an `EventStatus` or its name in any case.
@@ -244,7 +255,9 @@ class AuditLogger(SdkLoggerInterface):
         try:
             by_the_sdk = type(operation).__module__.startswith("axon.")
             kind, outcome = OperationType.parse(operation).value, EventStatus.parse(status).value
-            actor, session = or_from_baggage(*named_or_current(user_id, session_id, checked_id))
+            actor, session = named_or_current(user_id, session_id, checked_id)
+            if self.settings.baggage_identity:
+                actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
@@ -357,7 +370,9 @@ class AuditLogger(SdkLoggerInterface):
             if self.trail.storage is not None:
                 self.trail.storage.wait_now()
 
-        actor = or_from_baggage(*named_or_current(None, None))[0]
+        actor, session = named_or_current(None, None)
+        if self.settings.baggage_identity:
+            actor, _ = or_from_baggage(actor, session)
         try:
             return self.trail.policy.erase(user, actor, record)
         except OSError as exc:

@@ -18,7 +18,7 @@ from ..archive import zstd
 from ..archive.checkpoints import SigningKey
 from ..archive.retention import Retention
 from ..core import semconv
-from ..core.errors import AuditConfigError, shown
+from ..core.errors import AuditConfigError, shown, shown_url
 from ..core.files import read_key
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
@@ -117,13 +117,31 @@ def _one_of(*names: str) -> Callable[[Any], str]:
 def parse_signing_key(value: Any) -> SigningKey:
     if isinstance(value, SigningKey):
         return value
-    if isinstance(value, str) and value.startswith("PRIVATE+KEY+"):
+    if isinstance(value, str) and "PRIVATE+KEY+" in value:
         return SigningKey(value)
     path = _path(value)
     try:
-        return SigningKey(read_key(path).decode() if path else "")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
+        return SigningKey("" if path is None else _content_of(path).decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(path)!r} is not a text file") from None
+
+
+def _content_of(path: Path) -> bytes:
+    """The content of a file with a secret.
+
+    Raises:
+        ValueError: If it cannot be read. A path that does not exist is not in the message: it
+            may be the secret itself.
+    """
+    try:
+        return read_key(path)
+    except OSError as exc:
+        place = path if os.path.lexists(path) else path.parent
+        what = repr(str(path)) if place is path else "the file"
+        if place is not path and place.is_dir():
+            what += f" in {str(place)!r}"
+        problem = f"{what} cannot be read: {exc.strerror or type(exc).__name__}"
+    raise ValueError(problem)
 
 
 def parse_keys(value: Any) -> Path | bool:
@@ -151,14 +169,21 @@ def _secrets(value: Any) -> list[bytes]:
     if not isinstance(value, (str, os.PathLike)):
         raise ValueError("must be bytes, text, or the path of a file with it")
     path = _path(value[1:] if isinstance(value, str) else value)
-    try:
-        content = b"" if path is None else read_key(path)
-    except OSError as exc:
-        raise ValueError(f"{str(path)!r} cannot be read: {exc.strerror or exc}") from None
+    content = b"" if path is None else _content_of(path)
     try:
         return [line.strip().encode() for line in content.decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         return [content]
+
+
+def _event_bytes(value: Any) -> int:
+    wanted = size(value)
+    if wanted < _LEAST_EVENT:
+        raise ValueError(f"must be at least {_LEAST_EVENT} bytes")
+    return wanted
+
+
+_LEAST_EVENT = 16_384
 
 
 def _sink(value: Any) -> Any:
@@ -221,7 +246,7 @@ class Described:
         variable: True if it can be given by an environment variable too.
         argument: True if `AuditLogger` takes it as an argument.
         of_files: True if it has no effect without an archive.
-        secret: True if its value must not be shown.
+        shown: Makes text of a value for messages, without the secrets in it.
     """
 
     parse: Callable[[Any], Any]
@@ -229,10 +254,14 @@ class Described:
     variable: bool = True
     argument: bool = True
     of_files: bool = False
-    secret: bool = False
+    shown: Callable[[object], str] = shown
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], doc: str, **known: bool) -> Any:
+def _secret(_value: object) -> str:
+    return "(a secret)"
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str, **known: Any) -> Any:
     return field(default=default, metadata={"described": Described(parse, doc, **known)})
 
 
@@ -284,8 +313,12 @@ class Settings:
         _one_of("degrade", "block"),
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
-    signing_key: SigningKey | None = _of_files(
-        None, parse_signing_key, "file (or line) of the Ed25519 key that signs checkpoints"
+    signing_key: SigningKey | None = _setting(
+        None,
+        parse_signing_key,
+        "file (or line) of the Ed25519 key that signs checkpoints",
+        of_files=True,
+        shown=_secret,
     )
     checkpoint_to: Any = _of_files(
         None,
@@ -301,6 +334,7 @@ class Settings:
         _endpoint,
         "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
         " or its URL",
+        shown=shown_url,
     )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),
@@ -311,7 +345,7 @@ class Settings:
         None,
         parse_secret,
         "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
-        secret=True,
+        shown=_secret,
     )
     erasable: Path | bool = _setting(
         False,
@@ -326,6 +360,17 @@ class Settings:
         _hook,
         "function applied to every free text and fact's name that is recorded",
         variable=False,
+    )
+    max_event_bytes: int = _setting(
+        262_144,
+        _event_bytes,
+        "length of an event's line at most: bytes, or `256KiB`; stores drop longer ones. Of what"
+        " is cut, its metadata has number, digest or the marker `truncated`",
+    )
+    baggage_identity: bool = _setting(
+        False,
+        _flag,
+        "let OpenTelemetry baggage (`user.id`, `session.id`) say who acts: any caller can send it",
     )
     max_trace_events: int = _setting(
         1_000,
@@ -370,9 +415,9 @@ class Settings:
         try:
             return setting.parse(value)
         except ValueError as exc:
-            reason = "must be a whole number" if "invalid literal" in str(exc) else exc
-            what = "(a secret)" if setting.secret else shown(value)
-            raise AuditConfigError(f"{source}{what}: {reason}") from None
+            reason = "must be a whole number" if "invalid literal" in str(exc) else str(exc)
+        # Raised here, so that it carries no exception whose frames hold the value.
+        raise AuditConfigError(f"{source}{setting.shown(value)}: {reason}")
 
     @classmethod
     def one(cls, name: str, given: Any = None, environ: Mapping[str, str] = os.environ) -> Any:

@@ -19,7 +19,7 @@ from ..archive.origin import Source
 from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
-from ..events.draft import Draft, draft
+from ..events.draft import Draft, draft, shorten
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
@@ -100,6 +100,10 @@ class Trail:
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
+        # Its place in the chain comes to it; what is encrypted is a third longer.
+        self._most_bytes = settings.max_event_bytes - 512
+        if self.policy.encrypts:
+            self._most_bytes = self._most_bytes * 2 // 3
         self._shipper = self._make_shipper()
         self.ships = self._shipper is not None  # to a collector, from here
         self._start()
@@ -155,6 +159,9 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = _encoded(draft, self.fault)
+        if len(payload) > self._most_bytes:
+            shorten(draft, self._most_bytes)
+            payload = _encoded(draft, self.fault)
         fields = self.policy.recorded(draft)
         if fields is not draft:
             payload = _event.encode_fields(fields)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
-from ..archive.format import HEAD, position_of
+from ..archive.format import HEAD, position_of, recorded_positions
 from ..archive.reader import LineReader
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree
@@ -113,20 +113,23 @@ def scan(
     number = int(0 < len(reader.head) <= len(HEAD))  # a longer one is among the lines
     add, events, reported = tree.add, 0, 0
     separator = ord(" ")
-    position = leaf = None
+    head = ""
     before = facts.time
     for lines in reader.batches():
         progress(reader.size - reported)
         reported = reader.size
-        for line in lines:
+        bodies = [line[1:-1] for line in lines]
+        for line, body, position in zip(lines, bodies, recorded_positions(bodies)):
             number += 1
-            body = line[1:-1]
-            try:
-                position = position_of(body)
-            except DECODE_ERRORS:
-                chain.meet(Link(None, None, "", body, number))
-                continue
+            if position is None:
+                try:
+                    position = position_of(body)
+                except DECODE_ERRORS:
+                    chain.meet(Link(None, None, "", body, number))
+                    continue
+                chain.not_as_recorded(position.sequence)
             sequence, previous = position.sequence, position.previous_hash
+            timestamp = position.timestamp
             leaf = _sha256(b"\0" + body).digest()
             add(leaf)
             head = leaf.hex()
@@ -134,7 +137,6 @@ def scan(
                 chain.sequence, chain.head = sequence, head
             else:
                 chain.meet(Link(sequence, previous, head, body, number))
-            timestamp = position.timestamp
             if not events:
                 content.first_sequence = sequence
                 content.oldest_time = timestamp
@@ -155,8 +157,8 @@ def scan(
                 facts.found.setdefault(sequence, []).append((head, timestamp, facts.file))
             if position.operation == "AUDIT":
                 facts.internal_event(body, sequence)
-    if position is not None and leaf is not None:
-        content.last_sequence, content.head = position.sequence, leaf.hex()
+    if events:
+        content.last_sequence, content.head = sequence, head
         content.newest_time = facts.time = before
     content.closing = reader.closing or None
     digest.update(reader.closing)

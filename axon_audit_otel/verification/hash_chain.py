@@ -94,6 +94,11 @@ class Chain:
         if len(self.waiting) > _WINDOW:
             self._settle()
 
+    def not_as_recorded(self, sequence: int) -> None:
+        """A line of the file has that event, but is not the one encoding of it."""
+        words = f"event {sequence} is not written as it was recorded (not canonical)"
+        self._found(self._file, sequence, "altered", words)
+
     def leave(self, last: int | None = None, head: str | None = ANY, cut: bool = False) -> None:
         """End the file.
 

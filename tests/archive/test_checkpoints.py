@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,8 @@ class TestKeys:
             f"example.com/auditor+{key_id(public.name, public.public).hex()}+"
         )
         assert raw(str(public)) == public.public
-        assert SigningKey(str(key)).verifying == public
-        seed = raw(str(key))
+        assert SigningKey(key.line()).verifying == public
+        seed = raw(key.line())
         assert Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw() == (
             public.public
         )
@@ -189,7 +190,10 @@ class TestKeys:
     def test_the_seed_is_not_shown(self) -> None:
         """`repr`, which ends up in logs, names the key and not the secret."""
         key = new_key("auditor")
-        assert repr(key) == "SigningKey('auditor')"
+        assert repr(key) == str(key) == "SigningKey('auditor')"
+        assert key.line().rpartition("+")[2] not in repr(vars(key))
+        with pytest.raises(TypeError, match="never pickled"):
+            pickle.dumps(key)
 
     @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "x" * 129])
     def test_names_that_cannot_be(self, name: str) -> None:
@@ -212,7 +216,7 @@ class TestKeys:
         with pytest.raises(AuditConfigError, match="does not belong"):
             VerifyingKey.parse(line.replace("auditor", "someone", 1))
         with pytest.raises(AuditConfigError, match="does not belong"):
-            SigningKey(str(new_key("auditor")).replace("auditor", "someone", 1))
+            SigningKey(new_key("auditor").line().replace("auditor", "someone", 1))
 
     @pytest.mark.parametrize("line", ["", "PRIVATE+KEY+a", "PRIVATE+KEY+a+00000000+AQID"])
     def test_lines_that_are_no_private_key(self, line: str) -> None:

@@ -74,9 +74,9 @@ def test_more_than_an_event_can_carry() -> None:
 def test_entry_ids_that_are_too_many() -> None:
     """Their number and digest stand for those that are left out."""
     many = [f"entry-{number:08}" for number in range(20_000)]
-    event = draft("EXPORT", "SUCCESS", entry_ids=many, most_ids=17_000)
+    event = draft("EXPORT", "SUCCESS", entry_ids=many, most_ids=7_000)
     digest = hashlib.sha256("\n".join(many).encode()).hexdigest()
-    assert (event["entry_ids"], event.entries) == (many[:17_000], 20_000)
+    assert (event["entry_ids"], event.entries) == (many[:7_000], 20_000)
     assert event.uncarried == {"entry_ids_total": 20_000, "entry_ids_sha256": digest}
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from axon import Filter, MemorySystem
-from conftest import FaultyAdapter, ListingAdapter, MakeSystem, history, only_event
+from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history, only_event
 from opentelemetry import baggage, context
 
 from axon_audit_otel import (
@@ -22,6 +22,12 @@ from axon_audit_otel import (
 )
 
 pytestmark = pytest.mark.usefixtures("instrumented")
+
+
+@pytest.fixture(name="audit")
+def _audit(make_audit: Make) -> AuditLogger:
+    """A logger that believes baggage."""
+    return make_audit(baggage_identity=True)
 
 
 @contextmanager
@@ -54,6 +60,13 @@ class TestOrder:
         with carrying(user="bag", session="s-bag"):
             await memory.store("tea")
         assert who(only_event(audit)) == ("bag", "s-bag", None)
+
+    async def test_baggage_by_default(self, make_audit: Make) -> None:
+        """It names nobody, unless that is switched on: any caller can send it."""
+        audit = make_audit(name="careful")
+        with carrying(user="admin", session="forged"):
+            await audit.log_event("STORE")
+        assert who(only_event(audit)) == (None, None, None)
 
     async def test_metadata_before_baggage(self, memory: MemorySystem, audit: AuditLogger) -> None:
         """The data's owner goes before the baggage: he is the user."""

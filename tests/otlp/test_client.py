@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
+from axon_audit_otel import AuditConfigError
 from axon_audit_otel.otlp.client import Answer, Endpoint, connect
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -215,3 +216,35 @@ def test_refusals(ask: Callable[..., Answer], status: int, kind: str) -> None:
     assert ask(_says(status, {"Retry-After": "-1"})).wait == 0
     assert ask(_says(status, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})).wait == 0
     assert ask(_says(status, {"Retry-After": "nan"})).wait == 0
+
+
+class TestSecrets:
+    """Headers and passwords are sent, and not shown."""
+
+    def test_login_of_a_url(self) -> None:
+        """User and password of a URL are a header, for both protocols."""
+        for protocol in ("http/protobuf", "grpc"):
+            endpoint = Endpoint.resolve("https://ada:p%40ss@host:4317", protocol, environ={})
+            assert endpoint.headers["authorization"] == "Basic YWRhOnBAc3M="
+            assert endpoint.url.startswith("https://host:4317")
+            assert "YWRh" not in repr(endpoint)
+
+    def test_malformed_headers(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A part of the variable that is no header is logged by its number alone."""
+        environ = {"OTEL_EXPORTER_OTLP_HEADERS": "A=one%20two,quetzal-secret, b = 2 ,"}
+        endpoint = Endpoint.resolve(environ=environ)
+        assert dict(endpoint.headers) == {"a": "one two", "b": "2"}
+        assert "part 2 is not name=value" in caplog.text
+        assert "quetzal" not in caplog.text
+
+    @pytest.mark.parametrize("value", ["quetzal%0D%0AX: 1", "quetzal%00", "quetzal\u20ac"])
+    def test_value_that_cannot_be_sent(self, value: str) -> None:
+        """It is refused at once: a library would show it in an error."""
+        with pytest.raises(AuditConfigError, match="header 'key': its value") as said:
+            Endpoint.resolve(environ={"OTEL_EXPORTER_OTLP_HEADERS": f"key={value}"})
+        assert "quetzal" not in str(said.value)
+
+    def test_repeated_by_the_receiver(self) -> None:
+        """What a receiver says of our headers goes without their values."""
+        endpoint = Endpoint.resolve(headers={"authorization": "Bearer quetzal-1"}, environ={})
+        assert endpoint.without_secrets("no such token: quetzal-1") == "no such token: (a secret)"

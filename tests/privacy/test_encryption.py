@@ -46,6 +46,7 @@ from axon_audit_otel import (
     verify,
 )
 from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.cli.admin_events import login_user
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.privacy.keyring import Keyring
 
@@ -930,9 +931,9 @@ class TestCommands:
         reader = make_audit(auto_export_path=archive, erasable=moved)
         found = reader.query_events(operation="AUDIT", archived=True)
         assert [(e.user_id, e.metadata["state"]) for e in found[::-1]] == [
-            ("mallory", "placed"),
+            (login_user(), "placed"),
             (None, "released"),
-            ("mallory", "placed"),
+            (login_user(), "placed"),
         ]
         assert verify(archive).ok
 

@@ -58,7 +58,11 @@ class TestNowhere:
         """With all content recorded, neither trail, files, spans, log records, metrics nor
         log lines have the ids: not in filters, texts, messages or nested facts."""
         audit = make_audit(
-            auto_export_path=tmp_path, pseudonymize=KEY, capture_content=True, on_failure="block"
+            auto_export_path=tmp_path,
+            pseudonymize=KEY,
+            capture_content=True,
+            on_failure="block",
+            baggage_identity=True,
         )
         AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
         faulty = FaultyAdapter()
@@ -331,9 +335,11 @@ class TestSecret:
         assert "quetzal" not in str(said.value)
 
     def test_no_file(self, make_audit: Make, cli: Cli, tmp_path: Path) -> None:
-        """A file that is missing or empty is named."""
-        with pytest.raises(AuditConfigError, match="nowhere' cannot be read: No such file"):
+        """Of a file that is missing the directory is named: its name may be the secret."""
+        with pytest.raises(AuditConfigError, match=r"the file in .* cannot be read: No such") as no:
             make_audit(pseudonymize=f"@{tmp_path}/nowhere")
+        assert str(tmp_path) in str(no.value)
+        assert "nowhere" not in str(no.value)
         (tmp_path / "empty").touch()
         with pytest.raises(AuditConfigError, match="must not be empty"):
             make_audit(pseudonymize=tmp_path / "empty")

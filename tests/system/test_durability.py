@@ -258,7 +258,7 @@ class TestCheckpoints:
 
         audit = make_audit(
             auto_export_path=tmp_path,
-            signing_key=str(key),
+            signing_key=key.line(),
             checkpoint_to=sink,
             checkpoint_interval=0.05,
         )
@@ -392,7 +392,7 @@ class TestCheckpoints:
 
     async def test_file(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """The key and the second place may be files."""
-        (tmp_path / "key").write_text(str(key))
+        (tmp_path / "key").write_text(key.line())
         audit = make_audit(
             max_events=1,
             auto_export_path=tmp_path / "logs",

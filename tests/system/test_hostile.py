@@ -437,11 +437,11 @@ class TestSize:
         ids = [f"{text}{number}" for number in range(count)]
         with make_audit(auto_export_path=tmp_path) as audit:
             event = await audit.log_event("IMPORT", entry_ids=ids)
-        assert 10_000 < len(event.entry_ids) < count
-        digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+        assert 10 < len(event.entry_ids) < count
+        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
         assert event.metadata["entry_ids_total"] == count
         assert text != "entry" or event.metadata["entry_ids_sha256"] == digest
-        assert len(event.to_json()) < 64 << 20
+        assert len(event.to_json()) <= 256 << 10
         assert verify(tmp_path).ok
         (found,) = make_audit(auto_export_path=tmp_path).query_events(archived=True)
         assert found == event

@@ -108,7 +108,7 @@ def _directory(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(name="killed")
 def _killed(run_script: Run, make_audit: Make, directory: Path) -> Callable[..., Killed]:
     def run(moments: int, durability: str, on_failure: str = "degrade") -> Killed:
-        said = run_script(KILLER, directory, moments, durability, on_failure, KEY)
+        said = run_script(KILLER, directory, moments, durability, on_failure, KEY.line())
         lives = json.loads(said)
         archive, notes = directory / "logs", (directory / "notes").read_text()
         before = verify(archive, [str(KEY.verifying)], [notes])

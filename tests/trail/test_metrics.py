@@ -6,6 +6,7 @@ import asyncio
 import gc
 import http.client
 import shutil
+import socket
 import time
 import urllib.request
 import weakref
@@ -483,6 +484,20 @@ class TestServer:
             pytest.raises(OSError, match="in use"),
         ):
             serve_metrics(server.port, registry=registry)
+
+    def test_idle_connections(self, registry: CollectorRegistry) -> None:
+        """Connections that say nothing neither keep a scrape out nor keep their threads."""
+        with serve_metrics(0, registry=registry) as server:
+            idle = []
+            for _ in range(100):
+                idle.append(socket.create_connection(("127.0.0.1", server.port)))
+                idle[-1].sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            with _get(server.url) as response:
+                assert response.status == 200
+            for connection in idle[:50]:  # the oldest have ended
+                assert connection.recv(1) == b""
+            for connection in idle:
+                connection.close()
 
     def test_close(self, registry: CollectorRegistry) -> None:
         """After `close` nobody listens, and the port is free."""

@@ -686,8 +686,9 @@ class TestLifetime:
         assert not second.attributes
         assert second.body == {"operation": "STORE"}
 
-    async def test_identity_of_a_record_of_ours(self, audit: AuditLogger) -> None:
+    async def test_identity_of_a_record_of_ours(self, make_audit: Make) -> None:
         """Identity from context and baggage is in the record as in the event."""
+        audit = make_audit(baggage_identity=True)
         token = context.attach(baggage.set_baggage("session.id", "carried"))
         try:
             with audit_context(user_id="alice"):
@@ -788,3 +789,16 @@ async def test_span_and_record_of_an_operation(
 def test_is_a_processor(audit: AuditLogger) -> None:
     """It is a `LogRecordProcessor` of the SDK, for whoever adds it by hand."""
     assert isinstance(AuditLogRecordProcessor(audit), LogRecordProcessor)
+
+
+def test_an_id_twice(audit: AuditLogger, logger_provider: LoggerProvider) -> None:
+    """Of two records from elsewhere with one id the second gets an id of its own."""
+    record = {"event_id": "evt-1", "operation": "STORE"}
+    for _ in range(2):
+        logger_provider.get_logger("x").emit(
+            LogRecord(event_name="axon.memory.audit", timestamp=1, body=record)
+        )
+    first, second = sorted(history(audit), key=lambda event: event.sequence or 0)
+    assert first.event_id == "evt-1"
+    assert second.event_id != "evt-1"
+    assert second.metadata["given_event_id"] == "evt-1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from axon_audit_otel import (
     AxonAuditError,
     AxonInstrumentor,
 )
+from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.trail.settings import Settings
 
 #: Setting, its default, text in the environment and what that means, an argument.
@@ -139,7 +141,7 @@ BAD = [
     ("capture_content", 1, "1"),
     ("auto_export_path", 5, "5"),
     ("auto_export_path", b"logs", "b'logs'"),
-    ("signing_key", "/dev/zero", "'/dev/zero': cannot be read: too large"),
+    ("signing_key", "/dev/zero", "'/dev/zero' cannot be read: too large"),
     ("pseudonymize", "@/dev/zero", "'/dev/zero' cannot be read: too large"),
 ]
 
@@ -351,3 +353,92 @@ def test_what_needs_files_and_has_none(
     (record,) = caplog.records
     assert "retention=, durability= mean nothing" in record.getMessage()
     assert "auto_export_path" in record.getMessage()
+
+
+class TestSecrets:
+    """No secret is in what messages, logs and dumps show."""
+
+    KEY = new_key("auditor").line()
+    SEED = KEY.rpartition("+")[2]
+
+    @pytest.mark.parametrize(
+        "template",
+        [
+            '"{key}"',
+            "'{key}'",
+            "key={key}",
+            "{key:.70}",
+            "{renamed}",
+            "{spaced}",
+            "{seed}",
+            "no/{seed}",
+        ],
+    )
+    def test_malformed_signing_key(self, template: str) -> None:
+        """Whatever is wrong with it, no part of the key is shown, nor in the chain of causes."""
+        value = template.format(
+            key=self.KEY,
+            seed=self.SEED,
+            renamed=self.KEY.replace("auditor", "author"),
+            spaced=self.KEY.replace("PRIVATE+KEY", "PRIVATE KEY"),
+        )
+        with pytest.raises(AuditConfigError) as said:
+            AuditLogger(auto_export_path="unused", signing_key=value)
+        assert str(said.value).startswith("signing_key=(a secret): ")
+        error: BaseException | None = said.value
+        while error is not None:
+            assert self.SEED[4:12] not in f"{error!r} {error.args}"
+            frame = error.__traceback__
+            while frame is not None:
+                if "axon_audit_otel" in frame.tb_frame.f_code.co_filename:
+                    shown = {**frame.tb_frame.f_locals, "self": None}
+                    assert self.SEED[4:12] not in repr(shown)
+                frame = frame.tb_next
+            error = error.__cause__ or error.__context__
+
+    def test_key_elsewhere(self, tmp_path: Path) -> None:
+        """A key in the place of another value is not shown either."""
+        for name in ("retention", "durability", "max_events", "name"):
+            with pytest.raises(AuditConfigError, match=f"^{name}='\\(a secret\\)") as said:
+                AuditLogger(**{name: self.KEY})
+            assert self.SEED[:8] not in str(said.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://ada:quetzal@127.0.0.1:x",
+            "ftp://ada:quetzal@host",
+            "ada:quetzal@host:4318",
+            "http://ada:quet/@zal@:4318",
+            "https://:4318?api_key=quetzal",
+        ],
+    )
+    def test_url_that_is_none(self, url: str) -> None:
+        """Its message shows neither user nor password nor query."""
+        with pytest.raises(AuditConfigError, match=r"^ship_to=") as said:
+            AuditLogger(ship_to=url)
+        assert "que" not in str(said.value)
+        assert "zal" not in str(said.value)
+
+    def test_dumps(self, make_audit: Make, tmp_path: Path, monkeypatch: Any) -> None:
+        """`repr`, `vars`, `asdict` and `pickle` of settings have none."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=quetzal-1")
+        audit = make_audit(
+            auto_export_path=tmp_path / "a",
+            signing_key=self.KEY,
+            pseudonymize="quetzal-2-quetzal",
+            ship_to="http://ada:quetzal-3@127.0.0.1:9?key=quetzal-4",
+        )
+        settings = audit.settings
+        assert settings.signing_key is not None
+        assert settings.ship_to is not None
+        dumped = [settings, vars(settings), dataclasses.asdict(settings), settings.ship_to.place]
+        dumped += [vars(settings.pseudonymize), vars(settings.signing_key), audit, vars(audit)]
+        for shown in map(repr, dumped):
+            assert "quetzal-1" not in shown
+            assert "quetzal-2" not in shown
+            assert "quetzal-3" not in shown
+            assert self.SEED[:8] not in shown
+        assert "quetzal-4" not in repr(settings)
+        with pytest.raises(TypeError, match="never pickled"):
+            pickle.dumps(settings)

@@ -27,7 +27,7 @@ from rich.text import Text
 
 from ...archive.directory import files_of
 from ...archive.search import search
-from ...core.errors import ArchiveError, AuditConfigError
+from ...core.errors import ArchiveError, AuditConfigError, without_login
 from ...events.model import AuditEvent
 from ...events.query import Query
 from ...events.statistics import summarise
@@ -315,7 +315,7 @@ class _Shipping(logging.Handler):
         self._problem: str | None = None
         protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
         default = f"http://localhost:{4317 if protocol == 'grpc' else 4318}"
-        self._endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default
+        self._endpoint = without_login(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default)
         self.outcome = f"ships to {self._endpoint}"
         self._providers = configure(service_name="axon-audit-demo")
 

@@ -81,7 +81,7 @@ def _places(audit: AuditLogger) -> str:
     if settings.auto_export_path is not None:
         kept += f" and in files in {str(settings.auto_export_path)!r}"
     if settings.ship_to is not None:
-        return f"{kept}, and sent to the collector {settings.ship_to.url}"
+        return f"{kept}, and sent to the collector {settings.ship_to.place}"
     if hasattr(audit.trail.outlet.provider, "add_log_record_processor"):
         return f"{kept}, and given to OpenTelemetry's logger provider"
     return f"{kept}; no OpenTelemetry logger provider is set that exports them"

@@ -162,19 +162,20 @@ def tail(
     The newest is the last. --follow goes on from file to file when the journal is sealed.
     With --json: one event a line, the bytes as recorded, but decrypted where there are keys.
     """
+    asked = Query(limit=count)
     if not follow:
-        _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
+        _print_events(reversed(list(found(path, asked, keys, missing))), as_json)
         return
     erasure = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
-        for _ in search(path, Query(limit=count), recent=(), missing=missing):
+        for _ in search(path, asked, recent=(), missing=missing):
             pass  # what these lack; not what those before them do
-        events = reversed(newest(follower.poll(Missing()), count))
+        events = reversed(newest(asked.passing(follower.poll(Missing())), count))
         _print_events(readable(erasure, events), as_json)
         while True:
             tell(missing)
             time.sleep(_POLL_S)
-            new = sorted(follower.poll(missing), key=age)
+            new = sorted(asked.passing(follower.poll(missing)), key=age)
             _print_events(readable(erasure, new), as_json, header=False)
 
 

@@ -86,6 +86,7 @@ class Keeper:
         self.recoveries: list[Recovery] = []
         self.archive: Archive | None = None
         self.archived = 0  # number of the newest event that is in a file
+        self.start = 0  # number of the record `start`
         disk = settings.durability == "disk"
         self.commit = GroupCommit(self._written) if disk else None
         blocks = settings.on_failure == "block"
@@ -232,11 +233,15 @@ class Keeper:
         if archive is None or not settings.enable_rotation or not archive.count or self.lost:
             return  # what is lost is told first: no checkpoint knows better than its gap
         if (
-            archive.count >= settings.max_events
+            self._counted(archive) >= settings.max_events
             or (settings.max_file_bytes is not None and archive.size >= settings.max_file_bytes)
             or (self._file_age is not None and archive.age >= self._file_age)
         ):
             self._seal(archive)
+
+    def _counted(self, archive: Archive) -> int:
+        """How many events the journal holds, without the record `start`."""
+        return archive.count - (archive.first <= self.start < archive.first + archive.count)
 
     def failed(self, stage: str, exc: OSError, buffer: Buffer) -> None:
         """The archive failed: leave it alone for a moment, then write what is missing."""
@@ -341,7 +346,7 @@ class Keeper:
             raise
 
     def _seal(self, archive: Archive) -> Path | None:
-        count = archive.count
+        count = self._counted(archive)
         self.clock.look()
         archive.jumped, self.clock.moved = archive.jumped + self.clock.moved, 0.0
         self._timed = self._timed or bool(self.clock.untold)  # somebody has to tell them

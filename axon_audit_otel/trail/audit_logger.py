@@ -117,6 +117,8 @@ class AuditLogger:
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
             global logger provider as well: they would arrive twice.
+        start_record: Begin each writer of the archive with an AUDIT event: host, process,
+            user, versions, settings. Default True.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later); without one they go to the trail only.
         registry: The Prometheus registry of its metrics. Default: the default registry.
@@ -153,6 +155,7 @@ class AuditLogger:
         checkpoint_to: Any = None,
         checkpoint_interval: Any = None,
         ship_to: str | None = None,
+        start_record: bool | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -178,6 +181,7 @@ class AuditLogger:
                 "checkpoint_to": checkpoint_to,
                 "checkpoint_interval": checkpoint_interval,
                 "ship_to": ship_to,
+                "start_record": start_record,
             },
             self._environ,
         )
@@ -448,6 +452,9 @@ class AuditLogger:
         strict: bool = False,
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
+
+        The record `start`, with which each writer of an archive begins, is only found with
+        ``operation="AUDIT"``.
 
         A naive time that comes twice, or never, because clocks change, means what its ``fold``
         says (PEP 495): the first of the two, unless that is 1.

@@ -305,6 +305,12 @@ class Settings:
         "function applied to every free text and fact's name that is recorded",
         env=False,
     )
+    start_record: bool = _setting(
+        True,
+        _flag,
+        "begin each writer of the archive with an AUDIT event that says which process on which"
+        " host writes, in which versions, with which settings",
+    )
     max_trace_events: int = _setting(
         1_000,
         _number,

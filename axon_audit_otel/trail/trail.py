@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ from .archive_keeper import Clock, Keeper
 from .buffer import Buffer
 from .metrics import TrailMetrics
 from .settings import Settings
+from .start_record import start_facts
 
 __all__ = ["Trail"]
 
@@ -95,6 +97,8 @@ class Trail:
         self._head: bytes | None = None  # hash of the newest event
         self.stream = ""  # what tells its events from those of every other trail
         self._shown = 0  # events in memory, as the gauge says
+        #: Number of the record `start`, which nobody counts; 0 before this process has an event.
+        self._start = 0
         self._clock: Clock | None = None
         self._keeper: Keeper | None = None
         self._others = OtherWriters()
@@ -195,14 +199,18 @@ class Trail:
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
-        if keeper is not None and keeper.archive is None:
-            self._reopen(keeper)
+        if keeper is not None:
+            if keeper.archive is None:
+                self._reopen(keeper)
+            if not self._start and self.settings.start_record:
+                self._tell_start(keeper, draft.time_us)
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()
         line = _event.place(payload, draft.sequence, draft.previous_hash)
         oldest = buffer.first
         buffer.append(payload, self._head, draft.time_us, fields)
-        if buffer.first != oldest and (keeper is None or oldest > keeper.archived):
+        left = buffer.first != oldest and oldest != self._start
+        if left and (keeper is None or oldest > keeper.archived):
             self.metrics.evicted.inc()
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
@@ -211,7 +219,7 @@ class Trail:
         if keeper is not None:
             keeper.wrote(buffer, line, leaf, draft["timestamp"])
             keeper.measure(buffer)
-        held = buffer.next - buffer.first
+        held = len(self)
         if held != self._shown:
             self._shown = held
             self.metrics.buffer_events.set(held)
@@ -266,6 +274,9 @@ class Trail:
         self.metrics.observe(draft)
         for observe in self.observers:
             self._afterwards.note(partial(observe, draft))
+        self._send_later(draft)
+
+    def _send_later(self, draft: Draft) -> None:
         if len(self.unsent) >= _UNSENT:
             self.unsent.popleft()
             self.unsent_lost += 1
@@ -277,11 +288,21 @@ class Trail:
         What was in memory is; the archive is as its files say.
         """
         self._buffer.mend()
+        if self._start >= self._buffer.next:  # it did not come to that
+            self._start = 0
         if len(self._buffer):
             self._head = self._buffer.proof_of(self._buffer.next - 1)[0]
         if self._keeper is not None:
             self._keeper.mend(self._buffer)
             self._keeper.catch_up(self._buffer)
+
+    def _tell_start(self, keeper: Keeper, time_us: int) -> None:
+        """Say who writes, before the first event of this process and dated as that."""
+        facts, moment = start_facts(self.settings, self.name), min(time_us * 1000, time.time_ns())
+        draft = _event.draft("AUDIT", "SUCCESS", metadata=facts, time_ns=moment, trail=self)
+        self._start = keeper.start = self._buffer.next
+        draft.encoded = self._append(draft, _event.encode_fields(draft)[:-1], draft)
+        self._send_later(draft)
 
     def _own(self, status: str, **facts: Any) -> None:
         """An event about the trail itself."""
@@ -505,7 +526,8 @@ class Trail:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._change():
             archived = 0 if self._keeper is None else self._keeper.archived
-            lost = self._buffer.next - max(self._buffer.first, archived + 1)
+            unwritten = self._buffer.next - max(self._buffer.first, archived + 1)
+            lost = min(unwritten, len(self))
             self.metrics.evicted.inc(lost)
             self._buffer.reset(self._buffer.next)
             self._shown = 0
@@ -515,7 +537,7 @@ class Trail:
         """A child begins a trail of its own: what is in memory is its parent's."""
         self._begin()
         self._buffer = Buffer(self.settings.max_events)
-        self._head, self._clock, self.stream = None, None, ""
+        self._head, self._clock, self.stream, self._start = None, None, "", 0
         if self.erasure is not None:
             self.erasure.keys.after_fork()
         self.metrics.begin()
@@ -572,12 +594,17 @@ class Trail:
     # --- reading ---------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self._buffer) - self._holds_start
+
+    @property
+    def _holds_start(self) -> bool:
+        """Whether the oldest event in memory is the record `start`."""
+        return self._buffer.first == self._start < self._buffer.next
 
     @property
     def recorded(self) -> int:
         """How many events were recorded since this trail began."""
-        return self._buffer.total
+        return self._buffer.total - bool(self._start)
 
     def statistics(self) -> dict[str, Any]:
         """See `AuditLogger.get_statistics`."""
@@ -609,7 +636,8 @@ class Trail:
         if directory is None:
             return False
         with self._lock:
-            if not full and self._buffer.begins_after(query.start_us):
+            left = self._buffer.first > 1 + (self._start == 1)
+            if left and not full and self._buffer.begins_after(query.start_us):
                 return True
             writer = "" if keeper is None or keeper.archive is None else keeper.archive.writer
         return self._others.have_written(directory, writer, query.start_us)
@@ -653,9 +681,9 @@ class Trail:
         )
 
     def lines(self) -> Iterator[bytes]:
-        """Every event in memory as its bytes, oldest first."""
+        """Every event in memory but the record `start` as its bytes, oldest first."""
         with self._lock:
-            numbers = iter(range(self._buffer.first, self._buffer.next))
+            numbers = iter(range(self._buffer.first + self._holds_start, self._buffer.next))
         return chain.from_iterable(self._chunks(numbers))
 
     def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:

@@ -20,8 +20,8 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, MemoryOnlyWarning, verify
-from axon_audit_otel.archive.search import search
 from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 
 

@@ -17,9 +17,15 @@ from ..events.query import START
 from ..version import __version__
 from .settings import Settings
 
-__all__ = ["start_facts"]
+__all__ = ["prepare", "start_facts"]
 
 _LONGEST = 256  # characters of a text
+
+
+def prepare() -> None:
+    """Look up what reads files, once in a process, so that `start_facts` does not."""
+    _versions()
+    _user(hides=False)
 
 
 def start_facts(settings: Settings, name: str) -> dict[str, Any]:
@@ -40,9 +46,7 @@ def start_facts(settings: Settings, name: str) -> dict[str, Any]:
         "process": os.path.basename(str((getattr(sys, "argv", None) or [""])[0])),  # noqa: PTH119
         "user": _user(hides),
         "python": platform.python_version(),
-        "axon_audit_otel": __version__,
-        "axon_sdk": _version("axon-sdk"),
-        "opentelemetry": _version("opentelemetry-api"),
+        **_versions(),
         "trail": name,
         "settings": _settings(settings, hides),
     }
@@ -96,6 +100,7 @@ def _user(hides: bool) -> dict[str, Any]:
     return {"uid": uid} if hides else {"uid": uid, "name": _bounded(_login(uid))}
 
 
+@cache
 def _login(uid: int | None) -> str | None:
     """The login name of *uid*; variables of the environment, which anybody can set, count only
     where there are no ids."""
@@ -109,7 +114,15 @@ def _login(uid: int | None) -> str | None:
         return None
 
 
-@cache  # reading one takes a millisecond
+@cache
+def _versions() -> dict[str, str | None]:
+    return {
+        "axon_audit_otel": __version__,
+        "axon_sdk": _version("axon-sdk"),
+        "opentelemetry": _version("opentelemetry-api"),
+    }
+
+
 def _version(distribution: str) -> str | None:
     with suppress(PackageNotFoundError, OSError, KeyError, ValueError):
         return version(distribution)

@@ -37,7 +37,7 @@ from .archive_keeper import Clock, Keeper
 from .buffer import Buffer
 from .metrics import TrailMetrics
 from .settings import Settings
-from .start_record import start_facts
+from .start_record import prepare, start_facts
 
 __all__ = ["Trail"]
 
@@ -106,6 +106,7 @@ class Trail:
         #: Sends `unsent`; the emitter's, while there is one.
         self.sender: Callable[[], Callable[[], object] | None] = lambda: None
         if settings.auto_export_path is not None:
+            prepare()  # now: at the first event the lock is held
             announce = WeakMethod(self._announce)
             emit = lambda note: (f := announce()) and f(note)  # noqa: E731
             self._keeper = Keeper(settings, settings.name, self.metrics, self._afterwards, emit)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -235,6 +236,7 @@ def export(
 def _export_otlp(
     path: Path, asked: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
+    asked = replace(asked, with_start=True)  # what arrives there is verified: nothing is left out
     erasure = reader(path, given["keys"])
     sought = asked if erasure is None else erasure.asking(asked)
     events: Any = search_by_writer(path, sought, missing)

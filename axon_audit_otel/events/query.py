@@ -32,8 +32,8 @@ class Aliases(Protocol):
 class Query:
     """Filters that an event must all pass; None lets every event pass.
 
-    But the record `start` passes only where the operation AUDIT is asked for: it says which
-    process wrote what follows, and nothing that was done.
+    But the record `start` passes only where the operation AUDIT is asked for, or with
+    *with_start*: it says which process wrote what follows, and nothing that was done.
     """
 
     operation: OperationType | None = None
@@ -47,6 +47,7 @@ class Query:
     limit: int | None = None
     #: What stands for the value of a field, besides that value.
     aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    with_start: bool = False
 
     @classmethod
     def of(
@@ -128,7 +129,7 @@ class Query:
         """
         for name, values in self.keys.items():
             events = _having(events, name, values)
-        if self.operation is None:
+        if self.operation is None and not self.with_start:
             events = (event for event in events if not is_start(event))
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)

@@ -204,7 +204,9 @@ class TestCounts:
             assert [event["operation"] for event in shown] == ["STORE", "STORE"]
         assert json.loads(cli("stats", place, "--json").stdout)["total_operations"] == 2
         assert cli("export", place, tmp_path / "out.jsonl").stdout.startswith("2 events")
-        assert cli("export", place, tmp_path / "out.otlp").stdout.startswith("2 events")
+        out = tmp_path / "out.otlp"
+        assert cli("export", place, out).stdout.startswith("3 events")  # for `verify`: whole
+        assert "Nothing is missing" in cli("verify", "--otlp-json", out).stdout
         assert "default: 3 events, 1 to 3" in cli("verify", place).stdout
         shown = cli("query", place, "--operation", "AUDIT").stdout
         assert f"start: {starts(place)[0].metadata['process']} (pid {os.getpid()}) on" in shown

@@ -412,6 +412,9 @@ class AuditLogger(SdkLoggerInterface):
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
 
+        The record `start`, with which each writer of an archive begins, is found only with
+        ``operation="AUDIT"``.
+
         A naive time that comes twice, or never, because clocks change, means what its ``fold``
         says (PEP 495): the first of the two, unless that is 1.
 

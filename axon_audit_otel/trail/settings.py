@@ -337,6 +337,12 @@ class Settings:
         "function applied to every free text and fact's name that is recorded",
         variable=False,
     )
+    start_record: bool = _setting(
+        True,
+        _flag,
+        "begin each writer of the archive with an AUDIT event: host, process, user, versions,"
+        " settings",
+    )
     max_trace_events: int = _setting(
         1_000,
         _number,

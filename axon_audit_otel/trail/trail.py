@@ -188,7 +188,7 @@ class Trail:
         if keeper is not None:
             if keeper.writer is None:
                 self._reopen(keeper)
-            if not buffer.start:
+            if not buffer.start and self.settings.start_record:
                 self._append_start(draft.time_us)
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()

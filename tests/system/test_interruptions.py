@@ -12,6 +12,8 @@ from strikes import Strike
 
 from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 class Interrupted(BaseException):
     """What a signal handler raises, as one that ends a task in time does."""

@@ -96,9 +96,12 @@ class TestWhatItSays:
 
 class TestWhen:
     def test_nothing_recorded(self, make_audit: Make, tmp_path: Path) -> None:
-        """A logger that records nothing writes nothing."""
+        """A logger that records nothing writes nothing; nor does one that is told not to."""
         make_audit(auto_export_path=tmp_path).close()
         assert sealed_files(tmp_path) == []
+        with make_audit(auto_export_path=tmp_path, start_record=False) as audit:
+            log(audit)
+        assert starts(tmp_path) == []
 
     def test_memory_only(self, audit: AuditLogger) -> None:
         """Without an archive there is no writer."""

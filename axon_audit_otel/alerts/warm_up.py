@@ -12,7 +12,7 @@ import msgspec
 from ..archive.missing import Missing
 from ..core.time import to_microseconds
 from ..events.model import AuditEvent, OperationType, deleted_entries
-from ..events.query import Query
+from ..events.query import Query, is_start
 from ..trail.trail import Trail
 from .detector import Alert, AlertKey, Detector, Tracker
 
@@ -50,7 +50,9 @@ def count_past(
             operation=only if (only := _only(operations)) is not OperationType.OTHER else None,
             status=_only(statuses),
         ):
-            if event.operation == OperationType.AUDIT and is_alert(event.metadata):
+            if event.operation == OperationType.AUDIT and (
+                is_alert(event.metadata) or is_start(event)
+            ):
                 continue
             for tracker in trackers:
                 if tracker.counts(event.operation, event.status):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -168,19 +169,21 @@ def tail(
     The newest is the last. --follow goes on from file to file when the journal is sealed.
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
     """
+    wanted = Query(limit=count)
     if not follow:
-        _print_events(reversed(list(found(path, Query(limit=count), keys, missing))), as_json)
+        _print_events(reversed(list(found(path, wanted, keys, missing))), as_json)
         return
     policy = reader(path, keys)
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
-        for _ in search(path, Query(limit=count), recent=(), missing=missing):
+        for _ in search(path, wanted, recent=(), missing=missing):
             pass  # reports damage in the files of these events only, not in all older ones
-        events = reversed(heapq.nlargest(max(count, 1), follower.poll(Missing()), age)[:count])
-        _print_events(policy.readable(events), as_json)
+        events = wanted.passing(follower.poll(Missing()))
+        newest = reversed(heapq.nlargest(max(count, 1), events, age)[:count])
+        _print_events(policy.readable(newest), as_json)
         while True:
             print_missing(missing)
             time.sleep(_POLL_S)
-            new = sorted(follower.poll(missing), key=age)
+            new = sorted(wanted.passing(follower.poll(missing)), key=age)
             _print_events(policy.readable(new), as_json, header=False)
 
 
@@ -241,6 +244,7 @@ def export(
 def _export_otlp(
     path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
+    wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
     policy = reader(path, given["keys"])
     pairs = search_by_writer(path, policy.asking(wanted), missing)
     found = (pair for pair in pairs if policy.answers(wanted, policy.reveal(pair[1])))

@@ -324,13 +324,23 @@ def details(event: AuditEvent) -> str:
 # --- events that a trail records about itself -------------------------------------------------
 
 
+_UNREADABLE = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
+
 def _record_text(event: AuditEvent) -> str:
     """The text of an event that has a metadata["record"]."""
     facts, name = event.metadata, str(event.metadata["record"])
     try:
         return _RECORDS[name](facts, event.subject_id)
-    except (KeyError, ValueError, TypeError, OverflowError):  # of another version, or forged
+    except _UNREADABLE:  # of another version, or forged
         return name.replace("_", " ")
+
+
+def _start(facts: dict[str, Any], _subject: str | None) -> str:
+    user = facts["user"]
+    who = user.get("name") or f"user {user['uid']}"
+    versions = f"axon-audit-otel {facts['axon_audit_otel']}, Python {facts['python']}"
+    return f"start: {facts['process']} (pid {facts['pid']}) on {facts['host']} by {who}, {versions}"
 
 
 def _gap(facts: dict[str, Any], _subject: str | None) -> str:
@@ -372,6 +382,7 @@ def _alert(facts: dict[str, Any], subject: str | None) -> str:
 
 
 _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
+    "start": _start,
     "gap": _gap,
     "unclean_end": _unclean_end,
     "unfinished": _unfinished,

@@ -14,7 +14,10 @@ from ..core.time import to_microseconds
 from .identifiers import identifier, identifiers
 from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
-__all__ = ["Query"]
+__all__ = ["START", "Query", "is_start"]
+
+#: metadata["record"] of the AUDIT event that each writer begins with.
+START = "start"
 
 _NAMES = ("user_id", "session_id", "subject_id")
 
@@ -28,7 +31,11 @@ class Aliases(Protocol):
 
 @dataclass(frozen=True)
 class Query:
-    """Filters that an event must all pass; None lets every event pass."""
+    """Filters that an event must all pass; None lets every event pass.
+
+    The record `start` says who wrote what follows, not what was done: it passes only if the
+    operation AUDIT is asked for, or with *with_start*.
+    """
 
     operation: OperationType | None = None
     status: EventStatus | None = None
@@ -41,6 +48,7 @@ class Query:
     limit: int | None = None
     #: What stands for the value of a field, besides that value.
     aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    with_start: bool = False
 
     @classmethod
     def of(
@@ -113,11 +121,18 @@ class Query:
         """
         for name, values in self.keys.items():
             events = _having(events, name, values)
+        if self.operation is None and not self.with_start:
+            events = (event for event in events if not is_start(event))
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)
         if self.start_us is not None or self.end_us is not None:
             events = _within(events, self.start_us, self.end_us)
         return iter(events)
+
+
+def is_start(event: AuditEvent) -> bool:
+    """Whether *event* is the record that a writer begins with."""
+    return event.operation is OperationType.AUDIT and event.metadata.get("record") == START
 
 
 def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:

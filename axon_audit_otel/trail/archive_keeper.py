@@ -314,9 +314,17 @@ class ArchiveKeeper:
         if (
             settings.enable_rotation
             and not self.internal.gaps
-            and writer.is_full(settings.max_events, settings.max_file_bytes, self._file_age)
+            and writer.is_full(
+                settings.max_events + self._holds_start(writer),
+                settings.max_file_bytes,
+                self._file_age,
+            )
         ):
             self._seal(writer)
+
+    def _holds_start(self, writer: ArchiveWriter) -> bool:
+        """Whether the record `start`, which nobody counts, is in the journal."""
+        return writer.first <= self._buffer.start < writer.first + writer.count
 
     def seal(self) -> Path | None:
         """Seal what the journal holds; returns the file, None if it held nothing.
@@ -334,7 +342,7 @@ class ArchiveKeeper:
             raise
 
     def _seal(self, writer: ArchiveWriter) -> Path | None:
-        count, clock = writer.count, self.internal.clock
+        count, clock = writer.count - self._holds_start(writer), self.internal.clock
         clock.look()
         self._timed = self._timed or bool(clock.unreported)  # somebody has to report them
         path = writer.seal(clock.take_moved())

@@ -115,6 +115,8 @@ class AuditLogger(SdkLoggerInterface):
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
             global logger provider as well: they would arrive twice.
+        start_record: Begin each writer of the archive with an AUDIT event: host, process, user,
+            versions, settings. Default True; False where host and login name must not be kept.
         logger_provider: The OpenTelemetry provider that its records go through. Default:
             the global one if it is set (now or later); without one they go to the trail only.
         registry: The Prometheus registry of its metrics. Default: the default registry.
@@ -155,6 +157,7 @@ class AuditLogger(SdkLoggerInterface):
         checkpoint_to: Any = None,
         checkpoint_interval: Any = None,
         ship_to: str | None = None,
+        start_record: bool | None = None,
         logger_provider: Any = None,
         registry: CollectorRegistry | None = None,
         max_event_bytes: int | str | None = None,
@@ -397,6 +400,9 @@ class AuditLogger(SdkLoggerInterface):
         strict: bool = False,
     ) -> list[AuditEvent]:
         """The events in memory that pass every given filter, newest first.
+
+        The record `start`, with which each writer of an archive begins, is found only with
+        ``operation="AUDIT"``.
 
         A naive time that comes twice, or never, because clocks change, means what its ``fold``
         says (PEP 495): the first of the two, unless that is 1.

@@ -42,6 +42,11 @@ class Buffer:
 
     Args:
         capacity: How many events it holds; `append` pushes out the oldest beyond that.
+
+    Attributes:
+        first: The number of the oldest event that is held.
+        next: The number of the next event to come.
+        start: The number of the record `start`, which nobody counts; 0 if there is none.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -51,12 +56,13 @@ class Buffer:
     def begin(self) -> None:
         """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
+        self.start = 0
         self.reset(1)
 
     def reset(self, following: int) -> None:
         """Forget every event; the next one is number *following*."""
         self._zero += following - self.next  # `total` goes on
-        self.first = self.next = following  # oldest held, and next to come
+        self.first = self.next = following
         self._origin = following  # what stands in slot 0 first
         self._payloads: list[bytes] = []  # events without their place
         self._previous = bytearray()  # hashes of the events before them, parallel
@@ -72,9 +78,19 @@ class Buffer:
         return self.next - self.first
 
     @property
+    def holds_start(self) -> bool:
+        """Whether the record `start` is held; it is the oldest then."""
+        return self.first == self.start < self.next
+
+    @property
+    def count(self) -> int:
+        """How many events are held, without the record `start`."""
+        return len(self) - self.holds_start
+
+    @property
     def total(self) -> int:
-        """The number of events ever appended."""
-        return self.next - self._zero
+        """The number of events ever appended, without the record `start`."""
+        return self.next - self._zero - bool(self.start)
 
     def append(
         self, payload: bytes, previous: bytes | None, time_us: int, fields: Mapping[str, Any]
@@ -149,6 +165,8 @@ class Buffer:
             moment = _timed(payload + b"}").timestamp
             self.append(payload, previous, to_microseconds(moment), fields)
         self._zero = zero
+        if self.start >= following:  # it was not appended
+            self.start = 0
 
     def _forget_block(self) -> None:
         """The last event of the oldest block has left: drop what the index has of that."""
@@ -202,7 +220,7 @@ class Buffer:
 
     def begins_after(self, start_us: int | None) -> bool:
         """True if events of that time (None: any) may have left memory, or never were in it."""
-        if self.first == 1:
+        if self.first == 1 or self.first == self.start + 1 == 2:
             return False
         return not len(self) or start_us is None or start_us < self._time(self.first)
 

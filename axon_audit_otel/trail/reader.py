@@ -51,12 +51,12 @@ class TrailReader:
         self._others = OtherWriters()
 
     def __len__(self) -> int:
-        """Events in memory."""
-        return len(self._buffer)
+        """Events in memory, without the record `start`."""
+        return self._buffer.count
 
     @property
     def recorded(self) -> int:
-        """The number of events recorded since the trail began."""
+        """The number of events recorded since the trail began, without the record `start`."""
         return self._buffer.total
 
     def event(self, line: bytes, draft: Draft) -> AuditEvent:
@@ -89,9 +89,10 @@ class TrailReader:
         return self._others.have_written(self._directory, writer, query.start_us)
 
     def lines(self) -> Iterator[bytes]:
-        """Every event in memory as its bytes, oldest first."""
+        """Every event in memory but the record `start` as its bytes, oldest first."""
         with self._lock:
-            numbers = iter(range(self._buffer.first, self._buffer.next))
+            first = self._buffer.first + self._buffer.holds_start
+            numbers = iter(range(first, self._buffer.next))
         return chain.from_iterable(self._chunks(numbers))
 
     def _writer_name(self) -> str:

@@ -372,6 +372,12 @@ class Settings:
         _flag,
         "let OpenTelemetry baggage (`user.id`, `session.id`) say who acts: any caller can send it",
     )
+    start_record: bool = _setting(
+        True,
+        _flag,
+        "begin each writer of the archive with an AUDIT event: host, process, user, versions,"
+        " settings",
+    )
     max_trace_events: int = _setting(
         1_000,
         _whole,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -35,6 +36,7 @@ from .outlet import Outlet
 from .reader import TrailReader
 from .settings import Settings
 from .stable_storage import StableStorage
+from .start_record import look_up, start_facts
 from .trail_lock import new_lock, ownership, renew_after_fork, require_free
 
 __all__ = ["Trail"]
@@ -92,6 +94,7 @@ class Trail:
         self.outlet = Outlet()
         keeper: ArchiveKeeper | None = None
         if settings.auto_export_path is not None:
+            look_up()  # now: at the first event the lock is held
             keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
         elif settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
@@ -191,14 +194,18 @@ class Trail:
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
-        if keeper is not None and keeper.writer is None:
-            self._reopen(keeper)
+        if keeper is not None:
+            if keeper.writer is None:
+                self._reopen(keeper)
+            if not buffer.start and self.settings.start_record:
+                self._append_start(draft.time_us)
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()
         line = _event.place(payload, draft.sequence, draft.previous_hash)
         oldest = buffer.first
         buffer.append(payload, self._head, draft.time_us, fields)
-        if buffer.first != oldest and (keeper is None or oldest > keeper.archived):
+        has_left = buffer.first != oldest and oldest != buffer.start
+        if has_left and (keeper is None or oldest > keeper.archived):
             self._evicted += 1
         leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
@@ -207,11 +214,21 @@ class Trail:
         if keeper is not None:
             keeper.append(line, leaf, draft["timestamp"])
             keeper.measure()
-        held = buffer.next - buffer.first
+        held = buffer.count
         if held != self._in_gauge:
             self._in_gauge = held
             self.metrics.buffer_events.set(held)
         return line
+
+    def _append_start(self, time_us: int) -> None:
+        """Append the record `start`, dated as the first event of this process, or now if that is
+        earlier. It is sent as any other event, and neither counted nor shown to observers."""
+        time_ns = min(time_us * 1000, time.time_ns())
+        facts = start_facts(self.settings, self.name)
+        event = draft("AUDIT", "SUCCESS", metadata=facts, time_ns=time_ns, trail=self)
+        self._buffer.start = self._buffer.next
+        event.encoded = self._append(event, _event.encode_fields(event)[:-1], event)
+        self.outlet.add(event)
 
     def _postpone(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> None:
         """In the middle of another event, by a signal handler or a finalizer: this one gets its
@@ -293,8 +310,8 @@ class Trail:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._change():
             archived = 0 if self._keeper is None else self._keeper.archived
-            lost = self._buffer.next - max(self._buffer.first, archived + 1)
-            self.metrics.evicted.inc(lost)
+            unwritten = self._buffer.next - max(self._buffer.first, archived + 1)
+            self.metrics.evicted.inc(min(unwritten, self._buffer.count))
             self._buffer.reset(self._buffer.next)
             self._in_gauge = 0
             self.metrics.buffer_events.set(0)

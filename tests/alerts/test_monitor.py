@@ -511,7 +511,7 @@ class TestAlertsInTheTrail:
         assert_chained(history(audit))
         sealed = audit.seal()
         assert sealed is not None
-        assert events_in(sealed)[1]["metadata"]["rule"] == "exports"
+        assert events_in(sealed)[-2]["metadata"]["rule"] == "exports"
 
     async def test_others_get_it_too(
         self, audit: AuditLogger, log_exporter: InMemoryLogRecordExporter

@@ -21,6 +21,8 @@ from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 Change = Callable[[Path], object]
 
 

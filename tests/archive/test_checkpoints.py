@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from axon_audit_otel import AuditConfigError, InvalidEventError
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, VerifyingKey, new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 #: c2sp.org/signed-note: a text that ends with a newline, an empty line, signature lines;
 #: c2sp.org/tlog-checkpoint: origin, size, root, extension lines that are not empty.
 NOTE = re.compile(

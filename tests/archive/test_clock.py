@@ -16,6 +16,8 @@ from conftest import Cli, Make, Run, archived, sealed_files, until
 from axon_audit_otel import AuditEvent, AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 
 

@@ -28,6 +28,8 @@ from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import replay
 from axon_audit_otel.verification.inclusion_proof import prove
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 EACH = 4  # events in a sealed file: three of these; one more event is in the journal
 ALL = list(range(1, 3 * EACH + 2))
 SECOND = frozenset(range(EACH + 1, 2 * EACH + 1))

@@ -15,6 +15,8 @@ from axon_audit_otel.archive.directory import newest_number, writers_in
 from axon_audit_otel.archive.follow import Cursor
 from axon_audit_otel.archive.format import position_of
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def _numbers(cursor: Cursor, events: int = 1000, size: int = 1 << 20) -> list[int]:
     return [position_of(line).sequence for line in cursor.read(events, size)]

@@ -15,7 +15,10 @@ from conftest import Cli, Make
 from axon_audit_otel import ArchiveError, AuditLogger, verify
 from axon_audit_otel.archive import zstd
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs"),
+    pytest.mark.usefixtures("without_start_record"),
+]
 
 READERS = {
     "query": ["query", "{}"],

@@ -31,7 +31,10 @@ from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import replay
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="FIFOs, links and gzip")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="FIFOs, links and gzip"),
+    pytest.mark.usefixtures("without_start_record"),
+]
 
 FILES, EACH = 3, 4  # sealed files, and events of each; one more event is in the journal
 ALL = list(range(1, FILES * EACH + 2))

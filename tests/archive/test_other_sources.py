@@ -18,6 +18,8 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 from axon_audit_otel import AuditEvent, AuditLogger
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 Cli = Callable[..., Result]
 Make = Callable[..., AuditLogger]
 

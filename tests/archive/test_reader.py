@@ -15,6 +15,8 @@ from axon_audit_otel.archive.format import HEAD, laid_out, parse_closing, tail
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.reader import LineReader, closing_of, first_number, last_number
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 CLOSING = tail(2)
 
 

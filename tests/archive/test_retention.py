@@ -24,6 +24,8 @@ from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.archive.holds import user_name
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 DaysAgo = Callable[[float], Any]
 
 KEY = new_key("auditor")

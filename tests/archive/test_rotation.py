@@ -19,6 +19,8 @@ from conftest import Make, Run, events_in, only, sealed_files, until
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def _names(directory: Path, suffix: str) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.name.endswith(suffix))

@@ -33,6 +33,8 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.trail import reader
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 async def _log(audit: AuditLogger, count: int, **fields: Any) -> list[AuditEvent]:
     return [await audit.log_event("STORE", **fields) for _ in range(count)]

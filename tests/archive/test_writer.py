@@ -37,6 +37,8 @@ from axon_audit_otel import (
     verify,
 )
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 SEALED = re.compile(r"audit_(\d{4}_\d\d_\d\d_\d{6})(_\d+)?\.json")
 
 

@@ -237,9 +237,10 @@ class TestFiles:
         for path in sealed:
             content = json.loads(path.read_bytes())
             assert content["total_events"] == len(content["events"]) > 0
-            assert f"{content['total_events']} events" in demo.screen
+            starts = [e for e in content["events"] if e["metadata"].get("record") == "start"]
+            assert f"{content['total_events'] - len(starts)} events" in demo.screen
         events = _events(cli, demo.directory)
-        assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
+        assert [event["sequence"] for event in events] == list(range(2, len(events) + 2))
         assert len(events) == demo.document["total_operations"]
 
     def test_nothing_is_overwritten(self, cli: Cli, tmp_path: Path) -> None:

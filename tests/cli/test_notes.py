@@ -106,7 +106,7 @@ async def test_a_time_that_retention_deleted(cli: Cli, make_audit: Make, tmp_pat
             await audit.log_event("EXPORT")
     said = cli("query", tmp_path, "--since", "1h").stderr
     count = len(cli("query", tmp_path, "--json").stdout.splitlines())
-    assert f"deleted by retention: {25 - count} events up to {datetime.now().year}-" in said
+    assert f"deleted by retention: {26 - count} events up to {datetime.now().year}-" in said
     assert "deleted" in cli("stats", tmp_path, "--until", "0s").stderr
     assert "deleted" in cli("query", tmp_path, "--user", "nobody").stderr
     assert "deleted" in cli("alerts", tmp_path, "--last", "1h").stderr
@@ -230,7 +230,7 @@ async def test_memory_and_files_together(
     assert audit.get_user_statistics("alice", archived=True)["total_operations"] == 25
     assert audit.export_to_file(tmp_path / "out.json", archived=True) == 25
     exported = json.loads((tmp_path / "out.json").read_bytes())["events"]
-    assert [event["sequence"] for event in exported] == list(range(1, 26))
+    assert [event["sequence"] for event in exported] == list(range(2, 27))  # 1: `start`
     assert (b"alice" in (tmp_path / "out.json").read_bytes()) is not erasable
 
 

@@ -264,6 +264,6 @@ def test_verify_has_one_clock(cli: Cli, zone: Zone, make_audit: Make, tmp_path: 
         audit.log_event("STORE").send(None)
     command = ["verify", tmp_path, "--key", str(key.verifying)]
     said = cli(*command).stdout
-    assert re.search(r"a tail cut after event 1 \(\S+ \S+\+05:45\)", said)
+    assert re.search(r"a tail cut after event 2 \(\S+ \S+\+05:45\)", said)
     assert not re.search(r"\dZ", said)
-    assert re.search(r"after event 1 \(\S+Z\)", cli(*command, "--json").stdout)
+    assert re.search(r"after event 2 \(\S+Z\)", cli(*command, "--json").stdout)

@@ -65,6 +65,7 @@ from axon_audit_otel import (
     EventStatus,
     OperationType,
 )
+from axon_audit_otel.events.query import is_start
 
 EMPTY = {"version": "1.0", "entries": []}
 
@@ -1144,7 +1145,7 @@ asyncio.run(main())
 
 
 def run_app(tmp_path: Path, command: list[str], app: str, **environ: str) -> list[AuditEvent]:
-    """Run *app* and read the events of its sealed file."""
+    """Run *app* and read the events of its sealed file, without the record `start`."""
     script = tmp_path / "app.py"
     script.write_text(app)
     done = subprocess.run(
@@ -1167,7 +1168,9 @@ def run_app(tmp_path: Path, command: list[str], app: str, **environ: str) -> lis
     (sealed,) = (tmp_path / "audit").glob("audit_*.json")
     content = json.loads(sealed.read_bytes())
     assert content["total_events"] == len(content["events"])
-    return msgspec.convert(content["events"], list[AuditEvent])
+    start, *events = msgspec.convert(content["events"], list[AuditEvent])
+    assert is_start(start)
+    return events
 
 
 class TestWithoutCode:

@@ -16,6 +16,8 @@ from receiver import Receiver
 
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 AT_SEALS = {"checkpoint_interval": 1e9}  # and at no other time
 
 

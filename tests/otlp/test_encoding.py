@@ -16,6 +16,8 @@ from axon_audit_otel import AuditLogger, InvalidEventError
 from axon_audit_otel.archive.origin import Source
 from axon_audit_otel.otlp.encoding import Envelope, encode, record_of
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 SOURCE = Source("orders", "0123456789abcdef")
 RESOURCE = {"service.name": "shop", "n": -7, "ratio": 0.5, "on": True, "zones": ["a", "b"]}
 

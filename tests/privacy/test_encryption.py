@@ -50,6 +50,8 @@ from axon_audit_otel.cli.admin_events import login_user
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.privacy.keyring import Keyring
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 IDS = ["", "a", "用户一", "naïve\u0301", "\ud800", "a\0b\0", "x" * 10**6, "erasable:" + "0" * 32]
 ALICE, SESSION, SECRET = "alice-7f3e", "visit-9c41", "canary-5e1f"
 

@@ -24,6 +24,8 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 CANARY = "canary5e1f"
 GENAI = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 

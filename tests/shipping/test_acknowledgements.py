@@ -26,6 +26,8 @@ from axon_audit_otel.shipping.acknowledgements import (
 )
 from axon_audit_otel.shipping.replay import replay
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 async def _log(audit: AuditLogger, count: int) -> None:
     for _ in range(count):

@@ -16,6 +16,8 @@ from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.delivery import Delivery, Outcome, Sender
 from axon_audit_otel.shipping.sources import ArchiveFeed
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 @pytest.fixture(name="http")
 def _http() -> Iterator[Receiver]:

@@ -23,6 +23,8 @@ from axon_audit_otel.events.draft import draft
 from axon_audit_otel.otlp.encoding import Envelope, record_of
 from axon_audit_otel.shipping.received import ArrivalReport, verify_arrival
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 COUNT = 40
 Records = list[dict[str, Any]]
 

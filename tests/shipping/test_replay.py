@@ -21,6 +21,8 @@ from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger
 from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import Replayed, replay
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 @pytest.fixture(name="receiver", params=["http/protobuf", "grpc"])
 def _receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:

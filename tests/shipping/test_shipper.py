@@ -42,6 +42,8 @@ from axon_audit_otel.archive.directory import newest_number
 from axon_audit_otel.shipping.acknowledgements import acknowledged
 from axon_audit_otel.shipping.received import verify_arrival
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 @pytest.fixture(name="receiver", params=["http/protobuf", "grpc"])
 def _receiver(

@@ -34,6 +34,8 @@ from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.archive.holds import holds, place_hold, release_hold
 from axon_audit_otel.core.errors import ArchiveError
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 Result = TypeVar("Result")
 
 KEY = new_key("auditor")

@@ -40,7 +40,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Status, StatusCode, Tracer
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.usefixtures("without_start_record")]
 
 BASES = ["gateway.yaml", "all-in-one.yaml"]
 OVERLAYS = sorted(str(path.relative_to(CONFIG)) for path in CONFIG.glob("overlays/*.yaml"))

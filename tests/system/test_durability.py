@@ -24,6 +24,8 @@ from conftest import ListingAdapter, Make, archived
 from axon_audit_otel import ArchiveError, AuditUnavailableError, verify
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, VerifyingKey, new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def journals(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.journal"))

@@ -21,6 +21,8 @@ from axon_audit_otel import (
     verify,
 )
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 Fault = Callable[[Path], AbstractContextManager[None]]
 
 

@@ -20,6 +20,8 @@ from conftest import Make, archived
 from axon_audit_otel import ArchiveError, AuditLogger, AuditUnavailableError, verify
 from axon_audit_otel.archive.checkpoints import new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 UNSUPPORTED = [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP]
 FAILED = [errno.EIO, errno.EDQUOT, errno.ESTALE]
 

@@ -14,6 +14,8 @@ import receiver as receivers
 from conftest import Cli
 from receiver import Receiver
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 DATA = Path(__file__).parents[1] / "data" / "first_edition"
 KINDS = sorted(path.parent.name for path in DATA.glob("*/expected.json"))
 

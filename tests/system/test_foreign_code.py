@@ -24,6 +24,8 @@ from strikes import PACKAGE, Strike
 
 from axon_audit_otel import ArchiveError, AuditLogger, Rule, SecurityMonitor
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def record(audit: AuditLogger, **fields: Any) -> None:
     """Record an event in this thread, whether a loop runs here or not."""

@@ -38,6 +38,8 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.events.model import decode
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def _no_constant(name: str) -> Any:
     raise AssertionError(f"{name} is no JSON")

@@ -177,7 +177,11 @@ class Following(Reader):
         self.judge(self._found, self.known)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_finalizers")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("no_finalizers"),
+    pytest.mark.usefixtures("without_start_record"),
+]
 READERS = [Verifying, Searching, Shipping, Following]
 
 

@@ -12,6 +12,8 @@ from strikes import Strike
 
 from axon_audit_otel import AuditLogger, AuditUnavailableError, verify
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 class Interrupted(BaseException):
     """Raised by a signal handler, as by one that ends a task in time."""

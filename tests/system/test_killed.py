@@ -19,6 +19,8 @@ from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 KEY = new_key("auditor")
 BATCH = 7  # max_events: what a life's journal holds, and memory holds back, at most
 

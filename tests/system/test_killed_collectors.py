@@ -14,7 +14,11 @@ import pytest
 from collector import Collector, wait
 from conftest import Cli, archived
 
-pytestmark = [pytest.mark.component, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.component,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("without_start_record"),
+]
 
 APPLICATION = """
 import asyncio, signal, sys

@@ -29,6 +29,8 @@ from axon_audit_otel import AuditEvent, AuditLogger, AuditUnavailableError, veri
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 class Device:
     """The content of a directory after power loss."""

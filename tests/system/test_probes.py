@@ -23,6 +23,8 @@ from axon_audit_otel import (
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 from axon_audit_otel.events.draft import draft
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)
 

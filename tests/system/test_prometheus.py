@@ -43,7 +43,11 @@ from dashboards import rules
 from dashboards.objectives import OBJECTIVES
 from dashboards.recording import Names
 
-pytestmark = [pytest.mark.component, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.component,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("without_start_record"),
+]
 
 
 #: Five minutes are three seconds: from the generator of the real rules.

@@ -23,6 +23,8 @@ from receiver import Receiver
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor, Rule, SecurityMonitor
 from axon_audit_otel.events.draft import draft
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 WHOLE: dict[str, Any] = {
     "action": "mem0.delete_all",
     "system": "mem0",

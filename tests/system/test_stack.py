@@ -14,6 +14,8 @@ import pytest
 import yaml
 from collector import CONFIG, ROOT, binary, program
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 STACK: dict[str, Any] = yaml.safe_load((CONFIG / "compose.yaml").read_text())
 DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 PROVISIONING = ROOT / "dashboards" / "provisioning"

@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, verify
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 class Writer:
     """A program on that archive, as its callable says; what it was told."""

@@ -26,6 +26,8 @@ from strikes import Strike
 from axon_audit_otel import AuditLogger, Rule, SecurityMonitor, verify
 from axon_audit_otel.core import semconv
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 
 def log(audit: AuditLogger, operation: str = "STORE", **fields: Any) -> None:
     asyncio.run(audit.log_event(operation, **fields))

@@ -37,6 +37,8 @@ from axon_audit_otel import (
 from axon_audit_otel.archive import zstd
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)
 EVENTS, PER_FILE = 200, 30

@@ -13,7 +13,7 @@ import msgspec
 from ..core.files import is_there, listed, sync_directory
 from ..core.time import format_time
 from .journal import Journal, load
-from .manifest import MANIFEST, HeadRecord, Manifest, SealRecord
+from .manifest import MANIFEST, HeadRecord, Manifest, OtherWriter, SealRecord, WritersRecord
 from .publishing import publish
 from .reader import closing_of
 from .writer_lock import WriterLock
@@ -140,6 +140,15 @@ class SealedFiles:
             now = format_time(time.time_ns() // 1000)
             record = HeadRecord(number=number, head=head, stated_at=now)
             self.manifest.add(record, self._sync, journal.first_hash)
+
+    def state_others(self, others: list[OtherWriter]) -> None:
+        """Add a line about other writers to the manifest.
+
+        Raises:
+            OSError: If that failed.
+        """
+        self.list_rest()  # its last line names the newest line of the manifest
+        self.manifest.add(WritersRecord(writers=others), self._sync)
 
     def adopt(self, lock: WriterLock) -> None:
         """Add a sealed file to the manifest that a killed writer could not add.

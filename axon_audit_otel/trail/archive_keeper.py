@@ -83,7 +83,8 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
-        self.checkpointer = Checkpointer(key, settings.checkpoint_to, interval, afterwards)
+        to = settings.checkpoint_to
+        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
         self.storage: StableStorage | None = None
@@ -379,6 +380,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

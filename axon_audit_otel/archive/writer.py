@@ -132,7 +132,8 @@ class ArchiveWriter:
             make_directory(directory)
             refuse_writable_by_all(directory)
             self._take_name(fresh, exact, changed)
-            self.intents = Intents(self.path(""), sync)
+            secret = None if attestor is None else attestor.secret("intents")
+            self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
             self.recovery = self._recover_at_start()

@@ -319,6 +319,10 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
+    if writer.outside_until is not None:
+        lines.print(
+            f"covered up to event {writer.outside_until:,} by a checkpoint given", 2, "green"
+        )
     lines.print(writer.uncovered_by(local), 2, "yellow")
 
 

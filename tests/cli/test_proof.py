@@ -156,6 +156,7 @@ class TestRequiredCheckpoint:
         given = ("--key", PUBLIC, "--require-checkpoint", "--checkpoint", desk.outside)
         said = desk.verify(*given, code=0)
         assert "could be missing" not in said
+        assert "covered up to event 7 by a checkpoint given" in said
 
     def test_none_given(self, desk: Desk) -> None:
         desk.record()

@@ -89,7 +89,8 @@ class ArchiveKeeper:
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
+        events = settings.checkpoint_events
+        self.checkpointer = Checkpointer(key, to, interval, events, afterwards, self._syncs)
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -351,6 +352,8 @@ class ArchiveKeeper:
             )
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""

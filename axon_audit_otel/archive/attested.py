@@ -210,6 +210,10 @@ class Attestor:
             raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
         return writer.judged(states, checkpoints)
 
+    def knows(self, prefix: Path) -> bool:
+        """Return True if a writer of this key began the files with that prefix."""
+        return any(True for _ in self._states(prefix))
+
     def _states(self, prefix: Path) -> Iterator[State]:
         """The states in the slots that have the right hash."""
         data = b""

@@ -60,7 +60,7 @@ class Checkpointer:
         self._made_for = 0  # the newest event in it
         self._unsent: deque[str] = deque()
         self._turn = Turn()
-        self._register = Register(self._sync)
+        self._register = Register(self._key, self._sync)
 
     @property
     def is_due(self) -> bool:
@@ -82,7 +82,7 @@ class Checkpointer:
     def conclude(self, writer: ArchiveWriter) -> None:
         """Make a checkpoint if there is news of other writers. Never raises."""
         if self.is_wanted and self._others(writer, now=True):
-            self._register = Register(self._sync)
+            self._register = Register(self._key, self._sync)  # looks again
             self.make(writer)
 
     def _others(self, writer: ArchiveWriter, now: bool = False) -> list[OtherWriter]:

@@ -22,6 +22,7 @@ from ..core import semconv
 from ..core.errors import ArchiveError, AuditConfigError
 from ..core.files import open_owned, write_file
 from ..events.localtime import local
+from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
 from ..verification.report import Finding, VerifyReport, WriterReport, numbers
 from ..verification.verify import verify as run_verify
@@ -285,8 +286,13 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("about", metavar="EVENT_ID", nargs=-1)
 @path_argument
+@click.option(
+    "--consistency",
+    is_flag=True,
+    help="Prove that the trail only grew: in place of EVENT_ID, OLD [NEW].",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -306,7 +312,14 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the program that checks proofs (needs no axon-audit), and exit.",
 )
 @json_option
-def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
+def prove(
+    about: tuple[str, ...],
+    path: Path,
+    consistency: bool,
+    output: Path | None,
+    checkpoint: Any,
+    as_json: bool,
+) -> None:
     """Write a proof that one event is in the trail.
 
     The proof is JSON. A third party checks it without the archive, by the public key
@@ -315,15 +328,43 @@ def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_js
     \b
     axon-audit prove --script > verify_proof.py
     python3 verify_proof.py PROOF KEY
+
+    With --consistency, a proof that nothing of the trail was changed or removed between two
+    checkpoints, for whoever has kept the older one: OLD and NEW are files with signed
+    checkpoints, of which the newest counts; NEW can be left out, or `newest`: the newest beside
+    the archive.
+
+    \b
+    axon-audit prove --consistency OLD [NEW] PATH
     """
     if output is not None and output.exists():
         raise click.ClickException(f"{str(output)!r} exists")
-    proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
+    if consistency:
+        if checkpoint is not None or not 1 <= len(about) <= 2:
+            raise click.UsageError("--consistency takes OLD [NEW] PATH, and no --checkpoint")
+        old, *newer = [None if name == "newest" else _text_in(name) for name in about]
+        if old is None:
+            raise click.UsageError("OLD is a file with the checkpoint that was kept")
+        proof = prove_consistency(path, old, *newer)
+        what = {"old": about[0]}
+    else:
+        if len(about) != 1:
+            raise click.UsageError("one EVENT_ID, and the PATH of the archive")
+        proof = make_proof(path, about[0], None if checkpoint is None else checkpoint.read())
+        what = {"event_id": about[0]}
     if output is None:
         print_json(proof)
         return
     write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
     if as_json:
-        print_json({"path": str(output), "event_id": event_id})
+        print_json({"path": str(output), **what})
     else:
         click.echo(f"proof written to {plain(output)}")
+
+
+def _text_in(name: str) -> str:
+    """The text of a file of checkpoints."""
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {name!r}: {exc.strerror}") from exc

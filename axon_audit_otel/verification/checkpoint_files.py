@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from ..archive.checkpoints import Checkpoint, VerifyingKey
+from ..archive.checkpoints import Checkpoint, VerifyingKey, is_signed_note
+from ..archive.cosignatures import COSIGNED
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
 from .report import Findings
 
-__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_in", "notes_in_file"]
+__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_beside", "notes_in", "notes_of"]
 
-SUFFIXES = (".checkpoint", ".checkpoints")
+SUFFIXES = (".checkpoint", ".checkpoints", COSIGNED)
 _START = "axon-audit/"
 # A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
@@ -44,12 +46,12 @@ class Statement(NamedTuple):
     proves: bool
 
     def __str__(self) -> str:
-        return f"the checkpoint of {self.checkpoint.time}"
+        return str(self.checkpoint)
 
     @property
     def writer(self) -> str:
         """The name of its writer."""
-        return self.checkpoint.origin.split("/")[1]
+        return self.checkpoint.writer
 
     @property
     def id(self) -> str:
@@ -85,6 +87,27 @@ def notes_in_file(path: Path) -> Iterator[str]:
     """
     with TextIOWrapper(open_regular(path), "utf-8", errors="replace", newline="\n") as lines:
         yield from notes_in(lines)
+
+
+def notes_of(text: str) -> list[str]:
+    """The notes in a text, or in OTLP JSON, as a collector's file exporter writes it."""
+    lines = (text if text.endswith("\n") else f"{text}\n").splitlines(keepends=True)
+    return notes_in_otlp(lines) if text.lstrip().startswith("{") else list(notes_in(lines))
+
+
+def notes_beside(directory: Path, writer: str) -> Iterator[tuple[Checkpoint, str]]:
+    """Yield each signed checkpoint of *writer* beside its archive, and its note.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    for suffix in SUFFIXES:
+        with suppress(FileNotFoundError):
+            for note in notes_in_file(directory / f"{writer}{suffix}"):
+                with suppress(InvalidEventError):
+                    checkpoint = Checkpoint.parse(note)
+                    if is_signed_note(note):
+                        yield checkpoint, note
 
 
 class CheckpointSet:

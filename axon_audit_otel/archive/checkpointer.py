@@ -67,6 +67,7 @@ class Checkpointer:
         if not writer.newest[0]:
             return False  # a checkpoint of no events would fit any trail
         try:
+            writer.state_newest()
             note = self._note(writer)
             write_file([note.encode()], writer.path(".checkpoint"))
             append(writer.path(".checkpoints"), note.encode())
@@ -85,7 +86,7 @@ class Checkpointer:
     def _note(self, writer: ArchiveWriter) -> str:
         manifest, (number, head) = writer.sealed.manifest, writer.newest
         text = Checkpoint(
-            origin=f"axon-audit/{writer.name}/{manifest.id or 'new'}",
+            origin=f"axon-audit/{writer.name}/{manifest.id}",
             size=manifest.tree.size,
             root=manifest.tree.root(),
             events=number,

@@ -1,5 +1,7 @@
 """The manifest: one line per sealed or deleted file, with the hash of the line before.
 
+Before a checkpoint it also gets a line about the newest event, if that is not sealed yet.
+
 Its lines are the leaves of the Merkle tree that checkpoints sign. So a signed root proves the
 digest of every file, and the root of a file proves every event in it.
 """
@@ -25,6 +27,7 @@ from .missing import Missing
 
 __all__ = [
     "DeleteRecord",
+    "HeadRecord",
     "Listing",
     "Manifest",
     "Record",
@@ -121,7 +124,25 @@ class DeleteRecord(
         return "\n".join(["axon-audit deletion", *map(str, facts), ""])
 
 
-Record = TrailRecord | SealRecord | DeleteRecord
+class HeadRecord(msgspec.Struct, kw_only=True, tag="head", tag_field="kind"):
+    """The newest event when a checkpoint was made, not sealed yet.
+
+    Each event has the hash of the one before it, so a root over this line binds all of them.
+
+    Attributes:
+        number: Its number.
+        head: Its hash, hex.
+        stated_at: Time of the line.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    number: Number
+    head: str
+    stated_at: str
+    previous: str | None = None
+
+
+Record = TrailRecord | SealRecord | DeleteRecord | HeadRecord
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -135,6 +156,7 @@ class Listing:
         seals: The sealed files that are not deleted, by name, in order.
         deleted: The files that retention deleted, each with the record of that.
         last: The newest sealed file, deleted or not.
+        stated: The newest line about an event that was not sealed yet.
     """
 
     def __init__(self) -> None:
@@ -142,6 +164,7 @@ class Listing:
         self.seals: dict[str, SealRecord] = {}
         self.deleted: list[tuple[SealRecord, DeleteRecord]] = []
         self.last: SealRecord | None = None
+        self.stated: HeadRecord | None = None
 
     def take(self, record: Record) -> None:
         """Apply the next line."""
@@ -149,6 +172,8 @@ class Listing:
             self.id = record.id
         elif isinstance(record, SealRecord):
             self.seals[record.file] = self.last = record
+        elif isinstance(record, HeadRecord):
+            self.stated = record
         elif (seal := self.seals.pop(record.file, None)) is not None:
             self.deleted.append((seal, record))
 

@@ -13,7 +13,7 @@ import msgspec
 from ..core.files import is_there, listed, sync_directory
 from ..core.time import format_time
 from .journal import Journal, load
-from .manifest import MANIFEST, Manifest, SealRecord
+from .manifest import MANIFEST, HeadRecord, Manifest, SealRecord
 from .publishing import publish
 from .reader import closing_of
 from .writer_lock import WriterLock
@@ -128,6 +128,18 @@ class SealedFiles:
         )
         self.manifest.add(record, self._sync, journal.first_hash)
         self.clock_moved = 0.0
+
+    def state_newest(self, journal: Journal) -> None:
+        """Add a line about the newest event of *journal* to the manifest, unless it has one.
+
+        Raises:
+            OSError: If that failed.
+        """
+        stated, number, head = self.manifest.stated, journal.last, journal.head
+        if stated is None or (stated.number, stated.head) != (number, head):
+            now = format_time(time.time_ns() // 1000)
+            record = HeadRecord(number=number, head=head, stated_at=now)
+            self.manifest.add(record, self._sync, journal.first_hash)
 
     def adopt(self, lock: WriterLock) -> None:
         """Add a sealed file to the manifest that a killed writer could not add.

@@ -255,18 +255,32 @@ class ArchiveWriter:
 
     def _finish(self, journal: Journal) -> Path:
         """Rename a journal that has its closing line, and add it to the manifest."""
+        self._sync_journal(journal)
+        path = self.sealed.publish(journal)
+        self._close_journal()
+        self.sealed.list_rest()
+        return path
+
+    def state_newest(self) -> None:
+        """State the newest event in the manifest, if it is not sealed: for a checkpoint.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if self._journal is not None and self._journal.count:
+            self._sync_journal(self._journal)
+            self.sealed.state_newest(self._journal)
+
+    # --- stable storage --------------------------------------------------------------------
+
+    def _sync_journal(self, journal: Journal) -> None:
+        """Force the journal to stable storage, where that is promised."""
         if self._sync:
             if self._doubtful:
                 self.renew()
             self._doubtful = True
             sync_file(journal.file)
             self._doubtful = False
-        path = self.sealed.publish(journal)
-        self._close_journal()
-        self.sealed.list_rest()
-        return path
-
-    # --- stable storage --------------------------------------------------------------------
 
     def renew(self) -> None:
         """Write journal and intents to new files, after a failed sync of the old ones.

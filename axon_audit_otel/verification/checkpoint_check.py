@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 
+from ..archive.directory import newest_number
 from ..core.time import parse_time
 from .checkpoint_files import Statement
 from .file_scan import TrailFacts
@@ -64,7 +66,7 @@ class CheckpointCheck:
         was cut off, the oldest if something was rewritten.
         """
         manifest = self.manifest.name
-        altered, rewritten, shorter, beyond, vanished = [], [], [], [], []
+        altered, shorter = [], []
         for statement in statements:  # ordered by their newest event
             checkpoint = statement.checkpoint
             root = self.manifest.roots.get(checkpoint.size)
@@ -72,18 +74,12 @@ class CheckpointCheck:
                 shorter.append(statement)
             elif root != checkpoint.root:
                 altered.append(statement)
-            time = self._time_of(statement)
-            if time is not None and root == checkpoint.root:
-                if statement.proves and checkpoint.events:
-                    report.proved_until = checkpoint.events
-                    report.proved_until_time = parse_time(time)
-                    report.proved_at = parse_time(checkpoint.time)
-            elif checkpoint.events in self.facts.found and time is None:
-                rewritten.append(statement)
-            elif checkpoint.events > self.last and time is None:
-                beyond.append(statement)
-            elif time is None:
-                vanished.append(statement)
+            time = self._time_of(checkpoint.events, checkpoint.head)
+            covers = statement.proves and checkpoint.events > 0
+            if time is not None and root == checkpoint.root and covers:
+                report.proved_until = checkpoint.events
+                report.proved_until_time = parse_time(time)
+                report.proved_at = parse_time(checkpoint.time)
         report.checkpoints = len(statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
@@ -95,23 +91,41 @@ class CheckpointCheck:
             least = min(altered, key=lambda s: s.checkpoint.size)
             words = f"its first {least.checkpoint.size} lines are not those that {least} signed"
             findings.add(manifest, None, "altered", words)
-        if rewritten:
-            number = rewritten[0].checkpoint.events
-            words = f"it is not the one that {rewritten[0]} names: it, or what was before it, was"
-            file = self.facts.found[number][0][2]
-            findings.add(file, number, "altered", f"{words} rewritten")
-        if beyond:
-            which = numbers(self.last + 1, beyond[-1].checkpoint.events)
-            words = f"the trail ends before {which}, which {beyond[-1]} knew"
-            findings.add(self.newest, self.last + 1, "truncated", words)
-        if vanished and not findings.kept:  # else it is reported as missing already
-            number = vanished[0].checkpoint.events
-            words = f"there is no event {number}, which {vanished[0]} knew"
-            findings.add(manifest, number, "removed", words)
+        self._compare_events(statements, findings)
 
-    def _time_of(self, statement: Statement) -> str | None:
-        """The time of the event that it names; "" if not known, None if the event is not here."""
-        number, head = statement.checkpoint.events, statement.checkpoint.head
+    def _compare_events(self, statements: list[Statement], findings: Findings) -> None:
+        """Find events that are not those that a checkpoint, or a line of the manifest, names."""
+        claims = [(s.checkpoint.events, s.checkpoint.head, str(s)) for s in statements]
+        for line, head in self.manifest.heads:
+            if head.number <= self.last or self._has_ended(head.number):
+                claims.append((head.number, head.head, line.about()))
+        wrong = [claim for claim in claims if self._time_of(*claim[:2]) is None]
+        if not wrong:
+            return
+        wrong.sort(key=itemgetter(0))
+        for number, _, source in wrong:
+            if number in self.facts.found:
+                words = f"it is not the one that {source} names: it, or what was before it, was"
+                file = self.facts.found[number][0][2]
+                findings.add(file, number, "altered", f"{words} rewritten")
+                break
+        newest, _, source = max(wrong, key=itemgetter(0))
+        if newest > self.last and newest not in self.facts.found:
+            which = numbers(self.last + 1, newest)
+            words = f"the trail ends before {which}, which {source} knew"
+            findings.add(self.newest, self.last + 1, "truncated", words)
+        for number, _, source in wrong:
+            if number <= self.last and number not in self.facts.found and not findings.kept:
+                words = f"there is no event {number}, which {source} knew"
+                findings.add(self.manifest.name, number, "removed", words)
+
+    def _has_ended(self, number: int) -> bool:
+        """Return False if a running writer has event *number* in a journal begun meanwhile."""
+        path = self.manifest.path
+        return newest_number(path.parent, path.stem) < number
+
+    def _time_of(self, number: int, head: str) -> str | None:
+        """The time of the event with that number and hash; "" if not known, None if not here."""
         seen = self.facts.found.get(number, [])
         for hash_, time, _ in seen:
             if hash_ == head:

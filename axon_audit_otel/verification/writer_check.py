@@ -69,7 +69,8 @@ class WriterCheck:
         self._only = only
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
-        self._facts = TrailFacts({s.checkpoint.events for s in statements})
+        stated = {head.number for _, head in manifest.heads}
+        self._facts = TrailFacts(stated | {s.checkpoint.events for s in statements})
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.

@@ -312,6 +312,8 @@ def states(record: Record) -> tuple[int, str] | None:
     """The number and the hash of the newest event that a line states; None if it states none."""
     if isinstance(record, SealRecord):
         return record.last_sequence, record.head
+    if isinstance(record, HeadRecord):
+        return record.number, record.head
     return None
 
 

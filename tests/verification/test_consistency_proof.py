@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import forgery
+import go_programs
 import pytest
 from conftest import Cli, Make
 from prometheus_client import CollectorRegistry
@@ -73,6 +76,23 @@ class TestProofs:
         proof = prove_consistency(tmp_path / "archive", "".join(notes[:4]))
         assert (proof["old"], proof["new"]) == (notes[3], notes[-1])
         assert prove_consistency(tmp_path / "archive", notes[-1])["path"] == []
+
+
+@pytest.mark.component  # Go
+def test_by_another_library(notes: list[str], tmp_path: Path) -> None:
+    """Go's `tlog` accepts the proofs, and refuses them for other checkpoints."""
+    second, file = go_programs.second_verifier(), tmp_path / "proof.json"
+
+    def accepts(proof: dict[str, Any]) -> bool:
+        file.write_text(json.dumps(proof))
+        command = [second, "consistency", file, PUBLIC]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    for old, other in pairwise(notes):
+        proof = prove_consistency(tmp_path / "archive", old)
+        assert accepts(proof)
+        assert not accepts({**proof, "old": other})
+        assert not accepts({**proof, "path": ["00" * 32, *proof["path"][1:]]})
 
 
 class TestWithoutProof:

@@ -25,7 +25,7 @@ def second_verifier() -> Path:
 
 def litewitness() -> Path:
     """A witness of the C2SP: https://github.com/FiloSottile/torchwood."""
-    return _built("litewitness", _TESTS / "witness", "filippo.io/torchwood/cmd/litewitness")
+    return _built("litewitness", _TESTS / "litewitness", "filippo.io/torchwood/cmd/litewitness")
 
 
 def _built(name: str, sources: Path, package: str) -> Path:

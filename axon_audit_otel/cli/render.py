@@ -357,6 +357,11 @@ def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
     return f"unclean end of {facts['writer']}: {', '.join(words)}"
 
 
+def _witness_refused(facts: dict[str, Any], _subject: str | None) -> str:
+    sizes = f"{facts['size']:,} lines of the manifest here, {facts['known']:,} known there"
+    return f"witness {facts['witness']} refused: {facts['reason']} ({sizes})"
+
+
 def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     user, subject = facts.get("user_id"), facts.get("subject_id")
     who = "" if user is None else f" by {user}"
@@ -386,6 +391,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "gap": _gap,
     "unclean_end": _unclean_end,
     "unfinished": _unfinished,
+    "witness_refused": _witness_refused,
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,

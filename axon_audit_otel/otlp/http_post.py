@@ -39,6 +39,9 @@ class HttpPost:
         limit: Bytes of a body, at most.
         certificate: File of the trusted authorities; None: the system's.
         client: Files of our own certificate and its key, or of both in one.
+
+    Attributes:
+        timeout: As given; it can be changed between requests.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class HttpPost:
 
         # Those of requests are OSErrors; while the answer is read, urllib3 and zlib raise theirs.
         self._errors = (OSError, ValueError, HTTPException, HTTPError, zlib.error)
-        self._timeout, self._limit, self._certificate = timeout, limit, certificate
+        self.timeout = timeout
+        self._limit, self._certificate = limit, certificate
         self._session = session = requests.Session()
         session.headers.update(headers)
         session.cert = client
@@ -69,7 +73,7 @@ class HttpPost:
             with self._session.post(
                 url,
                 data=body,
-                timeout=self._timeout,
+                timeout=self.timeout,
                 verify=self._certificate,  # the session's gives way to the environment
                 allow_redirects=False,
                 stream=True,
@@ -88,7 +92,7 @@ class HttpPost:
             ValueError: If it is too long.
             HTTPError: If the connection broke.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         body = bytearray()
         # Byte by byte, mostly of a buffer: a read of many waits for each of them anew.
         while byte := response.raw.read(1, decode_content=False):

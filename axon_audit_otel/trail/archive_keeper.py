@@ -18,6 +18,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..shipping.witnesses import Witnesses
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -83,7 +84,11 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
-        self.checkpointer = Checkpointer(key, settings.checkpoint_to, interval, afterwards)
+        witnesses: Witnesses | None = None
+        if settings.witnesses:
+            witnesses = Witnesses(settings.witnesses, afterwards, self.internal.refused)
+        to = settings.checkpoint_to
+        self.checkpointer = Checkpointer(key, to, interval, afterwards, witnesses)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
         self.storage: StableStorage | None = None

@@ -12,6 +12,7 @@ import msgspec
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
 from ..archive.writer import Recovery
+from ..shipping.witnesses import Refusal
 
 __all__ = ["Gap", "InternalEvents"]
 
@@ -38,6 +39,7 @@ class InternalEvents:
         recoveries: Ends of writers that did not end well.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
+        refusals: Witnesses that know another history of a trail.
         clock: Knows the jumps of the system's clock.
     """
 
@@ -50,6 +52,11 @@ class InternalEvents:
         self.recoveries: list[Recovery] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
+        self.refusals: list[Refusal] = []
+
+    def refused(self, refusal: Refusal) -> None:
+        """Have an event recorded about a witness; in any thread."""
+        self.refusals.append(refusal)
 
     def pending(
         self, all_archived: Callable[[], bool], intents: Intents | None
@@ -77,6 +84,9 @@ class InternalEvents:
             yield "FAILURE", {"record": "gap", **facts, "reason": gap.reason}
             if all_archived():
                 del self.gaps[0]
+        while self.refusals:
+            yield "FAILURE", {"record": "witness_refused", **self.refusals[0]._asdict()}
+            del self.refusals[0]
         self.clock.look()
         for jump in self.clock.take():
             yield "SUCCESS", jump.facts

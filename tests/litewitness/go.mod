@@ -1,4 +1,4 @@
-module axon-audit-otel/tests/witness
+module axon-audit-otel/tests/litewitness
 
 go 1.25
 

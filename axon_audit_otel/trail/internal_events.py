@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
-from ..archive.writer import Recovery
+from ..archive.writer import Adopted, Recovery
 from ..shipping.witnesses import Refusal
 
 __all__ = ["Gap", "InternalEvents"]
@@ -40,6 +41,8 @@ class InternalEvents:
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
         refusals: Witnesses that know another history of a trail.
+        adopted: Events that were found in files, and that nothing attests.
+        refused: Files of writers that are left as they are.
         clock: Knows the jumps of the system's clock.
     """
 
@@ -53,8 +56,10 @@ class InternalEvents:
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
         self.refusals: list[Refusal] = []
+        self.adopted: list[Adopted] = []
+        self.refused: list[NotAttestedError] = []
 
-    def refused(self, refusal: Refusal) -> None:
+    def witness_refused(self, refusal: Refusal) -> None:
         """Have an event recorded about a witness; in any thread."""
         self.refusals.append(refusal)
 
@@ -68,6 +73,13 @@ class InternalEvents:
                 event is; before, the next one would be lost with it.
             intents: Removed when all that are unfinished are recorded: before, we may be killed.
         """
+        while self.refused:
+            found = self.refused[0]
+            yield "FAILURE", {"record": "refused", "writer": found.writer, "why": found.words}
+            del self.refused[0]
+        while self.adopted:
+            yield "PARTIAL", {"record": "adopted", **msgspec.structs.asdict(self.adopted[0])}
+            del self.adopted[0]
         while self.recoveries:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..archive.checkpoints import VerifyingKey, new_key
+from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
 from ..core.errors import ArchiveError, AuditConfigError
@@ -98,6 +99,22 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(str(exc), param, ctx)
 
 
+class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Public keys of witnesses: a line, or a file of such lines, also with their URLs."""
+
+    name = "file|line"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[WitnessKey]:
+        try:
+            given = Path(value)
+            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            lines = [line.split("#")[0].split() for line in text.splitlines()]
+            keys = [word for line in lines for word in line if "://" not in word]
+            return [WitnessKey.parse(key) for key in keys]
+        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+            self.fail(str(exc), param, ctx)
+
+
 @click.command()
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
@@ -129,6 +146,19 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
+@click.option(
+    "--witness",
+    "witnesses",
+    type=_Witness(),
+    multiple=True,
+    help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+)
+@click.option(
+    "--witness-quorum",
+    "needed",
+    type=int,
+    help="How many of the witnesses must have. Default: all.",
+)
 @json_option
 @click.pass_context
 def verify(
@@ -139,6 +169,8 @@ def verify(
     archive: Path | None,
     keys: Any,
     notes: Any,
+    witnesses: Any,
+    needed: int | None,
     as_json: bool,
 ) -> None:
     """Verify that nothing in an archive was altered.
@@ -150,26 +182,39 @@ def verify(
     With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
     missing or altered, and names those that came more than once. Give all files of a trail
     together, in any order; with --archive, a tail that never arrived is found as well.
+
+    With --witness, says up to where witnesses have seen the trail: not even the owner of the
+    key could write another history up to there. Exit code 2 means that not enough of them
+    cosigned a checkpoint.
     """
     if otlp_json:
-        if keys or notes:
-            raise click.UsageError("--key and --checkpoint are for archives, not for --otlp-json")
+        if keys or notes or witnesses:
+            msg = "--key, --checkpoint and --witness are for archives, not for --otlp-json"
+            raise click.UsageError(msg)
         ctx.exit(verify_files(paths, partial, archive, as_json))
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
+    quorum = _quorum([witness for several in witnesses for witness in several], needed)
     texts = [_text_of(note) for note in notes]
     given = [key for several in keys for key in several]
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress)
+        report = run_verify(path, given, texts, progress, quorum)
     if as_json:
         print_json(report.to_dict())
     else:
         _print(report, console(), bool(texts))
-    ctx.exit(0 if report.ok else 1)
+    ctx.exit(1 if not report.ok else 0 if report.is_cosigned else 2)
+
+
+def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
+    try:
+        return Quorum(tuple(witnesses), len(witnesses) if needed is None else needed)
+    except AuditConfigError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def _text_of(file: TextIO) -> str:
@@ -206,6 +251,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
     lines = _Lines(to)
     for writer in report.writers:
         _print_writer(writer, lines)
+        if report.quorum is not None:
+            _print_cosigned(writer, report.quorum, lines)
     if not report.keys:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
@@ -257,6 +304,17 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
     lines.print(writer.uncovered_by(local), 2, "yellow")
+
+
+def _print_cosigned(writer: WriterReport, quorum: str, lines: _Lines) -> None:
+    if writer.cosigned_until is None:
+        lines.print(f"not cosigned: no checkpoint of it by {quorum}", 2, "bold red")
+        return
+    said = f"cosigned up to event {writer.cosigned_until:,}, by {', '.join(writer.cosigned_by)}"
+    lines.print(f"{said}, at {local(writer.cosigned_at)}", 2, "green")
+    if writer.last_sequence is not None and writer.last_sequence > writer.cosigned_until:
+        which = numbers(writer.cosigned_until + 1, writer.last_sequence)
+        lines.print(f"{which}: not cosigned", 2, "yellow")
 
 
 def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:

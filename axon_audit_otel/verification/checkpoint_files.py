@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
 from ..archive.checkpoints import Checkpoint, VerifyingKey, is_signed_note
-from ..archive.cosignatures import COSIGNED
+from ..archive.cosignatures import COSIGNED, Quorum, WitnessKey
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
@@ -37,13 +38,17 @@ class Statement(NamedTuple):
         source: The file name, or "the given checkpoint".
         outside: True if the caller gave it.
         proves: True if an attacker could not have made it: it is signed by a given key or, if
-            no key was given, was kept elsewhere.
+            no key was given, was kept elsewhere or is cosigned by enough witnesses.
+        cosigned: The witnesses that cosigned it, and when, in seconds since 1970.
+        cosigned_at: When enough of them had; None if they have not.
     """
 
     checkpoint: Checkpoint
     source: str
     outside: bool
     proves: bool
+    cosigned: Mapping[WitnessKey, int]
+    cosigned_at: datetime | None
 
     def __str__(self) -> str:
         return str(self.checkpoint)
@@ -116,10 +121,12 @@ class CheckpointSet:
     Args:
         keys: If there are any, one of them must have signed every checkpoint.
         findings: Takes checkpoints that are not signed, or cannot be read.
+        quorum: How many witnesses must have cosigned one.
     """
 
-    def __init__(self, keys: list[VerifyingKey], findings: Findings) -> None:
+    def __init__(self, keys: list[VerifyingKey], findings: Findings, quorum: Quorum) -> None:
         self._keys = keys
+        self.quorum = quorum
         self._findings = findings
         self._statements: dict[tuple[object, ...], Statement] = {}
 
@@ -161,10 +168,17 @@ class CheckpointSet:
             words = f"a checkpoint in it is not signed by {names}"
             self._findings.add(source, None, "wrong_key", words)
             return
-        statement = Statement(checkpoint, source, outside, signed or (outside and not self._keys))
         state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)
         key = (*state, checkpoint.head)
         known = self._statements.get(key)
+        cosigned = self.quorum.cosigned(note)
+        for witness, time in () if known is None else known.cosigned.items():
+            cosigned[witness] = max(time, cosigned.get(witness, time))
+        at = self.quorum.reached_at(cosigned)
+        proves = signed or ((outside or at is not None) and not self._keys)
+        statement = Statement(checkpoint, source, outside, proves, cosigned, at)
+        if known is not None:
+            known = self._statements[key] = known._replace(cosigned=cosigned, cosigned_at=at)
         if known is None or (statement.proves, checkpoint.time) > (
             known.proves,
             known.checkpoint.time,

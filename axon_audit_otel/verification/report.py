@@ -153,6 +153,11 @@ class WriterReport(msgspec.Struct, kw_only=True):
             could not be noticed. None: nothing is covered.
         proved_until_time: Time of that event.
         proved_at: Time of that checkpoint.
+        cosigned_until: Number of the newest event that a checkpoint covers which enough
+            witnesses cosigned: up to there even who has the key could not write another
+            history. None: there is none, or no witness was given.
+        cosigned_at: When enough of them had.
+        cosigned_by: Their names.
     """
 
     writer: str
@@ -175,6 +180,9 @@ class WriterReport(msgspec.Struct, kw_only=True):
     proved_until: int | None = None
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
+    cosigned_until: int | None = None
+    cosigned_at: datetime | None = None
+    cosigned_by: list[str] = msgspec.field(default_factory=list)
 
     @property
     def deleted_files(self) -> int:
@@ -208,6 +216,8 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         left_out: Number of further findings.
         keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
             was given, and no signature could be checked.
+        quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
+            no witness was given.
     """
 
     path: str
@@ -215,6 +225,12 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     left_out: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
+    quorum: str | None = None
+
+    @property
+    def is_cosigned(self) -> bool:
+        """True if enough witnesses cosigned a checkpoint of each writer, as far as asked for."""
+        return self.quorum is None or all(w.cosigned_until is not None for w in self.writers)
 
     @property
     def ok(self) -> bool:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
@@ -31,6 +32,7 @@ def verify(
     keys: Iterable[VerifyingKey | str] = (),
     checkpoints: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
+    quorum: Quorum | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -41,6 +43,7 @@ def verify(
         checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
             together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
+        quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -53,7 +56,8 @@ def verify(
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
     with archive_errors(Path(path)):
-        return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
+        reads = progress or (lambda size: None)
+        return _Verification(Path(path), parsed, notes, reads, quorum or Quorum()).run()
 
 
 class _Verification:
@@ -65,6 +69,7 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        quorum: Quorum,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -74,7 +79,7 @@ class _Verification:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
@@ -104,6 +109,7 @@ class _Verification:
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
+            quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
     # --- the files -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def cosigned(directory: Path) -> list[str]:
     return [f"axon-audit/{note}" for note in text.split("axon-audit/")[1:]]
 
 
+def has_cosigned(directory: Path, checkpoint: str) -> bool:
+    """True if the file of cosignatures has *checkpoint*."""
+    text = checkpoint.partition("\n\n")[0]
+    return any(text in note for note in cosigned(directory))
+
+
 def is_cosigned(note: str, witness: Cosigner) -> bool:
     """True if *note* has the cosignature of *witness* and the signature of our key."""
     Checkpoint.parse(note, [KEY.verifying])
@@ -87,6 +94,10 @@ def faults(audit: AuditLogger) -> int:
     """How often the witnesses failed, as the metric says."""
     value = audit.trail.metrics.failures["witness"].total
     return int(value)
+
+
+def has_failed(audit: AuditLogger, before: int) -> bool:
+    return faults(audit) > before
 
 
 def refusals(audit: AuditLogger) -> list[dict[str, Any]]:
@@ -109,8 +120,7 @@ class TestCosigned:
             await record(watched, 3)
             watched.trail.seal()
             newest = (tmp_path / "logs" / "default.checkpoint").read_text()
-            text = newest.partition("\n\n")[0]
-            await until(lambda text=text: any(text in note for note in cosigned(tmp_path / "logs")))
+            await until(partial(has_cosigned, tmp_path / "logs", newest))
         notes = cosigned(tmp_path / "logs")
         assert all(is_cosigned(note, cosigner) for note in notes)
         assert (tmp_path / "logs" / "default.cosigned").stat().st_mode & 0o777 == 0o600
@@ -213,7 +223,7 @@ class TestFaults:
             cosigner.answer = answer
             before = faults(watched)
             await record(watched, 3)
-            await until(lambda before=before: faults(watched) > before)
+            await until(partial(has_failed, watched, before))
         assert cosigned(tmp_path / "logs") == []
 
 

@@ -85,7 +85,7 @@ def test_by_another_library(notes: list[str], tmp_path: Path) -> None:
 
     def accepts(proof: dict[str, Any]) -> bool:
         file.write_text(json.dumps(proof))
-        command = [second, "consistency", file, PUBLIC]
+        command = [str(second), "consistency", str(file), PUBLIC]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     for old, other in pairwise(notes):
@@ -149,7 +149,8 @@ Change = Callable[[dict[str, Any]], object]
 class TestScript:
     @pytest.fixture(name="proof")
     def _proof(self, notes: list[str], tmp_path: Path) -> dict[str, Any]:
-        return json.loads(json.dumps(prove_consistency(tmp_path / "archive", notes[2])))
+        found: dict[str, Any] = prove_consistency(tmp_path / "archive", notes[2])
+        return found
 
     @pytest.mark.parametrize(
         ("change", "reason"),

@@ -1,4 +1,7 @@
-"""Programs in Go that tests use, each built once and kept in the user's cache."""
+"""Programs in Go that tests use, each built once and kept in the user's cache.
+
+python3 tests/go_programs.py        build what is missing, and print the paths
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 __all__ = ["litewitness", "second_verifier"]
 
@@ -38,6 +38,8 @@ def _built(name: str, sources: Path, package: str) -> Path:
         return target
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
+        import pytest
+
         if os.environ.get("CI") == "true":
             pytest.fail(f"{_NO_GO}; in CI that is no reason to skip")
         pytest.skip(_NO_GO)
@@ -55,4 +57,4 @@ def _built(name: str, sources: Path, package: str) -> Path:
 
 if __name__ == "__main__":
     for build in (second_verifier, litewitness):
-        print(build(), file=sys.stderr)
+        print(build())

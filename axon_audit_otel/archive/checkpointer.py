@@ -15,6 +15,8 @@ from ..core.files import append, write_file
 from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import Checkpoint, SigningKey
+from .manifest import OtherWriter
+from .register import Register
 from .writer import ArchiveWriter
 
 __all__ = ["Checkpointer", "Cosigning"]
@@ -41,6 +43,7 @@ class Checkpointer:
         to: Where they go besides the archive: a path, a function, or "otlp"; None: nowhere.
         interval: Seconds between them when nothing is sealed; None: none then.
         faults: Takes what failed.
+        sync: Force what a checkpoint is about to stable storage before.
         witnesses: Get those that are signed; None: nobody does.
 
     Attributes:
@@ -53,8 +56,10 @@ class Checkpointer:
         to: Any,
         interval: float | None,
         faults: Faults,
+        sync: bool = False,
         witnesses: Cosigning | None = None,
     ) -> None:
+        self._sync = sync
         self._key = key
         self._witnesses = None if key is None else witnesses
         self._to = to
@@ -68,6 +73,7 @@ class Checkpointer:
         self._made_at = -math.inf
         self._unsent: deque[str] = deque()
         self._turn = Turn()
+        self._register = Register(self._sync)
         if self._witnesses is not None:
             self._witnesses.begin()
 
@@ -83,6 +89,18 @@ class Checkpointer:
         if self.attest(writer):
             self._made_at = time.monotonic()
 
+    def conclude(self, writer: ArchiveWriter) -> None:
+        """Make a checkpoint if there is news of other writers. Never raises."""
+        if self.is_wanted and self._others(writer, now=True):
+            self._register = Register(self._sync)
+            self.make(writer)
+
+    def _others(self, writer: ArchiveWriter, now: bool = False) -> list[OtherWriter]:
+        try:
+            return self._register.news(writer.directory, writer.name, writer.sealed.manifest, now)
+        except OSError:
+            return []  # the next checkpoint looks again
+
     def attest(self, writer: ArchiveWriter) -> bool:
         """Make a checkpoint of any writer, also of a recovered one; False if it is still due."""
         if not self.is_wanted:
@@ -91,6 +109,8 @@ class Checkpointer:
             return False  # a checkpoint of no events would fit any trail
         try:
             writer.state_newest()
+            if others := self._others(writer):
+                writer.sealed.state_others(others)
             note = self._note(writer)
             write_file([note.encode()], writer.path(".checkpoint"))
             append(writer.path(".checkpoints"), note.encode())

@@ -1,6 +1,7 @@
 """The manifest: one line per sealed or deleted file, with the hash of the line before.
 
-Before a checkpoint it also gets a line about the newest event, if that is not sealed yet.
+Before a checkpoint it also gets a line about the newest event, if that is not sealed yet, and
+one about other writers of the directory, if there is news of them.
 
 Its lines are the leaves of the Merkle tree that checkpoints sign. So a signed root proves the
 digest of every file, and the root of a file proves every event in it.
@@ -31,10 +32,13 @@ __all__ = [
     "HeadRecord",
     "Listing",
     "Manifest",
+    "OtherWriter",
     "Record",
     "SealRecord",
     "TrailRecord",
+    "WritersRecord",
     "deleted_in",
+    "newest_stated",
     "read_listing",
     "read_manifest",
     "states",
@@ -42,6 +46,7 @@ __all__ = [
 ]
 
 MANIFEST = ".manifest"
+_END = 16384  # bytes at the end of a manifest that have its newest lines
 
 
 class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
@@ -151,7 +156,35 @@ class HeadRecord(msgspec.Struct, kw_only=True, tag="head", tag_field="kind"):
     previous: str | None = None
 
 
-Record = TrailRecord | SealRecord | DeleteRecord | HeadRecord
+class OtherWriter(msgspec.Struct, kw_only=True, frozen=True):
+    """How far another writer of the directory was.
+
+    Attributes:
+        writer: Its name.
+        id: The id of its trail.
+        events: Number of the newest event that its manifest names; 1 if it has only a journal.
+        head: Hash of that event, hex.
+    """
+
+    writer: str
+    id: str
+    events: Number
+    head: str
+
+
+class WritersRecord(msgspec.Struct, kw_only=True, tag="writers", tag_field="kind"):
+    """Other writers of the directory that are new, or have more events than a line before says.
+
+    Attributes:
+        writers: These.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    writers: list[OtherWriter]
+    previous: str | None = None
+
+
+Record = TrailRecord | SealRecord | DeleteRecord | HeadRecord | WritersRecord
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -166,6 +199,7 @@ class Listing:
         deleted: The files that retention deleted, each with the record of that.
         last: The newest sealed file, deleted or not.
         stated: The newest line about an event that was not sealed yet.
+        others: How far other writers of the directory were, by the ids of their trails.
     """
 
     def __init__(self) -> None:
@@ -174,6 +208,7 @@ class Listing:
         self.deleted: list[tuple[SealRecord, DeleteRecord]] = []
         self.last: SealRecord | None = None
         self.stated: HeadRecord | None = None
+        self.others: dict[str, OtherWriter] = {}
 
     def take(self, record: Record) -> None:
         """Apply the next line."""
@@ -183,6 +218,8 @@ class Listing:
             self.seals[record.file] = self.last = record
         elif isinstance(record, HeadRecord):
             self.stated = record
+        elif isinstance(record, WritersRecord):
+            self.others.update((other.id, other) for other in record.writers)
         elif (seal := self.seals.pop(record.file, None)) is not None:
             self.deleted.append((seal, record))
 
@@ -377,6 +414,28 @@ def read_listing(path: Path, missing: Missing | None = None) -> Listing:
     for _, record in read_manifest(path, missing):
         listing.take(record)
     return listing
+
+
+def newest_stated(path: Path) -> tuple[int, str]:
+    """Number and hash of the newest event that the end of a manifest names; 0 and "" without one.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
+            lines = file.read(_END).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return 0, ""
+    for line in reversed(lines):
+        with suppress(msgspec.DecodeError):  # the first may be cut off
+            record = _record_in(line)
+            if isinstance(record, SealRecord):
+                return record.last_sequence, record.head
+            if isinstance(record, HeadRecord):
+                return record.number, record.head
+    return 0, ""
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:

@@ -92,7 +92,9 @@ class ArchiveKeeper:
         if settings.witnesses:
             witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards, witnesses)
+        self.checkpointer = Checkpointer(
+            key, to, interval, afterwards, sync=self._syncs, witnesses=witnesses
+        )
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -412,6 +414,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

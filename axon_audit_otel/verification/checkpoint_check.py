@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
+from typing import NamedTuple
 
 from ..archive.directory import newest_number
 from ..archive.manifest import states
@@ -14,7 +15,7 @@ from .file_scan import TrailFacts
 from .manifest_check import CheckedManifest, Seal
 from .report import Deletion, Findings, Kind, WriterReport, numbers
 
-__all__ = ["CheckpointCheck", "deletions"]
+__all__ = ["CheckpointCheck", "Claim", "deletions"]
 
 
 def deletions(seals: Iterable[Seal], proved: int) -> list[Deletion]:
@@ -40,12 +41,27 @@ def deletions(seals: Iterable[Seal], proved: int) -> list[Deletion]:
     return found
 
 
+class Claim(NamedTuple):
+    """An event that a checkpoint, or a line of a manifest, names.
+
+    Attributes:
+        number: Its number.
+        head: Its hash, hex.
+        source: What names it, for messages.
+    """
+
+    number: int
+    head: str
+    source: str
+
+
 @dataclass
 class CheckpointCheck:
     """Compares one trail with its checkpoints.
 
     Attributes:
         manifest: Its manifest.
+        claims: Events of it that lines of manifests name.
         facts: The events that checkpoints name, and the gaps.
         gone: The seals of files that were not read.
         last: Number of the newest event.
@@ -54,6 +70,7 @@ class CheckpointCheck:
     """
 
     manifest: CheckedManifest
+    claims: list[Claim]
     facts: TrailFacts
     gone: list[Seal]
     last: int
@@ -113,21 +130,19 @@ class CheckpointCheck:
 
     def _compare_events(self, statements: list[Statement], findings: Findings) -> None:
         """Find events that are not those that a checkpoint, or a line of the manifest, names."""
-        claims = [(s.checkpoint.events, s.checkpoint.head, str(s)) for s in statements]
-        for line, head in self.manifest.heads:
-            if head.number <= self.last or self._has_ended(head.number):
-                claims.append((head.number, head.head, line.about()))
-        wrong = [claim for claim in claims if self._time_of(*claim[:2]) is None]
+        claims = [Claim(s.checkpoint.events, s.checkpoint.head, str(s)) for s in statements]
+        claims += self._claims_to_check()
+        wrong = [claim for claim in claims if self._time_of(claim.number, claim.head) is None]
         if not wrong:
             return
-        wrong.sort(key=itemgetter(0))
+        wrong.sort(key=attrgetter("number"))
         for number, _, source in wrong:
             if number in self.facts.found:
                 words = f"it is not the one that {source} names: it, or what was before it, was"
                 file = self.facts.found[number][0][2]
                 findings.add(file, number, "altered", f"{words} rewritten")
                 break
-        newest, _, source = max(wrong, key=itemgetter(0))
+        newest, _, source = max(wrong, key=attrgetter("number"))
         if newest > self.last and newest not in self.facts.found:
             which = numbers(self.last + 1, newest)
             words = f"the trail ends before {which}, which {source} knew"
@@ -137,10 +152,13 @@ class CheckpointCheck:
                 words = f"there is no event {number}, which {source} knew"
                 findings.add(self.manifest.name, number, "removed", words)
 
-    def _has_ended(self, number: int) -> bool:
-        """Return False if a running writer has event *number* in a journal begun meanwhile."""
+    def _claims_to_check(self) -> list[Claim]:
+        """The claims, but for those about events in a journal that was begun meanwhile."""
+        if all(claim.number <= self.last for claim in self.claims):
+            return self.claims
         path = self.manifest.path
-        return newest_number(path.parent, path.stem) < number
+        newest = newest_number(path.parent, path.stem)
+        return [c for c in self.claims if c.number <= self.last or c.number > newest]
 
     def _time_of(self, number: int, head: str) -> str | None:
         """The time of the event with that number and hash; "" if not known, None if not here."""

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import msgspec
 
-from ..archive.manifest import DeleteRecord, HeadRecord, Record, SealRecord, TrailRecord
+from ..archive.manifest import (
+    DeleteRecord,
+    HeadRecord,
+    OtherWriter,
+    Record,
+    SealRecord,
+    TrailRecord,
+    WritersRecord,
+)
 from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import Tree, leaf_hash
 from .report import Findings, Kind
@@ -89,6 +97,7 @@ class CheckedManifest:
         names: The seals of files that are not deleted, by file name.
         file_roots: The Merkle roots of the files.
         heads: The lines about events that were not sealed yet.
+        others: The lines about other writers.
         begins: True if it begins with the trail's first line.
         damaged: True if anything is wrong with it.
 
@@ -111,6 +120,7 @@ class CheckedManifest:
         self.names: dict[str, Seal] = {}
         self.file_roots: set[str] = set()
         self.heads: list[tuple[Line, HeadRecord]] = []
+        self.others: list[tuple[Line, OtherWriter]] = []
         self.damaged = False
         self._findings = findings
         try:
@@ -236,6 +246,8 @@ class CheckedManifest:
                 self.heads.append((line, record))
                 if self.seals and record.number <= self.seals[-1].record.last_sequence:
                     self._add_finding("inserted", f"{line.about()}, is of an event that was sealed")
+            elif isinstance(record, WritersRecord):
+                self.others += [(line, other) for other in record.writers]
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:
@@ -266,13 +278,13 @@ class CheckedManifest:
 
 def _is_hole(before: list[Line], after: list[Line]) -> bool:
     """Return True if events are missing between the seals around a place."""
-    last, first = _unlike_head(reversed(before)), _unlike_head(after)
+    last, first = _about_files(reversed(before)), _about_files(after)
     if not isinstance(last, (TrailRecord, SealRecord)) or not isinstance(first, SealRecord):
         return False
     return first.first_sequence > (last.last_sequence if isinstance(last, SealRecord) else 0) + 1
 
 
-def _unlike_head(lines: Iterable[Line]) -> Record | None:
-    """The first record that is not the statement of a newest event."""
+def _about_files(lines: Iterable[Line]) -> Record | None:
+    """The first record that is not there for a checkpoint only."""
     records = (line.record for line in lines)
-    return next((record for record in records if not isinstance(record, HeadRecord)), None)
+    return next((r for r in records if not isinstance(r, (HeadRecord, WritersRecord))), None)

@@ -16,11 +16,13 @@ from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
+from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, archive_errors
+from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
-from .report import Findings, VerifyReport, WriterReport
+from .report import Findings, VerifyReport, WriterReport, numbers
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
@@ -83,6 +85,8 @@ class _Verification:
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
+        self._ids: dict[str, str] = {}  # of the trails, by writer
+        self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
 
     def run(self) -> VerifyReport:
         """Verify everything at the path."""
@@ -100,9 +104,12 @@ class _Verification:
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
             if not (chosen or self._found.sealed or self._checkpoints.sizes()):
                 raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
+            self._read_registers()
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
+        if self._only is None:
+            self._find_vanished()
         self._judge_refused(reports)
         return VerifyReport(
             path=str(self._path),
@@ -201,10 +208,12 @@ class _Verification:
         manifest = self._manifests[writer]
         statements = self._checkpoints.about(writer, manifest.id)
         known += statements
+        claims = [Claim(h.number, h.head, line.about()) for line, h in manifest.heads]
+        claims += self._registered.get(self._ids[writer], {}).values()
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, self._keys, self._findings, self._progress, only
+            manifest, segments, statements, claims, self._keys, self._findings, self._progress, only
         )
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
@@ -218,6 +227,33 @@ class _Verification:
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
+
+    # --- the registers of writers ------------------------------------------------------------
+
+    def _read_registers(self) -> None:
+        """Take what the manifests list of other writers."""
+        self._ids = {
+            writer: manifest.id or source_of(self._directory, writer).stream
+            for writer, manifest in self._manifests.items()
+        }
+        for manifest in self._manifests.values():
+            for line, other in manifest.others:
+                source = f"{manifest.name}, line {line.number},"
+                claim = Claim(other.events, other.head, source)
+                self._registered.setdefault(other.id, {})[other.writer, other.events] = claim
+
+    def _find_vanished(self) -> None:
+        """Find writers that are listed, and are not here any more."""
+        for trail, claims in self._registered.items():
+            (writer, events), claim = max(claims.items(), key=lambda item: item[0][1])
+            name = f"{writer}{MANIFEST}"
+            if trail in self._ids.values() or self._findings.count(name):
+                continue
+            if Path(name).name == name and source_of(self._directory, writer).stream == trail:
+                continue  # it has begun meanwhile
+            now = "another has its name" if writer in self._manifests else "nothing of it is here"
+            words = f"{claim.source} lists its trail {trail} with {numbers(1, events)}: {now}"
+            self._findings.add(name, None, "removed", words)
 
     def _judge_strangers(self, known: list[Statement]) -> None:
         """Report files and checkpoints that belong to no trail here."""

@@ -13,8 +13,8 @@ import (
 const firstLine = "{\"events\":[\n"
 
 // Record is a line of a manifest: its first ("trail"), about a sealed file ("seal"), about one that
-// retention deleted ("delete"), or about an event that is not sealed ("head"). It has the fields of
-// its kind, in this order.
+// retention deleted ("delete"), about an event that is not sealed ("head"), or about other writers
+// ("writers"). It has the fields of its kind, in this order.
 type Record struct {
 	Kind      string      `json:"kind"`
 	Writer    string      `json:"writer,omitempty"`
@@ -36,8 +36,17 @@ type Record struct {
 	Reason    string      `json:"reason,omitempty"`
 	Deleted   string      `json:"deleted_at,omitempty"`
 	Signature string      `json:"signature,omitempty"`
+	Writers   []Other     `json:"writers,omitempty"`
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
+}
+
+// Other is how far another writer of the directory was.
+type Other struct {
+	Writer string `json:"writer"`
+	ID     string `json:"id"`
+	Events int64  `json:"events"`
+	Head   string `json:"head"`
 }
 
 // Seal is what a manifest says of a sealed file.

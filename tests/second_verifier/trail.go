@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -27,6 +28,7 @@ type Trail struct {
 	newest     *string // hash of the newest of them
 	seals      []*Seal
 	heads      []Record // about events that were not sealed yet
+	others     []Other  // how far other writers were
 	unfinished string   // a sealed file whose writer was killed before it could list it
 	statements []*Statement
 
@@ -79,6 +81,8 @@ func (t *Trail) record(line []byte) {
 			as = as && other.Last < said.Number
 		}
 		t.heads = append(t.heads, said)
+	case "writers":
+		t.others = append(t.others, said.Writers...)
 	default:
 		as = false
 	}
@@ -91,6 +95,19 @@ func (t *Trail) record(line []byte) {
 	t.tree.add(line)
 	hash := hexed(tlog.RecordHash(line))
 	t.newest = &hash
+}
+
+// id is that of the manifest or, before there is one, the beginning of the first event's hash.
+func (t *Trail) id() string {
+	if t.ID != "" {
+		return t.ID
+	}
+	content, _ := t.read(t.Name + ".journal")
+	ended, _ := lines(content)
+	if len(ended) < 2 || len(ended[1]) < 2 {
+		return ""
+	}
+	return hexed(tlog.RecordHash(ended[1][1 : len(ended[1])-1]))[:16]
 }
 
 // seal is that of a file that is not deleted.
@@ -187,7 +204,7 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 	}
 	found.Kind, found.File, found.Sealed = seal.Kind, seal.File, seal.Sealed
 	found.Previous, found.Clock = seal.Previous, seal.Clock
-	if found != seal.Record {
+	if !reflect.DeepEqual(found, seal.Record) {
 		t.problem(file, "altered", "it is not the file that was sealed")
 	}
 }
@@ -331,7 +348,7 @@ func (t *Trail) attest() {
 	}
 	for _, head := range t.heads {
 		if !t.has(head.Number, head.Head) {
-			t.problem(file, "altered", "event %d is not the one that it states", head.Number)
+			t.problem(file, "altered", "event %d is not the one that is stated", head.Number)
 		}
 	}
 	if t.keys != nil && len(t.seals) > 0 && !signed {

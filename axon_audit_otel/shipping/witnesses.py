@@ -54,6 +54,7 @@ class Witness:
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+            is_url = is_url and "@" not in parts.netloc  # the protocol knows no login
         except ValueError:
             is_url = False
         if not is_url:

@@ -21,6 +21,7 @@ from axon_audit_otel.shipping.witnesses import Witness
 
 KEY = new_key("auditor")
 Run = Callable[..., Awaitable[tuple[int, list[dict[str, Any]]]]]
+RunScript = Callable[..., str]
 Then = Callable[[AuditLogger], Awaitable[None]]
 
 
@@ -147,6 +148,23 @@ class TestCosigned:
         assert cosigner.known[origin][0] > known
         assert cosigner.requests[0].startswith("old 0\n")
         assert cosigner.requests[1].startswith(f"old {known}\n")
+
+    def test_at_the_end_of_the_program(
+        self, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
+    ) -> None:
+        """A program that ends without closing, when no thread can be started any more."""
+        key = tmp_path / "key"
+        key.write_text(KEY.line())
+        run_script(
+            "import asyncio\n"
+            "from axon_audit_otel import AuditLogger\n"
+            f"audit = AuditLogger(auto_export_path={str(tmp_path / 'logs')!r},"
+            f" signing_key={str(key)!r}, witnesses={cosigner.line!r})\n"
+            "asyncio.run(audit.log_event('STORE', 'zoë'))\n"
+        )
+        (*_, last) = cosigned(tmp_path / "logs")
+        assert is_cosigned(last, cosigner)
+        assert Checkpoint.parse(last).events == 2
 
     async def test_two_witnesses(
         self, make_audit: Make, cosigner: Cosigner, second: Cosigner, tmp_path: Path
@@ -297,6 +315,7 @@ class TestSettings:
         [
             ("https://w.example {auditor}", "no Ed25519 key of a witness"),
             ("ftp://w.example {public}", "must be URL"),
+            ("https://user:secret@w.example {public}", "must be URL"),
             ("https://w.example", "no Ed25519 key"),
             ("nowhere", "cannot be read"),
             (["https://w.example {public}", "https://v.example {public}"], "the same key"),

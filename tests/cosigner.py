@@ -15,7 +15,29 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from axon_audit_otel.core.merkle import is_extension
 
-__all__ = ["Cosigner", "key_line"]
+__all__ = ["OTHER_TAIL", "Cosigner", "key_line"]
+
+#: Arguments: an archive, the file of its signing key, a witness's line. Records two events, has a
+#: checkpoint of them submitted, prints how often that failed, and ends without sealing them.
+OTHER_TAIL = """
+import asyncio, os, sys, time
+from pathlib import Path
+from axon_audit_otel import AuditLogger
+
+def cosigned():
+    return Path(sys.argv[1], "default.cosigned").read_text().count("axon-audit/")
+
+before = cosigned()
+audit = AuditLogger(100, sys.argv[1], signing_key=sys.argv[2], witnesses=sys.argv[3])
+for _ in range(2):
+    asyncio.run(audit.log_event("STORE", "eve"))
+audit.trail.tick()
+failures = audit.trail.metrics.failures["witness"]
+while cosigned() == before and not failures.total:
+    time.sleep(0.02)
+print(int(failures.total), flush=True)
+os._exit(0)
+"""
 
 
 def key_line(name: str, public: bytes) -> str:

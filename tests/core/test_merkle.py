@@ -181,6 +181,7 @@ def test_what_proves_no_consistency(size: int) -> None:
         assert not is_extension(old, before, size, other, path)
         assert not is_extension(old, before, size, root, [*path, before])
         assert not is_extension(size + 1, root, size, root, [])
+        assert old == size or not is_extension(old, before, size, root, [])
         for index in range(len(path)):
             assert not is_extension(old, before, size, root, path[:index] + path[index + 1 :])
             changed = [*path[:index], b"\0" * 32, *path[index + 1 :]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Make, until
-from cosigner import Cosigner
+from cosigner import OTHER_TAIL, Cosigner
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditConfigError, AuditLogger
@@ -228,6 +228,13 @@ class TestFaults:
         await until(lambda: cosigned(tmp_path / "logs"))
         assert refusals(watched) == []
 
+    async def test_left_alone(self, watched: AuditLogger, cosigner: Cosigner) -> None:
+        """A witness that fails is asked again after a while, not at once."""
+        cosigner.answer = lambda body: (503, "")
+        await record(watched, 3)
+        await until(partial(has_failed, watched, 1))
+        assert len(cosigner.requests) < 10
+
     async def test_of_another_witness(
         self, watched: AuditLogger, cosigner: Cosigner, second: Cosigner, tmp_path: Path
     ) -> None:
@@ -266,41 +273,41 @@ class TestRefused:
         assert cosigner.known[origin][0] == known
         assert len(cosigned(copy)) == before
 
-    async def test_another_history(self, run: Run, cosigner: Cosigner, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("count", [5, 9])
+    async def test_another_history(
+        self, run: Run, cosigner: Cosigner, tmp_path: Path, count: int
+    ) -> None:
         """Two histories that begin alike, signed by one key: only one of them is cosigned."""
         logs, copy = tmp_path / "logs", tmp_path / "copy"
         await run(logs, 3)
         shutil.copytree(logs, copy)
         assert await run(logs, 5) == (0, [])
-        failed, (told,) = await run(copy, 5)
+        failed, (told,) = await run(copy, count)
         assert failed > 0
         assert cosigned(copy) == cosigned(logs)[: len(cosigned(copy))]
         assert len(cosigned(copy)) < len(cosigned(logs))
         assert told["origin"] == Checkpoint.parse(cosigned(logs)[-1]).origin
 
-    async def test_two_tails(self, run: Run, cosigner: Cosigner, tmp_path: Path) -> None:
-        """Two tails of one archive, of the same length and not sealed yet: not both are
-        cosigned."""
+    async def test_two_tails(
+        self, run: Run, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
+    ) -> None:
+        """Two tails of one archive, of the same length and not sealed: not both are cosigned."""
         logs, copy = tmp_path / "logs", tmp_path / "copy"
         await run(logs, 3, max_events=100)
         shutil.copytree(logs, copy)
+        key = tmp_path / "key"
+        key.write_text(KEY.line())
 
-        async def cosigned_tail(audit: AuditLogger) -> None:
+        async def tails(audit: AuditLogger) -> None:
             before = len(cosigned(logs))
             audit.trail.tick()  # makes a checkpoint of what is not sealed
             await until(lambda: len(cosigned(logs)) > before)
+            assert run_script(OTHER_TAIL, copy, key, cosigner.line) == "1\n"
+            notes = [(at / "default.checkpoint").read_text() for at in (logs, copy)]
+            first, second = map(Checkpoint.parse, notes)
+            assert (first.size, first.events) == (second.size, second.events)
 
-        async def refused_tail(audit: AuditLogger) -> None:
-            audit.trail.tick()
-            await until(lambda: faults(audit))
-            newest = Checkpoint.parse((copy / "default.checkpoint").read_text())
-            same = [Checkpoint.parse(note) for note in cosigned(logs)]
-            assert (newest.size, newest.events) in [(one.size, one.events) for one in same]
-
-        assert await run(logs, 2, cosigned_tail, max_events=100) == (0, [])
-        failed, told = await run(copy, 2, refused_tail, max_events=100)
-        assert failed > 0
-        assert len(told) == 1
+        assert await run(logs, 2, tails, max_events=100) == (0, [])
 
 
 class TestSettings:

@@ -40,6 +40,7 @@ __all__ = [
     "deleted_in",
     "read_listing",
     "read_manifest",
+    "states",
     "trail_id",
 ]
 
@@ -359,6 +360,15 @@ def _content_of(path: Path) -> bytes:
 
 
 _DAMAGED = "it has a line that is no record: it may have listed a file"
+
+
+def states(record: Record) -> tuple[int, str] | None:
+    """The number and the hash of the newest event that a line states; None if it states none."""
+    if isinstance(record, SealRecord):
+        return record.last_sequence, record.head
+    if isinstance(record, HeadRecord):
+        return record.number, record.head
+    return None
 
 
 def trail_id(first: str) -> str:

@@ -357,6 +357,11 @@ def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
     return f"unclean end of {facts['writer']}: {', '.join(words)}"
 
 
+def _witness_refused(facts: dict[str, Any], _subject: str | None) -> str:
+    sizes = f"{facts['size']:,} lines of the manifest here, {facts['known']:,} known there"
+    return f"witness {facts['witness']} refused: {facts['reason']} ({sizes})"
+
+
 def _adopted(facts: dict[str, Any], _subject: str | None) -> str:
     which = numbers(facts["first"], facts["last"])
     return f"adopted: {which} of {facts['writer']}, in {facts['file']}: nothing attests them"
@@ -398,6 +403,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "adopted": _adopted,
     "refused": _refused,
     "unfinished": _unfinished,
+    "witness_refused": _witness_refused,
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.follow import Cursor
 from ..archive.format import position_of
@@ -168,7 +169,7 @@ class _Arrival:
         self._keys = keys
         self._notes = notes
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, Quorum())
         self._checkpoints.add_given(notes)
         self._streams: dict[str, _Stream] = {}
         self._report = ArrivalReport(files=[], streams=[], findings=[])

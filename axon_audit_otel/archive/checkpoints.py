@@ -24,9 +24,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import AuditConfigError, InvalidEventError
+from ..core.errors import AuditConfigError, InvalidEventError, shown
 
-__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "is_signed", "new_key", "signed_by"]
+__all__ = [
+    "NOTE_TEXT",
+    "SIGNATURE_LINE",
+    "Checkpoint",
+    "SigningKey",
+    "VerifyingKey",
+    "is_signed",
+    "new_key",
+    "signed_by",
+]
 
 _ED25519 = b"\x01"
 
@@ -194,21 +203,23 @@ class Checkpoint:
             InvalidEventError: If it is no checkpoint, or none of *keys* signed it.
         """
         text, _, signatures = note.partition("\n\n")
-        text += "\n"
-        if keys and not signed_by(keys, text, signatures):
+        if keys and not signed_by(keys, f"{text}\n", signatures):
             names = ", ".join(key.name for key in keys)
             raise InvalidEventError(f"the checkpoint is not signed by {names}")
-        found = _TEXT.fullmatch(text)
+        found = _NOTE.fullmatch(note if note.endswith("\n") else f"{note}\n")
         if found is None:
-            raise InvalidEventError(f"not a checkpoint of an audit trail: {text[:60]!r}")
+            raise InvalidEventError(f"not a checkpoint of an audit trail: {shown(note)}")
         origin, size, root, events, head, time = found.groups()
         return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 
 
-_TEXT = re.compile(
+#: Regular expressions of a note's text, and of a line with a signature of it.
+NOTE_TEXT = (
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
+SIGNATURE_LINE = r"\u2014 \S+ \S+\n"
+_NOTE = re.compile(f"{NOTE_TEXT}\n(?:{SIGNATURE_LINE})*")
 
 
 def is_signed(file: Path) -> bool:

@@ -55,9 +55,11 @@ def test_note_that_another_one_follows_on_its_line(archive: Path) -> None:
     before, note, after = _notes(archive)
     (last, *_) = _found(archive, after)
     for cut in range(len(note)):
+        assert _found(archive, after + note[:cut]) == [last], note[:cut]
+        if note[:cut].endswith(b"\n\n"):
+            continue  # it is whole, and nobody signed it
         assert _found(archive, after + note[:cut] + before) == [last], note[:cut]
         assert _found(archive, before + note[:cut] + after) == [last], note[:cut]
-        assert _found(archive, after + note[:cut]) == [last], note[:cut]
 
 
 @pytest.mark.parametrize(

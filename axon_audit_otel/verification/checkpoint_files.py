@@ -20,15 +20,13 @@ SUFFIXES = (".checkpoint", ".checkpoints")
 _START = "axon-audit/"
 # A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
-_whole = re.compile(
-    rf"{NOTE_TEXT}\n(?P<signatures>(?:{SIGNATURE_LINE})*(?:{SIGNATURE_LINE[:-2]}\Z)?)"
-).match
+_whole = re.compile(f"{NOTE_TEXT}\n(?P<signatures>(?:{SIGNATURE_LINE})*)").match
 # What a kill leaves of a note: the beginning of its text, with its empty line or without.
 _is_begun = re.compile(
     r"axon-audit/\S*(?:\n[0-9]*(?:\n[A-Za-z0-9+/]*=?(?:\n[a-z]*(?: [0-9]*(?: [0-9a-f]*)?)?"
     r"(?:\n[a-z]*(?: \S*)?\n?)?)?)?)?"
 ).fullmatch
-_is_begun_signature = re.compile(r"\ufffd|\u2014(?: \S*){0,2}").fullmatch
+_is_begun_signature = re.compile(r"\ufffd|\u2014(?: \S*){0,2}\n?").fullmatch
 _LONGEST = 1 << 16  # characters; a note is shorter
 
 
@@ -127,11 +125,11 @@ class CheckpointSet:
         """
         for text in texts:
             ended = text if text.endswith("\n") else f"{text}\n"
+            lines = ended.splitlines(keepends=True)
             if ended.lstrip().startswith("{"):  # foreign records may have that name
-                lines = ended.splitlines(keepends=True)
                 notes = [note for note in notes_in_otlp(lines) if self._is_good(note, [])]
             else:
-                notes = self._finished(notes_in(text.splitlines(keepends=True)), text == ended)
+                notes = self._finished(notes_in(lines), text == ended)
             for note in notes or [ended]:
                 self._add(Checkpoint.parse(note), note, "the given checkpoint", True)
 

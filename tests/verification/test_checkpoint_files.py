@@ -54,7 +54,7 @@ def test_note_that_another_one_follows_on_its_line(archive: Path) -> None:
     nothing is damaged."""
     before, note, after = _notes(archive)
     (last, *_) = _found(archive, after)
-    for cut in range(len(note)):
+    for cut in range(0, len(note), 5):
         assert _found(archive, after + note[:cut]) == [last], note[:cut]
         if note[:cut].endswith(b"\n\n"):
             continue  # it is whole, and nobody signed it

@@ -21,10 +21,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import AuditConfigError, InvalidEventError, shown
+from ..core.files import open_regular
 
 __all__ = [
     "NOTE_TEXT",
@@ -114,10 +116,7 @@ class SigningKey:
         del line, found  # a traceback that shows variables must not show the key
         if data[:1] != _ED25519 or len(data) != 33:
             del data
-            msg = (
-                "no Ed25519 signing key (PRIVATE+KEY+name+id+seed): make one with axon-audit keygen"
-            )
-            raise AuditConfigError(msg)
+            raise AuditConfigError("no Ed25519 signing key: make one with axon-audit keygen")
         self._key = Ed25519PrivateKey.from_private_bytes(data[1:])
         del data
         self.verifying = VerifyingKey(name, self._key.public_key().public_bytes_raw())
@@ -224,10 +223,9 @@ _NOTE = re.compile(f"{NOTE_TEXT}\n(?:{SIGNATURE_LINE})*")
 
 def is_signed(file: Path) -> bool:
     """Return True if a checkpoint in *file* has a signature, by any key."""
-    try:
-        return "\n\n\u2014 " in file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+    with suppress(OSError), open_regular(file) as lines:
+        return any(line.startswith("\u2014 ".encode()) for line in lines)
+    return False
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:

@@ -17,10 +17,17 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
+from ..core.files import (
+    DECODE_ERRORS,
+    content_of,
+    open_owned,
+    open_regular,
+    sync_file,
+    write_file,
+)
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
-from .format import Number
+from .format import Count, FileName, Number, WriterName
 from .missing import Missing
 
 __all__ = [
@@ -50,7 +57,7 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
         previous: None.
     """
 
-    writer: str
+    writer: WriterName
     id: str
     created_at: str
     previous: str | None = None
@@ -76,7 +83,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
             out without a jump.
     """
 
-    file: str
+    file: FileName
     first_sequence: Number
     last_sequence: Number
     events: Number
@@ -85,7 +92,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     head: str
     root: str
     sealed_at: str
-    bytes: int
+    bytes: Count
     sha256: str
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
@@ -106,7 +113,7 @@ class DeleteRecord(
             cannot be copied to another manifest.
     """
 
-    file: str
+    file: FileName
     sha256: str
     reason: str
     deleted_at: str
@@ -273,11 +280,12 @@ class Manifest(Listing):
 
 def _content_of(path: Path) -> bytes:
     try:
-        with open_regular(path) as file:
-            return file.read()
+        return content_of(path, _MOST)
     except FileNotFoundError:
         return b""
 
+
+_MOST = 1 << 32  # bytes of a manifest
 
 _DAMAGED = "it has a line that is no record: it may have listed a file"
 

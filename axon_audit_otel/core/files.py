@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fnmatch
 import itertools
-import logging
 import os
 import re
 import select
@@ -28,6 +27,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .errors import ArchiveError, InvalidEventError
+from .log import logger
 
 try:
     import fcntl
@@ -64,7 +64,6 @@ __all__ = [
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # Opening a FIFO without a process at its other end would wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-_log = logging.getLogger("axon_audit_otel")
 _numbers = itertools.count(1)
 #: Errors of a file system that does not support a function.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -175,7 +174,7 @@ def _check_owner(path: Path, status: os.stat_result, writes: bool = False) -> No
         raise PermissionError(errno.EACCES, words, str(path))
     if path.parent not in _with_strangers:
         _with_strangers.add(path.parent)
-        _log.warning("%r: %s", str(path), words)
+        logger.warning("%r: %s", str(path), words)
 
 
 _with_strangers: set[Path] = set()  # directories that were warned of
@@ -186,22 +185,47 @@ def named(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() and not path.is_dir() else path
 
 
-def content_of(path: Path, most: int) -> bytes:
-    """The content of a regular file of at most *most* bytes.
+def content_of(path: Path, most: int, anywhere: bool = False) -> bytes:
+    """The content of a file of at most *most* bytes.
+
+    Args:
+        path: The file.
+        most: Number of bytes.
+        anywhere: Our user chose *path*: it may be a link or a pipe.
 
     Raises:
-        OSError: If it cannot be read, or is larger.
+        OSError: If it cannot be read, or is larger; if nothing comes out of a pipe for ten seconds.
     """
-    with open_regular(path) as file:
-        return _bounded(file, path, most)
+    if not anywhere:
+        with open_regular(path) as regular:
+            return _bounded(regular, path, most)
+    with FileIO(os.open(path, _READ)) as file:
+        is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return _bounded(_Arriving(file) if is_pipe else file, path, most)
 
 
-def _bounded(file: BinaryIO, path: Path, most: int) -> bytes:
+def _bounded(file: BinaryIO | FileIO | _Arriving, path: Path, most: int) -> bytes:
+    content = b""
     size = os.fstat(file.fileno()).st_size
-    content = file.read(most + 1) if size <= most else b""
-    if max(size, len(content)) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+    while size <= most and (block := file.read(_MIB)):
+        content += block
+        size = max(size, len(content))
+    if size > most:
+        raise OSError(errno.EFBIG, f"too large: more than {most >> 20} MiB", str(path))
     return content
+
+
+class _Arriving:
+    """A pipe that is read as something comes out of it."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.fileno = file.fileno
+
+    def read(self, size: int) -> bytes | None:
+        if not select.select([self._file], [], [], _PATIENCE_S)[0]:
+            raise TimeoutError(errno.ETIMEDOUT, f"nothing came out of it for {_PATIENCE_S} s")
+        return self._file.read(size)
 
 
 def read_key(path: Path) -> bytes:
@@ -210,30 +234,13 @@ def read_key(path: Path) -> bytes:
     Warns in the log, once a file, if others can read it (as Kubernetes mounts secrets).
 
     Raises:
-        OSError: If it cannot be read, does not end within a MiB, or others can write it; if
-            nothing comes out of a pipe for ten seconds.
+        OSError: As `content_of`, or if others can write it.
     """
-    with FileIO(os.open(path, _READ)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return b"".join(_arriving(file, path))
-        if hasattr(os, "geteuid"):
-            _check_rights(path, status)
-        return _bounded(file, path, _MIB)
-
-
-def _arriving(file: FileIO, path: Path) -> Iterator[bytes]:
-    """What comes out of a pipe."""
-    left = _MIB
-    while left > 0:
-        if not select.select([file], [], [], _PATIENCE_S)[0]:
-            raise TimeoutError(errno.ETIMEDOUT, f"nothing came for {_PATIENCE_S} s", str(path))
-        data = file.read(left) or b""
-        if not data:
-            return
-        left -= len(data)
-        yield data
-    raise OSError(errno.EFBIG, "too large to be a key", str(path))
+    content = content_of(path, _MIB, anywhere=True)
+    status = path.stat()
+    if hasattr(os, "geteuid") and stat.S_ISREG(status.st_mode):
+        _check_rights(path, status)
+    return content
 
 
 _PATIENCE_S = 10
@@ -248,10 +255,11 @@ def _check_rights(path: Path, status: os.stat_result) -> None:
     _check_owner(path, status)
     if status.st_mode & stat.S_IROTH and path not in _readable_keys:
         _readable_keys.add(path)
-        _log.warning("the key file %r is readable by every user: chmod 600 it", str(path))
+        logger.warning("the key file %r is readable by every user: chmod 600 it", str(path))
 
 
 # --- made for their owner ---------------------------------------------------------------------
+
 
 def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
     """Open the file *path*; return its descriptor.

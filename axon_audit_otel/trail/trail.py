@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from ..archive.manifest import trail_id
 from ..archive.origin import Source
+from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
@@ -41,7 +41,6 @@ from .trail_lock import new_lock, ownership, renew_after_fork, require_free
 
 __all__ = ["Trail"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
@@ -98,7 +97,7 @@ class Trail:
             keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
         elif settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
-            _logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
+            logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
@@ -136,7 +135,7 @@ class Trail:
         pseudonyms, erasure = settings.pseudonymize, None
         if pseudonyms is not None and pseudonyms.weak:
             words = "audit trail %r: pseudonymize= is short enough to be guessed"
-            _logger.warning(words, self.name)
+            logger.warning(words, self.name)
         if settings.erasable is not False:
             place = settings.erasable if isinstance(settings.erasable, Path) else None
             sync = settings.durability == "disk"

@@ -17,6 +17,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, archive_errors
+from ..core.files import named
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
 from .report import Findings, VerifyReport, WriterReport
@@ -53,7 +54,9 @@ def verify(
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
     with archive_errors(Path(path)):
-        return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
+        return _Verification(
+            named(Path(path)), parsed, notes, progress or (lambda size: None)
+        ).run()
 
 
 class _Verification:
@@ -146,12 +149,10 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._manifests:
-                if Path(closing.trail).name != closing.trail:
-                    closing = None  # not a writer's name
-                elif self._only is None:
-                    self._add_writer(closing.trail)
-                    listed |= self._manifests[closing.trail].names.keys()
+            trail = "" if closing is None else closing.trail
+            if trail and trail not in self._manifests and self._only is None:
+                self._add_writer(trail)
+                listed |= self._manifests[trail].names.keys()
             if name not in listed:
                 self._found.strays[name] = closing
 

@@ -536,13 +536,13 @@ def locked(file: int) -> Iterator[None]:
 
 
 def is_there(path: Path) -> bool:
-    """Return True if *path* exists.
+    """Return True if there is anything at *path*, also a link that leads nowhere.
 
     Raises:
         OSError: If that cannot be found out (`Path.exists` returns False then, in newer Pythons).
     """
     try:
-        path.stat()
+        path.lstat()
     except FileNotFoundError:
         return False
     return True

@@ -31,6 +31,7 @@ from .afterwards import Afterwards
 from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .event_source import TrailSource
+from .given_ids import GivenIds, is_made_here
 from .metrics import TrailMetrics
 from .outlet import Outlet
 from .reader import TrailReader
@@ -83,6 +84,7 @@ class Trail:
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = self._make_policy()
+        self._given_ids = GivenIds(settings.auto_export_path)
         self._head: bytes | None = None  # hash of the newest event
         self._evicted = 0  # events that left memory unarchived, not counted yet
         self._in_gauge = 0  # events in memory, as the gauge says
@@ -305,6 +307,17 @@ class Trail:
         with self._lock:
             self.observers = tuple(known for known in self.observers if known != observer)
 
+    def takes_id(self, given: str) -> bool:
+        """Return True if an event from elsewhere can have the id *given*: no event here has it.
+
+        An id that a trail has made may be that of any event which is no longer in memory.
+        """
+        if is_made_here(given):
+            with self._lock:
+                if self._keeper is not None or self._buffer.may_have_had(given):
+                    return False
+        return self._given_ids.take(given)
+
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._change():
@@ -461,6 +474,7 @@ class Trail:
         self._buffer.begin()
         self._head, self._clock, self.source.stream = None, None, ""
         self.policy.after_fork()
+        self._given_ids.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.begin_after_fork()

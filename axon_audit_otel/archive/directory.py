@@ -331,8 +331,7 @@ def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
     found: dict[str, list[EventFile]] = {}
     with Directory(directory, Missing()) as here:
         for file in here.unlisted:
-            writer = file.closing.trail
-            if writer and Path(writer).name == writer:
+            if writer := file.closing.trail:
                 found.setdefault(writer, []).append(file)
     return {writer: sorted(files, key=_by_number) for writer, files in found.items()}
 

@@ -34,6 +34,7 @@ __all__ = [
 _BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _FIRST = b' {"event_id":'
 _NEWLINE = ord("\n")
+_TOO_LONG = f"it has a line of more than {LINE_LIMIT >> 20} MiB"
 _LAST_LINE = 4096  # bytes; the last line of a sealed file is shorter
 
 
@@ -256,6 +257,7 @@ class LineReader:
         begin = self._file.tell()
         end = self._file.seek(0, os.SEEK_END)
         rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
+        last = end
         while end > begin:
             start = max(begin, end - _BLOCK)
             self._file.seek(start)
@@ -264,6 +266,8 @@ class LineReader:
             if rest is None:  # the writer may be in the middle of the last line
                 whole = data.rfind(b"\n") + 1
                 if not whole:
+                    if last - end > LINE_LIMIT:
+                        raise InvalidEventError(_TOO_LONG)
                     continue
                 self.torn = data[whole:]
                 self._end(data[:whole])
@@ -273,7 +277,7 @@ class LineReader:
                 cut = 0
             elif not cut:
                 if len(rest) * _BLOCK > LINE_LIMIT:
-                    raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+                    raise InvalidEventError(_TOO_LONG)
                 rest.append(data)
                 continue
             if lines := data[cut:] + b"".join(reversed(rest)):

@@ -21,6 +21,7 @@ from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
@@ -70,7 +71,7 @@ def verify(
             raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
     with archive_errors(Path(path)):
         reads = progress or (lambda size: None)
-        verification = _Verification(Path(path), parsed, notes, reads, quorum or Quorum())
+        verification = _Verification(named(Path(path)), parsed, notes, reads, quorum or Quorum())
         return verification.run(wanted, require_checkpoint)
 
 
@@ -177,12 +178,10 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._manifests:
-                if Path(closing.trail).name != closing.trail:
-                    closing = None  # not a writer's name
-                elif self._only is None:
-                    self._add_writer(closing.trail)
-                    listed |= self._manifests[closing.trail].names.keys()
+            trail = "" if closing is None else closing.trail
+            if trail and trail not in self._manifests and self._only is None:
+                self._add_writer(trail)
+                listed |= self._manifests[trail].names.keys()
             if name not in listed:
                 self._found.strays[name] = closing
 

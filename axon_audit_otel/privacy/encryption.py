@@ -6,13 +6,21 @@ An event of a user is recorded so (``erasable=``)::
     "metadata":{"erasable":"<session, metadata and error message, encrypted>"}
 
 That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Of
-an event with an actor and a subject the rest needs both keys: it is about both.
+an event with an actor and a subject the rest needs both keys: it is about both. Of the record of
+an erasure or of a legal hold only what tells of persons is encrypted, so that `verify` needs no key
+to read it.
+
+Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. The file ``.keyring`` in
+an archive lists the tokens of erased users, each with a code that only the keys can make: so a copy
+of the keys from before an erasure brings nobody back, and a line of somebody without keys does
+nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import logging
 import os
 import re
@@ -27,7 +35,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
-from ..core.files import DECODE_ERRORS, append, open_regular
+from ..core.files import DECODE_ERRORS, append, open_owned
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
@@ -49,11 +57,16 @@ _logger = logging.getLogger("axon_audit_otel")
 
 _BOX = "erasable"
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
+_MOST = 64 << 20  # bytes of it: a million erased users
 _NONCE = 12
 _PADDING = 64
 
 _PERSONS = fields_of("person", "persons")
+_ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
+#: Facts in the records of erasures and holds that tell of nobody.
+_OPEN = ("record", "tokens", "hold", "state")
+_TOLD = ("erasure", "hold")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -84,23 +97,45 @@ class _Box(msgspec.Struct, omit_defaults=True):
 _box_in = msgspec.json.Decoder(_Box).decode
 
 
-def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
+def keyring_of(archive: Path) -> tuple[str | None, dict[bytes, bytes]]:
     """The number of the keyring that an archive's events need, and the tokens erased since.
 
-    The archive keeps these, so that an old copy of the keys brings nobody back.
+    The archive keeps these, so that an old copy of the keys brings nobody back. Each has the code
+    that proves it (`Keyring.proof_of_erasure`; b"" in lines of older versions): without a check of
+    that it is a hint of anybody who can write there.
 
     Raises:
-        ArchiveError: If that cannot be read.
+        ArchiveError: If that cannot be read, or is no list of this kind.
     """
-    lines: list[str] = []
+    content = b""
     with (
         archive_errors(archive / _MARK),
         suppress(FileNotFoundError, NotADirectoryError),
-        open_regular(archive / _MARK) as file,
+        open(open_owned(archive / _MARK, os.O_RDONLY), "rb") as file,
     ):
-        lines = file.read().decode("ascii", "replace").split()
-    tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
-    return (lines[0] if lines else None), tokens
+        content = file.read(_MOST + 1)
+    number, *lines = content.split(b"\n")
+    if len(content) > _MOST or (content and not re.fullmatch(b"[0-9a-f]{8}", number)):
+        raise ArchiveError(f"{str(archive / _MARK)!r} is no list of a keyring")
+    found = (_erased_in(line) for line in lines)  # others are garbage
+    return number.decode() or None, {
+        bytes.fromhex(match[1].decode()): bytes.fromhex((match[2] or b"").decode())
+        for match in found
+        if match is not None
+    }
+
+
+#: A line: the token, and the code that proves its erasure.
+_erased_in = re.compile(b"([0-9a-f]{32})(?: ([0-9a-f]{32}))?").fullmatch
+
+
+def _proved(keys: Keyring, erased: Mapping[bytes, bytes]) -> set[bytes]:
+    """The tokens whose code only who had the keys can have made."""
+    return {
+        token
+        for token, code in erased.items()
+        if hmac.compare_digest(code, keys.proof_of_erasure(token))
+    }
 
 
 def check_in_clear(archive: Path) -> None:
@@ -138,6 +173,14 @@ def is_erasure(fields: Mapping[str, Any]) -> bool:
     return subject is not None and subject.startswith(ERASABLE_PREFIX)
 
 
+def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a trail's own event that stay readable: of the records of erasures and holds."""
+    facts = fields["metadata"]
+    if not (facts.get("record") == "hold" or is_erasure(fields)):
+        return {}
+    return {name: facts[name] for name in _OPEN if name in facts}
+
+
 def recorded(event: AuditEvent) -> AuditEvent:
     """*event* as it was recorded, if `Erasure.reveal` made it readable."""
     kept: AuditEvent = getattr(event, "__dict__", {}).get("recorded", event)
@@ -173,6 +216,7 @@ class Erasure:
         place: Path | None,
         sync: bool,
         fault: Callable[[Exception], object],
+        held: bool = False,
     ) -> Erasure:
         """For a writer, with new keys if its archive has none.
 
@@ -181,6 +225,7 @@ class Erasure:
             place: Where the keys are. Default: beside the archive.
             sync: Force new keys to the device before they are used.
             fault: Told of a key that could not be written.
+            held: The archive is under a legal hold: no key is destroyed.
 
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
@@ -188,7 +233,7 @@ class Erasure:
         if place is None:
             assert archive is not None  # as the settings were checked
             place = keys_of(archive)
-        number, erased = (None, set()) if archive is None else keyring_of(archive)
+        number, erased = (None, {}) if archive is None else keyring_of(archive)
         try:
             keys = Keyring(place, number is None, sync, fault, archive)
         except ArchiveError as exc:
@@ -199,12 +244,13 @@ class Erasure:
                 f" them back, or remove its file {_MARK!r} to begin with new ones"
             )
             raise ArchiveError(msg) from exc
+        _checked(keys, archive, number).dead = dead = _proved(keys, erased)
         try:
-            if erased and _checked(keys, archive, number).destroy_again(erased):
+            if dead and not held and keys.destroy_again(dead):
                 _logger.warning("keys of erased users were back in %r: destroyed again", str(place))
         except OSError as exc:
             fault(exc)
-        return cls(_checked(keys, archive, number), archive)
+        return cls(keys, archive)
 
     @classmethod
     def for_reading(cls, archive: Path, place: Path) -> Erasure:
@@ -215,7 +261,7 @@ class Erasure:
         """
         number, erased = keyring_of(archive)
         keys = _checked(Keyring(place, create=False), archive, number)
-        keys.dead = erased
+        keys.dead = _proved(keys, erased)
         return cls(keys, archive)
 
     def mark(self) -> None:
@@ -226,38 +272,48 @@ class Erasure:
     def _keep(self, tokens: list[bytes]) -> None:
         """Write *tokens* to the archive, after the keyring's number."""
         if self._archive is not None:
-            new = tokens if keyring_of(self._archive)[0] else [self.keys.number, *tokens]
-            if new:
-                text = "".join(f"{item.hex()}\n" for item in new)
+            lines = [f"{token.hex()} {self.keys.proof_of_erasure(token).hex()}" for token in tokens]
+            if not keyring_of(self._archive)[0]:
+                lines.insert(0, self.keys.number.hex())
+            if lines:
+                text = "".join(f"{line}\n" for line in lines)
                 append(self._archive / _MARK, text.encode(), sync=True)
 
     # --- erasing ---------------------------------------------------------------------------
 
-    def destroy(self, user_ids: Iterable[str]) -> list[bytes]:
-        """Destroy the keys of a user, by all his ids; returns the tokens, none if unknown.
+    def tokens_of(self, user_ids: Iterable[str]) -> dict[str, list[bytes]]:
+        """What stands for a user in events, by each of his ids that has any.
 
-        `complete` is the second half. If it does not come to that, this finds them again.
+        Raises:
+            OSError: If that cannot be read.
+        """
+        found = {user_id: self.keys.tokens_of(user_id) for user_id in user_ids}
+        return {user_id: tokens for user_id, tokens in found.items() if tokens}
+
+    def destroy(self, found: Mapping[str, list[bytes]]) -> None:
+        """Destroy the keys of `tokens_of`, and remove what says whose they were.
+
+        If it is interrupted, the tokens are found again.
 
         Raises:
             OSError: If a key may still be there.
         """
-        return [token for user_id in user_ids for token in self.keys.destroy(user_id)]
-
-    def complete(self, user_ids: Iterable[str], tokens: list[bytes]) -> None:
-        """Keep the tokens in the archive, and remove what says whose they were.
-
-        Raises:
-            OSError: If that failed.
-        """
-        self._keep(tokens)
-        for user_id in user_ids:
+        for user_id, tokens in found.items():
+            self.keys.destroy(user_id, tokens)
+        self._keep([token for tokens in found.values() for token in tokens])
+        for user_id, tokens in found.items():
             self.keys.forget(user_id, tokens)
 
-    def event(self, tokens: list[bytes], actor: str | None) -> Draft:
-        """The event that tells of an erasure; its subject is what stood for the user."""
-        facts = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
+    def event(
+        self, tokens: list[bytes], actor: str | None, status: str, facts: Mapping[str, Any]
+    ) -> Draft:
+        """The event that tells of an erasure; its subject is what stood for the user.
+
+        *facts* are encrypted with the key of the actor; without one they stay readable.
+        """
+        facts = {**facts, "record": "erasure", "tokens": [token.hex() for token in tokens]}
         subject = name_of(tokens[0])
-        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=facts, subject_id=subject)
+        return draft("AUDIT", status, user_id=actor, metadata=facts, subject_id=subject)
 
     # --- recording -------------------------------------------------------------------------
 
@@ -273,19 +329,25 @@ class Erasure:
             return nameless(plain, "[what could not be encrypted]")
 
     def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
-        if is_erasure(plain):  # of whom it tells, there is no name any more
-            return {**plain, **self._named({"user_id": plain["user_id"]})[1], "session_id": None}
-        if plain["operation"] == "AUDIT" and self._is_of_nobody(plain):
-            return {name: value for name, value in plain.items() if name != "subject_id"}
-        users, fields = self._named(plain)
+        is_open: dict[str, Any] = {}
+        if plain["operation"] == "AUDIT":
+            if self._is_of_nobody(plain):
+                return {name: value for name, value in plain.items() if name != "subject_id"}
+            is_open = _open_facts(plain)
+        # Of whom an erasure tells, there is no name any more.
+        is_told = is_open.get("record") == "erasure"
+        users, fields = self._named(plain, _ACTORS if is_told else _PERSONS)
         if not users:
-            return plain
+            return {**plain, "session_id": None} if is_told else plain
+        if is_open:
+            facts = plain["metadata"].items()
+            fields["metadata"] = {name: fact for name, fact in facts if name not in is_open}
         text = _encode(_Box(**{name: fields.pop(name) for name in _BOXED if name in fields}))
         padded = text + b" " * (-len(text) % _PADDING)
         nonce = os.urandom(_NONCE)
         encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
         box = {_BOX: base64.b64encode(nonce + encrypted).decode()}
-        sealed = {**fields, "session_id": None, "metadata": box}
+        sealed = {**fields, "session_id": None, "metadata": {**is_open, **box}}
         return {name: sealed[name] for name in plain if name in sealed}  # in their order
 
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
@@ -308,7 +370,9 @@ class Erasure:
             raise OSError(5, "a key cannot be written", str(self.keys.directory))
         return fields
 
-    def _named(self, plain: Mapping[str, Any]) -> tuple[list[User], dict[str, Any]]:
+    def _named(
+        self, plain: Mapping[str, Any], persons: tuple[str, ...] = _PERSONS
+    ) -> tuple[list[User], dict[str, Any]]:
         """Whose keys an event needs, and its fields with what stands for their ids."""
         users: list[User] = []
         fields = dict(plain)
@@ -319,7 +383,7 @@ class Erasure:
                 users.append(user)
             return user.name
 
-        for field in _PERSONS:
+        for field in persons:
             real = fields.get(field)
             if isinstance(real, str):
                 fields[field] = name_of(real)
@@ -378,19 +442,25 @@ class Erasure:
                 users.append(found[0])
             return found[1]
 
-        for field in _PERSONS:
+        metadata = event.metadata
+        record = metadata.get("record") if event.operation is OperationType.AUDIT else None
+        for field in _ACTORS if record == "erasure" else _PERSONS:
             names = getattr(event, field)
             if names:
                 real = real_id(names) if isinstance(names, str) else tuple(map(real_id, names))
                 if real != names:
                     changes[field] = real
-        metadata = event.metadata
         if event.operation is OperationType.AUDIT:
             readable = {key: self._id(value) for key, value in metadata.items()}
             if readable != metadata:
                 changes["metadata"] = readable
-        if users and is_whole and len(metadata) == 1 and isinstance(metadata.get(_BOX), str):
-            changes.update(_opened(metadata[_BOX], users, event.event_id))
+        if users and is_whole and isinstance(box := metadata.get(_BOX), str):
+            is_open = {name: fact for name, fact in metadata.items() if name in _OPEN}
+            if len(metadata) == 1 or (record in _TOLD and len(metadata) == 1 + len(is_open)):
+                content = _opened(box, users, event.event_id)
+                changes.update(content)
+                if content and is_open:
+                    changes["metadata"] = {**is_open, **content["metadata"]}
         return _readable(event, changes) if changes else event
 
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:

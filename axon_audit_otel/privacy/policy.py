@@ -12,7 +12,7 @@ from ..events.draft import Draft
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .encryption import Erasure, decrypted
-from .pseudonyms import Pseudonyms, mask_names
+from .pseudonyms import Pseudonyms, mask_names, masked
 from .redaction import Privacy
 
 __all__ = ["PrivacyPolicy", "json_types"]
@@ -195,25 +195,43 @@ class PrivacyPolicy:
         erasure = self._erasure
         return erasure is not None and any(map(erasure.keys.knows, self.forms(user_id)))
 
-    def erase(self, user_id: str, actor: str | None, record: Callable[[Draft], object]) -> bool:
-        """Destroy the keys of a user; returns whether there were any.
+    def erase(
+        self,
+        user_id: str,
+        actor: str | None,
+        facts: Mapping[str, Any],
+        record: Callable[[Draft], object],
+    ) -> bool:
+        """Record that a user is erased, then destroy his keys; returns whether there were any.
 
         Args:
             user_id: Whose.
             actor: Who wants it.
-            record: Records the event that tells of it, so that nothing loses it.
+            facts: Further facts of the record; the ids of the user in their texts are replaced.
+            record: Records an event, so that nothing loses it; if it raises, nothing is destroyed.
 
         Raises:
-            OSError: If a key may still be there.
+            OSError: If a key may still be there; that is recorded.
         """
         assert self._erasure is not None
         forms = self.forms(user_id)
-        tokens = self._erasure.destroy(forms)
-        if tokens:
-            by = None if actor is None else self.hidden("user_id", actor)
-            record(self._erasure.event(tokens, None if by in forms else by))
-            self._erasure.complete(forms, tokens)
-        return bool(tokens)
+        found = self._erasure.tokens_of(forms)
+        if not found:
+            return False
+        tokens = [token for some in found.values() for token in some]
+        by = None if actor is None else self.hidden("user_id", actor)
+        by = None if by in forms else by
+        event = self._erasure.event
+        facts = self._redaction.metadata(facts, own=True)
+        facts = masked(facts, [(form, "[erased]") for form in forms])
+        record(event(tokens, by, "SUCCESS", facts))
+        try:
+            self._erasure.destroy(found)
+        except OSError as exc:
+            why = {**facts, "error": exc.strerror or str(exc)}
+            record(event(tokens, by, "FAILURE", why))
+            raise
+        return True
 
     def mark(self) -> None:
         """Say in the archive which keyring its events need."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,9 @@ class ArchiveKeeper:
         others = recover_others(self._directory, writer.name, attest, sync)
         found.recoveries = others if writer.recovery is None else [writer.recovery, *others]
         found.unfinished = unfinished
+        with suppress(OSError):  # retention looks again
+            self._upkeep.holds.look(self._directory)
+        found.missing_holds += self._upkeep.holds.take_missing()
         self.writer = writer
         self.archived = sealed.last_sequence
         self._buffer.reset(sealed.last_sequence + 1)
@@ -367,6 +371,7 @@ class ArchiveKeeper:
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
+        self.internal.missing_holds += self._upkeep.holds.take_missing()
 
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.

@@ -190,7 +190,7 @@ class Upkeep:
             for file, reason in self._due(writer, lock):
                 # Before the look, and after the one before: to `verify`, no hold placed meanwhile,
                 # or released, was in force at this time.
-                now = format_time(time.time_ns() // 1000)
+                moment = format_time(time.time_ns() // 1000)
                 if self.holds.look(writer.directory):
                     break
                 if _is_journal(writer.directory / file.record.file, file.writer):
@@ -208,7 +208,7 @@ class Upkeep:
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    deletion = self._deletion(file.record, reason, now, manifest.last_hash)
+                    deletion = self._deletion(file.record, reason, moment, manifest.last_hash)
                     manifest.add(deletion, sync=True)
                 deleted = self._unfinished = True
                 _remove(writer.directory, file.record.file)
@@ -263,14 +263,14 @@ class Upkeep:
         return False
 
     def _deletion(
-        self, record: SealRecord, reason: str, now: str, previous: str | None
+        self, record: SealRecord, reason: str, moment: str, previous: str | None
     ) -> DeleteRecord:
         key = self._key
         deletion = DeleteRecord(
             file=record.file,
             sha256=record.sha256,
             reason=reason,
-            deleted_at=now,
+            deleted_at=moment,
             previous=previous,
         )
         if key is not None:

@@ -25,7 +25,7 @@ from ..events.localtime import local
 from ..verification.inclusion_proof import prove as make_proof
 from ..verification.report import Finding, VerifyReport, WriterReport, numbers
 from ..verification.verify import verify as run_verify
-from .options import json_option, path_argument
+from .options import erasable_option, json_option, path_argument
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
@@ -128,6 +128,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
+@erasable_option
 @json_option
 @click.pass_context
 def verify(
@@ -138,6 +139,7 @@ def verify(
     archive: Path | None,
     keys: Any,
     notes: Any,
+    erasable: Path | None,
     as_json: bool,
 ) -> None:
     """Verify that nothing in an archive was altered.
@@ -163,7 +165,7 @@ def verify(
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress)
+        report = run_verify(path, given, texts, progress, erasable)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -209,6 +211,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
+    if report.lost_keys is not None:
+        lines.print(report.lost_keys.words, style="yellow")
     lines.print("")
     if report.ok:
         lines.print("No damage was found.", style="green")

@@ -463,6 +463,22 @@ class Erasure:
                     changes["metadata"] = {**is_open, **content["metadata"]}
         return _readable(event, changes) if changes else event
 
+    def lost_in(self, event: AuditEvent) -> set[str]:
+        """What stands for users of *event* whom no key names, and whose erasure is not listed."""
+        named = (getattr(recorded(event), field) or () for field in _PERSONS)
+        names = {name for some in named for name in ([some] if isinstance(some, str) else some)}
+        tokens = {
+            name: name.removeprefix(ERASABLE_PREFIX).partition(":")[0]
+            for name in names
+            if name.startswith(ERASABLE_PREFIX) and name.count(":") == 2
+        }
+        dead = {token.hex() for token in self.keys.dead} if tokens else set()
+        return {
+            token
+            for name, token in tokens.items()
+            if token not in dead and self.keys.by_name(name) is None
+        }
+
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
         """*event* made readable, as `reveal` does, from its fields as they were given."""
         if _BOX not in event.metadata or is_erasure(plain):

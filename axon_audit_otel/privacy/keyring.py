@@ -21,7 +21,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +101,7 @@ class Keyring:
         self._names: dict[str, tuple[User, str] | None] = {}
         self._unsaved: dict[str, User] = {}
         self._retry_at = 0.0  # after a failure
-        self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
+        self.dead: Set[bytes] = frozenset()  # tokens whose keys are not used, though they be there
         try:
             self._open(create, like)
         except OSError as exc:
@@ -304,7 +304,7 @@ class Keyring:
                 tokens.append(unsaved.token)  # its key may be in a file all the same
         return tokens
 
-    def destroy(self, user_id: str, tokens: Iterable[bytes]) -> None:
+    def destroy(self, user_id: str, tokens: Collection[bytes]) -> None:
         """Destroy the keys of these `tokens_of` a user; `forget` completes it.
 
         Until then the tokens can be found by the id: an erasure that was interrupted is
@@ -314,8 +314,8 @@ class Keyring:
             OSError: If a key may still be there.
         """
         with self._change():
-            for token in tokens:
-                self._wipe(self._file(token), lambda name, _, due=token: name == due)
+            for path in sorted(set(map(self._file, tokens))):
+                self._wipe(path, lambda name, _: name in tokens)
             self._invalidate_memory()
             unsaved = self._unsaved.get(user_id)
             self._users.pop(user_id, None)

@@ -183,12 +183,24 @@ class PrivacyPolicy:
         """*event* made readable, as `reveal` does, from the draft that it was made of."""
         return event if self._erasure is None else self._erasure.as_given(event, made_of)
 
+    def lost_in(self, event: AuditEvent) -> set[str]:
+        """What stands for users of *event* whom no key names, and whose erasure is not listed.
+
+        That list is in the archive, and only `verify` looks for the records of erasures.
+        """
+        return set() if self._erasure is None else self._erasure.lost_in(event)
+
     # --- keys ------------------------------------------------------------------------------
 
     def forms(self, user_id: str) -> list[str]:
         """The ids under which a user may have been recorded, before encryption."""
         hashed = self._pseudonyms.aliases("user_id", user_id) if self._pseudonyms else ()
         return [user_id, *hashed]
+
+    @property
+    def has_erased(self) -> bool:
+        """True if the archive lists the erasure of a user, which these keys prove."""
+        return self._erasure is not None and bool(self._erasure.keys.dead)
 
     def knows(self, user_id: str) -> bool:
         """True if there is a key for one of the `forms` of a user."""

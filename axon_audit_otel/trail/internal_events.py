@@ -67,8 +67,8 @@ class InternalEvents:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]
         while self.missing_holds:
-            facts = {"record": "hold", "hold": self.missing_holds[0], "state": "missing"}
-            yield "FAILURE", {**facts, "reason": "its file is gone; no release is on record"}
+            told = {"record": "hold", "hold": self.missing_holds[0], "state": "missing"}
+            yield "FAILURE", {**told, "reason": "its file is gone; no release is on record"}
             del self.missing_holds[0]
         if self.unfinished:
             while self.unfinished:

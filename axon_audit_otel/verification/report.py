@@ -13,6 +13,7 @@ __all__ = [
     "Finding",
     "Gap",
     "Kind",
+    "LostKeys",
     "StepBack",
     "UncleanEnd",
     "VerifyReport",
@@ -28,6 +29,7 @@ Kind = Literal[
     "wrong_key",
     "unreadable",
     "unlisted",
+    "on_hold",
 ]
 
 
@@ -38,8 +40,9 @@ class Finding(msgspec.Struct, frozen=True):
         file: Name of the damaged file.
         sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
-            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``, or
-            ``unlisted`` (a file in no manifest).
+            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
+            ``unlisted`` (a file in no manifest), or ``on_hold`` (deleted or erased while a
+            legal hold was in force).
         explanation: A sentence about it.
     """
 
@@ -126,6 +129,32 @@ class Deletion(msgspec.Struct, frozen=True):
         return [msgspec.structs.replace(other, first=self.first, files=files)]
 
 
+class LostKeys(msgspec.Struct, frozen=True):
+    """Encrypted events that no key opens, without an erasure on record; this is not damage.
+
+    Attributes:
+        events: Number of such events.
+        users: Number of different users, by the tokens that stand for them.
+        why: The reason why this could not be checked; "" if it was.
+    """
+
+    events: int
+    users: int
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """A sentence about it."""
+        if self.why:
+            return (
+                f"personal data is encrypted, and the keys could not be looked at ({self.why}):"
+                " whether any were destroyed without an erasure is not known"
+            )
+        events = "1 event" if self.events == 1 else f"{self.events:,} events"
+        users = "1 user" if self.users == 1 else f"{self.users:,} users"
+        return f"no key opens {events} of {users}, and no erasure of them is on record"
+
+
 class WriterReport(msgspec.Struct, kw_only=True):
     """The result for the trail of one writer.
 
@@ -208,6 +237,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         left_out: Number of further findings.
         keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
             was given, and no signature could be checked.
+        lost_keys: Encrypted events that no key opens; None if there is nothing to tell.
     """
 
     path: str
@@ -215,6 +245,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     left_out: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
+    lost_keys: LostKeys | None = None
 
     @property
     def ok(self) -> bool:

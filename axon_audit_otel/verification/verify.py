@@ -18,6 +18,9 @@ from ..archive.missing import Missing
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, archive_errors
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
+from .file_scan import TrailFacts
+from .hold_check import check_holds
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
 from .report import Findings, VerifyReport, WriterReport
 from .segments import CheckedDirectory, segments_of
@@ -31,6 +34,7 @@ def verify(
     keys: Iterable[VerifyingKey | str] = (),
     checkpoints: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
+    erasable: Path | str | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -41,6 +45,8 @@ def verify(
         checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
             together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
+        erasable: The directory of the keys that personal data is encrypted with, to find events
+            that no key opens though nobody was erased. Default: beside the archive.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -52,8 +58,10 @@ def verify(
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes = list(checkpoints)
+    place = None if erasable is None else Path(erasable)
+    tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
-        return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
+        return _Verification(Path(path), parsed, notes, tell, place).run()
 
 
 class _Verification:
@@ -65,6 +73,7 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        erasable: Path | None,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -78,6 +87,8 @@ class _Verification:
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
+        self._key_check = KeyCheck(self._directory, erasable)
+        self._facts: list[TrailFacts] = []
 
     def run(self) -> VerifyReport:
         """Verify everything at the path."""
@@ -98,12 +109,17 @@ class _Verification:
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
+        lost = None
+        if self._only is None:
+            self._check_holds(reports)
+            lost = self._key_check.lost(e for facts in self._facts for e in facts.erasures)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
+            lost_keys=lost,
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -197,8 +213,16 @@ class _Verification:
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, self._keys, self._findings, self._progress, only
+            manifest,
+            segments,
+            statements,
+            self._keys,
+            self._findings,
+            self._progress,
+            only,
+            self._key_check,
         )
+        self._facts.append(check.facts)
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
@@ -211,6 +235,17 @@ class _Verification:
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
+
+    def _check_holds(self, reports: list[WriterReport]) -> None:
+        """Report what was deleted or erased while a hold was in force, and holds that vanished."""
+        check_holds(
+            self._directory,
+            [record for facts in self._facts for record in facts.holds],
+            {r.writer: r.proved_until or 0 for r in reports} if self._keys else None,
+            [seal for manifest in self._manifests.values() for seal in manifest.seals],
+            [erased for facts in self._facts for erased in facts.erasures],
+            self._findings,
+        )
 
     def _judge_strangers(self, known: list[Statement]) -> None:
         """Report files and checkpoints that belong to no trail here."""

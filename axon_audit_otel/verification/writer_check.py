@@ -17,6 +17,7 @@ from .checkpoint_check import CheckpointCheck, deletions
 from .checkpoint_files import Statement
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
 from .report import Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
@@ -48,6 +49,10 @@ class WriterCheck:
         findings: Takes the damage.
         progress: Takes the number of bytes read.
         only: Name of the one file to verify; None: all.
+        key_check: Counts the encrypted events that no key opens.
+
+    Attributes:
+        facts: What its events tell of the trail.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class WriterCheck:
         findings: Findings,
         progress: Callable[[int], None],
         only: str | None,
+        key_check: KeyCheck,
     ) -> None:
         self._manifest = manifest
         self._segments = segments
@@ -69,7 +75,8 @@ class WriterCheck:
         self._only = only
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
-        self._facts = TrailFacts({s.checkpoint.events for s in statements})
+        wanted = {s.checkpoint.events for s in statements}
+        self.facts = TrailFacts(wanted, self._report.writer, key_check)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.
@@ -87,11 +94,11 @@ class WriterCheck:
             self._check(segment)
         if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
-        self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
+        self.facts.gaps = [gap for gap in self.facts.gaps if not self._is_belated(gap)]
         self._explain()
         checkpoints = CheckpointCheck(
             manifest=self._manifest,
-            facts=self._facts,
+            facts=self.facts,
             gone=self._gone,
             last=self._chain.sequence,
             newest=self._newest,
@@ -99,10 +106,10 @@ class WriterCheck:
         )
         checkpoints.run(self._statements, self._report, self._findings)
         self._report.deletions = deletions(self._deleted, self._proved)
-        self._report.gaps = self._facts.gaps
-        self._report.unclean_ends = self._facts.unclean_ends
-        self._report.steps_back = self._facts.steps_back
-        self._report.more_steps_back = self._facts.more_steps_back
+        self._report.gaps = self.facts.gaps
+        self._report.unclean_ends = self.facts.unclean_ends
+        self._report.steps_back = self.facts.steps_back
+        self._report.more_steps_back = self.facts.more_steps_back
         return self._report
 
     @property
@@ -191,10 +198,10 @@ class WriterCheck:
     def _read(
         self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
     ) -> None:
-        self._newest = self._facts.file = name
+        self._newest = self.facts.file = name
         self._unclaimed = []
         self._chain.enter(name)
-        scan(file, self._chain, self._facts, content, progress)
+        scan(file, self._chain, self.facts, content, progress)
         report = self._report
         report.events += content.events
         if not content.events:
@@ -350,7 +357,7 @@ class WriterCheck:
 
     def _explain(self) -> None:
         """Report missing events as damage, unless a later event reports their loss."""
-        gaps = sorted((gap.first, gap.last) for gap in self._facts.gaps)
+        gaps = sorted((gap.first, gap.last) for gap in self.facts.gaps)
         whole = self._only is not None and not self._doubts
         for file, first, last, cut in self._missing:
             if whole and not cut and file != self._journal_name:

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
-from ..archive.writer import Recovery
+from ..archive.writer import Adopted, Recovery
 
 __all__ = ["Gap", "InternalEvents"]
 
@@ -39,6 +40,8 @@ class InternalEvents:
         missing_holds: Names of legal holds whose files are gone, though no release is on record.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
+        adopted: Events that were found in files, and that nothing attests.
+        refused: Files of writers that are left as they are.
         clock: Knows the jumps of the system's clock.
     """
 
@@ -52,6 +55,8 @@ class InternalEvents:
         self.missing_holds: list[str] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
+        self.adopted: list[Adopted] = []
+        self.refused: list[NotAttestedError] = []
 
     def pending(
         self, all_archived: Callable[[], bool], intents: Intents | None
@@ -63,6 +68,13 @@ class InternalEvents:
                 event is; before, the next one would be lost with it.
             intents: Removed when all that are unfinished are recorded: before, we may be killed.
         """
+        while self.refused:
+            found = self.refused[0]
+            yield "FAILURE", {"record": "refused", "writer": found.writer, "why": found.words}
+            del self.refused[0]
+        while self.adopted:
+            yield "PARTIAL", {"record": "adopted", **msgspec.structs.asdict(self.adopted[0])}
+            del self.adopted[0]
         while self.recoveries:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]

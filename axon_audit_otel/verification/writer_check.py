@@ -19,7 +19,7 @@ from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
-from .report import Findings, Gap, Kind, WriterReport, numbers
+from .report import Adopted, Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
 
 __all__ = ["WriterCheck"]
@@ -50,9 +50,6 @@ class WriterCheck:
         progress: Takes the number of bytes read.
         only: Name of the one file to verify; None: all.
         key_check: Counts the encrypted events that no key opens.
-
-    Attributes:
-        facts: What its events tell of the trail.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class WriterCheck:
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
         wanted = {s.checkpoint.events for s in statements}
-        self.facts = TrailFacts(wanted, self._report.writer, key_check)
+        self._facts = TrailFacts(wanted, self._report.writer, key_check)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.
@@ -94,11 +91,12 @@ class WriterCheck:
             self._check(segment)
         if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
-        self.facts.gaps = [gap for gap in self.facts.gaps if not self._is_belated(gap)]
+        self._find_adopted()
+        self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
         self._explain()
         checkpoints = CheckpointCheck(
             manifest=self._manifest,
-            facts=self.facts,
+            facts=self._facts,
             gone=self._gone,
             last=self._chain.sequence,
             newest=self._newest,
@@ -106,11 +104,17 @@ class WriterCheck:
         )
         checkpoints.run(self._statements, self._report, self._findings)
         self._report.deletions = deletions(self._deleted, self._proved)
-        self._report.gaps = self.facts.gaps
-        self._report.unclean_ends = self.facts.unclean_ends
-        self._report.steps_back = self.facts.steps_back
-        self._report.more_steps_back = self.facts.more_steps_back
+        self._report.gaps = self._facts.gaps
+        self._report.unclean_ends = self._facts.unclean_ends
+        self._report.refusals = self._facts.refusals
+        self._report.steps_back = self._facts.steps_back
+        self._report.more_steps_back = self._facts.more_steps_back
         return self._report
+
+    @property
+    def facts(self) -> TrailFacts:
+        """What its events tell of the trail."""
+        return self._facts
 
     @property
     def _journal_name(self) -> str:
@@ -175,14 +179,11 @@ class WriterCheck:
         self._skip(seal)
 
     def _is_forged(self, seal: Seal) -> bool:
-        """Return True if a signed checkpoint covers its events, and the deletion is not signed."""
+        """Return True if there are keys, and none of them signed the deletion."""
         assert seal.deletion is not None
-        deletion, number = seal.deletion
-        if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
-            return False
-        first = seal.record.first_sequence
-        known = [s.checkpoint for s in self._statements if s.proves]
-        return any(checkpoint.events >= first and checkpoint.size < number for checkpoint in known)
+        deletion, _ = seal.deletion
+        signature = deletion.signature or ""
+        return bool(self._keys) and not signed_by(self._keys, deletion.text, signature)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)
@@ -198,10 +199,10 @@ class WriterCheck:
     def _read(
         self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
     ) -> None:
-        self._newest = self.facts.file = name
+        self._newest = self._facts.file = name
         self._unclaimed = []
         self._chain.enter(name)
-        scan(file, self._chain, self.facts, content, progress)
+        scan(file, self._chain, self._facts, content, progress)
         report = self._report
         report.events += content.events
         if not content.events:
@@ -343,6 +344,42 @@ class WriterCheck:
     def _add_finding(self, name: str, kind: Kind, words: str) -> None:
         self._findings.add(name, None, kind, words)
 
+    def _find_adopted(self) -> None:
+        """Report the events that the application sealed and did not attest."""
+        adopted = [found for seal in self._manifest.seals if (found := self._adopted_in(seal))]
+        self._report.adopted = adopted
+
+        def is_attested(told_by: int) -> bool:
+            return not any(found.first <= told_by <= found.last for found in adopted)
+
+        self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
+        self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
+        if not self._keys:
+            return
+        for found in adopted:
+            which = numbers(found.first, found.last)
+            words = f"the application found {which} at a start, and nothing attests"
+            one = found.first == found.last
+            words += f" that it recorded {'it' if one else 'them'}"
+            self._findings.add(found.file, found.first, "adopted", words)
+
+    def _adopted_in(self, seal: Seal) -> Adopted | None:
+        """The events of a sealed file that nothing attests; None without any."""
+        record = seal.record
+        if seal.deletion is not None or not isinstance(record.adopted, int):
+            return None
+        known = [
+            statement.checkpoint.events
+            for statement in self._statements
+            if statement.proves and statement.checkpoint.size < seal.line.number
+        ]
+        first = max([record.adopted, *(number + 1 for number in known)])
+        return (
+            Adopted(first, record.last_sequence, record.file)
+            if first <= record.last_sequence
+            else None
+        )
+
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))
         self._unclaimed.append(first - 1)
@@ -357,7 +394,7 @@ class WriterCheck:
 
     def _explain(self) -> None:
         """Report missing events as damage, unless a later event reports their loss."""
-        gaps = sorted((gap.first, gap.last) for gap in self.facts.gaps)
+        gaps = sorted((gap.first, gap.last) for gap in self._facts.gaps)
         whole = self._only is not None and not self._doubts
         for file, first, last, cut in self._missing:
             if whole and not cut and file != self._journal_name:

@@ -58,7 +58,7 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
     Raises:
         ArchiveError: If *given* belongs to another archive, or cannot be used.
     """
-    if keyring_of(directory)[0] is None:
+    if keyring_of(directory) is None:
         return None
     place = given or keys_of(directory)
     try:
@@ -114,7 +114,7 @@ def record(
     """
     who = os_user()
     user, ids = who.name, who.ids
-    if keys is None and keyring_of(directory)[0] is not None:
+    if keys is None and keyring_of(directory) is not None:
         user, ids = None, {}
         click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
     with recorder(directory, name, key, erasable=keys or False) as audit:

@@ -38,7 +38,7 @@ def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
         ArchiveError: If *keys* belong to another archive.
     """
     directory = path if path.is_dir() else path.parent
-    number, place = keyring_of(directory)[0], keys or keys_of(directory)
+    number, place = keyring_of(directory), keys or keys_of(directory)
     if keys is None and not place.is_dir():
         if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"

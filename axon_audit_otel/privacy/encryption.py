@@ -97,15 +97,22 @@ class _Box(msgspec.Struct, omit_defaults=True):
 _box_in = msgspec.json.Decoder(_Box).decode
 
 
-def keyring_of(archive: Path) -> tuple[str | None, dict[bytes, bytes]]:
-    """The number of the keyring that an archive's events need, and the tokens erased since.
-
-    The archive keeps these, so that an old copy of the keys brings nobody back. Each has the code
-    that proves it (`Keyring.proof_of_erasure`; b"" in lines of older versions): without a check of
-    that it is a hint of anybody who can write there.
+def keyring_of(archive: Path) -> str | None:
+    """The number of the keyring that an archive's events need; None if none is encrypted.
 
     Raises:
-        ArchiveError: If that cannot be read, or is no list of this kind.
+        ArchiveError: If that cannot be read, or is no list of a keyring.
+    """
+    return _list_in(archive)[0] or None
+
+
+def _list_in(archive: Path) -> list[str]:
+    """The lines of an archive's list: the keyring's number, and a line for each erased token.
+
+    Anybody who can write to the archive may have written them.
+
+    Raises:
+        ArchiveError: If it cannot be read, or is no such list.
     """
     content = b""
     with (
@@ -114,28 +121,25 @@ def keyring_of(archive: Path) -> tuple[str | None, dict[bytes, bytes]]:
         open(open_owned(archive / _MARK, os.O_RDONLY), "rb") as file,
     ):
         content = file.read(_MOST + 1)
-    number, *lines = content.split(b"\n")
-    if len(content) > _MOST or (content and not re.fullmatch(b"[0-9a-f]{8}", number)):
+    lines = content.decode("ascii", "replace").split("\n")
+    if len(content) > _MOST or (content and not re.fullmatch("[0-9a-f]{8}", lines[0])):
         raise ArchiveError(f"{str(archive / _MARK)!r} is no list of a keyring")
-    found = (_erased_in(line) for line in lines)  # others are garbage
-    return number.decode() or None, {
-        bytes.fromhex(match[1].decode()): bytes.fromhex((match[2] or b"").decode())
-        for match in found
-        if match is not None
-    }
+    return lines
 
 
-#: A line: the token, and the code that proves its erasure.
-_erased_in = re.compile(b"([0-9a-f]{32})(?: ([0-9a-f]{32}))?").fullmatch
+def _line(keys: Keyring, token: bytes) -> str:
+    """The line for an erased token, with a code that only who has the keys can make."""
+    return f"{token.hex()} {keys.proof_of_erasure(token).hex()}"
 
 
-def _proved(keys: Keyring, erased: Mapping[bytes, bytes]) -> set[bytes]:
-    """The tokens whose code only who had the keys can have made."""
-    return {
-        token
-        for token, code in erased.items()
-        if hmac.compare_digest(code, keys.proof_of_erasure(token))
-    }
+def _erased(keys: Keyring, lines: list[str]) -> set[bytes]:
+    """The tokens in an archive's list that were erased by somebody who had the keys.
+
+    Other lines are garbage, or of somebody who would like to hide, or to destroy, a user's events.
+    """
+    found = filter(re.compile("[0-9a-f]{32} [0-9a-f]{32}").fullmatch, lines)
+    tokens = ((bytes.fromhex(line[:32]), line) for line in found)
+    return {token for token, line in tokens if hmac.compare_digest(line, _line(keys, token))}
 
 
 def check_in_clear(archive: Path) -> None:
@@ -145,7 +149,7 @@ def check_in_clear(archive: Path) -> None:
         AuditConfigError: If *archive* needs keys.
         ArchiveError: If it cannot be told whether it does.
     """
-    number, _ = keyring_of(archive)
+    number = keyring_of(archive)
     if number is not None:
         msg = (
             f"erasable=False: personal data in {str(archive)!r} is encrypted (keyring {number}),"
@@ -233,7 +237,8 @@ class Erasure:
         if place is None:
             assert archive is not None  # as the settings were checked
             place = keys_of(archive)
-        number, erased = (None, {}) if archive is None else keyring_of(archive)
+        lines = [""] if archive is None else _list_in(archive)
+        number = lines[0] or None
         try:
             keys = Keyring(place, number is None, sync, fault, archive)
         except ArchiveError as exc:
@@ -244,7 +249,7 @@ class Erasure:
                 f" them back, or remove its file {_MARK!r} to begin with new ones"
             )
             raise ArchiveError(msg) from exc
-        _checked(keys, archive, number).dead = dead = _proved(keys, erased)
+        _checked(keys, archive, number).dead = dead = _erased(keys, lines)
         try:
             if dead and not held and keys.destroy_again(dead):
                 _logger.warning("keys of erased users were back in %r: destroyed again", str(place))
@@ -259,9 +264,9 @@ class Erasure:
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
-        number, erased = keyring_of(archive)
-        keys = _checked(Keyring(place, create=False), archive, number)
-        keys.dead = _proved(keys, erased)
+        lines = _list_in(archive)
+        keys = _checked(Keyring(place, create=False), archive, lines[0] or None)
+        keys.dead = _erased(keys, lines)
         return cls(keys, archive)
 
     def mark(self) -> None:
@@ -271,13 +276,17 @@ class Erasure:
 
     def _keep(self, tokens: list[bytes]) -> None:
         """Write *tokens* to the archive, after the keyring's number."""
-        if self._archive is not None:
-            lines = [f"{token.hex()} {self.keys.proof_of_erasure(token).hex()}" for token in tokens]
-            if not keyring_of(self._archive)[0]:
-                lines.insert(0, self.keys.number.hex())
-            if lines:
-                text = "".join(f"{line}\n" for line in lines)
-                append(self._archive / _MARK, text.encode(), sync=True)
+        if self._archive is None:
+            return
+        before = _list_in(self._archive)
+        lines = [_line(self.keys, token) for token in tokens]
+        if not before[0]:
+            lines.insert(0, self.keys.number.hex())
+        elif before[-1]:  # a line without its end
+            lines.insert(0, "")
+        if tokens or not before[0]:
+            text = "".join(f"{line}\n" for line in lines)
+            append(self._archive / _MARK, text.encode(), sync=True)
 
     # --- erasing ---------------------------------------------------------------------------
 

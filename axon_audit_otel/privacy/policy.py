@@ -240,7 +240,7 @@ class PrivacyPolicy:
         try:
             self._erasure.destroy(found)
         except OSError as exc:
-            why = {**facts, "error": exc.strerror or str(exc)}
+            why = {**facts, "state": "failed", "error": exc.strerror or str(exc)}
             record(event(tokens, by, "FAILURE", why))
             raise
         return True

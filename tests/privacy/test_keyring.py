@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calls import Calls
-from conftest import Cli, Make, history, only_event
+from conftest import Cli, Make, Run, history, only_event
 
-from axon_audit_otel import ArchiveError, AuditLogger, AuditUnavailableError, audit_context, verify
+from axon_audit_otel import ArchiveError, AuditLogger, audit_context, verify
 from axon_audit_otel.core.os_user import os_user
 from axon_audit_otel.privacy.keyring import Keyring
 
@@ -142,19 +141,35 @@ class TestList:
 
 
 class TestOrder:
-    async def test_recorded_first(self, make_audit: Make, archive: Path) -> None:
-        """If an erasure cannot be recorded, nothing is erased."""
-        audit = await recorded(make_audit, archive)
+    def test_recorded_first(self, run_script: Run, archive: Path) -> None:
+        """If an erasure cannot be recorded, since no file may grow, nothing is erased."""
+        pytest.importorskip("resource")
+        said = run_script(
+            """
+            import asyncio, resource, signal, sys
+            from pathlib import Path
+            from axon_audit_otel import AuditLogger, AuditUnavailableError
 
-        def happens(_: int) -> None:
-            if "write" in calls.names[-1] and "keyring" not in calls.names[-1]:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        with pytest.raises(AuditUnavailableError, match="No space"), Calls(happens) as calls:
-            audit.erase_user("alice")
-        assert len(audit.query_events(user_id="alice")) == 1
-        assert audit.erase_user("alice")
-        assert audit.query_events(user_id="alice") == []
+            archive = Path(sys.argv[1])
+            audit = AuditLogger(auto_export_path=archive, erasable=True)
+            asyncio.run(audit.log_event("STORE", user_id="alice"))
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            size = (archive / "default.journal").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            try:
+                audit.erase_user("alice")
+            except AuditUnavailableError as exc:
+                failed = str(exc)
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            print(failed, len(audit.query_events(user_id="alice")), audit.erase_user("alice"))
+            print(len(audit.query_events(user_id="alice")))
+            """,
+            archive,
+        )
+        assert said.splitlines() == [
+            "the erasure cannot be recorded: journal: File too large 1 True",
+            "0",
+        ]
 
     async def test_the_record_is_in_a_file(
         self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch

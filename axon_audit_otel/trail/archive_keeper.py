@@ -21,6 +21,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -89,7 +90,7 @@ class ArchiveKeeper:
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards)
+        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -151,9 +152,9 @@ class ArchiveKeeper:
             warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
-            words = "audit trail %r: nothing attests events %d to %d in %s: they are adopted"
-            facts = adopted.first, adopted.last, adopted.file
-            self._afterwards.note(partial(_logger.warning, words, name, *facts))
+            which = numbers(adopted.first, adopted.last)
+            words = "audit trail %r: nothing attests %s in %s: adopted"
+            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -413,6 +414,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

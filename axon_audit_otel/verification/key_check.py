@@ -31,6 +31,8 @@ class KeyCheck:
     """
 
     def __init__(self, archive: Path, place: Path | None = None) -> None:
+        #: True if their place was given.
+        self.is_asked_for = place is not None
         self._why = ""
         self._is_encrypted = False
         self._known: set[bytes] = set()  # names whose key is there

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Tree", "inclusion_path", "leaf_hash", "root_from_path", "root_hash"]
+__all__ = ["Tree", "inclusion_path", "leaf_hash", "leaf_hashes", "root_from_path", "root_hash"]
 
 _sha256 = hashlib.sha256
 
@@ -17,6 +17,11 @@ _sha256 = hashlib.sha256
 def leaf_hash(data: bytes) -> bytes:
     """The hash of an entry (32 bytes)."""
     return _sha256(b"\x00" + data).digest()
+
+
+def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
+    """The `leaf_hash` of each entry."""
+    return [_sha256(b"\x00" + data).digest() for data in entries]
 
 
 def _node_hash(left: bytes, right: bytes) -> bytes:
@@ -39,6 +44,21 @@ class Tree:
         self._peaks.append(leaf)
         self.size += 1
 
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Append the hashes of many entries, which is faster than `add`."""
+        nodes, place = list(leaves), self.size  # of one level, and their number before
+        self.size += len(nodes)
+        peaks = []
+        while nodes:
+            if place & 1:
+                nodes.insert(0, self._peaks.pop())
+            if len(nodes) & 1:
+                peaks.append(nodes.pop())
+            pairs = iter(nodes)
+            nodes = [_sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs)]
+            place >>= 1
+        self._peaks += reversed(peaks)
+
     def root(self) -> bytes:
         """The current root (32 bytes)."""
         if not self._peaks:
@@ -52,8 +72,7 @@ class Tree:
 def root_hash(leaves: Iterable[bytes]) -> bytes:
     """The root over the hashes of entries."""
     tree = Tree()
-    for leaf in leaves:
-        tree.add(leaf)
+    tree.extend(leaves)
     return tree.root()
 
 

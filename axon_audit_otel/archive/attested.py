@@ -71,6 +71,9 @@ class AttestedFile:
         path: The file; made if it is missing.
         secret: The key of its hashes.
         state: The state to begin with.
+
+    Attributes:
+        file: Its descriptor.
     """
 
     def __init__(self, path: Path, secret: bytes, state: State) -> None:
@@ -78,11 +81,11 @@ class AttestedFile:
         self._secret = secret
         self._state = state
         self._offset = 0
-        self._file = -1
+        self.file = -1
         self._open()
 
     def _open(self) -> None:
-        self._file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
+        self.file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
         for _ in range(2):
             self._write(*self._state)
 
@@ -109,29 +112,21 @@ class AttestedFile:
 
     def _is_in_place(self) -> bool:
         with suppress(OSError):
-            return os.path.samestat(self._path.lstat(), os.fstat(self._file))
+            return os.path.samestat(self._path.lstat(), os.fstat(self.file))
         return False
 
     def _write(self, number: int, lines: int, head: bytes, line: bytes) -> None:
         data = _STATE.pack(number, lines, head, line)
-        os.pwrite(self._file, data + _keyed(self._secret, data), self._offset)
+        os.pwrite(self.file, data + _keyed(self._secret, data), self._offset)
         self._offset ^= _SLOT
         self._state = State(number, lines, head, line)
 
-    def sync(self) -> None:
-        """Force it to stable storage.
-
-        Raises:
-            OSError: If that failed.
-        """
-        os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
-
     def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
+        if self.file >= 0:
             with suppress(OSError):
-                os.close(self._file)
-        self._file = -1
+                os.close(self.file)
+        self.file = -1
 
 
 class Judgement(NamedTuple):
@@ -143,12 +138,14 @@ class Judgement(NamedTuple):
         last: The number of the newest event that is here.
         lost: The number of the newest event that was recorded; more than *last* if the newest
             events are gone.
+        gone: A trail of this name that was here before; None without one.
     """
 
     state: State
     adopted: int
     last: int
     lost: int
+    gone: NotAttestedError | None = None
 
 
 class Attestor:
@@ -171,8 +168,12 @@ class Attestor:
         """
         return AttestedFile(prefix.with_name(prefix.name + ATTESTED), self._secret(prefix), state)
 
+    def secret(self, purpose: str) -> bytes:
+        """A secret key of 32 bytes for *purpose*."""
+        return self._key.derived(purpose)
+
     def _secret(self, prefix: Path) -> bytes:
-        return self._key.derived(f"attested {prefix.name}")
+        return self.secret(f"attested {prefix.name}")
 
     def judge(self, prefix: Path, manifest: Manifest, unlisted: Path | None) -> Judgement:
         """What of a writer's files this key attests.
@@ -192,11 +193,16 @@ class Attestor:
         notes = [self._newest(prefix, suffix, writer) for suffix in (".checkpoint", ".checkpoints")]
         notes.append(None if self._copy is None else self._newest_in(self._copy, writer, True))
         checkpoints = [note for note in notes if note is not None]
-        if writer.leaves or hashes:
-            if not states and not checkpoints:
-                raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
-        elif not checkpoints:
+        if not writer.leaves and not hashes and checkpoints == notes[2:]:
+            (copied,) = checkpoints  # only the copy knows a trail: it was removed
+            assert self._copy is not None
+            words = f"{copied.origin} had {copied.events} events, as {self._copy.name} says"
+            gone = writer.refusal(f"{words}, of which nothing is here")
+            return Judgement(State(), 0, 0, 0, gone)
+        if not (writer.leaves or hashes or checkpoints):
             return Judgement(State(), 0, 0, 0)
+        if not states and not checkpoints:
+            raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
         return writer.judged(states, checkpoints)
 
     def _states(self, prefix: Path) -> Iterator[State]:

@@ -132,7 +132,8 @@ class ArchiveWriter:
             make_directory(directory)
             refuse_writable_by_all(directory)
             self._take_name(fresh, exact, changed)
-            self.intents = Intents(self.path(""), sync)
+            secret = None if attestor is None else attestor.secret("intents")
+            self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
             self.recovery = self._recover_at_start()
@@ -171,6 +172,8 @@ class ArchiveWriter:
         unlisted = journal if is_there(journal) else self.sealed.unlisted(self._lock)
         judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
         self.lost = judged.lost
+        if judged.gone is not None:
+            self.refused.append(judged.gone)
         if judged.adopted:
             assert unlisted is not None
             words = "no keyed hash and no checkpoint covers them"
@@ -321,18 +324,32 @@ class ArchiveWriter:
 
     def _finish(self, journal: Journal) -> Path:
         """Rename a journal that has its closing line, and add it to the manifest."""
+        self._sync_journal(journal)
+        path = self.sealed.publish(journal)
+        self._close_journal()
+        self.sealed.list_rest()
+        return path
+
+    def state_newest(self) -> None:
+        """State the newest event in the manifest, if it is not sealed: for a checkpoint.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if self._journal is not None and self._journal.count:
+            self._sync_journal(self._journal)
+            self.sealed.state_newest(self._journal)
+
+    # --- stable storage --------------------------------------------------------------------
+
+    def _sync_journal(self, journal: Journal) -> None:
+        """Force the journal to stable storage, where that is promised."""
         if self._sync:
             if self._doubtful:
                 self.renew()
             self._doubtful = True
             sync_file(journal.file)
             self._doubtful = False
-        path = self.sealed.publish(journal)
-        self._close_journal()
-        self.sealed.list_rest()
-        return path
-
-    # --- stable storage --------------------------------------------------------------------
 
     def renew(self) -> None:
         """Write journal and intents to new files, after a failed sync of the old ones.
@@ -349,11 +366,14 @@ class ArchiveWriter:
             sync_directory(self.directory)
         self._doubtful = False
 
-    def duplicate(self) -> int:
-        """A new descriptor of the journal; -1 if everything is sealed."""
+    def duplicates(self) -> list[int]:
+        """New descriptors of the files that hold unsealed events: none if everything is sealed."""
         if self._doubtful:
             self.renew()
-        return -1 if self._journal is None else os.dup(self._journal.file)
+        if self._journal is None:
+            return []
+        attested = self.sealed.attested
+        return [os.dup(file.file) for file in (attested, self._journal) if file is not None]
 
     # --- what was there before, and what somebody else did to the files ---------------------
 

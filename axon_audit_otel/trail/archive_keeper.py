@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -28,6 +30,8 @@ from .stable_storage import StableStorage
 from .trail_lock import Lock
 
 __all__ = ["ArchiveKeeper"]
+
+_logger = logging.getLogger("axon_audit_otel")
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
@@ -85,7 +89,7 @@ class ArchiveKeeper:
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards)
+        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -124,9 +128,11 @@ class ArchiveKeeper:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
         attest = self.checkpointer.attest_other
         others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
-        found.refused += refused
+        names = {other.writer for other in found.refused}
+        found.refused += [other for other in refused if other.writer not in names]
         found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
+        self._warn_of_unattested()
         found.unfinished = unfinished
         self.writer = writer
         self.archived = max(sealed.last_sequence, writer.lost)
@@ -135,6 +141,16 @@ class ArchiveKeeper:
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
         return None if sealed.head is None else bytes.fromhex(sealed.head)
+
+    def _warn_of_unattested(self) -> None:
+        found, name = self.internal, self._settings.name
+        for refused in found.refused:
+            warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
+            self._afterwards.note(warn)
+        for adopted in found.adopted:
+            which = numbers(adopted.first, adopted.last)
+            words = "audit trail %r: nothing attests %s in %s: adopted"
+            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -393,6 +409,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

@@ -39,7 +39,7 @@ class Tree:
         """Append the hash of an entry."""
         size = self.size
         while size & 1:  # the last full subtree has the same size: join them
-            leaf = _node_hash(self._peaks.pop(), leaf)
+            leaf = _sha256(b"\x01" + self._peaks.pop() + leaf).digest()
             size >>= 1
         self._peaks.append(leaf)
         self.size += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_left, insort
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from .foreign_files import GZIPPED
 from .format import GZ, HEAD, JOURNAL, SEALED, ZST, Closing, file_order, position_of, sealed_name
 from .manifest import MANIFEST, Listing, SealRecord, read_listing
 from .missing import Missing
-from .reader import closing_of, first_number_at, last_number, open_events_file
+from .reader import closing_of, first_number, first_number_at, last_number, open_events_file
 
 __all__ = [
     "Directory",
@@ -242,6 +243,42 @@ class Directory(ExitStack):
                 known.add(file.closing.root)
         return distinct
 
+    @property
+    def unlisted_by_writer(self) -> dict[str, list[EventFile]]:
+        """Those of the unlisted files that name a writer, by writer, in order."""
+        found: dict[str, list[EventFile]] = {}
+        for file in sorted(self.unlisted, key=_by_number):
+            writer = file.closing.trail
+            if writer and Path(writer).name == writer:
+                found.setdefault(writer, []).append(file)
+        return found
+
+    def continuing(self) -> dict[str, list[EventFile]]:
+        """The unlisted files whose numbers go on where other files of their writer end, by writer.
+
+        These may not be listed yet. Other files that name a writer may be of another directory.
+        """
+        found: dict[str, list[EventFile]] = {}
+        starts: dict[str, list[int]] = {}
+        ends: dict[str, set[int]] = {}
+        for name, writer in self.writers.items():
+            starts[name] = [file.first for file in writer.files]
+            ends[name] = {0, *(file.last for file in writer.files)}
+        for name, journal in self.journals.items():
+            with self._missing.caught(journal.path):
+                if first := first_number(journal.open()):
+                    insort(starts.setdefault(name, []), first)
+        for name, files in self.unlisted_by_writer.items():
+            begun, ended = starts.setdefault(name, []), ends.setdefault(name, {0})
+            for file in files:
+                place = bisect_left(begun, file.first)
+                is_free = begun[place : place + 1] == [] or file.last < begun[place]
+                if is_free and file.first - 1 in ended:
+                    begun.insert(place, file.first)
+                    ended.add(file.last)
+                    found.setdefault(name, []).append(file)
+        return found
+
     def open(self, file: EventFile) -> BinaryIO:
         """Open a sealed file for reading, also if it was renamed.
 
@@ -328,13 +365,8 @@ def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
     Raises:
         OSError: If the directory cannot be read.
     """
-    found: dict[str, list[EventFile]] = {}
     with Directory(directory, Missing()) as here:
-        for file in here.unlisted:
-            writer = file.closing.trail
-            if writer and Path(writer).name == writer:
-                found.setdefault(writer, []).append(file)
-    return {writer: sorted(files, key=_by_number) for writer, files in found.items()}
+        return here.unlisted_by_writer
 
 
 def newest_number(directory: Path, writer: str) -> int:
@@ -343,11 +375,8 @@ def newest_number(directory: Path, writer: str) -> int:
     with suppress(OSError):
         last = read_listing(directory / f"{writer}{MANIFEST}", Missing()).last
         number = 0 if last is None else last.last_sequence
-    with (
-        suppress(OSError, InvalidEventError),
-        open_regular(directory / f"{writer}{JOURNAL}") as file,
-    ):
-        number = last_number(file) or number
+    with suppress(OSError, InvalidEventError):
+        number = last_number(directory / f"{writer}{JOURNAL}") or number
     return number
 
 

@@ -249,7 +249,8 @@ def _events(
             reader = LineReader(opened, file.path, missing)
             if reader.is_ours():
                 is_ours = True
-                found = reader.decoded(reader.passing(wanted.lines, newest))
+                size = 0 if file.seal is None else file.seal.bytes
+                found = reader.decoded(reader.passing(wanted.lines, newest, size))
                 yield from query.passing(found)
             elif file.path.suffix != JOURNAL or not HEAD.startswith(reader.head or reader.torn):
                 others = query.passing(other_events(file.path, missing))

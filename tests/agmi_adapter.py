@@ -82,6 +82,7 @@ class EditedTrail(MemoryAdapter):  # type: ignore[misc]
             name=trail,
             signing_key=self._private,
             checkpoint_to=self._elsewhere.append,
+            start_record=False,
             registry=CollectorRegistry(),
             logger_provider=LoggerProvider(shutdown_on_exit=False),
         )

@@ -131,6 +131,11 @@ class SigningKey:
     def __reduce__(self) -> str:
         raise TypeError("a signing key is never pickled")
 
+    def derived(self, purpose: str) -> bytes:
+        """A secret key of 32 bytes for *purpose*, which says nothing about this one."""
+        seed = self._key.private_bytes_raw()
+        return hashlib.blake2b(f"axon-audit {purpose}".encode(), key=seed, digest_size=32).digest()
+
     def sign(self, text: str) -> str:
         """*text* (which ends with a newline) as a signed note."""
         return f"{text}\n{self.signature(text)}\n"
@@ -209,6 +214,14 @@ _TEXT = re.compile(
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
+
+
+def signed_notes(text: str) -> list[str]:
+    """The signed notes in *text* that look like checkpoints; no signature is checked."""
+    return [found[0] for found in _NOTE.finditer(text)]
+
+
+_NOTE = re.compile(_TEXT.pattern + r"\n(?:\u2014 \S+ \S+\n)+")
 
 
 def is_signed(file: Path) -> bool:

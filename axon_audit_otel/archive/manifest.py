@@ -20,6 +20,7 @@ import msgspec
 from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
+from .checkpoints import VerifyingKey, signed_by
 from .format import Number
 from .missing import Missing
 
@@ -74,6 +75,9 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         previous: Hash of the manifest's line before, hex; None on the first.
         clock: Sum of the clock's jumps since the seal before, in seconds (negative: back); left
             out without a jump.
+        adopted: Number of the first event that was found in the journal of an ended writer, and
+            that nothing attests: it and those after it are in the file, and anybody may have
+            written them. Left out without one.
     """
 
     file: str
@@ -89,6 +93,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     sha256: str
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
+    adopted: Number | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeleteRecord(
@@ -118,6 +123,10 @@ class DeleteRecord(
         """The text to sign. Without a signature, any writer of the file could fake a deletion."""
         facts = self.file, self.sha256, self.reason, self.deleted_at, self.previous
         return "\n".join(["axon-audit deletion", *map(str, facts), ""])
+
+    def is_signed_by(self, key: VerifyingKey) -> bool:
+        """Return True if *key* signed it."""
+        return self.signature is not None and signed_by([key], self.text, self.signature)
 
 
 Record = TrailRecord | SealRecord | DeleteRecord
@@ -162,6 +171,9 @@ class Manifest(Listing):
         path: The file; it need not exist.
         changed: Called after the file was restored.
 
+    Attributes:
+        attest: Called with its number of lines, and the hash of the next, before that is written.
+
     Raises:
         OSError: If it cannot be read.
         msgspec.DecodeError: If a line of it is not a record.
@@ -169,6 +181,7 @@ class Manifest(Listing):
 
     def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
         super().__init__()
+        self.attest: Callable[[int, bytes], object] = lambda lines, leaf: None
         self._path = path
         self._changed = changed
         self.tree = Tree()
@@ -208,6 +221,7 @@ class Manifest(Listing):
         self.restore()
         record.previous = self.last_hash
         line = _encode(record)
+        self.attest(self.tree.size + 1, leaf_hash(line))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._torn = True
         try:
@@ -223,6 +237,11 @@ class Manifest(Listing):
         self._count(line, record)
         self._torn = False
         self._left = self._look()
+
+    def lines(self) -> Iterator[tuple[bytes, Record]]:
+        """Yield its lines, without newlines, and their records."""
+        for line in bytes(self._content).split(b"\n")[:-1]:
+            yield line, _decode(line)
 
     def is_at(self, path: Path) -> bool:
         """Return True if the file at *path* has the content of this manifest.

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ..archive.attested import Attestor
 from ..archive.checkpointer import Checkpointer
 from ..archive.clock import WallClock
 from ..archive.journal import JournalChangedError
@@ -83,7 +84,11 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
-        self.checkpointer = Checkpointer(key, settings.checkpoint_to, interval, afterwards)
+        to = settings.checkpoint_to
+        self.checkpointer = Checkpointer(key, to, interval, afterwards)
+        self._attestor: Attestor | None = None
+        if key is not None:
+            self._attestor = Attestor(key, to if isinstance(to, Path) else None)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
         self.storage: StableStorage | None = None
@@ -103,23 +108,32 @@ class ArchiveKeeper:
         # Numbers that were given without an archive must not be there already.
         fresh = len(self._buffer) > 0
         name, sync = self._settings.name, self._syncs
-        writer = ArchiveWriter(self._directory, name, fresh, sync=sync, changed=changed)
+        attestor = self._attestor
+        writer = ArchiveWriter(
+            self._directory, name, fresh, sync=sync, changed=changed, attestor=attestor
+        )
+        sealed, found = writer.sealed, self.internal
+        found.refused = [*writer.refused]
         if fresh:
             self.writer = writer
             return None
-        sealed, found = writer.sealed, self.internal
         if (last := sealed.manifest.last) is not None:
             found.clock.start_after(max(last.last_time, last.sealed_at))
         unfinished = writer.intents.unfinished(reversed(sealed.manifest.seals.values()))
         if writer.recovery is not None:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
         attest = self.checkpointer.attest_other
-        others = recover_others(self._directory, writer.name, attest, sync)
-        found.recoveries = others if writer.recovery is None else [writer.recovery, *others]
+        others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
+        found.refused += refused
+        found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
+        found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
         found.unfinished = unfinished
         self.writer = writer
-        self.archived = sealed.last_sequence
-        self._buffer.reset(sealed.last_sequence + 1)
+        self.archived = max(sealed.last_sequence, writer.lost)
+        if writer.lost > sealed.last_sequence:
+            gap = Gap(sealed.last_sequence + 1, writer.lost, "journal: its newest events are gone")
+            found.gaps.append(gap)
+        self._buffer.reset(self.archived + 1)
         return None if sealed.head is None else bytes.fromhex(sealed.head)
 
     @property

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
-from ..archive.writer import Recovery
+from ..archive.writer import Adopted, Recovery
 
 __all__ = ["Gap", "InternalEvents"]
 
@@ -38,6 +39,8 @@ class InternalEvents:
         recoveries: Ends of writers that did not end well.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
+        adopted: Events that were found in files, and that nothing attests.
+        refused: Files of writers that are left as they are.
         clock: Knows the jumps of the system's clock.
     """
 
@@ -50,6 +53,8 @@ class InternalEvents:
         self.recoveries: list[Recovery] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
+        self.adopted: list[Adopted] = []
+        self.refused: list[NotAttestedError] = []
 
     def pending(
         self, all_archived: Callable[[], bool], intents: Intents | None
@@ -61,6 +66,13 @@ class InternalEvents:
                 event is; before, the next one would be lost with it.
             intents: Removed when all that are unfinished are recorded: before, we may be killed.
         """
+        while self.refused:
+            found = self.refused[0]
+            yield "FAILURE", {"record": "refused", "writer": found.writer, "why": found.words}
+            del self.refused[0]
+        while self.adopted:
+            yield "PARTIAL", {"record": "adopted", **msgspec.structs.asdict(self.adopted[0])}
+            del self.adopted[0]
         while self.recoveries:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]

@@ -60,7 +60,7 @@ def test_writable_by_every_user(tmp_path: Path) -> None:
 
 
 def _signing(path: Path) -> dict[str, Any]:
-    path.write_text(str(new_key("auditor")))
+    path.write_text(new_key("auditor").line())
     return {"signing_key": path}
 
 

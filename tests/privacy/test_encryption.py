@@ -483,7 +483,7 @@ class TestProcesses:
         assert "--signing-key" in cli("erase", ALICE, archive, code=2).stderr
         assert audit.query_events(user_id=ALICE, archived=True)
         key = tmp_path / "officer.key"
-        key.write_text(str(theirs))
+        key.write_text(theirs.line())
         cli("erase", ALICE, archive, "--signing-key", key)
         assert audit.query_events(user_id=ALICE, archived=True) == []
         assert verify(archive, [ours.verifying, theirs.verifying]).ok

@@ -278,9 +278,8 @@ class Follower:
         self._others: dict[Path, _OtherFile] = {}
         self._names: set[str] = set()  # in the directory
         self._known: set[str] = set()  # roots, or else names, of sealed files
-        self._ends: dict[
-            str, int
-        ] = {}  # last number in an other file, by the id of its first event
+        # Of the other files, by the id of the first event: the number of the last one.
+        self._ends: dict[str, int] = {}
         if not path.exists():
             files_of(path)  # raises
 
@@ -435,13 +434,12 @@ class _OtherFile:
         self._reader.missing = missing
         return self._reader.events()
 
-    def _is_growing(self, status: os.stat_result) -> bool:
-        """Return True if its path, with this status, is still that of the open file, which has no
-        end."""
+    def _is_growing(self, named: os.stat_result) -> bool:
+        """Return True if the open file, which has no end yet, is still the one with its name."""
         assert self._file is not None
-        reader = self._reader
-        is_here = os.path.samestat(status, os.fstat(self._file.fileno()))
-        return is_here and status.st_size >= reader.size > 0 and not reader.closing
+        ours, reader = os.fstat(self._file.fileno()), self._reader
+        is_here = os.path.samestat(named, ours) and ours.st_size >= reader.size > 0
+        return is_here and not reader.closing
 
     def close(self) -> None:
         """Close the file."""

@@ -288,11 +288,26 @@ class Directory(ExitStack):
         """
         with suppress(FileNotFoundError):
             return file.open()
+        self._find_renamed(file)
+        return open_events_file(file.path)
+
+    def find(self, file: EventFile) -> bool:
+        """Set the path of a sealed file to where it is now; return False if it is gone."""
+        try:
+            file.open().close()
+        except FileNotFoundError:
+            return self._find_renamed(file)
+        except OSError:  # it is there, and cannot be read
+            return True
+        return True
+
+    def _find_renamed(self, file: EventFile) -> bool:
         for path in self._by_first_number.get(file.first, ()):
             closing = closing_of(path, exact=False)
             if closing is not None and file.seal is not None and closing.root == file.seal.root:
                 file.path, file.state = path, "renamed"
-        return open_events_file(file.path)
+                return True
+        return False
 
     @cached_property
     def _by_first_number(self) -> dict[int, list[Path]]:

@@ -19,6 +19,8 @@ from axon_audit_otel.archive.follow import Cursor, Follower
 from axon_audit_otel.archive.format import position_of
 from axon_audit_otel.archive.missing import Missing
 
+SUFFIXES = [".journal", ".manifest"]
+
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
 
@@ -215,7 +217,7 @@ class TestFollower:
         elsewhere = tmp_path_factory.mktemp("elsewhere")
         new = make(auto_export_path=elsewhere)
         await _log(new, 2)
-        for path in tmp_path.iterdir():
+        for path in [*sealed_files(tmp_path), *(tmp_path / f"default{s}" for s in SUFFIXES)]:
             path.unlink()
         (elsewhere / "default.journal").replace(tmp_path / "default.journal")
         assert self._new(follower) == [1, 2]

@@ -210,6 +210,55 @@ class TestAge:
 # --- by size -----------------------------------------------------------------------------------
 
 
+class TestRenamed:
+    """A file is what its lines say, whatever its name is."""
+
+    @pytest.mark.parametrize("compress", [False, True])
+    async def test_goes(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, compress: bool
+    ) -> None:
+        """A renamed file goes when its time has come, and is not damage then."""
+        program = _Program(make_audit, tmp_path, compress=compress)
+        with days_ago(40):
+            renamed = await _file(program.audit)
+        await _file(program.audit)
+        program.audit.trail.tick()
+        suffix = ".json.zst" if compress else ".json"
+        other = tmp_path / f"audit_2999{suffix}"
+        only(tmp_path, f"{renamed.stem}{suffix}").rename(other)
+        program.restart(days_ago, retention="30d", compress=compress)
+        assert other.name not in _files(tmp_path)
+        assert [record["file"] for record in _deletions(tmp_path)] == [renamed.name]
+        assert verify(tmp_path).ok
+
+    async def test_names_exchanged(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
+    ) -> None:
+        """Of two files that have each other's name the older one goes."""
+        program = _Program(make_audit, tmp_path)
+        with days_ago(40):
+            old = await _file(program.audit)
+        new = await _file(program.audit)
+        old.rename(tmp_path / "aside")
+        new.rename(old)
+        (tmp_path / "aside").rename(new)
+        program.restart(days_ago, retention="30d")
+        assert [_numbers(file) for file in sealed_files(tmp_path)] == [[3, 4]]
+
+    async def test_another_in_its_place(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
+    ) -> None:
+        """A file that only has the name of an old one stays."""
+        program = _Program(make_audit, tmp_path)
+        with days_ago(40):
+            old = await _file(program.audit)
+        new = await _file(program.audit)
+        new.replace(old)
+        program.restart(days_ago, retention="30d")
+        assert [_numbers(file) for file in sealed_files(tmp_path)] == [[3, 4]]
+        assert _deletions(tmp_path) == []
+
+
 class TestSize:
     async def test_the_oldest_go(self, make_audit: Make, tmp_path: Path) -> None:
         """The files are never larger together than allowed once they were looked after; the

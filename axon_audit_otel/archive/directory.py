@@ -32,6 +32,7 @@ __all__ = [
     "files_of",
     "newest_number",
     "sealed_in",
+    "states_of_others",
     "unlisted_in",
     "writers_in",
 ]
@@ -359,6 +360,10 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
+def _writers_files(directory: Path, *suffixes: str) -> list[Path]:
+    return [path for s in (MANIFEST, JOURNAL, *suffixes) for path in listed(directory, f"*{s}")]
+
+
 def writers_in(directory: Path, *suffixes: str) -> list[str]:
     """The names of the writers that have files in *directory*.
 
@@ -369,9 +374,22 @@ def writers_in(directory: Path, *suffixes: str) -> list[str]:
     Raises:
         OSError: If it cannot be read.
     """
-    return sorted(
-        {p.stem for s in (MANIFEST, JOURNAL, *suffixes) for p in listed(directory, f"*{s}")}
-    )
+    return sorted({path.stem for path in _writers_files(directory, *suffixes)})
+
+
+def states_of_others(directory: Path, writer: str) -> dict[str, tuple[int, ...]]:
+    """The writers in *directory* other than *writer*, with sizes and times of their files.
+
+    Files that cannot be read are left out.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    with suppress(OSError):
+        for path in _writers_files(directory):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found[path.stem] = *found.get(path.stem, ()), status.st_size, status.st_mtime_ns
+    found.pop(writer, None)
+    return found
 
 
 def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
@@ -409,8 +427,7 @@ class OtherWriters:
         with suppress(OSError):
             changed = directory.stat().st_mtime_ns
             if changed != self._listed[0]:
-                paths = [p for s in (MANIFEST, JOURNAL) for p in listed(directory, f"*{s}")]
-                self._listed = changed, paths
+                self._listed = changed, _writers_files(directory)
             for path in self._listed[1]:
                 if path.stem == writer:
                     continue

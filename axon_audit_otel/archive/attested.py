@@ -143,12 +143,14 @@ class Judgement(NamedTuple):
         last: The number of the newest event that is here.
         lost: The number of the newest event that was recorded; more than *last* if the newest
             events are gone.
+        gone: A trail of this name that was here before; None without one.
     """
 
     state: State
     adopted: int
     last: int
     lost: int
+    gone: NotAttestedError | None = None
 
 
 class Attestor:
@@ -192,11 +194,16 @@ class Attestor:
         notes = [self._newest(prefix, suffix, writer) for suffix in (".checkpoint", ".checkpoints")]
         notes.append(None if self._copy is None else self._newest_in(self._copy, writer, True))
         checkpoints = [note for note in notes if note is not None]
-        if writer.leaves or hashes:
-            if not states and not checkpoints:
-                raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
-        elif not checkpoints:
+        if not writer.leaves and not hashes and checkpoints == notes[2:]:
+            (copied,) = checkpoints  # only the copy knows a trail: it was removed
+            assert self._copy is not None
+            words = f"{copied.origin} had {copied.events} events, as {self._copy.name} says"
+            gone = writer.refusal(f"{words}, of which nothing is here")
+            return Judgement(State(), 0, 0, 0, gone)
+        if not (writer.leaves or hashes or checkpoints):
             return Judgement(State(), 0, 0, 0)
+        if not states and not checkpoints:
+            raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
         return writer.judged(states, checkpoints)
 
     def _states(self, prefix: Path) -> Iterator[State]:

@@ -181,7 +181,7 @@ class Upkeep:
         if is_held(writer.directory):
             return False
         if self._unfinished:
-            _finish_deletions(writer.directory, writer.name)
+            _finish_deletions(writer.directory, writer.name, self._key)
             self._unfinished = False
         deleted = False
         with Directory(writer.directory, Missing()) as here, ExitStack() as stack:
@@ -346,14 +346,20 @@ def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
     return dated[::-1]
 
 
-def _finish_deletions(directory: Path, own: str) -> None:
-    """Remove files that a manifest lists as deleted, and that are still there."""
+def _finish_deletions(directory: Path, own: str, key: SigningKey | None) -> None:
+    """Remove files that a manifest lists as deleted, and that are still there.
+
+    With a key, only a line that it signed counts: anybody could have written another.
+    """
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
         with suppress(msgspec.DecodeError, PermissionError):
-            gone = read_listing(manifest).deleted
-            deleted = {seal.file: seal.sha256 for seal, _ in gone if seal.file in there}
+            deleted = {
+                seal.file: seal.sha256
+                for seal, record in read_listing(manifest).deleted
+                if seal.file in there and (key is None or record.is_signed_by(key.verifying))
+            }
         if not deleted:
             continue
         writer = manifest.stem

@@ -171,6 +171,8 @@ class ArchiveWriter:
         unlisted = journal if is_there(journal) else self.sealed.unlisted(self._lock)
         judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
         self.lost = judged.lost
+        if judged.gone is not None:
+            self.refused.append(judged.gone)
         if judged.adopted:
             assert unlisted is not None
             words = "no keyed hash and no checkpoint covers them"

@@ -247,10 +247,19 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     for end in writer.unclean_ends[:_SHOWN]:
         said = f"unclean end of {end.writer}: {amount(end.events, 'event')} recovered"
         lines.print(f"{said}, says event {end.told_by}", 2)
-    told = (writer.deletions, writer.gaps, writer.unclean_ends)
+    for adopted in writer.adopted[:_SHOWN]:
+        which = numbers(adopted.first, adopted.last)
+        lines.print(f"adopted: {which}, in {adopted.file}: nothing attests them", 2)
+    for refusal in writer.refusals[:_SHOWN]:
+        said = f"left alone: the files of {refusal.writer}, says event {refusal.told_by}"
+        lines.print(f"{said}: {refusal.why}", 2)
+    told = (
+        *(writer.deletions, writer.gaps, writer.unclean_ends),
+        *(writer.adopted, writer.refusals),
+    )
     more = sum(max(0, len(found) - _SHOWN) for found in told)
     if more:
-        lines.print(f"and {more:,} more deletions, gaps or unclean ends", 2)
+        lines.print(f"and {more:,} more of these", 2)
     _print_steps_back(writer, lines)
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"

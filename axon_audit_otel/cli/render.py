@@ -357,6 +357,15 @@ def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
     return f"unclean end of {facts['writer']}: {', '.join(words)}"
 
 
+def _adopted(facts: dict[str, Any], _subject: str | None) -> str:
+    which = numbers(facts["first"], facts["last"])
+    return f"adopted: {which} of {facts['writer']}, in {facts['file']}: nothing attests them"
+
+
+def _refused(facts: dict[str, Any], _subject: str | None) -> str:
+    return f"left alone: the files of {facts['writer']}: {facts['why']}"
+
+
 def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     user, subject = facts.get("user_id"), facts.get("subject_id")
     who = "" if user is None else f" by {user}"
@@ -385,6 +394,8 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "start": _start,
     "gap": _gap,
     "unclean_end": _unclean_end,
+    "adopted": _adopted,
+    "refused": _refused,
     "unfinished": _unfinished,
     "hold": _hold,
     "erasure": _erasure,

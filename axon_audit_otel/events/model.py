@@ -376,10 +376,10 @@ def is_canonical(line: bytes, event: AuditEvent) -> bool:
 def _encode_dropped(event: AuditEvent) -> bytes:
     """As the first edition wrote an event without what was anybody's: in another order."""
     fields: dict[str, Any] = msgspec.json.decode(encode(event))
-    end = {name: fields.pop(name) for name in ("sequence", "previous_hash") if name in fields}
-    for name in ("user_id", "session_id", "metadata"):
-        fields[name] = fields.pop(name)
-    return encode_fields({**fields, **end})
+    for name in ("user_id", "session_id", "metadata", "sequence", "previous_hash"):
+        if name in fields:
+            fields[name] = fields.pop(name)
+    return encode_fields(fields)
 
 
 def decode_all(lines: Iterable[bytes]) -> list[AuditEvent]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -28,6 +29,8 @@ from .stable_storage import StableStorage
 from .trail_lock import Lock
 
 __all__ = ["ArchiveKeeper"]
+
+_logger = logging.getLogger("axon_audit_otel")
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
@@ -124,9 +127,11 @@ class ArchiveKeeper:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
         attest = self.checkpointer.attest_other
         others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
-        found.refused += refused
+        names = {other.writer for other in found.refused}
+        found.refused += [other for other in refused if other.writer not in names]
         found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
+        self._warn_of_unattested()
         found.unfinished = unfinished
         self.writer = writer
         self.archived = max(sealed.last_sequence, writer.lost)
@@ -135,6 +140,16 @@ class ArchiveKeeper:
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
         return None if sealed.head is None else bytes.fromhex(sealed.head)
+
+    def _warn_of_unattested(self) -> None:
+        found, name = self.internal, self._settings.name
+        for refused in found.refused:
+            warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
+            self._afterwards.note(warn)
+        for adopted in found.adopted:
+            words = "audit trail %r: nothing attests events %d to %d in %s: they are adopted"
+            facts = adopted.first, adopted.last, adopted.file
+            self._afterwards.note(partial(_logger.warning, words, name, *facts))
 
     @property
     def has_past(self) -> bool:

@@ -14,7 +14,7 @@ from ..archive.reader import LineReader
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree
 from .hash_chain import Chain, Link
-from .report import Gap, StepBack, UncleanEnd
+from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
 
@@ -42,6 +42,7 @@ class TrailFacts:
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
+        self.refusals: list[Refusal] = []
         self.time = ""  # of the last event before the file that is read
         self.steps_back: list[StepBack] = []
         self.more_steps_back = 0
@@ -68,6 +69,8 @@ class TrailFacts:
             elif facts.get("record") == "unclean_end":
                 events, torn = int(facts["events"]), int(facts["torn_bytes"])
                 self.unclean_ends.append(UncleanEnd(str(facts["writer"]), events, torn, sequence))
+            elif facts.get("record") == "refused":
+                self.refusals.append(Refusal(str(facts["writer"]), str(facts["why"]), sequence))
         except (*DECODE_ERRORS, KeyError, ValueError, TypeError):
             return  # of another program or version
 

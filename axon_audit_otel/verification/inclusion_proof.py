@@ -17,7 +17,7 @@ import msgspec
 
 from ..archive.checkpoints import Checkpoint
 from ..archive.directory import Directory, EventFile
-from ..archive.format import HEAD, ZST
+from ..archive.format import HEAD, ZST, position_of
 from ..archive.manifest import MANIFEST, Listing, SealRecord, read_manifest
 from ..archive.missing import Missing
 from ..archive.reader import LineReader
@@ -74,7 +74,8 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
         The proof, as JSON types.
 
     Raises:
-        ArchiveError: If there is no such event, it is not sealed, or no checkpoint covers it.
+        ArchiveError: If there is no such event, it is adopted or not sealed, or no checkpoint
+            covers it.
         InvalidEventError: If *event_id* or *checkpoint* is not valid.
     """
     path = Path(path)
@@ -91,6 +92,10 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
 
 def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
     found = _find(path, event_id)
+    adopted = found.seal.adopted
+    if isinstance(adopted, int) and position_of(found.line).sequence >= adopted:
+        msg = f"event {shown(event_id)} is adopted: the application found it at a start, and"
+        raise ArchiveError(f"{msg} nothing attests that it recorded it")
     directory = path if path.is_dir() else path.parent
     note, size = _covering(directory, found, checkpoint)
     leaves = found.manifest.leaves[:size]

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "Adopted",
     "Deletion",
     "Finding",
     "Gap",
     "Kind",
+    "Refusal",
     "StepBack",
     "UncleanEnd",
     "VerifyReport",
@@ -28,6 +30,7 @@ Kind = Literal[
     "wrong_key",
     "unreadable",
     "unlisted",
+    "adopted",
 ]
 
 
@@ -38,8 +41,9 @@ class Finding(msgspec.Struct, frozen=True):
         file: Name of the damaged file.
         sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
-            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``, or
-            ``unlisted`` (a file in no manifest).
+            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
+            ``unlisted`` (a file in no manifest), or ``adopted`` (found in the directory by the
+            application, which did not record it: anybody may have written it).
         explanation: A sentence about it.
     """
 
@@ -78,6 +82,36 @@ class UncleanEnd(msgspec.Struct, frozen=True):
     writer: str
     events: int
     torn_bytes: int
+    told_by: int
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """Events that the application found in the directory at a start, and that nothing attests.
+
+    It sealed them, and said so. Anybody who could write to the directory may have made them.
+
+    Attributes:
+        first: Number of the first event.
+        last: Number of the last event.
+        file: The sealed file.
+    """
+
+    first: int
+    last: int
+    file: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Files of a writer that the application left alone at a start: it signs none of them.
+
+    Attributes:
+        writer: Its name.
+        why: The reason: nothing attests them, or they contradict a checkpoint.
+        told_by: Number of the event that reports it.
+    """
+
+    writer: str
+    why: str
     told_by: int
 
 
@@ -145,12 +179,14 @@ class WriterReport(msgspec.Struct, kw_only=True):
         last_time: Time of the newest.
         gaps: Lost events, as later events report.
         unclean_ends: Ends by a kill or power loss, as later events report.
+        adopted: Events that nothing attests; they are never proved.
+        refusals: Files of writers that the application left alone, as its events report.
         steps_back: Places where time runs backwards, up to a hundred.
         more_steps_back: Number of further ones.
         checkpoints: Number of different states in the checkpoints that were checked.
         proved_until: Number of the newest event that a signed checkpoint covers: up to
-            there nothing is missing or forged. If the trail was truncated after it, this
-            could not be noticed. None: nothing is covered.
+            there nothing is missing or forged, but for what is adopted. If the trail was
+            truncated after it, this could not be noticed. None: nothing is covered.
         proved_until_time: Time of that event.
         proved_at: Time of that checkpoint.
     """
@@ -169,6 +205,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
     last_time: datetime | None = None
     gaps: list[Gap] = msgspec.field(default_factory=list)
     unclean_ends: list[UncleanEnd] = msgspec.field(default_factory=list)
+    adopted: list[Adopted] = msgspec.field(default_factory=list)
+    refusals: list[Refusal] = msgspec.field(default_factory=list)
     steps_back: list[StepBack] = msgspec.field(default_factory=list)
     more_steps_back: int = 0
     checkpoints: int = 0

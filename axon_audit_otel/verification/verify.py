@@ -98,6 +98,7 @@ class _Verification:
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
+        self._judge_refused(reports)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
@@ -229,6 +230,18 @@ class _Verification:
             else:
                 words = f"{of}, of which there is nothing here"
                 self._findings.add(f"{statement.writer}{MANIFEST}", None, "removed", words)
+
+    def _judge_refused(self, reports: list[WriterReport]) -> None:
+        """Report the files that the application left alone, if signatures were asked for."""
+        if not self._keys:
+            return
+        told = {}
+        for report in reports:
+            for refusal in report.refusals:  # by each start
+                told[refusal.writer, refusal.why] = f"event {refusal.told_by} of {report.writer!r}"
+        for (writer, why), by in told.items():
+            words = f"the application signs none of it: {why} ({by})"
+            self._findings.add(f"{writer}{MANIFEST}", None, "adopted", words)
 
 
 def _any_proves(statements: Iterable[Statement]) -> bool:

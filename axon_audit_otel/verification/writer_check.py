@@ -18,7 +18,7 @@ from .checkpoint_files import Statement
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
 from .manifest_check import CheckedManifest, Seal
-from .report import Findings, Gap, Kind, WriterReport, numbers
+from .report import Adopted, Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
 
 __all__ = ["WriterCheck"]
@@ -87,6 +87,7 @@ class WriterCheck:
             self._check(segment)
         if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
+        self._find_adopted()
         self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
         self._explain()
         checkpoints = CheckpointCheck(
@@ -101,6 +102,7 @@ class WriterCheck:
         self._report.deletions = deletions(self._deleted, self._proved)
         self._report.gaps = self._facts.gaps
         self._report.unclean_ends = self._facts.unclean_ends
+        self._report.refusals = self._facts.refusals
         self._report.steps_back = self._facts.steps_back
         self._report.more_steps_back = self._facts.more_steps_back
         return self._report
@@ -168,14 +170,11 @@ class WriterCheck:
         self._skip(seal)
 
     def _is_forged(self, seal: Seal) -> bool:
-        """Return True if a signed checkpoint covers its events, and the deletion is not signed."""
+        """Return True if there are keys, and none of them signed the deletion."""
         assert seal.deletion is not None
-        deletion, number = seal.deletion
-        if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
-            return False
-        first = seal.record.first_sequence
-        known = [s.checkpoint for s in self._statements if s.proves]
-        return any(checkpoint.events >= first and checkpoint.size < number for checkpoint in known)
+        deletion, _ = seal.deletion
+        signature = deletion.signature or ""
+        return bool(self._keys) and not signed_by(self._keys, deletion.text, signature)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)
@@ -335,6 +334,42 @@ class WriterCheck:
 
     def _add_finding(self, name: str, kind: Kind, words: str) -> None:
         self._findings.add(name, None, kind, words)
+
+    def _find_adopted(self) -> None:
+        """Report the events that the application sealed and did not attest."""
+        adopted = [found for seal in self._manifest.seals if (found := self._adopted_in(seal))]
+        self._report.adopted = adopted
+
+        def is_attested(told_by: int) -> bool:
+            return not any(found.first <= told_by <= found.last for found in adopted)
+
+        self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
+        self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
+        if not self._keys:
+            return
+        for found in adopted:
+            which = numbers(found.first, found.last)
+            words = f"the application found {which} at a start, and nothing attests"
+            one = found.first == found.last
+            words += f" that it recorded {'it' if one else 'them'}"
+            self._findings.add(found.file, found.first, "adopted", words)
+
+    def _adopted_in(self, seal: Seal) -> Adopted | None:
+        """The events of a sealed file that nothing attests; None without any."""
+        record = seal.record
+        if seal.deletion is not None or not isinstance(record.adopted, int):
+            return None
+        known = [
+            statement.checkpoint.events
+            for statement in self._statements
+            if statement.proves and statement.checkpoint.size < seal.line.number
+        ]
+        first = max([record.adopted, *(number + 1 for number in known)])
+        return (
+            Adopted(first, record.last_sequence, record.file)
+            if first <= record.last_sequence
+            else None
+        )
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))

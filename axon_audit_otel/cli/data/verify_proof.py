@@ -62,6 +62,8 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     need(about, "the seal is not about a file of that many events")
     root = merkle_root(proof["event"], **proof["in_file"])
     need(root.hex() == seal["root"], "the event is not in the file that was sealed")
+    adopted = "the event is adopted: the application found it, and did not attest it"
+    need(event["sequence"] < seal.get("adopted", event["sequence"] + 1), adopted)
     facts = ", ".join(ascii(event[name]) for name in ("operation", "user_id", "timestamp"))
     return f"event {event['event_id']!a} ({facts}) is in {origin}, signed at {time[5:]}"
 

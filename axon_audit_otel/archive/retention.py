@@ -185,36 +185,36 @@ class Upkeep:
             self._unfinished = False
         deleted = False
         with Directory(writer.directory, Missing()) as here, ExitStack() as stack:
-            manifests: dict[str, Manifest | None] = {writer.name: writer.sealed.manifest}
+            manifests: dict[str, Manifest | None] = {}
             for file, reason in self._due(writer, lock, here):
                 if is_held(writer.directory):
                     break
-                if _is_journal(writer.directory / file.record.file, file.writer):
-                    continue
                 if file.writer not in manifests:
-                    manifests[file.writer] = stack.enter_context(
-                        name_of_the_gone(writer.directory, file.writer)
-                    )
+                    manifests[file.writer] = self._manifest_of(file.writer, writer, stack)
                 manifest = manifests[file.writer]
-                if manifest is None:  # its writer runs, and does it
-                    continue
-                found = EventFile.listed_as(file.record, writer.directory)
-                found.path = file.path
-                if not here.find(found):
-                    continue  # another file has its name
-                if not self._may_sign(writer.directory / f"{file.writer}.checkpoints"):
-                    manifests[file.writer] = None
-                    continue
+                there = EventFile.listed_as(file.record, writer.directory)
+                there.path = file.path
+                if manifest is None or _is_journal(there.path, file.writer) or not here.find(there):
+                    continue  # or another file has its name
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
                     manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
                 deleted = self._unfinished = True
-                _remove(writer.directory, sealed_name(found.path))
+                _remove(writer.directory, sealed_name(there.path))
                 self._unfinished = False
                 self._deleted.append((file.record.file, reason))
         self._lines = writer.sealed.manifest.tree.size
         return deleted
+
+    def _manifest_of(self, name: str, writer: ArchiveWriter, stack: ExitStack) -> Manifest | None:
+        """The manifest for deletions of writer *name*; None if we may not write it."""
+        if name == writer.name:
+            manifest: Manifest | None = writer.sealed.manifest
+        else:
+            manifest = stack.enter_context(name_of_the_gone(writer.directory, name))
+        may = manifest is not None and self._may_sign(writer.directory / f"{name}.checkpoints")
+        return manifest if may else None
 
     def _due(
         self, writer: ArchiveWriter, lock: AbstractContextManager[object], here: Directory

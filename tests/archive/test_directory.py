@@ -6,12 +6,11 @@ import gzip
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import receiver as receivers
 from conftest import Cli, Make, sealed_files
 from prometheus_client import CollectorRegistry
 from receiver import Receiver
@@ -178,13 +177,6 @@ def _archive(made: tuple[Path, dict[int, str]], case: Case, tmp_path: Path) -> P
     archive = Path(shutil.copytree(made[0], tmp_path / "trail"))
     case.damage(sealed_files(archive)[1])
     return archive
-
-
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="renames open files")

@@ -169,6 +169,10 @@ class TestFollower:
         with closing(Follower(tmp_path)) as follower:
             yield follower
 
+    @pytest.fixture(name="elsewhere")
+    def _elsewhere(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("elsewhere")
+
     @staticmethod
     def _new(follower: Follower) -> list[int]:
         return [event.sequence for event in follower.poll(Missing(strict=True))]
@@ -204,17 +208,12 @@ class TestFollower:
         assert self._new(follower) == list(range(last + 1, last + 16))
 
     async def test_a_new_chain(
-        self,
-        make: Make,
-        tmp_path: Path,
-        follower: Follower,
-        tmp_path_factory: pytest.TempPathFactory,
+        self, make: Make, tmp_path: Path, follower: Follower, elsewhere: Path
     ) -> None:
         """A trail that begins again under the name of one that was removed is shown."""
         here = make(max_events=2)
         await _log(here, 3)
         assert self._new(follower) == [1, 2, 3]
-        elsewhere = tmp_path_factory.mktemp("elsewhere")
         new = make(auto_export_path=elsewhere)
         await _log(new, 2)
         for path in [*sealed_files(tmp_path), *(tmp_path / f"default{s}" for s in SUFFIXES)]:
@@ -223,17 +222,12 @@ class TestFollower:
         assert self._new(follower) == [1, 2]
 
     async def test_the_file_of_another_directory(
-        self,
-        make: Make,
-        tmp_path: Path,
-        follower: Follower,
-        tmp_path_factory: pytest.TempPathFactory,
+        self, make: Make, tmp_path: Path, follower: Follower, elsewhere: Path
     ) -> None:
         """It is shown, though its writer has the same name, and hides no event."""
         audit = make(max_events=10)
         await _log(audit, 12)
         assert self._new(follower) == list(range(1, 13))
-        elsewhere = tmp_path_factory.mktemp("elsewhere")
         await _log(make(auto_export_path=elsewhere, max_events=20), 40)
         for number, file in enumerate(sealed_files(elsewhere)):
             file.replace(tmp_path / f"audit_2025_01_01_00000{number}.json")

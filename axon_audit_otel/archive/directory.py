@@ -250,7 +250,7 @@ class Directory(ExitStack):
         found: dict[str, list[EventFile]] = {}
         for file in sorted(self.unlisted, key=_by_number):
             writer = file.closing.trail
-            if writer and Path(writer).name == writer:
+            if writer and Path(writer).name == writer and writer.isprintable():  # no NUL in a path
                 found.setdefault(writer, []).append(file)
         return found
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -272,3 +273,19 @@ class TestNames:
         (archive / "third.manifest").mkdir()
         assert writers_in(archive) == ["default", "new", "third"]
         assert writers_in(archive / "nowhere") == []
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "a\0b", "x" * 300])
+    def test_no_name(
+        self, made: tuple[Path, dict[int, str]], cli: Cli, http: Receiver, tmp_path: Path, name: str
+    ) -> None:
+        """A file whose last line names no writer that there can be is read like any other."""
+        archive = tmp_path / "trail"
+        archive.mkdir()
+        lines = sealed_files(made[0])[1].read_bytes().splitlines(keepends=True)
+        lines[-1] = lines[-1].replace(b'"default"', json.dumps(name).encode())
+        (archive / OTHER).write_bytes(b"".join(lines))
+        assert len(cli("query", archive, "--json").stdout.splitlines()) == EACH
+        with closing(Follower(archive)) as follower:
+            assert len(list(follower.poll(Missing()))) == EACH
+        with suppress(ArchiveError):  # or there is nothing to send
+            replay(archive, Endpoint.resolve(http.url), {})

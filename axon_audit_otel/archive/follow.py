@@ -16,7 +16,7 @@ from ..events.model import AuditEvent, decode_recorded
 from .directory import Directory, EventFile, WriterFiles, files_of, writers_in
 from .format import HEAD, JOURNAL, position_of
 from .manifest import MANIFEST, read_listing
-from .missing import Missing
+from .missing import OF_ANOTHER, Missing
 from .origin import stream_of
 from .reader import LineReader
 from .search import events_in
@@ -120,11 +120,15 @@ class Cursor:
                         self._damaged += 1
                         self._missing.line(self._journal if file is None else file.path)
                         continue
-                    number = event.sequence
-                    if number > self.position and (file is None or file.may_hold(number)):
-                        self.position = number
+                    if event.sequence <= self.position:
+                        continue
+                    if file is None or file.may_hold(event.sequence):
+                        self.position = event.sequence
                         self._damaged = 0
                         return line, event
+                    self._missing.add(file.path, OF_ANOTHER)
+            except ArchiveError:  # of a strict `Missing`
+                raise
             except OSError as exc:
                 self._failed(exc)
                 continue

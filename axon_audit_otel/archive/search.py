@@ -25,7 +25,7 @@ from .directory import Directory, EventFile, files_of
 from .foreign_files import other_events
 from .format import HEAD, JOURNAL, Closing
 from .line_filter import LineFilter
-from .missing import Missing
+from .missing import OF_ANOTHER, Missing
 from .reader import LineReader, closing_of, first_number
 from .writer_lock import has_begun
 
@@ -165,7 +165,7 @@ class _Run:
                 found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
                 if not file.may_hold(event.sequence):
-                    missing.add(file.path, "it holds events of another file")
+                    missing.add(file.path, OF_ANOTHER)
                 elif before is None or event.sequence < before:
                     yield event
 

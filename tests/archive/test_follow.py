@@ -13,7 +13,7 @@ import pytest
 from conftest import Make, only, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import AuditEvent, AuditLogger
+from axon_audit_otel import ArchiveError, AuditEvent, AuditLogger
 from axon_audit_otel.archive.directory import newest_number, writers_in
 from axon_audit_otel.archive.follow import Cursor, Follower
 from axon_audit_otel.archive.format import position_of
@@ -233,6 +233,15 @@ class TestFollower:
             file.replace(tmp_path / f"audit_2025_01_01_00000{number}.json")
         await _log(audit, 10)
         assert sorted(self._new(follower)) == sorted([*range(13, 23), *range(1, 41)])
+
+    async def test_damage(self, make: Make, tmp_path: Path, follower: Follower) -> None:
+        """It raises if that is wanted, and goes on after it."""
+        await _log(make(max_events=3), 4)
+        first = sealed_files(tmp_path)[0]
+        first.write_bytes(first.read_bytes().replace(b'"sequence":2,', b'"sequence":9,'))
+        with pytest.raises(ArchiveError, match="events of another file"):
+            self._new(follower)
+        assert self._new(follower) == [3, 4]
 
     async def test_without_a_manifest(self, make: Make, tmp_path: Path, follower: Follower) -> None:
         """The sealed files of a writer are shown in their order, and its journal after them."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
-from ..core.files import listed, open_regular
+from ..core.files import open_regular
 from ..core.merkle import leaf_hash
 from ..events.model import AuditEvent, decode_recorded
 from .directory import Directory, EventFile, WriterFiles, files_of, writers_in
@@ -276,6 +276,7 @@ class Follower:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writers: list[str] = []
         self._cursors: dict[str, Cursor] = {}
         self._streams: dict[str, str] = {}  # ids of the chains of the cursors
         self._unlisted: dict[str, list[EventFile]] = {}  # files for the cursors
@@ -302,14 +303,14 @@ class Follower:
         with missing.caught(self._path):
             if self._path.is_dir():
                 self._look(missing)
-                for writer in sorted({*writers_in(self._path), *self._unlisted}):
+                for writer in self._writers:
                     yield from self._cursor(writer).events(missing)
             for file in self._others.values():
                 yield from self._read(file, missing)
 
     def _look(self, missing: Missing) -> None:
-        """Find the sealed files that no manifest lists, if there are new names."""
-        names = {path.name for path in listed(self._path, "*")}
+        """Find the writers, and the sealed files that no manifest lists, if names are new."""
+        names = set(os.listdir(self._path))  # noqa: PTH208 - fast, also for thousands of files
         if names == self._names:
             return
         self._names = names
@@ -325,6 +326,7 @@ class Follower:
                 self._unlisted.setdefault(name, []).extend(files)
                 if name in self._cursors:
                     self._cursors[name].add(files)
+        self._writers = sorted({*writers_in(self._path), *self._unlisted})
         for file in new.values():
             self._others.setdefault(file.path, _OtherFile(file.path, is_named=False))
 

@@ -71,6 +71,9 @@ class AttestedFile:
         path: The file; made if it is missing.
         secret: The key of its hashes.
         state: The state to begin with.
+
+    Attributes:
+        file: Its descriptor.
     """
 
     def __init__(self, path: Path, secret: bytes, state: State) -> None:
@@ -78,11 +81,11 @@ class AttestedFile:
         self._secret = secret
         self._state = state
         self._offset = 0
-        self._file = -1
+        self.file = -1
         self._open()
 
     def _open(self) -> None:
-        self._file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
+        self.file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
         for _ in range(2):
             self._write(*self._state)
 
@@ -109,29 +112,21 @@ class AttestedFile:
 
     def _is_in_place(self) -> bool:
         with suppress(OSError):
-            return os.path.samestat(self._path.lstat(), os.fstat(self._file))
+            return os.path.samestat(self._path.lstat(), os.fstat(self.file))
         return False
 
     def _write(self, number: int, lines: int, head: bytes, line: bytes) -> None:
         data = _STATE.pack(number, lines, head, line)
-        os.pwrite(self._file, data + _keyed(self._secret, data), self._offset)
+        os.pwrite(self.file, data + _keyed(self._secret, data), self._offset)
         self._offset ^= _SLOT
         self._state = State(number, lines, head, line)
 
-    def sync(self) -> None:
-        """Force it to stable storage.
-
-        Raises:
-            OSError: If that failed.
-        """
-        os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
-
     def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
+        if self.file >= 0:
             with suppress(OSError):
-                os.close(self._file)
-        self._file = -1
+                os.close(self.file)
+        self.file = -1
 
 
 class Judgement(NamedTuple):

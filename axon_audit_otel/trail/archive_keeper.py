@@ -20,6 +20,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -147,9 +148,9 @@ class ArchiveKeeper:
             warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
-            words = "audit trail %r: nothing attests events %d to %d in %s: they are adopted"
-            facts = adopted.first, adopted.last, adopted.file
-            self._afterwards.note(partial(_logger.warning, words, name, *facts))
+            which = numbers(adopted.first, adopted.last)
+            words = "audit trail %r: nothing attests %s in %s: adopted"
+            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from bisect import bisect_left, insort
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -255,29 +254,22 @@ class Directory(ExitStack):
         return found
 
     def continuing(self) -> dict[str, list[EventFile]]:
-        """The unlisted files whose numbers go on where other files of their writer end, by writer.
+        """The unlisted files that go on where the listed ones of their writer end, by writer.
 
-        These may not be listed yet. Other files that name a writer may be of another directory.
+        They may be listed soon. Others that name a writer may be of another directory.
         """
         found: dict[str, list[EventFile]] = {}
-        starts: dict[str, list[int]] = {}
-        ends: dict[str, set[int]] = {}
-        for name, writer in self.writers.items():
-            starts[name] = [file.first for file in writer.files]
-            ends[name] = {0, *(file.last for file in writer.files)}
-        for name, journal in self.journals.items():
-            with self._missing.caught(journal.path):
-                if first := first_number(journal.open()):
-                    insort(starts.setdefault(name, []), first)
         for name, files in self.unlisted_by_writer.items():
-            begun, ended = starts.setdefault(name, []), ends.setdefault(name, {0})
+            listed_files = self.writers[name].files if name in self.writers else []
+            newest = max((file.last for file in listed_files), default=0)
+            begun = None
+            if journal := self.journals.get(name):
+                with self._missing.caught(journal.path):
+                    begun = first_number(journal.open())
             for file in files:
-                place = bisect_left(begun, file.first)
-                is_free = begun[place : place + 1] == [] or file.last < begun[place]
-                if is_free and file.first - 1 in ended:
-                    begun.insert(place, file.first)
-                    ended.add(file.last)
+                if file.first == newest + 1 and (not begun or file.last < begun):
                     found.setdefault(name, []).append(file)
+                    newest = file.last
         return found
 
     def open(self, file: EventFile) -> BinaryIO:

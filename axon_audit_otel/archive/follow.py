@@ -317,12 +317,10 @@ class Follower:
         with Directory(self._path, missing) as here:
             for writer in here.writers.values():
                 self._known.update(file.seal.root for file in writer.files if file.seal)
-            new = {f.closing.root or f.name: f for f in here.unlisted}
-            for key in self._known & new.keys():
-                del new[key]
+            new = {key: f for f in here.unlisted if (key := _key(f)) not in self._known}
             self._known.update(new)
             for name, files in here.continuing().items():
-                files = [f for f in files if new.pop(f.closing.root or f.name, None) is not None]
+                files = [file for file in files if new.pop(_key(file), None) is not None]
                 self._unlisted.setdefault(name, []).extend(files)
                 if name in self._cursors:
                     self._cursors[name].add(files)
@@ -371,6 +369,10 @@ class Follower:
             cursor.close()
         for file in self._others.values():
             file.close()
+
+
+def _key(file: EventFile) -> str:
+    return file.closing.root or file.name
 
 
 class _OtherFile:

@@ -262,12 +262,13 @@ class Directory(ExitStack):
         for name, files in self.unlisted_by_writer.items():
             listed_files = self.writers[name].files if name in self.writers else []
             newest = max((file.last for file in listed_files), default=0)
-            begun = None
+            begun: int | None = 0
             if journal := self.journals.get(name):
                 with self._missing.caught(journal.path):
                     begun = first_number(journal.open())
             for file in files:
-                if file.first == newest + 1 and (not begun or file.last < begun):
+                # A journal that was opened before its file was listed does not count.
+                if file.first == newest + 1 and not file.first <= (begun or 0) <= file.last:
                     found.setdefault(name, []).append(file)
                     newest = file.last
         return found

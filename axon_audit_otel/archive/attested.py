@@ -168,8 +168,12 @@ class Attestor:
         """
         return AttestedFile(prefix.with_name(prefix.name + ATTESTED), self._secret(prefix), state)
 
+    def secret(self, purpose: str) -> bytes:
+        """A secret key of 32 bytes for *purpose*."""
+        return self._key.derived(purpose)
+
     def _secret(self, prefix: Path) -> bytes:
-        return self._key.derived(f"attested {prefix.name}")
+        return self.secret(f"attested {prefix.name}")
 
     def judge(self, prefix: Path, manifest: Manifest, unlisted: Path | None) -> Judgement:
         """What of a writer's files this key attests.

@@ -14,6 +14,8 @@ from ..core.files import append, write_file
 from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import Checkpoint, SigningKey
+from .manifest import OtherWriter
+from .register import Register
 from .writer import ArchiveWriter
 
 __all__ = ["Checkpointer"]
@@ -27,14 +29,21 @@ class Checkpointer:
         to: Where they go besides the archive: a path, a function, or "otlp"; None: nowhere.
         interval: Seconds between them when nothing is sealed; None: none then.
         faults: Takes what failed.
+        sync: Force what a checkpoint is about to stable storage before.
 
     Attributes:
         is_wanted: Whether any are made.
     """
 
     def __init__(
-        self, key: SigningKey | None, to: Any, interval: float | None, faults: Faults
+        self,
+        key: SigningKey | None,
+        to: Any,
+        interval: float | None,
+        faults: Faults,
+        sync: bool = False,
     ) -> None:
+        self._sync = sync
         self._key = key
         self._to = to
         self._interval = interval
@@ -47,6 +56,7 @@ class Checkpointer:
         self._made_at = -math.inf
         self._unsent: deque[str] = deque()
         self._turn = Turn()
+        self._register = Register(self._sync)
 
     @property
     def is_due(self) -> bool:
@@ -60,6 +70,18 @@ class Checkpointer:
         if self.attest(writer):
             self._made_at = time.monotonic()
 
+    def conclude(self, writer: ArchiveWriter) -> None:
+        """Make a checkpoint if there is news of other writers. Never raises."""
+        if self.is_wanted and self._others(writer, now=True):
+            self._register = Register(self._sync)
+            self.make(writer)
+
+    def _others(self, writer: ArchiveWriter, now: bool = False) -> list[OtherWriter]:
+        try:
+            return self._register.news(writer.directory, writer.name, writer.sealed.manifest, now)
+        except OSError:
+            return []  # the next checkpoint looks again
+
     def attest(self, writer: ArchiveWriter) -> bool:
         """Make a checkpoint of any writer, also of a recovered one; False if it is still due."""
         if not self.is_wanted:
@@ -67,6 +89,9 @@ class Checkpointer:
         if not writer.newest[0]:
             return False  # a checkpoint of no events would fit any trail
         try:
+            writer.state_newest()
+            if others := self._others(writer):
+                writer.sealed.state_others(others)
             note = self._note(writer)
             write_file([note.encode()], writer.path(".checkpoint"))
             append(writer.path(".checkpoints"), note.encode())
@@ -85,7 +110,7 @@ class Checkpointer:
     def _note(self, writer: ArchiveWriter) -> str:
         manifest, (number, head) = writer.sealed.manifest, writer.newest
         text = Checkpoint(
-            origin=f"axon-audit/{writer.name}/{manifest.id or 'new'}",
+            origin=f"axon-audit/{writer.name}/{manifest.id}",
             size=manifest.tree.size,
             root=manifest.tree.root(),
             events=number,

@@ -1,5 +1,8 @@
 """The manifest: one line per sealed or deleted file, with the hash of the line before.
 
+Before a checkpoint it also gets a line about the newest event, if that is not sealed yet, and
+one about other writers of the directory, if there is news of them.
+
 Its lines are the leaves of the Merkle tree that checkpoints sign. So a signed root proves the
 digest of every file, and the root of a file proves every event in it.
 """
@@ -26,18 +29,23 @@ from .missing import Missing
 
 __all__ = [
     "DeleteRecord",
+    "HeadRecord",
     "Listing",
     "Manifest",
+    "OtherWriter",
     "Record",
     "SealRecord",
     "TrailRecord",
+    "WritersRecord",
     "deleted_in",
+    "newest_stated",
     "read_listing",
     "read_manifest",
     "trail_id",
 ]
 
 MANIFEST = ".manifest"
+_END = 16384  # bytes at the end of a manifest that have its newest lines
 
 
 class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
@@ -129,7 +137,53 @@ class DeleteRecord(
         return self.signature is not None and signed_by([key], self.text, self.signature)
 
 
-Record = TrailRecord | SealRecord | DeleteRecord
+class HeadRecord(msgspec.Struct, kw_only=True, tag="head", tag_field="kind"):
+    """The newest event when a checkpoint was made, not sealed yet.
+
+    Each event has the hash of the one before it, so a root over this line binds all of them.
+
+    Attributes:
+        number: Its number.
+        head: Its hash, hex.
+        stated_at: Time of the line.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    number: Number
+    head: str
+    stated_at: str
+    previous: str | None = None
+
+
+class OtherWriter(msgspec.Struct, kw_only=True, frozen=True):
+    """How far another writer of the directory was.
+
+    Attributes:
+        writer: Its name.
+        id: The id of its trail.
+        events: Number of the newest event that its manifest names; 1 if it has only a journal.
+        head: Hash of that event, hex.
+    """
+
+    writer: str
+    id: str
+    events: Number
+    head: str
+
+
+class WritersRecord(msgspec.Struct, kw_only=True, tag="writers", tag_field="kind"):
+    """Other writers of the directory that are new, or have more events than a line before says.
+
+    Attributes:
+        writers: These.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    writers: list[OtherWriter]
+    previous: str | None = None
+
+
+Record = TrailRecord | SealRecord | DeleteRecord | HeadRecord | WritersRecord
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -143,6 +197,8 @@ class Listing:
         seals: The sealed files that are not deleted, by name, in order.
         deleted: The files that retention deleted, each with the record of that.
         last: The newest sealed file, deleted or not.
+        stated: The newest line about an event that was not sealed yet.
+        others: How far other writers of the directory were, by the ids of their trails.
     """
 
     def __init__(self) -> None:
@@ -150,6 +206,8 @@ class Listing:
         self.seals: dict[str, SealRecord] = {}
         self.deleted: list[tuple[SealRecord, DeleteRecord]] = []
         self.last: SealRecord | None = None
+        self.stated: HeadRecord | None = None
+        self.others: dict[str, OtherWriter] = {}
 
     def take(self, record: Record) -> None:
         """Apply the next line."""
@@ -157,6 +215,10 @@ class Listing:
             self.id = record.id
         elif isinstance(record, SealRecord):
             self.seals[record.file] = self.last = record
+        elif isinstance(record, HeadRecord):
+            self.stated = record
+        elif isinstance(record, WritersRecord):
+            self.others.update((other.id, other) for other in record.writers)
         elif (seal := self.seals.pop(record.file, None)) is not None:
             self.deleted.append((seal, record))
 
@@ -342,6 +404,28 @@ def read_listing(path: Path, missing: Missing | None = None) -> Listing:
     for _, record in read_manifest(path, missing):
         listing.take(record)
     return listing
+
+
+def newest_stated(path: Path) -> tuple[int, str]:
+    """Number and hash of the newest event that the end of a manifest names; 0 and "" without one.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
+            lines = file.read(_END).split(b"\n")[:-1]
+    except FileNotFoundError:
+        return 0, ""
+    for line in reversed(lines):
+        with suppress(msgspec.DecodeError):  # the first may be cut off
+            record = _record_in(line)
+            if isinstance(record, SealRecord):
+                return record.last_sequence, record.head
+            if isinstance(record, HeadRecord):
+                return record.number, record.head
+    return 0, ""
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:

@@ -14,7 +14,7 @@ from ..core.files import is_there, listed, sync_directory
 from ..core.time import format_time
 from .attested import AttestedFile
 from .journal import Journal, load
-from .manifest import MANIFEST, Manifest, SealRecord
+from .manifest import MANIFEST, HeadRecord, Manifest, OtherWriter, SealRecord, WritersRecord
 from .publishing import publish
 from .reader import closing_of
 from .writer_lock import WriterLock
@@ -141,6 +141,27 @@ class SealedFiles:
         )
         self.manifest.add(record, self._sync, journal.first_hash)
         self.clock_moved, self.adopted = 0.0, 0
+
+    def state_newest(self, journal: Journal) -> None:
+        """Add a line about the newest event of *journal* to the manifest, unless it has one.
+
+        Raises:
+            OSError: If that failed.
+        """
+        stated, number, head = self.manifest.stated, journal.last, journal.head
+        if stated is None or (stated.number, stated.head) != (number, head):
+            now = format_time(time.time_ns() // 1000)
+            record = HeadRecord(number=number, head=head, stated_at=now)
+            self.manifest.add(record, self._sync, journal.first_hash)
+
+    def state_others(self, others: list[OtherWriter]) -> None:
+        """Add a line about other writers to the manifest.
+
+        Raises:
+            OSError: If that failed.
+        """
+        self.list_rest()  # its last line names the newest line of the manifest
+        self.manifest.add(WritersRecord(writers=others), self._sync)
 
     def list_found(self, path: Path) -> None:
         """Add a sealed file to the manifest that `unlisted` found.

@@ -132,7 +132,8 @@ class ArchiveWriter:
             make_directory(directory)
             refuse_writable_by_all(directory)
             self._take_name(fresh, exact, changed)
-            self.intents = Intents(self.path(""), sync)
+            secret = None if attestor is None else attestor.secret("intents")
+            self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
             self.recovery = self._recover_at_start()
@@ -323,18 +324,32 @@ class ArchiveWriter:
 
     def _finish(self, journal: Journal) -> Path:
         """Rename a journal that has its closing line, and add it to the manifest."""
+        self._sync_journal(journal)
+        path = self.sealed.publish(journal)
+        self._close_journal()
+        self.sealed.list_rest()
+        return path
+
+    def state_newest(self) -> None:
+        """State the newest event in the manifest, if it is not sealed: for a checkpoint.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if self._journal is not None and self._journal.count:
+            self._sync_journal(self._journal)
+            self.sealed.state_newest(self._journal)
+
+    # --- stable storage --------------------------------------------------------------------
+
+    def _sync_journal(self, journal: Journal) -> None:
+        """Force the journal to stable storage, where that is promised."""
         if self._sync:
             if self._doubtful:
                 self.renew()
             self._doubtful = True
             sync_file(journal.file)
             self._doubtful = False
-        path = self.sealed.publish(journal)
-        self._close_journal()
-        self.sealed.list_rest()
-        return path
-
-    # --- stable storage --------------------------------------------------------------------
 
     def renew(self) -> None:
         """Write journal and intents to new files, after a failed sync of the old ones.

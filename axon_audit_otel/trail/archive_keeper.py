@@ -89,7 +89,7 @@ class ArchiveKeeper:
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards)
+        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -409,6 +409,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,11 @@ class CheckpointSet:
             for note in notes or [ended]:
                 self._add(Checkpoint.parse(note), note, "the given checkpoint", True)
 
+    def add_received(self, note: str, source: str) -> None:
+        """Add a checkpoint that was sent; records that are none are ignored."""
+        with suppress(InvalidEventError):
+            self._add(Checkpoint.parse(note), note, source, False)
+
     def add_file(self, path: Path) -> None:
         """Add the checkpoints in a file beside the archive."""
         try:
@@ -128,8 +134,7 @@ class CheckpointSet:
         except FileNotFoundError:
             return
         except OSError as exc:
-            words = f"cannot be read: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc)
 
     def _add(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
         signed = bool(self._keys) and self._is_good(note, self._keys)
@@ -142,6 +147,8 @@ class CheckpointSet:
         state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)
         key = (*state, checkpoint.head)
         known = self._statements.get(key)
+        if known is not None and known.outside:
+            statement = statement._replace(outside=True)
         if known is None or (statement.proves, checkpoint.time) > (
             known.proves,
             known.checkpoint.time,

@@ -5,6 +5,8 @@ Every file is read once, line by line. Only facts about damage and checkpoints s
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -15,15 +17,19 @@ from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
+from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
-from ..core.errors import ArchiveError, archive_errors
+from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
-from .report import Findings, VerifyReport, WriterReport
+from .report import Findings, VerifyReport, WriterReport, numbers
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
 __all__ = ["verify"]
+
+_is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
 
 
 def verify(
@@ -31,6 +37,8 @@ def verify(
     keys: Iterable[VerifyingKey | str] = (),
     checkpoints: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
+    origins: Iterable[str] = (),
+    require_checkpoint: bool = False,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -41,19 +49,25 @@ def verify(
         checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
             together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
+        origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
+        require_checkpoint: Each trail must be covered by one of *checkpoints*.
 
     Returns:
         The damage, and the newest event that is proved.
 
     Raises:
         ArchiveError: If there is no archive at *path*.
-        AuditConfigError: If a key is not valid.
+        AuditConfigError: If a key or an origin is not valid.
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
-    notes = list(checkpoints)
+    notes, wanted = list(checkpoints), set(origins)
+    for origin in wanted:
+        if not _is_origin(origin):
+            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
     with archive_errors(Path(path)):
-        return _Verification(Path(path), parsed, notes, progress or (lambda size: None)).run()
+        verification = _Verification(Path(path), parsed, notes, progress or (lambda size: None))
+        return verification.run(wanted, require_checkpoint)
 
 
 class _Verification:
@@ -78,8 +92,10 @@ class _Verification:
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
+        self._ids: dict[str, str] = {}  # of the trails, by writer
+        self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
 
-    def run(self) -> VerifyReport:
+    def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
         with ExitStack() as stack:
             # A writer may be running, so the order matters: checkpoints, journals, names of
@@ -95,16 +111,22 @@ class _Verification:
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
             if not (chosen or self._found.sealed or self._checkpoints.sizes()):
                 raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
+            self._read_registers()
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
+        if self._only is None:
+            self._find_vanished()
         self._judge_refused(reports)
+        if origins:
+            self._compare_origins(reports, origins)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
+            unproved=self._unproved(reports, require_checkpoint),
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -116,7 +138,9 @@ class _Verification:
     def _report_unreadable(self) -> None:
         """Report journals that cannot be read."""
         for path, words in self._missing.problems():
-            self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")
+            is_denied = path.exists() and not os.access(path, os.R_OK)
+            exc: type[OSError] = PermissionError if is_denied else OSError
+            self._findings.add_unreadable(path.name, exc(words))
 
     def _add_manifest(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"
@@ -195,14 +219,18 @@ class _Verification:
         manifest = self._manifests[writer]
         statements = self._checkpoints.about(writer, manifest.id)
         known += statements
+        claims = [Claim(h.number, h.head, line.about()) for line, h in manifest.heads]
+        claims += self._registered.get(self._ids[writer], {}).values()
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, self._keys, self._findings, self._progress, only
+            manifest, segments, statements, claims, self._keys, self._findings, self._progress, only
         )
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
+        if trail := self._ids[writer]:
+            report.origin = f"axon-audit/{writer}/{trail}"
         if self._keys and manifest.seals and not _any_proves(statements):
             self._add_checkpoints(writer)  # the first one is made after the first seal
             late = self._checkpoints.about(writer, manifest.id)
@@ -212,6 +240,63 @@ class _Verification:
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
+
+    # --- what was asked for ------------------------------------------------------------------
+
+    def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
+        """Report trails that were asked for and are not here, and those that were not."""
+        here = {report.origin: report.writer for report in reports if report.origin}
+        for origin in sorted(wanted - here.keys()):
+            name = f"{origin.split('/')[1]}{MANIFEST}"
+            self._findings.add(name, None, "removed", f"the trail {origin} is not here")
+        for origin, writer in here.items():
+            if origin not in wanted:
+                words = f"its trail is {origin}, which was not asked for"
+                self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
+
+    def _unproved(self, reports: list[WriterReport], require_checkpoint: bool) -> list[str]:
+        """What was asked for and could not be proved, in words."""
+        trails = [report for report in reports if not report.is_empty]
+        words = []
+        if self._keys:
+            names = " or ".join(key.name for key in self._keys)
+            missing = f"no checkpoint that {names} signed covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if require_checkpoint:
+            missing = "no checkpoint from elsewhere (--checkpoint) covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        return words
+
+    # --- the registers of writers ------------------------------------------------------------
+
+    def _read_registers(self) -> None:
+        """Take what the manifests list of other writers."""
+        self._ids = {
+            writer: manifest.id or source_of(self._directory, writer).stream
+            for writer, manifest in self._manifests.items()
+        }
+        for manifest in self._manifests.values():
+            for line, other in manifest.others:
+                source = f"{manifest.name}, line {line.number},"
+                claim = Claim(other.events, other.head, source)
+                self._registered.setdefault(other.id, {})[other.writer, other.events] = claim
+
+    def _find_vanished(self) -> None:
+        """Find writers that are listed, and are not here any more."""
+        for trail, claims in self._registered.items():
+            (writer, events), claim = max(claims.items(), key=lambda item: item[0][1])
+            name = f"{writer}{MANIFEST}"
+            if trail in self._ids.values() or self._findings.count(name):
+                continue
+            if Path(name).name == name and source_of(self._directory, writer).stream == trail:
+                continue  # it has begun meanwhile
+            now = "another has its name" if writer in self._manifests else "nothing of it is here"
+            words = f"{claim.source} lists its trail {trail} with {numbers(1, events)}: {now}"
+            self._findings.add(name, None, "removed", words)
 
     def _judge_strangers(self, known: list[Statement]) -> None:
         """Report files and checkpoints that belong to no trail here."""

@@ -13,7 +13,7 @@ from ..archive.format import JOURNAL, ZST, Closing, parse_closing, sealed_name
 from ..archive.manifest import SealRecord
 from ..archive.reader import first_number, first_number_at, open_events_file
 from ..core.time import parse_time
-from .checkpoint_check import CheckpointCheck, deletions
+from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
@@ -44,6 +44,7 @@ class WriterCheck:
         manifest: Its manifest.
         segments: Its sealed files.
         statements: Its checkpoints, ordered by their newest event.
+        claims: Events of it that lines of manifests name.
         keys: The keys that may sign deletions; none: signatures are not checked.
         findings: Takes the damage.
         progress: Takes the number of bytes read.
@@ -55,6 +56,7 @@ class WriterCheck:
         manifest: CheckedManifest,
         segments: list[Segment],
         statements: list[Statement],
+        claims: list[Claim],
         keys: list[VerifyingKey],
         findings: Findings,
         progress: Callable[[int], None],
@@ -69,7 +71,9 @@ class WriterCheck:
         self._only = only
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
-        self._facts = TrailFacts({s.checkpoint.events for s in statements})
+        self._claims = claims
+        wanted = {claim.number for claim in claims} | {s.checkpoint.events for s in statements}
+        self._facts = TrailFacts(wanted)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.
@@ -92,6 +96,7 @@ class WriterCheck:
         self._explain()
         checkpoints = CheckpointCheck(
             manifest=self._manifest,
+            claims=self._claims,
             facts=self._facts,
             gone=self._gone,
             last=self._chain.sequence,
@@ -145,8 +150,7 @@ class WriterCheck:
             if isinstance(exc, FileNotFoundError) and seal is not None:
                 self._pass_over(seal, True)  # deleted since it was listed
                 return
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc, self._chain.sequence)
             self._chain.waiting.clear()
             if seal is not None:
                 self._skip(seal)
@@ -305,8 +309,7 @@ class WriterCheck:
         try:
             self._read(file, name, content, self._progress)
         except OSError as exc:
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(name, None, "unreadable", words)
+            self._findings.add_unreadable(name, exc, self._chain.sequence)
             return
         if not content.framed and content.lines <= 1:
             content.torn = content.bytes  # not even its first line

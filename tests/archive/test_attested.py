@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from by_definition import by_definition
-from conftest import Cli, Make
+from conftest import Cli, Make, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk._logs import LoggerProvider
@@ -275,6 +275,47 @@ class TestJournal:
         refused = found(verify(archive, [PUBLIC]))
         assert ("adopted", "default.manifest", None) in refused
         assert last_of(archive, "default-2")[0] == 2  # the record, and the event
+
+
+def test_intents(start: Start, tmp_path: Path, run_script: Run) -> None:
+    """Of an operation that its process did not survive the next start tells; one that somebody
+    wrote into the file of intents is told as adopted."""
+    archive = tmp_path / "archive"
+    run_script(
+        """
+        import asyncio, os, signal, sys
+        from axon import MemorySystem
+        from axon.adapters.memory import InMemoryAdapter
+        from axon.core.config import MemoryConfig
+        from axon.core.policies.persistent import PersistentPolicy
+        from axon_audit_otel import AuditLogger
+
+        async def die(self, entry):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        InMemoryAdapter.save = die
+        audit = AuditLogger(
+            auto_export_path=sys.argv[1], signing_key=sys.argv[2], on_failure="block"
+        )
+        policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
+        config = MemoryConfig(persistent=policy, default_tier="persistent")
+        memory = MemorySystem(config, audit_logger=audit)
+        asyncio.run(memory.store("x", user_id="ann"))
+        """,
+        archive,
+        KEY,
+        code=-9,
+    )
+    intents = archive / "default.intents"
+    own = json.loads(intents.read_bytes())
+    forged = {**own, "event_id": "evt_forged", "user_id": "mallory"}
+    intents.write_bytes(intents.read_bytes() + compact(forged) + b"\n")
+    with start(archive) as again:
+        told = [e.metadata for e in again.query_events() if e.metadata["record"] == "unfinished"]
+    assert {(facts["event_id"], facts.get("adopted")) for facts in told} == {
+        (own["event_id"], None),
+        ("evt_forged", True),
+    }
 
 
 class TestFiles:

@@ -81,6 +81,7 @@ func (a *Archive) verify() {
 			a.problem(statement.source, "altered", "speaks of %s, which is not here", statement.origin)
 		}
 	}
+	a.assignRegistered()
 	for _, trail := range a.trails {
 		trail.verify()
 		a.Writers = append(a.Writers, trail)
@@ -133,6 +134,24 @@ func (a *Archive) assignFiles() {
 			continue
 		}
 		trail.unfinished = file
+	}
+}
+
+// assignRegistered gives each trail what the manifests of the others list of it. A trail that is
+// not here is a problem.
+func (a *Archive) assignRegistered() {
+	byID := map[string]*Trail{}
+	for _, trail := range a.trails {
+		byID[trail.id()] = trail
+	}
+	for _, trail := range a.trails {
+		for _, other := range trail.others {
+			if of := byID[other.ID]; of != nil {
+				of.heads = append(of.heads, Record{Number: other.Events, Head: other.Head})
+			} else {
+				a.problem(other.Writer+".manifest", "removed", "%s lists it as %s", trail.Name, other.ID)
+			}
+		}
 	}
 }
 

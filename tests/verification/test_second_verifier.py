@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditLogger, VerifyReport, verify
 
-pytestmark = pytest.mark.component  # Go
+pytestmark = [pytest.mark.component, pytest.mark.usefixtures("without_start_record")]  # Go
 
 SOURCES = Path(__file__).resolve().parent.parent / "second_verifier"
 NO_GO = "Go is not installed (https://go.dev/dl; Debian, Ubuntu: apt-get install golang-go)"

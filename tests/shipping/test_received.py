@@ -521,8 +521,10 @@ class TestCheckpoints:
         """The archive is verified as well, where its key is given."""
         public, logs, far = str(key.verifying), tmp_path / "logs", tmp_path / "far.otlp"
         kept = tmp_path / "kept"
-        settings = {"signing_key": key, "checkpoint_to": kept, "registry": CollectorRegistry()}
-        with AuditLogger(10, logs, name="default", **settings) as audit:
+        settings: dict[str, Any] = {"signing_key": key, "checkpoint_to": kept}
+        with AuditLogger(
+            10, logs, registry=CollectorRegistry(), name="default", **settings
+        ) as audit:
             for _ in range(25):
                 await audit.log_event("STORE")
         cli("export", logs, far)

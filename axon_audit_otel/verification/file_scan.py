@@ -139,9 +139,10 @@ def scan(
         progress(reader.size - reported)
         reported = reader.size
         bodies = [line[1:-1] for line in lines]
+        positions = recorded_positions(bodies)
         if facts.keys is not None:
-            facts.keys.look(bodies)
-        for line, body, position in zip(lines, bodies, recorded_positions(bodies)):
+            facts.keys.look(bodies, positions)
+        for line, body, position in zip(lines, bodies, positions):
             number += 1
             if position is None:
                 try:

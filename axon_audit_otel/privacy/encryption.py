@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +35,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import DECODE_ERRORS, append, open_owned
+from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
@@ -53,7 +53,6 @@ from .keyring import Keyring, User, name_of
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _BOX = "erasable"
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
@@ -252,7 +251,7 @@ class Erasure:
         _checked(keys, archive, number).dead = dead = _erased(keys, lines)
         try:
             if dead and not held and keys.destroy_again(dead):
-                _logger.warning("keys of erased users were back in %r: destroyed again", str(place))
+                logger.warning("keys of erased users were back in %r: destroyed again", str(place))
         except OSError as exc:
             fault(exc)
         return cls(keys, archive)

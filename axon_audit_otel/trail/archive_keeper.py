@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,8 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..core.log import logger
+from ..shipping.witnesses import Witnesses
 from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
@@ -31,8 +32,6 @@ from .stable_storage import StableStorage
 from .trail_lock import Lock
 
 __all__ = ["ArchiveKeeper"]
-
-_logger = logging.getLogger("axon_audit_otel")
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
@@ -89,8 +88,14 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
+        witnesses: Witnesses | None = None
+        if settings.witnesses:
+            witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
+        events = settings.checkpoint_events
+        self.checkpointer = Checkpointer(
+            key, to, interval, events, afterwards, self._syncs, witnesses
+        )
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -149,12 +154,12 @@ class ArchiveKeeper:
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
         for refused in found.refused:
-            warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
+            warn = partial(logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
             which = numbers(adopted.first, adopted.last)
             words = "audit trail %r: nothing attests %s in %s: adopted"
-            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
+            self._afterwards.note(partial(logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -345,16 +350,15 @@ class ArchiveKeeper:
     def _seal_if_full(self, writer: ArchiveWriter) -> None:
         settings = self._settings
         # What is lost is recorded first: no checkpoint knows better than its gap.
-        if (
-            settings.enable_rotation
-            and not self.internal.gaps
-            and writer.is_full(
-                settings.max_events + self._holds_start(writer),
-                settings.max_file_bytes,
-                self._file_age,
-            )
+        if not settings.enable_rotation or self.internal.gaps:
+            return
+        limits = settings.max_file_bytes, self._file_age
+        if writer.is_full(settings.max_events, *limits) and (
+            not self._holds_start(writer) or writer.is_full(settings.max_events + 1, *limits)
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""

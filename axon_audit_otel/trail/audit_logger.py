@@ -110,7 +110,10 @@ class AuditLogger(SdkLoggerInterface):
         signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
         checkpoint_to: Where checkpoints go besides the archive: a file, a function, or
             ``"otlp"``: log records, by *ship_to* or else *logger_provider*.
+        witnesses: Who cosigns checkpoints, by the C2SP's protocol tlog-witness: lines
+            ``URL name+id+key``, or files of them.
         checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
+        checkpoint_events: Events between them, for more than one in each sealed file.
         ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
@@ -155,7 +158,9 @@ class AuditLogger(SdkLoggerInterface):
         on_failure: str | None = None,
         signing_key: Any = None,
         checkpoint_to: Any = None,
+        witnesses: Any = None,
         checkpoint_interval: Any = None,
+        checkpoint_events: int | None = None,
         ship_to: str | None = None,
         start_record: bool | None = None,
         logger_provider: Any = None,
@@ -257,7 +262,9 @@ class AuditLogger(SdkLoggerInterface):
         """
         try:
             by_the_sdk = type(operation).__module__.startswith("axon.")
-            kind, outcome = OperationType.parse(operation).value, EventStatus.parse(status).value
+            # `value` has the same, by a detour over Python code before Python 3.12.
+            kind: str = OperationType.parse(operation)._value_
+            outcome: str = EventStatus.parse(status)._value_
             actor, session = named_or_current(user_id, session_id, checked_id)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)

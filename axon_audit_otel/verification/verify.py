@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
@@ -20,6 +21,7 @@ from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .file_scan import TrailFacts
@@ -42,6 +44,7 @@ def verify(
     progress: Callable[[int], None] | None = None,
     origins: Iterable[str] = (),
     require_checkpoint: bool = False,
+    quorum: Quorum | None = None,
     erasable: Path | str | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
@@ -55,6 +58,7 @@ def verify(
         progress: Called with the number of bytes read since the last call.
         origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
         require_checkpoint: Each trail must be covered by one of *checkpoints*.
+        quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
         erasable: The directory of the keys that personal data is encrypted with, to find events
             that no key opens though nobody was erased. Default: beside the archive.
 
@@ -74,7 +78,9 @@ def verify(
     place = None if erasable is None else Path(erasable)
     tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
-        verification = _Verification(Path(path), parsed, notes, tell, place)
+        verification = _Verification(
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place
+        )
         return verification.run(wanted, require_checkpoint)
 
 
@@ -87,6 +93,7 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        quorum: Quorum,
         erasable: Path | None,
     ) -> None:
         if not path.exists():
@@ -97,7 +104,7 @@ class _Verification:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
@@ -143,6 +150,7 @@ class _Verification:
             keys=[key.name for key in self._keys],
             lost_keys=lost,
             unproved=self._unproved(reports, require_checkpoint, lost),
+            quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -187,12 +195,10 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._manifests:
-                if Path(closing.trail).name != closing.trail:
-                    closing = None  # not a writer's name
-                elif self._only is None:
-                    self._add_writer(closing.trail)
-                    listed |= self._manifests[closing.trail].names.keys()
+            trail = "" if closing is None else closing.trail
+            if trail and trail not in self._manifests and self._only is None:
+                self._add_writer(trail)
+                listed |= self._manifests[trail].names.keys()
             if name not in listed:
                 self._found.strays[name] = closing
 
@@ -305,6 +311,11 @@ class _Verification:
         if require_checkpoint:
             missing = "no checkpoint from elsewhere (--checkpoint) covers"
             words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if (quorum := self._checkpoints.quorum).needed:
+            missing = f"no checkpoint is cosigned by {quorum} that covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
             if not trails:
                 words.append(f"{missing} anything here")
         if self._key_check.is_asked_for and lost is not None and lost.why:

@@ -37,15 +37,9 @@ from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
-<<<<<<< HEAD
-from .directory import sealed_in
-from .format import JOURNAL, ZST
-from .holds import HoldWatch, is_hold_trail
-=======
 from .directory import Directory, EventFile, sealed_in
 from .format import JOURNAL, ZST, Closing, sealed_name
-from .holds import HoldWatch
->>>>>>> main
+from .holds import HoldWatch, is_hold_trail
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
 from .missing import Missing
 from .publishing import compress

@@ -147,10 +147,10 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
-        if self._facts.keys is not None:
-            self._facts.keys.look(bodies)
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
+        if self._facts.keys is not None:
+            self._facts.keys.look(bodies, events)
         if events is not None and self._continue(lines, bodies, events, leaves):
             self.number += len(lines)
             return
@@ -259,56 +259,8 @@ def scan(
     for lines in reader.batches():
         progress(reader.size - reported)
         reported = reader.size
-<<<<<<< HEAD
-        bodies = [line[1:-1] for line in lines]
-        positions = recorded_positions(bodies)
-        if facts.keys is not None:
-            facts.keys.look(bodies, positions)
-        for line, body, position in zip(lines, bodies, positions):
-            number += 1
-            if position is None:
-                try:
-                    position = position_of(body)
-                except DECODE_ERRORS:
-                    chain.meet(Link(None, None, "", body, number))
-                    continue
-                chain.not_as_recorded(position.sequence)
-            sequence, previous = position.sequence, position.previous_hash
-            timestamp = position.timestamp
-            leaf = _sha256(b"\0" + body).digest()
-            add(leaf)
-            head = leaf.hex()
-            if sequence == chain.sequence + 1 and previous == chain.head and not chain.waiting:
-                chain.sequence, chain.head = sequence, head
-            else:
-                chain.meet(Link(sequence, previous, head, body, number))
-            if not events:
-                content.first_sequence = sequence
-                content.oldest_time = timestamp
-                content.first_time = content.last_time = timestamp
-                if timestamp < before:
-                    facts.earlier(sequence, timestamp, before)
-            elif timestamp < before:
-                content.first_time = min(content.first_time, timestamp)
-                facts.earlier(sequence, timestamp, before)
-            elif timestamp > content.last_time:
-                content.last_time = timestamp
-            before = timestamp
-            events += 1
-            if line[0] != separator and content.misframed is None:
-                content.misframed = sequence
-            separator = 0x2C  # a comma
-            if sequence in wanted:
-                facts.found.setdefault(sequence, []).append((head, timestamp, facts.file))
-            if position.operation == "AUDIT":
-                facts.internal_event(body, sequence, timestamp)
-    if events:
-        content.last_sequence, content.head = sequence, head
-        content.newest_time = facts.time = before
-=======
         taken.take(lines)
     taken.end()
->>>>>>> main
     content.closing = reader.closing or None
     digest.update(reader.closing)
     after = 0

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import ArchiveError
 from ..core.semconv import ERASABLE_PREFIX
+from ..events.model import AuditEvent
 from ..privacy.encryption import Erasure, keys_of
 from .hold_check import Erased
 from .report import LostKeys
@@ -38,7 +38,7 @@ class KeyCheck:
         self.is_asked_for = place is not None
         self._why = ""
         self._is_encrypted = False
-        self._known: set[object] = set()  # names whose key is there, and what is no name
+        self._known: set[str | None] = set()  # names whose key is there, and what is no name
         self._lost: set[str] = set()
         self._events: Counter[frozenset[str]] = Counter()  # by the tokens without a key
         self._erasure: Erasure | None = None
@@ -47,12 +47,12 @@ class KeyCheck:
         except ArchiveError as exc:
             self._why = str(exc)
 
-    def look(self, lines: list[bytes], events: list[Any]) -> None:
+    def look(self, lines: list[bytes], events: list[AuditEvent] | None) -> None:
         """Take some events.
 
         Args:
             lines: Their lines.
-            events: The results of `recorded_positions` for these.
+            events: The same events, decoded; None if one of them is damaged.
         """
         data = b"\n".join(lines)
         if _MARK not in data:
@@ -60,15 +60,15 @@ class KeyCheck:
         self._is_encrypted = self._is_encrypted or bool(_names_in(data))
         if self._erasure is None or not self._is_encrypted:
             return
-        try:  # faster
-            found = {event.user_id for event in events}
-            found |= {event.subject_id for event in events}
-            found |= {event.agent_id for event in events}
-            found |= {event.on_behalf_of for event in events}
-            for several in {event.subjects for event in events}:
-                found.update(several)
-        except AttributeError:  # some are damaged
-            found = _names_in(data)
+        found: set[str | None] = set()
+        if events is None:
+            found.update(_names_in(data))
+        else:  # faster
+            found.update([event.user_id for event in events])
+            found.update([event.subject_id for event in events])
+            found.update([event.agent_id for event in events])
+            found.update([event.on_behalf_of for event in events])
+            found.update(*{event.subjects for event in events})
         for name in found - self._known - self._lost:
             self._look_up(name)
         if not found.isdisjoint(self._lost):

@@ -96,6 +96,8 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
     with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
         lines = content_of(archive / _MARK, _MOST_ERASED).decode("ascii", "replace").split()
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
+    if lines and not re.fullmatch("[0-9a-f]{1,64}", lines[0]):
+        return "unknown", tokens
     return (lines[0] if lines else None), tokens
 
 

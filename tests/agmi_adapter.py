@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from agmi.adapters.base import MemoryAdapter, Record
-from forgery import hash_of, write_events
+from forgery import hash_of, lines_of, write_events, write_manifest
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 
@@ -82,6 +82,7 @@ class EditedTrail(MemoryAdapter):  # type: ignore[misc]
             name=trail,
             signing_key=self._private,
             checkpoint_to=self._elsewhere.append,
+            start_record=False,
             registry=CollectorRegistry(),
             logger_provider=LoggerProvider(shutdown_on_exit=False),
         )
@@ -123,8 +124,16 @@ class EditedTrail(MemoryAdapter):  # type: ignore[misc]
         files = self._files(TRAIL)
         write_events(self._archive / f"{TRAIL}.manifest", files, events, PER_FILE, self.forged)
         if self.forged:
-            for name in ("checkpoint", "checkpoints"):
-                (self._archive / f"{TRAIL}.{name}").unlink(missing_ok=True)
+            for name in self._archive.glob("*.checkpoint*"):
+                name.unlink()
+            self._unlist()
+
+    def _unlist(self) -> None:
+        """Remove what the manifest of the other trail says of this one."""
+        manifest = self._archive / f"{OTHER}.manifest"
+        if manifest.is_file():
+            records = [json.loads(line) for line in lines_of(manifest)]
+            write_manifest(manifest, [line for line in records if line["kind"] != "writers"])
 
     def read_all_raw(self) -> list[Record]:
         return self._read(TRAIL)

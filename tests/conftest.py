@@ -38,6 +38,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
+from axon_audit_otel.archive.checkpoints import SigningKey
 from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
@@ -381,6 +382,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def _text(value: object) -> str:
+    return value.line() if isinstance(value, SigningKey) else str(value)
+
+
 @pytest.fixture(name="run_script")
 def _run_script() -> Run:
     """Runs source text in a new Python process, for tests of global state.
@@ -399,8 +404,8 @@ def _run_script() -> Run:
     ) -> str:
         program = (_LOAD_ALL if loaded else "") + textwrap.dedent(source)
         done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+            [sys.executable, "-c", program, *map(_text, arguments)],
+            env={**os.environ, **{name: _text(value) for name, value in environment.items()}},
             capture_output=True,
             text=True,
             timeout=900,  # only so that a hang does not stop the whole run
@@ -452,7 +457,7 @@ def _cli() -> Cli:
         foreign = dict.fromkeys(_foreign())
         result = runner.invoke(
             command.load(),
-            [str(item) for item in arguments],
+            [_text(item) for item in arguments],
             stdin,
             {**plain, **foreign, "COLUMNS": str(columns), **environment},
             prog_name="axon-audit",

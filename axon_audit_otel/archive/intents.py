@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import hmac
 import os
 import re
 from collections.abc import Iterable
@@ -53,12 +55,14 @@ class Intents:
     Args:
         path: The file without its ending; the file need not exist.
         sync: Force its name to stable storage.
+        secret: The key of a hash that each intent gets; None: none gets one.
     """
 
-    def __init__(self, path: Path, sync: bool) -> None:
+    def __init__(self, path: Path, sync: bool, secret: bytes | None = None) -> None:
         self._path = path.with_name(f"{path.name}.intents")
         self._reserve = path.with_name(f"{path.name}.reserve")
         self._sync = sync
+        self._secret = secret
         self._file = -1
         self._size = 0
         self._running: dict[str, bytes] = {}  # operations without an outcome yet
@@ -74,6 +78,9 @@ class Intents:
         Raises:
             OSError: If there is no space for one of them.
         """
+        if self._secret is not None:
+            keyed = _keyed(self._secret, intent)
+            intent = b'%b,"keyed_hash":"%b"}' % (intent[:-1], keyed.encode())
         self._hold_back(_RESERVED * (1 + len(self._running) // _FOR))
         lines = [intent]
         if not self._is_in_place():  # the file was changed from outside
@@ -116,7 +123,7 @@ class Intents:
     def moved(self, path: Path) -> Intents:
         """Close the file; return these intents for another name of their writer."""
         self.close()
-        intents = Intents(path, self._sync)
+        intents = Intents(path, self._sync, self._secret)
         intents.count, intents._running = self.count, self._running
         return intents
 
@@ -140,6 +147,9 @@ class Intents:
     def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
         """The intents of a writer that crashed which have no event.
 
+        With a key, those without its hash have the fact ``adopted``: anybody may have written
+        them.
+
         Args:
             seals: The sealed files of the directory, the newest first.
 
@@ -157,10 +167,14 @@ class Intents:
         times = []
         for line in lines:
             with contextlib.suppress(*DECODE_ERRORS):  # cut off in the middle
-                known, facts = _known_in(line), msgspec.json.decode(line)
-                if len(line) <= _LONGEST and "record" not in facts:  # it says what that is
-                    intents[known.event_id] = facts
-                    times.append(known.time)
+                known, intent = _known_in(line), msgspec.json.decode(line)
+                if len(line) > _LONGEST or "record" in intent:  # it says what that is
+                    continue
+                keyed = intent.pop("keyed_hash", "")
+                if self._secret is not None and not self._attests(line, keyed):
+                    intent["adopted"] = True
+                intents[known.event_id] = intent
+                times.append(known.time)
         oldest = min(times, default="")
         with Directory(self._path.parent, Missing()) as directory:
             for index, seal in enumerate(seals):
@@ -174,6 +188,12 @@ class Intents:
                         for outcome, intended in _EVENT_ID.findall(block):
                             intents.pop((intended or outcome).decode(), None)
         return list(intents.values())
+
+    def _attests(self, line: bytes, keyed: object) -> bool:
+        assert self._secret is not None
+        intent = line[: line.rfind(b',"keyed_hash"')] + b"}"
+        given = str(keyed).encode("utf-8", "replace")
+        return hmac.compare_digest(_keyed(self._secret, intent).encode(), given)
 
     def duplicate(self) -> int:
         """A new descriptor of the file; -1 without a file."""
@@ -199,3 +219,7 @@ class Intents:
             with contextlib.suppress(OSError):
                 os.close(self._file)
         self._file = -1
+
+
+def _keyed(secret: bytes, intent: bytes) -> str:
+    return hashlib.blake2b(intent, key=secret, digest_size=16).hexdigest()

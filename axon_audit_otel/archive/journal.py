@@ -49,6 +49,7 @@ class Journal:
         self.first_hash = self.head = ""
         self.digest = hashlib.sha256()
         self.tree = Tree()
+        self._hashes = bytearray()  # the first 16 bytes of that of each event
 
     def write(self, data: bytes) -> None:
         """Append *data*, whole or not at all."""
@@ -152,6 +153,11 @@ class Journal:
         self.last = sequence
         self.head = leaf.hex()
         self.tree.add(leaf)
+        self._hashes += leaf[:16]
+
+    def has(self, index: int, leaf: bytes) -> bool:
+        """Return True if that is the hash of its event at *index* (from 0)."""
+        return self._hashes[16 * index : 16 * index + 16] == leaf[:16]
 
     def close(self) -> None:
         """Close the file."""
@@ -232,9 +238,15 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
             left -= len(block)
         if digest.digest() == journal.digest.digest():
             return journal.end
-        file.seek(len(HEAD))
-        if leaf_hash(file.readline()[1:-1]).hex() == journal.first_hash:
-            return min(file.seek(0, os.SEEK_END), journal.end)
+        file.seek(0)
+        if file.readline() != HEAD:
+            return 0
+        kept, index = len(HEAD), 0
+        for line in file:
+            if not journal.has(index, leaf_hash(line[1:-1])):
+                break
+            kept, index = kept + len(line), index + 1
+        return kept if index else 0
     return 0
 
 

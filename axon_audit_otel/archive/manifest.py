@@ -1,5 +1,8 @@
 """The manifest: one line per sealed or deleted file, with the hash of the line before.
 
+Before a checkpoint it also gets a line about the newest event, if that is not sealed yet, and
+one about other writers of the directory, if there is news of them.
+
 Its lines are the leaves of the Merkle tree that checkpoints sign. So a signed root proves the
 digest of every file, and the root of a file proves every event in it.
 """
@@ -27,19 +30,24 @@ from ..core.files import (
 )
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
+from .checkpoints import VerifyingKey, signed_by
 from .format import Count, FileName, Number, WriterName
 from .missing import Missing
 
 __all__ = [
     "DeleteRecord",
+    "HeadRecord",
     "Listing",
     "Manifest",
+    "OtherWriter",
     "Record",
     "SealRecord",
     "TrailRecord",
+    "WritersRecord",
     "deleted_in",
     "read_listing",
     "read_manifest",
+    "states",
     "trail_id",
 ]
 
@@ -81,6 +89,9 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
         previous: Hash of the manifest's line before, hex; None on the first.
         clock: Sum of the clock's jumps since the seal before, in seconds (negative: back); left
             out without a jump.
+        adopted: Number of the first event that was found in the journal of an ended writer, and
+            that nothing attests: it and those after it are in the file, and anybody may have
+            written them. Left out without one.
     """
 
     file: FileName
@@ -96,6 +107,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     sha256: str
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
+    adopted: Number | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeleteRecord(
@@ -126,8 +138,58 @@ class DeleteRecord(
         facts = self.file, self.sha256, self.reason, self.deleted_at, self.previous
         return "\n".join(["axon-audit deletion", *map(str, facts), ""])
 
+    def is_signed_by(self, key: VerifyingKey) -> bool:
+        """Return True if *key* signed it."""
+        return self.signature is not None and signed_by([key], self.text, self.signature)
 
-Record = TrailRecord | SealRecord | DeleteRecord
+
+class HeadRecord(msgspec.Struct, kw_only=True, tag="head", tag_field="kind"):
+    """The newest event when a checkpoint was made, not sealed yet.
+
+    Each event has the hash of the one before it, so a root over this line binds all of them.
+
+    Attributes:
+        number: Its number.
+        head: Its hash, hex.
+        stated_at: Time of the line.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    number: Number
+    head: str
+    stated_at: str
+    previous: str | None = None
+
+
+class OtherWriter(msgspec.Struct, kw_only=True, frozen=True):
+    """How far another writer of the directory was.
+
+    Attributes:
+        writer: Its name.
+        id: The id of its trail.
+        events: Number of the event that its newest checkpoint names; 1 before it has any.
+        head: Hash of that event, hex.
+    """
+
+    writer: str
+    id: str
+    events: Number
+    head: str
+
+
+class WritersRecord(msgspec.Struct, kw_only=True, tag="writers", tag_field="kind"):
+    """Other writers of the directory that are new, or have more events than a line before says.
+
+    Attributes:
+        writers: These.
+        previous: Hash of the manifest's line before, hex.
+    """
+
+    writers: list[OtherWriter]
+    previous: str | None = None
+
+
+Record = TrailRecord | SealRecord | DeleteRecord | HeadRecord | WritersRecord
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -141,6 +203,8 @@ class Listing:
         seals: The sealed files that are not deleted, by name, in order.
         deleted: The files that retention deleted, each with the record of that.
         last: The newest sealed file, deleted or not.
+        stated: The newest line about an event that was not sealed yet.
+        others: How far other writers of the directory were, by the ids of their trails.
     """
 
     def __init__(self) -> None:
@@ -148,6 +212,8 @@ class Listing:
         self.seals: dict[str, SealRecord] = {}
         self.deleted: list[tuple[SealRecord, DeleteRecord]] = []
         self.last: SealRecord | None = None
+        self.stated: HeadRecord | None = None
+        self.others: dict[str, OtherWriter] = {}
 
     def take(self, record: Record) -> None:
         """Apply the next line."""
@@ -155,6 +221,10 @@ class Listing:
             self.id = record.id
         elif isinstance(record, SealRecord):
             self.seals[record.file] = self.last = record
+        elif isinstance(record, HeadRecord):
+            self.stated = record
+        elif isinstance(record, WritersRecord):
+            self.others.update((other.id, other) for other in record.writers)
         elif (seal := self.seals.pop(record.file, None)) is not None:
             self.deleted.append((seal, record))
 
@@ -169,6 +239,9 @@ class Manifest(Listing):
         path: The file; it need not exist.
         changed: Called after the file was restored.
 
+    Attributes:
+        attest: Called with its number of lines, and the hash of the next, before that is written.
+
     Raises:
         OSError: If it cannot be read.
         msgspec.DecodeError: If a line of it is not a record.
@@ -176,6 +249,7 @@ class Manifest(Listing):
 
     def __init__(self, path: Path, changed: Callable[[OSError], object] = lambda exc: None) -> None:
         super().__init__()
+        self.attest: Callable[[int, bytes], object] = lambda lines, leaf: None
         self._path = path
         self._changed = changed
         self.tree = Tree()
@@ -215,6 +289,7 @@ class Manifest(Listing):
         self.restore()
         record.previous = self.last_hash
         line = _encode(record)
+        self.attest(self.tree.size + 1, leaf_hash(line))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._torn = True
         try:
@@ -230,6 +305,11 @@ class Manifest(Listing):
         self._count(line, record)
         self._torn = False
         self._left = self._look()
+
+    def lines(self) -> Iterator[tuple[bytes, Record]]:
+        """Yield its lines, without newlines, and their records."""
+        for line in bytes(self._content).split(b"\n")[:-1]:
+            yield line, _decode(line)
 
     def is_at(self, path: Path) -> bool:
         """Return True if the file at *path* has the content of this manifest.
@@ -288,6 +368,15 @@ def _content_of(path: Path) -> bytes:
 _MOST = 1 << 32  # bytes of a manifest
 
 _DAMAGED = "it has a line that is no record: it may have listed a file"
+
+
+def states(record: Record) -> tuple[int, str] | None:
+    """The number and the hash of the newest event that a line states; None if it states none."""
+    if isinstance(record, SealRecord):
+        return record.last_sequence, record.head
+    if isinstance(record, HeadRecord):
+        return record.number, record.head
+    return None
 
 
 def trail_id(first: str) -> str:

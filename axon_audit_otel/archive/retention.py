@@ -1,6 +1,7 @@
 """Compresses sealed files soon, and deletes them by age or total size.
 
-Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`). Before
+Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`), also if
+its file was removed. Before
 a file is deleted, the manifest of its writer records the deletion and its rule, so that its
 content can still be proved. Files of writers that have ended are handled by a running writer.
 
@@ -38,7 +39,7 @@ from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
 from .directory import sealed_in
 from .format import JOURNAL, ZST
-from .holds import is_held
+from .holds import HoldWatch
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
 from .publishing import compress
 from .reader import digest
@@ -102,6 +103,8 @@ class Upkeep:
         self._faults = faults
         self._fault = faults.fault
         self._clock = clock
+        #: The holds of the directory, which stop every deletion.
+        self.holds = HoldWatch()
         self._every = _EVERY_S if retention is None else min(_EVERY_S, retention.seconds / 10)
         self.begin()
 
@@ -175,16 +178,19 @@ class Upkeep:
         if lines == self._lines and now - self._looked_at < self._every:
             return False
         self._lines, self._looked_at = lines, now
-        if is_held(writer.directory):
+        if self.holds.look(writer.directory):
             return False
         if self._unfinished:
-            _finish_deletions(writer.directory, writer.name)
+            _finish_deletions(writer.directory, writer.name, self._key)
             self._unfinished = False
         deleted = False
         with ExitStack() as stack:
             manifests: dict[str, Manifest | None] = {writer.name: writer.sealed.manifest}
             for file, reason in self._due(writer, lock):
-                if is_held(writer.directory):
+                # Before the look, and after the one before: to `verify`, no hold placed meanwhile,
+                # or released, was in force at this time.
+                moment = format_time(time.time_ns() // 1000)
+                if self.holds.look(writer.directory):
                     break
                 if _is_journal(writer.directory / file.record.file, file.writer):
                     continue
@@ -201,7 +207,8 @@ class Upkeep:
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
+                    deletion = self._deletion(file.record, reason, moment, manifest.last_hash)
+                    manifest.add(deletion, sync=True)
                 deleted = self._unfinished = True
                 _remove(writer.directory, file.record.file)
                 self._unfinished = False
@@ -254,13 +261,15 @@ class Upkeep:
         self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
         return False
 
-    def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
-        now, key = format_time(time.time_ns() // 1000), self._key
+    def _deletion(
+        self, record: SealRecord, reason: str, moment: str, previous: str | None
+    ) -> DeleteRecord:
+        key = self._key
         deletion = DeleteRecord(
             file=record.file,
             sha256=record.sha256,
             reason=reason,
-            deleted_at=now,
+            deleted_at=moment,
             previous=previous,
         )
         if key is not None:
@@ -334,14 +343,20 @@ def _dated(seals: list[SealRecord], now: str) -> list[tuple[SealRecord, str]]:
     return dated[::-1]
 
 
-def _finish_deletions(directory: Path, own: str) -> None:
-    """Remove files that a manifest lists as deleted, and that are still there."""
+def _finish_deletions(directory: Path, own: str, key: SigningKey | None) -> None:
+    """Remove files that a manifest lists as deleted, and that are still there.
+
+    With a key, only a line that it signed counts: anybody could have written another.
+    """
     there = sealed_in(directory)
     for manifest in listed(directory, f"*{MANIFEST}"):
         deleted: dict[str, str] = {}
         with suppress(msgspec.DecodeError, PermissionError):
-            gone = read_listing(manifest).deleted
-            deleted = {seal.file: seal.sha256 for seal, _ in gone if seal.file in there}
+            deleted = {
+                seal.file: seal.sha256
+                for seal, record in read_listing(manifest).deleted
+                if seal.file in there and (key is None or record.is_signed_by(key.verifying))
+            }
         if not deleted:
             continue
         writer = manifest.stem

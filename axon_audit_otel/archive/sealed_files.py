@@ -12,8 +12,9 @@ import msgspec
 
 from ..core.files import is_there, listed, sync_directory
 from ..core.time import format_time
+from .attested import AttestedFile
 from .journal import Journal, load
-from .manifest import MANIFEST, Manifest, SealRecord
+from .manifest import MANIFEST, HeadRecord, Manifest, OtherWriter, SealRecord, WritersRecord
 from .publishing import publish
 from .reader import closing_of
 from .writer_lock import WriterLock
@@ -33,6 +34,8 @@ class SealedFiles:
         manifest: Lists the files.
         through: The number of the newest sealed event.
         clock_moved: Sum of the clock's jumps since the newest seal, in seconds.
+        attested: Keeps the writer's newest state; None without a key.
+        adopted: The number of the first event that nothing attests; 0 without one.
 
     Raises:
         OSError: If the manifest cannot be read.
@@ -45,6 +48,8 @@ class SealedFiles:
         self._changed = changed
         self.through = 0
         self.clock_moved = 0.0
+        self.attested: AttestedFile | None = None
+        self.adopted = 0
         self.read(lock)
 
     def read(self, lock: WriterLock) -> None:
@@ -60,7 +65,14 @@ class SealedFiles:
         except msgspec.DecodeError as exc:
             msg = f"{path.name} has a line that is no record (axon-audit verify): {exc}"
             raise msgspec.DecodeError(msg) from exc
+        if self.attested is not None:
+            self.manifest.attest = self.attested.line
         self._unlisted: tuple[Journal, Path] | None = None  # after a crash, `adopt` finds it
+
+    def attest_by(self, attested: AttestedFile) -> None:
+        """Have *attested* keep the writer's newest state."""
+        self.attested = attested
+        self.manifest.attest = attested.line
 
     @property
     def last_sequence(self) -> int:
@@ -125,15 +137,47 @@ class SealedFiles:
             bytes=journal.end,
             sha256=journal.digest.hexdigest(),
             clock=self.clock_moved or msgspec.UNSET,
+            adopted=max(self.adopted, journal.first) if self.adopted else msgspec.UNSET,
         )
         self.manifest.add(record, self._sync, journal.first_hash)
-        self.clock_moved = 0.0
+        self.clock_moved, self.adopted = 0.0, 0
 
-    def adopt(self, lock: WriterLock) -> None:
-        """Add a sealed file to the manifest that a killed writer could not add.
+    def state_newest(self, journal: Journal) -> None:
+        """Add a line about the newest event of *journal* to the manifest, unless it has one.
 
         Raises:
             OSError: If that failed.
+        """
+        stated, number, head = self.manifest.stated, journal.last, journal.head
+        if stated is None or (stated.number, stated.head) != (number, head):
+            now = format_time(time.time_ns() // 1000)
+            record = HeadRecord(number=number, head=head, stated_at=now)
+            self.manifest.add(record, self._sync, journal.first_hash)
+
+    def state_others(self, others: list[OtherWriter]) -> None:
+        """Add a line about other writers to the manifest.
+
+        Raises:
+            OSError: If that failed.
+        """
+        self.list_rest()  # its last line names the newest line of the manifest
+        self.manifest.add(WritersRecord(writers=others), self._sync)
+
+    def list_found(self, path: Path) -> None:
+        """Add a sealed file to the manifest that `unlisted` found.
+
+        Raises:
+            OSError: If that failed.
+        """
+        journal, _ = load(path)
+        journal.close()
+        self._list(journal, path)
+
+    def unlisted(self, lock: WriterLock) -> Path | None:
+        """The sealed file that a killed writer could not add to the manifest; None without one.
+
+        Raises:
+            OSError: If files cannot be read.
         """
         manifest = lock.path(MANIFEST)
         ended_well = lock.ended_well  # else the clock may have gone back since
@@ -147,7 +191,5 @@ class SealedFiles:
                 closing = closing_of(path) if stat.S_ISREG(status.st_mode) else None
                 wanted = lock.writer, self.last_sequence + 1
                 if closing is not None and (closing.trail, closing.first_sequence) == wanted:
-                    journal, _ = load(path)
-                    journal.close()
-                    self._list(journal, path)
-                    return
+                    return path
+        return None

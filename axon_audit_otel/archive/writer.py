@@ -34,6 +34,7 @@ from ..core.files import (
     sync_directory,
     sync_file,
 )
+from .attested import Attestor, NotAttestedError, State
 from .format import HEAD, JOURNAL, tail
 from .intents import Intents
 from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
@@ -41,7 +42,7 @@ from .manifest import MANIFEST, trail_id
 from .sealed_files import SealedFiles
 from .writer_lock import LOCK, MAX_WRITERS, BusyError, claim
 
-__all__ = ["ArchiveWriter", "Recovery", "recover_others"]
+__all__ = ["Adopted", "ArchiveWriter", "Recovery", "recover_others"]
 
 _NO_SYNC = (
     "its file system cannot force files to stable storage, as durability='disk' promises;"
@@ -65,6 +66,24 @@ class Recovery(msgspec.Struct, frozen=True):
     damaged: int = 0
 
 
+class Adopted(msgspec.Struct, frozen=True):
+    """Events that were found in a writer's files, and that anybody may have written.
+
+    Attributes:
+        writer: Its name.
+        first: The number of the first of them.
+        last: The number of the last.
+        file: Where they were.
+        why: The reason.
+    """
+
+    writer: str
+    first: int
+    last: int
+    file: str
+    why: str
+
+
 class ArchiveWriter:
     """The only writer of one name in a directory. Not thread-safe: the trail holds a lock.
 
@@ -76,14 +95,19 @@ class ArchiveWriter:
         exact: Take exactly that name, or fail.
         sync: Force sealed files and the manifest to stable storage.
         changed: Called after changed files were restored.
+        attestor: Says what of the files that are there may be signed; None: nothing is signed.
 
     Attributes:
         recovery: What was recovered of the last writer; None if that ended well.
+        refused: Names with files that are left alone, since nothing attests them.
+        adopted: Events of the last writer that nothing attests; None without any.
+        lost: The number of the newest event that was recorded, as far as that is known.
         sealed: The sealed files.
         intents: The intents.
 
     Raises:
         ArchiveError: If the directory cannot be used, or its file system lacks something.
+        NotAttestedError: If *exact* files are not attested.
     """
 
     def __init__(
@@ -94,8 +118,12 @@ class ArchiveWriter:
         exact: bool = False,
         sync: bool = False,
         changed: Callable[[OSError], object] = lambda exc: None,
+        attestor: Attestor | None = None,
     ) -> None:
         self.directory = directory
+        self.refused: list[NotAttestedError] = []
+        self.adopted: Adopted | None = None
+        self._attestor = attestor
         self._trail = trail
         self._sync = sync
         self._journal: Journal | None = None
@@ -103,16 +131,55 @@ class ArchiveWriter:
         try:
             make_directory(directory)
             refuse_writable_by_all(directory)
-            self._lock = claim(directory, trail, fresh, 1 if exact else MAX_WRITERS)
-            self.intents = Intents(self.path(""), sync)
+            self._take_name(fresh, exact, changed)
+            secret = None if attestor is None else attestor.secret("intents")
+            self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
-            self.sealed = SealedFiles(self._lock, sync, changed)
             self.recovery = self._recover_at_start()
             self.sealed.through = self.sealed.last_sequence
         except (OSError, msgspec.DecodeError) as exc:
             msg = f"cannot archive to {str(directory)!r}: {getattr(exc, 'strerror', 0) or exc}"
             raise ArchiveError(msg) from exc
+
+    def _take_name(self, fresh: bool, exact: bool, changed: Callable[[OSError], object]) -> None:
+        """Lock the first free name whose files may be continued."""
+        while True:
+            names = {refused.writer for refused in self.refused}
+            most = 1 if exact else MAX_WRITERS
+            self._lock = claim(self.directory, self._trail, fresh, most, names)
+            try:
+                self.sealed = SealedFiles(self._lock, self._sync, changed)
+                self._judge()
+            except (NotAttestedError, msgspec.DecodeError) as exc:
+                self._lock.release()
+                if self._attestor is None:
+                    raise
+                if not isinstance(exc, NotAttestedError):
+                    exc = NotAttestedError(self._lock.writer, str(exc))
+                if exact:
+                    raise exc from None
+                self.refused.append(exc)
+            else:
+                return
+
+    def _judge(self) -> None:
+        """Find out what of the files is attested."""
+        self.lost = 0
+        if self._attestor is None:
+            return
+        journal, prefix = self.path(JOURNAL), self.path("")
+        unlisted = journal if is_there(journal) else self.sealed.unlisted(self._lock)
+        judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
+        self.lost = judged.lost
+        if judged.gone is not None:
+            self.refused.append(judged.gone)
+        if judged.adopted:
+            assert unlisted is not None
+            words = "no keyed hash and no checkpoint covers them"
+            self.adopted = Adopted(self.name, judged.adopted, judged.last, unlisted.name, words)
+            self.sealed.adopted = judged.adopted
+        self.sealed.attest_by(self._attestor.file(prefix, judged.state))
 
     @property
     def name(self) -> str:
@@ -179,6 +246,8 @@ class ArchiveWriter:
         else:
             journal.check()
         data = b"%b%b\n" % (b"," if journal.count else b" ", line)
+        if self.sealed.attested is not None:
+            self.sealed.attested.event(sequence, leaf)
         try:
             journal.write(data)
         except OSError:
@@ -255,18 +324,32 @@ class ArchiveWriter:
 
     def _finish(self, journal: Journal) -> Path:
         """Rename a journal that has its closing line, and add it to the manifest."""
+        self._sync_journal(journal)
+        path = self.sealed.publish(journal)
+        self._close_journal()
+        self.sealed.list_rest()
+        return path
+
+    def state_newest(self) -> None:
+        """State the newest event in the manifest, if it is not sealed: for a checkpoint.
+
+        Raises:
+            OSError: If that failed.
+        """
+        if self._journal is not None and self._journal.count:
+            self._sync_journal(self._journal)
+            self.sealed.state_newest(self._journal)
+
+    # --- stable storage --------------------------------------------------------------------
+
+    def _sync_journal(self, journal: Journal) -> None:
+        """Force the journal to stable storage, where that is promised."""
         if self._sync:
             if self._doubtful:
                 self.renew()
             self._doubtful = True
             sync_file(journal.file)
             self._doubtful = False
-        path = self.sealed.publish(journal)
-        self._close_journal()
-        self.sealed.list_rest()
-        return path
-
-    # --- stable storage --------------------------------------------------------------------
 
     def renew(self) -> None:
         """Write journal and intents to new files, after a failed sync of the old ones.
@@ -283,17 +366,20 @@ class ArchiveWriter:
             sync_directory(self.directory)
         self._doubtful = False
 
-    def duplicate(self) -> int:
-        """A new descriptor of the journal; -1 if everything is sealed."""
+    def duplicates(self) -> list[int]:
+        """New descriptors of the files that hold unsealed events: none if everything is sealed."""
         if self._doubtful:
             self.renew()
-        return -1 if self._journal is None else os.dup(self._journal.file)
+        if self._journal is None:
+            return []
+        attested = self.sealed.attested
+        return [os.dup(file.file) for file in (attested, self._journal) if file is not None]
 
     # --- what was there before, and what somebody else did to the files ---------------------
 
     def _recover_at_start(self) -> Recovery | None:
         """Seal the events that the last writer left in its journal."""
-        self.sealed.adopt(self._lock)
+        self._list_unlisted()
         ended_well = self._lock.ended_well
         found = self._take_up(self.path(JOURNAL))
         if found is None:
@@ -302,6 +388,11 @@ class ArchiveWriter:
         journal, torn, damaged = found
         # The lock keeps the mark of the unclean end until an event reports it.
         return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
+
+    def _list_unlisted(self) -> None:
+        unlisted = self.sealed.unlisted(self._lock)
+        if unlisted is not None:
+            self.sealed.list_found(unlisted)
 
     def recover(self) -> None:
         """Read the state from the files again, after an exception in the middle of a call.
@@ -312,7 +403,7 @@ class ArchiveWriter:
         """
         self._close_journal()
         self.sealed.read(self._lock)
-        self.sealed.adopt(self._lock)
+        self._list_unlisted()
         self._take_up(self.path(JOURNAL))
         self.sealed.through = self.sealed.last_sequence
 
@@ -401,6 +492,8 @@ class ArchiveWriter:
             except OSError:
                 lock.release()
                 raise
+            if self._attestor is not None:
+                self.sealed.attest_by(self._attestor.file(lock.path(""), State()))
             self.intents = self.intents.moved(lock.path(""))
         before, self._lock = self._lock, lock
         before.release()
@@ -426,6 +519,8 @@ class ArchiveWriter:
         """Close all files and leave them as they are (a forked child; a failure)."""
         self._close_journal()
         self.intents.close()
+        if self.sealed.attested is not None:
+            self.sealed.attested.close()
         self._lock.release()
 
     def __del__(self) -> None:
@@ -439,8 +534,12 @@ def _gone(directory: Path) -> JournalChangedError:
 
 
 def recover_others(
-    directory: Path, current: str, attest: Callable[[ArchiveWriter], bool], sync: bool = False
-) -> list[Recovery]:
+    directory: Path,
+    current: str,
+    attest: Callable[[ArchiveWriter], bool],
+    sync: bool = False,
+    attestor: Attestor | None = None,
+) -> tuple[list[ArchiveWriter], list[NotAttestedError]]:
     """Seal the journals of ended writers in *directory* (mostly of forked children).
 
     Args:
@@ -448,11 +547,12 @@ def recover_others(
         current: The name of the calling writer.
         attest: Makes a checkpoint of such a writer; False if that has to be tried again.
         sync: Force it all to stable storage.
+        attestor: Says what of their files may be signed.
 
     Returns:
-        The results for the writers that did not end well.
+        The writers that did not end well, released again; and why others are left as they are.
     """
-    found = []
+    found, refused = [], []
     with contextlib.suppress(OSError):  # the next start tries again
         journals = {path.stem for path in listed(directory, f"*{JOURNAL}")}
         manifests = {path.stem for path in listed(directory, f"*{MANIFEST}")}
@@ -461,18 +561,25 @@ def recover_others(
             # Not empty: the writer runs, or was killed, or its recovery was.
             if is_there(lock) and (name in journals or lock.stat().st_size):
                 with contextlib.suppress(OSError):
-                    found.append(_recover_other(directory, name, attest, sync))
-    return [recovery for recovery in found if recovery is not None]
+                    try:
+                        found.append(_recover_other(directory, name, attest, sync, attestor))
+                    except NotAttestedError as exc:
+                        refused.append(exc)
+    return [other for other in found if other.recovery is not None], refused
 
 
 def _recover_other(
-    directory: Path, name: str, attest: Callable[[ArchiveWriter], bool], sync: bool
-) -> Recovery | None:
-    other = ArchiveWriter(directory, name, exact=True, sync=sync)
+    directory: Path,
+    name: str,
+    attest: Callable[[ArchiveWriter], bool],
+    sync: bool,
+    attestor: Attestor | None,
+) -> ArchiveWriter:
+    other = ArchiveWriter(directory, name, exact=True, sync=sync, attestor=attestor)
     try:
         if attest(other) or not other.newest[0]:
             with contextlib.suppress(OSError):  # the next start tries again
                 other._lock.mark_ended()
     finally:
         other.release()
-    return other.recovery
+    return other

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +125,13 @@ class WriterLock:
         self.file = -1
 
 
-def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRITERS) -> WriterLock:
+def claim(
+    directory: Path,
+    trail: str,
+    fresh: bool = False,
+    most: int = MAX_WRITERS,
+    without: Container[str] = (),
+) -> WriterLock:
     """Lock the first of *most* names for *trail* that no other writer has.
 
     Args:
@@ -133,6 +139,7 @@ def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRIT
         trail: The first name; the others have a number after it.
         fresh: Skip names that have files already.
         most: Number of names to try.
+        without: Names to skip.
 
     Raises:
         BusyError: If other writers have all of them.
@@ -140,6 +147,8 @@ def claim(directory: Path, trail: str, fresh: bool = False, most: int = MAX_WRIT
     """
     for number in range(1, most + 1):
         writer = trail if number == 1 else f"{trail}-{number}"
+        if writer in without:
+            continue
         held = open_owned(directory / f".{writer}{LOCK}", os.O_RDWR | os.O_CREAT)
         used = [directory / f"{writer}{suffix}" for suffix in (MANIFEST, JOURNAL)]
         try:

@@ -21,7 +21,7 @@ from ..archive.directory import files_of
 from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
-from ..core.errors import ArchiveError, AxonAuditError, harmless, shown
+from ..core.errors import ArchiveError, AxonAuditError, harmless
 from ..events.localtime import local
 from ..events.model import age
 from ..events.query import Query
@@ -41,6 +41,7 @@ from .options import (
     print_missing,
     query_of,
     reads,
+    reason,
 )
 from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
@@ -91,14 +92,12 @@ def _harmless_errors() -> Iterator[None]:
             raise
         if isinstance(exc, click.UsageError):
             raise click.UsageError(text, exc.ctx) from None
-        raise click.ClickException(text) from None
-    except AxonAuditError as exc:
-        raise click.ClickException(harmless(str(exc))) from None
-    except OSError as exc:
-        if exc.errno == errno.EPIPE:  # `| head`: click handles it
+        is_plain = type(exc).__init__ is click.ClickException.__init__
+        raise (type(exc) if is_plain else click.ClickException)(text) from None
+    except (AxonAuditError, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
             raise
-        place = f": {shown(exc.filename)}" if exc.filename else ""
-        raise click.ClickException(harmless(f"{exc.strerror or exc}{place}")) from None
+        raise click.ClickException(harmless(reason(exc))) from None
 
 
 @click.group(
@@ -112,7 +111,8 @@ def main() -> None:
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
-    rest is printed, and the file is named on standard error); 2, wrong arguments.
+    rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
+    verify are its own.
     """
 
 

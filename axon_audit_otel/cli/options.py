@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..archive.missing import Missing
+from ..core.errors import shown
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -20,6 +21,7 @@ from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_k
 from .render import plain
 
 __all__ = [
+    "erasable_option",
     "filters",
     "json_option",
     "keys_option",
@@ -28,6 +30,7 @@ __all__ = [
     "print_missing",
     "query_of",
     "reads",
+    "reason",
     "secret_option",
     "signing_option",
 ]
@@ -98,14 +101,17 @@ secret_option = click.option(
     help="The secret that the ids were hashed with.",
 )
 
+_KEYS: dict[str, Any] = {
+    "metavar": "DIR",
+    "envvar": Settings.variable("erasable"),
+    "callback": _parsed(_place),
+    "help": "The keys that personal data is encrypted with. Default: PATH.keys.",
+}
 #: The directory of the keys that personal data is encrypted with.
-keys_option = click.option(
-    "--keys",
-    metavar="DIR",
-    envvar=Settings.variable("erasable"),
-    callback=_parsed(_place),
-    help="The keys that personal data is encrypted with. Default: PATH.keys.",
-)
+keys_option = click.option("--keys", **_KEYS)
+
+#: The same, where ``keys`` are those that verify.
+erasable_option = click.option("--keys", "erasable", **_KEYS)
 
 
 # --- filters ---------------------------------------------------------------------------------
@@ -218,3 +224,11 @@ def query_of(given: dict[str, Any]) -> Query:
         end_us=None if until is None else to_microseconds(until.moment),
     )
     return query.under(given["pseudonyms"])
+
+
+def reason(exc: Exception) -> str:
+    """An error of ours, or of the system, in one line."""
+    if not isinstance(exc, OSError):
+        return str(exc)
+    place = f": {shown(exc.filename)}" if exc.filename else ""
+    return f"{exc.strerror or exc}{place}"

@@ -18,15 +18,24 @@ from rich.console import Console
 from rich.text import Text
 
 from ..archive.checkpoints import VerifyingKey, new_key
+from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
-from ..core.errors import ArchiveError, AuditConfigError, shown
+from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError, shown
 from ..core.files import content_of, named, open_owned, open_regular, write_file
 from ..events.localtime import local
+from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
-from ..verification.report import Finding, VerifyReport, WriterReport, numbers
+from ..verification.report import (
+    EXIT_CODES,
+    Finding,
+    Verdict,
+    VerifyReport,
+    WriterReport,
+    numbers,
+)
 from ..verification.verify import verify as run_verify
-from .options import json_option, path_argument
+from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
@@ -82,6 +91,12 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
 # --- verify ----------------------------------------------------------------------------------
 
 
+class _NotVerified(click.ClickException):
+    """The verification could not be done."""
+
+    exit_code = EXIT_CODES["not proved"]
+
+
 class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Public keys: a line, or a file of such lines."""
 
@@ -97,6 +112,27 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             if "+" not in text:
                 self.fail("no such file, and no key", param, ctx)
             return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            self.fail("the file is no text", param, ctx)
+        except OSError as exc:
+            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
+        except AuditConfigError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Public keys of witnesses: a line, or a file of such lines, also with their URLs."""
+
+    name = "file|line"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[WitnessKey]:
+        text = str(value)
+        try:
+            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
+            lines = [line.split("#")[0].split() for line in text.splitlines()]
+            keys = [word for line in lines for word in line if "://" not in word]
+            return [WitnessKey.parse(key) for key in keys]
         except UnicodeDecodeError:
             self.fail("the file is no text", param, ctx)
         except OSError as exc:
@@ -156,47 +192,110 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
+@erasable_option
+@click.option(
+    "--require-checkpoint",
+    is_flag=True,
+    help="Each trail must be covered by one of --checkpoint.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A trail that must be there, as verify prints it; no other may be there."
+    " Such as axon-audit/default/3f9a0c7be5d1824f.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    type=_Witness(),
+    multiple=True,
+    help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+)
+@click.option(
+    "--witness-quorum",
+    "needed",
+    type=int,
+    help="How many of the witnesses must have. Default: all.",
+)
 @json_option
 @click.pass_context
-def verify(
-    ctx: click.Context,
+def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """Verify that nothing in an archive was altered.
+
+    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
+    moved or cut off, names the file and the event, and says up to where signed checkpoints
+    prove that nothing is missing. Note down the origin of each trail that is printed: with
+    --origin, an archive that was exchanged for another is found.
+
+    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
+    missing or altered, and names those that came more than once. Give all files of a trail
+    together, in any order. The checkpoints in them (checkpoint_to="otlp") are compared with
+    the events; what arrived is proved only with --key. With --archive, a tail that never
+    arrived is found as well.
+
+    Exit codes: 0, verified as asked; 1, damage, or events that the application found and did
+    not record; 2, it could not be verified, or not what was asked for: with --key, a trail
+    that no signed checkpoint covers; with --require-checkpoint, one that no checkpoint from
+    elsewhere covers; with --witness, one that not enough witnesses cosigned: up to what they
+    did, not even the owner of the key could write another history; a key that signed nothing.
+    """
+    try:
+        verdict = _verify(as_json=as_json, **given)
+    except (AxonAuditError, OSError) as exc:
+        if isinstance(exc, BrokenPipeError):
+            raise
+        if as_json:
+            said = {"verdict": "not proved", "exit": _NotVerified.exit_code, "error": reason(exc)}
+            print_json({"ok": False, **said})
+        raise _NotVerified(reason(exc)) from exc
+    ctx.exit(EXIT_CODES[verdict])
+
+
+def _verify(
     paths: tuple[Path, ...],
     otlp_json: bool,
     partial: bool,
     archive: Path | None,
     keys: Any,
     notes: Any,
+    erasable: Path | None,
+    require_checkpoint: bool,
+    origins: tuple[str, ...],
+    witnesses: Any,
+    needed: int | None,
     as_json: bool,
-) -> None:
-    """Verify that nothing in an archive was altered.
-
-    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
-    moved or cut off, names the file and the event, and says up to where signed checkpoints
-    prove that nothing is missing. Exit code 1 means damage.
-
-    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
-    missing or altered, and names those that came more than once. Give all files of a trail
-    together, in any order; with --archive, a tail that never arrived is found as well.
-    """
+) -> Verdict:
+    quorum = _quorum([witness for several in witnesses for witness in several], needed)
+    given = [key for several in keys for key in several]
+    texts = [_text_of(note) for note in notes]
     if otlp_json:
-        if keys or notes:
-            raise click.UsageError("--key and --checkpoint are for archives, not for --otlp-json")
-        ctx.exit(verify_files(paths, partial, archive, as_json))
+        if origins or require_checkpoint or witnesses:
+            raise click.UsageError("--origin, --require-checkpoint and --witness are for archives")
+        return verify_files(paths, partial, archive, given, texts, as_json)
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
-    texts = [_text_of(note) for note in notes]
-    given = [key for several in keys for key in several]
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress)
+        report = run_verify(
+            path, given, texts, progress, origins, require_checkpoint, quorum, erasable
+        )
     if as_json:
         print_json(report.to_dict())
     else:
         _print(report, console(), bool(texts))
-    ctx.exit(0 if report.ok else 1)
+    return report.verdict
+
+
+def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
+    try:
+        return Quorum(tuple(witnesses), len(witnesses) if needed is None else needed)
+    except AuditConfigError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def _text_of(file: TextIO) -> str:
@@ -204,7 +303,7 @@ def _text_of(file: TextIO) -> str:
     name = semconv.CHECKPOINT_EVENT_NAME
     text = "".join(line for line in file if not line.startswith("{") or name in line)
     if not text.strip():
-        raise click.ClickException("there is no checkpoint in the file of --checkpoint")
+        raise InvalidEventError("there is no checkpoint in the file of --checkpoint")
     return text
 
 
@@ -233,13 +332,22 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
     lines = _Lines(to)
     for writer in report.writers:
         _print_writer(writer, lines)
+        if report.quorum is not None:
+            _print_cosigned(writer, report.quorum, lines)
     if not report.keys:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
+    if report.lost_keys is not None:
+        lines.print(report.lost_keys.words, style="yellow")
+    if report.unknown is not None:
+        lines.print(report.unknown, style="yellow")
     lines.print("")
-    if report.ok:
+    for words in report.unproved:
+        lines.print(f"Not proved: {words}.", style="bold red")
+    if report.verdict == "ok":
         lines.print("No damage was found.", style="green")
+    if report.ok:
         return
     count = len(report.findings) + report.left_out
     lines.print(f"{amount(count, 'finding')}:", style="bold red")
@@ -254,6 +362,8 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.first_sequence is not None and writer.last_sequence is not None:
         head += f", {writer.first_sequence:,} to {writer.last_sequence:,}"
     lines.print(f"{head}, in {amount(writer.files, 'sealed file')}", style="bold")
+    if writer.origin is not None:
+        lines.print(f"origin: {writer.origin}", 2)
     if writer.first_time is not None:
         lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
     if writer.unsealed_events:
@@ -275,15 +385,35 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     for end in writer.unclean_ends[:_SHOWN]:
         said = f"unclean end of {end.writer}: {amount(end.events, 'event')} recovered"
         lines.print(f"{said}, says event {end.told_by}", 2)
-    told = (writer.deletions, writer.gaps, writer.unclean_ends)
+    for adopted in writer.adopted[:_SHOWN]:
+        which = numbers(adopted.first, adopted.last)
+        lines.print(f"adopted: {which}, in {adopted.file}: nothing attests them", 2)
+    for refusal in writer.refusals[:_SHOWN]:
+        said = f"left alone: the files of {refusal.writer}, says event {refusal.told_by}"
+        lines.print(f"{said}: {refusal.why}", 2)
+    told = (
+        *(writer.deletions, writer.gaps, writer.unclean_ends),
+        *(writer.adopted, writer.refusals),
+    )
     more = sum(max(0, len(found) - _SHOWN) for found in told)
     if more:
-        lines.print(f"and {more:,} more deletions, gaps or unclean ends", 2)
+        lines.print(f"and {more:,} more of these", 2)
     _print_steps_back(writer, lines)
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
     lines.print(writer.uncovered_by(local), 2, "yellow")
+
+
+def _print_cosigned(writer: WriterReport, quorum: str, lines: _Lines) -> None:
+    if writer.cosigned_until is None:
+        lines.print(f"not cosigned: no checkpoint of it by {quorum}", 2, "bold red")
+        return
+    said = f"cosigned up to event {writer.cosigned_until:,}, by {', '.join(writer.cosigned_by)}"
+    lines.print(f"{said}, at {local(writer.cosigned_at)}", 2, "green")
+    if writer.last_sequence is not None and writer.last_sequence > writer.cosigned_until:
+        which = numbers(writer.cosigned_until + 1, writer.last_sequence)
+        lines.print(f"{which}: not cosigned", 2, "yellow")
 
 
 def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:
@@ -313,8 +443,13 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("about", metavar="EVENT_ID", nargs=-1)
 @path_argument
+@click.option(
+    "--consistency",
+    is_flag=True,
+    help="Prove that the trail only grew: in place of EVENT_ID, OLD [NEW].",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -334,7 +469,14 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the program that checks proofs (needs no axon-audit), and exit.",
 )
 @json_option
-def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
+def prove(
+    about: tuple[str, ...],
+    path: Path,
+    consistency: bool,
+    output: Path | None,
+    checkpoint: Any,
+    as_json: bool,
+) -> None:
     """Write a proof that one event is in the trail.
 
     The proof is JSON. A third party checks it without the archive, by the public key
@@ -343,15 +485,43 @@ def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_js
     \b
     axon-audit prove --script > verify_proof.py
     python3 verify_proof.py PROOF KEY
+
+    With --consistency, a proof that nothing of the trail was changed or removed between two
+    checkpoints, for whoever has kept the older one: OLD and NEW are files with signed
+    checkpoints, of which the newest counts; NEW can be left out, or `newest`: the newest beside
+    the archive.
+
+    \b
+    axon-audit prove --consistency OLD [NEW] PATH
     """
     if output is not None and output.exists():
         raise click.ClickException(f"{str(output)!r} exists")
-    proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
+    if consistency:
+        if checkpoint is not None or not 1 <= len(about) <= 2:
+            raise click.UsageError("--consistency takes OLD [NEW] PATH, and no --checkpoint")
+        old, *newer = [None if name == "newest" else _text_in(name) for name in about]
+        if old is None:
+            raise click.UsageError("OLD is a file with the checkpoint that was kept")
+        proof = prove_consistency(path, old, *newer)
+        what = {"old": about[0]}
+    else:
+        if len(about) != 1:
+            raise click.UsageError("one EVENT_ID, and the PATH of the archive")
+        proof = make_proof(path, about[0], None if checkpoint is None else checkpoint.read())
+        what = {"event_id": about[0]}
     if output is None:
         print_json(proof)
         return
     write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
     if as_json:
-        print_json({"path": str(output), "event_id": event_id})
+        print_json({"path": str(output), **what})
     else:
         click.echo(f"proof written to {plain(output)}")
+
+
+def _text_in(name: str) -> str:
+    """The text of a file of checkpoints."""
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {name!r}: {exc.strerror}") from exc

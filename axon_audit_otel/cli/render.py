@@ -355,12 +355,27 @@ def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
     return f"unclean end of {facts['writer']}: {', '.join(words)}"
 
 
+def _witness_refused(facts: dict[str, Any], _subject: str | None) -> str:
+    sizes = f"{facts['size']:,} lines of the manifest here, {facts['known']:,} known there"
+    return f"witness {facts['witness']} refused: {facts['reason']} ({sizes})"
+
+
+def _adopted(facts: dict[str, Any], _subject: str | None) -> str:
+    which = numbers(facts["first"], facts["last"])
+    return f"adopted: {which} of {facts['writer']}, in {facts['file']}: nothing attests them"
+
+
+def _refused(facts: dict[str, Any], _subject: str | None) -> str:
+    return f"left alone: the files of {facts['writer']}: {facts['why']}"
+
+
 def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     user, subject = facts.get("user_id"), facts.get("subject_id")
     who = "" if user is None else f" by {user}"
     whose = "" if subject in (None, user) else f", data of {subject}"
     begun = local(datetime.fromisoformat(str(facts["time"]).replace("Z", "+00:00")))
-    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}"
+    adopted = "; adopted: anybody may have written it" if facts.get("adopted") else ""
+    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}{adopted}"
 
 
 def _hold(facts: dict[str, Any], _subject: str | None) -> str:
@@ -369,7 +384,11 @@ def _hold(facts: dict[str, Any], _subject: str | None) -> str:
 
 
 def _erasure(facts: dict[str, Any], subject: str | None) -> str:
-    return f"erasure: {amount(len(facts['tokens']), 'key')} destroyed, of {subject}"
+    why = f": {facts['reason']}" if "reason" in facts else ""
+    keys = amount(len(facts["tokens"]), "key")
+    if facts.get("state") == "failed":
+        return f"erasure: {keys} could not be destroyed, of {subject}{why}"
+    return f"erasure: {keys} destroyed, of {subject}{why}"
 
 
 def _alert(facts: dict[str, Any], subject: str | None) -> str:
@@ -383,7 +402,10 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "start": _start,
     "gap": _gap,
     "unclean_end": _unclean_end,
+    "adopted": _adopted,
+    "refused": _refused,
     "unfinished": _unfinished,
+    "witness_refused": _witness_refused,
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..archive.attested import Attestor
 from ..archive.checkpointer import Checkpointer
 from ..archive.clock import WallClock
 from ..archive.journal import JournalChangedError
@@ -18,6 +20,9 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..core.log import logger
+from ..shipping.witnesses import Witnesses
+from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -83,7 +88,17 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
-        self.checkpointer = Checkpointer(key, settings.checkpoint_to, interval, afterwards)
+        witnesses: Witnesses | None = None
+        if settings.witnesses:
+            witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
+        to = settings.checkpoint_to
+        events = settings.checkpoint_events
+        self.checkpointer = Checkpointer(
+            key, to, interval, events, afterwards, self._syncs, witnesses
+        )
+        self._attestor: Attestor | None = None
+        if key is not None:
+            self._attestor = Attestor(key, to if isinstance(to, Path) else None)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
         self.storage: StableStorage | None = None
@@ -103,24 +118,48 @@ class ArchiveKeeper:
         # Numbers that were given without an archive must not be there already.
         fresh = len(self._buffer) > 0
         name, sync = self._settings.name, self._syncs
-        writer = ArchiveWriter(self._directory, name, fresh, sync=sync, changed=changed)
+        attestor = self._attestor
+        writer = ArchiveWriter(
+            self._directory, name, fresh, sync=sync, changed=changed, attestor=attestor
+        )
+        sealed, found = writer.sealed, self.internal
+        found.refused = [*writer.refused]
         if fresh:
             self.writer = writer
             return None
-        sealed, found = writer.sealed, self.internal
         if (last := sealed.manifest.last) is not None:
             found.clock.start_after(max(last.last_time, last.sealed_at))
         unfinished = writer.intents.unfinished(reversed(sealed.manifest.seals.values()))
         if writer.recovery is not None:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
         attest = self.checkpointer.attest_other
-        others = recover_others(self._directory, writer.name, attest, sync)
-        found.recoveries = others if writer.recovery is None else [writer.recovery, *others]
+        others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
+        names = {other.writer for other in found.refused}
+        found.refused += [other for other in refused if other.writer not in names]
+        found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
+        found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
+        self._warn_of_unattested()
         found.unfinished = unfinished
+        with suppress(OSError):  # retention looks again
+            self._upkeep.holds.look(self._directory)
+        found.missing_holds += self._upkeep.holds.take_missing()
         self.writer = writer
-        self.archived = sealed.last_sequence
-        self._buffer.reset(sealed.last_sequence + 1)
+        self.archived = max(sealed.last_sequence, writer.lost)
+        if writer.lost > sealed.last_sequence:
+            gap = Gap(sealed.last_sequence + 1, writer.lost, "journal: its newest events are gone")
+            found.gaps.append(gap)
+        self._buffer.reset(self.archived + 1)
         return None if sealed.head is None else bytes.fromhex(sealed.head)
+
+    def _warn_of_unattested(self) -> None:
+        found, name = self.internal, self._settings.name
+        for refused in found.refused:
+            warn = partial(logger.warning, "audit trail %r: %s", name, refused)
+            self._afterwards.note(warn)
+        for adopted in found.adopted:
+            which = numbers(adopted.first, adopted.last)
+            words = "audit trail %r: nothing attests %s in %s: adopted"
+            self._afterwards.note(partial(logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -321,6 +360,8 @@ class ArchiveKeeper:
             )
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""
@@ -367,6 +408,7 @@ class ArchiveKeeper:
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
+        self.internal.missing_holds += self._upkeep.holds.take_missing()
 
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.
@@ -379,6 +421,8 @@ class ArchiveKeeper:
         """
         self._holds_back = self._holds_back and not program_ends
         self.seal()
+        if self.writer is not None and not self.internal.gaps:
+            self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
+from ..archive.directory import newest_number
+from ..archive.manifest import states
 from ..core.time import parse_time
 from .checkpoint_files import Statement
 from .file_scan import TrailFacts
 from .manifest_check import CheckedManifest, Seal
 from .report import Deletion, Findings, Kind, WriterReport, numbers
 
-__all__ = ["CheckpointCheck", "deletions"]
+__all__ = ["CheckpointCheck", "Claim", "deletions"]
 
 
 def deletions(seals: Iterable[Seal], proved: int) -> list[Deletion]:
@@ -37,12 +41,27 @@ def deletions(seals: Iterable[Seal], proved: int) -> list[Deletion]:
     return found
 
 
+class Claim(NamedTuple):
+    """An event that a checkpoint, or a line of a manifest, names.
+
+    Attributes:
+        number: Its number.
+        head: Its hash, hex.
+        source: What names it, for messages.
+    """
+
+    number: int
+    head: str
+    source: str
+
+
 @dataclass
 class CheckpointCheck:
     """Compares one trail with its checkpoints.
 
     Attributes:
         manifest: Its manifest.
+        claims: Events of it that lines of manifests name.
         facts: The events that checkpoints name, and the gaps.
         gone: The seals of files that were not read.
         last: Number of the newest event.
@@ -51,6 +70,7 @@ class CheckpointCheck:
     """
 
     manifest: CheckedManifest
+    claims: list[Claim]
     facts: TrailFacts
     gone: list[Seal]
     last: int
@@ -64,7 +84,7 @@ class CheckpointCheck:
         was cut off, the oldest if something was rewritten.
         """
         manifest = self.manifest.name
-        altered, rewritten, shorter, beyond, vanished = [], [], [], [], []
+        altered, shorter = [], []
         for statement in statements:  # ordered by their newest event
             checkpoint = statement.checkpoint
             root = self.manifest.roots.get(checkpoint.size)
@@ -72,18 +92,21 @@ class CheckpointCheck:
                 shorter.append(statement)
             elif root != checkpoint.root:
                 altered.append(statement)
-            time = self._time_of(statement)
-            if time is not None and root == checkpoint.root:
-                if statement.proves and checkpoint.events:
-                    report.proved_until = checkpoint.events
-                    report.proved_until_time = parse_time(time)
-                    report.proved_at = parse_time(checkpoint.time)
-            elif checkpoint.events in self.facts.found and time is None:
-                rewritten.append(statement)
-            elif checkpoint.events > self.last and time is None:
-                beyond.append(statement)
-            elif time is None:
-                vanished.append(statement)
+            time = self._time_of(checkpoint.events, checkpoint.head)
+            if time is None or root != checkpoint.root or not checkpoint.events:
+                continue
+            if statement.outside:
+                report.outside_until = checkpoint.events
+            if statement.proves:
+                report.proved_until = checkpoint.events
+                report.proved_until_time = parse_time(time)
+                report.proved_at = parse_time(checkpoint.time)
+            if time is not None and root == checkpoint.root and statement.cosigned_at is not None:
+                stated = self._stated_in(checkpoint.size)
+                if stated >= (report.cosigned_until or 1):
+                    report.cosigned_until = stated
+                    report.cosigned_at = statement.cosigned_at
+                    report.cosigned_by = [witness.name for witness in statement.cosigned]
         report.checkpoints = len(statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
@@ -95,23 +118,53 @@ class CheckpointCheck:
             least = min(altered, key=lambda s: s.checkpoint.size)
             words = f"its first {least.checkpoint.size} lines are not those that {least} signed"
             findings.add(manifest, None, "altered", words)
-        if rewritten:
-            number = rewritten[0].checkpoint.events
-            words = f"it is not the one that {rewritten[0]} names: it, or what was before it, was"
-            file = self.facts.found[number][0][2]
-            findings.add(file, number, "altered", f"{words} rewritten")
-        if beyond:
-            which = numbers(self.last + 1, beyond[-1].checkpoint.events)
-            words = f"the trail ends before {which}, which {beyond[-1]} knew"
-            findings.add(self.newest, self.last + 1, "truncated", words)
-        if vanished and not findings.kept:  # else it is reported as missing already
-            number = vanished[0].checkpoint.events
-            words = f"there is no event {number}, which {vanished[0]} knew"
-            findings.add(manifest, number, "removed", words)
+        self._compare_events(statements, findings)
 
-    def _time_of(self, statement: Statement) -> str | None:
-        """The time of the event that it names; "" if not known, None if the event is not here."""
-        number, head = statement.checkpoint.events, statement.checkpoint.head
+    def _stated_in(self, size: int) -> int:
+        """The newest event that the first *size* lines of the manifest state; 0 without one.
+
+        Their root says nothing about later events: two tails could have it.
+        """
+        for line in reversed(self.manifest.lines[:size]):
+            stated = None if line.record is None else states(line.record)
+            if stated is not None:
+                return stated[0]
+        return 0
+
+    def _compare_events(self, statements: list[Statement], findings: Findings) -> None:
+        """Find events that are not those that a checkpoint, or a line of the manifest, names."""
+        claims = [Claim(s.checkpoint.events, s.checkpoint.head, str(s)) for s in statements]
+        claims += self._claims_to_check()
+        wrong = [claim for claim in claims if self._time_of(claim.number, claim.head) is None]
+        if not wrong:
+            return
+        wrong.sort(key=attrgetter("number"))
+        for number, _, source in wrong:
+            if number in self.facts.found:
+                words = f"it is not the one that {source} names: it, or what was before it, was"
+                file = self.facts.found[number][0][2]
+                findings.add(file, number, "altered", f"{words} rewritten")
+                break
+        newest, _, source = max(wrong, key=attrgetter("number"))
+        if newest > self.last and newest not in self.facts.found:
+            which = numbers(self.last + 1, newest)
+            words = f"the trail ends before {which}, which {source} knew"
+            findings.add(self.newest, self.last + 1, "truncated", words)
+        for number, _, source in wrong:
+            if number <= self.last and number not in self.facts.found and not findings.kept:
+                words = f"there is no event {number}, which {source} knew"
+                findings.add(self.manifest.name, number, "removed", words)
+
+    def _claims_to_check(self) -> list[Claim]:
+        """The claims, but for those about events in a journal that was begun meanwhile."""
+        if all(claim.number <= self.last for claim in self.claims):
+            return self.claims
+        path = self.manifest.path
+        newest = newest_number(path.parent, path.stem)
+        return [c for c in self.claims if c.number <= self.last or c.number > newest]
+
+    def _time_of(self, number: int, head: str) -> str | None:
+        """The time of the event with that number and hash; "" if not known, None if not here."""
         seen = self.facts.found.get(number, [])
         for hash_, time, _ in seen:
             if hash_ == head:

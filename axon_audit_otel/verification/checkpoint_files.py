@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from ..archive.checkpoints import NOTE_TEXT, SIGNATURE_LINE, Checkpoint, VerifyingKey
+from ..archive.checkpoints import (
+    NOTE_TEXT,
+    SIGNATURE_LINE,
+    Checkpoint,
+    VerifyingKey,
+    is_signed_note,
+)
+from ..archive.cosignatures import COSIGNED, Quorum, WitnessKey
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
 from .report import Findings
 
-__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_in", "notes_in_file"]
+__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_beside", "notes_in", "notes_of"]
 
-SUFFIXES = (".checkpoint", ".checkpoints")
+SUFFIXES = (".checkpoint", ".checkpoints", COSIGNED)
 _START = "axon-audit/"
 # A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
@@ -38,21 +47,25 @@ class Statement(NamedTuple):
         source: The file name, or "the given checkpoint".
         outside: True if the caller gave it.
         proves: True if an attacker could not have made it: it is signed by a given key or, if
-            no key was given, was kept elsewhere.
+            no key was given, was kept elsewhere or is cosigned by enough witnesses.
+        cosigned: The witnesses that cosigned it, and when, in seconds since 1970.
+        cosigned_at: When enough of them had; None if they have not.
     """
 
     checkpoint: Checkpoint
     source: str
     outside: bool
     proves: bool
+    cosigned: Mapping[WitnessKey, int]
+    cosigned_at: datetime | None
 
     def __str__(self) -> str:
-        return f"the checkpoint of {self.checkpoint.time}"
+        return str(self.checkpoint)
 
     @property
     def writer(self) -> str:
         """The name of its writer."""
-        return self.checkpoint.origin.split("/")[1]
+        return self.checkpoint.writer
 
     @property
     def id(self) -> str:
@@ -104,16 +117,39 @@ def notes_in_file(path: Path) -> Iterator[str]:
         yield from notes_in(lines)
 
 
+def notes_of(text: str) -> list[str]:
+    """The notes in a text, or in OTLP JSON, as a collector's file exporter writes it."""
+    lines = (text if text.endswith("\n") else f"{text}\n").splitlines(keepends=True)
+    return notes_in_otlp(lines) if text.lstrip().startswith("{") else list(notes_in(lines))
+
+
+def notes_beside(directory: Path, writer: str) -> Iterator[tuple[Checkpoint, str]]:
+    """Yield each signed checkpoint of *writer* beside its archive, and its note.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    for suffix in SUFFIXES:
+        with suppress(FileNotFoundError):
+            for note in notes_in_file(directory / f"{writer}{suffix}"):
+                with suppress(InvalidEventError):
+                    checkpoint = Checkpoint.parse(note)
+                    if is_signed_note(note):
+                        yield checkpoint, note
+
+
 class CheckpointSet:
     """Collects checkpoints, each state of a trail once.
 
     Args:
         keys: If there are any, one of them must have signed every checkpoint.
         findings: Takes checkpoints that are not signed, or cannot be read.
+        quorum: How many witnesses must have cosigned one.
     """
 
-    def __init__(self, keys: list[VerifyingKey], findings: Findings) -> None:
+    def __init__(self, keys: list[VerifyingKey], findings: Findings, quorum: Quorum) -> None:
         self._keys = keys
+        self.quorum = quorum
         self._findings = findings
         self._statements: dict[tuple[object, ...], Statement] = {}
 
@@ -133,6 +169,11 @@ class CheckpointSet:
             for note in notes or [ended]:
                 self._add(Checkpoint.parse(note), note, "the given checkpoint", True)
 
+    def add_received(self, note: str, source: str) -> None:
+        """Add a checkpoint that was sent; records that are none are ignored."""
+        with suppress(InvalidEventError):
+            self._add(Checkpoint.parse(note), note, source, False)
+
     def add_file(self, path: Path) -> None:
         """Add the checkpoints in a file beside the archive."""
         try:
@@ -145,8 +186,7 @@ class CheckpointSet:
         except FileNotFoundError:
             return
         except OSError as exc:
-            words = f"cannot be read: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc)
 
     def _add(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
         signed = bool(self._keys) and self._is_good(note, self._keys)
@@ -155,10 +195,20 @@ class CheckpointSet:
             words = f"a checkpoint in it is not signed by {names}"
             self._findings.add(source, None, "wrong_key", words)
             return
-        statement = Statement(checkpoint, source, outside, signed or (outside and not self._keys))
         state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)
         key = (*state, checkpoint.head)
         known = self._statements.get(key)
+        cosigned = self.quorum.cosigned(note)
+        for witness, time in () if known is None else known.cosigned.items():
+            cosigned[witness] = max(time, cosigned.get(witness, time))
+        at = self.quorum.reached_at(cosigned)
+        proves = signed or ((outside or at is not None) and not self._keys)
+        outside = outside or (known is not None and known.outside)
+        statement = Statement(checkpoint, source, outside, proves, cosigned, at)
+        if known is not None:
+            known = self._statements[key] = known._replace(
+                outside=outside, cosigned=cosigned, cosigned_at=at
+            )
         if known is None or (statement.proves, checkpoint.time) > (
             known.proves,
             known.checkpoint.time,

@@ -10,11 +10,14 @@ import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
 from ..archive.format import HEAD, position_of, recorded_positions
+from ..archive.holds import HoldRecord
 from ..archive.reader import LineReader
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree
 from .hash_chain import Chain, Link
-from .report import Gap, StepBack, UncleanEnd
+from .hold_check import Erased
+from .key_check import KeyCheck
+from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
 
@@ -24,9 +27,10 @@ _sha256 = hashlib.sha256
 
 class _Internal(msgspec.Struct):
     metadata: dict[str, Any]
+    status: str
 
 
-_metadata_of = msgspec.json.Decoder(_Internal).decode
+_internal_in = msgspec.json.Decoder(_Internal).decode
 
 
 class TrailFacts:
@@ -34,14 +38,21 @@ class TrailFacts:
 
     Args:
         wanted: Numbers of the events that checkpoints name.
+        writer: Name of the writer.
+        keys: Counts the encrypted events that no key opens; None: they are not counted.
     """
 
-    def __init__(self, wanted: set[int]) -> None:
+    def __init__(self, wanted: set[int], writer: str = "", keys: KeyCheck | None = None) -> None:
         self.wanted = wanted
+        self.writer = writer
+        self.keys = keys
+        self.holds: list[HoldRecord] = []
+        self.erasures: list[Erased] = []
         self.file = ""  # being read
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
+        self.refusals: list[Refusal] = []
         self.time = ""  # of the last event before the file that is read
         self.steps_back: list[StepBack] = []
         self.more_steps_back = 0
@@ -56,11 +67,18 @@ class TrailFacts:
         else:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
 
-    def internal_event(self, line: bytes, sequence: int) -> None:
+    def internal_event(self, line: bytes, sequence: int, time: str = "") -> None:
         """Take an event of the trail about itself."""
         try:
-            facts = _metadata_of(line).metadata
-            if facts.get("record") == "gap":
+            event = _internal_in(line)
+            facts = event.metadata
+            hold = HoldRecord.of(facts, time, self.writer, sequence)
+            if hold is not None:
+                self.holds.append(hold)
+            elif facts.get("record") == "erasure" and event.status == "SUCCESS":
+                tokens = [str(token) for token in facts["tokens"]]
+                self.erasures.append(Erased(time, self.file, sequence, tokens))
+            elif facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
                 if not 0 < first <= last < sequence:
                     return  # a loss is reported after it
@@ -68,6 +86,8 @@ class TrailFacts:
             elif facts.get("record") == "unclean_end":
                 events, torn = int(facts["events"]), int(facts["torn_bytes"])
                 self.unclean_ends.append(UncleanEnd(str(facts["writer"]), events, torn, sequence))
+            elif facts.get("record") == "refused":
+                self.refusals.append(Refusal(str(facts["writer"]), str(facts["why"]), sequence))
         except (*DECODE_ERRORS, KeyError, ValueError, TypeError):
             return  # of another program or version
 
@@ -119,6 +139,8 @@ def scan(
         progress(reader.size - reported)
         reported = reader.size
         bodies = [line[1:-1] for line in lines]
+        if facts.keys is not None:
+            facts.keys.look(bodies)
         for line, body, position in zip(lines, bodies, recorded_positions(bodies)):
             number += 1
             if position is None:
@@ -156,7 +178,7 @@ def scan(
             if sequence in wanted:
                 facts.found.setdefault(sequence, []).append((head, timestamp, facts.file))
             if position.operation == "AUDIT":
-                facts.internal_event(body, sequence)
+                facts.internal_event(body, sequence, timestamp)
     if events:
         content.last_sequence, content.head = sequence, head
         content.newest_time = facts.time = before

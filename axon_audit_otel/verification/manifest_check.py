@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
 import msgspec
 
-from ..archive.manifest import DeleteRecord, Record, SealRecord, TrailRecord
+from ..archive.manifest import (
+    DeleteRecord,
+    HeadRecord,
+    OtherWriter,
+    Record,
+    SealRecord,
+    TrailRecord,
+    WritersRecord,
+)
 from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import Tree, leaf_hash
 from .report import Findings, Kind
@@ -58,6 +67,8 @@ class Line:
             return f"line {self.number}, the seal of {self.record.file}"
         if isinstance(self.record, DeleteRecord):
             return f"line {self.number}, the deletion of {self.record.file}"
+        if isinstance(self.record, HeadRecord):
+            return f"line {self.number}, which states event {self.record.number}"
         return f"line {self.number}"
 
 
@@ -85,6 +96,8 @@ class CheckedManifest:
         seals: All seals, in the order in which they were made.
         names: The seals of files that are not deleted, by file name.
         file_roots: The Merkle roots of the files.
+        heads: The lines about events that were not sealed yet.
+        others: The lines about other writers.
         begins: True if it begins with the trail's first line.
         damaged: True if anything is wrong with it.
 
@@ -106,12 +119,14 @@ class CheckedManifest:
         self.seals: list[Seal] = []
         self.names: dict[str, Seal] = {}
         self.file_roots: set[str] = set()
+        self.heads: list[tuple[Line, HeadRecord]] = []
+        self.others: list[tuple[Line, OtherWriter]] = []
         self.damaged = False
         self._findings = findings
         try:
             self._read(sizes)
         except OSError as exc:
-            findings.add(self.name, None, "unreadable", f"cannot be read: {exc.strerror or exc}")
+            findings.add_unreadable(self.name, exc)
             return
         before = findings.count(self.name)
         order = self._in_order()
@@ -185,17 +200,18 @@ class CheckedManifest:
                 if line.state != "altered":
                     line.state = "sound"
             elif line.state != "altered" and follower.state != "altered":
-                after = order[index + 2] if index + 2 < len(order) else None
-                self._judge_break(line, follower, after)
+                self._judge_break(order, index)
 
-    def _judge_break(self, line: Line, follower: Line, after: Line | None) -> None:
+    def _judge_break(self, order: list[Line], index: int) -> None:
         """Find out which of two lines that do not match was altered, or if lines are missing."""
+        line, follower = order[index : index + 2]
+        after = order[index + 2] if index + 2 < len(order) else None
         assert follower.record is not None
         repaired = msgspec.structs.replace(follower.record, previous=line.hash)
         if after is not None and after.previous == leaf_hash(_encode(repaired)).hex():
             follower.state = "altered"
             self._add_finding("altered", f"{follower.about()}, no longer says what it continues")
-        elif _is_hole(line, follower):
+        elif _is_hole(order[: index + 1], order[index + 1 :]):
             line.state = "sound"  # it may be unaltered
             self._add_finding("removed", f"lines are missing before {follower.about()}")
         else:
@@ -226,6 +242,12 @@ class CheckedManifest:
                     self.file_roots.add(record.root)
                 if record.first_sequence > record.last_sequence:
                     self._add_finding("inserted", f"{line.about()}, is of no events")
+            elif isinstance(record, HeadRecord):
+                self.heads.append((line, record))
+                if self.seals and record.number <= self.seals[-1].record.last_sequence:
+                    self._add_finding("inserted", f"{line.about()}, is of an event that was sealed")
+            elif isinstance(record, WritersRecord):
+                self.others += [(line, other) for other in record.writers]
             elif isinstance(record, DeleteRecord):
                 sealed = self.names.pop(record.file, None)
                 if sealed is not None and sealed.record.sha256 == record.sha256:
@@ -254,13 +276,15 @@ class CheckedManifest:
             return []
 
 
-def _is_hole(line: Line, follower: Line) -> bool:
-    """Return True if events are missing between two seals."""
-    before, after = line.record, follower.record
-    if isinstance(before, TrailRecord):
-        return isinstance(after, SealRecord) and after.first_sequence > 1
-    return (
-        isinstance(before, SealRecord)
-        and isinstance(after, SealRecord)
-        and after.first_sequence > before.last_sequence + 1
-    )
+def _is_hole(before: list[Line], after: list[Line]) -> bool:
+    """Return True if events are missing between the seals around a place."""
+    last, first = _about_files(reversed(before)), _about_files(after)
+    if not isinstance(last, (TrailRecord, SealRecord)) or not isinstance(first, SealRecord):
+        return False
+    return first.first_sequence > (last.last_sequence if isinstance(last, SealRecord) else 0) + 1
+
+
+def _about_files(lines: Iterable[Line]) -> Record | None:
+    """The first record that is not there for a checkpoint only."""
+    records = (line.record for line in lines)
+    return next((r for r in records if not isinstance(r, (HeadRecord, WritersRecord))), None)

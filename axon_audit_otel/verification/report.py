@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 __all__ = [
+    "EXIT_CODES",
+    "Adopted",
     "Deletion",
     "Finding",
     "Gap",
     "Kind",
+    "LostKeys",
+    "Refusal",
     "StepBack",
     "UncleanEnd",
+    "Verdict",
     "VerifyReport",
     "WriterReport",
 ]
@@ -28,7 +34,15 @@ Kind = Literal[
     "wrong_key",
     "unreadable",
     "unlisted",
+    "on_hold",
+    "adopted",
+    "denied",
 ]
+
+Verdict = Literal["ok", "damage", "not proved"]
+
+#: The exit codes of the command line.
+EXIT_CODES: dict[Verdict, int] = {"ok": 0, "damage": 1, "not proved": 2}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -38,8 +52,11 @@ class Finding(msgspec.Struct, frozen=True):
         file: Name of the damaged file.
         sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
-            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``, or
-            ``unlisted`` (a file in no manifest).
+            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
+            ``unlisted`` (a file in no manifest, or a trail that was not asked for), ``on_hold``
+            (deleted or erased while a legal hold was in force), ``adopted`` (found in the
+            directory by the application, which did not record it: anybody may have written it),
+            or ``denied`` (this user may not read it).
         explanation: A sentence about it.
     """
 
@@ -78,6 +95,36 @@ class UncleanEnd(msgspec.Struct, frozen=True):
     writer: str
     events: int
     torn_bytes: int
+    told_by: int
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """Events that the application found in the directory at a start, and that nothing attests.
+
+    It sealed them, and said so. Anybody who could write to the directory may have made them.
+
+    Attributes:
+        first: Number of the first event.
+        last: Number of the last event.
+        file: The sealed file.
+    """
+
+    first: int
+    last: int
+    file: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Files of a writer that the application left alone at a start: it signs none of them.
+
+    Attributes:
+        writer: Its name.
+        why: The reason: nothing attests them, or they contradict a checkpoint.
+        told_by: Number of the event that reports it.
+    """
+
+    writer: str
+    why: str
     told_by: int
 
 
@@ -126,12 +173,40 @@ class Deletion(msgspec.Struct, frozen=True):
         return [msgspec.structs.replace(other, first=self.first, files=files)]
 
 
+class LostKeys(msgspec.Struct, frozen=True):
+    """Encrypted events that no key opens, without an erasure on record; this is not damage.
+
+    Attributes:
+        events: Number of such events.
+        users: Number of different users, by the tokens that stand for them.
+        why: The reason why this could not be checked; "" if it was.
+    """
+
+    events: int
+    users: int
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """A sentence about it."""
+        if self.why:
+            return (
+                f"personal data is encrypted, and the keys could not be looked at ({self.why}):"
+                " whether any were destroyed without an erasure is not known"
+            )
+        events = "1 event" if self.events == 1 else f"{self.events:,} events"
+        users = "1 user" if self.users == 1 else f"{self.users:,} users"
+        return f"no key opens {events} of {users}, and no erasure of them is on record"
+
+
 class WriterReport(msgspec.Struct, kw_only=True):
     """The result for the trail of one writer.
 
     Attributes:
         writer: Its name.
         id: The id of the trail, from its manifest.
+        origin: What tells the trail from every other, as in its checkpoints:
+            ``axon-audit/<writer>/<id>``; None before its first event.
         events: Number of events that were read.
         files: Number of sealed files that were read.
         deletions: The deletions by retention.
@@ -145,18 +220,28 @@ class WriterReport(msgspec.Struct, kw_only=True):
         last_time: Time of the newest.
         gaps: Lost events, as later events report.
         unclean_ends: Ends by a kill or power loss, as later events report.
+        adopted: Events that nothing attests; they are never proved.
+        refusals: Files of writers that the application left alone, as its events report.
         steps_back: Places where time runs backwards, up to a hundred.
         more_steps_back: Number of further ones.
         checkpoints: Number of different states in the checkpoints that were checked.
         proved_until: Number of the newest event that a signed checkpoint covers: up to
-            there nothing is missing or forged. If the trail was truncated after it, this
-            could not be noticed. None: nothing is covered.
+            there nothing is missing or forged, but for what is adopted. If the trail was
+            truncated after it, this could not be noticed. None: nothing is covered.
         proved_until_time: Time of that event.
         proved_at: Time of that checkpoint.
+        outside_until: Number of the newest event that a given checkpoint covers, which was kept
+            elsewhere; None: none covers any.
+        cosigned_until: Number of the newest event that a checkpoint covers which enough
+            witnesses cosigned: up to there even who has the key could not write another
+            history. None: there is none, or no witness was given.
+        cosigned_at: When enough of them had.
+        cosigned_by: Their names.
     """
 
     writer: str
     id: str | None = None
+    origin: str | None = None
     events: int = 0
     files: int = 0
     deletions: list[Deletion] = msgspec.field(default_factory=list)
@@ -169,12 +254,23 @@ class WriterReport(msgspec.Struct, kw_only=True):
     last_time: datetime | None = None
     gaps: list[Gap] = msgspec.field(default_factory=list)
     unclean_ends: list[UncleanEnd] = msgspec.field(default_factory=list)
+    adopted: list[Adopted] = msgspec.field(default_factory=list)
+    refusals: list[Refusal] = msgspec.field(default_factory=list)
     steps_back: list[StepBack] = msgspec.field(default_factory=list)
     more_steps_back: int = 0
     checkpoints: int = 0
     proved_until: int | None = None
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
+    outside_until: int | None = None
+    cosigned_until: int | None = None
+    cosigned_at: datetime | None = None
+    cosigned_by: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there never was an event in it."""
+        return not (self.events or self.deletions)
 
     @property
     def deleted_files(self) -> int:
@@ -208,6 +304,10 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         left_out: Number of further findings.
         keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
             was given, and no signature could be checked.
+        unproved: What was asked for and could not be proved, in words.
+        quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
+            no witness was given.
+        lost_keys: Encrypted events that no key opens; None if there is nothing to tell.
     """
 
     path: str
@@ -215,11 +315,42 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     left_out: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
+    unproved: list[str] = msgspec.field(default_factory=list)
+    quorum: str | None = None
+    lost_keys: LostKeys | None = None
 
     @property
     def ok(self) -> bool:
-        """True if no damage was found."""
+        """True if there are no findings; `verdict` also says whether it is proved."""
         return not self.findings
+
+    @property
+    def verdict(self) -> Verdict:
+        """``damage``; ``not proved``: not verified as it was asked for; or ``ok``."""
+        if any(self._is_damage(finding) for finding in self.findings):
+            return "damage"
+        return "not proved" if self.findings or self.unproved else "ok"
+
+    def _is_damage(self, finding: Finding) -> bool:
+        """Return False if the finding may come from another key, or rights that are missing."""
+        if finding.kind == "denied":
+            return False
+        proved = (writer.writer for writer in self.writers if writer.proved_until is not None)
+        # Beside good signatures of a key, a bad one was not made by who has the key.
+        return finding.kind != "wrong_key" or Path(finding.file).stem in proved
+
+    @property
+    def unknown(self) -> str | None:
+        """A sentence about what could be missing without a trace; None if nothing could.
+
+        Checkpoints that were kept elsewhere, of each trail, leave nothing of that kind.
+        """
+        if all(writer.outside_until for writer in self.writers if not writer.is_empty):
+            return None
+        return (
+            "a whole writer, or the whole archive, could be missing: give --checkpoint with a copy"
+            " from elsewhere"
+        )
 
     @property
     def events(self) -> int:
@@ -232,7 +363,14 @@ class VerifyReport(msgspec.Struct, kw_only=True):
             {**msgspec.to_builtins(writer), "uncovered": writer.uncovered}
             for writer in self.writers
         ]
-        return {"ok": self.ok, **msgspec.to_builtins(self), "writers": writers}
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "exit": EXIT_CODES[self.verdict],
+            **msgspec.to_builtins(self),
+            "unknown": self.unknown,
+            "writers": writers,
+        }
 
 
 def numbers(first: int, last: int) -> str:
@@ -259,6 +397,12 @@ class Findings:
             self.left_out += 1
             return
         self.kept[key] = Finding(file, sequence, kind, explanation)
+
+    def add_unreadable(self, file: str, exc: OSError, after: int | None = None) -> None:
+        """Add that a file cannot be read, or not after event *after*."""
+        kind: Kind = "denied" if isinstance(exc, PermissionError) else "unreadable"
+        where = "" if after is None else f" after event {after}"
+        self.add(file, None, kind, f"cannot be read{where}: {exc.strerror or exc}")
 
     def count(self, file: str) -> int:
         """Number of findings in *file* so far."""

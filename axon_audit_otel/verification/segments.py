@@ -183,8 +183,9 @@ def _unlisted_segments(
 def _is_next(closing: Closing, manifest: CheckedManifest) -> bool:
     """Return True if a seal continues the manifest at its end."""
     lines = manifest.lines
-    # The first seal is prepared before the manifest has its first line.
-    return closing.previous_seal == (lines[-1].hash if len(lines) > 1 else None)
+    if len(lines) <= 1 and closing.previous_seal is None:
+        return True  # the first seal may be prepared before the manifest has its first line
+    return bool(lines) and closing.previous_seal == lines[-1].hash
 
 
 def _went_on(manifest: CheckedManifest, sealed: Path) -> bool:

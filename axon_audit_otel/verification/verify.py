@@ -5,26 +5,36 @@ Every file is read once, line by line. Only facts about damage and checkpoints s
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
+from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
-from ..core.errors import ArchiveError, archive_errors
+from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import named
+from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
+from .file_scan import TrailFacts
+from .hold_check import check_holds
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
-from .report import Findings, VerifyReport, WriterReport
+from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
 __all__ = ["verify"]
+
+_is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
 
 
 def verify(
@@ -32,6 +42,10 @@ def verify(
     keys: Iterable[VerifyingKey | str] = (),
     checkpoints: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
+    origins: Iterable[str] = (),
+    require_checkpoint: bool = False,
+    quorum: Quorum | None = None,
+    erasable: Path | str | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -42,21 +56,32 @@ def verify(
         checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
             together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
+        origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
+        require_checkpoint: Each trail must be covered by one of *checkpoints*.
+        quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
+        erasable: The directory of the keys that personal data is encrypted with, to find events
+            that no key opens though nobody was erased. Default: beside the archive.
 
     Returns:
         The damage, and the newest event that is proved.
 
     Raises:
         ArchiveError: If there is no archive at *path*.
-        AuditConfigError: If a key is not valid.
+        AuditConfigError: If a key or an origin is not valid.
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
-    notes = list(checkpoints)
+    notes, wanted = list(checkpoints), set(origins)
+    for origin in wanted:
+        if not _is_origin(origin):
+            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+    place = None if erasable is None else Path(erasable)
+    tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
-        return _Verification(
-            named(Path(path)), parsed, notes, progress or (lambda size: None)
-        ).run()
+        verification = _Verification(
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place
+        )
+        return verification.run(wanted, require_checkpoint)
 
 
 class _Verification:
@@ -68,6 +93,8 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        quorum: Quorum,
+        erasable: Path | None,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -77,12 +104,16 @@ class _Verification:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
+        self._ids: dict[str, str] = {}  # of the trails, by writer
+        self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
+        self._key_check = KeyCheck(self._directory, erasable)
+        self._facts: list[TrailFacts] = []
 
-    def run(self) -> VerifyReport:
+    def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
         with ExitStack() as stack:
             # A writer may be running, so the order matters: checkpoints, journals, names of
@@ -98,15 +129,28 @@ class _Verification:
             chosen = [self._chosen()] if self._only is not None else sorted(self._manifests)
             if not (chosen or self._found.sealed or self._checkpoints.sizes()):
                 raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
+            self._read_registers()
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
+        if self._only is None:
+            self._find_vanished()
+        self._judge_refused(reports)
+        if origins:
+            self._compare_origins(reports, origins)
+        lost = None
+        if self._only is None:
+            self._check_holds(reports)
+            lost = self._key_check.lost(e for facts in self._facts for e in facts.erasures)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
+            lost_keys=lost,
+            unproved=self._unproved(reports, require_checkpoint, lost),
+            quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -118,7 +162,9 @@ class _Verification:
     def _report_unreadable(self) -> None:
         """Report journals that cannot be read."""
         for path, words in self._missing.problems():
-            self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")
+            is_denied = path.exists() and not os.access(path, os.R_OK)
+            exc: type[OSError] = PermissionError if is_denied else OSError
+            self._findings.add_unreadable(path.name, exc(words))
 
     def _add_manifest(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"
@@ -195,14 +241,27 @@ class _Verification:
         manifest = self._manifests[writer]
         statements = self._checkpoints.about(writer, manifest.id)
         known += statements
+        claims = [Claim(h.number, h.head, line.about()) for line, h in manifest.heads]
+        claims += self._registered.get(self._ids[writer], {}).values()
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, self._keys, self._findings, self._progress, only
+            manifest,
+            segments,
+            statements,
+            claims,
+            self._keys,
+            self._findings,
+            self._progress,
+            only,
+            self._key_check,
         )
+        self._facts.append(check.facts)
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
+        if trail := self._ids[writer]:
+            report.origin = f"axon-audit/{writer}/{trail}"
         if self._keys and manifest.seals and not _any_proves(statements):
             self._add_checkpoints(writer)  # the first one is made after the first seal
             late = self._checkpoints.about(writer, manifest.id)
@@ -212,6 +271,83 @@ class _Verification:
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
+
+    def _check_holds(self, reports: list[WriterReport]) -> None:
+        """Report what was deleted or erased while a hold was in force, and holds that vanished."""
+        check_holds(
+            self._directory,
+            [record for facts in self._facts for record in facts.holds],
+            {r.writer: r.proved_until or 0 for r in reports} if self._keys else None,
+            [seal for manifest in self._manifests.values() for seal in manifest.seals],
+            [erased for facts in self._facts for erased in facts.erasures],
+            self._findings,
+        )
+
+    # --- what was asked for ------------------------------------------------------------------
+
+    def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
+        """Report trails that were asked for and are not here, and those that were not."""
+        here = {report.origin: report.writer for report in reports if report.origin}
+        for origin in sorted(wanted - here.keys()):
+            name = f"{origin.split('/')[1]}{MANIFEST}"
+            self._findings.add(name, None, "removed", f"the trail {origin} is not here")
+        for origin, writer in here.items():
+            if origin not in wanted:
+                words = f"its trail is {origin}, which was not asked for"
+                self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
+
+    def _unproved(
+        self, reports: list[WriterReport], require_checkpoint: bool, lost: LostKeys | None
+    ) -> list[str]:
+        """What was asked for and could not be proved, in words."""
+        trails = [report for report in reports if not report.is_empty]
+        words = []
+        if self._keys:
+            names = " or ".join(key.name for key in self._keys)
+            missing = f"no checkpoint that {names} signed covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if require_checkpoint:
+            missing = "no checkpoint from elsewhere (--checkpoint) covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if (quorum := self._checkpoints.quorum).needed:
+            missing = f"no checkpoint is cosigned by {quorum} that covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if self._key_check.is_asked_for and lost is not None and lost.why:
+            words.append(f"the keys could not be looked at: {lost.why}")
+        return words
+
+    # --- the registers of writers ------------------------------------------------------------
+
+    def _read_registers(self) -> None:
+        """Take what the manifests list of other writers."""
+        self._ids = {
+            writer: manifest.id or source_of(self._directory, writer).stream
+            for writer, manifest in self._manifests.items()
+        }
+        for manifest in self._manifests.values():
+            for line, other in manifest.others:
+                source = f"{manifest.name}, line {line.number},"
+                claim = Claim(other.events, other.head, source)
+                self._registered.setdefault(other.id, {})[other.writer, other.events] = claim
+
+    def _find_vanished(self) -> None:
+        """Find writers that are listed, and are not here any more."""
+        for trail, claims in self._registered.items():
+            (writer, events), claim = max(claims.items(), key=lambda item: item[0][1])
+            name = f"{writer}{MANIFEST}"
+            if trail in self._ids.values() or self._findings.count(name):
+                continue
+            if Path(name).name == name and source_of(self._directory, writer).stream == trail:
+                continue  # it has begun meanwhile
+            now = "another has its name" if writer in self._manifests else "nothing of it is here"
+            words = f"{claim.source} lists its trail {trail} with {numbers(1, events)}: {now}"
+            self._findings.add(name, None, "removed", words)
 
     def _judge_strangers(self, known: list[Statement]) -> None:
         """Report files and checkpoints that belong to no trail here."""
@@ -230,6 +366,18 @@ class _Verification:
             else:
                 words = f"{of}, of which there is nothing here"
                 self._findings.add(f"{statement.writer}{MANIFEST}", None, "removed", words)
+
+    def _judge_refused(self, reports: list[WriterReport]) -> None:
+        """Report the files that the application left alone, if signatures were asked for."""
+        if not self._keys:
+            return
+        told = {}
+        for report in reports:
+            for refusal in report.refusals:  # by each start
+                told[refusal.writer, refusal.why] = f"event {refusal.told_by} of {report.writer!r}"
+        for (writer, why), by in told.items():
+            words = f"the application signs none of it: {why} ({by})"
+            self._findings.add(f"{writer}{MANIFEST}", None, "adopted", words)
 
 
 def _any_proves(statements: Iterable[Statement]) -> bool:

@@ -13,12 +13,13 @@ from ..archive.format import JOURNAL, ZST, Closing, parse_closing, sealed_name
 from ..archive.manifest import SealRecord
 from ..archive.reader import first_number, first_number_at, open_events_file
 from ..core.time import parse_time
-from .checkpoint_check import CheckpointCheck, deletions
+from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
-from .report import Findings, Gap, Kind, WriterReport, numbers
+from .report import Adopted, Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
 
 __all__ = ["WriterCheck"]
@@ -44,10 +45,12 @@ class WriterCheck:
         manifest: Its manifest.
         segments: Its sealed files.
         statements: Its checkpoints, ordered by their newest event.
+        claims: Events of it that lines of manifests name.
         keys: The keys that may sign deletions; none: signatures are not checked.
         findings: Takes the damage.
         progress: Takes the number of bytes read.
         only: Name of the one file to verify; None: all.
+        key_check: Counts the encrypted events that no key opens.
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class WriterCheck:
         manifest: CheckedManifest,
         segments: list[Segment],
         statements: list[Statement],
+        claims: list[Claim],
         keys: list[VerifyingKey],
         findings: Findings,
         progress: Callable[[int], None],
         only: str | None,
+        key_check: KeyCheck,
     ) -> None:
         self._manifest = manifest
         self._segments = segments
@@ -69,7 +74,9 @@ class WriterCheck:
         self._only = only
         self._report = WriterReport(writer=manifest.path.stem, id=manifest.id)
         self._chain = Chain(findings.add, self._miss)
-        self._facts = TrailFacts({s.checkpoint.events for s in statements})
+        self._claims = claims
+        wanted = {claim.number for claim in claims} | {s.checkpoint.events for s in statements}
+        self._facts = TrailFacts(wanted, self._report.writer, key_check)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.
@@ -87,10 +94,12 @@ class WriterCheck:
             self._check(segment)
         if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
+        self._find_adopted()
         self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
         self._explain()
         checkpoints = CheckpointCheck(
             manifest=self._manifest,
+            claims=self._claims,
             facts=self._facts,
             gone=self._gone,
             last=self._chain.sequence,
@@ -101,9 +110,15 @@ class WriterCheck:
         self._report.deletions = deletions(self._deleted, self._proved)
         self._report.gaps = self._facts.gaps
         self._report.unclean_ends = self._facts.unclean_ends
+        self._report.refusals = self._facts.refusals
         self._report.steps_back = self._facts.steps_back
         self._report.more_steps_back = self._facts.more_steps_back
         return self._report
+
+    @property
+    def facts(self) -> TrailFacts:
+        """What its events tell of the trail."""
+        return self._facts
 
     @property
     def _journal_name(self) -> str:
@@ -143,8 +158,7 @@ class WriterCheck:
             if isinstance(exc, FileNotFoundError) and seal is not None:
                 self._pass_over(seal, True)  # deleted since it was listed
                 return
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc, self._chain.sequence)
             self._chain.waiting.clear()
             if seal is not None:
                 self._skip(seal)
@@ -168,14 +182,11 @@ class WriterCheck:
         self._skip(seal)
 
     def _is_forged(self, seal: Seal) -> bool:
-        """Return True if a signed checkpoint covers its events, and the deletion is not signed."""
+        """Return True if there are keys, and none of them signed the deletion."""
         assert seal.deletion is not None
-        deletion, number = seal.deletion
-        if not self._keys or signed_by(self._keys, deletion.text, deletion.signature or ""):
-            return False
-        first = seal.record.first_sequence
-        known = [s.checkpoint for s in self._statements if s.proves]
-        return any(checkpoint.events >= first and checkpoint.size < number for checkpoint in known)
+        deletion, _ = seal.deletion
+        signature = deletion.signature or ""
+        return bool(self._keys) and not signed_by(self._keys, deletion.text, signature)
 
     def _skip(self, seal: Seal) -> None:
         self._gone.append(seal)
@@ -306,8 +317,7 @@ class WriterCheck:
         try:
             self._read(file, name, content, self._progress)
         except OSError as exc:
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(name, None, "unreadable", words)
+            self._findings.add_unreadable(name, exc, self._chain.sequence)
             return
         if not content.framed and content.lines <= 1:
             content.torn = content.bytes  # not even its first line
@@ -335,6 +345,45 @@ class WriterCheck:
 
     def _add_finding(self, name: str, kind: Kind, words: str) -> None:
         self._findings.add(name, None, kind, words)
+
+    def _find_adopted(self) -> None:
+        """Report the events that the application sealed and did not attest."""
+        adopted = [found for seal in self._manifest.seals if (found := self._adopted_in(seal))]
+        self._report.adopted = adopted
+
+        def is_attested(told_by: int) -> bool:
+            return not any(found.first <= told_by <= found.last for found in adopted)
+
+        self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
+        self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
+        self._facts.erasures = [of for of in self._facts.erasures if is_attested(of.number)]
+        holds = self._facts.holds
+        self._facts.holds = [of for of in holds if of.state == "placed" or is_attested(of.number)]
+        if not self._keys:
+            return
+        for found in adopted:
+            which = numbers(found.first, found.last)
+            words = f"the application found {which} at a start, and nothing attests"
+            one = found.first == found.last
+            words += f" that it recorded {'it' if one else 'them'}"
+            self._findings.add(found.file, found.first, "adopted", words)
+
+    def _adopted_in(self, seal: Seal) -> Adopted | None:
+        """The events of a sealed file that nothing attests; None without any."""
+        record = seal.record
+        if seal.deletion is not None or not isinstance(record.adopted, int):
+            return None
+        known = [
+            statement.checkpoint.events
+            for statement in self._statements
+            if statement.proves and statement.checkpoint.size < seal.line.number
+        ]
+        first = max([record.adopted, *(number + 1 for number in known)])
+        return (
+            Adopted(first, record.last_sequence, record.file)
+            if first <= record.last_sequence
+            else None
+        )
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))

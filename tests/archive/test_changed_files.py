@@ -334,7 +334,7 @@ def test_killed_after_it(run_script: Run, make_audit: Make, where: Path, change:
         import test_changed_files
         from axon_audit_otel import AuditLogger
         where = Path(sys.argv[1])
-        audit = AuditLogger(auto_export_path=where)
+        audit = AuditLogger(auto_export_path=where, start_record=False)
         test_changed_files.log(audit, 5, "before")
         getattr(test_changed_files, sys.argv[3])(where)
         test_changed_files.log(audit, 1, "after")

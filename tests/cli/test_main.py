@@ -626,7 +626,9 @@ class TestTail:
         self, make_audit: Any, tmp_path: Path, following: Any
     ) -> None:
         """From journal to journal, each event once and in order; Ctrl-C ends it quietly."""
-        with make_audit(auto_export_path=tmp_path / "trail", max_events=5) as audit:
+        with make_audit(
+            auto_export_path=tmp_path / "trail", max_events=5, start_record=False
+        ) as audit:
             for _ in range(7):
                 await audit.log_event("STORE")
             process = following(tmp_path / "trail", "-n", 3)
@@ -649,10 +651,10 @@ class TestTail:
     ) -> None:
         """An empty directory is waited for; a second trail in it is followed as well."""
         process = following(tmp_path)
-        with make_audit(auto_export_path=tmp_path, name="one") as audit:
+        with make_audit(auto_export_path=tmp_path, name="one", start_record=False) as audit:
             await audit.log_event("STORE")
             assert _next(process, 1) == [1]
-            with make_audit(auto_export_path=tmp_path, name="two") as other:
+            with make_audit(auto_export_path=tmp_path, name="two", start_record=False) as other:
                 await other.log_event("STORE")
                 assert _next(process, 1) == [1]
 

@@ -61,7 +61,8 @@ class TestWrongSetting:
         done = _started(tmp_path, AUTO_EXPORT_PATH=tmp_path / "logs", **{name: value})
         assert done.returncode == 0
         assert json.loads(done.stdout) == [["STORE", "alice"]]
-        assert f"AXON_AUDIT_{name}='{value}'" in done.stderr
+        shown = "(a secret)" if name == "SIGNING_KEY" else repr(value)
+        assert f"AXON_AUDIT_{name}={shown}" in done.stderr
         assert "Traceback" not in done.stderr
         assert len(list((tmp_path / "logs").glob("audit_*.json"))) == 1
 

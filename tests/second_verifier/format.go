@@ -12,8 +12,9 @@ import (
 // A journal is the first line and the events. Its last line makes a sealed file of it.
 const firstLine = "{\"events\":[\n"
 
-// Record is a line of a manifest: its first ("trail"), about a sealed file ("seal"), or about one
-// that retention deleted ("delete"). It has the fields of its kind, in this order.
+// Record is a line of a manifest: its first ("trail"), about a sealed file ("seal"), about one that
+// retention deleted ("delete"), about an event that is not sealed ("head"), or about other writers
+// ("writers"). It has the fields of its kind, in this order.
 type Record struct {
 	Kind      string      `json:"kind"`
 	Writer    string      `json:"writer,omitempty"`
@@ -25,16 +26,27 @@ type Record struct {
 	Events    int64       `json:"events,omitempty"`
 	FirstTime string      `json:"first_time,omitempty"`
 	LastTime  string      `json:"last_time,omitempty"`
+	Number    int64       `json:"number,omitempty"`
 	Head      string      `json:"head,omitempty"`
 	Root      string      `json:"root,omitempty"`
 	Sealed    string      `json:"sealed_at,omitempty"`
+	Stated    string      `json:"stated_at,omitempty"`
 	Bytes     int64       `json:"bytes,omitempty"`
 	SHA256    string      `json:"sha256,omitempty"`
 	Reason    string      `json:"reason,omitempty"`
 	Deleted   string      `json:"deleted_at,omitempty"`
 	Signature string      `json:"signature,omitempty"`
+	Writers   []Other     `json:"writers,omitempty"`
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
+}
+
+// Other is how far another writer of the directory was.
+type Other struct {
+	Writer string `json:"writer"`
+	ID     string `json:"id"`
+	Events int64  `json:"events"`
+	Head   string `json:"head"`
 }
 
 // Seal is what a manifest says of a sealed file.

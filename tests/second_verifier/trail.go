@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -26,7 +27,9 @@ type Trail struct {
 	tree       Tree    // over the manifest's lines
 	newest     *string // hash of the newest of them
 	seals      []*Seal
-	unfinished string // a sealed file whose writer was killed before it could list it
+	heads      []Record // about events that were not sealed yet
+	others     []Other  // how far other writers were
+	unfinished string   // a sealed file whose writer was killed before it could list it
 	statements []*Statement
 
 	// Of the events that were read.
@@ -73,6 +76,13 @@ func (t *Trail) record(line []byte) {
 		if as {
 			seal.deleted, seal.line = &said, number
 		}
+	case "head":
+		for _, other := range t.seals {
+			as = as && other.Last < said.Number
+		}
+		t.heads = append(t.heads, said)
+	case "writers":
+		t.others = append(t.others, said.Writers...)
 	default:
 		as = false
 	}
@@ -85,6 +95,19 @@ func (t *Trail) record(line []byte) {
 	t.tree.add(line)
 	hash := hexed(tlog.RecordHash(line))
 	t.newest = &hash
+}
+
+// id is that of the manifest or, before there is one, the beginning of the first event's hash.
+func (t *Trail) id() string {
+	if t.ID != "" {
+		return t.ID
+	}
+	content, _ := t.read(t.Name + ".journal")
+	ended, _ := lines(content)
+	if len(ended) < 2 || len(ended[1]) < 2 {
+		return ""
+	}
+	return hexed(tlog.RecordHash(ended[1][1 : len(ended[1])-1]))[:16]
 }
 
 // seal is that of a file that is not deleted.
@@ -113,6 +136,9 @@ func (t *Trail) diedBeforeListing(closing Closing) bool {
 func (t *Trail) verify() {
 	for _, s := range t.statements {
 		t.hashes[s.events] = ""
+	}
+	for _, head := range t.heads {
+		t.hashes[head.Number] = ""
 	}
 	for index, seal := range t.seals {
 		if seal.path != "" {
@@ -178,7 +204,7 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 	}
 	found.Kind, found.File, found.Sealed = seal.Kind, seal.File, seal.Sealed
 	found.Previous, found.Clock = seal.Previous, seal.Clock
-	if found != seal.Record {
+	if !reflect.DeepEqual(found, seal.Record) {
 		t.problem(file, "altered", "it is not the file that was sealed")
 	}
 }
@@ -314,10 +340,15 @@ func (t *Trail) attest() {
 		if !same {
 			t.problem(file, "altered", "it has other lines than %s attests", s.source)
 		}
-		if (t.hashes[s.events] == "" || t.hashes[s.events] != s.head) && !t.isKnownToBeGone(s) {
+		if !t.has(s.events, s.head) {
 			t.problem(s.source, "altered", "event %d is not the one that it attests", s.events)
 		} else if same && s.proves {
 			t.Proved = max(t.Proved, s.events)
+		}
+	}
+	for _, head := range t.heads {
+		if !t.has(head.Number, head.Head) {
+			t.problem(file, "altered", "event %d is not the one that is stated", head.Number)
 		}
 	}
 	if t.keys != nil && len(t.seals) > 0 && !signed {
@@ -325,17 +356,17 @@ func (t *Trail) attest() {
 	}
 }
 
-// isKnownToBeGone tells whether the event that a checkpoint names was deleted, or lost.
-func (t *Trail) isKnownToBeGone(s *Statement) bool {
-	if t.hashes[s.events] != "" {
-		return false
+// has tells whether the event with that number and hash is there, or known to be deleted or lost.
+func (t *Trail) has(number int64, head string) bool {
+	if hash := t.hashes[number]; hash != "" {
+		return hash == head
 	}
 	for _, seal := range t.seals {
-		if seal.First <= s.events && s.events <= seal.Last && seal.path == "" {
-			return seal.deleted != nil && (s.events < seal.Last || seal.Head == s.head)
+		if seal.First <= number && number <= seal.Last && seal.path == "" {
+			return seal.deleted != nil && (number < seal.Last || seal.Head == head)
 		}
 	}
-	return s.events == 0 || t.gapAt(s.events) != nil
+	return number == 0 || t.gapAt(number) != nil
 }
 
 func equal(one, other *string) bool {

@@ -246,8 +246,9 @@ class TestIdentity:
         events = await asyncio.gather(*(one(f"u{n}") for n in range(20)))
         assert [event.user_id for event in events] == [f"u{n}" for n in range(20)]
 
-    async def test_baggage(self, audit: AuditLogger) -> None:
-        """OpenTelemetry baggage is asked last, for what nobody else said."""
+    async def test_baggage(self, make_audit: Make) -> None:
+        """OpenTelemetry baggage is asked last, for what nobody else said, where that is wanted."""
+        audit = make_audit(baggage_identity=True)
         carried = baggage.set_baggage("user.id", "from-baggage")
         carried = baggage.set_baggage("session.id", "s-baggage", carried)
         token = context.attach(carried)

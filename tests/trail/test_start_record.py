@@ -59,6 +59,7 @@ class TestWhatItSays:
             "retention": "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)",
             "signed": None,
             "checkpoint_to": False,
+            "witnesses": [],
             "ship_to": None,
         }
 
@@ -84,7 +85,7 @@ class TestWhatItSays:
         )
         (event,) = starts(tmp_path / "audit")
         assert b"secret" not in event.to_json()
-        assert str(key).encode() not in event.to_json()
+        assert key.line().encode() not in event.to_json()
         assert event.metadata["process"] == ("serve" * 100)[:256]
         assert event.metadata["user"] == {"uid": os.getuid()}
         told = event.metadata["settings"]

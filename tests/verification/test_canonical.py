@@ -12,6 +12,8 @@ from conftest import Cli, Make
 from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.core.merkle import leaf_hash
 
+pytestmark = pytest.mark.usefixtures("without_start_record")
+
 LINE = (
     '{"event_id":"evt_x","timestamp":"2026-01-01T00:00:01.500000Z","operation":"RECALL",'
     '"user_id":"ann","session_id":null,"entry_ids":["e"],"metadata":{"k":1},'

@@ -20,10 +20,10 @@ __all__ = ["announce", "is_automatic", "nearest_logger"]
 _LIMIT = "max_archive_bytes"
 _FILES = (
     *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "retention", _LIMIT),
-    *("durability", "erasable", "signing_key", "checkpoint_to"),
+    *("durability", "erasable", "signing_key", "checkpoint_to", "witnesses"),
 )
 #: Settings to leave out, attempt by attempt, if settings conflict or a directory is unusable.
-_ATTEMPTS = ((), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
+_ATTEMPTS = ((), ("witnesses",), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
 
 
 def is_automatic() -> bool:

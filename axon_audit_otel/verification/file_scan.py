@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
-from ..archive.format import HEAD, position_of, recorded_positions
+from ..archive.format import HEAD, Position, position_of, recorded_positions
 from ..archive.holds import HoldRecord
 from ..archive.reader import LineReader
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree
+from .event_ids import EventIds
 from .hash_chain import Chain, Link
 from .hold_check import Erased
 from .key_check import KeyCheck
@@ -21,7 +22,7 @@ from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
 
-_STEPS = 100  # steps back in time that are kept
+_STEPS = 100  # steps back in time, and events with known ids, that are kept
 _sha256 = hashlib.sha256
 
 
@@ -49,6 +50,8 @@ class TrailFacts:
         self.holds: list[HoldRecord] = []
         self.erasures: list[Erased] = []
         self.file = ""  # being read
+        self.ids = EventIds()
+        self.doubled: list[tuple[str, int | None]] = []  # events that have the id of another
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
@@ -66,6 +69,11 @@ class TrailFacts:
             self.more_steps_back += 1
         else:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
+
+    def has_known_id(self, position: Position | None) -> None:
+        """Record that an event has the id of an earlier one."""
+        if len(self.doubled) < _STEPS:
+            self.doubled.append((self.file, None if position is None else position.sequence))
 
     def internal_event(self, line: bytes, sequence: int, time: str = "") -> None:
         """Take an event of the trail about itself."""
@@ -141,7 +149,10 @@ def scan(
         bodies = [line[1:-1] for line in lines]
         if facts.keys is not None:
             facts.keys.look(bodies)
-        for line, body, position in zip(lines, bodies, recorded_positions(bodies)):
+        positions = recorded_positions(bodies)
+        for index in facts.ids.again(bodies):
+            facts.has_known_id(positions[index])
+        for line, body, position in zip(lines, bodies, positions):
             number += 1
             if position is None:
                 try:

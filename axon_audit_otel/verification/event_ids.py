@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from operator import gt
+from collections.abc import Callable, Iterable, Iterator
+from operator import gt, itemgetter
 from pathlib import Path
 
 from ..archive.reader import LineReader, open_events_file
 
 __all__ = ["EventIds", "twice_in"]
 
-_BEGIN, _END = len('{"event_id":"'), len('{"event_id":"evt_') + 32  # of the id of a trail's event
+_SIZE = len('evt_"') + 32  # of the id of a trail's event, with the quote after it
+_BEGIN = len('{"event_id":"')
+_begin_of: Callable[[bytes], bytes] = itemgetter(slice(_BEGIN, _BEGIN + _SIZE))
 _is_made_here = re.compile(rb'evt_[0-9a-f]{32}"').fullmatch
 _id_of = re.compile(rb'\{"event_id":"((?:[^"\\]|\\.)*)"').match
 _ids_in = re.compile(rb'^.\{"event_id":"(evt_[0-9a-f]{32}")', re.MULTILINE).findall
@@ -38,9 +40,9 @@ class EventIds:
 
     def again(self, events: list[bytes]) -> list[int]:
         """Take the next *events*, encoded; return the indexes of those whose id came before."""
-        ids = [event[_BEGIN : _END + 1] for event in events]
+        ids = list(map(_begin_of, events))
         ascend = bool(ids) and ids[0] > self._newest and all(map(gt, ids[1:], ids))
-        if ascend and _is_made_here(ids[0]) and _is_made_here(ids[-1]) and _are_whole(ids):
+        if ascend and b"".join(ids)[_SIZE - 1 :: _SIZE] == b'"' * len(ids) and _are_ours(ids):
             self._newest = ids[-1]
             self._window.append(ids)
             return []
@@ -56,8 +58,8 @@ class EventIds:
                 return False
             is_known = key in known
             known.add(key)
-            return is_known
-        is_known = key <= self._newest and any(key in ids for ids in self._window)
+            return is_known or self._is_in_window(key + b'"')
+        is_known = key <= self._newest and self._is_in_window(key)
         if is_known:
             self.late.discard(key)
         elif key < self._newest and len(self.late) < _MOST:
@@ -66,12 +68,13 @@ class EventIds:
         new.add(key)
         return is_known
 
+    def _is_in_window(self, key: bytes) -> bool:
+        return any(key in ids for ids in self._window)
 
-def _are_whole(ids: list[bytes]) -> bool:
-    """Return True if each has the usual length: one quote, after it."""
-    text, count = b"".join(ids), len(ids)
-    ends = text[_END - _BEGIN :: _END - _BEGIN + 1]
-    return ends == b'"' * count and text.count(b'"') == count
+
+def _are_ours(ids: list[bytes]) -> bool:
+    """Return True if ids that ascend are those of a trail, by the first and the last."""
+    return bool(_is_made_here(ids[0]) and _is_made_here(ids[-1]))
 
 
 def _as_set(ids: list[bytes] | set[bytes]) -> set[bytes]:

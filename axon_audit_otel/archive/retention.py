@@ -37,12 +37,13 @@ from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
-from .directory import sealed_in
-from .format import JOURNAL, ZST
+from .directory import Directory, EventFile, sealed_in
+from .format import JOURNAL, ZST, Closing, sealed_name
 from .holds import HoldWatch
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
+from .missing import Missing
 from .publishing import compress
-from .reader import digest
+from .reader import closing_of, digest
 from .writer import ArchiveWriter
 from .writer_lock import name_of_the_gone
 
@@ -64,6 +65,7 @@ class _Sealed:
     record: SealRecord
     writer: str
     when: str  # the earliest possible time of its newest event
+    path: Path  # one of another name, if there is none of its own
     size: int
 
 
@@ -184,46 +186,50 @@ class Upkeep:
             _finish_deletions(writer.directory, writer.name, self._key)
             self._unfinished = False
         deleted = False
-        with ExitStack() as stack:
-            manifests: dict[str, Manifest | None] = {writer.name: writer.sealed.manifest}
-            for file, reason in self._due(writer, lock):
+        with Directory(writer.directory, Missing()) as here, ExitStack() as stack:
+            manifests: dict[str, Manifest | None] = {}
+            for file, reason in self._due(writer, lock, here):
                 # Before the look, and after the one before: to `verify`, no hold placed meanwhile,
                 # or released, was in force at this time.
                 moment = format_time(time.time_ns() // 1000)
                 if self.holds.look(writer.directory):
                     break
-                if _is_journal(writer.directory / file.record.file, file.writer):
-                    continue
                 if file.writer not in manifests:
-                    manifests[file.writer] = stack.enter_context(
-                        name_of_the_gone(writer.directory, file.writer)
-                    )
+                    manifests[file.writer] = self._manifest_of(file.writer, writer, stack)
                 manifest = manifests[file.writer]
-                if manifest is None:  # its writer runs, and does it
-                    continue
-                if not self._may_sign(writer.directory / f"{file.writer}.checkpoints"):
-                    manifests[file.writer] = None
-                    continue
+                there = EventFile.listed_as(file.record, writer.directory)
+                there.path = file.path
+                if manifest is None or _is_journal(there.path, file.writer) or not here.find(there):
+                    continue  # or another file has its name
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
                     deletion = self._deletion(file.record, reason, moment, manifest.last_hash)
                     manifest.add(deletion, sync=True)
                 deleted = self._unfinished = True
-                _remove(writer.directory, file.record.file)
+                _remove(writer.directory, sealed_name(there.path))
                 self._unfinished = False
                 self._deleted.append((file.record.file, reason))
         self._lines = writer.sealed.manifest.tree.size
         return deleted
 
+    def _manifest_of(self, name: str, writer: ArchiveWriter, stack: ExitStack) -> Manifest | None:
+        """The manifest for deletions of writer *name*; None if we may not write it."""
+        if name == writer.name:
+            manifest: Manifest | None = writer.sealed.manifest
+        else:
+            manifest = stack.enter_context(name_of_the_gone(writer.directory, name))
+        may = manifest is not None and self._may_sign(writer.directory / f"{name}.checkpoints")
+        return manifest if may else None
+
     def _due(
-        self, writer: ArchiveWriter, lock: AbstractContextManager[object]
+        self, writer: ArchiveWriter, lock: AbstractContextManager[object], here: Directory
     ) -> Iterator[tuple[_Sealed, str]]:
         """Yield the files to delete, the oldest first, and the rule for each."""
         with lock:
             own_seals = list(writer.sealed.manifest.seals.values())
             now = self._clock.look()
-        files = _files_in(writer.directory, writer.name, own_seals, format_time(now))
+        files = _files_in(here, writer.name, own_seals, format_time(now))
         retention, most = self._retention, self._most
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
@@ -299,20 +305,25 @@ def _remove(directory: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
+def _files_in(here: Directory, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
     """The sealed files in the manifests, the oldest first."""
-    there = sealed_in(directory)
     records = {writer: own}
-    for path in listed(directory, f"*{MANIFEST}"):
+    for path in listed(here.path, f"*{MANIFEST}"):
         if path.stem != writer:
             # Damaged, or of another user: leave its files alone.
             with suppress(msgspec.DecodeError, PermissionError):
                 records[path.stem] = list(read_listing(path).seals.values())
+    names = {record.file for seals in records.values() for record in seals}
+    renamed: dict[str, Path] = {}  # by their Merkle roots
+    if names - here.sealed.keys():
+        for path in [path for name, path in here.sealed.items() if name not in names]:
+            renamed[(closing_of(path, exact=False) or Closing()).root] = path
     files = []
     for name, seals in records.items():
         for record, when in _dated(seals, now):
             with suppress(KeyError, FileNotFoundError):
-                files.append(_Sealed(record, name, when, there[record.file].stat().st_size))
+                path = here.sealed.get(record.file) or renamed[record.root]
+                files.append(_Sealed(record, name, when, path, path.stat().st_size))
     return sorted(files, key=lambda file: (file.when, file.record.last_sequence))
 
 

@@ -350,14 +350,11 @@ class ArchiveKeeper:
     def _seal_if_full(self, writer: ArchiveWriter) -> None:
         settings = self._settings
         # What is lost is recorded first: no checkpoint knows better than its gap.
-        if (
-            settings.enable_rotation
-            and not self.internal.gaps
-            and writer.is_full(
-                settings.max_events + self._holds_start(writer),
-                settings.max_file_bytes,
-                self._file_age,
-            )
+        if not settings.enable_rotation or self.internal.gaps:
+            return
+        limits = settings.max_file_bytes, self._file_age
+        if writer.is_full(settings.max_events, *limits) and (
+            not self._holds_start(writer) or writer.is_full(settings.max_events + 1, *limits)
         ):
             self._seal(writer)
         elif self.checkpointer.is_due_at(self.archived):

@@ -262,7 +262,9 @@ class AuditLogger(SdkLoggerInterface):
         """
         try:
             by_the_sdk = type(operation).__module__.startswith("axon.")
-            kind, outcome = OperationType.parse(operation).value, EventStatus.parse(status).value
+            # `value` has the same, by a detour over Python code before Python 3.12.
+            kind: str = OperationType.parse(operation)._value_
+            outcome: str = EventStatus.parse(status)._value_
             actor, session = named_or_current(user_id, session_id, checked_id)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)

@@ -271,9 +271,18 @@ def _verify(
     given = [key for several in keys for key in several]
     texts = [_text_of(note) for note in notes]
     if otlp_json:
-        if origins or require_checkpoint or witnesses:
-            raise click.UsageError("--origin, --require-checkpoint and --witness are for archives")
-        return verify_files(paths, partial, archive, given, texts, as_json)
+        if witnesses:
+            raise click.UsageError("--witness is for archives, not for --otlp-json")
+        return verify_files(
+            paths,
+            archive,
+            as_json,
+            partial=partial,
+            keys=given,
+            checkpoints=texts,
+            origins=origins,
+            require_checkpoint=require_checkpoint,
+        )
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
@@ -402,6 +411,10 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
+    if writer.outside_until is not None:
+        lines.print(
+            f"covered up to event {writer.outside_until:,} by a checkpoint given", 2, "green"
+        )
     lines.print(writer.uncovered_by(local), 2, "yellow")
 
 

@@ -273,20 +273,26 @@ class TestRefused:
         assert cosigner.known[origin][0] == known
         assert len(cosigned(copy)) == before
 
-    @pytest.mark.parametrize("count", [5, 9])
+    @pytest.mark.parametrize("unseen", [0, 9])
     async def test_another_history(
-        self, run: Run, cosigner: Cosigner, tmp_path: Path, count: int
+        self, run: Run, make_audit: Make, cosigner: Cosigner, tmp_path: Path, unseen: int
     ) -> None:
-        """Two histories that begin alike, signed by one key: only one of them is cosigned."""
+        """Two histories that begin alike, signed by one key: only one of them is cosigned, also
+        if the witness sees the other one only when that is longer."""
         logs, copy = tmp_path / "logs", tmp_path / "copy"
         await run(logs, 3)
         shutil.copytree(logs, copy)
         assert await run(logs, 5) == (0, [])
-        failed, (told,) = await run(copy, count)
+        audit = make_audit(2, copy, signing_key=KEY, registry=CollectorRegistry())
+        await record(audit, unseen)
+        audit.close()
+        del audit
+        failed, (told,) = await run(copy, 5)
         assert failed > 0
         assert cosigned(copy) == cosigned(logs)[: len(cosigned(copy))]
         assert len(cosigned(copy)) < len(cosigned(logs))
         assert told["origin"] == Checkpoint.parse(cosigned(logs)[-1]).origin
+        assert (told["size"] > told["known"]) == bool(unseen)
 
     async def test_two_tails(
         self, run: Run, run_script: RunScript, cosigner: Cosigner, tmp_path: Path

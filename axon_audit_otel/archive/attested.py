@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,6 +73,9 @@ class AttestedFile:
         path: The file; made if it is missing.
         secret: The key of its hashes.
         state: The state to begin with.
+
+    Attributes:
+        file: Its descriptor.
     """
 
     def __init__(self, path: Path, secret: bytes, state: State) -> None:
@@ -78,11 +83,14 @@ class AttestedFile:
         self._secret = secret
         self._state = state
         self._offset = 0
-        self._file = -1
+        self.file = -1
         self._open()
 
     def _open(self) -> None:
-        self._file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._path.lstat().st_mode):  # no file of ours
+                os.replace(self._path, f"{self._path}.{secrets.token_hex(4)}")
+        self.file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
         for _ in range(2):
             self._write(*self._state)
 
@@ -109,29 +117,21 @@ class AttestedFile:
 
     def _is_in_place(self) -> bool:
         with suppress(OSError):
-            return os.path.samestat(self._path.lstat(), os.fstat(self._file))
+            return os.path.samestat(self._path.lstat(), os.fstat(self.file))
         return False
 
     def _write(self, number: int, lines: int, head: bytes, line: bytes) -> None:
         data = _STATE.pack(number, lines, head, line)
-        os.pwrite(self._file, data + _keyed(self._secret, data), self._offset)
+        os.pwrite(self.file, data + _keyed(self._secret, data), self._offset)
         self._offset ^= _SLOT
         self._state = State(number, lines, head, line)
 
-    def sync(self) -> None:
-        """Force it to stable storage.
-
-        Raises:
-            OSError: If that failed.
-        """
-        os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
-
     def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
+        if self.file >= 0:
             with suppress(OSError):
-                os.close(self._file)
-        self._file = -1
+                os.close(self.file)
+        self.file = -1
 
 
 class Judgement(NamedTuple):
@@ -173,8 +173,12 @@ class Attestor:
         """
         return AttestedFile(prefix.with_name(prefix.name + ATTESTED), self._secret(prefix), state)
 
+    def secret(self, purpose: str) -> bytes:
+        """A secret key of 32 bytes for *purpose*."""
+        return self._key.derived(purpose)
+
     def _secret(self, prefix: Path) -> bytes:
-        return self._key.derived(f"attested {prefix.name}")
+        return self.secret(f"attested {prefix.name}")
 
     def judge(self, prefix: Path, manifest: Manifest, unlisted: Path | None) -> Judgement:
         """What of a writer's files this key attests.
@@ -205,6 +209,10 @@ class Attestor:
         if not states and not checkpoints:
             raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
         return writer.judged(states, checkpoints)
+
+    def knows(self, prefix: Path) -> bool:
+        """Return True if a writer of this key began the files with that prefix."""
+        return any(True for _ in self._states(prefix))
 
     def _states(self, prefix: Path) -> Iterator[State]:
         """The states in the slots that have the right hash."""

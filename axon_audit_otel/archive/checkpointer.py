@@ -42,6 +42,7 @@ class Checkpointer:
         key: Signs them; None: nothing does.
         to: Where they go besides the archive: a path, a function, or "otlp"; None: nowhere.
         interval: Seconds between them when nothing is sealed; None: none then.
+        events: Events between them when nothing is sealed; None: no limit.
         faults: Takes what failed.
         sync: Force what a checkpoint is about to stable storage before.
         witnesses: Get those that are signed; None: nobody does.
@@ -55,6 +56,7 @@ class Checkpointer:
         key: SigningKey | None,
         to: Any,
         interval: float | None,
+        events: int | None,
         faults: Faults,
         sync: bool = False,
         witnesses: Cosigning | None = None,
@@ -66,14 +68,16 @@ class Checkpointer:
         self._interval = interval
         self._fault = faults.fault
         self.is_wanted = key is not None or to is not None
+        self._events = events if self.is_wanted else None
         self.begin()
 
     def begin(self) -> None:
         """Forget what was made and what waits; also called in a forked child."""
         self._made_at = -math.inf
+        self._made_for = 0  # the newest event in it
         self._unsent: deque[str] = deque()
         self._turn = Turn()
-        self._register = Register(self._sync)
+        self._register = Register(self._key, self._sync)
         if self._witnesses is not None:
             self._witnesses.begin()
 
@@ -84,15 +88,20 @@ class Checkpointer:
             return False
         return time.monotonic() - self._made_at >= self._interval
 
+    def is_due_at(self, number: int) -> bool:
+        """Return True if a checkpoint should be made after the event with that *number*."""
+        return self._events is not None and number - self._made_for >= self._events
+
     def make(self, writer: ArchiveWriter) -> None:
         """Make a checkpoint of *writer*, signed if there is a key. Never raises."""
+        self._made_for = writer.newest[0]  # also after a failure: not at each event again
         if self.attest(writer):
             self._made_at = time.monotonic()
 
     def conclude(self, writer: ArchiveWriter) -> None:
         """Make a checkpoint if there is news of other writers. Never raises."""
         if self.is_wanted and self._others(writer, now=True):
-            self._register = Register(self._sync)
+            self._register = Register(self._key, self._sync)  # looks again
             self.make(writer)
 
     def _others(self, writer: ArchiveWriter, now: bool = False) -> list[OtherWriter]:

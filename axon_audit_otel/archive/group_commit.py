@@ -23,16 +23,16 @@ class GroupCommit:
     Calls that come while a sync runs share the next one.
 
     Args:
-        written: Returns the number of the newest written event, and a new descriptor of its
-            file (closed here), or -1 if that is sealed and synced. Its argument is True if the
-            last sync failed: the device may then have dropped the data, even if it reports
-            success for the next sync.
+        written: Returns the number of the newest written event, and new descriptors of the
+            files to force, in that order (closed here); none if it is sealed and synced. Its
+            argument is True if the last sync failed: the device may then have dropped the
+            data, even if it reports success for the next sync.
 
     Attributes:
         synced: Number of the newest event that was forced to stable storage here.
     """
 
-    def __init__(self, written: Callable[[bool], tuple[int, int]]) -> None:
+    def __init__(self, written: Callable[[bool], tuple[int, list[int]]]) -> None:
         self._written = written
         self.reset()
 
@@ -110,12 +110,12 @@ class GroupCommit:
             if self._is_idle:
                 return None if was_idle else _IDLE_S
         try:
-            number, file = self._written(self._failed)
-            if file >= 0:
-                try:
-                    if not sync_data(file):
-                        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-                finally:
+            number, files = self._written(self._failed)
+            try:
+                if not all(map(sync_data, files)):
+                    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+            finally:
+                for file in files:
                     os.close(file)
         except OSError as exc:
             self._failed = True

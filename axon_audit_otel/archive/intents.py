@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import hmac
 import os
 import re
 from collections.abc import Iterable
@@ -40,12 +42,14 @@ class Intents:
     Args:
         path: The file without its ending; the file need not exist.
         sync: Force its name to stable storage.
+        secret: The key of a hash that each intent gets; None: none gets one.
     """
 
-    def __init__(self, path: Path, sync: bool) -> None:
+    def __init__(self, path: Path, sync: bool, secret: bytes | None = None) -> None:
         self._path = path.with_name(f"{path.name}.intents")
         self._reserve = path.with_name(f"{path.name}.reserve")
         self._sync = sync
+        self._secret = secret
         self._file = -1
         self._size = 0
         self._running: dict[str, bytes] = {}  # operations without an outcome yet
@@ -61,6 +65,9 @@ class Intents:
         Raises:
             OSError: If there is no space for one of them.
         """
+        if self._secret is not None:
+            keyed = _keyed(self._secret, intent)
+            intent = b'%b,"keyed_hash":"%b"}' % (intent[:-1], keyed.encode())
         self._hold_back(_RESERVED * (1 + len(self._running) // _FOR))
         lines = [intent]
         if not self._is_in_place():  # the file was changed from outside
@@ -103,7 +110,7 @@ class Intents:
     def moved(self, path: Path) -> Intents:
         """Close the file; return these intents for another name of their writer."""
         self.close()
-        intents = Intents(path, self._sync)
+        intents = Intents(path, self._sync, self._secret)
         intents.count, intents._running = self.count, self._running
         return intents
 
@@ -127,6 +134,9 @@ class Intents:
     def unfinished(self, seals: Iterable[SealRecord]) -> list[dict[str, Any]]:
         """The intents of a writer that crashed which have no event.
 
+        With a key, those without its hash have the fact ``adopted``: anybody may have written
+        them.
+
         Args:
             seals: The sealed files of the directory, the newest first.
 
@@ -145,6 +155,9 @@ class Intents:
         for line in lines:
             with contextlib.suppress(*DECODE_ERRORS, KeyError):  # cut off in the middle
                 intent = msgspec.json.decode(line, type=dict[str, Any])
+                keyed = intent.pop("keyed_hash", "")
+                if self._secret is not None and not self._attests(line, keyed):
+                    intent["adopted"] = True
                 intents[intent["event_id"]] = intent
         oldest = min((intent["time"] for intent in intents.values()), default="")
         with Directory(self._path.parent, Missing()) as directory:
@@ -158,6 +171,12 @@ class Intents:
                     for outcome, intended in _EVENT_ID.findall(file.read()):
                         intents.pop((intended or outcome).decode(), None)
         return list(intents.values())
+
+    def _attests(self, line: bytes, keyed: object) -> bool:
+        assert self._secret is not None
+        intent = line[: line.rfind(b',"keyed_hash"')] + b"}"
+        given = str(keyed).encode("utf-8", "replace")
+        return hmac.compare_digest(_keyed(self._secret, intent).encode(), given)
 
     def duplicate(self) -> int:
         """A new descriptor of the file; -1 without a file."""
@@ -183,3 +202,7 @@ class Intents:
             with contextlib.suppress(OSError):
                 os.close(self._file)
         self._file = -1
+
+
+def _keyed(secret: bytes, intent: bytes) -> str:
+    return hashlib.blake2b(intent, key=secret, digest_size=16).hexdigest()

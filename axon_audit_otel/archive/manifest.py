@@ -38,7 +38,6 @@ __all__ = [
     "TrailRecord",
     "WritersRecord",
     "deleted_in",
-    "newest_stated",
     "read_listing",
     "read_manifest",
     "states",
@@ -46,7 +45,6 @@ __all__ = [
 ]
 
 MANIFEST = ".manifest"
-_END = 16384  # bytes at the end of a manifest that have its newest lines
 
 
 class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
@@ -162,7 +160,7 @@ class OtherWriter(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         writer: Its name.
         id: The id of its trail.
-        events: Number of the newest event that its manifest names; 1 if it has only a journal.
+        events: Number of the event that its newest checkpoint names; 1 before it has any.
         head: Hash of that event, hex.
     """
 
@@ -414,28 +412,6 @@ def read_listing(path: Path, missing: Missing | None = None) -> Listing:
     for _, record in read_manifest(path, missing):
         listing.take(record)
     return listing
-
-
-def newest_stated(path: Path) -> tuple[int, str]:
-    """Number and hash of the newest event that the end of a manifest names; 0 and "" without one.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    try:
-        with open_regular(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
-            lines = file.read(_END).split(b"\n")[:-1]
-    except FileNotFoundError:
-        return 0, ""
-    for line in reversed(lines):
-        with suppress(msgspec.DecodeError):  # the first may be cut off
-            record = _record_in(line)
-            if isinstance(record, SealRecord):
-                return record.last_sequence, record.head
-            if isinstance(record, HeadRecord):
-                return record.number, record.head
-    return 0, ""
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:

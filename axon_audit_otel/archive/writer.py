@@ -132,7 +132,8 @@ class ArchiveWriter:
             make_directory(directory)
             refuse_writable_by_all(directory)
             self._take_name(fresh, exact, changed)
-            self.intents = Intents(self.path(""), sync)
+            secret = None if attestor is None else attestor.secret("intents")
+            self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
                 raise OSError(errno.ENOTSUP, _NO_SYNC)
             self.recovery = self._recover_at_start()
@@ -365,11 +366,14 @@ class ArchiveWriter:
             sync_directory(self.directory)
         self._doubtful = False
 
-    def duplicate(self) -> int:
-        """A new descriptor of the journal; -1 if everything is sealed."""
+    def duplicates(self) -> list[int]:
+        """New descriptors of the files that hold unsealed events: none if everything is sealed."""
         if self._doubtful:
             self.renew()
-        return -1 if self._journal is None else os.dup(self._journal.file)
+        if self._journal is None:
+            return []
+        attested = self.sealed.attested
+        return [os.dup(file.file) for file in (attested, self._journal) if file is not None]
 
     # --- what was there before, and what somebody else did to the files ---------------------
 

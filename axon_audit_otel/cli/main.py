@@ -20,7 +20,7 @@ from ..archive.directory import files_of
 from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
-from ..core.errors import ArchiveError, AxonAuditError, shown
+from ..core.errors import ArchiveError, AxonAuditError
 from ..events.localtime import local
 from ..events.model import age
 from ..events.query import Query
@@ -40,6 +40,7 @@ from .options import (
     print_missing,
     query_of,
     reads,
+    reason,
 )
 from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
@@ -71,13 +72,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except AxonAuditError as exc:
-            raise click.ClickException(str(exc)) from exc
-        except OSError as exc:
-            if exc.errno == errno.EPIPE:  # `| head`: click handles it
+        except (AxonAuditError, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
                 raise
-            place = f": {shown(exc.filename)}" if exc.filename else ""
-            raise click.ClickException(f"{exc.strerror or exc}{place}") from exc
+            raise click.ClickException(reason(exc)) from exc
 
 
 @click.group(
@@ -91,7 +89,8 @@ def main() -> None:
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
-    rest is printed, and the file is named on standard error); 2, wrong arguments.
+    rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
+    verify are its own.
     """
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..archive.missing import Missing
+from ..core.errors import shown
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -28,6 +29,7 @@ __all__ = [
     "print_missing",
     "query_of",
     "reads",
+    "reason",
     "secret_option",
     "signing_option",
 ]
@@ -218,3 +220,11 @@ def query_of(given: dict[str, Any]) -> Query:
         end_us=None if until is None else to_microseconds(until.moment),
     )
     return query.under(given["pseudonyms"])
+
+
+def reason(exc: Exception) -> str:
+    """An error of ours, or of the system, in one line."""
+    if not isinstance(exc, OSError):
+        return str(exc)
+    place = f": {shown(exc.filename)}" if exc.filename else ""
+    return f"{exc.strerror or exc}{place}"

@@ -20,14 +20,21 @@ from ..archive.checkpoints import VerifyingKey, new_key
 from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
-from ..core.errors import ArchiveError, AuditConfigError
+from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError
 from ..core.files import open_owned, write_file
 from ..events.localtime import local
 from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
-from ..verification.report import Finding, VerifyReport, WriterReport, numbers
+from ..verification.report import (
+    EXIT_CODES,
+    Finding,
+    Verdict,
+    VerifyReport,
+    WriterReport,
+    numbers,
+)
 from ..verification.verify import verify as run_verify
-from .options import json_option, path_argument
+from .options import json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
@@ -79,6 +86,12 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
 
 
 # --- verify ----------------------------------------------------------------------------------
+
+
+class _NotVerified(click.ClickException):
+    """The verification could not be done."""
+
+    exit_code = EXIT_CODES["not proved"]
 
 
 class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -147,6 +160,19 @@ class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
 @click.option(
+    "--require-checkpoint",
+    is_flag=True,
+    help="Each trail must be covered by one of --checkpoint.",
+)
+@click.option(
+    "--origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A trail that must be there, as verify prints it; no other may be there."
+    " Such as axon-audit/default/3f9a0c7be5d1824f.",
+)
+@click.option(
     "--witness",
     "witnesses",
     type=_Witness(),
@@ -161,53 +187,71 @@ class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @json_option
 @click.pass_context
-def verify(
-    ctx: click.Context,
+def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """Verify that nothing in an archive was altered.
+
+    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
+    moved or cut off, names the file and the event, and says up to where signed checkpoints
+    prove that nothing is missing. Note down the origin of each trail that is printed: with
+    --origin, an archive that was exchanged for another is found.
+
+    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
+    missing or altered, and names those that came more than once. Give all files of a trail
+    together, in any order. The checkpoints in them (checkpoint_to="otlp") are compared with
+    the events; what arrived is proved only with --key. With --archive, a tail that never
+    arrived is found as well.
+
+    Exit codes: 0, verified as asked; 1, damage, or events that the application found and did
+    not record; 2, it could not be verified, or not what was asked for: with --key, a trail
+    that no signed checkpoint covers; with --require-checkpoint, one that no checkpoint from
+    elsewhere covers; with --witness, one that not enough witnesses cosigned: up to what they
+    did, not even the owner of the key could write another history; a key that signed nothing.
+    """
+    try:
+        verdict = _verify(as_json=as_json, **given)
+    except (AxonAuditError, OSError) as exc:
+        if isinstance(exc, BrokenPipeError):
+            raise
+        if as_json:
+            said = {"verdict": "not proved", "exit": _NotVerified.exit_code, "error": reason(exc)}
+            print_json({"ok": False, **said})
+        raise _NotVerified(reason(exc)) from exc
+    ctx.exit(EXIT_CODES[verdict])
+
+
+def _verify(
     paths: tuple[Path, ...],
     otlp_json: bool,
     partial: bool,
     archive: Path | None,
     keys: Any,
     notes: Any,
+    require_checkpoint: bool,
+    origins: tuple[str, ...],
     witnesses: Any,
     needed: int | None,
     as_json: bool,
-) -> None:
-    """Verify that nothing in an archive was altered.
-
-    PATH is its directory, or one sealed file. Finds what was altered, removed, inserted,
-    moved or cut off, names the file and the event, and says up to where signed checkpoints
-    prove that nothing is missing. Exit code 1 means damage.
-
-    With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
-    missing or altered, and names those that came more than once. Give all files of a trail
-    together, in any order; with --archive, a tail that never arrived is found as well.
-
-    With --witness, says up to where witnesses have seen the trail: not even the owner of the
-    key could write another history up to there. Exit code 2 means that not enough of them
-    cosigned a checkpoint.
-    """
+) -> Verdict:
+    quorum = _quorum([witness for several in witnesses for witness in several], needed)
+    given = [key for several in keys for key in several]
+    texts = [_text_of(note) for note in notes]
     if otlp_json:
-        if keys or notes or witnesses:
-            msg = "--key, --checkpoint and --witness are for archives, not for --otlp-json"
-            raise click.UsageError(msg)
-        ctx.exit(verify_files(paths, partial, archive, as_json))
+        if origins or require_checkpoint or witnesses:
+            raise click.UsageError("--origin, --require-checkpoint and --witness are for archives")
+        return verify_files(paths, partial, archive, given, texts, as_json)
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
-    quorum = _quorum([witness for several in witnesses for witness in several], needed)
-    texts = [_text_of(note) for note in notes]
-    given = [key for several in keys for key in several]
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress, quorum)
+        report = run_verify(path, given, texts, progress, origins, require_checkpoint, quorum)
     if as_json:
         print_json(report.to_dict())
     else:
         _print(report, console(), bool(texts))
-    ctx.exit(1 if not report.ok else 0 if report.is_cosigned else 2)
+    return report.verdict
 
 
 def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
@@ -222,7 +266,7 @@ def _text_of(file: TextIO) -> str:
     name = semconv.CHECKPOINT_EVENT_NAME
     text = "".join(line for line in file if not line.startswith("{") or name in line)
     if not text.strip():
-        raise click.ClickException(f"there is no checkpoint in {file.name!r}")
+        raise InvalidEventError(f"there is no checkpoint in {file.name!r}")
     return text
 
 
@@ -257,9 +301,14 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
+    if report.unknown is not None:
+        lines.print(report.unknown, style="yellow")
     lines.print("")
-    if report.ok:
+    for words in report.unproved:
+        lines.print(f"Not proved: {words}.", style="bold red")
+    if report.verdict == "ok":
         lines.print("No damage was found.", style="green")
+    if report.ok:
         return
     count = len(report.findings) + report.left_out
     lines.print(f"{amount(count, 'finding')}:", style="bold red")
@@ -274,6 +323,8 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.first_sequence is not None and writer.last_sequence is not None:
         head += f", {writer.first_sequence:,} to {writer.last_sequence:,}"
     lines.print(f"{head}, in {amount(writer.files, 'sealed file')}", style="bold")
+    if writer.origin is not None:
+        lines.print(f"origin: {writer.origin}", 2)
     if writer.first_time is not None:
         lines.print(f"from {local(writer.first_time)} to {local(writer.last_time)}", 2)
     if writer.unsealed_events:

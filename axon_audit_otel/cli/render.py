@@ -376,7 +376,8 @@ def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     who = "" if user is None else f" by {user}"
     whose = "" if subject in (None, user) else f", data of {subject}"
     begun = local(datetime.fromisoformat(str(facts["time"]).replace("Z", "+00:00")))
-    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}"
+    adopted = "; adopted: anybody may have written it" if facts.get("adopted") else ""
+    return f"unfinished: {facts['operation']}{who}{whose}, begun {begun}{adopted}"
 
 
 def _hold(facts: dict[str, Any], _subject: str | None) -> str:

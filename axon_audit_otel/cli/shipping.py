@@ -13,8 +13,10 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..archive.checkpoints import VerifyingKey
+from ..events.localtime import local
 from ..otlp.resource import resource_from_environment
-from ..verification.report import numbers
+from ..verification.report import Verdict, numbers
 from .options import json_option
 from .render import amount, console, plain, print_json, reading_bar
 
@@ -23,17 +25,24 @@ __all__ = ["replay", "verify_files"]
 _SHOWN = 5  # duplicates and gaps that are printed
 
 
-def verify_files(paths: Sequence[Path], partial: bool, archive: Path | None, as_json: bool) -> int:
-    """Verify the files that a collector wrote, print the report, and return the exit code."""
+def verify_files(
+    paths: Sequence[Path],
+    partial: bool,
+    archive: Path | None,
+    keys: Sequence[VerifyingKey],
+    notes: Sequence[str],
+    as_json: bool,
+) -> Verdict:
+    """Verify the files that a collector wrote, print the report, and return the verdict."""
     from ..shipping.received import verify_arrival
 
     with reading_bar("verifying", paths) as progress:
-        report = verify_arrival(paths, partial, archive, progress)
+        report = verify_arrival(paths, partial, archive, progress, keys, notes)
     if as_json:
         print_json(report.to_dict())
     else:
         _print_arrival(report, archive is not None, console())
-    return 0 if report.ok else 1
+    return report.verdict
 
 
 @click.command()
@@ -155,6 +164,11 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
             say(f"  gap: {numbers(gap.first, gap.last)} {reported}")
         if len(stream.gaps) > _SHOWN:
             say(f"  and {len(stream.gaps) - _SHOWN:,} more gaps")
+        if stream.proved_until is not None:
+            when = f"by the checkpoint of {local(stream.proved_at)}"
+            say(f"  proved up to event {stream.proved_until:,}, {when}", "green")
+        elif stream.checkpoints:
+            say("  its checkpoints are not signed by a known key (--key)", "yellow")
     if report.duplicates:
         more = ", ..." if len(report.duplicates) > _SHOWN else ""
         say("duplicates: " + ", ".join(report.duplicates[:_SHOWN]) + more + " (--json: all)")
@@ -162,12 +176,13 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
         say(f"{amount(report.other_records, 'other log record')} passed over")
     if report.torn_lines:
         say(f"{amount(report.torn_lines, 'line')} not finished: a collector was killed, probably")
-    if not report.streams:
-        say("There is no audit record in the files.", "bold red")
-    if report.ok:
+    for words in report.unproved:
+        say(f"Not proved: {words}.", "bold red")
+    if compared and not report.keys:
+        say("The archive is taken as it is: no key was given to verify it (--key).")
+    if report.verdict == "ok":
         until = "of the archive" if compared else "up to the newest event"
         say(f"Nothing is missing {until}, and nothing was altered.", "green")
-        return
     if report.findings:
         say(f"{amount(len(report.findings) + report.left_out, 'finding')}:", "bold red")
     for finding in report.findings:

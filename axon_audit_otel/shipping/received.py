@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.follow import Cursor
 from ..archive.format import position_of
@@ -23,12 +26,15 @@ from ..archive.reader import open_events_file
 from ..core import semconv
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
 from ..core.merkle import leaf_hash
+from ..core.time import parse_time
 from ..events.model import decode
 from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord, Requests
+from ..verification.checkpoint_files import CheckpointSet, Statement
 from ..verification.file_scan import TrailFacts
 from ..verification.hash_chain import outside
-from ..verification.report import Finding, Findings, Gap, numbers
+from ..verification.report import EXIT_CODES, Finding, Findings, Gap, Verdict, numbers
+from ..verification.verify import verify
 from .unordered_chain import Place, Sequence
 
 __all__ = ["ArrivalReport", "StreamReport", "verify_arrival"]
@@ -49,6 +55,9 @@ class StreamReport(msgspec.Struct, kw_only=True):
         first_sequence: Number of the oldest.
         last_sequence: Number of the newest. No file shows whether more were sent.
         gaps: What was lost before it was sent, as later events say.
+        checkpoints: Number of different states in the checkpoints that it was compared with.
+        proved_until: Number of the newest event that a signed checkpoint covers; None without one.
+        proved_at: Time of that checkpoint.
     """
 
     trail: str
@@ -59,6 +68,9 @@ class StreamReport(msgspec.Struct, kw_only=True):
     first_sequence: int | None = None
     last_sequence: int | None = None
     gaps: list[Gap] = msgspec.field(default_factory=list)
+    checkpoints: int = 0
+    proved_until: int | None = None
+    proved_at: datetime | None = None
 
 
 class ArrivalReport(msgspec.Struct, kw_only=True):
@@ -72,6 +84,8 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
         duplicates: ``log.record.uid`` of events that came more than once, up to a thousand.
         other_records: Log records that are no audit events.
         torn_lines: Lines that their writer did not finish; a killed collector leaves them.
+        keys: Names of the keys, one of which must have signed each checkpoint.
+        unproved: What was asked for and could not be proved, in words.
     """
 
     files: list[str]
@@ -81,11 +95,21 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
     duplicates: list[str] = msgspec.field(default_factory=list)
     other_records: int = 0
     torn_lines: int = 0
+    keys: list[str] = msgspec.field(default_factory=list)
+    unproved: list[str] = msgspec.field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """True if there are events, none is missing and none was altered."""
         return bool(self.streams) and not self.findings
+
+    @property
+    def verdict(self) -> Verdict:
+        """``damage``; ``not proved``: not verified as it was asked for; or ``ok``."""
+        kinds = {finding.kind for finding in self.findings}
+        if kinds - {"wrong_key", "denied"} or (kinds and not self.unproved):
+            return "damage"
+        return "not proved" if self.unproved else "ok"
 
     @property
     def events(self) -> int:
@@ -94,7 +118,8 @@ class ArrivalReport(msgspec.Struct, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
-        return {"ok": self.ok, "events": self.events, **msgspec.to_builtins(self)}
+        verdict = {"verdict": self.verdict, "exit": EXIT_CODES[self.verdict]}
+        return {"ok": self.ok, **verdict, "events": self.events, **msgspec.to_builtins(self)}
 
 
 def verify_arrival(
@@ -102,24 +127,34 @@ def verify_arrival(
     partial: bool = False,
     archive: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
+    keys: Iterable[VerifyingKey] = (),
+    checkpoints: Iterable[str] = (),
 ) -> ArrivalReport:
     """Verify the audit records in files of a collector's file exporter.
+
+    They are compared with the checkpoints in the same files (``checkpoint_to="otlp"``), and with
+    those given. Nothing else is believed; acknowledgements are not read.
 
     Args:
         paths: The files, in any order; those of one trail must be verified together.
         partial: They hold only a part of the trails: what is before the oldest event in
             them is not missed.
-        archive: The directory that the events were shipped from: each of them must be there.
+        archive: The directory that the events were shipped from: each of them must be there. With
+            *keys* it is verified as well, else it is taken as it is.
         progress: Called with the number of bytes read since the last call.
+        keys: Public keys. If any are given, one of them must have signed each checkpoint, and each
+            trail must be covered by one.
+        checkpoints: Notes that were kept elsewhere.
 
     Returns:
         What was found. A tail that never arrived does not show in the files alone, without
-        *archive*.
+        *archive* or a checkpoint of it.
 
     Raises:
         ArchiveError: If a file cannot be read, or has no line of OTLP JSON.
+        InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
-    arrival = _Arrival(partial)
+    arrival = _Arrival(partial, list(keys), list(checkpoints))
     for path in map(Path, paths):
         with archive_errors(path):
             arrival.read(path, progress)
@@ -129,9 +164,13 @@ def verify_arrival(
 class _Arrival:
     """One call of `verify_arrival`."""
 
-    def __init__(self, partial: bool) -> None:
+    def __init__(self, partial: bool, keys: list[VerifyingKey], notes: list[str]) -> None:
         self._partial = partial
+        self._keys = keys
+        self._notes = notes
         self._findings = Findings()
+        self._checkpoints = CheckpointSet(keys, self._findings, Quorum())
+        self._checkpoints.add_given(notes)
         self._streams: dict[str, _Stream] = {}
         self._report = ArrivalReport(files=[], streams=[], findings=[])
         self._doubled: dict[str, None] = {}
@@ -143,6 +182,8 @@ class _Arrival:
             requests = Requests(file, progress)
             for instance, record in requests:
                 attributes = record.named()
+                if record.event_name == semconv.CHECKPOINT_EVENT_NAME:
+                    self._checkpoints.add_received(record.text or "", path.name)
                 if _is_audit(record, attributes):
                     self._take(path.name, instance, record, attributes)
                 else:
@@ -156,16 +197,50 @@ class _Arrival:
 
     def report(self, archive: Path | None) -> ArrivalReport:
         """The report of all files, compared with *archive* if there is one."""
+        report = self._report
         for stream in self._streams.values():
             stream.end(self._partial)
+        self._compare_checkpoints()
         if archive is not None:
             self._compare(archive)
-        report = self._report
+            if self._keys:
+                verified = verify(archive, self._keys, self._notes)
+                report.unproved += verified.unproved
+                for found in verified.findings:
+                    words = f"in the archive: {found.explanation}"
+                    self._findings.add(found.file, found.sequence, found.kind, words)
+        self._judge_proofs()
         report.findings = list(self._findings.kept.values())
         report.left_out = self._findings.left_out
         report.streams = [stream.report for stream in self._streams.values()]
         report.duplicates = list(self._doubled)
         return report
+
+    def _compare_checkpoints(self) -> None:
+        known: list[Statement] = []
+        for stream in self._streams.values():
+            of = stream.report
+            statements = self._checkpoints.about(of.trail, of.stream or None)
+            stream.compare_checkpoints(statements)
+            known += statements
+        if self._partial or not self._streams:
+            return
+        for statement in self._checkpoints.others(known):
+            words = f"{statement} speaks of this trail, of which nothing arrived"
+            self._findings.add(statement.checkpoint.origin, None, "removed", words)
+
+    def _judge_proofs(self) -> None:
+        """Say what was asked for and is not proved."""
+        report = self._report
+        report.keys = [key.name for key in self._keys]
+        if not self._streams:
+            report.unproved.append("there is no audit record in the files")
+        if not self._keys:
+            return
+        missing = f"no checkpoint that {' or '.join(report.keys)} signed covers"
+        for stream in self._streams.values():
+            if stream.report.proved_until is None and stream.report.events:
+                report.unproved.append(f"{missing} {stream.report.trail or 'an unnamed trail'}")
 
     def _compare(self, archive: Path) -> None:
         with archive_errors(archive):
@@ -302,6 +377,27 @@ class _Stream:
             for low, high in outside(first, last, lost):
                 hint = " (if these files begin later than the trail: --partial)" if before else ""
                 self._miss(low, high, hint)
+
+    def compare_checkpoints(self, statements: list[Statement]) -> None:
+        """Compare the events with *statements*, ordered by their newest event."""
+        report, sequence = self.report, self._sequence
+        report.checkpoints = len(statements)
+        for statement in statements:
+            checkpoint = statement.checkpoint
+            number = checkpoint.events
+            if not sequence.known(number):
+                continue
+            if not sequence.is_same(Place(number, None, checkpoint.head)):
+                words = f"event {number} is not the one that {statement} names: it, or what was"
+                self._report_altered(number, f"{words} before it, was rewritten")
+                break
+            if statement.proves:
+                report.proved_until = number
+                report.proved_at = parse_time(checkpoint.time)
+        beyond = [s for s in statements if s.checkpoint.events > sequence.highest]
+        if beyond:
+            newest = beyond[-1].checkpoint.events
+            self._miss(sequence.highest + 1, newest, f", which {beyond[-1]} knew")
 
     def compare(self, cursor: Cursor) -> None:
         """Report the events of the archive that are missing here, or differ."""

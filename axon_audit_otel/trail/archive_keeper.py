@@ -21,6 +21,7 @@ from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
 from ..shipping.witnesses import Witnesses
+from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
@@ -92,8 +93,9 @@ class ArchiveKeeper:
         if settings.witnesses:
             witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
         to = settings.checkpoint_to
+        events = settings.checkpoint_events
         self.checkpointer = Checkpointer(
-            key, to, interval, afterwards, sync=self._syncs, witnesses=witnesses
+            key, to, interval, events, afterwards, self._syncs, witnesses
         )
         self._attestor: Attestor | None = None
         if key is not None:
@@ -153,9 +155,9 @@ class ArchiveKeeper:
             warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
-            words = "audit trail %r: nothing attests events %d to %d in %s: they are adopted"
-            facts = adopted.first, adopted.last, adopted.file
-            self._afterwards.note(partial(_logger.warning, words, name, *facts))
+            which = numbers(adopted.first, adopted.last)
+            words = "audit trail %r: nothing attests %s in %s: adopted"
+            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -356,6 +358,8 @@ class ArchiveKeeper:
             )
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""

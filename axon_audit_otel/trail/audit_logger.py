@@ -113,6 +113,7 @@ class AuditLogger(SdkLoggerInterface):
         witnesses: Who cosigns checkpoints, by the C2SP's protocol tlog-witness: lines
             ``URL name+id+key``, or files of them.
         checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
+        checkpoint_events: Events between them, for more than one in each sealed file.
         ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
@@ -159,6 +160,7 @@ class AuditLogger(SdkLoggerInterface):
         checkpoint_to: Any = None,
         witnesses: Any = None,
         checkpoint_interval: Any = None,
+        checkpoint_events: int | None = None,
         ship_to: str | None = None,
         start_record: bool | None = None,
         logger_provider: Any = None,

@@ -359,6 +359,9 @@ class Settings:
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
     )
+    checkpoint_events: int | None = _setting(
+        None, _positive, "events between checkpoints, for more than one in each sealed file"
+    )
     ship_to: Endpoint | None = _setting(
         None,
         _endpoint,

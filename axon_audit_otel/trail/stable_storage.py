@@ -43,8 +43,8 @@ class StableStorage:
     def __init__(self, keeper: _Keeper, lock: Lock, intents: bool) -> None:
         self._keeper = keeper
         self._lock = lock
-        self._events = GroupCommit(self._events_file)
-        self._intents = GroupCommit(self._intents_file) if intents else None
+        self._events = GroupCommit(self._events_files)
+        self._intents = GroupCommit(self._intents_files) if intents else None
 
     def begin(self) -> None:
         """Begin anew, without waiters (a forked child)."""
@@ -95,21 +95,22 @@ class StableStorage:
             raise OSError(errno.EIO, self._keeper.why or "the archive is not open")
         return self._keeper.writer
 
-    def _events_file(self, failed: bool) -> tuple[int, int]:
-        """For the group commit: the newest event in a file, and that file."""
+    def _events_files(self, failed: bool) -> tuple[int, list[int]]:
+        """For the group commit: the newest event in a file, and what is to be forced."""
         with self._lock:
             writer = self._writer()
             if self._keeper.waits:
                 raise OSError(errno.EIO, self._keeper.why)
             if failed:
                 writer.renew()
-            return self._keeper.archived, writer.duplicate()
+            return self._keeper.archived, writer.duplicates()
 
-    def _intents_file(self, failed: bool) -> tuple[int, int]:
+    def _intents_files(self, failed: bool) -> tuple[int, list[int]]:
         """For the group commit: the newest intent, and its file."""
         with self._lock:
             writer = self._writer()
             if failed:
                 with suppress(JournalChangedError):  # the next event finds that out
                     writer.renew()
-            return writer.intents.count, writer.intents.duplicate()
+            file = writer.intents.duplicate()
+            return writer.intents.count, [] if file < 0 else [file]

@@ -93,8 +93,11 @@ class CheckpointCheck:
             elif root != checkpoint.root:
                 altered.append(statement)
             time = self._time_of(checkpoint.events, checkpoint.head)
-            covers = statement.proves and checkpoint.events > 0
-            if time is not None and root == checkpoint.root and covers:
+            if time is None or root != checkpoint.root or not checkpoint.events:
+                continue
+            if statement.outside:
+                report.outside_until = checkpoint.events
+            if statement.proves:
                 report.proved_until = checkpoint.events
                 report.proved_until_time = parse_time(time)
                 report.proved_at = parse_time(checkpoint.time)

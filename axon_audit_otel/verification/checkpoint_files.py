@@ -146,6 +146,11 @@ class CheckpointSet:
             for note in notes or [ended]:
                 self._add(Checkpoint.parse(note), note, "the given checkpoint", True)
 
+    def add_received(self, note: str, source: str) -> None:
+        """Add a checkpoint that was sent; records that are none are ignored."""
+        with suppress(InvalidEventError):
+            self._add(Checkpoint.parse(note), note, source, False)
+
     def add_file(self, path: Path) -> None:
         """Add the checkpoints in a file beside the archive."""
         try:
@@ -158,8 +163,7 @@ class CheckpointSet:
         except FileNotFoundError:
             return
         except OSError as exc:
-            words = f"cannot be read: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc)
 
     def _add(self, checkpoint: Checkpoint, note: str, source: str, outside: bool) -> None:
         signed = bool(self._keys) and self._is_good(note, self._keys)
@@ -176,9 +180,12 @@ class CheckpointSet:
             cosigned[witness] = max(time, cosigned.get(witness, time))
         at = self.quorum.reached_at(cosigned)
         proves = signed or ((outside or at is not None) and not self._keys)
+        outside = outside or (known is not None and known.outside)
         statement = Statement(checkpoint, source, outside, proves, cosigned, at)
         if known is not None:
-            known = self._statements[key] = known._replace(cosigned=cosigned, cosigned_at=at)
+            known = self._statements[key] = known._replace(
+                outside=outside, cosigned=cosigned, cosigned_at=at
+            )
         if known is None or (statement.proves, checkpoint.time) > (
             known.proves,
             known.checkpoint.time,

@@ -126,7 +126,7 @@ class CheckedManifest:
         try:
             self._read(sizes)
         except OSError as exc:
-            findings.add(self.name, None, "unreadable", f"cannot be read: {exc.strerror or exc}")
+            findings.add_unreadable(self.name, exc)
             return
         before = findings.count(self.name)
         order = self._in_order()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 __all__ = [
+    "EXIT_CODES",
     "Adopted",
     "Deletion",
     "Finding",
@@ -17,6 +19,7 @@ __all__ = [
     "Refusal",
     "StepBack",
     "UncleanEnd",
+    "Verdict",
     "VerifyReport",
     "WriterReport",
 ]
@@ -31,7 +34,13 @@ Kind = Literal[
     "unreadable",
     "unlisted",
     "adopted",
+    "denied",
 ]
+
+Verdict = Literal["ok", "damage", "not proved"]
+
+#: The exit codes of the command line.
+EXIT_CODES: dict[Verdict, int] = {"ok": 0, "damage": 1, "not proved": 2}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -42,8 +51,9 @@ class Finding(msgspec.Struct, frozen=True):
         sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
             at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
-            ``unlisted`` (a file in no manifest), or ``adopted`` (found in the directory by the
-            application, which did not record it: anybody may have written it).
+            ``unlisted`` (a file in no manifest, or a trail that was not asked for), ``adopted``
+            (found in the directory by the application, which did not record it: anybody may have
+            written it), or ``denied`` (this user may not read it).
         explanation: A sentence about it.
     """
 
@@ -166,6 +176,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
     Attributes:
         writer: Its name.
         id: The id of the trail, from its manifest.
+        origin: What tells the trail from every other, as in its checkpoints:
+            ``axon-audit/<writer>/<id>``; None before its first event.
         events: Number of events that were read.
         files: Number of sealed files that were read.
         deletions: The deletions by retention.
@@ -189,6 +201,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
             truncated after it, this could not be noticed. None: nothing is covered.
         proved_until_time: Time of that event.
         proved_at: Time of that checkpoint.
+        outside_until: Number of the newest event that a given checkpoint covers, which was kept
+            elsewhere; None: none covers any.
         cosigned_until: Number of the newest event that a checkpoint covers which enough
             witnesses cosigned: up to there even who has the key could not write another
             history. None: there is none, or no witness was given.
@@ -198,6 +212,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
 
     writer: str
     id: str | None = None
+    origin: str | None = None
     events: int = 0
     files: int = 0
     deletions: list[Deletion] = msgspec.field(default_factory=list)
@@ -218,9 +233,15 @@ class WriterReport(msgspec.Struct, kw_only=True):
     proved_until: int | None = None
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
+    outside_until: int | None = None
     cosigned_until: int | None = None
     cosigned_at: datetime | None = None
     cosigned_by: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there never was an event in it."""
+        return not (self.events or self.deletions)
 
     @property
     def deleted_files(self) -> int:
@@ -254,6 +275,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         left_out: Number of further findings.
         keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
             was given, and no signature could be checked.
+        unproved: What was asked for and could not be proved, in words.
         quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
             no witness was given.
     """
@@ -263,17 +285,41 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     left_out: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
+    unproved: list[str] = msgspec.field(default_factory=list)
     quorum: str | None = None
 
     @property
-    def is_cosigned(self) -> bool:
-        """True if enough witnesses cosigned a checkpoint of each writer, as far as asked for."""
-        return self.quorum is None or all(w.cosigned_until is not None for w in self.writers)
+    def ok(self) -> bool:
+        """True if there are no findings; `verdict` also says whether it is proved."""
+        return not self.findings
 
     @property
-    def ok(self) -> bool:
-        """True if no damage was found."""
-        return not self.findings
+    def verdict(self) -> Verdict:
+        """``damage``; ``not proved``: not verified as it was asked for; or ``ok``."""
+        if any(self._is_damage(finding) for finding in self.findings):
+            return "damage"
+        return "not proved" if self.findings or self.unproved else "ok"
+
+    def _is_damage(self, finding: Finding) -> bool:
+        """Return False if the finding may come from another key, or rights that are missing."""
+        if finding.kind == "denied":
+            return False
+        proved = (writer.writer for writer in self.writers if writer.proved_until is not None)
+        # Beside good signatures of a key, a bad one was not made by who has the key.
+        return finding.kind != "wrong_key" or Path(finding.file).stem in proved
+
+    @property
+    def unknown(self) -> str | None:
+        """A sentence about what could be missing without a trace; None if nothing could.
+
+        Checkpoints that were kept elsewhere, of each trail, leave nothing of that kind.
+        """
+        if all(writer.outside_until for writer in self.writers if not writer.is_empty):
+            return None
+        return (
+            "a whole writer, or the whole archive, could be missing: give --checkpoint with a copy"
+            " from elsewhere"
+        )
 
     @property
     def events(self) -> int:
@@ -286,7 +332,14 @@ class VerifyReport(msgspec.Struct, kw_only=True):
             {**msgspec.to_builtins(writer), "uncovered": writer.uncovered}
             for writer in self.writers
         ]
-        return {"ok": self.ok, **msgspec.to_builtins(self), "writers": writers}
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "exit": EXIT_CODES[self.verdict],
+            **msgspec.to_builtins(self),
+            "unknown": self.unknown,
+            "writers": writers,
+        }
 
 
 def numbers(first: int, last: int) -> str:
@@ -313,6 +366,12 @@ class Findings:
             self.left_out += 1
             return
         self.kept[key] = Finding(file, sequence, kind, explanation)
+
+    def add_unreadable(self, file: str, exc: OSError, after: int | None = None) -> None:
+        """Add that a file cannot be read, or not after event *after*."""
+        kind: Kind = "denied" if isinstance(exc, PermissionError) else "unreadable"
+        where = "" if after is None else f" after event {after}"
+        self.add(file, None, kind, f"cannot be read{where}: {exc.strerror or exc}")
 
     def count(self, file: str) -> int:
         """Number of findings in *file* so far."""

@@ -5,6 +5,8 @@ Every file is read once, line by line. Only facts about damage and checkpoints s
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -18,7 +20,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
-from ..core.errors import ArchiveError, archive_errors
+from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
@@ -28,12 +30,16 @@ from .writer_check import WriterCheck
 
 __all__ = ["verify"]
 
+_is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
+
 
 def verify(
     path: Path | str,
     keys: Iterable[VerifyingKey | str] = (),
     checkpoints: Iterable[str] = (),
     progress: Callable[[int], None] | None = None,
+    origins: Iterable[str] = (),
+    require_checkpoint: bool = False,
     quorum: Quorum | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
@@ -45,6 +51,8 @@ def verify(
         checkpoints: Notes that were kept elsewhere. Only these show if the archive was truncated
             together with the checkpoints beside it.
         progress: Called with the number of bytes read since the last call.
+        origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
+        require_checkpoint: Each trail must be covered by one of *checkpoints*.
         quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
 
     Returns:
@@ -52,14 +60,18 @@ def verify(
 
     Raises:
         ArchiveError: If there is no archive at *path*.
-        AuditConfigError: If a key is not valid.
+        AuditConfigError: If a key or an origin is not valid.
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
-    notes = list(checkpoints)
+    notes, wanted = list(checkpoints), set(origins)
+    for origin in wanted:
+        if not _is_origin(origin):
+            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
     with archive_errors(Path(path)):
         reads = progress or (lambda size: None)
-        return _Verification(Path(path), parsed, notes, reads, quorum or Quorum()).run()
+        verification = _Verification(Path(path), parsed, notes, reads, quorum or Quorum())
+        return verification.run(wanted, require_checkpoint)
 
 
 class _Verification:
@@ -88,7 +100,7 @@ class _Verification:
         self._ids: dict[str, str] = {}  # of the trails, by writer
         self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
 
-    def run(self) -> VerifyReport:
+    def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
         with ExitStack() as stack:
             # A writer may be running, so the order matters: checkpoints, journals, names of
@@ -111,12 +123,15 @@ class _Verification:
         if self._only is None:
             self._find_vanished()
         self._judge_refused(reports)
+        if origins:
+            self._compare_origins(reports, origins)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
+            unproved=self._unproved(reports, require_checkpoint),
             quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
@@ -129,7 +144,9 @@ class _Verification:
     def _report_unreadable(self) -> None:
         """Report journals that cannot be read."""
         for path, words in self._missing.problems():
-            self._findings.add(path.name, None, "unreadable", f"cannot be read: {words}")
+            is_denied = path.exists() and not os.access(path, os.R_OK)
+            exc: type[OSError] = PermissionError if is_denied else OSError
+            self._findings.add_unreadable(path.name, exc(words))
 
     def _add_manifest(self, writer: str) -> None:
         path = self._directory / f"{writer}{MANIFEST}"
@@ -218,6 +235,8 @@ class _Verification:
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
+        if trail := self._ids[writer]:
+            report.origin = f"axon-audit/{writer}/{trail}"
         if self._keys and manifest.seals and not _any_proves(statements):
             self._add_checkpoints(writer)  # the first one is made after the first seal
             late = self._checkpoints.about(writer, manifest.id)
@@ -227,6 +246,41 @@ class _Verification:
                 words = f"no checkpoint of it is signed by {names}"
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
+
+    # --- what was asked for ------------------------------------------------------------------
+
+    def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
+        """Report trails that were asked for and are not here, and those that were not."""
+        here = {report.origin: report.writer for report in reports if report.origin}
+        for origin in sorted(wanted - here.keys()):
+            name = f"{origin.split('/')[1]}{MANIFEST}"
+            self._findings.add(name, None, "removed", f"the trail {origin} is not here")
+        for origin, writer in here.items():
+            if origin not in wanted:
+                words = f"its trail is {origin}, which was not asked for"
+                self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
+
+    def _unproved(self, reports: list[WriterReport], require_checkpoint: bool) -> list[str]:
+        """What was asked for and could not be proved, in words."""
+        trails = [report for report in reports if not report.is_empty]
+        words = []
+        if self._keys:
+            names = " or ".join(key.name for key in self._keys)
+            missing = f"no checkpoint that {names} signed covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if require_checkpoint:
+            missing = "no checkpoint from elsewhere (--checkpoint) covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if (quorum := self._checkpoints.quorum).needed:
+            missing = f"no checkpoint is cosigned by {quorum} that covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        return words
 
     # --- the registers of writers ------------------------------------------------------------
 

@@ -150,8 +150,7 @@ class WriterCheck:
             if isinstance(exc, FileNotFoundError) and seal is not None:
                 self._pass_over(seal, True)  # deleted since it was listed
                 return
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(path.name, None, "unreadable", words)
+            self._findings.add_unreadable(path.name, exc, self._chain.sequence)
             self._chain.waiting.clear()
             if seal is not None:
                 self._skip(seal)
@@ -310,8 +309,7 @@ class WriterCheck:
         try:
             self._read(file, name, content, self._progress)
         except OSError as exc:
-            words = f"cannot be read after event {self._chain.sequence}: {exc.strerror or exc}"
-            self._findings.add(name, None, "unreadable", words)
+            self._findings.add_unreadable(name, exc, self._chain.sequence)
             return
         if not content.framed and content.lines <= 1:
             content.torn = content.bytes  # not even its first line

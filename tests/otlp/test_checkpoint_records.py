@@ -98,7 +98,7 @@ async def test_shipped(
     cli("verify", archive)
     assert "ends before events 3 to 4" in cli("verify", archive, *given, code=1).stdout
     far_end.write_text('{"resourceLogs":[]}\n')
-    assert "no checkpoint" in cli("verify", archive, *given, code=1).stderr
+    assert "no checkpoint" in cli("verify", archive, *given, code=2).stderr
 
 
 async def test_close_waits_for_them(

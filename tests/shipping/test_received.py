@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditLogger
+from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key
 from axon_audit_otel.archive.origin import Source
+from axon_audit_otel.core import semconv
 from axon_audit_otel.events.draft import draft
+from axon_audit_otel.otlp.checkpoint_records import statement_of
 from axon_audit_otel.otlp.encoding import Envelope, record_of
 from axon_audit_otel.shipping.received import ArrivalReport, verify_arrival
 
@@ -64,7 +68,7 @@ def _check(tmp_path: Path) -> Callable[..., ArrivalReport]:
     return check
 
 
-Check = Callable[[Records], ArrivalReport]
+Check = Callable[..., ArrivalReport]
 
 
 def test_everything_arrived(records: Records, check: Check) -> None:
@@ -352,11 +356,137 @@ async def test_against_the_archive(tmp_path: Path, cli: Cli) -> None:
         other = AuditLogger(auto_export_path=tmp_path / "logs", registry=CollectorRegistry())
         await other.log_event("STORE")
         assert len(json.loads(cli(*arguments, "--json", code=1).stdout)["findings"]) == 2
-    cli(*arguments[:-1], tmp_path, code=1)
+    cli(*arguments[:-1], tmp_path, code=2)
+
+
+class TestCheckpoints:
+    """The checkpoints in the files name an event by number and hash: nobody can rewrite what is
+    before it."""
+
+    @pytest.fixture(name="key")
+    def _key(self) -> SigningKey:
+        return new_key("auditor")
+
+    @staticmethod
+    def _note(records: Records, number: int, key: SigningKey | None) -> str:
+        head = _attribute(records[number - 1], semconv.AXON_AUDIT_HASH)["value"]["stringValue"]
+        origin, time = "axon-audit/default/0123456789abcdef", "2025-01-15T11:00:00.000000Z"
+        text = Checkpoint(origin, 4, bytes(32), number, head, time).text()
+        return f"{text}\n" if key is None else key.sign(text)
+
+    def _record(self, records: Records, number: int, key: SigningKey | None) -> dict[str, Any]:
+        source = Source("default", "0123456789abcdef")
+        record = statement_of(self._note(records, number, key), source)
+        request = json.loads(Envelope({}).json([record]))
+        found: dict[str, Any] = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+        return found
+
+    @staticmethod
+    def _rewritten(records: Records, first: int) -> Records:
+        """The same trail up to an event, and another history from there, which fits."""
+        source, lines, previous = Source("default", "0123456789abcdef"), [], None
+        for number, record in enumerate(records, 1):
+            event = json.loads(record["body"]["stringValue"])
+            if number >= first:
+                event["user_id"] = "mallory"
+            if previous is not None:
+                event["previous_hash"] = previous
+            lines.append(json.dumps(event, separators=(",", ":")).encode())
+            previous = hashlib.sha256(b"\0" + lines[-1]).hexdigest()
+        request = json.loads(Envelope({}).json([record_of(line, source) for line in lines]))
+        found: Records = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+        return found
+
+    def test_proved(self, records: Records, check: Check, key: SigningKey) -> None:
+        """Up to the newest event that a signed one names."""
+        notes = [self._record(records, number, key) for number in (30, 10)]
+        report = check([notes[0], *records, notes[1]], keys=[key.verifying])
+        assert report.verdict == "ok"
+        assert (report.streams[0].proved_until, report.streams[0].checkpoints) == (30, 2)
+        report = check([notes[0], *records, notes[1]])
+        assert report.verdict == "ok"
+        assert report.streams[0].proved_until is None
+
+    def test_rewritten(self, records: Records, check: Check, key: SigningKey) -> None:
+        """A history that fits in itself is found, also without the key."""
+        note = self._record(records, 30, key)
+        false = self._rewritten(records, 5)
+        assert check(false).verdict == "ok"
+        for keys in ([], [key.verifying]):
+            report = check([*false, note], keys=keys)
+            assert report.verdict == "damage"
+            assert [(f.kind, f.sequence) for f in report.findings] == [("altered", 30)]
+
+    def test_tail(self, records: Records, check: Check, key: SigningKey) -> None:
+        """A checkpoint knows how far the trail was."""
+        report = check([*records[:25], self._record(records, 30, key)], keys=[key.verifying])
+        assert report.verdict == "damage"
+        assert "events 26 to 30 did not arrive, which" in report.findings[0].explanation
+
+    def test_none(self, records: Records, check: Check, key: SigningKey) -> None:
+        """Nothing was altered, and nothing proves that."""
+        report = check(records, keys=[key.verifying])
+        assert (report.ok, report.verdict) == (True, "not proved")
+
+    def test_given(self, records: Records, check: Check, key: SigningKey) -> None:
+        """Kept elsewhere, it does as well."""
+        notes = [self._note(records, 30, key)]
+        report = check(records, keys=[key.verifying], checkpoints=notes)
+        assert (report.verdict, report.streams[0].proved_until) == ("ok", 30)
+        report = check(self._rewritten(records, 5), keys=[key.verifying], checkpoints=notes)
+        assert report.verdict == "damage"
+
+    def test_another_key(self, records: Records, check: Check, key: SigningKey) -> None:
+        """Signed by somebody else, or by nobody: not proved."""
+        for other in (new_key("auditor"), None):
+            notes = [self._record(records, 30, other)]
+            report = check([*records, *notes], keys=[key.verifying])
+            assert report.verdict == "not proved"
+            assert {found.kind for found in report.findings} == {"wrong_key"}
+            good = self._record(records, 20, key)
+            assert check([*records, *notes, good], keys=[key.verifying]).verdict == "damage"
+
+    def test_of_another_trail(self, records: Records, check: Check, key: SigningKey) -> None:
+        """A trail of which only the checkpoints are left."""
+        note = self._record(records, 30, key)
+        note["body"]["stringValue"] = note["body"]["stringValue"].replace(
+            "0123456789abcdef", "f" * 16
+        )
+        assert check([*records, note]).verdict == "damage"
+        assert check([*records, note], partial=True).verdict == "ok"
+
+    def test_foreign_record(self, records: Records, check: Check) -> None:
+        """A record of that name that is no checkpoint is passed over."""
+        note = self._record(records, 30, None)
+        note["body"]["stringValue"] = "hello"
+        report = check([*records, note])
+        assert (report.verdict, report.other_records) == ("ok", 1)
+
+    async def test_command(self, tmp_path: Path, cli: Cli, key: SigningKey) -> None:
+        """The archive is verified as well, where its key is given."""
+        public, logs, far = str(key.verifying), tmp_path / "logs", tmp_path / "far.otlp"
+        kept = tmp_path / "kept"
+        settings = {"signing_key": key, "checkpoint_to": kept, "registry": CollectorRegistry()}
+        with AuditLogger(10, logs, name="default", **settings) as audit:
+            for _ in range(25):
+                await audit.log_event("STORE")
+        cli("export", logs, far)
+        arguments = ("verify", "--otlp-json", far, "--archive", logs)
+        assert "The archive is taken as it is" in cli(*arguments).stdout
+        assert "Not proved" in cli(*arguments, "--key", public, code=2).stdout
+        proved = ("--key", public, "--checkpoint", kept)
+        assert "proved up to event 25" in cli(*arguments, *proved).stdout
+        report = json.loads(cli(*arguments, *proved, "--json").stdout)
+        assert (report["verdict"], report["exit"]) == ("ok", 0)
+        for file in logs.glob("default.checkpoint*"):
+            file.unlink()
+        next(logs.glob("audit_*")).unlink()
+        said = cli(*arguments, *proved, code=1).stdout
+        assert "in the archive: it is missing" in said
 
 
 def test_command(records: Records, tmp_path: Path, cli: Cli) -> None:
-    """``verify --otlp-json`` prints it in words, and its exit code says whether all is well."""
+    """``verify --otlp-json`` prints it in words; exit codes: 1 damage, 2 nothing to verify."""
     file = tmp_path / "audit.json"
     file.write_text(_line(*records, records[0]))
     shown = cli("verify", "--otlp-json", file).stdout
@@ -365,8 +495,8 @@ def test_command(records: Records, tmp_path: Path, cli: Cli) -> None:
     file.write_text(_line(*records[1:]))
     assert "event 1 did not arrive" in cli("verify", "--otlp-json", file, code=1).stdout
     assert cli("verify", "--otlp-json", "--partial", file)
-    cli("verify", "--otlp-json", tmp_path / "missing.json", code=1)
+    cli("verify", "--otlp-json", tmp_path / "missing.json", code=2)
     file.write_text(json.dumps({"resourceLogs": []}) + "\n")
-    assert "no audit record" in cli("verify", "--otlp-json", file, code=1).stdout
+    assert "no audit record" in cli("verify", "--otlp-json", file, code=2).stdout
     cli("verify", file, file, code=2)
     cli("verify", "--otlp-json", file, "--checkpoint", file, code=2)

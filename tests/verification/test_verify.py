@@ -1429,9 +1429,9 @@ class TestCommand:
         assert KEY.line() not in said.stderr
 
     def test_nothing_there(self, cli: Cli, tmp_path: Path) -> None:
-        """One line, and exit code 1."""
-        assert "no audit files" in cli("verify", tmp_path, code=1).stderr
-        assert "no such file" in cli("verify", tmp_path / "nowhere", code=1).stderr
+        """One line, and exit code 2: nothing was verified."""
+        assert "no audit files" in cli("verify", tmp_path, code=2).stderr
+        assert "no such file" in cli("verify", tmp_path / "nowhere", code=2).stderr
 
     def test_keygen(
         self, cli: Cli, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

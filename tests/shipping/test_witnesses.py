@@ -235,6 +235,31 @@ class TestFaults:
         await until(partial(has_failed, watched, 1))
         assert len(cosigner.requests) < 10
 
+    async def test_a_trail_that_is_unknown(
+        self, make_audit: Make, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
+    ) -> None:
+        """A recovered writer's trail that the witness was not told of does not hold up ours."""
+        key = tmp_path / "key"
+        key.write_text(KEY.line())
+        run_script(
+            "import asyncio, os, sys\n"
+            "from axon_audit_otel import AuditLogger\n"
+            "audit = AuditLogger(2, sys.argv[1], name='killed', signing_key=sys.argv[2])\n"
+            "asyncio.run(audit.log_event('STORE', 'zoë'))\n"
+            "os._exit(0)\n",
+            tmp_path / "logs",
+            key,
+        )
+        cosigner.answer = lambda body: (404, "") if "axon-audit/killed/" in body else None
+        audit = make_audit(2, tmp_path / "logs", signing_key=KEY, witnesses=cosigner.line)
+        await until(lambda: cosigner.requests)
+        assert "axon-audit/killed/" in cosigner.requests[0]
+        await record(audit, 3)
+        await until(lambda: cosigned(tmp_path / "logs"))
+        assert not (tmp_path / "logs" / "killed.cosigned").exists()
+        cosigner.answer = lambda body: None
+        await until((tmp_path / "logs" / "killed.cosigned").exists)
+
     async def test_of_another_witness(
         self, watched: AuditLogger, cosigner: Cosigner, second: Cosigner, tmp_path: Path
     ) -> None:

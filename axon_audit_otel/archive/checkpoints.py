@@ -27,12 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..core.errors import AuditConfigError, InvalidEventError
+from ..core.errors import AuditConfigError, InvalidEventError, shown
+from ..core.files import open_regular
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
+    "NOTE_TEXT",
+    "SIGNATURE_LINE",
     "Checkpoint",
     "SigningKey",
     "VerifyingKey",
@@ -139,10 +142,7 @@ class SigningKey:
         del line, found  # a traceback that shows variables must not show the key
         if data[:1] != _ED25519 or len(data) != 33:
             del data
-            msg = (
-                "no Ed25519 signing key (PRIVATE+KEY+name+id+seed): make one with axon-audit keygen"
-            )
-            raise AuditConfigError(msg)
+            raise AuditConfigError("no Ed25519 signing key: make one with axon-audit keygen")
         self._key = Ed25519PrivateKey.from_private_bytes(data[1:])
         del data
         self.verifying = VerifyingKey(name, self._key.public_key().public_bytes_raw())
@@ -240,21 +240,23 @@ class Checkpoint:
             InvalidEventError: If it is no checkpoint, or none of *keys* signed it.
         """
         text, _, signatures = note.partition("\n\n")
-        text += "\n"
-        if keys and not signed_by(keys, text, signatures):
+        if keys and not signed_by(keys, f"{text}\n", signatures):
             names = ", ".join(key.name for key in keys)
             raise InvalidEventError(f"the checkpoint is not signed by {names}")
-        found = _TEXT.fullmatch(text)
+        found = _NOTE.fullmatch(note if note.endswith("\n") else f"{note}\n")
         if found is None:
-            raise InvalidEventError(f"not a checkpoint of an audit trail: {text[:60]!r}")
+            raise InvalidEventError(f"not a checkpoint of an audit trail: {shown(note)}")
         origin, size, root, events, head, time = found.groups()
         return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 
 
-_TEXT = re.compile(
+#: Regular expressions of a note's text, and of a line with a signature of it.
+NOTE_TEXT = (
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
+SIGNATURE_LINE = r"\u2014 \S+ \S+\n"
+_NOTE = re.compile(f"{NOTE_TEXT}\n(?:{SIGNATURE_LINE})*")
 
 
 def is_signed_note(note: str) -> bool:
@@ -264,18 +266,14 @@ def is_signed_note(note: str) -> bool:
 
 def signed_notes(text: str) -> list[str]:
     """The signed notes in *text* that look like checkpoints; no signature is checked."""
-    return [found[0] for found in _NOTE.finditer(text)]
-
-
-_NOTE = re.compile(_TEXT.pattern + r"\n(?:\u2014 \S+ \S+\n)+")
+    return [found[0] for found in _NOTE.finditer(text) if is_signed_note(found[0])]
 
 
 def is_signed(file: Path) -> bool:
     """Return True if a checkpoint in *file* has a signature, by any key."""
-    try:
-        return is_signed_note(file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return False
+    with suppress(OSError), open_regular(file) as lines:
+        return any(line.startswith("\u2014 ".encode()) for line in lines)
+    return False
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:

@@ -20,11 +20,18 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
+from ..core.files import (
+    DECODE_ERRORS,
+    content_of,
+    open_owned,
+    open_regular,
+    sync_file,
+    write_file,
+)
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
 from .checkpoints import VerifyingKey, signed_by
-from .format import Number
+from .format import Count, FileName, Number, WriterName
 from .missing import Missing
 
 __all__ = [
@@ -58,7 +65,7 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
         previous: None.
     """
 
-    writer: str
+    writer: WriterName
     id: str
     created_at: str
     previous: str | None = None
@@ -87,7 +94,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
             written them. Left out without one.
     """
 
-    file: str
+    file: FileName
     first_sequence: Number
     last_sequence: Number
     events: Number
@@ -96,7 +103,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     head: str
     root: str
     sealed_at: str
-    bytes: int
+    bytes: Count
     sha256: str
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
@@ -118,7 +125,7 @@ class DeleteRecord(
             cannot be copied to another manifest.
     """
 
-    file: str
+    file: FileName
     sha256: str
     reason: str
     deleted_at: str
@@ -353,11 +360,12 @@ class Manifest(Listing):
 
 def _content_of(path: Path) -> bytes:
     try:
-        with open_regular(path) as file:
-            return file.read()
+        return content_of(path, _MOST)
     except FileNotFoundError:
         return b""
 
+
+_MOST = 1 << 32  # bytes of a manifest
 
 _DAMAGED = "it has a line that is no record: it may have listed a file"
 

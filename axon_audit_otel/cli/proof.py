@@ -8,6 +8,7 @@ import textwrap
 from contextlib import suppress
 from datetime import timedelta
 from importlib import resources
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,8 +21,8 @@ from ..archive.checkpoints import VerifyingKey, new_key
 from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
-from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError
-from ..core.files import open_owned, write_file
+from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError, shown
+from ..core.files import content_of, named, open_owned, open_regular, write_file
 from ..events.localtime import local
 from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
@@ -34,12 +35,14 @@ from ..verification.report import (
     numbers,
 )
 from ..verification.verify import verify as run_verify
-from .options import json_option, path_argument, reason
+from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
 __all__ = ["keygen", "prove", "verify"]
 
+_LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
+_LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
 _SHOWN = 5  # gaps and unclean ends of many
 
 
@@ -100,15 +103,20 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "file|line"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[VerifyingKey]:
+        text = str(value)
         try:
-            given = Path(value)
-            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
             if "PRIVATE+KEY" in text:
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
                 self.fail("no such file, and no key", param, ctx)
             return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+        except UnicodeDecodeError:
+            self.fail("the file is no text", param, ctx)
+        except OSError as exc:
+            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
+        except AuditConfigError as exc:
             self.fail(str(exc), param, ctx)
 
 
@@ -118,14 +126,39 @@ class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "file|line"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[WitnessKey]:
+        text = str(value)
         try:
-            given = Path(value)
-            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
             lines = [line.split("#")[0].split() for line in text.splitlines()]
             keys = [word for line in lines for word in line if "://" not in word]
             return [WitnessKey.parse(key) for key in keys]
-        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+        except UnicodeDecodeError:
+            self.fail("the file is no text", param, ctx)
+        except OSError as exc:
+            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
+        except AuditConfigError as exc:
             self.fail(str(exc), param, ctx)
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-)."""
+
+    name = "filename"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> TextIO:
+        path = Path(value)
+        try:
+            if value == "-":
+                return click.open_file("-", encoding="utf-8", errors="replace")  # type: ignore[return-value,unused-ignore]
+            if path.is_fifo():
+                content = content_of(path, _LONGEST_PIPE, anywhere=True)
+                return StringIO(content.decode("utf-8", "replace"))
+            file = TextIOWrapper(open_regular(named(path)), "utf-8", errors="replace")
+            ctx.call_on_close(file.close)
+            return file
+        except (OSError, ValueError) as exc:
+            self.fail(f"{shown(value)}: {getattr(exc, 'strerror', None) or exc}", param, ctx)
 
 
 @click.command()
@@ -155,10 +188,11 @@ class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--checkpoint",
     "notes",
-    type=click.File("r", encoding="utf-8", errors="replace"),
+    type=_Text(),
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
+@erasable_option
 @click.option(
     "--require-checkpoint",
     is_flag=True,
@@ -226,6 +260,7 @@ def _verify(
     archive: Path | None,
     keys: Any,
     notes: Any,
+    erasable: Path | None,
     require_checkpoint: bool,
     origins: tuple[str, ...],
     witnesses: Any,
@@ -246,7 +281,9 @@ def _verify(
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress, origins, require_checkpoint, quorum)
+        report = run_verify(
+            path, given, texts, progress, origins, require_checkpoint, quorum, erasable
+        )
     if as_json:
         print_json(report.to_dict())
     else:
@@ -266,7 +303,7 @@ def _text_of(file: TextIO) -> str:
     name = semconv.CHECKPOINT_EVENT_NAME
     text = "".join(line for line in file if not line.startswith("{") or name in line)
     if not text.strip():
-        raise InvalidEventError(f"there is no checkpoint in {file.name!r}")
+        raise InvalidEventError("there is no checkpoint in the file of --checkpoint")
     return text
 
 
@@ -301,6 +338,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
+    if report.lost_keys is not None:
+        lines.print(report.lost_keys.words, style="yellow")
     if report.unknown is not None:
         lines.print(report.unknown, style="yellow")
     lines.print("")
@@ -415,7 +454,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--checkpoint",
-    type=click.File("r", encoding="utf-8", errors="replace"),
+    type=_Text(),
     help="The signed checkpoint to prove it by. Default: the newest beside the archive.",
 )
 @click.option(

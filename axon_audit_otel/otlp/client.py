@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ..core.errors import AuditConfigError, shown, shown_url
+from ..core.files import content_of, named
+from ..core.log import logger
 from .http_post import HttpPost, Reply, in_a_line, reason_of
 
 __all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _PROTOCOLS = ("http/protobuf", "grpc")
 _PATH = "/v1/logs"
@@ -164,7 +164,8 @@ class Endpoint:
             is_grpc = given is not None and re.search(rf":{_GRPC_PORT}/?$", given)
             protocol = "grpc" if is_grpc else "http/protobuf"
         if protocol not in _PROTOCOLS:
-            raise AuditConfigError(f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}")
+            words = f"OTLP protocol {shown(protocol)}: use {' or '.join(_PROTOCOLS)}"
+            raise AuditConfigError(words)
         if protocol == "grpc":
             parts = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
         else:
@@ -229,7 +230,7 @@ def _headers(text: str | None) -> dict[str, str]:
         if equals and name:
             headers[name] = unquote(value).strip()
         elif part.strip():
-            _logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
+            logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
     return headers
 
 
@@ -276,8 +277,9 @@ def connect(endpoint: Endpoint) -> Client:
         AuditConfigError: If a file of the TLS settings cannot be read.
     """
     for name in (endpoint.certificate, endpoint.client_certificate, endpoint.client_key):
-        if name and not os.access(name, os.R_OK):
-            raise AuditConfigError(f"{name!r}: no such file, or not readable (OTLP over TLS)")
+        is_file = name and os.path.isfile(name)  # noqa: PTH113 - of any text, and raises nothing
+        if name and not (is_file and os.access(name, os.R_OK)):
+            raise AuditConfigError(f"{shown(name)}: no such file, or not readable (OTLP over TLS)")
     return _Grpc(endpoint) if endpoint.protocol == "grpc" else _Http(endpoint)
 
 
@@ -292,6 +294,9 @@ def _acknowledged(body: bytes) -> Answer:
         return Answer("later", "its answer is no OTLP: that is no OTLP receiver")
     why = in_a_line(partial.error_message)
     return Answer("accepted", why, max(0, partial.rejected_log_records))
+
+
+_PEMS = 1 << 24  # bytes of a file of certificates
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
@@ -370,7 +375,7 @@ class _Grpc:
         scheme, _, target = endpoint.url.partition("://")
         if scheme == "https":
             files = endpoint.certificate, endpoint.client_key, endpoint.client_certificate
-            pems = [Path(name).read_bytes() if name else None for name in files]
+            pems = [content_of(named(Path(name)), _PEMS) if name else None for name in files]
             credentials = grpc.ssl_channel_credentials(*pems)
             dial = partial(grpc.secure_channel, target, credentials, options, compression)
         else:

@@ -8,6 +8,8 @@ from collections.abc import Container, Mapping
 from http.client import HTTPException
 from typing import Any, NamedTuple
 
+from ..core.errors import harmless
+
 __all__ = ["HttpPost", "Reply", "in_a_line", "reason_of"]
 
 _WORDS = 300  # characters of a reason
@@ -124,5 +126,6 @@ def reason_of(exc: BaseException) -> str:
 
 
 def in_a_line(text: str) -> str:
-    """Foreign *text* as one short line without control characters, fit for a log."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
+    """Foreign *text* as one short line, fit for a log."""
+    seen = "".join(c if c.isprintable() else " " for c in text[:_WORDS])
+    return harmless(" ".join(seen.split()))

@@ -25,6 +25,7 @@ from ..archive.origin import Source, source_of
 from ..archive.reader import open_events_file
 from ..core import semconv
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.files import named
 from ..core.merkle import leaf_hash
 from ..core.time import parse_time
 from ..events.model import decode
@@ -178,7 +179,7 @@ class _Arrival:
     def read(self, path: Path, progress: Callable[[int], None] | None) -> None:
         """The records of one file."""
         self._report.files.append(str(path))
-        with open_events_file(path) as file:
+        with open_events_file(named(path)) as file:
             requests = Requests(file, progress)
             for instance, record in requests:
                 attributes = record.named()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from ..archive.retention import Retention
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown, shown_url
 from ..core.files import read_key
+from ..core.log import logger
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
 from ..privacy.pseudonyms import Pseudonyms
@@ -27,7 +27,6 @@ from ..shipping.witnesses import Witness
 
 __all__ = ["Described", "Settings"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _CONTENT = {
     "true": (True, True),
@@ -550,4 +549,4 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
         _known.add(name)
         nearest = get_close_matches(name.upper(), known, 1)
         hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
-        _logger.warning("%s%s is no setting of this version%s", prefix, name, hint)
+        logger.warning("%s%s is no setting of this version%s", prefix, name, hint)

@@ -10,7 +10,13 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from ..archive.checkpoints import Checkpoint, VerifyingKey, is_signed_note
+from ..archive.checkpoints import (
+    NOTE_TEXT,
+    SIGNATURE_LINE,
+    Checkpoint,
+    VerifyingKey,
+    is_signed_note,
+)
 from ..archive.cosignatures import COSIGNED, Quorum, WitnessKey
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
@@ -23,11 +29,14 @@ SUFFIXES = (".checkpoint", ".checkpoints", COSIGNED)
 _START = "axon-audit/"
 # A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
-# The first lines of a note, without the empty line after its text.
-_is_cut_off = re.compile(
-    r"axon-audit/\S+\n(?:[0-9]+\n(?:[A-Za-z0-9+/]{43}=\n(?:events [0-9]+(?: [0-9a-f]{64})?\n"
-    r"(?:time \S+\n)?)?)?)?"
+_whole = re.compile(f"{NOTE_TEXT}\n(?P<signatures>(?:{SIGNATURE_LINE})*)").match
+# What a kill leaves of a note: the beginning of its text, with its empty line or without.
+_is_begun = re.compile(
+    r"axon-audit/\S*(?:\n[0-9]*(?:\n[A-Za-z0-9+/]*=?(?:\n[a-z]*(?: [0-9]*(?: [0-9a-f]*)?)?"
+    r"(?:\n[a-z]*(?: \S*)?\n?)?)?)?)?"
 ).fullmatch
+_is_begun_signature = re.compile(r"\ufffd|\u2014(?: \S*){0,2}\n?").fullmatch
+_LONGEST = 1 << 16  # characters; a note is shorter
 
 
 class Statement(NamedTuple):
@@ -65,23 +74,37 @@ class Statement(NamedTuple):
 
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the notes in a text.
+    """Yield the notes in a text, and what else there is, each on its own.
 
     A note that was cut off by a kill is skipped: in the middle of a line, where the next note
     begins, or between the lines of its text.
     """
-    note: list[str] = []
+    parts: list[str] = []
+    size = 0
     for line in lines:
-        if begins := _after_a_cut(line):
-            note, line = [], begins[0]
-        elif line.startswith(_START) and note:
-            if not _is_cut_off("".join(note)):
-                yield "".join(note)
-            note = []
-        if note or line.strip():
-            note.append(line)
-    if note and note[-1].endswith("\n") and not _is_cut_off("".join(note)):
-        yield "".join(note)
+        begins = _after_a_cut(line)
+        if begins is not None:
+            parts.append(line[: begins.start()])
+        if begins is not None or line.startswith(_START) or size > _LONGEST:
+            yield from _finished("".join(parts))
+            parts, size = [], 0
+        parts.append(line if begins is None else begins[0])
+        size += len(parts[-1])
+    yield from _finished("".join(parts))
+
+
+def _finished(text: str) -> Iterator[str]:
+    """Yield the note that *text* begins with, and then the rest; not what a kill cut off."""
+    note = _whole(text)
+    if note is None:
+        rest = text
+    else:
+        rest = text[note.end() :]
+        if not note["signatures"] and _is_begun_signature(rest):
+            return
+        yield note[0]
+    if rest.strip() and not _START.startswith(rest) and not _is_begun(rest):
+        yield rest
 
 
 def notes_in_file(path: Path) -> Iterator[str]:
@@ -201,8 +224,8 @@ class CheckpointSet:
         """
         notes = list(found)
         if len(notes) > 1 and not self._is_good(notes[-1], self._keys):
-            unsigned = "\u2014" not in notes[-1] and self._is_good(notes[-1], [])
-            return notes[:-1] if unsigned or not ended else notes
+            is_half = "\u2014" not in notes[-1] or not ended
+            return notes[:-1] if is_half and self._is_good(notes[-1], []) else notes
         return notes
 
     @staticmethod

@@ -18,6 +18,7 @@ from axon_audit_otel import AuditConfigError, AuditLogger
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 from axon_audit_otel.archive.cosignatures import WitnessKey
 from axon_audit_otel.shipping.witnesses import Witness
+from axon_audit_otel.trail.settings import Settings
 
 KEY = new_key("auditor")
 Run = Callable[..., Awaitable[tuple[int, list[dict[str, Any]]]]]
@@ -369,6 +370,14 @@ class TestSettings:
         filled = filled.format(**keys) if isinstance(filled, str) else filled
         with pytest.raises(AuditConfigError, match=words):
             make_audit(auto_export_path=tmp_path, signing_key=KEY, witnesses=filled)
+
+    def test_of_the_environment(self, cosigner: Cosigner, second: Cosigner, tmp_path: Path) -> None:
+        """Lines with commas between, or a file of lines."""
+        file = tmp_path / "witnesses"
+        file.write_text(f"# two\n{cosigner.line}\n{second.line}\n")
+        for value in (f"{cosigner.line}, {second.line}", str(file)):
+            found = Settings.one("witnesses", None, {"AXON_AUDIT_WITNESSES": value})
+            assert [str(witness.key) for witness in found] == [cosigner.public, second.public]
 
     def test_needs_a_key(self, make_audit: Make, cosigner: Cosigner, tmp_path: Path) -> None:
         """There is nothing to cosign without a signing key."""

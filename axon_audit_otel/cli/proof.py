@@ -335,7 +335,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
         if writer.cosigned_until is not None:
             _print_cosigned(writer, writer.cosigned_until, lines)
     if not report.keys:
-        said = "No key was given, so no signature was checked"
+        what = "no signature" if report.quorum is None else "no signature but those of witnesses"
+        said = f"No key was given, so {what} was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
     if report.lost_keys is not None:

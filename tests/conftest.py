@@ -36,6 +36,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
+from receiver import Receiver, over_http
 
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor
 from axon_audit_otel.archive.checkpoints import SigningKey
@@ -242,6 +243,14 @@ def _make_system() -> MakeSystem:
         return MemorySystem(config, registry=registry, embedder=embedder, audit_logger=audit_logger)
 
     return make
+
+
+@pytest.fixture(name="http")
+def _http() -> Iterator[Receiver]:
+    """A receiver of OTLP over HTTP."""
+    found = over_http()
+    yield found
+    found.close()
 
 
 @pytest.fixture(name="registry")

@@ -1,4 +1,4 @@
-"""The tables of README and docs, made from the code: ``python tools/tables.py`` rewrites them."""
+"""The tables of the documentation, made from the code: ``python tools/tables.py`` rewrites them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-README, HOUSE = ROOT / "README.md", ROOT / "docs" / "architecture.md"
+REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -23,8 +23,8 @@ WINGS = {
     "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
     "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
-    "shipping": "sends events to a collector, at least once; checks what arrived",
-    "verification": "finds altered, removed and inserted events; proofs of single events",
+    "shipping": "sends events to a collector at least once, and checkpoints to witnesses",
+    "verification": "finds altered, removed and inserted events; proofs for third parties",
     "otlp": "OpenTelemetry's wire format",
     "archive": "files: format, journal, seals, manifest, checkpoints, retention, search",
     "privacy": "redaction, pseudonyms, encryption with keys that can be destroyed",
@@ -131,11 +131,11 @@ def wings() -> str:
     return "\n".join(rows) + "\n"
 
 
-IN_README = {"coverage": coverage, "metrics": metrics, "settings": settings}
+IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "settings": settings}
 IN_HOUSE = {"wings": wings}
 
 
-def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> str:
+def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
     """*text* with every generated table made anew."""
     for name, make in tables.items():
         opening = rf"(<!-- {name}: made by tools/tables.py -->\n)"
@@ -148,5 +148,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_README) -> 
 
 
 if __name__ == "__main__":
-    for path, tables in ((README, IN_README), (HOUSE, IN_HOUSE)):
+    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE)):
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -21,7 +21,7 @@ from .foreign_files import GZIPPED
 from .format import GZ, HEAD, JOURNAL, SEALED, ZST, Closing, file_order, position_of, sealed_name
 from .manifest import MANIFEST, Listing, SealRecord, read_listing
 from .missing import Missing
-from .reader import closing_of, first_number_at, last_number, open_events_file
+from .reader import closing_of, first_number, first_number_at, last_number, open_events_file
 
 __all__ = [
     "Directory",
@@ -31,6 +31,7 @@ __all__ = [
     "files_of",
     "newest_number",
     "sealed_in",
+    "states_of_others",
     "unlisted_in",
     "writers_in",
 ]
@@ -242,6 +243,36 @@ class Directory(ExitStack):
                 known.add(file.closing.root)
         return distinct
 
+    @property
+    def unlisted_by_writer(self) -> dict[str, list[EventFile]]:
+        """Those of the unlisted files that name a writer, by writer, in order."""
+        found: dict[str, list[EventFile]] = {}
+        for file in sorted(self.unlisted, key=_by_number):
+            writer = file.closing.trail
+            if writer and Path(writer).name == writer and writer.isprintable():  # no NUL in a path
+                found.setdefault(writer, []).append(file)
+        return found
+
+    def continuing(self) -> dict[str, list[EventFile]]:
+        """The unlisted files that go on where the listed ones of their writer end, by writer.
+
+        They may be listed soon. Others that name a writer may be of another directory.
+        """
+        found: dict[str, list[EventFile]] = {}
+        for name, files in self.unlisted_by_writer.items():
+            listed_files = self.writers[name].files if name in self.writers else []
+            newest = max((file.last for file in listed_files), default=0)
+            begun: int | None = 0
+            if journal := self.journals.get(name):
+                with self._missing.caught(journal.path):
+                    begun = first_number(journal.open())
+            for file in files:
+                # A journal that was opened before its file was listed does not count.
+                if file.first == newest + 1 and not file.first <= (begun or 0) <= file.last:
+                    found.setdefault(name, []).append(file)
+                    newest = file.last
+        return found
+
     def open(self, file: EventFile) -> BinaryIO:
         """Open a sealed file for reading, also if it was renamed.
 
@@ -251,11 +282,26 @@ class Directory(ExitStack):
         """
         with suppress(FileNotFoundError):
             return file.open()
+        self._find_renamed(file)
+        return open_events_file(file.path)
+
+    def find(self, file: EventFile) -> bool:
+        """Set the path of a sealed file to where it is now; return False if it is gone."""
+        try:
+            file.open().close()
+        except FileNotFoundError:
+            return self._find_renamed(file)
+        except OSError:  # it is there, and cannot be read
+            return True
+        return True
+
+    def _find_renamed(self, file: EventFile) -> bool:
         for path in self._by_first_number.get(file.first, ()):
             closing = closing_of(path, exact=False)
             if closing is not None and file.seal is not None and closing.root == file.seal.root:
                 file.path, file.state = path, "renamed"
-        return open_events_file(file.path)
+                return True
+        return False
 
     @cached_property
     def _by_first_number(self) -> dict[int, list[Path]]:
@@ -307,6 +353,10 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
+def _writers_files(directory: Path, *suffixes: str) -> list[Path]:
+    return [path for s in (MANIFEST, JOURNAL, *suffixes) for path in listed(directory, f"*{s}")]
+
+
 def writers_in(directory: Path, *suffixes: str) -> list[str]:
     """The names of the writers that have files in *directory*.
 
@@ -317,9 +367,22 @@ def writers_in(directory: Path, *suffixes: str) -> list[str]:
     Raises:
         OSError: If it cannot be read.
     """
-    return sorted(
-        {p.stem for s in (MANIFEST, JOURNAL, *suffixes) for p in listed(directory, f"*{s}")}
-    )
+    return sorted({path.stem for path in _writers_files(directory, *suffixes)})
+
+
+def states_of_others(directory: Path, writer: str) -> dict[str, tuple[int, ...]]:
+    """The writers in *directory* other than *writer*, with sizes and times of their files.
+
+    Files that cannot be read are left out.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    with suppress(OSError):
+        for path in _writers_files(directory):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found[path.stem] = *found.get(path.stem, ()), status.st_size, status.st_mtime_ns
+    found.pop(writer, None)
+    return found
 
 
 def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
@@ -328,13 +391,8 @@ def unlisted_in(directory: Path) -> dict[str, list[EventFile]]:
     Raises:
         OSError: If the directory cannot be read.
     """
-    found: dict[str, list[EventFile]] = {}
     with Directory(directory, Missing()) as here:
-        for file in here.unlisted:
-            writer = file.closing.trail
-            if writer and Path(writer).name == writer:
-                found.setdefault(writer, []).append(file)
-    return {writer: sorted(files, key=_by_number) for writer, files in found.items()}
+        return here.unlisted_by_writer
 
 
 def newest_number(directory: Path, writer: str) -> int:
@@ -343,11 +401,8 @@ def newest_number(directory: Path, writer: str) -> int:
     with suppress(OSError):
         last = read_listing(directory / f"{writer}{MANIFEST}", Missing()).last
         number = 0 if last is None else last.last_sequence
-    with (
-        suppress(OSError, InvalidEventError),
-        open_regular(directory / f"{writer}{JOURNAL}") as file,
-    ):
-        number = last_number(file) or number
+    with suppress(OSError, InvalidEventError):
+        number = last_number(directory / f"{writer}{JOURNAL}") or number
     return number
 
 
@@ -365,8 +420,7 @@ class OtherWriters:
         with suppress(OSError):
             changed = directory.stat().st_mtime_ns
             if changed != self._listed[0]:
-                paths = [p for s in (MANIFEST, JOURNAL) for p in listed(directory, f"*{s}")]
-                self._listed = changed, paths
+                self._listed = changed, _writers_files(directory)
             for path in self._listed[1]:
                 if path.stem == writer:
                     continue

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
-from ..core.files import open_regular
+from ..core.files import named, open_regular
 from ..core.merkle import leaf_hash
 from ..events.model import AuditEvent, decode_recorded
-from .directory import Directory, EventFile, WriterFiles, files_of
+from .directory import Directory, EventFile, WriterFiles, files_of, writers_in
 from .format import HEAD, JOURNAL, position_of
 from .manifest import MANIFEST, read_listing
-from .missing import Missing
-from .reader import LineReader, first_line
+from .missing import OF_ANOTHER, Missing
+from .origin import stream_of
+from .reader import LineReader
 from .search import events_in
 
 __all__ = ["Cursor", "Follower", "hash_at"]
-
-_PASSES = 10  # tries in one call, while files are renamed
 
 
 class Cursor:
@@ -51,6 +50,7 @@ class Cursor:
         self._listed = WriterFiles(directory, writer)
         self._unlisted = list(unlisted)
         self._is_new = True
+        self._missing = Missing()
         self._sealed: deque[EventFile] = deque()
         self.position = after
         self.lost: Counter[str] = Counter()
@@ -74,10 +74,28 @@ class Cursor:
         """
         lines: list[bytes] = []
         total = 0
-        while len(lines) < events and total < size and (line := self._next()) is not None:
-            lines.append(line)
-            total += len(line)
+        while len(lines) < events and total < size and (found := self._next()) is not None:
+            lines.append(found[0])
+            total += len(found[0])
         return lines
+
+    def events(self, missing: Missing) -> Iterator[AuditEvent]:
+        """Yield the next events, to the end.
+
+        Args:
+            missing: Takes what is lost, and errors of reading.
+        """
+        self._missing = missing
+        if self._opened is not None:
+            self._reader.missing = missing
+        with missing.caught(self._journal):
+            while (found := self._next()) is not None:
+                yield found[1]
+
+    def add(self, unlisted: Iterable[EventFile]) -> None:
+        """Read also these sealed files, which no manifest lists."""
+        self._unlisted += unlisted
+        self._is_new = True
 
     def close(self) -> None:
         """Close the file that is being read."""
@@ -88,22 +106,29 @@ class Cursor:
 
     # --- lines -----------------------------------------------------------------------------
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> tuple[bytes, AuditEvent] | None:
+        """The next event, as its line and decoded; None at the end."""
         while self._opened is not None or self._open():
             file = self._sealed_file
             try:
                 for line in self._lines:
-                    event = line[1:-1]
+                    line = line[1:-1]
                     try:
-                        number = decode_recorded(event).sequence
+                        event = decode_recorded(line)
                     except InvalidEventError:
                         self.lost["unreadable"] += 1
                         self._damaged += 1
+                        self._missing.line(self._journal if file is None else file.path)
                         continue
-                    if number > self.position and (file is None or file.may_hold(number)):
-                        self.position = number
+                    if event.sequence <= self.position:
+                        continue
+                    if file is None or file.may_hold(event.sequence):
+                        self.position = event.sequence
                         self._damaged = 0
-                        return event
+                        return line, event
+                    self._missing.add(file.path, OF_ANOTHER)
+            except ArchiveError:  # of a strict `Missing`
+                raise
             except OSError as exc:
                 self._failed(exc)
                 continue
@@ -122,15 +147,21 @@ class Cursor:
             self._sealed.appendleft(file)
             raise exc
         self._sealed_file = file
-        self._end()
+        self._end(exc)
 
-    def _end(self) -> None:
-        """End the file that is being read; its events that were not read are lost."""
+    def _end(self, why: Exception | str = "") -> None:
+        """End the file that is being read; its events that were not read are lost.
+
+        Args:
+            why: The reason, if it is known.
+        """
         file = self._sealed_file
         if file is not None:
-            rest = file.last - max(file.first - 1, self.position) - self._damaged
+            first = max(file.first, self.position + 1)
+            rest = file.last - first + 1 - self._damaged
             if rest > 0:
                 self.lost["missing"] += rest
+                self._missing.add(file.path, why or f"events {first} to {file.last} are not in it")
             self.position = max(file.last, self.position)
         self._failures = 0
         self.close()
@@ -138,6 +169,8 @@ class Cursor:
     def _waits(self) -> bool:
         """Return True if this file, read to its last line, can still grow."""
         if self._sealed_file is not None or self._has_moved:
+            if self._reader.after:
+                self.lost["unreadable"] += self._reader.after
             self._end()
             return False
         # A journal in its place with a closing line is being sealed, or its writer died. One that
@@ -172,22 +205,22 @@ class Cursor:
                     self.position = file.last
                     continue
                 try:
-                    self._take(self._found(file))
+                    self._take(self._found(file), file.path)
                     return True
                 except FileNotFoundError:
                     if not self._list():  # else retention may have deleted it
-                        self._end()
+                        self._end(file.why_absent())
                 except OSError as exc:
                     self._failed(exc)
             self._sealed_file = None
             if journal is None:
                 return False
-            self._take(journal)
+            self._take(journal, self._journal)
             stack.pop_all()
             return True
 
-    def _take(self, file: BinaryIO) -> None:
-        self._opened, self._reader = file, LineReader(file)
+    def _take(self, file: BinaryIO, path: Path) -> None:
+        self._opened, self._reader = file, LineReader(file, path, self._missing)
         self._lines = self._reader.lines()
 
     def _found(self, file: EventFile) -> BinaryIO:
@@ -198,7 +231,9 @@ class Cursor:
 
     def _list(self) -> bool:
         """Read the sealed files from the manifest, if it has changed; return True if it has."""
-        has_changed = self._listed.look(Missing())
+        found = Missing()
+        has_changed = self._listed.look(found)
+        self._missing.include(found)
         if has_changed or self._is_new:
             files = sorted([*self._listed.files, *self._unlisted], key=lambda file: file.first)
             self._sealed = deque(file for file in files if file.last > self.position)
@@ -229,11 +264,8 @@ def hash_at(
 class Follower:
     """Yields the events of a file, or of the files in a directory, each event once.
 
-    Files are identified by inode: a journal that is sealed keeps its inode and gets another name.
-    A new file may be a file that was seen before, now compressed or written again by its writer:
-    so it is also identified by its first event.
-
-    A file that cannot be read is reported once, and read again when it has changed.
+    A `Cursor` reads the events of each writer. Other files, such as exports, are read as far as
+    they are written; a copy is known by its first event.
 
     Args:
         path: A file or a directory. An empty directory may get files later.
@@ -243,12 +275,16 @@ class Follower:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files: dict[tuple[int, int], _Growing] = {}
-        self._unreadable: dict[tuple[int, int], tuple[int, int]] = {}  # size and time then
-        self._polled = False
-        #: Files that are gone: the number of their last event, by their first event.
-        self._gone: dict[bytes, int] = {}
+        self._path = path = named(path)
+        self._writers: list[str] = []
+        self._cursors: dict[str, Cursor] = {}
+        self._streams: dict[str, str] = {}  # ids of the chains of the cursors
+        self._unlisted: dict[str, list[EventFile]] = {}  # files for the cursors
+        self._others: dict[Path, _OtherFile] = {}
+        self._names: set[str] = set()  # in the directory
+        self._known: set[str] = set()  # roots, or else names, of sealed files
+        # Of the other files, by the id of the first event: the number of the last one.
+        self._ends: dict[str, int] = {}
         if not path.exists():
             files_of(path)  # raises
 
@@ -261,157 +297,160 @@ class Follower:
         Raises:
             ArchiveError: If there is nothing at the path any more.
         """
-        for left in reversed(range(_PASSES)):
-            # The first call must yield everything; later calls leave the rest to the next one.
-            if (yield from self._pass(left > 0 or self._polled, missing)):
-                break
-        self._polled = True
+        if not self._path.is_dir():
+            files_of(self._path)  # raises if there is nothing
+            self._others.setdefault(self._path, _OtherFile(self._path, is_named=True))
+        with missing.caught(self._path):
+            if self._path.is_dir():
+                self._look(missing)
+                for writer in self._writers:
+                    yield from self._cursor(writer).events(missing)
+            for file in self._others.values():
+                yield from self._read(file, missing)
 
-    def _pass(self, patient: bool, missing: Missing) -> Generator[AuditEvent, None, bool]:
-        """Read every file once; with *patient*, return False as soon as a file was renamed."""
-        here = self._here(patient)
-        if here is None:
-            return False
-        for key, known in list(self._files.items()):
-            if key not in here or known.was_replaced(here[key][1]):
-                with missing.caught(known.path):
-                    yield from known.read(missing)  # lines from before it was removed
-                known.close()
-                del self._files[key]
-                if known.first:
-                    self._gone[known.first] = known.last
-        for key, (path, status) in here.items():
-            state = status.st_size, status.st_mtime_ns
-            if self._unreadable.get(key) == state:
-                continue
-            try:
-                if key not in self._files:
-                    first = self._first_event(path)
-                    found = _Growing(path, path == self._path, first, self._last_read(first))
-                    if found.key != key:  # sealed: this is the journal after it
-                        found.close()
-                        if patient:
-                            return False
-                        continue
-                    self._files[key] = found
-                    if first in self._gone and path.suffix != JOURNAL:
-                        found.close()
-                yield from self._files[key].read(missing)
-            except FileNotFoundError:
-                if patient:  # later files have later events
-                    return False
-            except ArchiveError:
-                raise
-            except OSError as exc:
-                self._unreadable[key] = state
-                if path == self._path:
-                    with archive_errors(path):
-                        raise
-                missing.judge(path, exc)
-        return True
+    def _look(self, missing: Missing) -> None:
+        """Find the writers, and the sealed files that no manifest lists, if names are new."""
+        names = set(os.listdir(self._path))  # noqa: PTH208 - fast, also for thousands of files
+        if names == self._names:
+            return
+        self._names = names
+        with Directory(self._path, missing) as here:
+            for writer in here.writers.values():
+                self._known.update(file.seal.root for file in writer.files if file.seal)
+            new = {key: f for f in here.unlisted if (key := _key(f)) not in self._known}
+            self._known.update(new)
+            for name, files in here.continuing().items():
+                files = [file for file in files if new.pop(_key(file), None) is not None]
+                self._unlisted.setdefault(name, []).extend(files)
+                if name in self._cursors:
+                    self._cursors[name].add(files)
+        self._writers = sorted({*writers_in(self._path), *self._unlisted})
+        for file in new.values():
+            self._others.setdefault(file.path, _OtherFile(file.path, is_named=False))
 
-    def _here(self, patient: bool) -> dict[tuple[int, int], tuple[Path, os.stat_result]] | None:
-        """The files by inode; None, with *patient*, if a file was renamed meanwhile."""
-        here = {}
-        listed = self._listed()
-        for path in listed:
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                if patient and not path.is_symlink():
-                    return None
-                continue
-            except OSError:  # a loop of links
-                continue
-            here[status.st_dev, status.st_ino] = path, status
-        # A journal of the same name may be a new one.
-        return here if not patient or self._listed() == listed else None
+    def _cursor(self, writer: str) -> Cursor:
+        """The cursor of *writer*: a new one after the same chain was read under another name,
+        or another chain began under this name."""
+        stream, known = stream_of(self._path, writer), self._streams.get(writer)
+        if known is None or (stream and known and stream != known):
+            if known is not None:
+                self._cursors[writer].close()
+            same = (name for name, other in self._streams.items() if stream == other != "")
+            after = max((self._cursors[name].position for name in same), default=0)
+            files = self._unlisted.get(writer, ())
+            self._cursors[writer] = Cursor(self._path, writer, after, files)
+            self._cursors[writer].patience = 0
+        self._streams[writer] = stream or known or ""
+        return self._cursors[writer]
+
+    def _read(self, file: _OtherFile, missing: Missing) -> Iterator[AuditEvent]:
+        """Yield the events of a file of no writer, but not those that were read elsewhere."""
+        for event in file.events(missing):
+            if not file.first:
+                file.first = event.event_id
+                self._ends.setdefault(file.first, self._end_of_copied(event))
+            if not event.sequence or event.sequence > self._ends[file.first]:
+                self._ends[file.first] = event.sequence
+                yield event
+
+    def _end_of_copied(self, event: AuditEvent) -> int:
+        """The number up to which the writer of *event* was read, if there is one here; else 0."""
+        own_hash = leaf_hash(event.to_json()).hex()
+        for writer, cursor in self._cursors.items():
+            if 0 < event.sequence <= cursor.position:
+                with suppress(OSError):
+                    if hash_at(self._path, writer, event.sequence) == own_hash:
+                        return cursor.position
+        return 0
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files.values():
+        for cursor in self._cursors.values():
+            cursor.close()
+        for file in self._others.values():
             file.close()
-        self._files.clear()
-
-    def _first_event(self, path: Path) -> bytes:
-        """The first event of a file, by which a copy is found; b"" if it is read in any case."""
-        return b"" if path == self._path and path.suffix != JOURNAL else first_line(path)
-
-    def _last_read(self, first: bytes) -> int:
-        """The number of the last event read from a file that begins with *first*; 0: none."""
-        copies = (file.last for file in self._files.values() if first and file.first == first)
-        return max(copies, default=self._gone.get(first, 0) if first else 0)
-
-    def _listed(self) -> list[Path]:
-        try:
-            return files_of(self._path)
-        except ArchiveError:
-            if self._path.is_dir():
-                return []
-            raise
 
 
-class _Growing:
-    """A file that its writer appends to, until its last line closes it.
+def _key(file: EventFile) -> str:
+    return file.closing.root or file.name
+
+
+class _OtherFile:
+    """A file that no writer here made, or one that the user named.
+
+    Attributes:
+        first: Id of its first event; "" if none was read yet.
 
     Args:
         path: The file.
         is_named: True if the user named it; False if it was found in a directory.
-        first: Its first event; b"" if not known yet.
-        after: Number of its last event that was read under another inode; 0: none.
     """
 
-    def __init__(self, path: Path, is_named: bool, first: bytes, after: int) -> None:
-        self._first = first
-        self.last = self._after = after
-        self.path = path
+    def __init__(self, path: Path, is_named: bool) -> None:
+        self.first = ""
+        self._path = path
         self._is_named = is_named
-        # Held open: another file cannot get this inode.
-        self._file: BinaryIO | None = open_regular(path)
-        status = os.fstat(self._file.fileno())
-        self.key = status.st_dev, status.st_ino
-        self._reader = LineReader(self._file, path)
-        self._has_begun = False
-        self._end: tuple[int, int] | None = None
+        self._file: BinaryIO | None = None  # open while it may grow
+        self._reader: LineReader
+        self._read_at: tuple[int, int] | None = None  # size and time when it was read to its end
 
-    @property
-    def first(self) -> bytes:
-        """Its first event; b"" before that was read."""
-        return self._first or self._reader.first[1:-1]
+    def events(self, missing: Missing) -> Iterator[AuditEvent]:
+        """Yield the events that were written since the last call; all of them if it was replaced.
 
-    def was_replaced(self, status: os.stat_result) -> bool:
-        """Return True if it was read to its end, and has changed since."""
-        return self._end not in (None, (status.st_size, status.st_mtime_ns))
+        Args:
+            missing: Takes lines that cannot be read; or the file, once.
 
-    def read(self, missing: Missing) -> Iterator[AuditEvent]:
-        """Yield the events of lines that are complete by now and were not read yet."""
-        if self._file is None:
-            return
-        self._reader.missing = missing
-        for event in self._events(missing):
-            if not self._after or event.sequence > self._after:
-                self.last = event.sequence
-                yield event
-        if self._reader.closing:
+        Raises:
+            ArchiveError: If the user named it, and it cannot be read.
+        """
+        state = None
+        try:
+            with suppress(FileNotFoundError):
+                status = self._path.stat()
+                state = status.st_size, status.st_mtime_ns
+            if self._file is not None:
+                yield from self._rest(missing)
+                if state is not None and self._is_growing(status):
+                    return
+                self.close()
+            if state in (None, self._read_at):
+                return
+            self.first, self._read_at = "", state
+            yield from self._begin(missing)
+            if self._file is not None and not self._is_growing(status):
+                self.close()
+        except ArchiveError:
+            raise
+        except OSError as exc:
             self.close()
+            self._read_at = state
+            if self._is_named:
+                with archive_errors(self._path):
+                    raise
+            missing.judge(self._path, exc)
 
-    def _events(self, missing: Missing) -> Iterator[AuditEvent]:
-        reader = self._reader
-        if not self._has_begun and (reader.start() or reader.torn):
-            head = reader.head or reader.torn
-            self._has_begun = bool(reader.head)
-            if not HEAD.startswith(head):
-                if self.path.suffix != JOURNAL:  # not one event a line: it does not grow
-                    self.close()
-                    return events_in(self.path, missing, self._is_named)
-                self._has_begun = True
-                missing.line(self.path)
-        return reader.events()
+    def _begin(self, missing: Missing) -> Iterator[AuditEvent]:
+        self._file = open_regular(self._path)
+        self._reader = reader = LineReader(self._file, self._path, missing)
+        reader.start()
+        if self._path.suffix == JOURNAL or HEAD.startswith(reader.head or reader.torn):
+            return reader.events()
+        self.close()  # not one event a line: it does not grow
+        return events_in(self._path, missing, self._is_named)
+
+    def _rest(self, missing: Missing) -> Iterator[AuditEvent]:
+        self._reader.missing = missing
+        return self._reader.events()
+
+    def _is_growing(self, named: os.stat_result) -> bool:
+        """Return True if the open file, which has no end yet, is still the one with its name."""
+        assert self._file is not None
+        ours, reader = os.fstat(self._file.fileno()), self._reader
+        is_here = os.path.samestat(named, ours) and ours.st_size >= reader.size > 0
+        return is_here and not reader.closing
 
     def close(self) -> None:
-        """Close it: it will not grow."""
+        """Close the file."""
         if self._file is not None:
-            status = os.fstat(self._file.fileno())
-            self._end = status.st_size, status.st_mtime_ns
             self._file.close()
             self._file = None

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from ..core.errors import ArchiveError, ArchiveIncompleteWarning, InvalidEventError
 
-__all__ = ["Missing"]
+__all__ = ["OF_ANOTHER", "Missing"]
+
+OF_ANOTHER = "it holds events of another file"
 
 _NAMED = 1000  # problems that are listed; further ones are counted
 _IN_A_WARNING = 3

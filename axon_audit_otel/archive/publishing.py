@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.files import (
@@ -117,13 +117,6 @@ def write_events(lines: Iterable[bytes], path: Path) -> int:
     Raises:
         ArchiveError: If it cannot be written.
     """
-    count = 0
-
-    def counted() -> Iterator[bytes]:
-        nonlocal count
-        for line in lines:
-            count += 1
-            yield line
-
-    write_file(laid_out(counted()), path)
-    return count
+    number = itertools.count()
+    write_file(laid_out(line for line, _ in zip(lines, number)), path)
+    return next(number)

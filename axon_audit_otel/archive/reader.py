@@ -36,6 +36,7 @@ __all__ = [
 _BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _AT_ONCE = 32  # events that are decoded
 _FIRST = b' {"event_id":'
+_TOO_LONG = f"it has a line of more than {LINE_LIMIT >> 20} MiB"
 _LAST_LINE = 4096  # bytes; the last line of a sealed file is shorter
 
 
@@ -75,6 +76,7 @@ class LineReader:
         first: The first line that `lines` yielded; b"" until then.
         closing: The line that closes a sealed file; b"" until `lines` reaches it.
         torn: The bytes after the last newline: its writer may be in the middle of a line.
+        after: Number of lines after the closing one, which are no events; counted with *missing*.
         size: Bytes of the first line, and of the lines that `lines` yielded.
     """
 
@@ -90,9 +92,9 @@ class LineReader:
         self.missing = missing
         self._digest = digest
         self._taken: Iterator[bytes] = iter(())  # the lines that were read last
-        self._has_ended = self._is_half = False
+        self._has_ended = self._is_judged = False
         self.head = self.first = self.closing = self.torn = self._after = b""
-        self.size = 0
+        self.after = self.size = 0
 
     # --- one line after the other ------------------------------------------------------------
 
@@ -119,6 +121,8 @@ class LineReader:
             else:
                 if not self.size:
                     self._count(self.head)
+                    if self.head != HEAD and self.missing is not None:
+                        self.missing.line(self._path)
                 data = self._file.read(_BLOCK) + self._file.readline()
             lines = BytesIO(data).readlines()  # several times as fast as from a file
             # The last line may lack its newline: its writer may be in the middle of it. A line
@@ -127,8 +131,8 @@ class LineReader:
                 lines = self._whole(lines)
                 data = b"".join(lines)
             self._has_ended = self._has_ended or not lines
-            if self._has_ended and not self.closing:
-                self._end(b"")
+            if self._has_ended:
+                self._end()
             if lines:
                 self._count(data)
                 self.first = self.first or lines[0]
@@ -219,32 +223,51 @@ class LineReader:
 
     # --- many lines at once ------------------------------------------------------------------
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the rest after the first line in blocks of whole lines, without a torn last one."""
-        block = b""
-        rest: list[bytes] = []  # the beginning of a line that ends further on
-        while data := self._file.read(_BLOCK):
-            whole, newline, after = data.rpartition(b"\n")
-            if newline:
-                block = b"".join((*rest, whole, newline))
-                rest = [after]
-                yield block
-            else:
-                rest.append(data)
-        self.torn = b"".join(rest)
-        self._end(block)
+    def blocks(self, is_whole: bool = False) -> Iterator[bytes]:
+        """Yield the lines after the first in blocks, up to the closing line or a torn one.
 
-    def passing(self, keep: Callable[[bytes], list[bytes]], newest: bool) -> Iterator[bytes]:
+        Args:
+            is_whole: The closing line is known to be the last: no other is looked for.
+        """
+        rest: list[bytes] = []  # the beginning of a line that ends further on
+        while not self.closing and (data := self._file.read(_BLOCK)):
+            whole, newline, after = data.rpartition(b"\n")
+            if not newline:
+                rest.append(data)
+                continue
+            block = b"".join((*rest, whole, newline))
+            rest = [after]
+            if not is_whole:
+                block = self._before_closing(block)
+            if block:
+                yield block
+        self.torn = b"".join(rest)
+        if not is_whole:
+            self._end()
+
+    def _before_closing(self, block: bytes) -> bytes:
+        at = 0 if block.startswith(b"],") else block.find(b"\n],") + 1
+        if not at and not block.startswith(b"],"):
+            return block
+        end = block.index(b"\n", at) + 1
+        self.closing, self._after = block[at:end], block[end:]
+        return block[:at]
+
+    def passing(
+        self, keep: Callable[[bytes], list[bytes]], newest: bool, size: int = 0
+    ) -> Iterator[bytes]:
         """Yield the lines after the first that pass a filter.
 
         Args:
             keep: The filter: returns the lines to keep of a block of whole lines.
             newest: Start at the end of the file.
+            size: Its size as it was sealed; 0 if not known.
         """
+        is_whole = self._file.seekable() and self._ends_well(size)
         if not newest:
-            for block in self.blocks():
+            for block in self.blocks(is_whole):
                 yield from keep(block)
-        elif self._file.seekable():
+        elif is_whole or (self._path.suffix == JOURNAL and self._file.seekable()):
             for block in self._blocks_backwards():
                 yield from reversed(keep(block))
         else:
@@ -259,10 +282,21 @@ class LineReader:
             while found:
                 yield from reversed(found.pop())
 
+    def _ends_well(self, size: int) -> bool:
+        """Return True if the file has a closing line at its end, and *size* if that is known."""
+        begin = self._file.tell()
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(begin, end - _LAST_LINE))
+        last = self._file.read()
+        self._file.seek(begin)
+        is_closing = last.startswith(b"],", last.rfind(b"\n", 0, -1) + 1)
+        return is_closing and last.endswith(b"\n") and size in (0, end)
+
     def _blocks_backwards(self) -> Iterator[bytes]:
         begin = self._file.tell()
         end = self._file.seek(0, os.SEEK_END)
         rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
+        last = end
         while end > begin:
             start = max(begin, end - _BLOCK)
             self._file.seek(start)
@@ -271,32 +305,32 @@ class LineReader:
             if rest is None:  # the writer may be in the middle of the last line
                 whole = data.rfind(b"\n") + 1
                 if not whole:
+                    if last - end > LINE_LIMIT:
+                        raise InvalidEventError(_TOO_LONG)
                     continue
-                self.torn = data[whole:]
-                self._end(data[:whole])
                 data, rest = data[:whole], []
             cut = data.find(b"\n") + 1
             if start == begin:
                 cut = 0
             elif not cut:
                 if len(rest) * _BLOCK > LINE_LIMIT:
-                    raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+                    raise InvalidEventError(_TOO_LONG)
                 rest.append(data)
                 continue
             if lines := data[cut:] + b"".join(reversed(rest)):
                 yield lines
             rest = [data[:cut]]
-        if rest is None:
-            self._end(b"")
 
-    def _end(self, block: bytes) -> None:
-        """Report a missing end: the file ends with *block* and the torn bytes."""
-        last = block[block.rfind(b"\n", 0, -1) + 1 :]
-        is_half = bool(self.torn) or not last.startswith(b"],")
-        if is_half and not self._is_half and self._path.suffix != JOURNAL:
-            self._is_half = True  # reported once
-            if self.missing is not None:
-                self.missing.add(self._path, "its end is missing")
+    def _end(self) -> None:
+        """Report a missing end, or lines after it; not of a journal: its writer may be at work."""
+        if self.missing is None or self._path.suffix == JOURNAL or self._is_judged:
+            return
+        if not self.closing:
+            self.missing.add(self._path, "its end is missing")
+        elif any(lines := [data.count(b"\n") for data in self.rest() if data]):
+            self.after = sum(lines)
+            self.missing.add(self._path, "lines follow its last one")
+        self._is_judged = True
 
 
 # --- a look at either end ----------------------------------------------------------------------
@@ -340,17 +374,18 @@ def first_number_at(path: Path) -> int | None:
         return 0
 
 
-def last_number(file: BinaryIO) -> int:
-    """The number of the last readable event in an open file; 0 without any.
+def last_number(journal: Path) -> int:
+    """The number of the last readable event in a journal; 0 without any.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If it cannot be read.
     """
-    reader = LineReader(file)
-    if reader.start():
-        for line in reader.passing(_split, newest=True):
-            with suppress(*DECODE_ERRORS):
-                return position_of(line[1:]).sequence
+    with open_regular(journal) as file:
+        reader = LineReader(file, journal)
+        if reader.start():
+            for line in reader.passing(_split, newest=True):
+                with suppress(*DECODE_ERRORS):
+                    return position_of(line[1:]).sequence
     return 0
 
 

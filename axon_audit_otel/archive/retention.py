@@ -1,6 +1,7 @@
 """Compresses sealed files soon, and deletes them by age or total size.
 
-Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`). Before
+Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`), also if
+its file was removed. Before
 a file is deleted, the manifest of its writer records the deletion and its rule, so that its
 content can still be proved. Files of writers that have ended are handled by a running writer.
 
@@ -19,7 +20,6 @@ And a file never counts as older than it can be; see `_dated`.
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -32,22 +32,23 @@ import msgspec
 
 from ..core.faults import Faults
 from ..core.files import is_there, listed
+from ..core.log import logger
 from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
-from .directory import sealed_in
-from .format import JOURNAL, ZST
-from .holds import is_held
+from .directory import Directory, EventFile, sealed_in
+from .format import JOURNAL, ZST, Closing, sealed_name
+from .holds import HoldWatch
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
+from .missing import Missing
 from .publishing import compress
-from .reader import digest
+from .reader import closing_of, digest
 from .writer import ArchiveWriter
 from .writer_lock import name_of_the_gone
 
 __all__ = ["Upkeep"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _EVERY_S = 60.0  # between two searches for files that are too old
 _COMPRESS_S = 0.1  # time for compression in one run
@@ -64,6 +65,7 @@ class _Sealed:
     record: SealRecord
     writer: str
     when: str  # the earliest possible time of its newest event
+    path: Path  # one of another name, if there is none of its own
     size: int
 
 
@@ -103,6 +105,8 @@ class Upkeep:
         self._faults = faults
         self._fault = faults.fault
         self._clock = clock
+        #: The holds of the directory, which stop every deletion.
+        self.holds = HoldWatch()
         self._every = _EVERY_S if retention is None else min(_EVERY_S, retention.seconds / 10)
         self.begin()
 
@@ -176,48 +180,56 @@ class Upkeep:
         if lines == self._lines and now - self._looked_at < self._every:
             return False
         self._lines, self._looked_at = lines, now
-        if is_held(writer.directory):
+        if self.holds.look(writer.directory):
             return False
         if self._unfinished:
             _finish_deletions(writer.directory, writer.name, self._key)
             self._unfinished = False
         deleted = False
-        with ExitStack() as stack:
-            manifests: dict[str, Manifest | None] = {writer.name: writer.sealed.manifest}
-            for file, reason in self._due(writer, lock):
-                if is_held(writer.directory):
+        with Directory(writer.directory, Missing()) as here, ExitStack() as stack:
+            manifests: dict[str, Manifest | None] = {}
+            for file, reason in self._due(writer, lock, here):
+                # Before the look, and after the one before: to `verify`, no hold placed meanwhile,
+                # or released, was in force at this time.
+                moment = format_time(time.time_ns() // 1000)
+                if self.holds.look(writer.directory):
                     break
-                if _is_journal(writer.directory / file.record.file, file.writer):
-                    continue
                 if file.writer not in manifests:
-                    manifests[file.writer] = stack.enter_context(
-                        name_of_the_gone(writer.directory, file.writer)
-                    )
+                    manifests[file.writer] = self._manifest_of(file.writer, writer, stack)
                 manifest = manifests[file.writer]
-                if manifest is None:  # its writer runs, and does it
-                    continue
-                if not self._may_sign(writer.directory / f"{file.writer}.checkpoints"):
-                    manifests[file.writer] = None
-                    continue
+                there = EventFile.listed_as(file.record, writer.directory)
+                there.path = file.path
+                if manifest is None or _is_journal(there.path, file.writer) or not here.find(there):
+                    continue  # or another file has its name
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
+                    deletion = self._deletion(file.record, reason, moment, manifest.last_hash)
+                    manifest.add(deletion, sync=True)
                 deleted = self._unfinished = True
-                _remove(writer.directory, file.record.file)
+                _remove(writer.directory, sealed_name(there.path))
                 self._unfinished = False
                 self._deleted.append((file.record.file, reason))
         self._lines = writer.sealed.manifest.tree.size
         return deleted
 
+    def _manifest_of(self, name: str, writer: ArchiveWriter, stack: ExitStack) -> Manifest | None:
+        """The manifest for deletions of writer *name*; None if we may not write it."""
+        if name == writer.name:
+            manifest: Manifest | None = writer.sealed.manifest
+        else:
+            manifest = stack.enter_context(name_of_the_gone(writer.directory, name))
+        may = manifest is not None and self._may_sign(writer.directory / f"{name}.checkpoints")
+        return manifest if may else None
+
     def _due(
-        self, writer: ArchiveWriter, lock: AbstractContextManager[object]
+        self, writer: ArchiveWriter, lock: AbstractContextManager[object], here: Directory
     ) -> Iterator[tuple[_Sealed, str]]:
         """Yield the files to delete, the oldest first, and the rule for each."""
         with lock:
             own_seals = list(writer.sealed.manifest.seals.values())
             now = self._clock.look()
-        files = _files_in(writer.directory, writer.name, own_seals, format_time(now))
+        files = _files_in(here, writer.name, own_seals, format_time(now))
         retention, most = self._retention, self._most
         excess = 0 if most is None else sum(file.size for file in files) - most
         oldest = ""
@@ -255,13 +267,15 @@ class Upkeep:
         self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
         return False
 
-    def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
-        now, key = format_time(time.time_ns() // 1000), self._key
+    def _deletion(
+        self, record: SealRecord, reason: str, moment: str, previous: str | None
+    ) -> DeleteRecord:
+        key = self._key
         deletion = DeleteRecord(
             file=record.file,
             sha256=record.sha256,
             reason=reason,
-            deleted_at=now,
+            deleted_at=moment,
             previous=previous,
         )
         if key is not None:
@@ -271,7 +285,7 @@ class Upkeep:
 
 def _log(deleted: list[tuple[str, str]]) -> None:
     for file, reason in deleted:
-        _logger.info("audit archive: %s is deleted (%s)", file, reason)
+        logger.info("audit archive: %s is deleted (%s)", file, reason)
 
 
 def _is_journal(path: Path, writer: str) -> bool:
@@ -291,20 +305,25 @@ def _remove(directory: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files_in(directory: Path, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
+def _files_in(here: Directory, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:
     """The sealed files in the manifests, the oldest first."""
-    there = sealed_in(directory)
     records = {writer: own}
-    for path in listed(directory, f"*{MANIFEST}"):
+    for path in listed(here.path, f"*{MANIFEST}"):
         if path.stem != writer:
             # Damaged, or of another user: leave its files alone.
             with suppress(msgspec.DecodeError, PermissionError):
                 records[path.stem] = list(read_listing(path).seals.values())
+    names = {record.file for seals in records.values() for record in seals}
+    renamed: dict[str, Path] = {}  # by their Merkle roots
+    if names - here.sealed.keys():
+        for path in [path for name, path in here.sealed.items() if name not in names]:
+            renamed[(closing_of(path, exact=False) or Closing()).root] = path
     files = []
     for name, seals in records.items():
         for record, when in _dated(seals, now):
             with suppress(KeyError, FileNotFoundError):
-                files.append(_Sealed(record, name, when, there[record.file].stat().st_size))
+                path = here.sealed.get(record.file) or renamed[record.root]
+                files.append(_Sealed(record, name, when, path, path.stat().st_size))
     return sorted(files, key=lambda file: (file.when, file.record.last_sequence))
 
 

@@ -19,13 +19,14 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.files import named
 from ..events.model import AuditEvent, age
 from ..events.query import Query
 from .directory import Directory, EventFile, files_of
 from .foreign_files import other_events
 from .format import HEAD, JOURNAL, Closing
 from .line_filter import LineFilter
-from .missing import Missing
+from .missing import OF_ANOTHER, Missing
 from .reader import LineReader, closing_of, first_number
 from .writer_lock import has_begun
 
@@ -165,7 +166,7 @@ class _Run:
                 found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
                 if not file.may_hold(event.sequence):
-                    missing.add(file.path, "it holds events of another file")
+                    missing.add(file.path, OF_ANOTHER)
                 elif before is None or event.sequence < before:
                     yield event
 
@@ -173,6 +174,7 @@ class _Run:
 def _found_at(
     path: Path, wanted: LineFilter, stack: ExitStack, missing: Missing, needed: bool = True
 ) -> list[_Run]:
+    path = named(path)
     with archive_errors(path) if needed else missing.caught(path):
         if path.is_dir():
             runs = _runs_in(stack.enter_context(Directory(path, missing)), wanted, missing)
@@ -249,7 +251,8 @@ def _events(
             reader = LineReader(opened, file.path, missing)
             if reader.is_ours():
                 is_ours = True
-                found = reader.decoded(reader.passing(wanted.lines, newest))
+                size = 0 if file.seal is None else file.seal.bytes
+                found = reader.decoded(reader.passing(wanted.lines, newest, size))
                 yield from query.passing(found)
             elif file.path.suffix != JOURNAL or not HEAD.startswith(reader.head or reader.torn):
                 others = query.passing(other_events(file.path, missing))

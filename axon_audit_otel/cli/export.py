@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,16 +35,9 @@ def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str 
     Raises:
         ArchiveError: If it cannot be written.
     """
-    count = 0
-
-    def counted() -> Iterator[AuditEvent]:
-        nonlocal count
-        for event in events:
-            count += 1
-            yield event
-
-    _write(_LAYOUTS[form](counted()), out)
-    return count
+    number = itertools.count()
+    _write(_LAYOUTS[form](event for event, _ in zip(events, number)), out)
+    return next(number)
 
 
 def export_otlp(

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Protocol
 from weakref import ReferenceType
 
+from ..archive.directory import states_of_others
 from ..core.worker import Worker
 from ..otlp.client import Endpoint, load
 from ..otlp.resource import process_resource, resource_of
 from .acknowledgements import acknowledged
 from .delivery import Delivery, Outcome, Sender
 from .event_source import EventSource
-from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed, others
+from .sources import EVENTS, ArchiveFeed, Item, MemoryFeed
 
 __all__ = ["Shipper"]
 
@@ -285,7 +286,7 @@ class Shipper:
         if self._place is None:
             return None
         directory, writer = self._place
-        for name, state in others(directory, writer).items():
+        for name, state in states_of_others(directory, writer).items():
             if self._seen.get(name) == state:
                 continue
             self._seen[name] = state

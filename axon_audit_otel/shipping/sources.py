@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import ReferenceType
 
 from ..archive.directory import EventFile
 from ..archive.follow import Cursor
-from ..archive.format import JOURNAL
-from ..archive.manifest import MANIFEST
 from ..archive.origin import Source, source_of
 from ..core import semconv
 from ..core.errors import InvalidEventError
@@ -20,7 +17,7 @@ from ..otlp.encoding import encode, record_of
 from .acknowledgements import Acknowledgements
 from .event_source import EventSource
 
-__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed", "others"]
+__all__ = ["ArchiveFeed", "Feed", "Item", "MemoryFeed"]
 
 EVENTS = 1000  # in a batch
 _BYTES = 1 << 20  # of events in a batch; as a request they are about twice as large
@@ -175,15 +172,3 @@ class MemoryFeed:
 
     def close(self) -> None:
         """There is nothing to let go."""
-
-
-def others(directory: Path, writer: str) -> dict[str, tuple[int, ...]]:
-    """The writers in *directory*, but *writer*: what changes when one of them has written."""
-    found: dict[str, tuple[int, ...]] = {}
-    for suffix in (MANIFEST, JOURNAL):
-        for path in directory.glob(f"*{suffix}"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                found[path.stem] = *found.get(path.stem, ()), status.st_size, status.st_mtime_ns
-    found.pop(writer, None)
-    return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..core.log import logger
+from ..shipping.witnesses import Witnesses
 from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
@@ -30,8 +32,6 @@ from .stable_storage import StableStorage
 from .trail_lock import Lock
 
 __all__ = ["ArchiveKeeper"]
-
-_logger = logging.getLogger("axon_audit_otel")
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
@@ -88,8 +88,14 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
+        witnesses: Witnesses | None = None
+        if settings.witnesses:
+            witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
+        events = settings.checkpoint_events
+        self.checkpointer = Checkpointer(
+            key, to, interval, events, afterwards, self._syncs, witnesses
+        )
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -134,6 +140,9 @@ class ArchiveKeeper:
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
         self._warn_of_unattested()
         found.unfinished = unfinished
+        with suppress(OSError):  # retention looks again
+            self._upkeep.holds.look(self._directory)
+        found.missing_holds += self._upkeep.holds.take_missing()
         self.writer = writer
         self.archived = max(sealed.last_sequence, writer.lost)
         if writer.lost > sealed.last_sequence:
@@ -145,12 +154,12 @@ class ArchiveKeeper:
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
         for refused in found.refused:
-            warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
+            warn = partial(logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
             which = numbers(adopted.first, adopted.last)
             words = "audit trail %r: nothing attests %s in %s: adopted"
-            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
+            self._afterwards.note(partial(logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -348,6 +357,8 @@ class ArchiveKeeper:
             not self._holds_start(writer) or writer.is_full(settings.max_events + 1, *limits)
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""
@@ -394,6 +405,7 @@ class ArchiveKeeper:
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
+        self.internal.missing_holds += self._upkeep.holds.take_missing()
 
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.

@@ -13,6 +13,7 @@ from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
 from ..archive.writer import Adopted, Recovery
+from ..shipping.witnesses import Refusal
 
 __all__ = ["Gap", "InternalEvents"]
 
@@ -37,8 +38,10 @@ class InternalEvents:
 
     Attributes:
         recoveries: Ends of writers that did not end well.
+        missing_holds: Names of legal holds whose files are gone, though no release is on record.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
+        refusals: Witnesses that know another history of a trail.
         adopted: Events that were found in files, and that nothing attests.
         refused: Files of writers that are left as they are.
         clock: Knows the jumps of the system's clock.
@@ -51,10 +54,16 @@ class InternalEvents:
     def begin(self) -> None:
         """Without any; in a forked child as well."""
         self.recoveries: list[Recovery] = []
+        self.missing_holds: list[str] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
+        self.refusals: list[Refusal] = []
         self.adopted: list[Adopted] = []
         self.refused: list[NotAttestedError] = []
+
+    def witness_refused(self, refusal: Refusal) -> None:
+        """Have an event recorded about a witness; in any thread."""
+        self.refusals.append(refusal)
 
     def pending(
         self, all_archived: Callable[[], bool], intents: Intents | None
@@ -76,6 +85,10 @@ class InternalEvents:
         while self.recoveries:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]
+        while self.missing_holds:
+            told = {"record": "hold", "hold": self.missing_holds[0], "state": "missing"}
+            yield "FAILURE", {**told, "reason": "its file is gone; no release is on record"}
+            del self.missing_holds[0]
         if self.unfinished:
             while self.unfinished:
                 yield "FAILURE", {"record": "unfinished", **self.unfinished[0]}
@@ -89,6 +102,9 @@ class InternalEvents:
             yield "FAILURE", {"record": "gap", **facts, "reason": gap.reason}
             if all_archived():
                 del self.gaps[0]
+        while self.refusals:
+            yield "FAILURE", {"record": "witness_refused", **self.refusals[0]._asdict()}
+            del self.refusals[0]
         self.clock.look()
         for jump in self.clock.take():
             yield "SUCCESS", jump.facts

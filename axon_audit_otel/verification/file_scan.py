@@ -11,6 +11,7 @@ import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
 from ..archive.format import HEAD, position_of
+from ..archive.holds import HoldRecord
 from ..archive.reader import LineReader
 from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS
@@ -18,6 +19,8 @@ from ..core.merkle import Tree, leaf_hashes
 from ..core.time import format_time, to_microseconds
 from ..events.model import AuditEvent, OperationType, all_canonical, decode_recorded
 from .hash_chain import Chain, Link
+from .hold_check import Erased
+from .key_check import KeyCheck
 from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
@@ -29,9 +32,10 @@ _SPACE, _COMMA = b" ,"  # what is before the first event, and before each other
 
 class _Internal(msgspec.Struct):
     metadata: dict[str, Any]
+    status: str
 
 
-_metadata_of = msgspec.json.Decoder(_Internal).decode
+_internal_in = msgspec.json.Decoder(_Internal).decode
 
 
 class TrailFacts:
@@ -39,10 +43,16 @@ class TrailFacts:
 
     Args:
         wanted: Numbers of the events that checkpoints name.
+        writer: Name of the writer.
+        keys: Counts the encrypted events that no key opens; None: they are not counted.
     """
 
-    def __init__(self, wanted: set[int]) -> None:
+    def __init__(self, wanted: set[int], writer: str = "", keys: KeyCheck | None = None) -> None:
         self.wanted = wanted
+        self.writer = writer
+        self.keys = keys
+        self.holds: list[HoldRecord] = []
+        self.erasures: list[Erased] = []
         self.file = ""  # being read
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
@@ -66,11 +76,18 @@ class TrailFacts:
         """Record that the file has an event that a checkpoint names."""
         self.found.setdefault(sequence, []).append((head, time, self.file))
 
-    def internal_event(self, line: bytes, sequence: int) -> None:
+    def internal_event(self, line: bytes, sequence: int, time: str = "") -> None:
         """Take an event of the trail about itself."""
         try:
-            facts = _metadata_of(line).metadata
-            if facts.get("record") == "gap":
+            event = _internal_in(line)
+            facts = event.metadata
+            hold = HoldRecord.of(facts, time, self.writer, sequence)
+            if hold is not None:
+                self.holds.append(hold)
+            elif facts.get("record") == "erasure" and event.status == "SUCCESS":
+                tokens = [str(token) for token in facts["tokens"]]
+                self.erasures.append(Erased(time, self.file, sequence, tokens))
+            elif facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
                 if not 0 < first <= last < sequence:
                     return  # a loss is reported after it
@@ -130,6 +147,8 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
+        if self._facts.keys is not None:
+            self._facts.keys.look(bodies)
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
         if events is not None and self._continue(lines, bodies, events, leaves):
@@ -166,7 +185,7 @@ class _Lines:
             at = number - numbers[0]
             facts.find(number, leaves[at].hex(), _text(times[at]))
         for at in [at for at, event in enumerate(events) if event.operation is _AUDIT]:
-            facts.internal_event(bodies[at], numbers[at])
+            facts.internal_event(bodies[at], numbers[at], _text(times[at]))
         return True
 
     def _take(self, separator: int, body: bytes, leaf: bytes) -> None:
@@ -194,7 +213,7 @@ class _Lines:
         if sequence in facts.wanted:
             facts.find(sequence, head, time)
         if position.operation == "AUDIT":
-            facts.internal_event(body, sequence)
+            facts.internal_event(body, sequence, time)
 
     def _begin(self, sequence: int, time: str) -> None:
         """Note the first event."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
@@ -20,10 +21,14 @@ from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
+from .file_scan import TrailFacts
+from .hold_check import check_holds
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
-from .report import Findings, VerifyReport, WriterReport, numbers
+from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
@@ -39,6 +44,8 @@ def verify(
     progress: Callable[[int], None] | None = None,
     origins: Iterable[str] = (),
     require_checkpoint: bool = False,
+    quorum: Quorum | None = None,
+    erasable: Path | str | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -51,6 +58,9 @@ def verify(
         progress: Called with the number of bytes read since the last call.
         origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
         require_checkpoint: Each trail must be covered by one of *checkpoints*.
+        quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
+        erasable: The directory of the keys that personal data is encrypted with, to find events
+            that no key opens though nobody was erased. Default: beside the archive.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -65,8 +75,12 @@ def verify(
     for origin in wanted:
         if not _is_origin(origin):
             raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+    place = None if erasable is None else Path(erasable)
+    tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
-        verification = _Verification(Path(path), parsed, notes, progress or (lambda size: None))
+        verification = _Verification(
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place
+        )
         return verification.run(wanted, require_checkpoint)
 
 
@@ -79,6 +93,8 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        quorum: Quorum,
+        erasable: Path | None,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -88,12 +104,14 @@ class _Verification:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
         self._ids: dict[str, str] = {}  # of the trails, by writer
         self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
+        self._key_check = KeyCheck(self._directory, erasable)
+        self._facts: list[TrailFacts] = []
 
     def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
@@ -120,13 +138,19 @@ class _Verification:
         self._judge_refused(reports)
         if origins:
             self._compare_origins(reports, origins)
+        lost = None
+        if self._only is None:
+            self._check_holds(reports)
+            lost = self._key_check.lost(e for facts in self._facts for e in facts.erasures)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
-            unproved=self._unproved(reports, require_checkpoint),
+            lost_keys=lost,
+            unproved=self._unproved(reports, require_checkpoint, lost),
+            quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -171,12 +195,10 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._manifests:
-                if Path(closing.trail).name != closing.trail:
-                    closing = None  # not a writer's name
-                elif self._only is None:
-                    self._add_writer(closing.trail)
-                    listed |= self._manifests[closing.trail].names.keys()
+            trail = "" if closing is None else closing.trail
+            if trail and trail not in self._manifests and self._only is None:
+                self._add_writer(trail)
+                listed |= self._manifests[trail].names.keys()
             if name not in listed:
                 self._found.strays[name] = closing
 
@@ -224,8 +246,17 @@ class _Verification:
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, claims, self._keys, self._findings, self._progress, only
+            manifest,
+            segments,
+            statements,
+            claims,
+            self._keys,
+            self._findings,
+            self._progress,
+            only,
+            self._key_check,
         )
+        self._facts.append(check.facts)
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
@@ -241,6 +272,17 @@ class _Verification:
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
 
+    def _check_holds(self, reports: list[WriterReport]) -> None:
+        """Report what was deleted or erased while a hold was in force, and holds that vanished."""
+        check_holds(
+            self._directory,
+            [record for facts in self._facts for record in facts.holds],
+            {r.writer: r.proved_until or 0 for r in reports} if self._keys else None,
+            [seal for manifest in self._manifests.values() for seal in manifest.seals],
+            [erased for facts in self._facts for erased in facts.erasures],
+            self._findings,
+        )
+
     # --- what was asked for ------------------------------------------------------------------
 
     def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
@@ -254,7 +296,9 @@ class _Verification:
                 words = f"its trail is {origin}, which was not asked for"
                 self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
 
-    def _unproved(self, reports: list[WriterReport], require_checkpoint: bool) -> list[str]:
+    def _unproved(
+        self, reports: list[WriterReport], require_checkpoint: bool, lost: LostKeys | None
+    ) -> list[str]:
         """What was asked for and could not be proved, in words."""
         trails = [report for report in reports if not report.is_empty]
         words = []
@@ -269,6 +313,13 @@ class _Verification:
             words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
             if not trails:
                 words.append(f"{missing} anything here")
+        if (quorum := self._checkpoints.quorum).needed:
+            missing = f"no checkpoint is cosigned by {quorum} that covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if self._key_check.is_asked_for and lost is not None and lost.why:
+            words.append(f"the keys could not be looked at: {lost.why}")
         return words
 
     # --- the registers of writers ------------------------------------------------------------

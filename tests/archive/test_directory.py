@@ -6,12 +6,12 @@ import gzip
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import receiver as receivers
 from conftest import Cli, Make, sealed_files
 from prometheus_client import CollectorRegistry
 from receiver import Receiver
@@ -34,6 +34,7 @@ EACH = 4  # events in a sealed file: three of these; one more event is in the jo
 ALL = list(range(1, 3 * EACH + 2))
 SECOND = frozenset(range(EACH + 1, 2 * EACH + 1))
 NONE: frozenset[int] = frozenset()
+INSERTED = frozenset({"inserted"})
 OTHER = "audit_2025_01_01_000000.json"
 
 Damage = Callable[[Path], object]
@@ -47,12 +48,14 @@ class Case(NamedTuple):
         lost: Numbers of the events that nobody can read any more.
         kinds: The findings of `verify`.
         proves: Up to which event those that are not lost can be proved.
+        more: Lines that are no events of the trail.
     """
 
     damage: Damage
     lost: frozenset[int] = frozenset()
     kinds: frozenset[str] = frozenset()
     proves: int = 3 * EACH
+    more: int = 0
 
 
 def _compress(path: Path) -> None:
@@ -92,6 +95,24 @@ def _compress_beside_a_copy(path: Path) -> None:
     _compress(path)
 
 
+def _add_after_the_end(path: Path) -> None:
+    *_, last, _ = path.read_bytes().splitlines(keepends=True)
+    with path.open("ab") as file:
+        file.write(last.replace(b'"u8"', b'"u9"'))
+
+
+def _add_with_another_end(path: Path) -> None:
+    closing = path.read_bytes().splitlines(keepends=True)[-1]
+    _add_after_the_end(path)
+    with path.open("ab") as file:
+        file.write(closing)
+
+
+def _add_and_compress(path: Path) -> None:
+    _add_after_the_end(path)
+    _compress(path)
+
+
 def _unlist(path: Path) -> None:
     """Take the line of the file out of the manifest."""
     manifest = path.with_name("default.manifest")
@@ -121,6 +142,9 @@ CASES = {
         NONE,
         frozenset({"unlisted"}),
     ),
+    "an event after its end": Case(_add_after_the_end, NONE, INSERTED, more=1),
+    "an event and an end after its end": Case(_add_with_another_end, NONE, INSERTED, more=2),
+    "an event after its end, compressed": Case(_add_and_compress, NONE, INSERTED, more=1),
 }
 
 
@@ -156,13 +180,6 @@ def _archive(made: tuple[Path, dict[int, str]], case: Case, tmp_path: Path) -> P
     return archive
 
 
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="renames open files")
 class TestSealedFile:
     """One of several, of which something became."""
@@ -170,7 +187,7 @@ class TestSealedFile:
     def test_commands(self, cli: Cli, archive: Path, case: Case, tmp_path: Path) -> None:
         """Each event is there once, and the exit code says whether some are not."""
         left = [number for number in ALL if number not in case.lost]
-        code = int(bool(case.lost))
+        code = int(bool(case.lost or case.more))
         query = cli("query", archive, "--json", code=code)
         assert [json.loads(line)["sequence"] for line in query.stdout.splitlines()] == left[::-1]
         tail = cli("tail", archive, "-n", 99, "--json", code=code)
@@ -182,10 +199,11 @@ class TestSealedFile:
         assert [json.loads(line)["sequence"] for line in lines] == left
 
     def test_follower(self, archive: Path, case: Case) -> None:
-        """Each event comes once."""
-        follower = Follower(archive)
-        found = sorted(event.sequence for event in follower.poll(Missing()))
+        """Each event comes once, and it is told if some do not."""
+        follower, missing = Follower(archive), Missing()
+        found = sorted(event.sequence for event in follower.poll(missing))
         assert found == [number for number in ALL if number not in case.lost]
+        assert bool(missing) == bool(case.lost or case.more)
         assert list(follower.poll(Missing())) == []
         follower.close()
 
@@ -195,6 +213,7 @@ class TestSealedFile:
         assert sorted(http.numbers) == [number for number in ALL if number not in case.lost]
         assert done.sent == len(http.numbers)
         assert done.missing == len(case.lost)
+        assert done.unreadable == case.more
 
     def test_verify(self, archive: Path, case: Case) -> None:
         """It names what was done, and nothing else."""
@@ -254,3 +273,19 @@ class TestNames:
         (archive / "third.manifest").mkdir()
         assert writers_in(archive) == ["default", "new", "third"]
         assert writers_in(archive / "nowhere") == []
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "a\0b", "x" * 300])
+    def test_no_name(
+        self, made: tuple[Path, dict[int, str]], cli: Cli, http: Receiver, tmp_path: Path, name: str
+    ) -> None:
+        """A file whose last line names no writer that there can be is read like any other."""
+        archive = tmp_path / "trail"
+        archive.mkdir()
+        lines = sealed_files(made[0])[1].read_bytes().splitlines(keepends=True)
+        lines[-1] = lines[-1].replace(b'"default"', json.dumps(name).encode())
+        (archive / OTHER).write_bytes(b"".join(lines))
+        assert len(cli("query", archive, "--json").stdout.splitlines()) == EACH
+        with closing(Follower(archive)) as follower:
+            assert len(list(follower.poll(Missing()))) == EACH
+        with suppress(ArchiveError):  # or there is nothing to send
+            replay(archive, Endpoint.resolve(http.url), {})

@@ -1,19 +1,25 @@
-"""A cursor follows one writer's events through its files, whatever becomes of these meanwhile."""
+"""A cursor follows one writer's events through its files, whatever becomes of these meanwhile;
+a follower those of a whole directory."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Make, retire, sealed_files
+from conftest import Make, only, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import AuditLogger
+from axon_audit_otel import ArchiveError, AuditEvent, AuditLogger
 from axon_audit_otel.archive.directory import newest_number, writers_in
-from axon_audit_otel.archive.follow import Cursor
+from axon_audit_otel.archive.follow import Cursor, Follower
 from axon_audit_otel.archive.format import position_of
+from axon_audit_otel.archive.missing import Missing
+
+SUFFIXES = [".journal", ".manifest"]
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -33,6 +39,10 @@ def _make(tmp_path: Path) -> Make:
 async def _log(audit: AuditLogger, count: int) -> None:
     for _ in range(count):
         await audit.log_event("STORE", user_id="ann")
+
+
+async def _logged(audit: AuditLogger) -> list[AuditEvent]:
+    return [await audit.log_event("STORE", user_id=f"u{number}") for number in range(6)]
 
 
 async def test_follows_the_journal_and_its_files(make: Make, tmp_path: Path) -> None:
@@ -149,3 +159,104 @@ async def test_a_journal_that_is_removed(make: Make, tmp_path: Path) -> None:
     audit.seal()  # which makes it try again at once
     assert _numbers(cursor) == [4]
     cursor.close()
+
+
+class TestFollower:
+    """All events in a directory, each once, whatever comes beside the files of its writers."""
+
+    @pytest.fixture(name="follower")
+    def _follower(self, tmp_path: Path) -> Iterator[Follower]:
+        with closing(Follower(tmp_path)) as follower:
+            yield follower
+
+    @pytest.fixture(name="elsewhere")
+    def _elsewhere(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("elsewhere")
+
+    @staticmethod
+    def _new(follower: Follower) -> list[int]:
+        return [event.sequence for event in follower.poll(Missing(strict=True))]
+
+    async def test_renamed_between(self, make: Make, tmp_path: Path, follower: Follower) -> None:
+        """A file that was sealed and renamed between two looks is found by what is in it."""
+        audit = make(max_events=10)
+        await _log(audit, 5)
+        assert self._new(follower) == [1, 2, 3, 4, 5]
+        await _log(audit, 17)
+        first, second = sealed_files(tmp_path)
+        second.rename(tmp_path / "audit_2025_01_01_000000.json")
+        first.rename(tmp_path / "audit_2025_01_01_000001.json")
+        assert self._new(follower) == list(range(6, 23))
+
+    @pytest.mark.parametrize("of", ["*.journal", "audit_*"])
+    @pytest.mark.parametrize("name", ["another.journal", "audit_2025_01_01_000000.json"])
+    async def test_copies(
+        self, make: Make, tmp_path: Path, follower: Follower, of: str, name: str
+    ) -> None:
+        """A copy shows nothing again, also while it is made; nor does an export."""
+        audit = make(max_events=10)
+        await _log(audit, 9 if of == "*.journal" else 10)
+        recorded = self._new(follower)
+        content = only(tmp_path, of).read_bytes()
+        for part in (len(content) // 2, len(content)):
+            (tmp_path / name).write_bytes(content[:part])
+            assert [event.sequence for event in follower.poll(Missing())] == []
+        audit.export_to_file(tmp_path / "audit_report.json")
+        assert self._new(follower) == []
+        await _log(audit, 15)
+        last = recorded[-1]
+        assert self._new(follower) == list(range(last + 1, last + 16))
+
+    async def test_a_new_chain(
+        self, make: Make, tmp_path: Path, follower: Follower, elsewhere: Path
+    ) -> None:
+        """A trail that begins again under the name of one that was removed is shown."""
+        here = make(max_events=2)
+        await _log(here, 3)
+        assert self._new(follower) == [1, 2, 3]
+        new = make(auto_export_path=elsewhere)
+        await _log(new, 2)
+        for path in [*sealed_files(tmp_path), *(tmp_path / f"default{s}" for s in SUFFIXES)]:
+            path.unlink()
+        (elsewhere / "default.journal").replace(tmp_path / "default.journal")
+        assert self._new(follower) == [1, 2]
+
+    async def test_the_file_of_another_directory(
+        self, make: Make, tmp_path: Path, follower: Follower, elsewhere: Path
+    ) -> None:
+        """It is shown, though its writer has the same name, and hides no event."""
+        audit = make(max_events=10)
+        await _log(audit, 12)
+        assert self._new(follower) == list(range(1, 13))
+        await _log(make(auto_export_path=elsewhere, max_events=20), 40)
+        for number, file in enumerate(sealed_files(elsewhere)):
+            file.replace(tmp_path / f"audit_2025_01_01_00000{number}.json")
+        await _log(audit, 10)
+        assert sorted(self._new(follower)) == sorted([*range(13, 23), *range(1, 41)])
+
+    async def test_damage(self, make: Make, tmp_path: Path, follower: Follower) -> None:
+        """It raises if that is wanted, and goes on after it."""
+        await _log(make(max_events=3), 4)
+        first = sealed_files(tmp_path)[0]
+        first.write_bytes(first.read_bytes().replace(b'"sequence":2,', b'"sequence":9,'))
+        with pytest.raises(ArchiveError, match="events of another file"):
+            self._new(follower)
+        assert self._new(follower) == [3, 4]
+
+    async def test_without_a_manifest(self, make: Make, tmp_path: Path, follower: Follower) -> None:
+        """The sealed files of a writer are shown in their order, and its journal after them."""
+        await _log(make(max_events=10), 35)
+        only(tmp_path, "*.manifest").unlink()
+        assert self._new(follower) == list(range(1, 36))
+
+    async def test_another_layout(self, make: Make, tmp_path: Path, follower: Follower) -> None:
+        """JSON lines that grow show their new events; a file that replaces them, all of its."""
+        lines = [event.to_json() + b"\n" for event in await _logged(make(auto_export_path=None))]
+        path = tmp_path / "audit_lines.json"
+        path.write_bytes(b"".join(lines[:2]))
+        assert self._new(follower) == [1, 2]
+        path.write_bytes(b"".join(lines[:4]))
+        assert self._new(follower) == [3, 4]
+        (tmp_path / "new").write_bytes(b"".join(lines[4:]))
+        (tmp_path / "new").replace(path)
+        assert self._new(follower) == [5, 6]

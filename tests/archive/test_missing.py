@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import receiver as receivers
 from conftest import Cli, Make, archived, retire, sealed_files
 from prometheus_client import CollectorRegistry
 from receiver import Receiver
@@ -63,13 +62,6 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _archive(made: Path, tmp_path: Path) -> Path:
     """Three sealed files, and a journal that was left behind."""
     return Path(shutil.copytree(made, tmp_path / "trail"))
-
-
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
 
 
 def _second(archive: Path) -> Path:

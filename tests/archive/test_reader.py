@@ -139,7 +139,7 @@ class TestWhole:
                 found = [line[1:] for line in reader.passing(_split, newest)]
             assert found[:: -1 if newest else 1][:-1] == lines
         with path.open("rb") as file:
-            assert (first_number(file), last_number(file)) == (1, len(lines))
+            assert (first_number(file), last_number(path)) == (1, len(lines))
         assert not missing
 
     def test_behind_the_end(self, tmp_path: Path) -> None:
@@ -153,6 +153,20 @@ class TestWhole:
         assert closing_of(path) is None
 
     @pytest.mark.parametrize("newest", [False, True])
+    @pytest.mark.parametrize("gap", [0, 10, 70_000])
+    def test_behind_the_end_in_blocks(self, tmp_path: Path, newest: bool, gap: int) -> None:
+        """Nor when they are filtered, wherever the end is; it is told."""
+        path, missing = tmp_path / "audit.json", Missing()
+        path.write_bytes(HEAD + b" %b\n" % (b"1" * gap) + CLOSING + b",three\n" + CLOSING)
+        size = path.stat().st_size - len(CLOSING)  # as it would be with the first end only
+        with path.open("rb") as file:
+            reader = LineReader(file, path, missing)
+            assert reader.start()
+            assert list(reader.passing(_split, newest, size)) == [b" " + b"1" * gap]
+        assert reader.after == 2
+        assert "lines follow its last one" in str(missing)
+
+    @pytest.mark.parametrize("newest", [False, True])
     def test_half(self, tmp_path: Path, newest: bool) -> None:
         """A missing end is reported once; that of a journal, never."""
         for name, told in (("audit.json", 1), ("default.journal", 0)):
@@ -162,7 +176,7 @@ class TestWhole:
                 reader = LineReader(file, path, missing)
                 assert reader.start()
                 assert list(reader.passing(_split, newest)) == [b" one"]
-                assert (reader.torn, len(missing.lines())) == (b",two", told)
+                assert len(missing.lines()) == told
 
     def test_damage_is_told_or_raised(self, tmp_path: Path) -> None:
         """As whoever reads has it."""

@@ -22,7 +22,7 @@ from conftest import Cli, Make, Run, archived, events_in, only, sealed_files, un
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.archive.holds import user_name
+from axon_audit_otel.core.os_user import os_user
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -208,6 +208,46 @@ class TestAge:
 
 
 # --- by size -----------------------------------------------------------------------------------
+
+
+class TestRenamed:
+    """A file is what its lines say, whatever its name is."""
+
+    @pytest.mark.parametrize("compress", [False, True])
+    async def test_goes(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, compress: bool
+    ) -> None:
+        """A renamed file goes when its time has come, and is not damage then."""
+        program = _Program(make_audit, tmp_path, compress=compress)
+        with days_ago(40):
+            renamed = await _file(program.audit)
+        await _file(program.audit)
+        program.audit.trail.tick()
+        suffix = ".json.zst" if compress else ".json"
+        other = tmp_path / f"audit_2999{suffix}"
+        only(tmp_path, f"{renamed.stem}{suffix}").rename(other)
+        program.restart(days_ago, retention="30d", compress=compress)
+        assert other.name not in _files(tmp_path)
+        assert [record["file"] for record in _deletions(tmp_path)] == [renamed.name]
+        assert verify(tmp_path).ok
+
+    @pytest.mark.parametrize("exchanged", [True, False])
+    async def test_its_name_is_taken(
+        self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path, exchanged: bool
+    ) -> None:
+        """A younger file that has the name of an old one stays, and the old one goes if it is
+        there."""
+        program = _Program(make_audit, tmp_path)
+        with days_ago(40):
+            old = await _file(program.audit)
+        new = await _file(program.audit)
+        old.rename(tmp_path / "aside")
+        new.rename(old)
+        if exchanged:
+            (tmp_path / "aside").rename(new)
+        program.restart(days_ago, retention="30d")
+        assert [_numbers(file) for file in sealed_files(tmp_path)] == [[3, 4]]
+        assert len(_deletions(tmp_path)) == exchanged
 
 
 class TestSize:
@@ -522,7 +562,7 @@ class TestHold:
         assert listed["held"] is True
         assert list(listed["holds"]) == ["2026", "empty", "legal", "mine"]
         of_2026 = listed["holds"]["2026"]
-        assert (of_2026["reason"], of_2026["placed_by"]) == ("tax\naudit", user_name())
+        assert (of_2026["reason"], of_2026["placed_by"]) == ("tax\naudit", os_user().name)
         placed_at = datetime.fromisoformat(of_2026["placed_at"].replace("Z", "+00:00"))
         assert abs(datetime.now(timezone.utc) - placed_at) < timedelta(hours=1)
         unsaid = {"placed_at": None, "placed_by": None}

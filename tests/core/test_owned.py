@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import receiver as receivers
 from conftest import Cli, Make, Run
 from receiver import Receiver
 
@@ -41,13 +40,6 @@ with AuditLogger(auto_export_path=archive, max_events=3, ship_to=endpoint, erasa
     assert audit.get_statistics()["failures"] == {}, audit.get_statistics()["failures"]
 assert verify(archive).ok, verify(archive).findings
 """
-
-
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
 
 
 @pytest.fixture(name="place")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,6 @@ AT_SEALS = {"checkpoint_interval": 1e9}  # and at no other time
 @pytest.fixture(name="key", scope="module")
 def _key() -> SigningKey:
     return new_key("auditor")
-
-
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
 
 
 def _notes(http: Receiver) -> list[str]:

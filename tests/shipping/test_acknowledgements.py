@@ -6,13 +6,12 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from weakref import ref
 
 import pytest
-import receiver as receivers
 from conftest import Make, archived, retire, sealed_files, until
 from receiver import Receiver
 
@@ -64,13 +63,6 @@ def _session(make_audit: Make, tmp_path: Path) -> Callable[..., Awaitable[None]]
         await until(lambda: trail() is None)
 
     return session
-
-
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

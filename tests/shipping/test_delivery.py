@@ -19,13 +19,6 @@ from axon_audit_otel.shipping.sources import ArchiveFeed
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
 
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
-
-
 @pytest.fixture(name="sender")
 def _sender(http: Receiver) -> Iterator[Sender]:
     found = Sender(Endpoint.resolve(http.url, "http/protobuf", environ={}), {"service.name": "s"})

@@ -31,13 +31,6 @@ def _receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     found.close()
 
 
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
-
-
 @pytest.fixture(name="archive")
 async def _archive(tmp_path: Path) -> AsyncIterator[Path]:
     """An archive of 25 events: two sealed files, and the journal of a writer that lives."""

@@ -57,13 +57,6 @@ def _receiver(
     found.close()
 
 
-@pytest.fixture(name="http")
-def _http() -> Iterator[Receiver]:
-    found = receivers.over_http()
-    yield found
-    found.close()
-
-
 @pytest.fixture(name="value")
 def _value(registry: CollectorRegistry) -> Callable[..., float | None]:
     """The value of a metric of the test's trail, whatever its name is; None if there is none."""

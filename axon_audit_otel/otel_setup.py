@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -24,11 +23,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .core.errors import AuditConfigError
+from .core.log import logger
 from .core.turn import Turn
 
 __all__ = ["MetricsServer", "Providers", "configure", "serve_metrics"]
 
-_logger = logging.getLogger("axon_audit_otel")
 _turn = Turn()
 _PATIENCE_S = 10.0  # wait for another thread in `configure`: exporters may be slow, and call us
 if hasattr(os, "register_at_fork"):
@@ -66,7 +65,7 @@ class Providers:
                 if signal in self.created:
                     action(provider)
             except Exception:  # an exporter is foreign code; the other providers must go on
-                _logger.warning("OpenTelemetry %s: the exporter failed", signal, exc_info=True)
+                logger.warning("OpenTelemetry %s: the exporter failed", signal, exc_info=True)
 
 
 def configure(
@@ -231,7 +230,7 @@ def serve_metrics(
             connections.end_old()
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            _logger.debug("a request for metrics failed", exc_info=True)
+            logger.debug("a request for metrics failed", exc_info=True)
 
     class Quiet(WSGIRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:

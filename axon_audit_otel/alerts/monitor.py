@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,6 +18,7 @@ from weakref import WeakMethod, ref
 
 from ..archive.missing import Missing
 from ..core.errors import ArchiveError, AuditConfigError, AuditUnavailableError, shown
+from ..core.log import logger
 from ..core.time import format_time, to_microseconds
 from ..core.worker import Worker
 from ..events.draft import Draft, draft
@@ -30,7 +30,6 @@ from .warm_up import count_past, is_alert, past_alerts
 
 __all__ = ["SecurityMonitor"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _WAIT_S = (0.01, 60.0)  # between two looks at what is over: at least, and at most
 _LATE_US = 60_000_000  # how much later than the warm-up an event may come that it has read
@@ -329,7 +328,7 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
 
 
 def _log(alert: Alert) -> None:
-    _logger.warning("%s", alert)
+    logger.warning("%s", alert)
 
 
 def _checked_rules(rules: Any) -> tuple[Rule, ...]:

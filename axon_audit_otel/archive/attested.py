@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -85,6 +87,9 @@ class AttestedFile:
         self._open()
 
     def _open(self) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._path.lstat().st_mode):  # no file of ours
+                os.replace(self._path, f"{self._path}.{secrets.token_hex(4)}")
         self.file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
         for _ in range(2):
             self._write(*self._state)
@@ -204,6 +209,10 @@ class Attestor:
         if not states and not checkpoints:
             raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
         return writer.judged(states, checkpoints)
+
+    def knows(self, prefix: Path) -> bool:
+        """Return True if a writer of this key began the files with that prefix."""
+        return any(True for _ in self._states(prefix))
 
     def _states(self, prefix: Path) -> Iterator[State]:
         """The states in the slots that have the right hash."""

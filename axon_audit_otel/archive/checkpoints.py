@@ -21,19 +21,36 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
-from ..core.errors import AuditConfigError, InvalidEventError
+from ..core.errors import AuditConfigError, InvalidEventError, shown
+from ..core.files import open_regular
 
-__all__ = ["Checkpoint", "SigningKey", "VerifyingKey", "is_signed", "new_key", "signed_by"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = [
+    "NOTE_TEXT",
+    "SIGNATURE_LINE",
+    "Checkpoint",
+    "SigningKey",
+    "VerifyingKey",
+    "is_signed",
+    "is_signed_note",
+    "new_key",
+    "signed_by",
+]
 
 _ED25519 = b"\x01"
 
 
-def _key_id(name: str, public: bytes) -> bytes:
+def _key_id(name: str, public: bytes, algorithm: bytes = _ED25519) -> bytes:
     """The first four bytes of a hash over name, algorithm and key."""
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
+    return hashlib.sha256(name.encode() + b"\n" + algorithm + public).digest()[:4]
 
 
 def _b64(data: bytes) -> str:
@@ -48,11 +65,14 @@ def _unb64(text: str) -> bytes:
 class VerifyingKey:
     """The public half of a key: who it belongs to, and the raw Ed25519 key (32 bytes)."""
 
+    algorithm: ClassVar[bytes] = _ED25519
+    words: ClassVar[str] = "Ed25519 verification key"
+
     name: str
     public: bytes
 
     @classmethod
-    def parse(cls, text: str) -> VerifyingKey:
+    def parse(cls, text: str) -> Self:
         """The key in its line ``name+id+key``.
 
         Raises:
@@ -64,14 +84,20 @@ class VerifyingKey:
             data = _unb64(encoded)
         except ValueError:
             data = b""
-        if not name or data[:1] != _ED25519 or len(data) != 33:
-            raise AuditConfigError("no Ed25519 verification key (name+id+key)")
-        if _key_id(name, data[1:]).hex() != identity:
+        if not name or data[:1] != cls.algorithm or len(data) != 33:
+            raise AuditConfigError(f"no {cls.words} (name+id+key)")
+        key = cls(name, data[1:])
+        if key.id.hex() != identity:
             raise AuditConfigError(f"the key of {name!r} does not belong to its id")
-        return cls(name, data[1:])
+        return key
+
+    @property
+    def id(self) -> bytes:
+        """Four bytes, which begin each signature."""
+        return _key_id(self.name, self.public, self.algorithm)
 
     def __str__(self) -> str:
-        return f"{self.name}+{_key_id(self.name, self.public).hex()}+{_b64(_ED25519 + self.public)}"
+        return f"{self.name}+{self.id.hex()}+{_b64(self.algorithm + self.public)}"
 
     def signed(self, text: str, signature: bytes) -> bool:
         """Return True if *signature* (64 bytes) is this key's signature of *text*."""
@@ -84,6 +110,17 @@ class VerifyingKey:
         except InvalidSignature:
             return False
         return True
+
+    def signatures_in(self, lines: str) -> Iterator[bytes]:
+        """Yield the signatures in those *lines* of a note that name this key."""
+        for line in lines.splitlines():
+            dash, _, rest = line.partition(" ")
+            name, _, encoded = rest.partition(" ")
+            if dash == "\u2014" and name == self.name:
+                with suppress(ValueError):
+                    data = _unb64(encoded)
+                    if data[:4] == self.id:
+                        yield data[4:]
 
 
 class SigningKey:
@@ -105,14 +142,11 @@ class SigningKey:
         del line, found  # a traceback that shows variables must not show the key
         if data[:1] != _ED25519 or len(data) != 33:
             del data
-            msg = (
-                "no Ed25519 signing key (PRIVATE+KEY+name+id+seed): make one with axon-audit keygen"
-            )
-            raise AuditConfigError(msg)
+            raise AuditConfigError("no Ed25519 signing key: make one with axon-audit keygen")
         self._key = Ed25519PrivateKey.from_private_bytes(data[1:])
         del data
         self.verifying = VerifyingKey(name, self._key.public_key().public_bytes_raw())
-        if _key_id(name, self.verifying.public).hex() != identity:
+        if self.verifying.id.hex() != identity:
             msg = f"the signing key of {name!r} does not belong to its id"
             raise AuditConfigError(msg)
 
@@ -143,8 +177,7 @@ class SigningKey:
     def signature(self, text: str) -> str:
         """The signature line of a signed note for *text*."""
         signature = self._key.sign(text.encode())
-        identity = _key_id(self.verifying.name, self.verifying.public)
-        return f"\u2014 {self.verifying.name} {_b64(identity + signature)}"
+        return f"\u2014 {self.verifying.name} {_b64(self.verifying.id + signature)}"
 
 
 def new_key(name: str) -> SigningKey:
@@ -183,6 +216,14 @@ class Checkpoint:
     head: str
     time: str
 
+    def __str__(self) -> str:
+        return f"the checkpoint of {self.time}"
+
+    @property
+    def writer(self) -> str:
+        """The name of its writer."""
+        return self.origin.split("/")[1]
+
     def text(self) -> str:
         """The text that is signed."""
         return (
@@ -199,51 +240,42 @@ class Checkpoint:
             InvalidEventError: If it is no checkpoint, or none of *keys* signed it.
         """
         text, _, signatures = note.partition("\n\n")
-        text += "\n"
-        if keys and not signed_by(keys, text, signatures):
+        if keys and not signed_by(keys, f"{text}\n", signatures):
             names = ", ".join(key.name for key in keys)
             raise InvalidEventError(f"the checkpoint is not signed by {names}")
-        found = _TEXT.fullmatch(text)
+        found = _NOTE.fullmatch(note if note.endswith("\n") else f"{note}\n")
         if found is None:
-            raise InvalidEventError(f"not a checkpoint of an audit trail: {text[:60]!r}")
+            raise InvalidEventError(f"not a checkpoint of an audit trail: {shown(note)}")
         origin, size, root, events, head, time = found.groups()
         return cls(origin, int(size), _unb64(root), int(events), head or "", time)
 
 
-_TEXT = re.compile(
+#: Regular expressions of a note's text, and of a line with a signature of it.
+NOTE_TEXT = (
     r"(axon-audit/\S+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n"
     r"events (0|[1-9][0-9]{0,18})(?: ([0-9a-f]{64}))?\ntime (\S+)\n"
 )
+SIGNATURE_LINE = r"\u2014 \S+ \S+\n"
+_NOTE = re.compile(f"{NOTE_TEXT}\n(?:{SIGNATURE_LINE})*")
+
+
+def is_signed_note(note: str) -> bool:
+    """Return True if a checkpoint in *note* has a signature, by any key."""
+    return "\n\n\u2014 " in note
 
 
 def signed_notes(text: str) -> list[str]:
     """The signed notes in *text* that look like checkpoints; no signature is checked."""
-    return [found[0] for found in _NOTE.finditer(text)]
-
-
-_NOTE = re.compile(_TEXT.pattern + r"\n(?:\u2014 \S+ \S+\n)+")
+    return [found[0] for found in _NOTE.finditer(text) if is_signed_note(found[0])]
 
 
 def is_signed(file: Path) -> bool:
     """Return True if a checkpoint in *file* has a signature, by any key."""
-    try:
-        return "\n\n\u2014 " in file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+    with suppress(OSError), open_regular(file) as lines:
+        return any(line.startswith("\u2014 ".encode()) for line in lines)
+    return False
 
 
 def signed_by(keys: list[VerifyingKey], text: str, signatures: str) -> bool:
     """Return True if one of *keys* made one of the *signatures* (lines) of *text*."""
-    for line in signatures.splitlines():
-        dash, _, rest = line.partition(" ")
-        name, _, encoded = rest.partition(" ")
-        try:
-            data = _unb64(encoded)
-        except ValueError:
-            continue
-        if dash == "\u2014" and len(data) == 68:
-            for key in keys:
-                is_its_key = (name, data[:4]) == (key.name, _key_id(key.name, key.public))
-                if is_its_key and key.signed(text, data[4:]):
-                    return True
-    return False
+    return any(key.signed(text, made) for key in keys for made in key.signatures_in(signatures))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
-from ..core.files import open_regular
+from ..core.files import named, open_regular
 from ..core.merkle import leaf_hash
 from ..events.model import AuditEvent, decode_recorded
 from .directory import Directory, EventFile, WriterFiles, files_of, writers_in
@@ -275,7 +275,7 @@ class Follower:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = path = named(path)
         self._writers: list[str] = []
         self._cursors: dict[str, Cursor] = {}
         self._streams: dict[str, str] = {}  # ids of the chains of the cursors

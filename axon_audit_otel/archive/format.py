@@ -50,6 +50,14 @@ ZST = ".zst"
 
 #: The number of an event.
 Number = Annotated[int, msgspec.Meta(gt=0, le=LAST_NUMBER)]
+#: A number of bytes or events, as a file says it.
+Count = Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)]
+#: The name of a sealed file, and nothing that leads elsewhere.
+FileName = Annotated[str, msgspec.Meta(pattern=r"\Aaudit_[^/\\\x00-\x1f]*\.json\Z", max_length=255)]
+#: The name of a writer, or "".
+WriterName = Annotated[
+    str, msgspec.Meta(pattern=r"\A(?:[^./\\\x00-\x1f][^/\\\x00-\x1f]*)?\Z", max_length=200)
+]
 
 
 class Position(msgspec.Struct, gc=False):
@@ -119,11 +127,11 @@ def _recorded_position(line: bytes) -> Position | None:
 class Closing(msgspec.Struct, kw_only=True):
     """The last line of a sealed file; that of an export has the first two fields only."""
 
-    total_events: int = 0
+    total_events: Count = 0
     exported_at: str = ""
-    trail: str = ""
-    first_sequence: int = 0
-    last_sequence: int = 0
+    trail: WriterName = ""
+    first_sequence: Count = 0
+    last_sequence: Count = 0
     root: str = ""
     previous_seal: str | None = None
 

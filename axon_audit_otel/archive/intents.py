@@ -18,13 +18,15 @@ from typing import Any
 import msgspec
 
 from ..core.errors import ArchiveError
-from ..core.files import DECODE_ERRORS, open_owned, open_regular, renewed, sync_directory
+from ..core.files import DECODE_ERRORS, content_of, open_owned, renewed, sync_directory
 from .directory import Directory, EventFile
 from .manifest import SealRecord
 from .missing import Missing
+from .reader import LineReader
 
 __all__ = ["Intents"]
 
+_MOST = 1 << 28  # bytes that are read of it
 _KEPT = 65_536  # bytes; a smaller file is not truncated
 _RESERVED = 262_144  # bytes reserved for outcomes,
 _FOR = 64  # for each 64 running operations
@@ -144,8 +146,7 @@ class Intents:
             ArchiveError: If the intents cannot be read.
         """
         try:
-            with open_regular(self._path) as file:
-                lines = file.read().splitlines()
+            lines = content_of(self._path, _MOST).splitlines()
         except FileNotFoundError:
             return []
         except OSError as exc:
@@ -168,8 +169,9 @@ class Intents:
                 sealed = EventFile.listed_as(seal, directory.path)
                 # Missing or damaged: `verify` reports it.
                 with contextlib.suppress(OSError), directory.open(sealed) as file:
-                    for outcome, intended in _EVENT_ID.findall(file.read()):
-                        intents.pop((intended or outcome).decode(), None)
+                    for block in LineReader(file).blocks():
+                        for outcome, intended in _EVENT_ID.findall(block):
+                            intents.pop((intended or outcome).decode(), None)
         return list(intents.values())
 
     def _attests(self, line: bytes, keyed: object) -> bool:

@@ -20,11 +20,18 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import DECODE_ERRORS, open_owned, open_regular, sync_file, write_file
+from ..core.files import (
+    DECODE_ERRORS,
+    content_of,
+    open_owned,
+    open_regular,
+    sync_file,
+    write_file,
+)
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
 from .checkpoints import VerifyingKey, signed_by
-from .format import Number
+from .format import Count, FileName, Number, WriterName
 from .missing import Missing
 
 __all__ = [
@@ -38,14 +45,13 @@ __all__ = [
     "TrailRecord",
     "WritersRecord",
     "deleted_in",
-    "newest_stated",
     "read_listing",
     "read_manifest",
+    "states",
     "trail_id",
 ]
 
 MANIFEST = ".manifest"
-_END = 16384  # bytes at the end of a manifest that have its newest lines
 
 
 class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
@@ -59,7 +65,7 @@ class TrailRecord(msgspec.Struct, kw_only=True, tag="trail", tag_field="kind"):
         previous: None.
     """
 
-    writer: str
+    writer: WriterName
     id: str
     created_at: str
     previous: str | None = None
@@ -88,7 +94,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
             written them. Left out without one.
     """
 
-    file: str
+    file: FileName
     first_sequence: Number
     last_sequence: Number
     events: Number
@@ -97,7 +103,7 @@ class SealRecord(msgspec.Struct, kw_only=True, tag="seal", tag_field="kind"):
     head: str
     root: str
     sealed_at: str
-    bytes: int
+    bytes: Count
     sha256: str
     previous: str | None = None
     clock: float | msgspec.UnsetType = msgspec.UNSET
@@ -119,7 +125,7 @@ class DeleteRecord(
             cannot be copied to another manifest.
     """
 
-    file: str
+    file: FileName
     sha256: str
     reason: str
     deleted_at: str
@@ -161,7 +167,7 @@ class OtherWriter(msgspec.Struct, kw_only=True, frozen=True):
     Attributes:
         writer: Its name.
         id: The id of its trail.
-        events: Number of the newest event that its manifest names; 1 if it has only a journal.
+        events: Number of the event that its newest checkpoint names; 1 before it has any.
         head: Hash of that event, hex.
     """
 
@@ -354,13 +360,23 @@ class Manifest(Listing):
 
 def _content_of(path: Path) -> bytes:
     try:
-        with open_regular(path) as file:
-            return file.read()
+        return content_of(path, _MOST)
     except FileNotFoundError:
         return b""
 
 
+_MOST = 1 << 32  # bytes of a manifest
+
 _DAMAGED = "it has a line that is no record: it may have listed a file"
+
+
+def states(record: Record) -> tuple[int, str] | None:
+    """The number and the hash of the newest event that a line states; None if it states none."""
+    if isinstance(record, SealRecord):
+        return record.last_sequence, record.head
+    if isinstance(record, HeadRecord):
+        return record.number, record.head
+    return None
 
 
 def trail_id(first: str) -> str:
@@ -404,28 +420,6 @@ def read_listing(path: Path, missing: Missing | None = None) -> Listing:
     for _, record in read_manifest(path, missing):
         listing.take(record)
     return listing
-
-
-def newest_stated(path: Path) -> tuple[int, str]:
-    """Number and hash of the newest event that the end of a manifest names; 0 and "" without one.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    try:
-        with open_regular(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
-            lines = file.read(_END).split(b"\n")[:-1]
-    except FileNotFoundError:
-        return 0, ""
-    for line in reversed(lines):
-        with suppress(msgspec.DecodeError):  # the first may be cut off
-            record = _record_in(line)
-            if isinstance(record, SealRecord):
-                return record.last_sequence, record.head
-            if isinstance(record, HeadRecord):
-                return record.number, record.head
-    return 0, ""
 
 
 def deleted_in(directory: Path) -> tuple[int, datetime | None]:

@@ -34,6 +34,7 @@ __all__ = [
 _BLOCK = 1 << 16  # larger ones are slower: they leave the cache
 _FIRST = b' {"event_id":'
 _NEWLINE = ord("\n")
+_TOO_LONG = f"it has a line of more than {LINE_LIMIT >> 20} MiB"
 _LAST_LINE = 4096  # bytes; the last line of a sealed file is shorter
 
 
@@ -288,6 +289,7 @@ class LineReader:
         begin = self._file.tell()
         end = self._file.seek(0, os.SEEK_END)
         rest: list[bytes] | None = None  # the end of a line that begins further ahead, backwards
+        last = end
         while end > begin:
             start = max(begin, end - _BLOCK)
             self._file.seek(start)
@@ -296,6 +298,8 @@ class LineReader:
             if rest is None:  # the writer may be in the middle of the last line
                 whole = data.rfind(b"\n") + 1
                 if not whole:
+                    if last - end > LINE_LIMIT:
+                        raise InvalidEventError(_TOO_LONG)
                     continue
                 data, rest = data[:whole], []
             cut = data.find(b"\n") + 1
@@ -303,7 +307,7 @@ class LineReader:
                 cut = 0
             elif not cut:
                 if len(rest) * _BLOCK > LINE_LIMIT:
-                    raise InvalidEventError(f"it has a line of more than {LINE_LIMIT >> 20} MiB")
+                    raise InvalidEventError(_TOO_LONG)
                 rest.append(data)
                 continue
             if lines := data[cut:] + b"".join(reversed(rest)):

@@ -19,7 +19,6 @@ And a file never counts as older than it can be; see `_dated`.
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
@@ -32,6 +31,7 @@ import msgspec
 
 from ..core.faults import Faults
 from ..core.files import is_there, listed
+from ..core.log import logger
 from ..core.time import format_time
 from ..core.turn import Turn
 from .checkpoints import SigningKey, is_signed
@@ -48,7 +48,6 @@ from .writer_lock import name_of_the_gone
 
 __all__ = ["Upkeep"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _EVERY_S = 60.0  # between two searches for files that are too old
 _COMPRESS_S = 0.1  # time for compression in one run
@@ -277,7 +276,7 @@ class Upkeep:
 
 def _log(deleted: list[tuple[str, str]]) -> None:
     for file, reason in deleted:
-        _logger.info("audit archive: %s is deleted (%s)", file, reason)
+        logger.info("audit archive: %s is deleted (%s)", file, reason)
 
 
 def _is_journal(path: Path, writer: str) -> bool:

@@ -19,6 +19,7 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.files import named
 from ..events.model import AuditEvent, age
 from ..events.query import Query
 from .directory import Directory, EventFile, files_of
@@ -173,6 +174,7 @@ class _Run:
 def _found_at(
     path: Path, wanted: LineFilter, stack: ExitStack, missing: Missing, needed: bool = True
 ) -> list[_Run]:
+    path = named(path)
     with archive_errors(path) if needed else missing.caught(path):
         if path.is_dir():
             runs = _runs_in(stack.enter_context(Directory(path, missing)), wanted, missing)

@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections import deque
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..archive.directory import files_of
 from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
-from ..core.errors import ArchiveError, AxonAuditError
+from ..core.errors import ArchiveError, AxonAuditError, harmless
 from ..events.localtime import local
 from ..events.model import age
 from ..events.query import Query
@@ -69,13 +70,34 @@ class _Commands(click.Group):
         with standard_streams():
             return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _harmless_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _harmless_errors():
             return super().invoke(ctx)
-        except (AxonAuditError, OSError) as exc:
-            if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
-                raise
-            raise click.ClickException(reason(exc)) from exc
+
+
+@contextmanager
+def _harmless_errors() -> Iterator[None]:
+    """Turn errors of ours, and of the system, into those of click, and make these `harmless`:
+    they show what was typed, which may be a key."""
+    try:
+        yield
+    except click.ClickException as exc:
+        said = exc.format_message()
+        text = "\n".join(map(harmless, said.split("\n")))
+        if text == said:
+            raise
+        if isinstance(exc, click.UsageError):
+            raise click.UsageError(text, exc.ctx) from None
+        is_plain = type(exc).__init__ is click.ClickException.__init__
+        raise (type(exc) if is_plain else click.ClickException)(text) from None
+    except (AxonAuditError, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
+            raise
+        raise click.ClickException(harmless(reason(exc))) from None
 
 
 @click.group(

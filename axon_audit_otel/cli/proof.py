@@ -8,6 +8,7 @@ import textwrap
 from contextlib import suppress
 from datetime import timedelta
 from importlib import resources
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,11 +18,13 @@ from rich.console import Console
 from rich.text import Text
 
 from ..archive.checkpoints import VerifyingKey, new_key
+from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
-from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError
-from ..core.files import open_owned, write_file
+from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError, shown
+from ..core.files import content_of, named, open_owned, open_regular, write_file
 from ..events.localtime import local
+from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
 from ..verification.report import (
     EXIT_CODES,
@@ -38,6 +41,8 @@ from .shipping import verify_files
 
 __all__ = ["keygen", "prove", "verify"]
 
+_LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
+_LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
 _SHOWN = 5  # gaps and unclean ends of many
 
 
@@ -98,16 +103,62 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "file|line"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[VerifyingKey]:
+        text = str(value)
         try:
-            given = Path(value)
-            text = given.read_text(encoding="utf-8") if given.is_file() else str(value)
+            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
             if "PRIVATE+KEY" in text:
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
                 self.fail("no such file, and no key", param, ctx)
             return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError, AuditConfigError) as exc:
+        except UnicodeDecodeError:
+            self.fail("the file is no text", param, ctx)
+        except OSError as exc:
+            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
+        except AuditConfigError as exc:
             self.fail(str(exc), param, ctx)
+
+
+class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Public keys of witnesses: a line, or a file of such lines, also with their URLs."""
+
+    name = "file|line"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[WitnessKey]:
+        text = str(value)
+        try:
+            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
+                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
+            lines = [line.split("#")[0].split() for line in text.splitlines()]
+            keys = [word for line in lines for word in line if "://" not in word]
+            return [WitnessKey.parse(key) for key in keys]
+        except UnicodeDecodeError:
+            self.fail("the file is no text", param, ctx)
+        except OSError as exc:
+            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
+        except AuditConfigError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-)."""
+
+    name = "filename"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> TextIO:
+        path = Path(value)
+        try:
+            if value == "-":
+                return click.open_file("-", encoding="utf-8", errors="replace")  # type: ignore[return-value,unused-ignore]
+            if path.is_fifo():
+                content = content_of(path, _LONGEST_PIPE, anywhere=True)
+                return StringIO(content.decode("utf-8", "replace"))
+            file = TextIOWrapper(open_regular(named(path)), "utf-8", errors="replace")
+            ctx.call_on_close(file.close)
+            return file
+        except (OSError, ValueError) as exc:
+            self.fail(f"{shown(value)}: {getattr(exc, 'strerror', None) or exc}", param, ctx)
 
 
 @click.command()
@@ -137,7 +188,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--checkpoint",
     "notes",
-    type=click.File("r", encoding="utf-8", errors="replace"),
+    type=_Text(),
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
@@ -153,6 +204,19 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="A trail that must be there, as verify prints it; no other may be there."
     " Such as axon-audit/default/3f9a0c7be5d1824f.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    type=_Witness(),
+    multiple=True,
+    help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+)
+@click.option(
+    "--witness-quorum",
+    "needed",
+    type=int,
+    help="How many of the witnesses must have. Default: all.",
 )
 @json_option
 @click.pass_context
@@ -173,7 +237,8 @@ def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     Exit codes: 0, verified as asked; 1, damage, or events that the application found and did
     not record; 2, it could not be verified, or not what was asked for: with --key, a trail
     that no signed checkpoint covers; with --require-checkpoint, one that no checkpoint from
-    elsewhere covers; a key that signed nothing here.
+    elsewhere covers; with --witness, one that not enough witnesses cosigned: up to what they
+    did, not even the owner of the key could write another history; a key that signed nothing.
     """
     try:
         verdict = _verify(as_json=as_json, **given)
@@ -196,13 +261,16 @@ def _verify(
     notes: Any,
     require_checkpoint: bool,
     origins: tuple[str, ...],
+    witnesses: Any,
+    needed: int | None,
     as_json: bool,
 ) -> Verdict:
+    quorum = _quorum([witness for several in witnesses for witness in several], needed)
     given = [key for several in keys for key in several]
     texts = [_text_of(note) for note in notes]
     if otlp_json:
-        if origins or require_checkpoint:
-            raise click.UsageError("--origin and --require-checkpoint are for archives")
+        if origins or require_checkpoint or witnesses:
+            raise click.UsageError("--origin, --require-checkpoint and --witness are for archives")
         return verify_files(paths, partial, archive, given, texts, as_json)
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
@@ -211,7 +279,7 @@ def _verify(
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress, origins, require_checkpoint)
+        report = run_verify(path, given, texts, progress, origins, require_checkpoint, quorum)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -219,12 +287,19 @@ def _verify(
     return report.verdict
 
 
+def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
+    try:
+        return Quorum(tuple(witnesses), len(witnesses) if needed is None else needed)
+    except AuditConfigError as exc:
+        raise click.UsageError(str(exc)) from None
+
+
 def _text_of(file: TextIO) -> str:
     """The checkpoints in *file*; of OTLP JSON, which may be large, the lines that have one."""
     name = semconv.CHECKPOINT_EVENT_NAME
     text = "".join(line for line in file if not line.startswith("{") or name in line)
     if not text.strip():
-        raise InvalidEventError(f"there is no checkpoint in {file.name!r}")
+        raise InvalidEventError("there is no checkpoint in the file of --checkpoint")
     return text
 
 
@@ -253,6 +328,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
     lines = _Lines(to)
     for writer in report.writers:
         _print_writer(writer, lines)
+        if report.quorum is not None:
+            _print_cosigned(writer, report.quorum, lines)
     if not report.keys:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
@@ -322,6 +399,17 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     lines.print(writer.uncovered_by(local), 2, "yellow")
 
 
+def _print_cosigned(writer: WriterReport, quorum: str, lines: _Lines) -> None:
+    if writer.cosigned_until is None:
+        lines.print(f"not cosigned: no checkpoint of it by {quorum}", 2, "bold red")
+        return
+    said = f"cosigned up to event {writer.cosigned_until:,}, by {', '.join(writer.cosigned_by)}"
+    lines.print(f"{said}, at {local(writer.cosigned_at)}", 2, "green")
+    if writer.last_sequence is not None and writer.last_sequence > writer.cosigned_until:
+        which = numbers(writer.cosigned_until + 1, writer.last_sequence)
+        lines.print(f"{which}: not cosigned", 2, "yellow")
+
+
 def _print_steps_back(writer: WriterReport, lines: _Lines) -> None:
     for step in writer.steps_back[:_SHOWN]:
         by = timedelta(milliseconds=round(step.seconds * 1000))
@@ -349,8 +437,13 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("about", metavar="EVENT_ID", nargs=-1)
 @path_argument
+@click.option(
+    "--consistency",
+    is_flag=True,
+    help="Prove that the trail only grew: in place of EVENT_ID, OLD [NEW].",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -358,7 +451,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option(
     "--checkpoint",
-    type=click.File("r", encoding="utf-8", errors="replace"),
+    type=_Text(),
     help="The signed checkpoint to prove it by. Default: the newest beside the archive.",
 )
 @click.option(
@@ -370,7 +463,14 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the program that checks proofs (needs no axon-audit), and exit.",
 )
 @json_option
-def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_json: bool) -> None:
+def prove(
+    about: tuple[str, ...],
+    path: Path,
+    consistency: bool,
+    output: Path | None,
+    checkpoint: Any,
+    as_json: bool,
+) -> None:
     """Write a proof that one event is in the trail.
 
     The proof is JSON. A third party checks it without the archive, by the public key
@@ -379,15 +479,43 @@ def prove(event_id: str, path: Path, output: Path | None, checkpoint: Any, as_js
     \b
     axon-audit prove --script > verify_proof.py
     python3 verify_proof.py PROOF KEY
+
+    With --consistency, a proof that nothing of the trail was changed or removed between two
+    checkpoints, for whoever has kept the older one: OLD and NEW are files with signed
+    checkpoints, of which the newest counts; NEW can be left out, or `newest`: the newest beside
+    the archive.
+
+    \b
+    axon-audit prove --consistency OLD [NEW] PATH
     """
     if output is not None and output.exists():
         raise click.ClickException(f"{str(output)!r} exists")
-    proof = make_proof(path, event_id, None if checkpoint is None else checkpoint.read())
+    if consistency:
+        if checkpoint is not None or not 1 <= len(about) <= 2:
+            raise click.UsageError("--consistency takes OLD [NEW] PATH, and no --checkpoint")
+        old, *newer = [None if name == "newest" else _text_in(name) for name in about]
+        if old is None:
+            raise click.UsageError("OLD is a file with the checkpoint that was kept")
+        proof = prove_consistency(path, old, *newer)
+        what = {"old": about[0]}
+    else:
+        if len(about) != 1:
+            raise click.UsageError("one EVENT_ID, and the PATH of the archive")
+        proof = make_proof(path, about[0], None if checkpoint is None else checkpoint.read())
+        what = {"event_id": about[0]}
     if output is None:
         print_json(proof)
         return
     write_file([msgspec.json.format(msgspec.json.encode(proof), indent=2), b"\n"], output)
     if as_json:
-        print_json({"path": str(output), "event_id": event_id})
+        print_json({"path": str(output), **what})
     else:
         click.echo(f"proof written to {plain(output)}")
+
+
+def _text_in(name: str) -> str:
+    """The text of a file of checkpoints."""
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise click.ClickException(f"cannot read {name!r}: {exc.strerror}") from exc

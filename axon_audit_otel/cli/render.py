@@ -22,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from ..core.errors import escaped
 from ..core.semconv import ERASABLE_PREFIX
 from ..core.units import short
 from ..events.localtime import local, shown, usual_offset
@@ -49,10 +50,7 @@ _ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
 
 def plain(value: object) -> str:
     """*value* as text without control characters: ids come from strangers."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(str(value))
 
 
 def print_json(value: object, err: bool = False) -> None:
@@ -357,6 +355,11 @@ def _unclean_end(facts: dict[str, Any], _subject: str | None) -> str:
     return f"unclean end of {facts['writer']}: {', '.join(words)}"
 
 
+def _witness_refused(facts: dict[str, Any], _subject: str | None) -> str:
+    sizes = f"{facts['size']:,} lines of the manifest here, {facts['known']:,} known there"
+    return f"witness {facts['witness']} refused: {facts['reason']} ({sizes})"
+
+
 def _adopted(facts: dict[str, Any], _subject: str | None) -> str:
     which = numbers(facts["first"], facts["last"])
     return f"adopted: {which} of {facts['writer']}, in {facts['file']}: nothing attests them"
@@ -398,6 +401,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "adopted": _adopted,
     "refused": _refused,
     "unfinished": _unfinished,
+    "witness_refused": _witness_refused,
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,

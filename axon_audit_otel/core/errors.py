@@ -1,4 +1,4 @@
-"""Errors of this package.
+"""Errors of this package, and values as text in messages: without secrets, in one short line.
 
 ::
 
@@ -34,13 +34,12 @@ __all__ = [
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """*value* as text for an error message, at most *limit* characters of it, without private
-    keys and without the user and password of a URL."""
+    """*value* as text for an error message, at most *limit* characters of it, without secrets."""
     try:
         text = repr(value)
     except Exception:  # the `__repr__` of a foreign class
         text = object.__repr__(value)
-    text = _SECRETS.sub("(a secret)", text)
+    text = hidden(text)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
@@ -54,12 +53,39 @@ def without_login(url: str) -> str:
     return _LOGIN_OR_QUERY.sub("", url)
 
 
-_SECRETS = re.compile(r"PRIVATE\+KEY[^\s'\"]*|(?<=://)[^\s'\"]*(?=@)")
+def hidden(text: str) -> str:
+    """*text* without private keys, users and passwords of URLs, and headers that log in."""
+    return _SECRETS.sub("(a secret)", text)
+
+
+def escaped(text: str) -> str:
+    """*text* without control characters, line breaks and other characters that are not seen."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def harmless(text: str, limit: int = 2_000) -> str:
+    """*text* of a stranger for the log or a terminal: one line of at most *limit* characters,
+    without secrets."""
+    text = hidden(text[: 2 * limit])  # a secret that is cut in two is still hidden
+    return escaped(text if len(text) <= limit else f"{text[:limit]}...")
+
+
+_SECRETS = re.compile(
+    # A signing key; the seed of one.
+    r"PRIVATE(?:\+|%2B| )KEY(?:\+|%2B| )[^\s'\"]*|A[Q-Za-f][A-Za-z0-9+/]{38,}={0,2}"
+    r"|-----BEGIN[^-]{0,40}PRIVATE KEY(?s:.*?)(?:-----END[^-]*-----|\Z)"
+    r"|(?<=://)\S*(?=@)|(?i:(?<=basic )|(?<=bearer ))[^\s'\"]{8,}"
+)
 _LOGIN_OR_QUERY = re.compile(r"(?<=://).*@|\A(?!\w+://).*@|[?#].*", re.DOTALL)
 
 
 class AxonAuditError(Exception):
-    """Base of every error that this package raises."""
+    """Base of every error that this package raises. Its text has no secret in it."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hidden(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class AuditConfigError(AxonAuditError, ValueError):

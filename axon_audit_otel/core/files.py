@@ -1,10 +1,11 @@
 """Opens files safely; replaces, appends to and syncs them.
 
-Files may come from others: devices and pipes are not read, and the length of a line is limited.
+Files may come from others: only regular files are read, links are not followed, and the length
+of a line is limited. A file should belong to the owner of its directory, to root or to our user;
+of another one the log warns, and nothing is written to it where every user can make files.
 
 Files in an archive are made for the owner of the directory, and only that user can read them: a
-process that runs as root may write to the archive of a service that does not. The owner of a
-directory can put links into it: so links are not followed, and only regular files are opened.
+process that runs as root may write to the archive of a service that does not.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from __future__ import annotations
 import errno
 import fnmatch
 import itertools
-import logging
 import os
 import re
+import select
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .errors import ArchiveError, InvalidEventError
+from .log import logger
 
 try:
     import fcntl
@@ -39,12 +41,14 @@ __all__ = [
     "UNSUPPORTED",
     "LineLimit",
     "append",
+    "content_of",
     "give_back",
     "is_there",
     "listed",
     "lock",
     "locked",
     "make_directory",
+    "named",
     "open_owned",
     "open_regular",
     "read_key",
@@ -60,7 +64,6 @@ __all__ = [
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # Opening a FIFO without a process at its other end would wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-_log = logging.getLogger("axon_audit_otel")
 _numbers = itertools.count(1)
 #: Errors of a file system that does not support a function.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -70,7 +73,9 @@ UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 #: Errors of decoding: not JSON, or another type; not UTF-8; nested too deeply.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE
+_IS_LINK = {errno.ELOOP, errno.EMLINK}  # of opening a link without following it
 
 
 #: Bytes of a line. Events are shorter, and a reader holds a whole line in memory.
@@ -117,40 +122,128 @@ def open_regular(path: Path) -> BufferedReader:
     """Open *path* for reading.
 
     Raises:
-        OSError: If that failed, or it is not a regular file: a FIFO, a device, a directory.
-            While reading: if it has a line of more than `LINE_LIMIT`.
+        OSError: If that failed, or it is a link, or not a regular file: a FIFO, a device, a
+            directory. While reading: if it has a line of more than `LINE_LIMIT`.
     """
-    descriptor = os.open(path, _READ)
+    descriptor = _opened(path, _READ)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         return BufferedReader(_Lines(descriptor), _READ_BUFFER)
     except BaseException:
         os.close(descriptor)
         raise
 
 
+def _opened(path: Path, flags: int) -> int:
+    """The descriptor of a regular file that is no link.
+
+    Raises:
+        OSError: If that failed, or it is none.
+    """
+    try:
+        file = os.open(path, flags | _NO_LINK, 0o600)
+    except OSError as exc:
+        if exc.errno not in _IS_LINK:
+            raise
+        raise OSError(exc.errno, "symbolic links are not followed", str(path)) from None
+    try:
+        status = os.fstat(file)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        _check_owner(path, status, writes=flags & (os.O_WRONLY | os.O_RDWR) != 0)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def _check_owner(path: Path, status: os.stat_result, writes: bool = False) -> None:
+    """Warn of a file that belongs to a stranger, once a directory.
+
+    Raises:
+        PermissionError: If it *writes*, and every user can make files in the directory.
+    """
+    if not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid()):
+        return
+    directory = path.parent.stat()
+    if status.st_uid == directory.st_uid:
+        return
+    words = f"it belongs to another user (uid {status.st_uid}) than its directory"
+    if writes and directory.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EACCES, words, str(path))
+    if path.parent not in _with_strangers:
+        _with_strangers.add(path.parent)
+        logger.warning("%r: %s", str(path), words)
+
+
+_with_strangers: set[Path] = set()  # directories that were warned of
+
+
+def named(path: Path) -> Path:
+    """The file that *path* leads to: who names a file may name a link to it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() and not path.is_dir() else path
+
+
+def content_of(path: Path, most: int, anywhere: bool = False) -> bytes:
+    """The content of a file of at most *most* bytes.
+
+    Args:
+        path: The file.
+        most: Number of bytes.
+        anywhere: Our user chose *path*: it may be a link or a pipe.
+
+    Raises:
+        OSError: If it cannot be read, or is larger; if nothing comes out of a pipe for ten seconds.
+    """
+    if not anywhere:
+        with open_regular(path) as regular:
+            return _bounded(regular, path, most)
+    with FileIO(os.open(path, _READ)) as file:
+        is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return _bounded(_Arriving(file) if is_pipe else file, path, most)
+
+
+def _bounded(file: BinaryIO | FileIO | _Arriving, path: Path, most: int) -> bytes:
+    content = b""
+    size = os.fstat(file.fileno()).st_size
+    while size <= most and (block := file.read(_MIB)):
+        content += block
+        size = max(size, len(content))
+    if size > most:
+        raise OSError(errno.EFBIG, f"too large: more than {most >> 20} MiB", str(path))
+    return content
+
+
+class _Arriving:
+    """A pipe that is read as something comes out of it."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.fileno = file.fileno
+
+    def read(self, size: int) -> bytes | None:
+        if not select.select([self._file], [], [], _PATIENCE_S)[0]:
+            raise TimeoutError(errno.ETIMEDOUT, f"nothing came out of it for {_PATIENCE_S} s")
+        return self._file.read(size)
+
+
 def read_key(path: Path) -> bytes:
-    """The content of a file that holds a key or a secret, also of a pipe.
+    """The content of a file that holds a key or a secret, also of a link or a pipe.
 
     Warns in the log, once a file, if others can read it (as Kubernetes mounts secrets).
 
     Raises:
-        OSError: If it cannot be read, does not end within a MiB, or others can write it.
+        OSError: As `content_of`, or if others can write it.
     """
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        if hasattr(os, "geteuid") and stat.S_ISREG(status.st_mode):
-            _check_rights(path, status)
-        content = file.read(_MIB + 1)
-    if len(content) > _MIB:
-        raise OSError(errno.EFBIG, "too large to be a key", str(path))
+    content = content_of(path, _MIB, anywhere=True)
+    status = path.stat()
+    if hasattr(os, "geteuid") and stat.S_ISREG(status.st_mode):
+        _check_rights(path, status)
     return content
 
 
+_PATIENCE_S = 10
 _MIB = 1 << 20
 _readable_keys: set[Path] = set()  # that were warned of
 
@@ -159,14 +252,13 @@ def _check_rights(path: Path, status: os.stat_result) -> None:
     if status.st_mode & stat.S_IWOTH:
         words = "every user can write it: chmod o-w it"
         raise PermissionError(errno.EACCES, words, str(path))
+    _check_owner(path, status)
     if status.st_mode & stat.S_IROTH and path not in _readable_keys:
         _readable_keys.add(path)
-        _log.warning("the key file %r is readable by every user: chmod 600 it", str(path))
+        logger.warning("the key file %r is readable by every user: chmod 600 it", str(path))
 
 
 # --- made for their owner ---------------------------------------------------------------------
-
-_OWNED = CLOEXEC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | _AT_ONCE
 
 
 def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
@@ -180,11 +272,9 @@ def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
     Raises:
         OSError: If that failed, or it is a link, or not a regular file.
     """
-    file = os.open(path, flags | _OWNED, 0o600)
+    file = _opened(path, flags | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE)
     try:
         status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if status.st_uid == 0:
             _give(file, status, like or path.parent)
     except BaseException:
@@ -212,7 +302,7 @@ def make_directory(path: Path, like: Path | None = None) -> None:
             raise
         return
     if _is_root():
-        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OWNED)
+        file = os.open(path, os.O_DIRECTORY | _READ | _NO_LINK)
         try:
             _give(file, os.fstat(file), like or path.parent)
         finally:
@@ -446,13 +536,13 @@ def locked(file: int) -> Iterator[None]:
 
 
 def is_there(path: Path) -> bool:
-    """Return True if *path* exists.
+    """Return True if there is anything at *path*, also a link that leads nowhere.
 
     Raises:
         OSError: If that cannot be found out (`Path.exists` returns False then, in newer Pythons).
     """
     try:
-        path.stat()
+        path.lstat()
     except FileNotFoundError:
         return False
     return True

@@ -6,16 +6,15 @@ as without us.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["InstanceAttribute", "Wrappers"]
+from ..core.log import logger
 
-_logger = logging.getLogger("axon_audit_otel")
+__all__ = ["InstanceAttribute", "Wrappers"]
 
 #: Makes the wrapper of a method. Its argument is the method, or None if the class has none;
 #: it returns None to leave the class as it is.
@@ -107,7 +106,7 @@ class Wrappers:
         while inner is not None and _made_by(inner) is not self:
             inner = getattr(inner, "__wrapped__", None)
         if inner is None:
-            _logger.warning(
+            logger.warning(
                 "%s.%s was replaced after it was instrumented: calls that do not reach the"
                 " method that was there before are not recorded",
                 cls.__qualname__,

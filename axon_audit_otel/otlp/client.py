@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import base64
 import gzip
-import logging
 import os
 import re
-import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ..core.errors import AuditConfigError, shown, shown_url
+from ..core.files import content_of, named
+from ..core.log import logger
+from .http_post import HttpPost, Reply, in_a_line, reason_of
 
 __all__ = ["Answer", "Client", "Endpoint", "connect", "load"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _PROTOCOLS = ("http/protobuf", "grpc")
 _PATH = "/v1/logs"
@@ -166,7 +164,8 @@ class Endpoint:
             is_grpc = given is not None and re.search(rf":{_GRPC_PORT}/?$", given)
             protocol = "grpc" if is_grpc else "http/protobuf"
         if protocol not in _PROTOCOLS:
-            raise AuditConfigError(f"OTLP protocol {protocol!r}: use {' or '.join(_PROTOCOLS)}")
+            words = f"OTLP protocol {shown(protocol)}: use {' or '.join(_PROTOCOLS)}"
+            raise AuditConfigError(words)
         if protocol == "grpc":
             parts = _grpc_url(given or "http://localhost:4317", option("INSECURE"))
         else:
@@ -231,7 +230,7 @@ def _headers(text: str | None) -> dict[str, str]:
         if equals and name:
             headers[name] = unquote(value).strip()
         elif part.strip():
-            _logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
+            logger.warning("OTEL_EXPORTER_OTLP_HEADERS: part %d is not name=value", number)
     return headers
 
 
@@ -278,8 +277,9 @@ def connect(endpoint: Endpoint) -> Client:
         AuditConfigError: If a file of the TLS settings cannot be read.
     """
     for name in (endpoint.certificate, endpoint.client_certificate, endpoint.client_key):
-        if name and not os.access(name, os.R_OK):
-            raise AuditConfigError(f"{name!r}: no such file, or not readable (OTLP over TLS)")
+        is_file = name and os.path.isfile(name)  # noqa: PTH113 - of any text, and raises nothing
+        if name and not (is_file and os.access(name, os.R_OK)):
+            raise AuditConfigError(f"{shown(name)}: no such file, or not readable (OTLP over TLS)")
     return _Grpc(endpoint) if endpoint.protocol == "grpc" else _Http(endpoint)
 
 
@@ -292,16 +292,11 @@ def _acknowledged(body: bytes) -> Answer:
         partial = ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError:
         return Answer("later", "its answer is no OTLP: that is no OTLP receiver")
-    why = _in_a_line(partial.error_message)
+    why = in_a_line(partial.error_message)
     return Answer("accepted", why, max(0, partial.rejected_log_records))
 
 
-def _in_a_line(text: str) -> str:
-    """Foreign *text* as one short line without control characters, fit for a log."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_WORDS]).split())
-
-
-_WORDS = 300  # characters of a reason
+_PEMS = 1 << 24  # bytes of a file of certificates
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
@@ -313,95 +308,42 @@ _REFUSED = (400, 413, 422)  # about the content; others may go away
 
 class _Http:
     def __init__(self, endpoint: Endpoint) -> None:
-        import requests
-        from urllib3.exceptions import HTTPError
-
-        # Those of requests are OSErrors; while the answer is read, urllib3 and zlib raise theirs.
-        self._errors = (OSError, ValueError, HTTPException, HTTPError, zlib.error)
         self._endpoint = endpoint
-        self._session = session = requests.Session()
-        session.headers.update(
-            {"Content-Type": _PROTOBUF, "Accept-Encoding": "gzip", **endpoint.headers}
-        )
+        headers = {"Content-Type": _PROTOBUF, "Accept-Encoding": "gzip", **endpoint.headers}
         if endpoint.compression == "gzip":
-            session.headers["Content-Encoding"] = "gzip"
-        if endpoint.client_certificate and endpoint.client_key:
-            session.cert = endpoint.client_certificate, endpoint.client_key
-        else:
-            session.cert = endpoint.client_certificate
+            headers["Content-Encoding"] = "gzip"
+        own, key = endpoint.client_certificate, endpoint.client_key
+        client = (own, key) if own and key else own
+        self._post = HttpPost(headers, endpoint.timeout, _BODY, endpoint.certificate, client)
 
     def send(self, request: bytes) -> Answer:
         if self._endpoint.compression == "gzip":
             request = gzip.compress(request, 1)
         try:
-            with self._session.post(
-                self._endpoint.url,
-                data=request,
-                timeout=self._endpoint.timeout,
-                verify=self._endpoint.certificate,  # the session's gives way to the environment
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                if response.status_code not in _TAKEN:
-                    return _failed(response)
-                body = self._read(response)
-        except self._errors as exc:
-            return Answer("later", _reason(exc))
-        kind = response.headers.get("Content-Type", _PROTOBUF)
+            reply = self._post.send(self._endpoint.url, request, _TAKEN)
+        except ConnectionError as exc:
+            return Answer("later", str(exc))
+        if reply.status not in _TAKEN:
+            return _failed(reply)
+        kind = reply.headers.get("Content-Type", _PROTOBUF)
         if kind.partition(";")[0].strip().lower() != _PROTOBUF:
-            words = f"HTTP {response.status_code} with {_in_a_line(kind)}"
+            words = f"HTTP {reply.status} with {in_a_line(kind)}"
             return Answer("later", f"{words}: that is no OTLP receiver")
-        return _acknowledged(body)
-
-    def _read(self, response: Any) -> bytes:
-        """The body of a response.
-
-        Raises:
-            TimeoutError: If it does not come in time.
-            ValueError: If it is too long for an OTLP answer.
-            HTTPError: If the connection broke.
-        """
-        deadline = time.monotonic() + self._endpoint.timeout
-        body = bytearray()
-        # Byte by byte, mostly of a buffer: a read of many waits for each of them anew.
-        while byte := response.raw.read(1, decode_content=False):
-            body += byte
-            if len(body) > _BODY:
-                raise ValueError("its answer is too long to be OTLP")
-            if time.monotonic() > deadline:
-                raise TimeoutError("its answer did not come in time")
-        if response.headers.get("Content-Encoding", "").strip().lower() != "gzip":
-            return bytes(body)
-        packed = zlib.decompressobj(_GZIP)
-        whole = packed.decompress(body, _BODY)
-        if not packed.eof:
-            raise ValueError("its answer is cut off, or too long to be OTLP")
-        return whole
+        return _acknowledged(reply.body)
 
     def close(self) -> None:
-        self._session.close()
+        self._post.close()
 
 
 _PROTOBUF = "application/x-protobuf"
-_GZIP = 16 + zlib.MAX_WBITS  # as zlib names it
 
 
-def _failed(response: Any) -> Answer:
-    status = response.status_code
-    why = f"HTTP {status} {_in_a_line(response.reason or '')}".strip()
-    if 300 <= status < 400:
+def _failed(reply: Reply) -> Answer:
+    why = f"HTTP {reply.status} {in_a_line(reply.words)}".strip()
+    if 300 <= reply.status < 400:
         why += ": redirects are not followed"
-    wait = _seconds(response.headers.get("Retry-After"))
-    return Answer("refused" if status in _REFUSED else "later", why, 0, wait)
-
-
-def _reason(exc: BaseException) -> str:
-    """The text of the innermost cause of an exception; of a refused connection it is four deep."""
-    seen = {id(exc)}
-    while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
-        exc = cause
-        seen.add(id(exc))
-    return _in_a_line(f"{type(exc).__name__}: {exc}")
+    wait = _seconds(reply.headers.get("Retry-After"))
+    return Answer("refused" if reply.status in _REFUSED else "later", why, 0, wait)
 
 
 def _seconds(text: str | None) -> float:
@@ -433,7 +375,7 @@ class _Grpc:
         scheme, _, target = endpoint.url.partition("://")
         if scheme == "https":
             files = endpoint.certificate, endpoint.client_key, endpoint.client_certificate
-            pems = [Path(name).read_bytes() if name else None for name in files]
+            pems = [content_of(named(Path(name)), _PEMS) if name else None for name in files]
             credentials = grpc.ssl_channel_credentials(*pems)
             dial = partial(grpc.secure_channel, target, credentials, options, compression)
         else:
@@ -453,7 +395,7 @@ class _Grpc:
         except self._grpc.RpcError as exc:
             return self._failed(exc)
         except ValueError as exc:  # closed meanwhile
-            return Answer("later", _reason(exc))
+            return Answer("later", reason_of(exc))
 
     def _failed(self, exc: Any) -> Answer:
         status, details = exc.code(), exc.details() or ""
@@ -463,7 +405,7 @@ class _Grpc:
             self._open()
         too_large = status is code.RESOURCE_EXHAUSTED and "larger than max" in details
         refused = too_large or status is code.INVALID_ARGUMENT
-        why = _in_a_line(f"gRPC {status.name}: {details}")
+        why = in_a_line(f"gRPC {status.name}: {details}")
         return Answer("refused" if refused else "later", why, 0, self._wait(exc))
 
     def _wait(self, exc: Any) -> float:

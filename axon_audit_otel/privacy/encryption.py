@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +26,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
-from ..core.files import DECODE_ERRORS, append, open_regular
+from ..core.files import DECODE_ERRORS, append, content_of
+from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
@@ -45,9 +45,9 @@ from .keyring import Keyring, User, name_of
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _BOX = "erasable"
+_MOST_ERASED = 1 << 30  # bytes of it
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
 _NONCE = 12
 _PADDING = 64
@@ -93,12 +93,8 @@ def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
         ArchiveError: If that cannot be read.
     """
     lines: list[str] = []
-    with (
-        archive_errors(archive / _MARK),
-        suppress(FileNotFoundError, NotADirectoryError),
-        open_regular(archive / _MARK) as file,
-    ):
-        lines = file.read().decode("ascii", "replace").split()
+    with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
+        lines = content_of(archive / _MARK, _MOST_ERASED).decode("ascii", "replace").split()
     tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
     return (lines[0] if lines else None), tokens
 
@@ -201,7 +197,7 @@ class Erasure:
             raise ArchiveError(msg) from exc
         try:
             if erased and _checked(keys, archive, number).destroy_again(erased):
-                _logger.warning("keys of erased users were back in %r: destroyed again", str(place))
+                logger.warning("keys of erased users were back in %r: destroyed again", str(place))
         except OSError as exc:
             fault(exc)
         return cls(_checked(keys, archive, number), archive)

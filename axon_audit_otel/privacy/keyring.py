@@ -44,6 +44,7 @@ _FREE = bytes(_RECORD)
 _PADDING, _END = 32, b"\x01"
 _KEPT = 8192  # users in memory, of some two KB each
 _RETRY_S = 1.0
+_MOST = 1 << 30  # bytes of a file: 80,000 users for each MiB of all files
 
 
 class User(NamedTuple):
@@ -419,7 +420,10 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
 
 
 def _content(file: int) -> bytes:
-    return os.pread(file, os.fstat(file).st_size, 0)
+    size = os.fstat(file).st_size
+    if size > _MOST:
+        raise OSError(errno.EFBIG, "a file of the keyring is too large")
+    return os.pread(file, size, 0)
 
 
 def _places(data: bytes, start: bytes) -> Iterator[int]:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.follow import Cursor
 from ..archive.format import position_of
@@ -24,6 +25,7 @@ from ..archive.origin import Source, source_of
 from ..archive.reader import open_events_file
 from ..core import semconv
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
+from ..core.files import named
 from ..core.merkle import leaf_hash
 from ..core.time import parse_time
 from ..events.model import decode
@@ -168,7 +170,7 @@ class _Arrival:
         self._keys = keys
         self._notes = notes
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, Quorum())
         self._checkpoints.add_given(notes)
         self._streams: dict[str, _Stream] = {}
         self._report = ArrivalReport(files=[], streams=[], findings=[])
@@ -177,7 +179,7 @@ class _Arrival:
     def read(self, path: Path, progress: Callable[[int], None] | None) -> None:
         """The records of one file."""
         self._report.files.append(str(path))
-        with open_events_file(path) as file:
+        with open_events_file(named(path)) as file:
             requests = Requests(file, progress)
             for instance, record in requests:
                 attributes = record.named()

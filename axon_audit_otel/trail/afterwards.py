@@ -7,18 +7,17 @@ noted here; the thread that releases the lock does the rest.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from ..core.log import logger
 from ..core.turn import Turn
 from .metrics import TrailMetrics
 
 __all__ = ["Afterwards"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _OF_FILES = {"journal", "seal", "commit"}  # stages of the archive
 _KINDS = 64  # of failures that are logged
@@ -78,7 +77,7 @@ class Afterwards:
         self._known = {
             kind for kind in list(self._known) if kind.partition(":")[0] not in _OF_FILES
         }
-        self.note(partial(_logger.warning, "audit trail %r: the archive works again", self._name))
+        self.note(partial(logger.warning, "audit trail %r: the archive works again", self._name))
 
     # --- doing: under none --------------------------------------------------------------------
 
@@ -97,10 +96,10 @@ class Afterwards:
             action()
         except Exception:  # a logging handler that raises: it must not reach the application
             with suppress(Exception):
-                _logger.debug("audit trail %r: cannot report", self._name, exc_info=True)
+                logger.debug("audit trail %r: cannot report", self._name, exc_info=True)
 
     def _log(self, stage: str, kind: str, exc: BaseException) -> None:
-        _logger.error(
+        logger.error(
             "audit trail %r: %s failed (%s); further failures of this kind are"
             " only counted in axon_audit_failures_total",
             self._name,

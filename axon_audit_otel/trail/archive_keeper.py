@@ -20,6 +20,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..shipping.witnesses import Witnesses
 from ..verification.report import numbers
 from .afterwards import Afterwards
 from .buffer import Buffer
@@ -88,8 +89,14 @@ class ArchiveKeeper:
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
         interval = settings.checkpoint_interval
+        witnesses: Witnesses | None = None
+        if settings.witnesses:
+            witnesses = Witnesses(settings.witnesses, afterwards, self.internal.witness_refused)
         to = settings.checkpoint_to
-        self.checkpointer = Checkpointer(key, to, interval, afterwards, self._syncs)
+        events = settings.checkpoint_events
+        self.checkpointer = Checkpointer(
+            key, to, interval, events, afterwards, self._syncs, witnesses
+        )
         self._attestor: Attestor | None = None
         if key is not None:
             self._attestor = Attestor(key, to if isinstance(to, Path) else None)
@@ -351,6 +358,8 @@ class ArchiveKeeper:
             )
         ):
             self._seal(writer)
+        elif self.checkpointer.is_due_at(self.archived):
+            self.make_checkpoint()
 
     def _holds_start(self, writer: ArchiveWriter) -> bool:
         """Whether the record `start`, which nobody counts, is in the journal."""

@@ -110,7 +110,10 @@ class AuditLogger(SdkLoggerInterface):
         signing_key: The key (file, line or `SigningKey`) that signs checkpoints.
         checkpoint_to: Where checkpoints go besides the archive: a file, a function, or
             ``"otlp"``: log records, by *ship_to* or else *logger_provider*.
+        witnesses: Who cosigns checkpoints, by the C2SP's protocol tlog-witness: lines
+            ``URL name+id+key``, or files of them.
         checkpoint_interval: Seconds between them when nothing is sealed. Default 3,600.
+        checkpoint_events: Events between them, for more than one in each sealed file.
         ship_to: Ship the events to an OpenTelemetry collector: ``"otlp"`` (as the
             ``OTEL_EXPORTER_OTLP_*`` variables say) or its URL. From the archive, so that an
             outage loses none; without one from memory. Then records do not go through the
@@ -155,7 +158,9 @@ class AuditLogger(SdkLoggerInterface):
         on_failure: str | None = None,
         signing_key: Any = None,
         checkpoint_to: Any = None,
+        witnesses: Any = None,
         checkpoint_interval: Any = None,
+        checkpoint_events: int | None = None,
         ship_to: str | None = None,
         start_record: bool | None = None,
         logger_provider: Any = None,

@@ -181,6 +181,11 @@ class Buffer:
         """The events with those numbers, as far as they are still held."""
         return [self._line(number) for number in numbers if self.first <= number < self.next]
 
+    def may_have_had(self, event_id: str) -> bool:
+        """Return True if an event of that id is held, or any event has left memory."""
+        start = b'{"event_id":"%b"' % event_id.encode()
+        return self.first > 1 or any(payload.startswith(start) for payload in self._payloads)
+
     def _line(self, number: int) -> bytes:
         slot = (number - self._origin) % self.capacity
         previous = self._previous[32 * slot : 32 * slot + 32]

@@ -13,6 +13,7 @@ from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
 from ..archive.writer import Adopted, Recovery
+from ..shipping.witnesses import Refusal
 
 __all__ = ["Gap", "InternalEvents"]
 
@@ -39,6 +40,7 @@ class InternalEvents:
         recoveries: Ends of writers that did not end well.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
+        refusals: Witnesses that know another history of a trail.
         adopted: Events that were found in files, and that nothing attests.
         refused: Files of writers that are left as they are.
         clock: Knows the jumps of the system's clock.
@@ -53,8 +55,13 @@ class InternalEvents:
         self.recoveries: list[Recovery] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
+        self.refusals: list[Refusal] = []
         self.adopted: list[Adopted] = []
         self.refused: list[NotAttestedError] = []
+
+    def witness_refused(self, refusal: Refusal) -> None:
+        """Have an event recorded about a witness; in any thread."""
+        self.refusals.append(refusal)
 
     def pending(
         self, all_archived: Callable[[], bool], intents: Intents | None
@@ -89,6 +96,9 @@ class InternalEvents:
             yield "FAILURE", {"record": "gap", **facts, "reason": gap.reason}
             if all_archived():
                 del self.gaps[0]
+        while self.refusals:
+            yield "FAILURE", {"record": "witness_refused", **self.refusals[0]._asdict()}
+            del self.refusals[0]
         self.clock.look()
         for jump in self.clock.take():
             yield "SUCCESS", jump.facts

@@ -27,7 +27,8 @@ DURATION_BUCKETS = (
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
-    *("journal", "seal", "commit", "checkpoint", "compress", "retention", "monitor", "ship"),
+    *("journal", "seal", "commit", "checkpoint", "witness", "compress", "retention"),
+    *("monitor", "ship"),
 )
 #: Where something of the SDK can fail that it does not raise: the values of ``stage`` there.
 #: A tier that does not open; a query, list, read, save or delete of a storage adapter; a filter's

@@ -54,7 +54,6 @@ class AuditLogRecordProcessor(LogRecordProcessor):
         if not isinstance(self.trail, Trail):
             msg = f"AuditLogRecordProcessor needs an AuditLogger, got {shown(audit_logger)}"
             raise AuditConfigError(msg)
-        self._ids: dict[str, None] = {}  # of records from elsewhere, the newest
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Capture the record, if it is one of ours. Never raises."""
@@ -69,7 +68,7 @@ class AuditLogRecordProcessor(LogRecordProcessor):
                         self.trail.record(body)
                     _enrich(log_record, body, self.trail)
             elif self._takes(record):
-                self.trail.record(_from_record(record, self.trail, self._ids))
+                self.trail.record(_from_record(record, self.trail))
         except Exception as exc:
             self.trail.fault("record", exc)
 
@@ -151,7 +150,7 @@ _ERROR = 17  # the lowest severity number of its kind
 _ERROR_TEXTS = frozenset(("ERROR", "FATAL", "CRITICAL"))
 
 
-def _from_record(record: LogRecord, trail: Trail, ids: dict[str, None]) -> Draft:
+def _from_record(record: LogRecord, trail: Trail) -> Draft:
     """An event from a record of another source: its body's fields, else what is said under
     the names of attributes."""
     fields = _fields(record.body)
@@ -176,10 +175,9 @@ def _from_record(record: LogRecord, trail: Trail, ids: dict[str, None]) -> Draft
         first("session_id", semconv.SESSION_ID),
     )
     given_id = text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID)
-    known = given_id is not None and _is_known(given_id, ids)
     metadata = _metadata(fields, attributes, own_name, later)
-    if known:
-        metadata["given_event_id"] = given_id
+    if given_id is not None and not trail.takes_id(given_id):
+        metadata["given_event_id"], given_id = given_id, None
     event = draft(
         operation,
         _status(record, fields, attributes),
@@ -188,7 +186,7 @@ def _from_record(record: LogRecord, trail: Trail, ids: dict[str, None]) -> Draft
         entry_ids=_entry_ids(said),
         metadata=metadata,
         duration_ms=duration_or_none(duration),
-        event_id=None if known else given_id,
+        event_id=given_id,
         time_ns=record.timestamp or record.observed_timestamp,
         trail=trail,
         error_message=None if message is None else str(message),
@@ -201,19 +199,6 @@ def _from_record(record: LogRecord, trail: Trail, ids: dict[str, None]) -> Draft
     trail.policy.event(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event
-
-
-def _is_known(given: str, ids: dict[str, None]) -> bool:
-    """Whether an earlier event from elsewhere has that id; if not, it is remembered."""
-    if given in ids:
-        return True
-    ids[given] = None
-    if len(ids) > _IDS:
-        ids.pop(next(iter(ids)), None)
-    return False
-
-
-_IDS = 10_000
 
 
 def _fields(body: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
@@ -20,13 +19,14 @@ from ..archive.retention import Retention
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown, shown_url
 from ..core.files import read_key
+from ..core.log import logger
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
 from ..privacy.pseudonyms import Pseudonyms
+from ..shipping.witnesses import Witness
 
 __all__ = ["Described", "Settings"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _CONTENT = {
     "true": (True, True),
@@ -192,6 +192,29 @@ def _sink(value: Any) -> Any:
     return value if callable(value) else _path(value)
 
 
+def _witnesses(value: Any) -> tuple[Witness, ...]:
+    if isinstance(value, (str, os.PathLike, Witness)):
+        value = re.split(r"[\n,]", value) if isinstance(value, str) else [value]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be `URL name+id+key`, a list of these, or files of such lines")
+    found = [witness for one in value for witness in _witnesses_in(one)]
+    if len({witness.key.public for witness in found}) < len(found):
+        raise ValueError("two of them have the same key")
+    return tuple(found)
+
+
+def _witnesses_in(value: Any) -> list[Witness]:
+    """A witness in its line; those in a file, one a line, without comments."""
+    if isinstance(value, Witness):
+        return [value]
+    lines = [value]
+    if not isinstance(value, str) or "://" not in value:
+        path = _path(value)
+        lines = [] if path is None else _content_of(path).decode("utf-8", "replace").splitlines()
+    stripped = (line.strip() for line in lines)
+    return [Witness.parse(line) for line in stripped if line and line[0] != "#"]
+
+
 def _endpoint(value: Any) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
@@ -326,8 +349,17 @@ class Settings:
         "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
         " by `ship_to` or else the logger provider",
     )
+    witnesses: tuple[Witness, ...] = _of_files(
+        (),
+        _witnesses,
+        "who cosigns checkpoints (C2SP `tlog-witness`): `URL name+id+key`, several, or files of"
+        " such lines; needs `signing_key`",
+    )
     checkpoint_interval: float | None = _setting(
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
+    )
+    checkpoint_events: int | None = _setting(
+        None, _positive, "events between checkpoints, for more than one in each sealed file"
     )
     ship_to: Endpoint | None = _setting(
         None,
@@ -480,6 +512,8 @@ class Settings:
             if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
+        if self.witnesses and archive is not None and self.signing_key is None:
+            raise AuditConfigError("witnesses= cosign what is signed: give signing_key= too")
         most, kept = self.max_archive_bytes, self.retention
         if most is not None and most < (self.max_file_bytes or 0):
             msg = f"max_archive_bytes={most} has no room for a file of {self.max_file_bytes}"
@@ -515,4 +549,4 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
         _known.add(name)
         nearest = get_close_matches(name.upper(), known, 1)
         hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
-        _logger.warning("%s%s is no setting of this version%s", prefix, name, hint)
+        logger.warning("%s%s is no setting of this version%s", prefix, name, hint)

@@ -71,6 +71,7 @@ def _settings(settings: Settings, hides: bool) -> dict[str, Any]:
         "retention": None if settings.retention is None else settings.retention.rule,
         "signed": None if key is None else key.verifying.name,
         "checkpoint_to": _sink(settings.checkpoint_to, hides),
+        "witnesses": [witness.key.name for witness in settings.witnesses],
         "ship_to": None if settings.ship_to is None else _host_of(settings.ship_to.url),
     }
     return {name: _bounded(value) for name, value in told.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from ..archive.manifest import trail_id
 from ..archive.origin import Source
+from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
@@ -31,6 +31,7 @@ from .afterwards import Afterwards
 from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .event_source import TrailSource
+from .given_ids import GivenIds, is_made_here
 from .metrics import TrailMetrics
 from .outlet import Outlet
 from .reader import TrailReader
@@ -41,7 +42,6 @@ from .trail_lock import new_lock, ownership, renew_after_fork, require_free
 
 __all__ = ["Trail"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
@@ -84,6 +84,7 @@ class Trail:
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = self._make_policy()
+        self._given_ids = GivenIds(settings.auto_export_path)
         self._head: bytes | None = None  # hash of the newest event
         self._evicted = 0  # events that left memory unarchived, not counted yet
         self._in_gauge = 0  # events in memory, as the gauge says
@@ -98,7 +99,7 @@ class Trail:
             keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
         elif settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
-            _logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
+            logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
@@ -136,7 +137,7 @@ class Trail:
         pseudonyms, erasure = settings.pseudonymize, None
         if pseudonyms is not None and pseudonyms.weak:
             words = "audit trail %r: pseudonymize= is short enough to be guessed"
-            _logger.warning(words, self.name)
+            logger.warning(words, self.name)
         if settings.erasable is not False:
             place = settings.erasable if isinstance(settings.erasable, Path) else None
             sync = settings.durability == "disk"
@@ -306,6 +307,17 @@ class Trail:
         with self._lock:
             self.observers = tuple(known for known in self.observers if known != observer)
 
+    def takes_id(self, given: str) -> bool:
+        """Return True if an event from elsewhere can have the id *given*: no event here has it.
+
+        An id that a trail has made may be that of any event which is no longer in memory.
+        """
+        if is_made_here(given):
+            with self._lock:
+                if self._keeper is not None or self._buffer.may_have_had(given):
+                    return False
+        return self._given_ids.take(given)
+
     def clear(self) -> None:
         """Let go of the events in memory; files, numbering and chain go on."""
         with self._change():
@@ -462,6 +474,7 @@ class Trail:
         self._buffer.begin()
         self._head, self._clock, self.source.stream = None, None, ""
         self.policy.after_fork()
+        self._given_ids.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.begin_after_fork()

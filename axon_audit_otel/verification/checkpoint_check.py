@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from ..archive.directory import newest_number
+from ..archive.manifest import states
 from ..core.time import parse_time
 from .checkpoint_files import Statement
 from .file_scan import TrailFacts
@@ -100,6 +101,12 @@ class CheckpointCheck:
                 report.proved_until = checkpoint.events
                 report.proved_until_time = parse_time(time)
                 report.proved_at = parse_time(checkpoint.time)
+            if time is not None and root == checkpoint.root and statement.cosigned_at is not None:
+                stated = self._stated_in(checkpoint.size)
+                if stated >= (report.cosigned_until or 1):
+                    report.cosigned_until = stated
+                    report.cosigned_at = statement.cosigned_at
+                    report.cosigned_by = [witness.name for witness in statement.cosigned]
         report.checkpoints = len(statements)
         if shorter:
             most = max(shorter, key=lambda s: s.checkpoint.size)
@@ -112,6 +119,17 @@ class CheckpointCheck:
             words = f"its first {least.checkpoint.size} lines are not those that {least} signed"
             findings.add(manifest, None, "altered", words)
         self._compare_events(statements, findings)
+
+    def _stated_in(self, size: int) -> int:
+        """The newest event that the first *size* lines of the manifest state; 0 without one.
+
+        Their root says nothing about later events: two tails could have it.
+        """
+        for line in reversed(self.manifest.lines[:size]):
+            stated = None if line.record is None else states(line.record)
+            if stated is not None:
+                return stated[0]
+        return 0
 
     def _compare_events(self, statements: list[Statement], findings: Findings) -> None:
         """Find events that are not those that a checkpoint, or a line of the manifest, names."""

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
 
-from ..archive.checkpoints import Checkpoint, VerifyingKey
+from ..archive.checkpoints import (
+    NOTE_TEXT,
+    SIGNATURE_LINE,
+    Checkpoint,
+    VerifyingKey,
+    is_signed_note,
+)
+from ..archive.cosignatures import COSIGNED, Quorum, WitnessKey
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
 from .report import Findings
 
-__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_in", "notes_in_file"]
+__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_beside", "notes_in", "notes_of"]
 
-SUFFIXES = (".checkpoint", ".checkpoints")
+SUFFIXES = (".checkpoint", ".checkpoints", COSIGNED)
 _START = "axon-audit/"
 # A first line after other text on its line; a writer or a key may have that word in its name.
 _after_a_cut = re.compile(r"(?<=.)axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n$").search
-# The first lines of a note, without the empty line after its text.
-_is_cut_off = re.compile(
-    r"axon-audit/\S+\n(?:[0-9]+\n(?:[A-Za-z0-9+/]{43}=\n(?:events [0-9]+(?: [0-9a-f]{64})?\n"
-    r"(?:time \S+\n)?)?)?)?"
+_whole = re.compile(f"{NOTE_TEXT}\n(?P<signatures>(?:{SIGNATURE_LINE})*)").match
+# What a kill leaves of a note: the beginning of its text, with its empty line or without.
+_is_begun = re.compile(
+    r"axon-audit/\S*(?:\n[0-9]*(?:\n[A-Za-z0-9+/]*=?(?:\n[a-z]*(?: [0-9]*(?: [0-9a-f]*)?)?"
+    r"(?:\n[a-z]*(?: \S*)?\n?)?)?)?)?"
 ).fullmatch
+_is_begun_signature = re.compile(r"\ufffd|\u2014(?: \S*){0,2}\n?").fullmatch
+_LONGEST = 1 << 16  # characters; a note is shorter
 
 
 class Statement(NamedTuple):
@@ -36,21 +47,25 @@ class Statement(NamedTuple):
         source: The file name, or "the given checkpoint".
         outside: True if the caller gave it.
         proves: True if an attacker could not have made it: it is signed by a given key or, if
-            no key was given, was kept elsewhere.
+            no key was given, was kept elsewhere or is cosigned by enough witnesses.
+        cosigned: The witnesses that cosigned it, and when, in seconds since 1970.
+        cosigned_at: When enough of them had; None if they have not.
     """
 
     checkpoint: Checkpoint
     source: str
     outside: bool
     proves: bool
+    cosigned: Mapping[WitnessKey, int]
+    cosigned_at: datetime | None
 
     def __str__(self) -> str:
-        return f"the checkpoint of {self.checkpoint.time}"
+        return str(self.checkpoint)
 
     @property
     def writer(self) -> str:
         """The name of its writer."""
-        return self.checkpoint.origin.split("/")[1]
+        return self.checkpoint.writer
 
     @property
     def id(self) -> str:
@@ -59,23 +74,37 @@ class Statement(NamedTuple):
 
 
 def notes_in(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the notes in a text.
+    """Yield the notes in a text, and what else there is, each on its own.
 
     A note that was cut off by a kill is skipped: in the middle of a line, where the next note
     begins, or between the lines of its text.
     """
-    note: list[str] = []
+    parts: list[str] = []
+    size = 0
     for line in lines:
-        if begins := _after_a_cut(line):
-            note, line = [], begins[0]
-        elif line.startswith(_START) and note:
-            if not _is_cut_off("".join(note)):
-                yield "".join(note)
-            note = []
-        if note or line.strip():
-            note.append(line)
-    if note and note[-1].endswith("\n") and not _is_cut_off("".join(note)):
-        yield "".join(note)
+        begins = _after_a_cut(line)
+        if begins is not None:
+            parts.append(line[: begins.start()])
+        if begins is not None or line.startswith(_START) or size > _LONGEST:
+            yield from _finished("".join(parts))
+            parts, size = [], 0
+        parts.append(line if begins is None else begins[0])
+        size += len(parts[-1])
+    yield from _finished("".join(parts))
+
+
+def _finished(text: str) -> Iterator[str]:
+    """Yield the note that *text* begins with, and then the rest; not what a kill cut off."""
+    note = _whole(text)
+    if note is None:
+        rest = text
+    else:
+        rest = text[note.end() :]
+        if not note["signatures"] and _is_begun_signature(rest):
+            return
+        yield note[0]
+    if rest.strip() and not _START.startswith(rest) and not _is_begun(rest):
+        yield rest
 
 
 def notes_in_file(path: Path) -> Iterator[str]:
@@ -88,16 +117,39 @@ def notes_in_file(path: Path) -> Iterator[str]:
         yield from notes_in(lines)
 
 
+def notes_of(text: str) -> list[str]:
+    """The notes in a text, or in OTLP JSON, as a collector's file exporter writes it."""
+    lines = (text if text.endswith("\n") else f"{text}\n").splitlines(keepends=True)
+    return notes_in_otlp(lines) if text.lstrip().startswith("{") else list(notes_in(lines))
+
+
+def notes_beside(directory: Path, writer: str) -> Iterator[tuple[Checkpoint, str]]:
+    """Yield each signed checkpoint of *writer* beside its archive, and its note.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    for suffix in SUFFIXES:
+        with suppress(FileNotFoundError):
+            for note in notes_in_file(directory / f"{writer}{suffix}"):
+                with suppress(InvalidEventError):
+                    checkpoint = Checkpoint.parse(note)
+                    if is_signed_note(note):
+                        yield checkpoint, note
+
+
 class CheckpointSet:
     """Collects checkpoints, each state of a trail once.
 
     Args:
         keys: If there are any, one of them must have signed every checkpoint.
         findings: Takes checkpoints that are not signed, or cannot be read.
+        quorum: How many witnesses must have cosigned one.
     """
 
-    def __init__(self, keys: list[VerifyingKey], findings: Findings) -> None:
+    def __init__(self, keys: list[VerifyingKey], findings: Findings, quorum: Quorum) -> None:
         self._keys = keys
+        self.quorum = quorum
         self._findings = findings
         self._statements: dict[tuple[object, ...], Statement] = {}
 
@@ -143,12 +195,20 @@ class CheckpointSet:
             words = f"a checkpoint in it is not signed by {names}"
             self._findings.add(source, None, "wrong_key", words)
             return
-        statement = Statement(checkpoint, source, outside, signed or (outside and not self._keys))
         state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)
         key = (*state, checkpoint.head)
         known = self._statements.get(key)
-        if known is not None and known.outside:
-            statement = statement._replace(outside=True)
+        cosigned = self.quorum.cosigned(note)
+        for witness, time in () if known is None else known.cosigned.items():
+            cosigned[witness] = max(time, cosigned.get(witness, time))
+        at = self.quorum.reached_at(cosigned)
+        proves = signed or ((outside or at is not None) and not self._keys)
+        outside = outside or (known is not None and known.outside)
+        statement = Statement(checkpoint, source, outside, proves, cosigned, at)
+        if known is not None:
+            known = self._statements[key] = known._replace(
+                outside=outside, cosigned=cosigned, cosigned_at=at
+            )
         if known is None or (statement.proves, checkpoint.time) > (
             known.proves,
             known.checkpoint.time,
@@ -164,8 +224,8 @@ class CheckpointSet:
         """
         notes = list(found)
         if len(notes) > 1 and not self._is_good(notes[-1], self._keys):
-            unsigned = "\u2014" not in notes[-1] and self._is_good(notes[-1], [])
-            return notes[:-1] if unsigned or not ended else notes
+            is_half = "\u2014" not in notes[-1] or not ended
+            return notes[:-1] if is_half and self._is_good(notes[-1], []) else notes
         return notes
 
     @staticmethod

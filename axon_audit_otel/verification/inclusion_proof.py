@@ -15,45 +15,28 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from ..archive.checkpoints import Checkpoint
+from ..archive.checkpoints import Checkpoint, is_signed_note
 from ..archive.directory import Directory, EventFile
 from ..archive.format import HEAD, ZST, position_of
-from ..archive.manifest import MANIFEST, Listing, SealRecord, read_manifest
+from ..archive.manifest import MANIFEST, SealRecord
 from ..archive.missing import Missing
 from ..archive.reader import LineReader
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors, shown
 from ..core.files import DECODE_ERRORS, listed
-from ..core.merkle import inclusion_path, leaf_hash, root_from_path, root_hash
+from ..core.merkle import leaf_hash, root_hash
 from ..core.time import format_time
-from .checkpoint_files import SUFFIXES, notes_in, notes_in_file
+from .checkpoint_files import notes_beside, notes_in
+from .manifest_tree import DAMAGED, ManifestTree, inclusion
 
 __all__ = ["FORMAT", "prove"]
 
 FORMAT = "axon-audit proof 1"
-_DAMAGED = "run axon-audit verify: the archive is not as it was written"
-
-
-class _Manifest:
-    """A writer's manifest: its lines and hashes, and the index of each file's seal."""
-
-    def __init__(self, path: Path) -> None:
-        self.writer = path.stem
-        self.lines: list[bytes] = []
-        self.leaves: list[bytes] = []
-        self.places: dict[str, int] = {}
-        self.listing = Listing()
-        for index, (line, record) in enumerate(read_manifest(path)):
-            self.lines.append(line)
-            self.leaves.append(leaf_hash(line))
-            self.listing.take(record)
-            if isinstance(record, SealRecord):
-                self.places[record.file] = index
 
 
 class _Found(NamedTuple):
     """A sealed event."""
 
-    manifest: _Manifest
+    manifest: ManifestTree
     seal_index: int  # in the manifest
     seal: SealRecord
     line: bytes
@@ -87,7 +70,7 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
         except InvalidEventError:
             raise
         except (ValueError, *DECODE_ERRORS) as exc:  # no UTF-8, no JSON, no hex digits
-            raise ArchiveError(_DAMAGED) from exc
+            raise ArchiveError(DAMAGED) from exc
 
 
 def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
@@ -98,22 +81,14 @@ def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
         raise ArchiveError(f"{msg} nothing attests that it recorded it")
     directory = path if path.is_dir() else path.parent
     note, size = _covering(directory, found, checkpoint)
-    leaves = found.manifest.leaves[:size]
     return {
         "format": FORMAT,
         "event": found.line.decode(),
-        "in_file": _inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
+        "in_file": inclusion(found.leaves, found.position, bytes.fromhex(found.seal.root)),
         "seal": found.manifest.lines[found.seal_index].decode(),
-        "in_manifest": _inclusion(leaves, found.seal_index, root_hash(leaves)),
+        "in_manifest": found.manifest.place(found.seal_index, size),
         "checkpoint": note,
     }
-
-
-def _inclusion(leaves: list[bytes], index: int, root: bytes) -> dict[str, Any]:
-    steps = inclusion_path(leaves, index)
-    if root_from_path(leaves[index], index, len(leaves), steps) != root:
-        raise ArchiveError(_DAMAGED)
-    return {"index": index, "size": len(leaves), "path": [step.hex() for step in steps]}
 
 
 # --- the event -------------------------------------------------------------------------------
@@ -126,7 +101,7 @@ def _find(path: Path, event_id: str) -> _Found:
     except (UnicodeEncodeError, TypeError):
         raise InvalidEventError(f"{shown(event_id)} is no event id") from None
     with Directory(directory, Missing()) as here:
-        manifests = [_Manifest(file) for file in sorted(listed(directory, f"*{MANIFEST}"))]
+        manifests = [ManifestTree(file) for file in sorted(listed(directory, f"*{MANIFEST}"))]
         sealed = [
             (manifest, seal)
             for manifest in manifests
@@ -141,14 +116,14 @@ def _find(path: Path, event_id: str) -> _Found:
             try:
                 found = _look_in(here, file, needle)
                 if found is not None and root_hash(found[2]).hex() != seal.root:
-                    raise ArchiveError(_DAMAGED)  # or a copy of another file
+                    raise ArchiveError(DAMAGED)  # or a copy of another file
             except FileNotFoundError:
-                damage = damage or ArchiveError(f"{seal.file} is missing; {_DAMAGED}")
+                damage = damage or ArchiveError(f"{seal.file} is missing; {DAMAGED}")
             except (ArchiveError, OSError) as exc:
                 damage = damage or exc
             else:
                 if found is not None:
-                    return _Found(manifest, manifest.places[seal.file], seal, *found)
+                    return _Found(manifest, manifest.records.index(seal), seal, *found)
         for journal in here.journals.values():
             if any(line.startswith(needle, 1) for line in LineReader(journal.open()).lines()):
                 msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
@@ -179,7 +154,7 @@ def _may_hold(seal: SealRecord, moment: datetime | None) -> bool:
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     reader = LineReader(file)
     if not reader.start() or reader.head != HEAD:
-        raise ArchiveError(_DAMAGED)
+        raise ArchiveError(DAMAGED)
     return reader.lines()
 
 
@@ -210,17 +185,9 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
             raise ArchiveError(f"the checkpoint {problem}")
         return note, Checkpoint.parse(note).size
     best: tuple[str, str, int] | None = None
-    for suffix in SUFFIXES:
-        file = directory / f"{manifest.writer}{suffix}"
-        if not file.exists():
-            continue
-        for note in notes_in_file(file):
-            try:
-                checkpoint = Checkpoint.parse(note)
-            except InvalidEventError:
-                continue
-            if (best is None or checkpoint.time > best[0]) and _unfit(note, found) is None:
-                best = checkpoint.time, note, checkpoint.size
+    for checkpoint, note in notes_beside(directory, manifest.writer):
+        if (best is None or checkpoint.time > best[0]) and _unfit(note, found) is None:
+            best = checkpoint.time, note, checkpoint.size
     if best is None:
         msg = (
             f"no signed checkpoint of {manifest.writer!r} covers event"
@@ -234,10 +201,10 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
 def _unfit(note: str, found: _Found) -> str | None:
     """The reason why a note cannot end this proof; None if it can."""
     checkpoint = Checkpoint.parse(note)
-    if "\n\n\u2014 " not in note:
+    if not is_signed_note(note):
         return "is not signed"
     if not found.seal_index < checkpoint.size <= len(found.manifest.lines):
         return f"of {checkpoint.time} does not cover the event, which was sealed later"
-    if root_hash(found.manifest.leaves[: checkpoint.size]) != checkpoint.root:
-        return f"is not about this trail; or {_DAMAGED}"
+    if not found.manifest.has(checkpoint):
+        return f"is not about this trail; or {DAMAGED}"
     return None

@@ -203,6 +203,11 @@ class WriterReport(msgspec.Struct, kw_only=True):
         proved_at: Time of that checkpoint.
         outside_until: Number of the newest event that a given checkpoint covers, which was kept
             elsewhere; None: none covers any.
+        cosigned_until: Number of the newest event that a checkpoint covers which enough
+            witnesses cosigned: up to there even who has the key could not write another
+            history. None: there is none, or no witness was given.
+        cosigned_at: When enough of them had.
+        cosigned_by: Their names.
     """
 
     writer: str
@@ -229,6 +234,9 @@ class WriterReport(msgspec.Struct, kw_only=True):
     proved_until_time: datetime | None = None
     proved_at: datetime | None = None
     outside_until: int | None = None
+    cosigned_until: int | None = None
+    cosigned_at: datetime | None = None
+    cosigned_by: list[str] = msgspec.field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -268,6 +276,8 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         keys: Names of the keys, one of which must have signed each checkpoint; empty if no key
             was given, and no signature could be checked.
         unproved: What was asked for and could not be proved, in words.
+        quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
+            no witness was given.
     """
 
     path: str
@@ -276,6 +286,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     left_out: int = 0
     keys: list[str] = msgspec.field(default_factory=list)
     unproved: list[str] = msgspec.field(default_factory=list)
+    quorum: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..archive.checkpoints import VerifyingKey
+from ..archive.cosignatures import Quorum
 from ..archive.directory import writers_in
 from ..archive.format import HEAD, JOURNAL, sealed_name
 from ..archive.manifest import MANIFEST
@@ -20,6 +21,7 @@ from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .manifest_check import CheckedManifest
@@ -39,6 +41,7 @@ def verify(
     progress: Callable[[int], None] | None = None,
     origins: Iterable[str] = (),
     require_checkpoint: bool = False,
+    quorum: Quorum | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -51,6 +54,7 @@ def verify(
         progress: Called with the number of bytes read since the last call.
         origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
         require_checkpoint: Each trail must be covered by one of *checkpoints*.
+        quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -66,7 +70,8 @@ def verify(
         if not _is_origin(origin):
             raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
     with archive_errors(Path(path)):
-        verification = _Verification(Path(path), parsed, notes, progress or (lambda size: None))
+        reads = progress or (lambda size: None)
+        verification = _Verification(named(Path(path)), parsed, notes, reads, quorum or Quorum())
         return verification.run(wanted, require_checkpoint)
 
 
@@ -79,6 +84,7 @@ class _Verification:
         keys: list[VerifyingKey],
         notes: list[str],
         progress: Callable[[int], None],
+        quorum: Quorum,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -88,7 +94,7 @@ class _Verification:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._checkpoints = CheckpointSet(keys, self._findings)
+        self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
         self._missing = Missing()
         self._manifests: dict[str, CheckedManifest] = {}
@@ -127,6 +133,7 @@ class _Verification:
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
             unproved=self._unproved(reports, require_checkpoint),
+            quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
     # --- the files -------------------------------------------------------------------------
@@ -171,12 +178,10 @@ class _Verification:
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root
                 continue
-            if closing is not None and closing.trail not in self._manifests:
-                if Path(closing.trail).name != closing.trail:
-                    closing = None  # not a writer's name
-                elif self._only is None:
-                    self._add_writer(closing.trail)
-                    listed |= self._manifests[closing.trail].names.keys()
+            trail = "" if closing is None else closing.trail
+            if trail and trail not in self._manifests and self._only is None:
+                self._add_writer(trail)
+                listed |= self._manifests[trail].names.keys()
             if name not in listed:
                 self._found.strays[name] = closing
 
@@ -267,6 +272,11 @@ class _Verification:
         if require_checkpoint:
             missing = "no checkpoint from elsewhere (--checkpoint) covers"
             words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+            if not trails:
+                words.append(f"{missing} anything here")
+        if (quorum := self._checkpoints.quorum).needed:
+            missing = f"no checkpoint is cosigned by {quorum} that covers"
+            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
             if not trails:
                 words.append(f"{missing} anything here")
         return words

@@ -15,7 +15,7 @@ from conftest import Make
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from axon_audit_otel import AuditConfigError, InvalidEventError
+from axon_audit_otel import AuditConfigError, InvalidEventError, verify
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, VerifyingKey, new_key
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
@@ -263,3 +263,18 @@ class TestOfATrail:
             assert base64.b64decode(found["root"]) == by_definition(lines[:size])
             sizes.add(size)
         assert max(sizes) == len(lines)
+
+
+async def test_every_few_events(make_audit: Make, tmp_path: Path) -> None:
+    """With `checkpoint_events=` a checkpoint proves the newest events long before they are
+    sealed, and none is made without news."""
+    notes: list[str] = []
+    key = new_key("auditor")
+    options = {"signing_key": key, "checkpoint_to": notes.append, "checkpoint_events": 3}
+    audit = make_audit(100, tmp_path, **options)
+    for _ in range(8):
+        await audit.log_event("STORE")
+    report = verify(tmp_path, [key.verifying])
+    assert (report.findings, report.writers[0].proved_until) == ([], 6)
+    audit.close()
+    assert [Checkpoint.parse(note).events for note in notes] == [3, 6, 8]

@@ -73,7 +73,7 @@ def _office(make_audit: Make, tmp_path: Path) -> Office:
 
 class TestListed:
     async def test_at_a_checkpoint(self, office: Office) -> None:
-        """Name, id, newest event and its hash, as the other's manifest says."""
+        """Name, id, newest event and its hash, as the other's newest checkpoint says."""
         await office.closed("first")
         await office.closed("second")
         other = next(r for r in records_in(office.archive, "second") if "writers" in r)["writers"][
@@ -109,7 +109,7 @@ class TestListed:
 
     async def test_a_journal_alone(self, office: Office) -> None:
         """Its first event is known before it seals anything."""
-        second = office.open("second", signing_key=None)
+        second = office.open("second", checkpoint_interval=None)
         await record(second, 2)
         await office.closed("first")
         assert listed(office.archive, "first") == [("second", 1)]
@@ -123,6 +123,32 @@ class TestListed:
         office.open("second")
         await office.closed("first")
         assert listed(office.archive, "first") == []
+
+    @pytest.mark.parametrize("count", [2, 7])
+    async def test_of_another_key(self, office: Office, count: int) -> None:
+        """Nobody without the key adds to what is signed."""
+        for name, key in (("second", new_key("auditor")), ("third", None)):
+            audit = office.open(name, signing_key=key, checkpoint_interval=None)
+            await record(audit, count)
+            await office.closed("first")
+            audit.close()
+        await office.closed("first")
+        assert listed(office.archive, "first") == []
+
+    async def test_a_checkpoint_of_another_writer(self, office: Office) -> None:
+        """Its file under another name is not that writer."""
+        await office.closed("second")
+        for file in office.archive.glob("second.*"):
+            shutil.copy(file, file.with_stem("third"))
+        await office.closed("first")
+        assert listed(office.archive, "first") == [("second", 7)]
+
+    async def test_unsigned(self, office: Office, tmp_path: Path) -> None:
+        """Without a key, checkpoints are taken as they are."""
+        given = {"signing_key": None, "checkpoint_to": tmp_path / "notes"}
+        await office.closed("second", **given)
+        await office.closed("first", **given)
+        assert listed(office.archive, "first") == [("second", 7)]
 
     async def test_without_checkpoints(self, office: Office) -> None:
         await office.closed("first", signing_key=None)

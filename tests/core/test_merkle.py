@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from by_definition import by_definition, climb
 
-from axon_audit_otel.core.merkle import Tree, inclusion_path, leaf_hash, root_from_path, root_hash
+from axon_audit_otel.core.merkle import (
+    Tree,
+    consistency_path,
+    inclusion_path,
+    is_extension,
+    leaf_hash,
+    root_from_path,
+    root_hash,
+)
 
 # Inputs, roots and paths of certificate-transparency's merkletree tests.
 ENTRIES = [
@@ -45,6 +53,32 @@ PATHS = [  # index of the leaf, size of the tree, path
         *(1, 5),
         [
             "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+            "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+            "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+        ],
+    ),
+]
+PROOFS = [  # sizes of the older and the newer tree, path
+    (1, 1, []),
+    (
+        *(1, 8),
+        [
+            "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+            "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+            "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+        ],
+    ),
+    (
+        *(6, 8),
+        [
+            "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+            "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+            "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        ],
+    ),
+    (
+        *(2, 5),
+        [
             "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
             "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
         ],
@@ -114,3 +148,50 @@ def test_what_proves_nothing(size: int) -> None:
 def test_leaves_and_nodes_are_told_apart() -> None:
     """The two halves of a node are no leaf with the same hash (second preimage)."""
     assert leaf_hash(LEAVES[0] + LEAVES[1]) != root_hash(LEAVES[:2])
+
+
+@pytest.mark.parametrize(("old", "size", "path"), PROOFS)
+def test_published_consistency(old: int, size: int, path: list[str]) -> None:
+    """Consistency proofs are the published ones, and hold between the published roots."""
+    found = consistency_path(LEAVES[:size], old)
+    assert [step.hex() for step in found] == path
+    roots = bytes.fromhex(ROOTS[old]), bytes.fromhex(ROOTS[size])
+    assert is_extension(old, roots[0], size, roots[1], found)
+
+
+@pytest.mark.parametrize("size", range(18))
+def test_consistency_of_all_sizes(size: int) -> None:
+    """Each tree is proved to begin with each smaller one, whose roots the definition has."""
+    entries = [b"entry %d" % number for number in range(size)]
+    leaves = [leaf_hash(entry) for entry in entries]
+    for old in range(size + 1):
+        path = consistency_path(leaves, old)
+        assert is_extension(old, by_definition(entries[:old]), size, by_definition(entries), path)
+
+
+@pytest.mark.parametrize("size", range(1, 14))
+def test_what_proves_no_consistency(size: int) -> None:
+    """A path too short, too long or changed, another root or another size proves nothing."""
+    leaves = [leaf_hash(b"%d" % number) for number in range(size)]
+    root = root_hash(leaves)
+    for old in range(1, size + 1):
+        before, path = root_hash(leaves[:old]), consistency_path(leaves, old)
+        other = root_hash([*leaves[: old - 1], leaf_hash(b"another")])
+        assert not is_extension(old, other, size, root, path)
+        assert not is_extension(old, before, size, other, path)
+        assert not is_extension(old, before, size, root, [*path, before])
+        assert not is_extension(size + 1, root, size, root, [])
+        assert old == size or not is_extension(old, before, size, root, [])
+        for index in range(len(path)):
+            assert not is_extension(old, before, size, root, path[:index] + path[index + 1 :])
+            changed = [*path[:index], b"\0" * 32, *path[index + 1 :]]
+            assert not is_extension(old, before, size, root, changed)
+    assert not is_extension(0, before, size, root, [])
+    assert not is_extension(0, root_hash([]), size, root, [root])
+
+
+@pytest.mark.parametrize("old", [-1, 9])
+def test_no_consistency_with_a_larger_tree(old: int) -> None:
+    """A tree does not begin with one that is larger, or that cannot be."""
+    with pytest.raises(ValueError, match="a tree of 8 leaves does not extend"):
+        consistency_path(LEAVES, old)

@@ -1,10 +1,13 @@
 // Second verifier of audit archives.
 //
 //	second_verifier DIRECTORY [KEY]
+//	second_verifier consistency PROOF KEY
 //
 // It reads an archive by the description of its format, without the Python package, and prints
 // one JSON object: whether it is sound, what is not, and, for each writer, how far it is and up
 // to which event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
+//
+// The second form checks a proof that a trail only grew between two checkpoints.
 package main
 
 import (
@@ -38,6 +41,13 @@ type Archive struct {
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "consistency" {
+		if err := checkConsistency(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) < 2 || len(os.Args) > 3 {
 		fmt.Fprintln(os.Stderr, "usage: second_verifier DIRECTORY [KEY]")
 		os.Exit(2)

@@ -59,6 +59,7 @@ class TestWhatItSays:
             "retention": "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)",
             "signed": None,
             "checkpoint_to": False,
+            "witnesses": [],
             "ship_to": None,
         }
 

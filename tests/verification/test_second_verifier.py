@@ -4,7 +4,6 @@ archives of every kind, and on what was done to them."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import forgery
+import go_programs
 import mutations
 import pytest
 from by_definition import by_definition
@@ -27,8 +27,6 @@ from axon_audit_otel import ArchiveError, AuditLogger, VerifyReport, verify
 
 pytestmark = [pytest.mark.component, pytest.mark.usefixtures("without_start_record")]  # Go
 
-SOURCES = Path(__file__).resolve().parent.parent / "second_verifier"
-NO_GO = "Go is not installed (https://go.dev/dl; Debian, Ubuntu: apt-get install golang-go)"
 EVENTS, PER_FILE = 33, 5
 #: Of a writer, what both say.
 NAMES = ("writer", "id", "events", "first", "last", "proved")
@@ -70,28 +68,8 @@ class Verifiers(NamedTuple):
 
 @pytest.fixture(name="verifiers", scope="session")
 def _verifiers() -> Verifiers:
-    """Both, the second built if it is not in the user's cache yet, under its sources' hash."""
-    sources = sorted(SOURCES.iterdir())
-    digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "axon-audit-otel"
-    target = cache / f"second-verifier-{digest[:16]}"
-    if target.is_file():
-        return Verifiers(target)
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if go is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{NO_GO}; in CI that is no reason to skip")
-        pytest.skip(NO_GO)
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "second-verifier.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the same test run
-        if target.is_file():
-            return Verifiers(target)
-        built = target.with_suffix(".new")
-        command = [go, "build", "-trimpath", "-buildvcs=false", "-o", str(built), "."]
-        subprocess.run(command, cwd=SOURCES, check=True)
-        built.replace(target)
-    return Verifiers(target)
+    """Both."""
+    return Verifiers(go_programs.second_verifier())
 
 
 @pytest.fixture(name="key", scope="module")

@@ -1065,7 +1065,7 @@ class TestExplained:
                 os._exit(0)
                 """,
                 tmp_path,
-                KEY,
+                KEY.line(),
             )
             report = verify(tmp_path, [PUBLIC])
             assert damage(report) == []

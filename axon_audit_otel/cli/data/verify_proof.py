@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Checks a proof that an event is in an audit trail:  python3 verify_proof.py PROOF KEY
+"""Checks a proof about an audit trail:  python3 verify_proof.py PROOF KEY
 
+It proves that an event is in the trail, or that the trail only grew between two checkpoints.
 PROOF is a file from `axon-audit prove`, KEY the public key (NAME+ID+KEY, or a file with it). Get
 the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
@@ -51,8 +52,48 @@ def merkle_root(entry: str, index: int, size: int, path: list[str]) -> bytes:
     return root
 
 
+def check_growth(old: int, old_root: bytes, size: int, new_root: bytes, path: list[str]) -> None:
+    """Raise unless the larger tree begins with the smaller: RFC 9162, section 2.1.4.2."""
+    need(0 < old <= size, "the older tree is the larger one")
+    path = [old_root.hex(), *path] if old & (old - 1) == 0 or old == size else path
+    place, last, steps = old - 1, size - 1, list(map(bytes.fromhex, path))
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    before = after = steps.pop(0)
+    for step in steps:
+        need(last > 0, "the path between the trees is too long")
+        if place & 1 or place == last:
+            before = sha256(b"\x01" + step + before).digest()
+            after = sha256(b"\x01" + step + after).digest()
+            while place and not place & 1:
+                place, last = place >> 1, last >> 1
+        else:
+            after = sha256(b"\x01" + after + step).digest()
+        place, last = place >> 1, last >> 1
+    need(last == 0 or old == size, "the path between the trees is too short")
+    need((before, after) == (old_root, new_root), "the trail does not begin as it was signed")
+
+
+def check_consistency(proof: dict[str, Any], key_line: str) -> str:
+    """The statement that a trail only grew; raises if *proof* does not prove it."""
+    old, new = (signed_text(proof[name], key_line)[:5] for name in ("old", "new"))
+    need(old[0] == new[0], "the checkpoints are of two trails")
+    old_root, new_root = b64decode(old[2]), b64decode(new[2])
+    check_growth(int(old[1]), old_root, int(new[1]), new_root, proof["path"])
+    need(int(old[1]) == proof["in_old"]["size"], "the older tree is of another size")
+    root = merkle_root(proof["line"], **proof["in_old"])
+    need(root == old_root, "the line about the newest event is not in the older tree")
+    line = json.loads(proof["line"])
+    number = line["number"] if line["kind"] == "head" else line["last_sequence"]
+    need(f"events {number} {line['head']}" == old[3], "no line states the newest event")
+    times = f"signed at {old[4][5:]}, and only grew until {new[4][5:]}"
+    return f"the trail {old[0]} had the events up to {number}, {times}"
+
+
 def check(proof: dict[str, Any], key_line: str) -> str:
     """The statement that *proof* proves; raises if it proves nothing."""
+    if "old" in proof:
+        return check_consistency(proof, key_line)
     origin, size, signed, _, time = signed_text(proof["checkpoint"], key_line)[:5]
     need(int(size) == proof["in_manifest"]["size"], "the tree of seals is of another size")
     root = merkle_root(proof["seal"], **proof["in_manifest"])

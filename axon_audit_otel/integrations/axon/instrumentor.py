@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import logging
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -29,6 +28,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ...core import semconv
 from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
+from ...core.log import logger
 from ...events.identifiers import identifier
 from ...operations.operation import Kind, Operation, Signals, current
 from ...trail.audit_logger import AuditLogger
@@ -44,7 +44,6 @@ from .watched import Watch
 
 __all__ = ["AxonInstrumentor"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 #: Only pre-releases of the SDK exist: a plain ">= 1.0" would match none of them.
 INSTRUMENTS = ("axon-sdk >= 1.0.0b1, < 2",)
@@ -85,7 +84,7 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         known = {"audit_logger", "max_trace_events"}
         known |= {"tracer_provider", "meter_provider", "logger_provider"}
         if unknown := kwargs.keys() - known:
-            _logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
+            logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")
         audit_logger = kwargs.get("audit_logger")
         if audit_logger is None:
@@ -502,7 +501,7 @@ class _Patch:
             if system is not None:
                 self._recorder.set_owner(adapter, system)
         except Exception:  # the instrumented call: the adapter itself must go on working
-            _logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
+            logger.exception("cannot watch the storage adapter %s", type(adapter).__qualname__)
 
 
 def _set_state(system: Any, state: Any) -> None:

@@ -3,7 +3,6 @@ events go."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Any
@@ -11,20 +10,20 @@ from typing import Any
 from opentelemetry import trace
 
 from ...core.errors import AxonAuditError
+from ...core.log import logger
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
 
 __all__ = ["announce", "is_automatic", "nearest_logger"]
 
-_logger = logging.getLogger("axon_audit_otel")
 
 _LIMIT = "max_archive_bytes"
 _FILES = (
     *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "retention", _LIMIT),
-    *("durability", "erasable", "signing_key", "checkpoint_to"),
+    *("durability", "erasable", "signing_key", "checkpoint_to", "witnesses"),
 )
 #: Settings to leave out, attempt by attempt, if settings conflict or a directory is unusable.
-_ATTEMPTS = ((), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
+_ATTEMPTS = ((), ("witnesses",), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
 
 
 def is_automatic() -> bool:
@@ -53,7 +52,7 @@ def nearest_logger(logger_provider: Any) -> AuditLogger:
             error = exc
             continue
         for reason in dict.fromkeys(wrong):
-            _logger.error("%s. Recording goes on without that: correct it and start again", reason)
+            logger.error("%s. Recording goes on without that: correct it and start again", reason)
         return audit
     raise error
 
@@ -63,11 +62,11 @@ def announce(audit: AuditLogger) -> None:
 
     Also warn if ``opentelemetry-instrument`` started the program but exports nothing.
     """
-    _logger.info("audit trail %r: memory operations are recorded %s", audit.name, _places(audit))
+    logger.info("audit trail %r: memory operations are recorded %s", audit.name, _places(audit))
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     has_sdk = hasattr(trace.get_tracer_provider(), "add_span_processor")
     if is_automatic() and not has_sdk and not disabled:
-        _logger.warning(
+        logger.warning(
             "opentelemetry-instrument exports nothing, since no OpenTelemetry distro is"
             " installed: pip install opentelemetry-distro. Memory operations are recorded %s",
             _places(audit),

@@ -1,0 +1,131 @@
+"""Posts requests over HTTP, and reads answers of a limited length in a limited time."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Container, Mapping
+from http.client import HTTPException
+from typing import Any, NamedTuple
+
+from ..core.errors import harmless
+
+__all__ = ["HttpPost", "Reply", "in_a_line", "reason_of"]
+
+_WORDS = 300  # characters of a reason
+_GZIP = 16 + zlib.MAX_WBITS  # as zlib names it
+
+
+class Reply(NamedTuple):
+    """A server's answer.
+
+    Attributes:
+        status: The status code.
+        words: The status in words.
+        headers: The headers, whose names are found in any case.
+        body: The uncompressed body; empty where it was not to be read.
+    """
+
+    status: int
+    words: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpPost:
+    """Connections for requests that follow no redirects; for one thread.
+
+    Args:
+        headers: Sent with each request.
+        timeout: Seconds to wait for an answer, and for all of its body.
+        limit: Bytes of a body, at most.
+        certificate: File of the trusted authorities; None: the system's.
+        client: Files of our own certificate and its key, or of both in one.
+
+    Attributes:
+        timeout: As given; it can be changed between requests.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        timeout: float,
+        limit: int,
+        certificate: str | None = None,
+        client: str | tuple[str, str] | None = None,
+    ) -> None:
+        import requests
+        from urllib3.exceptions import HTTPError
+
+        # Those of requests are OSErrors; while the answer is read, urllib3 and zlib raise theirs.
+        self._errors = (OSError, ValueError, HTTPException, HTTPError, zlib.error)
+        self.timeout = timeout
+        self._limit, self._certificate = limit, certificate
+        self._session = session = requests.Session()
+        session.headers.update(headers)
+        session.cert = client
+
+    def send(self, url: str, body: bytes, read: Container[int]) -> Reply:
+        """Post *body*; the answer's body is read if its status is in *read*.
+
+        Raises:
+            ConnectionError: If no answer came, or it is none; the message says why.
+        """
+        try:
+            with self._session.post(
+                url,
+                data=body,
+                timeout=self.timeout,
+                verify=self._certificate,  # the session's gives way to the environment
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                status = response.status_code
+                answer = self._body_of(response) if status in read else b""
+                return Reply(status, response.reason or "", response.headers, answer)
+        except self._errors as exc:
+            raise ConnectionError(reason_of(exc)) from exc
+
+    def _body_of(self, response: Any) -> bytes:
+        """The body of a response.
+
+        Raises:
+            TimeoutError: If it does not come in time.
+            ValueError: If it is too long.
+            HTTPError: If the connection broke.
+        """
+        deadline = time.monotonic() + self.timeout
+        body = bytearray()
+        # Byte by byte, mostly of a buffer: a read of many waits for each of them anew.
+        while byte := response.raw.read(1, decode_content=False):
+            body += byte
+            if len(body) > self._limit:
+                raise ValueError("its answer is too long")
+            if time.monotonic() > deadline:
+                raise TimeoutError("its answer did not come in time")
+        if response.headers.get("Content-Encoding", "").strip().lower() != "gzip":
+            return bytes(body)
+        packed = zlib.decompressobj(_GZIP)
+        whole = packed.decompress(body, self._limit)
+        if not packed.eof:
+            raise ValueError("its answer is cut off, or too long")
+        return whole
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._session.close()
+
+
+def reason_of(exc: BaseException) -> str:
+    """The text of the innermost cause of an exception; of a refused connection it is four deep."""
+    seen = {id(exc)}
+    while (cause := exc.__cause__ or exc.__context__) is not None and id(cause) not in seen:
+        exc = cause
+        seen.add(id(exc))
+    return in_a_line(f"{type(exc).__name__}: {exc}")
+
+
+def in_a_line(text: str) -> str:
+    """Foreign *text* as one short line, fit for a log."""
+    seen = "".join(c if c.isprintable() else " " for c in text[:_WORDS])
+    return harmless(" ".join(seen.split()))

@@ -16,17 +16,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS
 from ..core.time import format_time
-from ..events.model import LAST_NUMBER, AuditEvent, decode_recorded
+from ..events.model import LAST_NUMBER
 
 __all__ = [
     "Closing",
@@ -36,7 +33,6 @@ __all__ = [
     "name_parts",
     "parse_closing",
     "position_of",
-    "recorded_positions",
     "sealed_name",
     "tail",
 ]
@@ -78,50 +74,6 @@ class Position(msgspec.Struct, gc=False):
 
 #: Returns the `Position` in an event's line, which is without separators; raises `DECODE_ERRORS`.
 position_of = msgspec.json.Decoder(Position).decode
-
-
-_TYPES = {"timestamp": str, "sequence": Number}
-#: As an `AuditEvent`, with a number, and its time as it is written.
-_Written = msgspec.defstruct(
-    "_Written",
-    [
-        (field.name, _TYPES.get(field.name, field.type))
-        if field.required or field.name in _TYPES
-        else (field.name, field.type, field.default)
-        for field in msgspec.structs.fields(AuditEvent)
-    ],
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    kw_only=True,
-    gc=False,
-)
-_written_in = msgspec.json.Decoder(_Written).decode_lines
-_times_in = msgspec.json.Decoder(list[datetime]).decode
-_encoder = msgspec.json.Encoder()
-
-
-def recorded_positions(lines: list[bytes]) -> list[Position | None]:
-    """The `Position` of each of *lines*; None for those for which `decode_recorded` raises."""
-    with suppress(*DECODE_ERRORS):
-        found: Any = _written_in(b"\n".join(lines))  # each has all that a Position has
-        if _are_written_so(found, lines):
-            return list(found)
-    return list(map(_recorded_position, lines))
-
-
-def _are_written_so(found: list[Any], lines: list[bytes]) -> bool:
-    if _encoder.encode_lines(found)[:-1] != b"\n".join(lines):
-        return False
-    times = '["' + '","'.join([position.timestamp for position in found]) + '"]'
-    # A whole second has another encoding, and a time of another zone ends without a Z.
-    return times.count("Z") == len(lines) and _encoder.encode(_times_in(times)) == times.encode()
-
-
-def _recorded_position(line: bytes) -> Position | None:
-    with suppress(InvalidEventError):
-        decode_recorded(line)
-        return position_of(line)
-    return None
 
 
 class Closing(msgspec.Struct, kw_only=True):

@@ -1,6 +1,7 @@
 """Compresses sealed files soon, and deletes them by age or total size.
 
-Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`). Before
+Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`), also if
+its file was removed. Before
 a file is deleted, the manifest of its writer records the deletion and its rule, so that its
 content can still be proved. Files of writers that have ended are handled by a running writer.
 
@@ -38,7 +39,7 @@ from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
 from .directory import Directory, EventFile, sealed_in
 from .format import JOURNAL, ZST, Closing, sealed_name
-from .holds import is_held
+from .holds import HoldWatch
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
 from .missing import Missing
 from .publishing import compress
@@ -104,6 +105,8 @@ class Upkeep:
         self._faults = faults
         self._fault = faults.fault
         self._clock = clock
+        #: The holds of the directory, which stop every deletion.
+        self.holds = HoldWatch()
         self._every = _EVERY_S if retention is None else min(_EVERY_S, retention.seconds / 10)
         self.begin()
 
@@ -177,7 +180,7 @@ class Upkeep:
         if lines == self._lines and now - self._looked_at < self._every:
             return False
         self._lines, self._looked_at = lines, now
-        if is_held(writer.directory):
+        if self.holds.look(writer.directory):
             return False
         if self._unfinished:
             _finish_deletions(writer.directory, writer.name, self._key)
@@ -186,7 +189,10 @@ class Upkeep:
         with Directory(writer.directory, Missing()) as here, ExitStack() as stack:
             manifests: dict[str, Manifest | None] = {}
             for file, reason in self._due(writer, lock, here):
-                if is_held(writer.directory):
+                # Before the look, and after the one before: to `verify`, no hold placed meanwhile,
+                # or released, was in force at this time.
+                moment = format_time(time.time_ns() // 1000)
+                if self.holds.look(writer.directory):
                     break
                 if file.writer not in manifests:
                     manifests[file.writer] = self._manifest_of(file.writer, writer, stack)
@@ -198,7 +204,8 @@ class Upkeep:
                 with lock if file.writer == writer.name else nullcontext():
                     if file.record.file not in manifest.seals:
                         continue  # another process was faster
-                    manifest.add(self._deletion(file.record, reason, manifest.last_hash), sync=True)
+                    deletion = self._deletion(file.record, reason, moment, manifest.last_hash)
+                    manifest.add(deletion, sync=True)
                 deleted = self._unfinished = True
                 _remove(writer.directory, sealed_name(there.path))
                 self._unfinished = False
@@ -260,13 +267,15 @@ class Upkeep:
         self._fault("retention", PermissionError(errno.EPERM, why, str(checkpoints)))
         return False
 
-    def _deletion(self, record: SealRecord, reason: str, previous: str | None) -> DeleteRecord:
-        now, key = format_time(time.time_ns() // 1000), self._key
+    def _deletion(
+        self, record: SealRecord, reason: str, moment: str, previous: str | None
+    ) -> DeleteRecord:
+        key = self._key
         deletion = DeleteRecord(
             file=record.file,
             sha256=record.sha256,
             reason=reason,
-            deleted_at=now,
+            deleted_at=moment,
             previous=previous,
         )
         if key is not None:

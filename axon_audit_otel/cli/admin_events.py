@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ import click
 
 from ..archive.checkpoints import SigningKey, is_signed
 from ..archive.directory import files_of
-from ..archive.holds import user_name
 from ..archive.writer_lock import has_begun
 from ..core.errors import ArchiveError
 from ..core.files import give_back
+from ..core.os_user import os_user
 from ..events.draft import draft
 from ..privacy.encryption import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
@@ -24,7 +25,7 @@ from ..verification.checkpoint_files import SUFFIXES
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
 
-__all__ = ["check_archive", "check_signing", "keys_for", "process_ids", "record", "recorder"]
+__all__ = ["check_archive", "check_signing", "keys_for", "record", "recorder"]
 
 
 def check_archive(directory: Path) -> None:
@@ -57,7 +58,7 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
     Raises:
         ArchiveError: If *given* belongs to another archive, or cannot be used.
     """
-    if keyring_of(directory)[0] is None:
+    if keyring_of(directory) is None:
         return None
     place = given or keys_of(directory)
     try:
@@ -67,43 +68,6 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
             raise
         return None
     return place if os.access(place, os.W_OK) else None
-
-
-def login_user() -> str | None:
-    """The user of the machine who runs this, as the kernel says; None without a kernel that does.
-
-    After `sudo` that is who logged in. The environment is not believed.
-    """
-    if not hasattr(os, "getuid"):
-        return user_name()
-    import pwd
-
-    uid = _login_uid()
-    uid = os.getuid() if uid is None else uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
-
-
-def _login_uid() -> int | None:
-    """The number of the user whose login began this process (Linux); None where none did."""
-    with suppress(OSError, ValueError):
-        uid = int(Path("/proc/self/loginuid").read_text())
-        return None if uid == _NO_LOGIN else uid
-    return None
-
-
-_NO_LOGIN = 2**32 - 1
-
-
-def process_ids() -> dict[str, int]:
-    """The user, group and login of this process, as the kernel says; {} where it says none."""
-    if not hasattr(os, "getuid"):
-        return {}
-    ids = {"uid": os.getuid(), "gid": os.getgid(), "effective_uid": os.geteuid()}
-    login = _login_uid()
-    return ids if login is None else {**ids, "login_uid": login}
 
 
 @contextmanager
@@ -148,16 +112,19 @@ def record(
     Raises:
         click.ClickException: If the record could not be written.
     """
-    user = login_user()
-    if keys is None and keyring_of(directory)[0] is not None:
-        user = None
+    who = os_user()
+    user, ids = who.name, who.ids
+    if keys is None and keyring_of(directory) is not None:
+        user, ids = None, {}
         click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
     with recorder(directory, name, key, erasable=keys or False) as audit:
+        now = time.time_ns()  # a hold is released from here on: retention may delete
         do()
         trail = audit.trail
         if user is not None:
             user = trail.policy.hidden("user_id", user)
-        facts = {**facts, **(process_ids() if user is not None else {})}
-        audit.emit(draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, trail=trail))
+        facts = {**facts, **ids}
+        event = draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, time_ns=now, trail=trail)
+        audit.emit(event)
         if not trail.is_kept:
             raise click.ClickException(f"done, but not recorded: {trail.why}")

@@ -10,7 +10,16 @@ from pathlib import Path
 import click
 
 from ..archive.checkpoints import SigningKey
-from ..archive.holds import holds, parts, place_hold, release_hold
+from ..archive.holds import (
+    holds,
+    in_force,
+    parts,
+    periods,
+    place_hold,
+    recorded_holds,
+    release_hold,
+)
+from ..core.errors import archive_errors
 from ..events.localtime import local
 from .admin_events import check_archive, check_signing, keys_for, record
 from .options import json_option, keys_option, path_argument, signing_option
@@ -38,9 +47,10 @@ def hold(
 ) -> None:
     """Stop retention from deleting anything (a legal hold).
 
-    While PATH, a directory of audit files, has a hold, nothing in it is deleted, whatever
-    the applications' retention says. An event in it records who placed or released the hold,
-    and why. Without --reason or --release: list the holds.
+    While PATH, a directory of audit files, has a hold, nothing in it is deleted or erased,
+    whatever the applications' retention says. An event in it records who placed or released
+    the hold, and why. Until the release is recorded the hold is in force, even if somebody
+    removes its file. Without --reason or --release: list the holds.
     """
     if reason is not None and release:
         raise click.UsageError("--reason places a hold, --release removes it: give one of them")
@@ -56,26 +66,38 @@ def hold(
         note(state="placed", reason=reason.strip())
     elif release:
         do = partial(release_hold, path, name)
-        if name not in holds(path):
+        if name not in in_force(path):
             do()  # raises the error
         note(do, state="released")
-    found = holds(path)
+    found = _found(path)
     if as_json:
-        described = {held: parts(text) for held, text in found.items()}
-        print_json({"held": bool(found), "holds": described})
+        print_json({"held": bool(found), "holds": found})
         return
     if not found:
         click.echo("no hold: retention deletes what is due")
-    for held, text in found.items():
-        click.echo(f"held by {plain(held)!r}: {plain(_in_words(text))}")
+    for held, facts in found.items():
+        click.echo(f"held by {plain(held)!r}: {plain(_in_words(facts))}")
+        if held not in holds(path):
+            click.echo("its file is gone; the hold is in force until --release", err=True)
 
 
-def _in_words(text: str) -> str:
-    """The text of a hold, with its time as local time."""
-    held = parts(text)
-    words = (held["reason"] or "no reason is given").splitlines()
+def _found(path: Path) -> dict[str, dict[str, str | None]]:
+    """The parts of the text of each hold in force; if its file is gone, as its record says."""
+    found = {held: parts(text) for held, text in holds(path).items()}
+    with archive_errors(path):
+        records = recorded_holds(path)
+    for placed in (period.placed for period in periods(records) if period.released is None):
+        facts = {"reason": placed.reason or None, "placed_at": placed.time, "placed_by": None}
+        found.setdefault(placed.name, facts)
+    return found
+
+
+def _in_words(facts: dict[str, str | None]) -> str:
+    """The parts of a hold's text, with its time as local time."""
+    words = (facts["reason"] or "no reason is given").splitlines()
     with suppress(ValueError):
-        if held["placed_at"] is not None:
-            at = datetime.fromisoformat(held["placed_at"].replace("Z", "+00:00"))
-            words.append(f"placed {local(at)} by {held['placed_by']}")
+        if facts["placed_at"] is not None:
+            at = datetime.fromisoformat(facts["placed_at"].replace("Z", "+00:00"))
+            by = "" if facts["placed_by"] is None else f" by {facts['placed_by']}"
+            words.append(f"placed {local(at)}{by}")
     return "; ".join(words)

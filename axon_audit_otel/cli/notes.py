@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,8 +20,9 @@ from ..archive.search import search
 from ..core.errors import ArchiveError
 from ..core.time import to_microseconds
 from ..events.localtime import local
+from ..events.model import AuditEvent
 from ..events.query import Query
-from ..privacy.encryption import keyring_of
+from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms, is_pseudonym
 from ..trail.settings import Settings
 from .privacy import reader
@@ -58,7 +60,7 @@ class Answer(Generic[_T]):
         for event in self._events:
             self.count += 1
             yield event
-        for note in chain(self._hashed(), self._erased(), self._deleted()):
+        for note in chain(self._hashed(), self._erased(), self._lost(), self._deleted()):
             click.echo(note, err=True)
 
     def _hashed(self) -> Iterator[str]:
@@ -80,22 +82,41 @@ class Answer(Generic[_T]):
 
     def _has_hashed(self, field: str) -> bool:
         """Return True if one of the newest or oldest events of the period has a hashed id."""
+        return any(
+            is_pseudonym(getattr(event, field) or "")
+            for event in self._policy.readable(self._checked())
+        )
+
+    @cached_property
+    def _policy(self) -> PrivacyPolicy:
+        return reader(self._path, self._keys, quiet=True)
+
+    def _checked(self) -> Iterator[AuditEvent]:
+        """The newest and the oldest events of the period, as recorded."""
         period = Query(start_us=self._query.start_us, end_us=self._query.end_us)
-        policy = reader(self._path, self._keys, quiet=True)
         with suppress(ArchiveError):  # reported when the answer was read
             for oldest_first in (False, True):
                 found = search(self._path, period, oldest_first=oldest_first, missing=Missing())
-                for event in policy.readable(islice(found, _CHECKED)):
-                    if is_pseudonym(getattr(event, field) or ""):
-                        return True
-        return False
+                yield from islice(found, _CHECKED)
 
     def _erased(self) -> Iterator[str]:
         """A note if nothing was found by an id, and users were erased."""
         by_id = any(getattr(self._query, field) is not None for field in _KINDS)
-        directory = self._path if self._path.is_dir() else self._path.parent
-        if by_id and not self.count and keyring_of(directory)[1]:
+        if by_id and not self.count and self._policy.has_erased:
             yield "users were erased from this archive: their events are not found by an id"
+
+    def _lost(self) -> Iterator[str]:
+        """A note if keys are gone, and no erasure of their users is listed."""
+        if not self._policy.encrypts:
+            return
+        lost: dict[str, set[str]] = {}
+        for event in self._checked():
+            if users := self._policy.lost_in(event):
+                lost[event.event_id] = users
+        if lost:
+            of = amount(len(set().union(*lost.values())), "user")
+            events = f"at least {amount(len(lost), 'event')} of {of}"
+            yield f"no key opens {events}, and no erasure of them is listed: see axon-audit verify"
 
     def _deleted(self) -> Iterator[str]:
         """A note if retention has deleted events of the period of the query."""

@@ -21,6 +21,7 @@ from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_k
 from .render import plain
 
 __all__ = [
+    "erasable_option",
     "filters",
     "json_option",
     "keys_option",
@@ -100,14 +101,17 @@ secret_option = click.option(
     help="The secret that the ids were hashed with.",
 )
 
+_KEYS: dict[str, Any] = {
+    "metavar": "DIR",
+    "envvar": Settings.variable("erasable"),
+    "callback": _parsed(_place),
+    "help": "The keys that personal data is encrypted with. Default: PATH.keys.",
+}
 #: The directory of the keys that personal data is encrypted with.
-keys_option = click.option(
-    "--keys",
-    metavar="DIR",
-    envvar=Settings.variable("erasable"),
-    callback=_parsed(_place),
-    help="The keys that personal data is encrypted with. Default: PATH.keys.",
-)
+keys_option = click.option("--keys", **_KEYS)
+
+#: The same, where ``keys`` are those that verify.
+erasable_option = click.option("--keys", "erasable", **_KEYS)
 
 
 # --- filters ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -12,7 +13,9 @@ import msgspec
 from ..archive.checkpoints import SigningKey
 from ..archive.missing import Missing
 from ..archive.search import search
+from ..core.os_user import os_user
 from ..events.identifiers import identifier
+from ..events.identity import audit_context
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.encryption import decrypted, keyring_of, keys_of, recorded
@@ -35,7 +38,7 @@ def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
         ArchiveError: If *keys* belong to another archive.
     """
     directory = path if path.is_dir() else path.parent
-    number, place = keyring_of(directory)[0], keys or keys_of(directory)
+    number, place = keyring_of(directory), keys or keys_of(directory)
     if keys is None and not place.is_dir():
         if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
@@ -67,6 +70,7 @@ def found(
 @click.command()
 @click.argument("user")
 @click.argument("path", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--reason", metavar="TEXT", help="Why, for the record.")
 @keys_option
 @secret_option
 @signing_option
@@ -75,6 +79,7 @@ def found(
 def erase(
     user: str,
     path: Path,
+    reason: str | None,
     keys: Path | None,
     pseudonyms: Pseudonyms | None,
     signing_key: SigningKey | None,
@@ -84,10 +89,12 @@ def erase(
     """Make a user's personal data unreadable, for ever.
 
     Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
-    The files do not change, so verify and proofs still work. The erasure is recorded there,
-    without the name. Applications may run meanwhile. With a copy of the keys the data can
-    still be read.
+    The files do not change, so verify and proofs still work. The erasure is recorded there
+    first: who did it and why, without the name of USER. Nothing is erased during a legal
+    hold. Applications may run meanwhile. With a copy of the keys the data can still be read.
     """
+    if reason is not None and not reason.strip():
+        raise click.BadParameter("it is empty", param_hint="--reason")
     check_archive(path)
     place = keys or keys_of(path)
     if not place.is_dir():
@@ -97,8 +104,15 @@ def erase(
     if done:
         check_signing(path, signing_key)
         settings = {"erasable": place, "pseudonymize": pseudonyms}
-        with recorder(path, "erasure", signing_key, **settings) as audit:
-            audit.erase_user(user)
+        who = os_user()
+        facts: dict[str, Any] = {} if reason is None else {"reason": reason.strip()}
+        if who.name != identifier(user):  # whoever erases himself is not named
+            facts |= who.ids
+        with (
+            recorder(path, "erasure", signing_key, **settings) as audit,
+            audit_context(user_id=who.name),
+        ):
+            audit.erase_user(user, metadata=facts)
     clear = _is_in_clear(path, user, pseudonyms, missing)
     if as_json:
         click.echo(msgspec.json.encode({"erased": done, "also_in_clear": clear}))

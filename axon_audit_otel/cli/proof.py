@@ -35,7 +35,7 @@ from ..verification.report import (
     numbers,
 )
 from ..verification.verify import verify as run_verify
-from .options import json_option, path_argument, reason
+from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
@@ -192,6 +192,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     multiple=True,
     help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
+@erasable_option
 @click.option(
     "--require-checkpoint",
     is_flag=True,
@@ -259,6 +260,7 @@ def _verify(
     archive: Path | None,
     keys: Any,
     notes: Any,
+    erasable: Path | None,
     require_checkpoint: bool,
     origins: tuple[str, ...],
     witnesses: Any,
@@ -279,7 +281,9 @@ def _verify(
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)
     with reading_bar("verifying", files) as progress:
-        report = run_verify(path, given, texts, progress, origins, require_checkpoint, quorum)
+        report = run_verify(
+            path, given, texts, progress, origins, require_checkpoint, quorum, erasable
+        )
     if as_json:
         print_json(report.to_dict())
     else:
@@ -334,6 +338,8 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
         said = "No key was given, so no signature was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
+    if report.lost_keys is not None:
+        lines.print(report.lost_keys.words, style="yellow")
     if report.unknown is not None:
         lines.print(report.unknown, style="yellow")
     lines.print("")

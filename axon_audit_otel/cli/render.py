@@ -384,7 +384,11 @@ def _hold(facts: dict[str, Any], _subject: str | None) -> str:
 
 
 def _erasure(facts: dict[str, Any], subject: str | None) -> str:
-    return f"erasure: {amount(len(facts['tokens']), 'key')} destroyed, of {subject}"
+    why = f": {facts['reason']}" if "reason" in facts else ""
+    keys = amount(len(facts["tokens"]), "key")
+    if facts.get("state") == "failed":
+        return f"erasure: {keys} could not be destroyed, of {subject}{why}"
+    return f"erasure: {keys} destroyed, of {subject}{why}"
 
 
 def _alert(facts: dict[str, Any], subject: str | None) -> str:

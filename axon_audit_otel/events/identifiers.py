@@ -57,8 +57,8 @@ def checked_id(name: str, value: Any) -> str:
     Raises:
         InvalidEventError: If it is no text, number or UUID.
     """
-    if type(value) is str:
-        return identifier(value)
+    if type(value) is str:  # most often; a call less than by `identifier`
+        return value if len(value) <= MAX_ID and value.isascii() else identifier(value)
     with suppress(Exception):  # its class may raise
         if isinstance(value, ID_TYPES) and not isinstance(value, bool):
             return identifier(value)

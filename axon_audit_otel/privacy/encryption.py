@@ -6,13 +6,21 @@ An event of a user is recorded so (``erasable=``)::
     "metadata":{"erasable":"<session, metadata and error message, encrypted>"}
 
 That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Of
-an event with an actor and a subject the rest needs both keys: it is about both.
+an event with an actor and a subject the rest needs both keys: it is about both. Of the record of
+an erasure or of a legal hold only what tells of persons is encrypted, so that `verify` needs no key
+to read it.
+
+Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. The file ``.keyring`` in
+an archive lists the tokens of erased users, each with a code that only the keys can make: so a copy
+of the keys from before an erasure brings nobody back, and a line of somebody without keys does
+nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +34,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
-from ..core.files import DECODE_ERRORS, append, content_of
+from ..core.files import DECODE_ERRORS, append, open_owned
 from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
@@ -47,13 +55,17 @@ __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "r
 
 
 _BOX = "erasable"
-_MOST_ERASED = 1 << 30  # bytes of it
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
+_MOST = 64 << 20  # bytes of it: a million erased users
 _NONCE = 12
 _PADDING = 64
 
 _PERSONS = fields_of("person", "persons")
+_ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
+#: Facts in the records of erasures and holds that tell of nobody.
+_OPEN = ("record", "tokens", "hold", "state")
+_TOLD = ("erasure", "hold")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -84,19 +96,49 @@ class _Box(msgspec.Struct, omit_defaults=True):
 _box_in = msgspec.json.Decoder(_Box).decode
 
 
-def keyring_of(archive: Path) -> tuple[str | None, set[bytes]]:
-    """The number of the keyring that an archive's events need, and the tokens erased since.
-
-    The archive keeps these, so that an old copy of the keys brings nobody back.
+def keyring_of(archive: Path) -> str | None:
+    """The number of the keyring that an archive's events need; None if none is encrypted.
 
     Raises:
-        ArchiveError: If that cannot be read.
+        ArchiveError: If that cannot be read, or is no list of a keyring.
     """
-    lines: list[str] = []
-    with archive_errors(archive / _MARK), suppress(FileNotFoundError, NotADirectoryError):
-        lines = content_of(archive / _MARK, _MOST_ERASED).decode("ascii", "replace").split()
-    tokens = {bytes.fromhex(line) for line in lines[1:] if re.fullmatch("[0-9a-f]{32}", line)}
-    return (lines[0] if lines else None), tokens
+    return _list_in(archive)[0] or None
+
+
+def _list_in(archive: Path) -> list[str]:
+    """The lines of an archive's list: the keyring's number, and a line for each erased token.
+
+    Anybody who can write to the archive may have written them.
+
+    Raises:
+        ArchiveError: If it cannot be read, or is no such list.
+    """
+    content = b""
+    with (
+        archive_errors(archive / _MARK),
+        suppress(FileNotFoundError, NotADirectoryError),
+        open(open_owned(archive / _MARK, os.O_RDONLY), "rb") as file,
+    ):
+        content = file.read(_MOST + 1)
+    lines = content.decode("ascii", "replace").split("\n")
+    if len(content) > _MOST or (content and not re.fullmatch("[0-9a-f]{8}", lines[0])):
+        raise ArchiveError(f"{str(archive / _MARK)!r} is no list of a keyring")
+    return lines
+
+
+def _line(keys: Keyring, token: bytes) -> str:
+    """The line for an erased token, with a code that only who has the keys can make."""
+    return f"{token.hex()} {keys.proof_of_erasure(token).hex()}"
+
+
+def _erased(keys: Keyring, lines: list[str]) -> set[bytes]:
+    """The tokens in an archive's list that were erased by somebody who had the keys.
+
+    Other lines are garbage, or of somebody who would like to hide, or to destroy, a user's events.
+    """
+    found = filter(re.compile("[0-9a-f]{32} [0-9a-f]{32}").fullmatch, lines)
+    tokens = ((bytes.fromhex(line[:32]), line) for line in found)
+    return {token for token, line in tokens if hmac.compare_digest(line, _line(keys, token))}
 
 
 def check_in_clear(archive: Path) -> None:
@@ -106,7 +148,7 @@ def check_in_clear(archive: Path) -> None:
         AuditConfigError: If *archive* needs keys.
         ArchiveError: If it cannot be told whether it does.
     """
-    number, _ = keyring_of(archive)
+    number = keyring_of(archive)
     if number is not None:
         msg = (
             f"erasable=False: personal data in {str(archive)!r} is encrypted (keyring {number}),"
@@ -132,6 +174,14 @@ def is_erasure(fields: Mapping[str, Any]) -> bool:
         return False
     subject: str | None = fields.get("subject_id")
     return subject is not None and subject.startswith(ERASABLE_PREFIX)
+
+
+def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a trail's own event that stay readable: of the records of erasures and holds."""
+    facts = fields["metadata"]
+    if not (facts.get("record") == "hold" or is_erasure(fields)):
+        return {}
+    return {name: facts[name] for name in _OPEN if name in facts}
 
 
 def recorded(event: AuditEvent) -> AuditEvent:
@@ -169,6 +219,7 @@ class Erasure:
         place: Path | None,
         sync: bool,
         fault: Callable[[Exception], object],
+        held: bool = False,
     ) -> Erasure:
         """For a writer, with new keys if its archive has none.
 
@@ -177,6 +228,7 @@ class Erasure:
             place: Where the keys are. Default: beside the archive.
             sync: Force new keys to the device before they are used.
             fault: Told of a key that could not be written.
+            held: The archive is under a legal hold: no key is destroyed.
 
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
@@ -184,7 +236,8 @@ class Erasure:
         if place is None:
             assert archive is not None  # as the settings were checked
             place = keys_of(archive)
-        number, erased = (None, set()) if archive is None else keyring_of(archive)
+        lines = [""] if archive is None else _list_in(archive)
+        number = lines[0] or None
         try:
             keys = Keyring(place, number is None, sync, fault, archive)
         except ArchiveError as exc:
@@ -195,12 +248,13 @@ class Erasure:
                 f" them back, or remove its file {_MARK!r} to begin with new ones"
             )
             raise ArchiveError(msg) from exc
+        _checked(keys, archive, number).dead = dead = _erased(keys, lines)
         try:
-            if erased and _checked(keys, archive, number).destroy_again(erased):
+            if dead and not held and keys.destroy_again(dead):
                 logger.warning("keys of erased users were back in %r: destroyed again", str(place))
         except OSError as exc:
             fault(exc)
-        return cls(_checked(keys, archive, number), archive)
+        return cls(keys, archive)
 
     @classmethod
     def for_reading(cls, archive: Path, place: Path) -> Erasure:
@@ -209,9 +263,9 @@ class Erasure:
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
-        number, erased = keyring_of(archive)
-        keys = _checked(Keyring(place, create=False), archive, number)
-        keys.dead = erased
+        lines = _list_in(archive)
+        keys = _checked(Keyring(place, create=False), archive, lines[0] or None)
+        keys.dead = _erased(keys, lines)
         return cls(keys, archive)
 
     def mark(self) -> None:
@@ -221,39 +275,53 @@ class Erasure:
 
     def _keep(self, tokens: list[bytes]) -> None:
         """Write *tokens* to the archive, after the keyring's number."""
-        if self._archive is not None:
-            new = tokens if keyring_of(self._archive)[0] else [self.keys.number, *tokens]
-            if new:
-                text = "".join(f"{item.hex()}\n" for item in new)
-                append(self._archive / _MARK, text.encode(), sync=True)
+        if self._archive is None:
+            return
+        before = _list_in(self._archive)
+        lines = [_line(self.keys, token) for token in tokens]
+        if not before[0]:
+            lines.insert(0, self.keys.number.hex())
+        elif before[-1]:  # a line without its end
+            lines.insert(0, "")
+        if tokens or not before[0]:
+            text = "".join(f"{line}\n" for line in lines)
+            append(self._archive / _MARK, text.encode(), sync=True)
 
     # --- erasing ---------------------------------------------------------------------------
 
-    def destroy(self, user_ids: Iterable[str]) -> list[bytes]:
-        """Destroy the keys of a user, by all his ids; returns the tokens, none if unknown.
+    def tokens_of(self, user_ids: Iterable[str]) -> dict[str, list[bytes]]:
+        """What stands for a user in events, by each of his ids that has any.
 
-        `complete` is the second half. If it does not come to that, this finds them again.
+        Raises:
+            OSError: If that cannot be read.
+        """
+        found = {user_id: self.keys.tokens_of(user_id) for user_id in user_ids}
+        return {user_id: tokens for user_id, tokens in found.items() if tokens}
+
+    def destroy(self, found: Mapping[str, list[bytes]]) -> None:
+        """Destroy the keys of `tokens_of`, and remove what says whose they were.
+
+        If it is interrupted, the tokens are found again.
 
         Raises:
             OSError: If a key may still be there.
         """
-        return [token for user_id in user_ids for token in self.keys.destroy(user_id)]
-
-    def complete(self, user_ids: Iterable[str], tokens: list[bytes]) -> None:
-        """Keep the tokens in the archive, and remove what says whose they were.
-
-        Raises:
-            OSError: If that failed.
-        """
-        self._keep(tokens)
-        for user_id in user_ids:
+        for user_id, tokens in found.items():
+            self.keys.destroy(user_id, tokens)
+        self._keep([token for tokens in found.values() for token in tokens])
+        for user_id, tokens in found.items():
             self.keys.forget(user_id, tokens)
 
-    def event(self, tokens: list[bytes], actor: str | None) -> Draft:
-        """The event that tells of an erasure; its subject is what stood for the user."""
-        facts = {"record": "erasure", "tokens": [token.hex() for token in tokens]}
+    def event(
+        self, tokens: list[bytes], actor: str | None, status: str, facts: Mapping[str, Any]
+    ) -> Draft:
+        """The event that tells of an erasure; its subject is what stood for the user.
+
+        *facts* are encrypted with the key of the actor; without one they stay readable.
+        """
+        facts = {**facts, "record": "erasure", "tokens": [token.hex() for token in tokens]}
         subject = name_of(tokens[0])
-        return draft("AUDIT", "SUCCESS", user_id=actor, metadata=facts, subject_id=subject)
+        return draft("AUDIT", status, user_id=actor, metadata=facts, subject_id=subject)
 
     # --- recording -------------------------------------------------------------------------
 
@@ -269,19 +337,25 @@ class Erasure:
             return nameless(plain, "[what could not be encrypted]")
 
     def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
-        if is_erasure(plain):  # of whom it tells, there is no name any more
-            return {**plain, **self._named({"user_id": plain["user_id"]})[1], "session_id": None}
-        if plain["operation"] == "AUDIT" and self._is_of_nobody(plain):
-            return {name: value for name, value in plain.items() if name != "subject_id"}
-        users, fields = self._named(plain)
+        is_open: dict[str, Any] = {}
+        if plain["operation"] == "AUDIT":
+            if self._is_of_nobody(plain):
+                return {name: value for name, value in plain.items() if name != "subject_id"}
+            is_open = _open_facts(plain)
+        # Of whom an erasure tells, there is no name any more.
+        is_told = is_open.get("record") == "erasure"
+        users, fields = self._named(plain, _ACTORS if is_told else _PERSONS)
         if not users:
-            return plain
+            return {**plain, "session_id": None} if is_told else plain
+        if is_open:
+            facts = plain["metadata"].items()
+            fields["metadata"] = {name: fact for name, fact in facts if name not in is_open}
         text = _encode(_Box(**{name: fields.pop(name) for name in _BOXED if name in fields}))
         padded = text + b" " * (-len(text) % _PADDING)
         nonce = os.urandom(_NONCE)
         encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
         box = {_BOX: base64.b64encode(nonce + encrypted).decode()}
-        sealed = {**fields, "session_id": None, "metadata": box}
+        sealed = {**fields, "session_id": None, "metadata": {**is_open, **box}}
         return {name: sealed[name] for name in plain if name in sealed}  # in their order
 
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
@@ -304,7 +378,9 @@ class Erasure:
             raise OSError(5, "a key cannot be written", str(self.keys.directory))
         return fields
 
-    def _named(self, plain: Mapping[str, Any]) -> tuple[list[User], dict[str, Any]]:
+    def _named(
+        self, plain: Mapping[str, Any], persons: tuple[str, ...] = _PERSONS
+    ) -> tuple[list[User], dict[str, Any]]:
         """Whose keys an event needs, and its fields with what stands for their ids."""
         users: list[User] = []
         fields = dict(plain)
@@ -315,7 +391,7 @@ class Erasure:
                 users.append(user)
             return user.name
 
-        for field in _PERSONS:
+        for field in persons:
             real = fields.get(field)
             if isinstance(real, str):
                 fields[field] = name_of(real)
@@ -374,20 +450,42 @@ class Erasure:
                 users.append(found[0])
             return found[1]
 
-        for field in _PERSONS:
+        metadata = event.metadata
+        record = metadata.get("record") if event.operation is OperationType.AUDIT else None
+        for field in _ACTORS if record == "erasure" else _PERSONS:
             names = getattr(event, field)
             if names:
                 real = real_id(names) if isinstance(names, str) else tuple(map(real_id, names))
                 if real != names:
                     changes[field] = real
-        metadata = event.metadata
         if event.operation is OperationType.AUDIT:
             readable = {key: self._id(value) for key, value in metadata.items()}
             if readable != metadata:
                 changes["metadata"] = readable
-        if users and is_whole and len(metadata) == 1 and isinstance(metadata.get(_BOX), str):
-            changes.update(_opened(metadata[_BOX], users, event.event_id))
+        if users and is_whole and isinstance(box := metadata.get(_BOX), str):
+            is_open = {name: fact for name, fact in metadata.items() if name in _OPEN}
+            if len(metadata) == 1 or (record in _TOLD and len(metadata) == 1 + len(is_open)):
+                content = _opened(box, users, event.event_id)
+                changes.update(content)
+                if content and is_open:
+                    changes["metadata"] = {**is_open, **content["metadata"]}
         return _readable(event, changes) if changes else event
+
+    def lost_in(self, event: AuditEvent) -> set[str]:
+        """What stands for users of *event* whom no key names, and whose erasure is not listed."""
+        named = (getattr(recorded(event), field) or () for field in _PERSONS)
+        names = {name for some in named for name in ([some] if isinstance(some, str) else some)}
+        tokens = {
+            name: name.removeprefix(ERASABLE_PREFIX).partition(":")[0]
+            for name in names
+            if name.startswith(ERASABLE_PREFIX) and name.count(":") == 2
+        }
+        dead = {token.hex() for token in self.keys.dead} if tokens else set()
+        return {
+            token
+            for name, token in tokens.items()
+            if token not in dead and self.keys.by_name(name) is None
+        }
 
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
         """*event* made readable, as `reveal` does, from its fields as they were given."""

@@ -16,10 +16,12 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import hmac
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,8 +45,8 @@ _RECORD = _NAME + _VALUE
 _FREE = bytes(_RECORD)
 _PADDING, _END = 32, b"\x01"
 _KEPT = 8192  # users in memory, of some two KB each
+_MOST = 64 << 20  # bytes of a file: each of the 256 has room for 1.4 million records
 _RETRY_S = 1.0
-_MOST = 1 << 30  # bytes of a file: 80,000 users for each MiB of all files
 
 
 class User(NamedTuple):
@@ -99,7 +101,7 @@ class Keyring:
         self._names: dict[str, tuple[User, str] | None] = {}
         self._unsaved: dict[str, User] = {}
         self._retry_at = 0.0  # after a failure
-        self.dead: Container[bytes] = ()  # tokens whose keys are not used, though they be there
+        self.dead: Set[bytes] = frozenset()  # tokens whose keys are not used, though they be there
         try:
             self._open(create, like)
         except OSError as exc:
@@ -110,14 +112,14 @@ class Keyring:
         flags = os.O_RDWR | os.O_APPEND
         if create:
             make_directory(self.directory, like or self.directory)
-            refuse_writable_by_all(self.directory)
             flags |= os.O_CREAT
+        refuse_writable_by_all(self.directory)
         try:
-            self._ring = open_owned(self.directory / _RING, flags)
+            self._ring = _opened(self.directory / _RING, flags)
         except OSError as exc:
             if create or exc.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            self._ring = open_owned(self.directory / _RING, os.O_RDONLY)
+            self._ring = _opened(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
         with locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
@@ -153,8 +155,7 @@ class Keyring:
         with self._lock:
             unsaved = self._unsaved.get(user_id)
             tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
-            alive = [token for token in tokens if token not in self.dead]
-            keys = [(token, key) for token in alive for key in self._read(token)]
+            keys = [(token, key) for token in tokens for key in self._living(token)]
         found = [_user(token, key, user_id) for token, key in keys]
         return found if unsaved is None else [*found, unsaved]
 
@@ -190,8 +191,8 @@ class Keyring:
         token, _, text = name.removeprefix(ERASABLE_PREFIX).partition(":")
         try:
             known = bytes.fromhex(token)
-            keys = self._read(known) if known[:_NUMBER] == self.number else []
-            if keys and len(known) == _NAME and known not in self.dead:
+            keys = self._living(known) if known[:_NUMBER] == self.number else []
+            if keys and len(known) == _NAME:
                 user, encrypted = _user(known, keys[0]), base64.urlsafe_b64decode(text)
                 padded = user.cipher.decrypt(known[_NUMBER:], encrypted, None)
                 return user, padded.rstrip(b"\0")[: -len(_END)].decode()
@@ -240,9 +241,13 @@ class Keyring:
     def _stored(self, user_id: str) -> User | None:
         for value in self._read(self._name(user_id)):
             token = value[:_NAME]
-            for key in self._read(token):
+            for key in self._living(token):
                 return _user(token, key, user_id)
         return None  # unknown, or an erasure did not come to its end
+
+    def _living(self, token: bytes) -> list[bytes]:
+        """The keys of a token; none if its user was erased, though a copy has brought it back."""
+        return [] if token in self.dead else self._read(token)
 
     def _save(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -286,8 +291,21 @@ class Keyring:
 
     # --- erasure ---------------------------------------------------------------------------
 
-    def destroy(self, user_id: str) -> list[bytes]:
-        """Destroy the keys of that user; returns their tokens. `forget` completes it.
+    def tokens_of(self, user_id: str) -> list[bytes]:
+        """The tokens of that user, also those whose keys an interrupted erasure has destroyed.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        with self._change():
+            unsaved = self._unsaved.get(user_id)
+            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            if unsaved is not None and unsaved.token not in tokens:
+                tokens.append(unsaved.token)  # its key may be in a file all the same
+        return tokens
+
+    def destroy(self, user_id: str, tokens: Collection[bytes]) -> None:
+        """Destroy the keys of these `tokens_of` a user; `forget` completes it.
 
         Until then the tokens can be found by the id: an erasure that was interrupted is
         repeated from here.
@@ -296,17 +314,17 @@ class Keyring:
             OSError: If a key may still be there.
         """
         with self._change():
+            for path in sorted(set(map(self._file, tokens))):
+                self._wipe(path, lambda name, _: name in tokens)
+            self._invalidate_memory()
             unsaved = self._unsaved.get(user_id)
-            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
-            if unsaved is not None and unsaved.token not in tokens:
-                tokens.append(unsaved.token)  # its key may be in a file all the same
-            for token in tokens:
-                self._wipe(self._file(token), lambda name, _: name in tokens)
-            if tokens:
-                self._invalidate_memory()
             self._users.pop(user_id, None)
-            self._unsaved.pop(user_id, None)  # last: until here it is found again
-        return tokens
+            if unsaved is not None and unsaved.token in tokens:
+                del self._unsaved[user_id]  # last: until here it is found again
+
+    def proof_of_erasure(self, token: bytes) -> bytes:
+        """16 bytes that only who has these keys can make: they say that *token* was erased."""
+        return hmac.digest(self._salt, b"erased:" + token, "sha256")[:_NAME]
 
     def forget(self, user_id: str, tokens: Container[bytes]) -> None:
         """Remove what says whose *tokens* they were.
@@ -350,7 +368,7 @@ class Keyring:
     def _read(self, name: bytes) -> list[bytes]:
         """The values of the records named *name*."""
         try:
-            file = open_owned(self._file(name), os.O_RDONLY)
+            file = _opened(self._file(name), os.O_RDONLY)
         except FileNotFoundError:
             return []
         try:
@@ -362,7 +380,7 @@ class Keyring:
     def _write(self, name: bytes, value: bytes) -> None:
         path = self._file(name)
         is_new = self._sync and not path.exists()
-        file = open_owned(path, os.O_RDWR | os.O_CREAT)
+        file = _opened(path, os.O_RDWR | os.O_CREAT)
         try:
             with locked(file):
                 data = _content(file)
@@ -379,7 +397,7 @@ class Keyring:
     def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
         """Overwrite the records that are due; returns whether there were any."""
         try:
-            file = open_owned(path, os.O_RDWR)
+            file = _opened(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
@@ -419,10 +437,32 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
     known[key] = value
 
 
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of a file that is ours, or the directory's owner's, and nobody else's.
+
+    Raises:
+        OSError: If it is not, or cannot be opened.
+    """
+    file = open_owned(path, flags)
+    try:
+        status = os.fstat(file)
+        if hasattr(os, "geteuid"):
+            ours = status.st_uid in (os.geteuid(), 0)
+            if status.st_mode & stat.S_IWOTH:
+                words = "every user can write it: chmod o-w it"
+                raise PermissionError(errno.EACCES, words, str(path))
+            if not ours and status.st_uid != path.parent.stat().st_uid:
+                raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
 def _content(file: int) -> bytes:
     size = os.fstat(file).st_size
     if size > _MOST:
-        raise OSError(errno.EFBIG, "a file of the keyring is too large")
+        raise OSError(errno.EFBIG, f"a file of the keys has more than {_MOST >> 20} MiB")
     return os.pread(file, size, 0)
 
 

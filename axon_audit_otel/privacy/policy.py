@@ -12,7 +12,7 @@ from ..events.draft import Draft
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .encryption import Erasure, decrypted
-from .pseudonyms import Pseudonyms, mask_names
+from .pseudonyms import Pseudonyms, mask_names, masked
 from .redaction import Privacy
 
 __all__ = ["PrivacyPolicy", "json_types"]
@@ -183,6 +183,13 @@ class PrivacyPolicy:
         """*event* made readable, as `reveal` does, from the draft that it was made of."""
         return event if self._erasure is None else self._erasure.as_given(event, made_of)
 
+    def lost_in(self, event: AuditEvent) -> set[str]:
+        """What stands for users of *event* whom no key names, and whose erasure is not listed.
+
+        That list is in the archive, and only `verify` looks for the records of erasures.
+        """
+        return set() if self._erasure is None else self._erasure.lost_in(event)
+
     # --- keys ------------------------------------------------------------------------------
 
     def forms(self, user_id: str) -> list[str]:
@@ -190,30 +197,53 @@ class PrivacyPolicy:
         hashed = self._pseudonyms.aliases("user_id", user_id) if self._pseudonyms else ()
         return [user_id, *hashed]
 
+    @property
+    def has_erased(self) -> bool:
+        """True if the archive lists the erasure of a user, which these keys prove."""
+        return self._erasure is not None and bool(self._erasure.keys.dead)
+
     def knows(self, user_id: str) -> bool:
         """True if there is a key for one of the `forms` of a user."""
         erasure = self._erasure
         return erasure is not None and any(map(erasure.keys.knows, self.forms(user_id)))
 
-    def erase(self, user_id: str, actor: str | None, record: Callable[[Draft], object]) -> bool:
-        """Destroy the keys of a user; returns whether there were any.
+    def erase(
+        self,
+        user_id: str,
+        actor: str | None,
+        facts: Mapping[str, Any],
+        record: Callable[[Draft], object],
+    ) -> bool:
+        """Record that a user is erased, then destroy his keys; returns whether there were any.
 
         Args:
             user_id: Whose.
             actor: Who wants it.
-            record: Records the event that tells of it, so that nothing loses it.
+            facts: Further facts of the record; the ids of the user in their texts are replaced.
+            record: Records an event, so that nothing loses it; if it raises, nothing is destroyed.
 
         Raises:
-            OSError: If a key may still be there.
+            OSError: If a key may still be there; that is recorded.
         """
         assert self._erasure is not None
         forms = self.forms(user_id)
-        tokens = self._erasure.destroy(forms)
-        if tokens:
-            by = None if actor is None else self.hidden("user_id", actor)
-            record(self._erasure.event(tokens, None if by in forms else by))
-            self._erasure.complete(forms, tokens)
-        return bool(tokens)
+        found = self._erasure.tokens_of(forms)
+        if not found:
+            return False
+        tokens = [token for some in found.values() for token in some]
+        by = None if actor is None else self.hidden("user_id", actor)
+        by = None if by in forms else by
+        event = self._erasure.event
+        facts = self._redaction.metadata(facts, own=True)
+        facts = masked(facts, [(form, "[erased]") for form in forms])
+        record(event(tokens, by, "SUCCESS", facts))
+        try:
+            self._erasure.destroy(found)
+        except OSError as exc:
+            why = {**facts, "state": "failed", "error": exc.strerror or str(exc)}
+            record(event(tokens, by, "FAILURE", why))
+            raise
+        return True
 
     def mark(self) -> None:
         """Say in the archive which keyring its events need."""

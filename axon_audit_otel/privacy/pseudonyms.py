@@ -15,7 +15,7 @@ from typing import Any
 from ..core.semconv import PSEUDONYM_PREFIX
 from ..events.model import FIELD_KINDS, fields_of, listed
 
-__all__ = ["Pseudonyms", "is_pseudonym", "mask_names"]
+__all__ = ["Pseudonyms", "is_pseudonym", "mask_names", "masked"]
 
 _KEPT = 4096  # pseudonyms in memory
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
@@ -165,6 +165,22 @@ def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) ->
         name = draft.get(field)
         if name and not (field == "operation" and listed(name) == name):
             draft[field] = mask.text(name)
+
+
+def masked(facts: dict[str, Any], masks: list[tuple[str, str]]) -> dict[str, Any]:
+    """*facts*, of JSON types, with what stands for ids in place of them in all texts."""
+    mask = _Mask(masks)
+
+    def hidden(value: Any) -> Any:
+        if isinstance(value, str):
+            return mask.text(value)
+        if isinstance(value, list):
+            return [hidden(item) for item in value]
+        if isinstance(value, dict):
+            return {mask.text(name): hidden(item) for name, item in value.items()}
+        return value
+
+    return {name: hidden(value) for name, value in facts.items()}
 
 
 def is_pseudonym(value: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
 from ..archive.writer import ArchiveWriter, recover_others
 from ..core import semconv
+from ..core.log import logger
 from ..shipping.witnesses import Witnesses
 from ..verification.report import numbers
 from .afterwards import Afterwards
@@ -31,8 +32,6 @@ from .stable_storage import StableStorage
 from .trail_lock import Lock
 
 __all__ = ["ArchiveKeeper"]
-
-_logger = logging.getLogger("axon_audit_otel")
 
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
@@ -141,6 +140,9 @@ class ArchiveKeeper:
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
         self._warn_of_unattested()
         found.unfinished = unfinished
+        with suppress(OSError):  # retention looks again
+            self._upkeep.holds.look(self._directory)
+        found.missing_holds += self._upkeep.holds.take_missing()
         self.writer = writer
         self.archived = max(sealed.last_sequence, writer.lost)
         if writer.lost > sealed.last_sequence:
@@ -152,12 +154,12 @@ class ArchiveKeeper:
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
         for refused in found.refused:
-            warn = partial(_logger.warning, "audit trail %r: %s", name, refused)
+            warn = partial(logger.warning, "audit trail %r: %s", name, refused)
             self._afterwards.note(warn)
         for adopted in found.adopted:
             which = numbers(adopted.first, adopted.last)
             words = "audit trail %r: nothing attests %s in %s: adopted"
-            self._afterwards.note(partial(_logger.warning, words, name, which, adopted.file))
+            self._afterwards.note(partial(logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -348,14 +350,11 @@ class ArchiveKeeper:
     def _seal_if_full(self, writer: ArchiveWriter) -> None:
         settings = self._settings
         # What is lost is recorded first: no checkpoint knows better than its gap.
-        if (
-            settings.enable_rotation
-            and not self.internal.gaps
-            and writer.is_full(
-                settings.max_events + self._holds_start(writer),
-                settings.max_file_bytes,
-                self._file_age,
-            )
+        if not settings.enable_rotation or self.internal.gaps:
+            return
+        limits = settings.max_file_bytes, self._file_age
+        if writer.is_full(settings.max_events, *limits) and (
+            not self._holds_start(writer) or writer.is_full(settings.max_events + 1, *limits)
         ):
             self._seal(writer)
         elif self.checkpointer.is_due_at(self.archived):
@@ -406,6 +405,7 @@ class ArchiveKeeper:
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
+        self.internal.missing_holds += self._upkeep.holds.take_missing()
 
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.

@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry
 
-from ..archive.holds import holds
+from ..archive.holds import in_force
 from ..archive.missing import Missing
 from ..archive.publishing import write_events
 from ..core.errors import (
@@ -262,7 +262,9 @@ class AuditLogger(SdkLoggerInterface):
         """
         try:
             by_the_sdk = type(operation).__module__.startswith("axon.")
-            kind, outcome = OperationType.parse(operation).value, EventStatus.parse(status).value
+            # `value` has the same, by a detour over Python code before Python 3.12.
+            kind: str = OperationType.parse(operation)._value_
+            outcome: str = EventStatus.parse(status)._value_
             actor, session = named_or_current(user_id, session_id, checked_id)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
@@ -345,13 +347,18 @@ class AuditLogger(SdkLoggerInterface):
 
     # --- erasure ---------------------------------------------------------------------------
 
-    def erase_user(self, user_id: str) -> bool:
+    def erase_user(self, user_id: str, *, metadata: dict[str, Any] | None = None) -> bool:
         """Make a user's personal data in the trail unreadable for ever (GDPR Art. 17).
 
         Destroys the key that the ids, sessions, metadata and messages of that user's events
         are encrypted with, in this process and all others, in memory and in files. The files
-        are not changed: `verify`, proofs and checkpoints hold. That it was done is an event,
-        without the name. It can be repeated if it was interrupted.
+        are not changed: `verify`, proofs and checkpoints hold. That it is done is an event,
+        without the name, which is recorded first. It can be repeated if it was interrupted.
+
+        Args:
+            user_id: Whose data.
+            metadata: Further facts of that event, such as the reason. They are encrypted with
+                the key of the acting user; if nobody is named as such, they stay readable.
 
         Returns:
             True if there was anything to erase.
@@ -360,29 +367,33 @@ class AuditLogger(SdkLoggerInterface):
             AuditConfigError: If the trail is not `erasable`.
             InvalidEventError: If *user_id* is no text.
             ArchiveError: If the archive is on hold, or a key may still be there: try again.
-            AuditUnavailableError: If it was done, but could not be recorded.
+            AuditUnavailableError: If it cannot be recorded: then nothing is erased.
         """
         user = checked_id("user_id", user_id)
         archive = self.settings.auto_export_path
         if self.settings.erasable is False:
             msg = "erase_user: without erasable=True, personal data is not encrypted"
             raise AuditConfigError(msg)
-        if held := archive is not None and holds(archive, missing_ok=True):
+        if archive is not None and (held := in_force(archive)):
             msg = f"{str(archive)!r} is on hold ({', '.join(held)}): nothing in it is erased"
             raise ArchiveError(msg)
 
         def record(draft: Draft) -> None:
             draft.trail = self.trail
             self.emit(draft)
-            self.trail.require_files()
-            if self.trail.storage is not None:
-                self.trail.storage.wait_now()
+            try:
+                self.trail.require_files()
+                if self.trail.storage is not None:
+                    self.trail.storage.wait_now()
+            except OSError as exc:
+                msg = f"the erasure cannot be recorded: {exc.strerror or exc}"
+                raise AuditUnavailableError(msg) from exc
 
         actor, session = named_or_current(None, None)
         if self.settings.baggage_identity:
             actor, _ = or_from_baggage(actor, session)
         try:
-            return self.trail.policy.erase(user, actor, record)
+            return self.trail.policy.erase(user, actor, metadata or {}, record)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
             raise ArchiveError(msg) from exc

@@ -85,7 +85,7 @@ class Buffer:
     @property
     def count(self) -> int:
         """How many events are held, without the record `start`."""
-        return len(self) - self.holds_start
+        return self.next - self.first - (self.first == self.start < self.next)
 
     @property
     def total(self) -> int:

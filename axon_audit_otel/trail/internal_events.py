@@ -38,6 +38,7 @@ class InternalEvents:
 
     Attributes:
         recoveries: Ends of writers that did not end well.
+        missing_holds: Names of legal holds whose files are gone, though no release is on record.
         unfinished: Intents of before a crash that have no outcome.
         gaps: Events that are in no file.
         refusals: Witnesses that know another history of a trail.
@@ -53,6 +54,7 @@ class InternalEvents:
     def begin(self) -> None:
         """Without any; in a forked child as well."""
         self.recoveries: list[Recovery] = []
+        self.missing_holds: list[str] = []
         self.unfinished: list[dict[str, Any]] = []
         self.gaps: list[Gap] = []
         self.refusals: list[Refusal] = []
@@ -83,6 +85,10 @@ class InternalEvents:
         while self.recoveries:
             yield "PARTIAL", {"record": "unclean_end", **msgspec.structs.asdict(self.recoveries[0])}
             del self.recoveries[0]
+        while self.missing_holds:
+            told = {"record": "hold", "hold": self.missing_holds[0], "state": "missing"}
+            yield "FAILURE", {**told, "reason": "its file is gone; no release is on record"}
+            del self.missing_holds[0]
         if self.unfinished:
             while self.unfinished:
                 yield "FAILURE", {"record": "unfinished", **self.unfinished[0]}

@@ -90,7 +90,8 @@ class Emitter:
                 self._trail.record(draft)
             except Exception as exc:  # the instrumented call
                 self._trail.fault("record", exc)
-        if self._trail.outlet.unsent:
+        # Without a provider they wait, and need no look at each event.
+        if self._trail.outlet.unsent and (self._otel_logger is not None or self._trail.ships):
             self.send_unsent()
         if draft.encoded is None:
             msg = f"the {draft['operation']} could not be recorded in trail {self._trail.name!r}"

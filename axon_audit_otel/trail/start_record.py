@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import socket
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..core.os_user import user_of
 from ..events.query import START
 from ..version import __version__
 from .settings import Settings
@@ -98,21 +98,7 @@ def _host() -> str | None:
 def _user(hides: bool) -> dict[str, Any]:
     """The id and the name under which the operating system knows who runs this process."""
     uid = os.getuid() if hasattr(os, "getuid") else None
-    return {"uid": uid} if hides else {"uid": uid, "name": _bounded(_login(uid))}
-
-
-@cache
-def _login(uid: int | None) -> str | None:
-    """The login name of *uid*; variables of the environment, which anybody can set, count only
-    where there are no ids."""
-    try:
-        if uid is None:
-            return getpass.getuser()
-        import pwd  # not on Windows
-
-        return pwd.getpwuid(uid).pw_name
-    except (ImportError, KeyError, OSError):
-        return None
+    return {"uid": uid} if hides else {"uid": uid, "name": _bounded(user_of(uid))}
 
 
 @cache

@@ -14,6 +14,7 @@ from weakref import WeakSet, finalize, ref
 from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
 
+from ..archive.holds import in_force
 from ..archive.manifest import trail_id
 from ..archive.origin import Source
 from ..core.log import logger
@@ -142,7 +143,9 @@ class Trail:
             place = settings.erasable if isinstance(settings.erasable, Path) else None
             sync = settings.durability == "disk"
             fault = partial(note, "keys")
-            erasure = Erasure.for_writing(settings.auto_export_path, place, sync, fault)
+            archive = settings.auto_export_path
+            held = archive is not None and bool(in_force(archive))
+            erasure = Erasure.for_writing(archive, place, sync, fault, held)
         return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"))
 
     def _make_shipper(self) -> Shipper | None:

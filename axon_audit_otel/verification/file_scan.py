@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import msgspec
 
 from ..archive.clock import TOLERANCE_S, behind
-from ..archive.format import HEAD, position_of, recorded_positions
+from ..archive.format import HEAD, position_of
+from ..archive.holds import HoldRecord
 from ..archive.reader import LineReader
+from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS
-from ..core.merkle import Tree
+from ..core.merkle import Tree, leaf_hashes
+from ..core.time import format_time, to_microseconds
+from ..events.model import AuditEvent, OperationType, all_canonical, decode_recorded
 from .hash_chain import Chain, Link
+from .hold_check import Erased
+from .key_check import KeyCheck
 from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
 
 _STEPS = 100  # steps back in time that are kept
-_sha256 = hashlib.sha256
+_AUDIT = OperationType.AUDIT
+_SPACE, _COMMA = b" ,"  # what is before the first event, and before each other
 
 
 class _Internal(msgspec.Struct):
     metadata: dict[str, Any]
+    status: str
 
 
-_metadata_of = msgspec.json.Decoder(_Internal).decode
+_internal_in = msgspec.json.Decoder(_Internal).decode
 
 
 class TrailFacts:
@@ -34,10 +43,16 @@ class TrailFacts:
 
     Args:
         wanted: Numbers of the events that checkpoints name.
+        writer: Name of the writer.
+        keys: Counts the encrypted events that no key opens; None: they are not counted.
     """
 
-    def __init__(self, wanted: set[int]) -> None:
+    def __init__(self, wanted: set[int], writer: str = "", keys: KeyCheck | None = None) -> None:
         self.wanted = wanted
+        self.writer = writer
+        self.keys = keys
+        self.holds: list[HoldRecord] = []
+        self.erasures: list[Erased] = []
         self.file = ""  # being read
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
@@ -57,11 +72,22 @@ class TrailFacts:
         else:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
 
-    def internal_event(self, line: bytes, sequence: int) -> None:
+    def find(self, sequence: int, head: str, time: str) -> None:
+        """Record that the file has an event that a checkpoint names."""
+        self.found.setdefault(sequence, []).append((head, time, self.file))
+
+    def internal_event(self, line: bytes, sequence: int, time: str = "") -> None:
         """Take an event of the trail about itself."""
         try:
-            facts = _metadata_of(line).metadata
-            if facts.get("record") == "gap":
+            event = _internal_in(line)
+            facts = event.metadata
+            hold = HoldRecord.of(facts, time, self.writer, sequence)
+            if hold is not None:
+                self.holds.append(hold)
+            elif facts.get("record") == "erasure" and event.status == "SUCCESS":
+                tokens = [str(token) for token in facts["tokens"]]
+                self.erasures.append(Erased(time, self.file, sequence, tokens))
+            elif facts.get("record") == "gap":
                 first, last = int(facts["first"]), int(facts["last"])
                 if not 0 < first <= last < sequence:
                     return  # a loss is reported after it
@@ -97,6 +123,120 @@ class Content:
         self.torn = 0  # bytes of a line without an end
 
 
+def _text(moment: datetime) -> str:
+    return format_time(to_microseconds(moment))
+
+
+class _Lines:
+    """Takes the lines of one file, one after the other.
+
+    Args:
+        chain: Follows the events through the files.
+        facts: Gets what the events say of the trail.
+        content: Gets the facts about the events of this file.
+        number: The number of lines before.
+    """
+
+    def __init__(self, chain: Chain, facts: TrailFacts, content: Content, number: int) -> None:
+        self._chain, self._facts, self._content = chain, facts, content
+        self._head = ""
+        self._time = facts.time
+        self._tree = Tree()
+        self.number = number
+
+    def take(self, lines: list[bytes]) -> None:
+        """Take the next lines, with their separators."""
+        bodies = [line[1:-1] for line in lines]
+        if self._facts.keys is not None:
+            self._facts.keys.look(bodies)
+        leaves = leaf_hashes(bodies)
+        events = all_canonical(bodies)
+        if events is not None and self._continue(lines, bodies, events, leaves):
+            self.number += len(lines)
+            return
+        for line, body, leaf in zip(lines, bodies, leaves):
+            self.number += 1
+            self._take(line[0], body, leaf)
+
+    def _continue(
+        self,
+        lines: list[bytes],
+        bodies: list[bytes],
+        events: list[AuditEvent],
+        leaves: list[bytes],
+    ) -> bool:
+        """Take lines at once, which is faster; False, with none taken, if one needs a look."""
+        content, facts = self._content, self._facts
+        times = [event.timestamp for event in events]
+        numbers = [event.sequence for event in events]
+        first_time, last_time = _text(times[0]), _text(times[-1])
+        if (
+            first_time < self._time
+            or times != sorted(times)
+            or lines[0][0] != (_COMMA if content.events else _SPACE)
+            or {line[0] for line in lines[1:]} - {_COMMA}
+            or not self._chain.extend(numbers, [event.previous_hash for event in events], leaves)
+        ):
+            return False
+        self._begin(numbers[0], first_time)
+        self._tree.extend(leaves)
+        self._end(numbers[-1], last_time, leaves[-1].hex(), len(events))
+        for number in facts.wanted.intersection(numbers):
+            at = number - numbers[0]
+            facts.find(number, leaves[at].hex(), _text(times[at]))
+        for at in [at for at, event in enumerate(events) if event.operation is _AUDIT]:
+            facts.internal_event(bodies[at], numbers[at], _text(times[at]))
+        return True
+
+    def _take(self, separator: int, body: bytes, leaf: bytes) -> None:
+        chain, facts, content = self._chain, self._facts, self._content
+        try:
+            position = position_of(body)
+        except DECODE_ERRORS:
+            chain.meet(Link(None, None, "", body, self.number))
+            return
+        sequence, time, head = position.sequence, position.timestamp, leaf.hex()
+        try:
+            decode_recorded(body)
+        except InvalidEventError:
+            chain.not_as_recorded(sequence)
+        if not chain.extend([sequence], [position.previous_hash], [leaf]):
+            chain.meet(Link(sequence, position.previous_hash, head, body, self.number))
+        if separator != (_COMMA if content.events else _SPACE) and content.misframed is None:
+            content.misframed = sequence
+        self._begin(sequence, time)
+        self._tree.add(leaf)
+        if time < self._time:
+            content.first_time = min(content.first_time, time)
+            facts.earlier(sequence, time, self._time)
+        self._end(sequence, time, head)
+        if sequence in facts.wanted:
+            facts.find(sequence, head, time)
+        if position.operation == "AUDIT":
+            facts.internal_event(body, sequence, time)
+
+    def _begin(self, sequence: int, time: str) -> None:
+        """Note the first event."""
+        if not self._content.events:
+            self._content.first_sequence = sequence
+            self._content.oldest_time = self._content.first_time = time
+
+    def _end(self, sequence: int, time: str, head: str, events: int = 1) -> None:
+        """Note the last of some events."""
+        self._time, self._head = time, head
+        self._content.last_sequence = sequence
+        self._content.last_time = max(self._content.last_time, time)
+        self._content.events += events
+
+    def end(self) -> None:
+        """Complete the facts after the last line."""
+        content = self._content
+        if content.events:
+            content.head = self._head
+            content.newest_time = self._facts.time = self._time
+        content.root = self._tree.root().hex()
+
+
 def scan(
     file: BinaryIO,
     chain: Chain,
@@ -109,60 +249,18 @@ def scan(
     Raises:
         OSError: If it cannot be read, or its compression is damaged.
     """
-    digest, tree, wanted = _sha256(), Tree(), facts.wanted
+    digest = hashlib.sha256()
     reader = LineReader(file, digest=digest)
     if reader.start() or reader.torn:
         content.framed = reader.head == HEAD
-    number = int(0 < len(reader.head) <= len(HEAD))  # a longer one is among the lines
-    add, events, reported = tree.add, 0, 0
-    separator = ord(" ")
-    head = ""
-    before = facts.time
+    # A longer first line is among the lines.
+    taken = _Lines(chain, facts, content, int(0 < len(reader.head) <= len(HEAD)))
+    reported = 0
     for lines in reader.batches():
         progress(reader.size - reported)
         reported = reader.size
-        bodies = [line[1:-1] for line in lines]
-        for line, body, position in zip(lines, bodies, recorded_positions(bodies)):
-            number += 1
-            if position is None:
-                try:
-                    position = position_of(body)
-                except DECODE_ERRORS:
-                    chain.meet(Link(None, None, "", body, number))
-                    continue
-                chain.not_as_recorded(position.sequence)
-            sequence, previous = position.sequence, position.previous_hash
-            timestamp = position.timestamp
-            leaf = _sha256(b"\0" + body).digest()
-            add(leaf)
-            head = leaf.hex()
-            if sequence == chain.sequence + 1 and previous == chain.head and not chain.waiting:
-                chain.sequence, chain.head = sequence, head
-            else:
-                chain.meet(Link(sequence, previous, head, body, number))
-            if not events:
-                content.first_sequence = sequence
-                content.oldest_time = timestamp
-                content.first_time = content.last_time = timestamp
-                if timestamp < before:
-                    facts.earlier(sequence, timestamp, before)
-            elif timestamp < before:
-                content.first_time = min(content.first_time, timestamp)
-                facts.earlier(sequence, timestamp, before)
-            elif timestamp > content.last_time:
-                content.last_time = timestamp
-            before = timestamp
-            events += 1
-            if line[0] != separator and content.misframed is None:
-                content.misframed = sequence
-            separator = 0x2C  # a comma
-            if sequence in wanted:
-                facts.found.setdefault(sequence, []).append((head, timestamp, facts.file))
-            if position.operation == "AUDIT":
-                facts.internal_event(body, sequence)
-    if events:
-        content.last_sequence, content.head = sequence, head
-        content.newest_time = facts.time = before
+        taken.take(lines)
+    taken.end()
     content.closing = reader.closing or None
     digest.update(reader.closing)
     after = 0
@@ -174,6 +272,6 @@ def scan(
     else:
         content.after = after
     content.bytes = reader.size + len(reader.closing) + after
-    content.lines, content.events = number + bool(reader.closing) + bool(after), events
-    content.sha256, content.root = digest.hexdigest(), tree.root().hex()
+    content.lines = taken.number + bool(reader.closing) + bool(after)
+    content.sha256 = digest.hexdigest()
     progress(content.bytes - reported)

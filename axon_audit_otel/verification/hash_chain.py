@@ -75,6 +75,28 @@ class Chain:
         """Continue after event *sequence*, whose hash is known without its line."""
         self.sequence, self.head, self._file, self._attested = sequence, head, file, sequence
 
+    def extend(self, numbers: list[int], previous: list[str | None], leaves: list[bytes]) -> bool:
+        """Take lines of the file that continue the chain.
+
+        Args:
+            numbers: The number of each event.
+            previous: The `previous_hash` of each.
+            leaves: The hash of each, 32 bytes.
+
+        Returns:
+            False, with no line taken, if they don't continue it.
+        """
+        if (
+            self.waiting
+            or numbers != list(range(self.sequence + 1, self.sequence + 1 + len(numbers)))
+            or previous[0] != self.head
+            # One comparison is faster than one for each line.
+            or "\n".join(map(str, previous[1:])) != b"".join(leaves[:-1]).hex("\n", 32)
+        ):
+            return False
+        self.sequence, self.head = numbers[-1], leaves[-1].hex()
+        return True
+
     def meet(self, link: Link) -> None:
         """Take the next line of the file."""
         if self._fits(link):

@@ -16,6 +16,7 @@ __all__ = [
     "Finding",
     "Gap",
     "Kind",
+    "LostKeys",
     "Refusal",
     "StepBack",
     "UncleanEnd",
@@ -33,6 +34,7 @@ Kind = Literal[
     "wrong_key",
     "unreadable",
     "unlisted",
+    "on_hold",
     "adopted",
     "denied",
 ]
@@ -51,9 +53,10 @@ class Finding(msgspec.Struct, frozen=True):
         sequence: Number of the (first) damaged event; None if it is not about an event.
         kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
             at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
-            ``unlisted`` (a file in no manifest, or a trail that was not asked for), ``adopted``
-            (found in the directory by the application, which did not record it: anybody may have
-            written it), or ``denied`` (this user may not read it).
+            ``unlisted`` (a file in no manifest, or a trail that was not asked for), ``on_hold``
+            (deleted or erased while a legal hold was in force), ``adopted`` (found in the
+            directory by the application, which did not record it: anybody may have written it),
+            or ``denied`` (this user may not read it).
         explanation: A sentence about it.
     """
 
@@ -170,6 +173,32 @@ class Deletion(msgspec.Struct, frozen=True):
         return [msgspec.structs.replace(other, first=self.first, files=files)]
 
 
+class LostKeys(msgspec.Struct, frozen=True):
+    """Encrypted events that no key opens, without an erasure on record; this is not damage.
+
+    Attributes:
+        events: Number of such events.
+        users: Number of different users, by the tokens that stand for them.
+        why: The reason why this could not be checked; "" if it was.
+    """
+
+    events: int
+    users: int
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """A sentence about it."""
+        if self.why:
+            return (
+                f"personal data is encrypted, and the keys could not be looked at ({self.why}):"
+                " whether any were destroyed without an erasure is not known"
+            )
+        events = "1 event" if self.events == 1 else f"{self.events:,} events"
+        users = "1 user" if self.users == 1 else f"{self.users:,} users"
+        return f"no key opens {events} of {users}, and no erasure of them is on record"
+
+
 class WriterReport(msgspec.Struct, kw_only=True):
     """The result for the trail of one writer.
 
@@ -278,6 +307,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         unproved: What was asked for and could not be proved, in words.
         quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
             no witness was given.
+        lost_keys: Encrypted events that no key opens; None if there is nothing to tell.
     """
 
     path: str
@@ -287,6 +317,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     keys: list[str] = msgspec.field(default_factory=list)
     unproved: list[str] = msgspec.field(default_factory=list)
     quorum: str | None = None
+    lost_keys: LostKeys | None = None
 
     @property
     def ok(self) -> bool:

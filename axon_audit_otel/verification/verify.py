@@ -24,8 +24,11 @@ from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
+from .file_scan import TrailFacts
+from .hold_check import check_holds
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
-from .report import Findings, VerifyReport, WriterReport, numbers
+from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
@@ -42,6 +45,7 @@ def verify(
     origins: Iterable[str] = (),
     require_checkpoint: bool = False,
     quorum: Quorum | None = None,
+    erasable: Path | str | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -55,6 +59,8 @@ def verify(
         origins: The trails that must be there, and no others; each as ``axon-audit/<writer>/<id>``.
         require_checkpoint: Each trail must be covered by one of *checkpoints*.
         quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
+        erasable: The directory of the keys that personal data is encrypted with, to find events
+            that no key opens though nobody was erased. Default: beside the archive.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -69,9 +75,12 @@ def verify(
     for origin in wanted:
         if not _is_origin(origin):
             raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+    place = None if erasable is None else Path(erasable)
+    tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
-        reads = progress or (lambda size: None)
-        verification = _Verification(named(Path(path)), parsed, notes, reads, quorum or Quorum())
+        verification = _Verification(
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place
+        )
         return verification.run(wanted, require_checkpoint)
 
 
@@ -85,6 +94,7 @@ class _Verification:
         notes: list[str],
         progress: Callable[[int], None],
         quorum: Quorum,
+        erasable: Path | None,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -100,6 +110,8 @@ class _Verification:
         self._manifests: dict[str, CheckedManifest] = {}
         self._ids: dict[str, str] = {}  # of the trails, by writer
         self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
+        self._key_check = KeyCheck(self._directory, erasable)
+        self._facts: list[TrailFacts] = []
 
     def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
@@ -126,13 +138,18 @@ class _Verification:
         self._judge_refused(reports)
         if origins:
             self._compare_origins(reports, origins)
+        lost = None
+        if self._only is None:
+            self._check_holds(reports)
+            lost = self._key_check.lost(e for facts in self._facts for e in facts.erasures)
         return VerifyReport(
             path=str(self._path),
             writers=reports,
             findings=list(self._findings.kept.values()),
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
-            unproved=self._unproved(reports, require_checkpoint),
+            lost_keys=lost,
+            unproved=self._unproved(reports, require_checkpoint, lost),
             quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
 
@@ -229,8 +246,17 @@ class _Verification:
         only = None if self._only is None else sealed_name(self._only)
         segments, unfinished = segments_of(writer, manifest, self._found, self._findings, only)
         check = WriterCheck(
-            manifest, segments, statements, claims, self._keys, self._findings, self._progress, only
+            manifest,
+            segments,
+            statements,
+            claims,
+            self._keys,
+            self._findings,
+            self._progress,
+            only,
+            self._key_check,
         )
+        self._facts.append(check.facts)
         journal = self._found.journals.get(writer)
         report = check.run(None if journal is None else journal.journal)
         report.unfinished_seal = unfinished
@@ -246,6 +272,17 @@ class _Verification:
                 self._findings.add(manifest.name, None, "wrong_key", words)
         return report
 
+    def _check_holds(self, reports: list[WriterReport]) -> None:
+        """Report what was deleted or erased while a hold was in force, and holds that vanished."""
+        check_holds(
+            self._directory,
+            [record for facts in self._facts for record in facts.holds],
+            {r.writer: r.proved_until or 0 for r in reports} if self._keys else None,
+            [seal for manifest in self._manifests.values() for seal in manifest.seals],
+            [erased for facts in self._facts for erased in facts.erasures],
+            self._findings,
+        )
+
     # --- what was asked for ------------------------------------------------------------------
 
     def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
@@ -259,7 +296,9 @@ class _Verification:
                 words = f"its trail is {origin}, which was not asked for"
                 self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
 
-    def _unproved(self, reports: list[WriterReport], require_checkpoint: bool) -> list[str]:
+    def _unproved(
+        self, reports: list[WriterReport], require_checkpoint: bool, lost: LostKeys | None
+    ) -> list[str]:
         """What was asked for and could not be proved, in words."""
         trails = [report for report in reports if not report.is_empty]
         words = []
@@ -279,6 +318,8 @@ class _Verification:
             words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
             if not trails:
                 words.append(f"{missing} anything here")
+        if self._key_check.is_asked_for and lost is not None and lost.why:
+            words.append(f"the keys could not be looked at: {lost.why}")
         return words
 
     # --- the registers of writers ------------------------------------------------------------

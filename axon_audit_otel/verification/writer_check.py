@@ -17,6 +17,7 @@ from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
+from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
 from .report import Adopted, Findings, Gap, Kind, WriterReport, numbers
 from .segments import Segment
@@ -49,6 +50,7 @@ class WriterCheck:
         findings: Takes the damage.
         progress: Takes the number of bytes read.
         only: Name of the one file to verify; None: all.
+        key_check: Counts the encrypted events that no key opens.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class WriterCheck:
         findings: Findings,
         progress: Callable[[int], None],
         only: str | None,
+        key_check: KeyCheck,
     ) -> None:
         self._manifest = manifest
         self._segments = segments
@@ -73,7 +76,7 @@ class WriterCheck:
         self._chain = Chain(findings.add, self._miss)
         self._claims = claims
         wanted = {claim.number for claim in claims} | {s.checkpoint.events for s in statements}
-        self._facts = TrailFacts(wanted)
+        self._facts = TrailFacts(wanted, self._report.writer, key_check)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.
@@ -111,6 +114,11 @@ class WriterCheck:
         self._report.steps_back = self._facts.steps_back
         self._report.more_steps_back = self._facts.more_steps_back
         return self._report
+
+    @property
+    def facts(self) -> TrailFacts:
+        """What its events tell of the trail."""
+        return self._facts
 
     @property
     def _journal_name(self) -> str:
@@ -348,6 +356,9 @@ class WriterCheck:
 
         self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
         self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
+        self._facts.erasures = [of for of in self._facts.erasures if is_attested(of.number)]
+        holds = self._facts.holds
+        self._facts.holds = [of for of in holds if of.state == "placed" or is_attested(of.number)]
         if not self._keys:
             return
         for found in adopted:

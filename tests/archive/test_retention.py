@@ -22,7 +22,7 @@ from conftest import Cli, Make, Run, archived, events_in, only, sealed_files, un
 
 from axon_audit_otel import AuditConfigError, AuditEvent, AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.archive.holds import user_name
+from axon_audit_otel.core.os_user import os_user
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -562,7 +562,7 @@ class TestHold:
         assert listed["held"] is True
         assert list(listed["holds"]) == ["2026", "empty", "legal", "mine"]
         of_2026 = listed["holds"]["2026"]
-        assert (of_2026["reason"], of_2026["placed_by"]) == ("tax\naudit", user_name())
+        assert (of_2026["reason"], of_2026["placed_by"]) == ("tax\naudit", os_user().name)
         placed_at = datetime.fromisoformat(of_2026["placed_at"].replace("Z", "+00:00"))
         assert abs(datetime.now(timezone.utc) - placed_at) < timedelta(hours=1)
         unsaid = {"placed_at": None, "placed_by": None}

@@ -11,6 +11,7 @@ from axon_audit_otel.core.merkle import (
     inclusion_path,
     is_extension,
     leaf_hash,
+    leaf_hashes,
     root_from_path,
     root_hash,
 )
@@ -113,6 +114,23 @@ def test_roots_by_definition(size: int) -> None:
     """The growing tree has the root of the definition's recursion."""
     entries = [b"%d" % number for number in range(size)]
     assert root_hash(map(leaf_hash, entries)) == by_definition(entries)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 5, 7, 8, 11, 64])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 6, 9, 32, 57])
+def test_many_at_once(before: int, size: int) -> None:
+    """Many entries that are appended at once give the tree that they give one by one."""
+    entries = [b"%d" % number for number in range(before + size + 3)]
+    leaves = leaf_hashes(entries)
+    tree = Tree()
+    for leaf in leaves[:before]:
+        tree.add(leaf)
+    tree.extend(leaves[before : before + size])
+    assert tree.size == before + size
+    assert tree.root() == by_definition(entries[: before + size])
+    for leaf in leaves[-3:]:
+        tree.add(leaf)
+    assert tree.root() == by_definition(entries)
 
 
 @pytest.mark.parametrize("size", range(1, 35))

@@ -1,0 +1,161 @@
+"""`verify` tells what was deleted or erased on hold, by the records of the holds."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli, Make
+
+from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.events.draft import draft
+
+KEY = new_key("auditor")
+PUBLIC = [KEY.verifying]
+SIZE: dict[str, Any] = {"max_archive_bytes": 1, "signing_key": KEY}
+
+
+async def seal(audit: AuditLogger) -> None:
+    """Record an event, and seal it in a file of its own."""
+    gc.collect()  # the trails of commands have ended
+    await audit.log_event("STORE", user_id="alice")
+    audit.seal()
+
+
+@contextmanager
+def hidden(archive: Path, aside: Path) -> Iterator[None]:
+    """For a while, the archive has neither the file nor the record of a hold."""
+    aside.mkdir()
+    told = [json.loads(line) for line in (archive / "hold.manifest").read_text().splitlines()]
+    names = [record["file"] for record in told if record["kind"] == "seal"]
+    paths = [*archive.glob("hold.*"), *archive.glob("*.hold"), *(archive / n for n in names)]
+    for path in paths:
+        path.rename(aside / path.name)
+    yield
+    for path in paths:
+        (aside / path.name).rename(path)
+
+
+@pytest.fixture(name="archive")
+def _archive(tmp_path: Path) -> Path:
+    return tmp_path / "archive"
+
+
+@pytest.fixture(name="signed")
+def _signed(tmp_path: Path) -> list[object]:
+    """The options of commands that sign with the key."""
+    path = tmp_path / "key"
+    path.write_text(KEY.line())
+    return ["--signing-key", path]
+
+
+def found(archive: Path, keys: Any = PUBLIC) -> list[tuple[str, str]]:
+    """The kinds and the files of what `verify` finds."""
+    return [(finding.kind, finding.file) for finding in verify(archive, keys).findings]
+
+
+async def test_deleted_on_hold(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object], tmp_path: Path
+) -> None:
+    """A deletion while a hold was in force is a finding that names file and hold, also when the
+    hold is released since; those before and after it are none."""
+    audit = make_audit(auto_export_path=archive, **SIZE)
+    for _ in range(2):
+        await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+    assert found(archive) == []
+    with hidden(archive, tmp_path / "aside"):
+        await seal(audit)
+    for release in (True, False):
+        (finding,) = verify(archive, PUBLIC).findings
+        assert finding.kind == "on_hold"
+        assert finding.file.startswith("audit_")
+        assert "the hold 'legal' was placed at 20" in finding.explanation
+        assert "(event 2 of hold)" in finding.explanation
+        assert [kind for kind, _ in found(archive, ())] == ["on_hold"]
+        shown = cli("verify", archive, code=1).stdout
+        assert f"on hold: {finding.file}" in shown
+        if release:
+            cli("hold", archive, "--release", *signed)
+
+
+async def test_after_its_release(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object]
+) -> None:
+    """What is deleted after the release, or before the hold, is no finding."""
+    audit = make_audit(auto_export_path=archive, **SIZE)
+    for _ in range(2):
+        await seal(audit)
+        await seal(audit)
+        cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+        await seal(audit)
+        cli("hold", archive, "--release", *signed)
+        await seal(audit)
+    assert sum(writer.deleted_files for writer in verify(archive).writers) > 3
+    assert found(archive) == found(archive, ()) == []
+
+
+async def test_erased_on_hold(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object], tmp_path: Path
+) -> None:
+    """So is an erasure."""
+    audit = make_audit(auto_export_path=archive, erasable=True, signing_key=KEY)
+    await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+    with hidden(archive, tmp_path / "aside"):
+        assert audit.erase_user("alice")
+    audit.close()
+    (finding,) = verify(archive, PUBLIC).findings
+    assert finding.kind == "on_hold"
+    assert "it tells of an erasure" in finding.explanation
+    assert finding.sequence is not None
+
+
+async def test_file_gone(make_audit: Make, cli: Cli, archive: Path, signed: list[object]) -> None:
+    """A hold without its file, and without a release, is a finding until it is released."""
+    audit = make_audit(auto_export_path=archive, **SIZE)
+    await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", "--name", "doe", *signed)
+    (archive / "doe.hold").unlink()
+    assert found(archive) == found(archive, ()) == [("removed", "doe.hold")]
+    cli("hold", archive, "--release", "--name", "doe", *signed)
+    assert found(archive) == found(archive, ()) == []
+
+
+async def test_record_gone(make_audit: Make, cli: Cli, archive: Path, signed: list[object]) -> None:
+    """A record of a hold that is gone is missing in its trail."""
+    audit = make_audit(auto_export_path=archive, signing_key=KEY)
+    await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+    told = [json.loads(line) for line in (archive / "hold.manifest").read_text().splitlines()]
+    (archive / told[1]["file"]).unlink()
+    assert ("removed", told[1]["file"]) in found(archive)
+
+
+async def test_release_without_a_signature(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object], tmp_path: Path
+) -> None:
+    """A release that no signed checkpoint covers ends no hold, where signatures are checked."""
+    audit = make_audit(auto_export_path=archive, **SIZE)
+    for _ in range(2):
+        await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+    checkpoints = (archive / "hold.checkpoints").read_bytes()
+    gc.collect()
+    with make_audit(auto_export_path=archive, name="hold") as forger:
+        facts = {"record": "hold", "hold": "legal", "state": "released"}
+        forger.emit(draft("AUDIT", "SUCCESS", metadata=facts, trail=forger.trail))
+    (archive / "legal.hold").unlink()
+    (archive / "hold.checkpoints").write_bytes(checkpoints)
+    await seal(audit)
+    kinds = dict(found(archive))
+    assert kinds["removed"] == "legal.hold"
+    assert "on_hold" in kinds
+    told = [f.explanation for f in verify(archive, PUBLIC).findings if f.file == "legal.hold"]
+    assert "no signed checkpoint covers its release" in told[0]

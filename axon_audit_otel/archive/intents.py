@@ -27,6 +27,7 @@ from .reader import LineReader
 __all__ = ["Intents"]
 
 _MOST = 1 << 28  # bytes that are read of it
+_LONGEST = 1 << 16  # bytes of an intent
 _KEPT = 65_536  # bytes; a smaller file is not truncated
 _RESERVED = 262_144  # bytes reserved for outcomes,
 _FOR = 64  # for each 64 running operations
@@ -36,6 +37,16 @@ _EVENT_ID = re.compile(
     rb'.*"metadata":\{"record":"unfinished","event_id":"([^"]+)")?',
     re.MULTILINE,
 )
+
+
+class _Known(msgspec.Struct):
+    """The facts of every intent."""
+
+    event_id: str
+    time: str
+
+
+_known_in = msgspec.json.Decoder(_Known).decode
 
 
 class Intents:
@@ -152,15 +163,19 @@ class Intents:
         except OSError as exc:
             msg = f"cannot archive to {str(self._path.parent)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
-        intents = {}
+        intents: dict[str, dict[str, Any]] = {}
+        times = []
         for line in lines:
-            with contextlib.suppress(*DECODE_ERRORS, KeyError):  # cut off in the middle
-                intent = msgspec.json.decode(line, type=dict[str, Any])
+            with contextlib.suppress(*DECODE_ERRORS):  # cut off in the middle
+                known, intent = _known_in(line), msgspec.json.decode(line)
+                if len(line) > _LONGEST or "record" in intent:  # it says what that is
+                    continue
                 keyed = intent.pop("keyed_hash", "")
                 if self._secret is not None and not self._attests(line, keyed):
                     intent["adopted"] = True
-                intents[intent["event_id"]] = intent
-        oldest = min((intent["time"] for intent in intents.values()), default="")
+                intents[known.event_id] = intent
+                times.append(known.time)
+        oldest = min(times, default="")
         with Directory(self._path.parent, Missing()) as directory:
             for index, seal in enumerate(seals):
                 # The newest file is read always: the clock may have gone back.

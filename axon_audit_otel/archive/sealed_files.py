@@ -124,6 +124,7 @@ class SealedFiles:
                 sync_directory(self._directory)
 
     def _list(self, journal: Journal, path: Path) -> None:
+        has_adopted = 0 < self.adopted <= journal.last
         record = SealRecord(
             file=path.name,
             first_sequence=journal.first,
@@ -137,10 +138,10 @@ class SealedFiles:
             bytes=journal.end,
             sha256=journal.digest.hexdigest(),
             clock=self.clock_moved or msgspec.UNSET,
-            adopted=max(self.adopted, journal.first) if self.adopted else msgspec.UNSET,
+            adopted=max(self.adopted, journal.first) if has_adopted else msgspec.UNSET,
         )
         self.manifest.add(record, self._sync, journal.first_hash)
-        self.clock_moved, self.adopted = 0.0, 0
+        self.clock_moved = 0.0
 
     def state_newest(self, journal: Journal) -> None:
         """Add a line about the newest event of *journal* to the manifest, unless it has one.

@@ -169,7 +169,7 @@ class ArchiveWriter:
         if self._attestor is None:
             return
         journal, prefix = self.path(JOURNAL), self.path("")
-        unlisted = journal if is_there(journal) else self.sealed.unlisted(self._lock)
+        unlisted = journal if is_there(journal) else self._unlisted()
         judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
         self.lost = judged.lost
         if judged.gone is not None:
@@ -382,17 +382,26 @@ class ArchiveWriter:
         self._list_unlisted()
         ended_well = self._lock.ended_well
         found = self._take_up(self.path(JOURNAL))
+        if found is not None:
+            self.seal()
+        self.sealed.adopted = 0
         if found is None:
             return None if ended_well else Recovery(self.name, 0, 0)
-        self.seal()
         journal, torn, damaged = found
         # The lock keeps the mark of the unclean end until an event reports it.
         return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
 
     def _list_unlisted(self) -> None:
-        unlisted = self.sealed.unlisted(self._lock)
+        unlisted = self._unlisted()
         if unlisted is not None:
             self.sealed.list_found(unlisted)
+
+    def _unlisted(self) -> Path | None:
+        """The sealed file that is not in the manifest yet; None without one."""
+        unlisted, journal = self.sealed.unlisted(self._lock), self.path(JOURNAL)
+        if unlisted is not None and is_there(journal) and not unlisted.samefile(journal):
+            return None  # no journal begins before all files are listed: it is somebody else's
+        return unlisted
 
     def recover(self) -> None:
         """Read the state from the files again, after an exception in the middle of a call.

@@ -76,7 +76,7 @@ _SECRETS = re.compile(
     # A signing key; the seed of one.
     r"PRIVATE(?:\+|%2B| )KEY(?:\+|%2B| )[^\s'\"]*|A[Q-Za-f][A-Za-z0-9+/]{38,}={0,2}"
     r"|-----BEGIN[^-]{0,40}PRIVATE KEY(?s:.*?)(?:-----END[^-]*-----|\Z)"
-    r"|(?<=://)\S*(?=@)|(?i:(?<=basic )|(?<=bearer ))[^\s'\"]{8,}"
+    r"|(?<=://)\S{0,999}(?=@)|(?<=:/)[^/\s]\S{0,999}(?=@)|(?i:(?<=basic )|(?<=bearer ))[^\s'\"]{8,}"
 )
 _LOGIN_OR_QUERY = re.compile(r"(?<=://).*@|\A(?!\w+://).*@|[?#].*", re.DOTALL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from .errors import harmless
+from .errors import harmless, hidden
 
 __all__ = ["logger"]
 
@@ -22,7 +22,7 @@ class _Harmless(logging.Filter):
             if safe != text:
                 record.msg, record.args = safe, ()
             if record.exc_info and record.exc_info[0] is not None:
-                lines = _formatted(record.exc_info).splitlines()
+                lines = hidden(_formatted(record.exc_info)).splitlines()
                 record.exc_text = "\n".join(map(harmless, lines[-_MOST:]))
         return True
 

@@ -191,7 +191,10 @@ class _Cleaner:
                 text = self._text(str(int(value)))
                 if not text.isdigit():
                     return text  # a card number
-            return int(value) if -_INT64 <= value < _INT64 else identifier(int(value))
+            if -_INT64 <= value < _INT64:
+                return int(value)
+            self._left -= int(value).bit_length()  # the digits of large ones take their time
+            return identifier(int(value)) if self._left >= 0 else "[dropped: too large]"
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else f"[{float(value)}]"
         if isinstance(value, (datetime, date, time)):
@@ -224,16 +227,18 @@ class _Cleaner:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        numbers: dict[str, int] = {}  # of names that come again
         for key, item in islice(value.items(), MAX_ITEMS):
             text = key if isinstance(key, str) else identifier(key)
             if text not in self._privacy._names and not self._affords(text, MAX_ID):
                 result["[dropped]"] = f"{len(value) - len(result)} more: too much text"
                 return result
             name = self._privacy.key(text, self._own and depth == 0)
-            number, unique = 1, name
+            number, unique = numbers.get(name, 1), name
             while unique in result:  # the same only since it is text, redacted or cut
                 number += 1
                 unique = f"{name} ({number})"
+            numbers[name] = number
             if self._privacy.is_secret(key, item):
                 self._privacy.on_found("secret")
                 result[unique] = "[REDACTED:secret]"
@@ -255,7 +260,7 @@ class _Cleaner:
 def _cost(text: str) -> int:
     """How long it takes to redact *text*: a plain character is 1."""
     plain = len(text) if text.isascii() else 4 * len(text)
-    return 40 + plain + 24 * sum(map(text.count, _LOOKED_INTO))
+    return 64 + plain + 24 * sum(map(text.count, _LOOKED_INTO))
 
 
 #: Characters that most detectors begin at.

@@ -9,7 +9,8 @@ more only where the order has holes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,7 @@ class _Stream:
         self._findings = findings
         self._file = ""
         self._sequence = Sequence(self._breaks)
+        self._ids = _Ids()
         self._witnessed = TrailFacts(set())
 
     def take(self, file: str, record: LogRecord, attributes: dict[str, Any]) -> str | None:
@@ -343,6 +345,8 @@ class _Stream:
             self._report_altered(number, f"event {number}: {wrong}")
         self.report.out_of_order += number < sequence.highest
         sequence.add(place)
+        if not wrong:
+            self._ids.add(uid, number)
         if attributes.get(semconv.AXON_OPERATION) == "AUDIT":
             self._witnessed.internal_event(body, number)
         return None
@@ -406,6 +410,9 @@ class _Stream:
         ]
         if not sequence.count:
             return
+        for first, second in self._ids.doubled():
+            words = f"event {second} has the id of event {first}: a store keeps one of them"
+            self._findings.add(self._file, second, "inserted", words)
         missing = sequence.missing()
         report.first_sequence = missing[0][1] + 1 if missing and missing[0][0] == 1 else 1
         report.last_sequence = sequence.highest
@@ -479,6 +486,25 @@ class _Stream:
     def _miss(self, first: int, last: int, hint: str = "") -> None:
         where = " ".join(filter(None, (self.report.trail, self.report.stream))) or self._file
         self._findings.add(where, first, "removed", f"{numbers(first, last)} did not arrive{hint}")
+
+
+class _Ids:
+    """Finds events that have one id, by its hash: 16 bytes for each event."""
+
+    def __init__(self) -> None:
+        self._parts = [array("q") for _ in range(1 << 10)]
+
+    def add(self, event_id: str, number: int) -> None:
+        key = hash(event_id)
+        self._parts[key & (1 << 10) - 1].extend((key, number))
+
+    def doubled(self) -> Iterator[tuple[int, int]]:
+        """Yield the numbers of two events with one id, the lower one first."""
+        for part in self._parts:
+            numbers: dict[int, int] = {}
+            for key, number in sorted(zip(part[::2], part[1::2])):
+                if (first := numbers.setdefault(key, number)) != number:
+                    yield first, number
 
 
 def _unbound(bound: list[int], missing: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree, leaf_hashes
 from ..core.time import format_time, to_microseconds
 from ..events.model import AuditEvent, OperationType, all_canonical, decode_recorded
+from .event_ids import EventIds
 from .hash_chain import Chain, Link
 from .hold_check import Erased
 from .key_check import KeyCheck
@@ -25,7 +27,7 @@ from .report import Gap, Refusal, StepBack, UncleanEnd
 
 __all__ = ["Content", "TrailFacts", "scan"]
 
-_STEPS = 100  # steps back in time that are kept
+_STEPS = 100  # steps back in time, and events with known ids, that are kept
 _AUDIT = OperationType.AUDIT
 _SPACE, _COMMA = b" ,"  # what is before the first event, and before each other
 
@@ -54,6 +56,8 @@ class TrailFacts:
         self.holds: list[HoldRecord] = []
         self.erasures: list[Erased] = []
         self.file = ""  # being read
+        self.ids = EventIds()
+        self.doubled: list[tuple[str, int | None]] = []  # events that have the id of another
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
         self.unclean_ends: list[UncleanEnd] = []
@@ -71,6 +75,14 @@ class TrailFacts:
             self.more_steps_back += 1
         else:
             self.steps_back.append(StepBack(self.file, sequence, seconds))
+
+    def has_known_id(self, line: bytes) -> None:
+        """Record that an event has the id of an earlier one."""
+        number = None
+        with suppress(*DECODE_ERRORS):
+            number = position_of(line).sequence
+        if len(self.doubled) < _STEPS:
+            self.doubled.append((self.file, number))
 
     def find(self, sequence: int, head: str, time: str) -> None:
         """Record that the file has an event that a checkpoint names."""
@@ -147,10 +159,12 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
-        if self._facts.keys is not None:
-            self._facts.keys.look(bodies)
+        for at in self._facts.ids.again(bodies):
+            self._facts.has_known_id(bodies[at])
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
+        if self._facts.keys is not None:
+            self._facts.keys.look(bodies, events)
         if events is not None and self._continue(lines, bodies, events, leaves):
             self.number += len(lines)
             return

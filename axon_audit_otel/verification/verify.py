@@ -298,10 +298,9 @@ class _Verification:
             if not trails:
                 words.append(f"{missing} anything here")
         if (quorum := self._checkpoints.quorum).needed:
-            missing = f"no checkpoint is cosigned by {quorum} that covers"
-            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
-            if not trails:
-                words.append(f"{missing} anything here")
+            unseen = [of.writer for of in trails if of.cosigned_until is None]
+            unseen += [] if trails else ["anything here"]
+            words += [f"no checkpoint of {of} is cosigned by {quorum}" for of in unseen]
         if self._key_check.is_asked_for and lost is not None and lost.why:
             words.append(f"the keys could not be looked at: {lost.why}")
         return words

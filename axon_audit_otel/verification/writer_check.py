@@ -15,6 +15,7 @@ from ..archive.reader import first_number, first_number_at, open_events_file
 from ..core.time import parse_time
 from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
+from .event_ids import twice_in
 from .file_scan import Content, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
 from .key_check import KeyCheck
@@ -97,6 +98,7 @@ class WriterCheck:
         self._find_adopted()
         self._facts.gaps = [gap for gap in self._facts.gaps if not self._is_belated(gap)]
         self._explain()
+        self._report_doubled()
         checkpoints = CheckpointCheck(
             manifest=self._manifest,
             claims=self._claims,
@@ -119,6 +121,22 @@ class WriterCheck:
     def facts(self) -> TrailFacts:
         """What its events tell of the trail."""
         return self._facts
+
+    def _report_doubled(self) -> None:
+        """Report events that have the id of another one, in files without other damage."""
+        damaged = {file for file, _ in self._facts.doubled if self._findings.count(file)}
+        for file, sequence in self._facts.doubled:
+            if file not in damaged:
+                words = f"event {sequence} has the id of another event"
+                self._findings.add(file, sequence, "inserted", words)
+        late = self._facts.ids.late
+        if late and self._only is None and not damaged:
+            journal = self._manifest.path.with_name(self._journal_name)
+            paths = [*(segment.path for segment in self._segments), journal]
+            with suppress(OSError):  # reported before, or deleted or sealed since
+                for event_id in twice_in(filter(None, paths), late):
+                    words = f"another event has the id {event_id} as well"
+                    self._findings.add(self._manifest.name, None, "inserted", words)
 
     @property
     def _journal_name(self) -> str:
@@ -357,8 +375,9 @@ class WriterCheck:
         self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
         self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
         self._facts.erasures = [of for of in self._facts.erasures if is_attested(of.number)]
-        holds = self._facts.holds
-        self._facts.holds = [of for of in holds if of.state == "placed" or is_attested(of.number)]
+        for number, hold in enumerate(self._facts.holds):
+            if not is_attested(hold.number):
+                self._facts.holds[number] = hold._replace(is_attested=False)
         if not self._keys:
             return
         for found in adopted:

@@ -334,6 +334,25 @@ class TestFiles:
         with pytest.raises(ArchiveError, match="is adopted"):
             prove(archive, json.loads(lines[0])["event_id"])
 
+    def test_beside_a_journal(self, start: Start, tmp_path: Path) -> None:
+        """Such a file beside the journal of a killed process, and that with invented events too:
+        the file is no file of the trail, and what the journal has of the process is attested."""
+        with start(max_events=5) as audit:
+            log(audit, 5)
+            log(audit, 3)
+            archive = killed(audit, tmp_path / "after")
+        journal = archive / "default.journal"
+        own = lines_in(journal)
+        dropped = sealed(invented(6, last_of(archive)[1], 4))
+        (archive / "audit_2999_01_01_000000.json").write_bytes(dropped)
+        journal.write_bytes(framed([*own, *invented(9, leaf(own[-1]), 2)]))
+        with start(archive) as again:
+            log(again, 1)
+        report = verify(archive, [PUBLIC])
+        kinds = {(finding.kind, finding.sequence) for finding in report.findings}
+        assert kinds == {("adopted", 9), ("unlisted", None)}
+        assert [(a.first, a.last) for a in report.writers[0].adopted] == [(9, 10)]
+
     @pytest.mark.parametrize("keeps", [True, False], ids=["checkpoints", "nothing"])
     def test_invented_trail(self, start: Start, tmp_path: Path, keeps: bool) -> None:
         """A whole trail that no key attests is left alone: nothing of it is ever signed."""

@@ -272,7 +272,7 @@ def _verify(
     texts = [_text_of(note) for note in notes]
     if otlp_json:
         if witnesses:
-            raise click.UsageError("--witness is for archives, not for --otlp-json")
+            raise click.UsageError("--witness and --witness-quorum are for archives")
         return verify_files(
             paths,
             archive,

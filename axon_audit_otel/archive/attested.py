@@ -31,7 +31,9 @@ __all__ = ["ATTESTED", "AttestedFile", "Attestor", "Judgement", "NotAttestedErro
 
 ATTESTED = ".attested"
 _STATE = struct.Struct(">QQ32s32s")
-_SLOT = _STATE.size + 32
+_pack = _STATE.pack
+_MAC = 16  # bytes of a keyed hash
+_SLOT = _STATE.size + _MAC
 _NONE = bytes(32)
 _NOTES = 1 << 18  # bytes at the end of a file with checkpoints: the newest are there
 
@@ -80,10 +82,9 @@ class AttestedFile:
 
     def __init__(self, path: Path, secret: bytes, state: State) -> None:
         self._path = path
-        self._secret = secret
-        self._state = state
+        self._keyed = hashlib.blake2b(key=secret, digest_size=_MAC)
+        self._number, self._lines, self._head, self._line = state
         self._offset = 0
-        self.file = -1
         self._open()
 
     def _open(self) -> None:
@@ -92,7 +93,7 @@ class AttestedFile:
                 os.replace(self._path, f"{self._path}.{secrets.token_hex(4)}")
         self.file = open_owned(self._path, os.O_RDWR | os.O_CREAT)
         for _ in range(2):
-            self._write(*self._state)
+            self._write()
 
     def event(self, number: int, leaf: bytes) -> None:
         """Take an event that is written next.
@@ -100,8 +101,8 @@ class AttestedFile:
         Raises:
             OSError: If that failed.
         """
-        state = self._state
-        self._write(number, state.lines, leaf, state.line)
+        self._number, self._head = number, leaf
+        self._write()
 
     def line(self, lines: int, leaf: bytes) -> None:
         """Take a line of the manifest that is written next.
@@ -112,19 +113,20 @@ class AttestedFile:
         if not self._is_in_place():  # somebody removed it
             self.close()
             self._open()
-        state = self._state
-        self._write(state.number, lines, state.head, leaf)
+        self._lines, self._line = lines, leaf
+        self._write()
 
     def _is_in_place(self) -> bool:
         with suppress(OSError):
             return os.path.samestat(self._path.lstat(), os.fstat(self.file))
         return False
 
-    def _write(self, number: int, lines: int, head: bytes, line: bytes) -> None:
-        data = _STATE.pack(number, lines, head, line)
-        os.pwrite(self.file, data + _keyed(self._secret, data), self._offset)
+    def _write(self) -> None:
+        data = _pack(self._number, self._lines, self._head, self._line)
+        keyed = self._keyed.copy()
+        keyed.update(data)
+        os.pwrite(self.file, data + keyed.digest(), self._offset)
         self._offset ^= _SLOT
-        self._state = State(number, lines, head, line)
 
     def close(self) -> None:
         """Close the file."""
@@ -344,4 +346,4 @@ def _hashes_in(path: Path) -> dict[int, bytes]:
 
 
 def _keyed(secret: bytes, data: bytes) -> bytes:
-    return hashlib.blake2b(data, key=secret, digest_size=32).digest()
+    return hashlib.blake2b(data, key=secret, digest_size=_MAC).digest()

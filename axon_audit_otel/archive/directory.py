@@ -248,8 +248,7 @@ class Directory(ExitStack):
         """Those of the unlisted files that name a writer, by writer, in order."""
         found: dict[str, list[EventFile]] = {}
         for file in sorted(self.unlisted, key=_by_number):
-            writer = file.closing.trail
-            if writer and Path(writer).name == writer and writer.isprintable():  # no NUL in a path
+            if writer := file.closing.trail:
                 found.setdefault(writer, []).append(file)
         return found
 

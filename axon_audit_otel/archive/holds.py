@@ -26,7 +26,7 @@ from ..events.query import Query
 from .directory import Directory
 from .format import JOURNAL
 from .line_filter import LineFilter
-from .manifest import MANIFEST
+from .manifest import MANIFEST, SealRecord
 from .missing import Missing
 from .reader import LineReader
 
@@ -37,6 +37,7 @@ __all__ = [
     "HoldWatch",
     "holds",
     "in_force",
+    "is_hold_trail",
     "parts",
     "periods",
     "place_hold",
@@ -143,6 +144,7 @@ class HoldRecord(NamedTuple):
         writer: Of the event.
         number: Of the event.
         reason: Why it was placed; "" if that is encrypted, or not said.
+        is_attested: False if an application found the event, and nothing attests it.
     """
 
     name: str
@@ -151,6 +153,7 @@ class HoldRecord(NamedTuple):
     writer: str
     number: int
     reason: str = ""
+    is_attested: bool = True
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], time: str, writer: str, number: int) -> HoldRecord | None:
@@ -206,6 +209,9 @@ def periods(records: Iterable[HoldRecord]) -> list[HoldPeriod]:
 def recorded_holds(directory: Path) -> list[HoldRecord]:
     """What the command `hold` has recorded in *directory*, as far as it can be read.
 
+    A release that is not sealed, or that nothing attests (`SealRecord.adopted`), is left out:
+    anybody who can write to the directory could have put it there.
+
     Raises:
         OSError: If the directory cannot be read.
     """
@@ -229,9 +235,22 @@ def recorded_holds(directory: Path) -> list[HoldRecord]:
                     for event in reader.decoded(reader.passing(wanted.lines, newest=False)):
                         time = format_time(to_microseconds(event.timestamp))
                         record = HoldRecord.of(event.metadata, time, name, event.sequence)
-                        if record is not None:
+                        if record is not None and _is_believed(record, file.seal):
                             found.append(record)
     return found
+
+
+def _is_believed(record: HoldRecord, seal: SealRecord | None) -> bool:
+    if record.state == "placed":
+        return True
+    if seal is None:
+        return False
+    return not isinstance(seal.adopted, int) or record.number < seal.adopted
+
+
+def is_hold_trail(writer: str) -> bool:
+    """Return True if the command `hold` records under that writer's name."""
+    return bool(_trails_in([f"{writer}{MANIFEST}"]))
 
 
 def _trails_in(names: Iterable[str]) -> set[str]:

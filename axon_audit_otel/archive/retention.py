@@ -1,7 +1,7 @@
 """Compresses sealed files soon, and deletes them by age or total size.
 
 Only whole files are deleted, the oldest first, and none during a legal hold (see `holds`), also if
-its file was removed. Before
+its file was removed. In a signed archive the records of holds stay: `verify` judges by them. Before
 a file is deleted, the manifest of its writer records the deletion and its rule, so that its
 content can still be proved. Files of writers that have ended are handled by a running writer.
 
@@ -39,7 +39,7 @@ from .checkpoints import SigningKey, is_signed
 from .clock import DAY_S, WallClock, to_time
 from .directory import Directory, EventFile, sealed_in
 from .format import JOURNAL, ZST, Closing, sealed_name
-from .holds import HoldWatch
+from .holds import HoldWatch, is_hold_trail
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
 from .missing import Missing
 from .publishing import compress
@@ -237,6 +237,8 @@ class Upkeep:
             certain = self._certain(now, files, retention.seconds)
             oldest = "" if certain is None else format_time(certain - int(retention.seconds * 1e6))
         for file in files:
+            if self._key is not None and is_hold_trail(file.writer):
+                continue
             if file.when < oldest:
                 assert retention is not None
                 yield file, f"retention: {retention.rule}"

@@ -271,9 +271,18 @@ def _verify(
     given = [key for several in keys for key in several]
     texts = [_text_of(note) for note in notes]
     if otlp_json:
-        if origins or require_checkpoint or witnesses:
-            raise click.UsageError("--origin, --require-checkpoint and --witness are for archives")
-        return verify_files(paths, partial, archive, given, texts, as_json)
+        if witnesses:
+            raise click.UsageError("--witness is for archives, not for --otlp-json")
+        return verify_files(
+            paths,
+            archive,
+            as_json,
+            partial=partial,
+            keys=given,
+            checkpoints=texts,
+            origins=origins,
+            require_checkpoint=require_checkpoint,
+        )
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
@@ -332,10 +341,11 @@ def _print(report: VerifyReport, to: Console, outside: bool) -> None:
     lines = _Lines(to)
     for writer in report.writers:
         _print_writer(writer, lines)
-        if report.quorum is not None:
-            _print_cosigned(writer, report.quorum, lines)
+        if writer.cosigned_until is not None:
+            _print_cosigned(writer, writer.cosigned_until, lines)
     if not report.keys:
-        said = "No key was given, so no signature was checked"
+        what = "no signature" if report.quorum is None else "no signature but those of witnesses"
+        said = f"No key was given, so {what} was checked"
         said += ": the checkpoints given are taken as they are." if outside else " (--key)."
         lines.print(said)
     if report.lost_keys is not None:
@@ -402,17 +412,18 @@ def _print_writer(writer: WriterReport, lines: _Lines) -> None:
     if writer.proved_until is not None:
         said = f"proved up to event {writer.proved_until:,}"
         lines.print(f"{said}, by the checkpoint of {local(writer.proved_at)}", 2, "green")
+    if writer.outside_until is not None:
+        lines.print(
+            f"covered up to event {writer.outside_until:,} by a checkpoint given", 2, "green"
+        )
     lines.print(writer.uncovered_by(local), 2, "yellow")
 
 
-def _print_cosigned(writer: WriterReport, quorum: str, lines: _Lines) -> None:
-    if writer.cosigned_until is None:
-        lines.print(f"not cosigned: no checkpoint of it by {quorum}", 2, "bold red")
-        return
-    said = f"cosigned up to event {writer.cosigned_until:,}, by {', '.join(writer.cosigned_by)}"
+def _print_cosigned(writer: WriterReport, until: int, lines: _Lines) -> None:
+    said = f"cosigned up to event {until:,}, by {', '.join(writer.cosigned_by)}"
     lines.print(f"{said}, at {local(writer.cosigned_at)}", 2, "green")
-    if writer.last_sequence is not None and writer.last_sequence > writer.cosigned_until:
-        which = numbers(writer.cosigned_until + 1, writer.last_sequence)
+    if writer.last_sequence is not None and writer.last_sequence > until:
+        which = numbers(until + 1, writer.last_sequence)
         lines.print(f"{which}: not cosigned", 2, "yellow")
 
 

@@ -13,7 +13,6 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..archive.checkpoints import VerifyingKey
 from ..events.localtime import local
 from ..otlp.resource import resource_from_environment
 from ..verification.report import Verdict, numbers
@@ -26,18 +25,20 @@ _SHOWN = 5  # duplicates and gaps that are printed
 
 
 def verify_files(
-    paths: Sequence[Path],
-    partial: bool,
-    archive: Path | None,
-    keys: Sequence[VerifyingKey],
-    notes: Sequence[str],
-    as_json: bool,
+    paths: Sequence[Path], archive: Path | None, as_json: bool, **asked: Any
 ) -> Verdict:
-    """Verify the files that a collector wrote, print the report, and return the verdict."""
+    """Verify the files that a collector wrote, print the report, and return the verdict.
+
+    Args:
+        paths: The files.
+        archive: The archive that they are compared with; None: none.
+        as_json: Print it as JSON.
+        asked: The further arguments of `verify_arrival`.
+    """
     from ..shipping.received import verify_arrival
 
     with reading_bar("verifying", paths) as progress:
-        report = verify_arrival(paths, partial, archive, progress, keys, notes)
+        report = verify_arrival(paths, archive=archive, progress=progress, **asked)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -154,6 +155,8 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
         if stream.last_sequence is not None:
             head += f", {stream.first_sequence:,} to {stream.last_sequence:,}"
         say(head, "bold")
+        if stream.stream:
+            say(f"  origin: {stream.origin}")
         if stream.duplicates:
             say(f"  {amount(stream.duplicates, 'duplicate')}, to be dropped by log.record.uid")
         if stream.out_of_order:
@@ -167,6 +170,8 @@ def _print_arrival(report: Any, compared: bool, to: Console) -> None:
         if stream.proved_until is not None:
             when = f"by the checkpoint of {local(stream.proved_at)}"
             say(f"  proved up to event {stream.proved_until:,}, {when}", "green")
+            if stream.last_sequence is not None and stream.proved_until < stream.last_sequence:
+                say(f"  what came after event {stream.proved_until:,} is not proved yet", "yellow")
         elif stream.checkpoints:
             say("  its checkpoints are not signed by a known key (--key)", "yellow")
     if report.duplicates:

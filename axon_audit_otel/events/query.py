@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import filterfalse
 from typing import Any, Protocol
 
 from ..core.errors import InvalidEventError, shown
@@ -18,6 +19,7 @@ __all__ = ["START", "Query", "is_start"]
 
 #: metadata["record"] of the AUDIT event that each writer begins with.
 START = "start"
+_AUDIT = OperationType.AUDIT  # looked up once: that is slow
 
 _NAMES = ("user_id", "session_id", "subject_id")
 
@@ -122,7 +124,7 @@ class Query:
         for name, values in self.keys.items():
             events = _having(events, name, values)
         if self.operation is None and not self.with_start:
-            events = (event for event in events if not is_start(event))
+            events = filterfalse(is_start, events)
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)
         if self.start_us is not None or self.end_us is not None:
@@ -132,7 +134,7 @@ class Query:
 
 def is_start(event: AuditEvent) -> bool:
     """Whether *event* is the record that a writer begins with."""
-    return event.operation is OperationType.AUDIT and event.metadata.get("record") == START
+    return event.operation is _AUDIT and event.metadata.get("record") == START
 
 
 def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:

@@ -35,7 +35,15 @@ from ..otlp.json_reader import LogRecord, Requests
 from ..verification.checkpoint_files import CheckpointSet, Statement
 from ..verification.file_scan import TrailFacts
 from ..verification.hash_chain import outside
-from ..verification.report import EXIT_CODES, Finding, Findings, Gap, Verdict, numbers
+from ..verification.report import (
+    EXIT_CODES,
+    Finding,
+    Findings,
+    Gap,
+    Verdict,
+    numbers,
+    parsed_origins,
+)
 from ..verification.verify import verify
 from .unordered_chain import Place, Sequence
 
@@ -60,6 +68,8 @@ class StreamReport(msgspec.Struct, kw_only=True):
         checkpoints: Number of different states in the checkpoints that it was compared with.
         proved_until: Number of the newest event that a signed checkpoint covers; None without one.
         proved_at: Time of that checkpoint.
+        outside_until: Number of the newest event that a given checkpoint covers; None: none does.
+        unbound: First and last numbers of events before a gap that no checkpoint binds.
     """
 
     trail: str
@@ -73,6 +83,13 @@ class StreamReport(msgspec.Struct, kw_only=True):
     checkpoints: int = 0
     proved_until: int | None = None
     proved_at: datetime | None = None
+    outside_until: int | None = None
+    unbound: list[tuple[int, int]] = msgspec.field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        """What tells the trail from every other: ``axon-audit/<trail>/<stream>``."""
+        return f"axon-audit/{self.trail}/{self.stream}"
 
 
 class ArrivalReport(msgspec.Struct, kw_only=True):
@@ -131,6 +148,8 @@ def verify_arrival(
     progress: Callable[[int], None] | None = None,
     keys: Iterable[VerifyingKey] = (),
     checkpoints: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    require_checkpoint: bool = False,
 ) -> ArrivalReport:
     """Verify the audit records in files of a collector's file exporter.
 
@@ -147,6 +166,8 @@ def verify_arrival(
         keys: Public keys. If any are given, one of them must have signed each checkpoint, and each
             trail must be covered by one.
         checkpoints: Notes that were kept elsewhere.
+        origins: The trails that must be there, and no others; each as ``axon-audit/<trail>/<id>``.
+        require_checkpoint: Each trail must be covered by one of *checkpoints*.
 
     Returns:
         What was found. A tail that never arrived does not show in the files alone, without
@@ -154,13 +175,15 @@ def verify_arrival(
 
     Raises:
         ArchiveError: If a file cannot be read, or has no line of OTLP JSON.
+        AuditConfigError: If an origin is not valid.
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
+    wanted = parsed_origins(origins)
     arrival = _Arrival(partial, list(keys), list(checkpoints))
     for path in map(Path, paths):
         with archive_errors(path):
             arrival.read(path, progress)
-    return arrival.report(None if archive is None else Path(archive))
+    return arrival.report(None if archive is None else Path(archive), wanted, require_checkpoint)
 
 
 class _Arrival:
@@ -197,12 +220,15 @@ class _Arrival:
         for number in requests.unreadable:
             self._findings.add(path.name, None, "unreadable", f"line {number} is no OTLP JSON")
 
-    def report(self, archive: Path | None) -> ArrivalReport:
+    def report(
+        self, archive: Path | None, origins: set[str], require_checkpoint: bool
+    ) -> ArrivalReport:
         """The report of all files, compared with *archive* if there is one."""
         report = self._report
-        for stream in self._streams.values():
-            stream.end(self._partial)
-        self._compare_checkpoints()
+        self._end_streams()
+        if origins:
+            here = {of.report.origin: of.report.origin for of in self._streams.values()}
+            self._findings.compare_origins(here, origins)
         if archive is not None:
             self._compare(archive)
             if self._keys:
@@ -211,19 +237,19 @@ class _Arrival:
                 for found in verified.findings:
                     words = f"in the archive: {found.explanation}"
                     self._findings.add(found.file, found.sequence, found.kind, words)
-        self._judge_proofs()
+        self._judge_proofs(require_checkpoint)
         report.findings = list(self._findings.kept.values())
         report.left_out = self._findings.left_out
         report.streams = [stream.report for stream in self._streams.values()]
         report.duplicates = list(self._doubled)
         return report
 
-    def _compare_checkpoints(self) -> None:
+    def _end_streams(self) -> None:
         known: list[Statement] = []
         for stream in self._streams.values():
             of = stream.report
             statements = self._checkpoints.about(of.trail, of.stream or None)
-            stream.compare_checkpoints(statements)
+            stream.end(self._partial, statements)
             known += statements
         if self._partial or not self._streams:
             return
@@ -231,18 +257,21 @@ class _Arrival:
             words = f"{statement} speaks of this trail, of which nothing arrived"
             self._findings.add(statement.checkpoint.origin, None, "removed", words)
 
-    def _judge_proofs(self) -> None:
+    def _judge_proofs(self, require_checkpoint: bool) -> None:
         """Say what was asked for and is not proved."""
-        report = self._report
+        report, words = self._report, self._report.unproved
         report.keys = [key.name for key in self._keys]
         if not self._streams:
-            report.unproved.append("there is no audit record in the files")
-        if not self._keys:
-            return
-        missing = f"no checkpoint that {' or '.join(report.keys)} signed covers"
-        for stream in self._streams.values():
-            if stream.report.proved_until is None and stream.report.events:
-                report.unproved.append(f"{missing} {stream.report.trail or 'an unnamed trail'}")
+            words.append("there is no audit record in the files")
+        signed = f"no checkpoint that {' or '.join(report.keys)} signed"
+        for of in (stream.report for stream in self._streams.values() if stream.report.events):
+            name = of.trail or "an unnamed trail"
+            if self._keys and of.proved_until is None:
+                words.append(f"{signed} covers {name}")
+            elif self._keys:
+                words += [f"{signed} binds {numbers(*run)} of {name}" for run in of.unbound]
+            if require_checkpoint and of.outside_until is None:
+                words.append(f"no checkpoint from elsewhere (--checkpoint) covers {name}")
 
     def _compare(self, archive: Path) -> None:
         with archive_errors(archive):
@@ -364,11 +393,21 @@ class _Stream:
     def _report_altered(self, number: int, words: str) -> None:
         self._findings.add(self._file, number, "altered", words)
 
-    def end(self, partial: bool) -> None:
-        """Report what is missing, after all was read."""
+    def end(self, partial: bool, statements: list[Statement]) -> None:
+        """Report what is missing, after all was read, and compare it with the checkpoints.
+
+        Args:
+            partial: What is before the oldest event is not missed.
+            statements: The checkpoints, ordered by their newest event.
+        """
         report, sequence = self.report, self._sequence
         report.events = sequence.count
-        report.gaps = sorted(self._witnessed.gaps, key=lambda gap: gap.first)
+        known = [statement.checkpoint.events for statement in statements]
+        report.gaps = [
+            gap  # a trail reports a loss before it makes a checkpoint
+            for gap in sorted(self._witnessed.gaps, key=lambda gap: gap.first)
+            if not any(gap.first <= number < gap.told_by for number in known)
+        ]
         if not sequence.count:
             return
         for first, second in self._ids.doubled():
@@ -386,10 +425,14 @@ class _Stream:
                 hint = " (if these files begin later than the trail: --partial)" if before else ""
                 self._miss(low, high, hint)
 
-    def compare_checkpoints(self, statements: list[Statement]) -> None:
-        """Compare the events with *statements*, ordered by their newest event."""
+        self._compare_checkpoints(statements, missing)
+
+    def _compare_checkpoints(
+        self, statements: list[Statement], missing: list[tuple[int, int]]
+    ) -> None:
         report, sequence = self.report, self._sequence
         report.checkpoints = len(statements)
+        bound = []
         for statement in statements:
             checkpoint = statement.checkpoint
             number = checkpoint.events
@@ -399,9 +442,13 @@ class _Stream:
                 words = f"event {number} is not the one that {statement} names: it, or what was"
                 self._report_altered(number, f"{words} before it, was rewritten")
                 break
+            if statement.outside:
+                report.outside_until = number
             if statement.proves:
+                bound.append(number)
                 report.proved_until = number
                 report.proved_at = parse_time(checkpoint.time)
+        report.unbound = _unbound(bound, missing)
         beyond = [s for s in statements if s.checkpoint.events > sequence.highest]
         if beyond:
             newest = beyond[-1].checkpoint.events
@@ -458,6 +505,24 @@ class _Ids:
             for key, number in sorted(zip(part[::2], part[1::2])):
                 if (first := numbers.setdefault(key, number)) != number:
                     yield first, number
+
+
+def _unbound(bound: list[int], missing: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The events that no hash of a later event, up to the newest in *bound*, leads to.
+
+    Args:
+        bound: Numbers of the events that checkpoints name.
+        missing: The ranges of numbers that no event has: hashes lead only up to them.
+    """
+    found, first = [], 1
+    for low, high in missing:
+        if not bound or low > max(bound):
+            break
+        newest = max((number for number in bound if number < low), default=0)
+        if max(newest + 1, first) < low:
+            found.append((max(newest + 1, first), low - 1))
+        first = high + 1
+    return found
 
 
 def _claimed(attributes: dict[str, Any]) -> Place | None:

@@ -11,7 +11,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -80,12 +80,13 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class _RefusedError(Exception):
+class _RefusedError(OSError):
     """The witness knows another history: how many lines of it, and why ours does not fit."""
 
-    def __init__(self, known: int, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, witness: str, known: int, reason: str) -> None:
+        super().__init__(f"{witness}: {reason}")
         self.known = known
+        self.reason = reason
 
 
 class _Submission:
@@ -120,20 +121,21 @@ class _Submission:
 
 @dataclass
 class _Link:
-    """What this process knows of one witness."""
+    """One writer's way to one witness."""
 
     witness: Witness
     post: HttpPost | None = None
-    sizes: dict[str, int] = field(default_factory=dict)  # lines that it knows, by trail
-    done: dict[Path, str] = field(default_factory=dict)  # answered for good, by writer
+    size: int = 0  # lines of the manifest that it knows
+    answered: str = ""  # the newest note that it cosigned, or refused for good
     timeout: float = _TIMEOUT_S
     refuses: bool = False
     delay: float = 0.0
     due: float = 0.0  # when it may be asked again
 
-    def has_answered(self, submission: _Submission) -> bool:
-        """Return True if it need not be asked again."""
-        return self.done.get(submission.path) == submission.note
+    @property
+    def name(self) -> str:
+        """The witness's name."""
+        return self.witness.key.name
 
     def cosign(self, submission: _Submission) -> str:
         """The lines of its cosignatures.
@@ -142,30 +144,31 @@ class _Link:
             _RefusedError: If it knows another history.
             OSError: If it does not answer as it should, or does not know the trail.
         """
-        checkpoint = submission.checkpoint
-        old = self.sizes.get(checkpoint.origin, 0)
+        size = submission.checkpoint.size
         for _ in range(_TRIES):
-            if old > checkpoint.size:
-                raise _RefusedError(old, "it knows more lines: the archive was rolled back")
-            reply = self._ask(submission, old)
+            if self.size > size:
+                reason = "it knows more lines: the archive was rolled back"
+                raise _RefusedError(self.name, self.size, reason)
+            reply = self._ask(submission)
             if reply.status == _OK:
-                self.sizes[checkpoint.origin] = checkpoint.size
+                self.size = size
                 return self._cosignatures(submission, reply.body)
             known = _size_in(reply)
-            if (reply.status == _UNPROVED and old) or known == old == checkpoint.size:
-                raise _RefusedError(old, "the lines that the witness knows were other ones")
-            if known is None or known == old:
-                raise OSError(f"{self.witness.key.name}: {_words(reply)}")
-            self.sizes[checkpoint.origin] = old = known
-        raise OSError(f"{self.witness.key.name}: it names one size after another")
+            if (reply.status == _UNPROVED and self.size) or known == self.size == size:
+                reason = "the lines that the witness knows were other ones"
+                raise _RefusedError(self.name, self.size, reason)
+            if known is None or known == self.size:
+                raise OSError(f"{self.name}: {_words(reply)}")
+            self.size = known
+        raise OSError(f"{self.name}: it names one size after another")
 
-    def _ask(self, submission: _Submission, old: int) -> Reply:
+    def _ask(self, submission: _Submission) -> Reply:
         if self.post is None:
             headers = {"Content-Type": "text/plain", "Accept-Encoding": "identity"}
             self.post = HttpPost(headers, self.timeout, _BODY)
         self.post.timeout = self.timeout
-        steps = [b64encode(step).decode() for step in submission.proof_from(old)]
-        body = "\n".join([f"old {old}", *steps, "", submission.note])
+        steps = [b64encode(step).decode() for step in submission.proof_from(self.size)]
+        body = "\n".join([f"old {self.size}", *steps, "", submission.note])
         url = f"{self.witness.url}/add-checkpoint"
         return self.post.send(url, body.encode(), (_OK, _CONFLICT))
 
@@ -176,7 +179,7 @@ class _Link:
             if self.witness.key.cosigned_at(submission.text, line) is not None
         ]
         if not found:
-            raise OSError(f"{self.witness.key.name}: it answered without a signature of its key")
+            raise OSError(f"{self.name}: it answered without a signature of its key")
         return "".join(f"{line}\n" for line in found)
 
     def failed(self) -> None:
@@ -210,8 +213,8 @@ class Witnesses:
     Args:
         witnesses: The witnesses.
         faults: Takes what failed.
-        refused: Called, in the thread, when a witness knows another history; once until it
-            cosigns again.
+        refused: Called, in the thread, when a witness knows another history of a trail; once
+            until it cosigns that again.
     """
 
     def __init__(
@@ -227,7 +230,7 @@ class Witnesses:
 
     def begin(self) -> None:
         """Forget what waits; also called in a forked child."""
-        self._links = [_Link(witness) for witness in self._witnesses]
+        self._links: dict[Path, list[_Link]] = {}
         self._newest: dict[Path, _Submission] = {}
         self._progress = threading.Condition()
         fault = partial(self._faults.fault, "witness")
@@ -242,6 +245,7 @@ class Witnesses:
         """
         with self._progress:
             self._newest[path] = _Submission(path, note)
+            self._links.setdefault(path, [_Link(witness) for witness in self._witnesses])
         self._worker.wake()
 
     def wait(self, seconds: float) -> None:
@@ -249,16 +253,21 @@ class Witnesses:
         if not self._waiting():
             return
         if not self._worker.wake():  # the interpreter ends
-            for link in self._links:
+            for link in self._waiting():
                 link.timeout = seconds
             self._turn()
         with self._progress:
             self._progress.wait_for(lambda: all(x.delay for x in self._waiting()), seconds)
 
     def _waiting(self) -> list[_Link]:
-        """The witnesses that have not answered for good."""
-        newest = list(self._newest.values())
-        return [link for link in self._links if not all(map(link.has_answered, newest))]
+        """The ways on which a checkpoint is."""
+        with self._progress:
+            return [
+                link
+                for path, submission in self._newest.items()
+                for link in self._links[path]
+                if link.answered != submission.note
+            ]
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -266,18 +275,20 @@ class Witnesses:
         """Submit what waits; returns in how many seconds to go on, None: when there is more."""
         from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+        with self._progress:
+            newest = list(self._newest.items())
         with suppress_instrumentation():
-            for submission in list(self._newest.values()):
-                self._submit(submission)
+            for path, submission in newest:
+                self._submit(submission, self._links[path])
         with self._progress:
             self._progress.notify_all()
         due = min((link.due for link in self._waiting()), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
-    def _submit(self, submission: _Submission) -> None:
+    def _submit(self, submission: _Submission, links: list[_Link]) -> None:
         """Ask those witnesses that have not answered, and keep their cosignatures."""
         now = time.monotonic()
-        asked = [x for x in self._links if not x.has_answered(submission) and x.due <= now]
+        asked = [x for x in links if x.answered != submission.note and x.due <= now]
         lines = "".join([self._cosigned(link, submission) for link in asked])
         if lines:
             file = submission.path.with_name(f"{submission.path.name}{COSIGNED}")
@@ -297,12 +308,12 @@ class Witnesses:
             self._faults.fault("witness", exc)
             if not link.refuses:
                 link.refuses = True
-                told = link.witness.key.name, checkpoint.origin, checkpoint.size
-                self._refused(Refusal(*told, exc.known, str(exc)))
+                told = link.name, checkpoint.origin, checkpoint.size
+                self._refused(Refusal(*told, exc.known, exc.reason))
         except OSError as exc:
             self._faults.fault("witness", exc)
             link.failed()
             return ""
-        link.done[submission.path] = submission.note
+        link.answered = submission.note
         link.delay = link.due = 0.0
         return lines

@@ -103,7 +103,7 @@ def _finished(text: str) -> Iterator[str]:
         if not note["signatures"] and _is_begun_signature(rest):
             return
         yield note[0]
-    if rest.strip() and not _START.startswith(rest) and not _is_begun(rest):
+    if rest.strip() and not _START.startswith(rest.rstrip("\n")) and not _is_begun(rest):
         yield rest
 
 

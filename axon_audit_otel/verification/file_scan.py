@@ -159,12 +159,12 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
-        if self._facts.keys is not None:
-            self._facts.keys.look(bodies)
         for at in self._facts.ids.again(bodies):
             self._facts.has_known_id(bodies[at])
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
+        if self._facts.keys is not None:
+            self._facts.keys.look(bodies, events)
         if events is not None and self._continue(lines, bodies, events, leaves):
             self.number += len(lines)
             return

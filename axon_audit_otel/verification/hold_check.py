@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..archive.holds import HoldPeriod, HoldRecord, holds, periods
+from ..archive.holds import HOLD, HoldPeriod, HoldRecord, holds, periods
 from .manifest_check import Seal
 from .report import Findings
 
@@ -51,39 +51,40 @@ def check_holds(
         erasures: All erasures on record.
         findings: Takes the damage.
     """
-    believed = [record for record in records if _is_believed(record, proved)]
-    in_force = periods(believed)
+    doubted = [record for record in records if not _is_believed(record, proved)]
+    in_force = periods(record for record in records if record not in doubted)
+    deleted = [(seal.record, seal.deletion[0].deleted_at) for seal in seals if seal.deletion]
     for period in in_force:
-        _check(period, seals, erasures, findings)
+        why = f"while a hold was in force: {_in_words(period, doubted)}"
+        for seal, at in deleted:
+            if period.covers(at):
+                words = f"retention deleted it at {at}, {why}"
+                findings.add(seal.file, seal.first_sequence, "on_hold", words)
+        for erased in erasures:
+            if period.covers(erased.time):
+                words = f"it tells of an erasure at {erased.time}, {why}"
+                findings.add(erased.file, erased.number, "on_hold", words)
     with_file = holds(directory) if in_force else {}
-    for placed in (period.placed for period in in_force if period.released is None):
-        if placed.name not in with_file:
-            words = f"{_placed(placed)}, and its release is not on record, but its file is gone"
-            if any(record.ends(placed) for record in records):
-                words = f"{_placed(placed)}, and no signed checkpoint covers its release"
-            findings.add(f"{placed.name}.hold", None, "removed", words)
+    for period in in_force:
+        if period.released is None and period.placed.name not in with_file:
+            words = f"the hold {_in_words(period, doubted)}, but its file is gone"
+            findings.add(f"{period.placed.name}{HOLD}", None, "removed", words)
 
 
-def _check(
-    period: HoldPeriod, seals: list[Seal], erasures: list[Erased], findings: Findings
-) -> None:
-    end = "never released" if period.released is None else f"released at {period.released.time}"
-    during = f"while a hold was in force: {_placed(period.placed)}, {end}"
-    for seal in seals:
-        if seal.deletion is not None and period.covers(at := seal.deletion[0].deleted_at):
-            words = f"retention deleted it at {at}, {during}"
-            findings.add(seal.record.file, seal.record.first_sequence, "on_hold", words)
-    for erased in erasures:
-        if period.covers(erased.time):
-            words = f"it tells of an erasure at {erased.time}, {during}"
-            findings.add(erased.file, erased.number, "on_hold", words)
+def _in_words(period: HoldPeriod, doubted: list[HoldRecord]) -> str:
+    placed, released = period
+    words = f"{placed.name!r}, placed at {placed.time} (event {placed.number} of {placed.writer})"
+    if released is not None:
+        return f"{words}, released at {released.time}"
+    forged = next((record for record in doubted if record.ends(placed)), None)
+    if forged is None:
+        return f"{words}, never released"
+    where = f"event {forged.number} of {forged.writer}"
+    return f"{words}, with a release that no signed checkpoint covers ({where})"
 
 
 def _is_believed(record: HoldRecord, proved: Mapping[str, int] | None) -> bool:
-    released = record.state == "released"
-    return not released or proved is None or record.number <= proved.get(record.writer, 0)
-
-
-def _placed(record: HoldRecord) -> str:
-    where = f"event {record.number} of {record.writer}"
-    return f"the hold {record.name!r} was placed at {record.time} ({where})"
+    if record.state == "placed":
+        return True
+    is_proved = proved is None or record.number <= proved.get(record.writer, 0)
+    return is_proved and record.is_attested

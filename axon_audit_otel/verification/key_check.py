@@ -9,15 +9,18 @@ from pathlib import Path
 
 from ..core.errors import ArchiveError
 from ..core.semconv import ERASABLE_PREFIX
+from ..events.model import AuditEvent
 from ..privacy.encryption import Erasure, keys_of
 from .hold_check import Erased
 from .report import LostKeys
 
 __all__ = ["KeyCheck"]
 
-#: What stands for a user in an event, in quotes: prefix, token, and the id, encrypted.
-_PREFIX = ERASABLE_PREFIX.encode()
-_NAMES = re.compile(rb'"(%b[0-9a-f]{32}:[\w=-]+)"' % _PREFIX)
+_MARK = b'"%b' % ERASABLE_PREFIX.encode()
+#: What stands for a user in an event: the token, and the id, encrypted.
+_NAME = rf"{ERASABLE_PREFIX}[0-9a-f]{{32}}:[\w=-]+"
+_is_name = re.compile(_NAME, re.ASCII).fullmatch
+_quoted_in = re.compile(f'"({_NAME})"'.encode()).findall
 _TOKEN = slice(len(ERASABLE_PREFIX), len(ERASABLE_PREFIX) + 32)
 _KEPT = 100_000  # users whose keys are there, in memory
 
@@ -35,8 +38,8 @@ class KeyCheck:
         self.is_asked_for = place is not None
         self._why = ""
         self._is_encrypted = False
-        self._known: set[bytes] = set()  # names whose key is there
-        self._lost: set[bytes] = set()
+        self._known: set[str | None] = set()  # names whose key is there, and what is no name
+        self._lost: set[str] = set()
         self._events: Counter[frozenset[str]] = Counter()  # by the tokens without a key
         self._erasure: Erasure | None = None
         try:
@@ -44,27 +47,42 @@ class KeyCheck:
         except ArchiveError as exc:
             self._why = str(exc)
 
-    def look(self, lines: list[bytes]) -> None:
-        """Take some lines, each an event."""
+    def look(self, lines: list[bytes], events: list[AuditEvent] | None) -> None:
+        """Take some events.
+
+        Args:
+            lines: Their lines.
+            events: The same events, decoded; None if one of them is damaged.
+        """
         data = b"\n".join(lines)
-        if _PREFIX not in data:  # faster
+        if _MARK not in data:
             return
-        found = set(_NAMES.findall(data))
-        if not found:
+        self._is_encrypted = self._is_encrypted or bool(_names_in(data))
+        if self._erasure is None or not self._is_encrypted:
             return
-        self._is_encrypted = True
-        if self._erasure is None:
-            return
+        found: set[str | None] = set()
+        if events is None:
+            found.update(_names_in(data))
+        else:  # faster
+            found.update([event.user_id for event in events])
+            found.update([event.subject_id for event in events])
+            found.update([event.agent_id for event in events])
+            found.update([event.on_behalf_of for event in events])
+            found.update(*{event.subjects for event in events})
         for name in found - self._known - self._lost:
-            if self._erasure.keys.by_name(name.decode()) is None:
-                self._lost.add(name)
-            elif len(self._known) < _KEPT:
-                self._known.add(name)
+            self._look_up(name)
         if not found.isdisjoint(self._lost):
             for line in lines:
-                lost = self._lost.intersection(_NAMES.findall(line))
-                if lost:
-                    self._events[frozenset(name[_TOKEN].decode() for name in lost)] += 1
+                if lost := _names_in(line) & self._lost:
+                    self._events[frozenset(name[_TOKEN] for name in lost)] += 1
+
+    def _look_up(self, name: str | None) -> None:
+        """Look for the key that opens a name."""
+        assert self._erasure is not None
+        if name and _is_name(name) and self._erasure.keys.by_name(name) is None:
+            self._lost.add(name)
+        elif len(self._known) < _KEPT:
+            self._known.add(name)
 
     def lost(self, erasures: Iterable[Erased]) -> LostKeys | None:
         """The result, when all events were looked at; None if there is nothing to tell.
@@ -82,3 +100,7 @@ class KeyCheck:
             lost[tokens - erased] += events
         lost.pop(frozenset(), None)
         return LostKeys(sum(lost.values()), len(frozenset().union(*lost))) if lost else None
+
+
+def _names_in(line: bytes) -> set[str]:
+    return {name.decode() for name in _quoted_in(line)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+
+from ..core.errors import AuditConfigError
 
 __all__ = [
     "EXIT_CODES",
@@ -373,6 +376,22 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         }
 
 
+def parsed_origins(origins: Iterable[str]) -> set[str]:
+    """The *origins*, checked.
+
+    Raises:
+        AuditConfigError: If one of them is none.
+    """
+    found = set(origins)
+    for origin in found:
+        if not _is_origin(origin):
+            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+    return found
+
+
+_is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
+
+
 def numbers(first: int, last: int) -> str:
     """A range of events as text."""
     return f"event {first}" if first == last else f"events {first} to {last}"
@@ -403,6 +422,21 @@ class Findings:
         kind: Kind = "denied" if isinstance(exc, PermissionError) else "unreadable"
         where = "" if after is None else f" after event {after}"
         self.add(file, None, kind, f"cannot be read{where}: {exc.strerror or exc}")
+
+    def compare_origins(self, here: Mapping[str, str], wanted: set[str]) -> None:
+        """Add trails that were asked for and are not here, and those that were not.
+
+        Args:
+            here: The origins of the trails that are here, and the file to name for each.
+            wanted: Those that were asked for.
+        """
+        for origin in sorted(wanted - here.keys()):
+            name = f"{origin.split('/')[1]}.manifest"
+            self.add(name, None, "removed", f"the trail {origin} is not here")
+        for origin, file in here.items():
+            if origin not in wanted:
+                words = f"its trail is {origin}, which was not asked for"
+                self.add(file, None, "unlisted", words)
 
     def count(self, file: str) -> int:
         """Number of findings in *file* so far."""

@@ -6,7 +6,6 @@ Every file is read once, line by line. Only facts about damage and checkpoints s
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
-from ..core.errors import ArchiveError, AuditConfigError, archive_errors
+from ..core.errors import ArchiveError, archive_errors
 from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
@@ -28,13 +27,11 @@ from .file_scan import TrailFacts
 from .hold_check import check_holds
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
-from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers
+from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers, parsed_origins
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
 __all__ = ["verify"]
-
-_is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
 
 
 def verify(
@@ -71,10 +68,7 @@ def verify(
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
-    notes, wanted = list(checkpoints), set(origins)
-    for origin in wanted:
-        if not _is_origin(origin):
-            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+    notes, wanted = list(checkpoints), parsed_origins(origins)
     place = None if erasable is None else Path(erasable)
     tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
@@ -137,7 +131,8 @@ class _Verification:
             self._find_vanished()
         self._judge_refused(reports)
         if origins:
-            self._compare_origins(reports, origins)
+            here = {of.origin: f"{of.writer}{MANIFEST}" for of in reports if of.origin}
+            self._findings.compare_origins(here, origins)
         lost = None
         if self._only is None:
             self._check_holds(reports)
@@ -285,17 +280,6 @@ class _Verification:
 
     # --- what was asked for ------------------------------------------------------------------
 
-    def _compare_origins(self, reports: list[WriterReport], wanted: set[str]) -> None:
-        """Report trails that were asked for and are not here, and those that were not."""
-        here = {report.origin: report.writer for report in reports if report.origin}
-        for origin in sorted(wanted - here.keys()):
-            name = f"{origin.split('/')[1]}{MANIFEST}"
-            self._findings.add(name, None, "removed", f"the trail {origin} is not here")
-        for origin, writer in here.items():
-            if origin not in wanted:
-                words = f"its trail is {origin}, which was not asked for"
-                self._findings.add(f"{writer}{MANIFEST}", None, "unlisted", words)
-
     def _unproved(
         self, reports: list[WriterReport], require_checkpoint: bool, lost: LostKeys | None
     ) -> list[str]:
@@ -314,10 +298,9 @@ class _Verification:
             if not trails:
                 words.append(f"{missing} anything here")
         if (quorum := self._checkpoints.quorum).needed:
-            missing = f"no checkpoint is cosigned by {quorum} that covers"
-            words += [f"{missing} {of.writer}" for of in trails if of.cosigned_until is None]
-            if not trails:
-                words.append(f"{missing} anything here")
+            unseen = [of.writer for of in trails if of.cosigned_until is None]
+            unseen += [] if trails else ["anything here"]
+            words += [f"no checkpoint of {of} is cosigned by {quorum}" for of in unseen]
         if self._key_check.is_asked_for and lost is not None and lost.why:
             words.append(f"the keys could not be looked at: {lost.why}")
         return words

@@ -375,8 +375,9 @@ class WriterCheck:
         self._facts.gaps = [gap for gap in self._facts.gaps if is_attested(gap.told_by)]
         self._facts.refusals = [of for of in self._facts.refusals if is_attested(of.told_by)]
         self._facts.erasures = [of for of in self._facts.erasures if is_attested(of.number)]
-        holds = self._facts.holds
-        self._facts.holds = [of for of in holds if of.state == "placed" or is_attested(of.number)]
+        for number, hold in enumerate(self._facts.holds):
+            if not is_attested(hold.number):
+                self._facts.holds[number] = hold._replace(is_attested=False)
         if not self._keys:
             return
         for found in adopted:

@@ -145,7 +145,7 @@ class TestListed:
 
     async def test_unsigned(self, office: Office, tmp_path: Path) -> None:
         """Without a key, checkpoints are taken as they are."""
-        given = {"signing_key": None, "checkpoint_to": tmp_path / "notes"}
+        given: dict[str, Any] = {"signing_key": None, "checkpoint_to": tmp_path / "notes"}
         await office.closed("second", **given)
         await office.closed("first", **given)
         assert listed(office.archive, "first") == [("second", 7)]

@@ -185,7 +185,7 @@ def _column(lines: list[str], name: str) -> str:
     return "".join(line[start:].split(" ")[0] for line in lines[1:])
 
 
-@pytest.mark.parametrize("columns", [1, 20, 40, 60, 80, 100, 200, 1000])
+@pytest.mark.parametrize("columns", [1, 60, 80, 200])
 def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     """Names and ids are folded into their columns, and whole: nothing is cut."""
     said = _plain(_on_a_terminal(columns, "stats", archive))

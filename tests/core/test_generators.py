@@ -31,6 +31,15 @@ from axon_audit_otel.core import generators
 pytestmark = pytest.mark.usefixtures("instrumented")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _short_collections() -> Iterator[None]:
+    """Collections leave out what was there before these tests, which collect after each."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_kept() -> Iterator[None]:
     """No generator is remembered when all have ended."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Make, Run
+from cosigner import key_line
 from opentelemetry.sdk._logs import LoggerProvider
 
 from axon_audit_otel import AuditConfigError, AxonInstrumentor
@@ -103,6 +104,15 @@ class TestWrongSetting:
         )
         assert json.loads(done.stdout) == [["STORE", "alice"]]
         assert "max_archive_bytes=1000000000" in done.stderr
+        assert len(list((tmp_path / "a").glob("audit_*.json"))) == 1
+
+    @pytest.mark.slow
+    def test_witnesses_without_a_key(self, tmp_path: Path) -> None:
+        """Witnesses of what nobody signs are left out; the archive stays."""
+        line = f"https://w.example {key_line('w', bytes(32))}"
+        done = _started(tmp_path, AUTO_EXPORT_PATH=tmp_path / "a", WITNESSES=line)
+        assert json.loads(done.stdout) == [["STORE", "alice"]]
+        assert "give signing_key=" in done.stderr
         assert len(list((tmp_path / "a").glob("audit_*.json"))) == 1
 
     def test_in_code(self, monkeypatch: pytest.MonkeyPatch) -> None:

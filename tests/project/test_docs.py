@@ -109,6 +109,7 @@ def _shell(commands: str, directory: Path, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_shipping_example(tmp_path: Path) -> None:
     """The first example of docs/shipping.md ships, with OpenTelemetry's own distro installed,
     whose default is gRPC."""

@@ -41,6 +41,7 @@ def _run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_second_try(tmp_path: Path) -> None:
     """Slow and component tests are tried again, and named when they pass then; others are not,
     and what fails twice is a failure."""

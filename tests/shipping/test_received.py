@@ -18,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import ArchiveError, AuditLogger
+from axon_audit_otel import ArchiveError, AuditConfigError, AuditLogger
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key
 from axon_audit_otel.archive.origin import Source
 from axon_audit_otel.core import semconv
@@ -455,6 +455,61 @@ class TestCheckpoints:
         assert check([*records, note]).verdict == "damage"
         assert check([*records, note], partial=True).verdict == "ok"
 
+    def test_a_gap_told_afterwards(self, records: Records, check: Check, key: SigningKey) -> None:
+        """A checkpoint knew the events: that they were lost is not believed of a later event."""
+        gap = {"record": "gap", "first": 11, "last": 12, "reason": "disk full"}
+        told = self._told(records[-1], gap)
+        left = [*records[:10], *records[12:], told]
+        report = check([*left, self._record(records, 5, key)], keys=[key.verifying])
+        assert (report.ok, report.verdict) == (True, "ok")
+        report = check([*left, self._record(records, 30, key)], keys=[key.verifying])
+        assert [(f.kind, f.sequence) for f in report.findings] == [("removed", 11)]
+
+    def test_before_a_gap(self, records: Records, check: Check, key: SigningKey) -> None:
+        """No hash of an event after a gap leads to those before it: another checkpoint has to."""
+        gap = {"record": "gap", "first": 11, "last": 12, "reason": "disk full"}
+        told = self._told(records[-1], gap)
+        with_told = [*records, told]
+        left = [*records[:10], *records[12:], told]
+        newest = self._record(with_told, COUNT + 1, key)
+        for known, unbound in ((0, (1, 10)), (7, (8, 10)), (10, None)):
+            older = [self._record(records, known, key)] if known else []
+            report = check([*left, newest, *older], keys=[key.verifying])
+            assert report.streams[0].unbound == ([unbound] if unbound else [])
+            assert report.verdict == ("not proved" if unbound else "ok")
+            assert report.streams[0].proved_until == COUNT + 1
+
+    @staticmethod
+    def _told(newest: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+        """The record of the event after *newest* that reports *facts*."""
+        event = json.loads(newest["body"]["stringValue"])
+        previous = hashlib.sha256(b"\0" + newest["body"]["stringValue"].encode()).hexdigest()
+        event |= {"event_id": f"evt_{1:032x}", "operation": "AUDIT", "metadata": facts}
+        event |= {"sequence": event["sequence"] + 1, "previous_hash": previous}
+        line = json.dumps(event, separators=(",", ":")).encode()
+        request = json.loads(
+            Envelope({}).json([record_of(line, Source("default", "0123456789abcdef"))])
+        )
+        found: dict[str, Any] = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+        return found
+
+    def test_origins(self, records: Records, check: Check) -> None:
+        """The files of another trail are not those that were asked for."""
+        origin = "axon-audit/default/0123456789abcdef"
+        assert check(records, origins=[origin]).verdict == "ok"
+        other = check(records, origins=["axon-audit/default/" + "f" * 16])
+        assert {found.kind for found in other.findings} == {"removed", "unlisted"}
+        with pytest.raises(AuditConfigError):
+            check(records, origins=["default"])
+
+    def test_required(self, records: Records, check: Check, key: SigningKey) -> None:
+        """A checkpoint among the records is not one from elsewhere."""
+        note = self._record(records, 30, key)
+        asked = {"keys": [key.verifying], "require_checkpoint": True}
+        assert check([*records, note], **asked).verdict == "not proved"
+        given = [self._note(records, 30, key)]
+        assert check([*records, note], checkpoints=given, **asked).verdict == "ok"
+
     def test_foreign_record(self, records: Records, check: Check) -> None:
         """A record of that name that is no checkpoint is passed over."""
         note = self._record(records, 30, None)
@@ -466,8 +521,10 @@ class TestCheckpoints:
         """The archive is verified as well, where its key is given."""
         public, logs, far = str(key.verifying), tmp_path / "logs", tmp_path / "far.otlp"
         kept = tmp_path / "kept"
-        settings = {"signing_key": key, "checkpoint_to": kept, "registry": CollectorRegistry()}
-        with AuditLogger(10, logs, name="default", **settings) as audit:
+        settings: dict[str, Any] = {"signing_key": key, "checkpoint_to": kept}
+        with AuditLogger(
+            10, logs, registry=CollectorRegistry(), name="default", **settings
+        ) as audit:
             for _ in range(25):
                 await audit.log_event("STORE")
         cli("export", logs, far)

@@ -18,6 +18,7 @@ from axon_audit_otel import AuditConfigError, AuditLogger
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 from axon_audit_otel.archive.cosignatures import WitnessKey
 from axon_audit_otel.shipping.witnesses import Witness
+from axon_audit_otel.trail.settings import Settings
 
 KEY = new_key("auditor")
 Run = Callable[..., Awaitable[tuple[int, list[dict[str, Any]]]]]
@@ -235,6 +236,31 @@ class TestFaults:
         await until(partial(has_failed, watched, 1))
         assert len(cosigner.requests) < 10
 
+    async def test_a_trail_that_is_unknown(
+        self, make_audit: Make, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
+    ) -> None:
+        """A recovered writer's trail that the witness was not told of does not hold up ours."""
+        key = tmp_path / "key"
+        key.write_text(KEY.line())
+        run_script(
+            "import asyncio, os, sys\n"
+            "from axon_audit_otel import AuditLogger\n"
+            "audit = AuditLogger(2, sys.argv[1], name='killed', signing_key=sys.argv[2])\n"
+            "asyncio.run(audit.log_event('STORE', 'zoë'))\n"
+            "os._exit(0)\n",
+            tmp_path / "logs",
+            key,
+        )
+        cosigner.answer = lambda body: (404, "") if "axon-audit/killed/" in body else None
+        audit = make_audit(2, tmp_path / "logs", signing_key=KEY, witnesses=cosigner.line)
+        await until(lambda: cosigner.requests)
+        assert "axon-audit/killed/" in cosigner.requests[0]
+        await record(audit, 3)
+        await until(lambda: cosigned(tmp_path / "logs"))
+        assert not (tmp_path / "logs" / "killed.cosigned").exists()
+        cosigner.answer = lambda body: None
+        await until((tmp_path / "logs" / "killed.cosigned").exists)
+
     async def test_of_another_witness(
         self, watched: AuditLogger, cosigner: Cosigner, second: Cosigner, tmp_path: Path
     ) -> None:
@@ -273,20 +299,26 @@ class TestRefused:
         assert cosigner.known[origin][0] == known
         assert len(cosigned(copy)) == before
 
-    @pytest.mark.parametrize("count", [5, 9])
+    @pytest.mark.parametrize("unseen", [0, 9])
     async def test_another_history(
-        self, run: Run, cosigner: Cosigner, tmp_path: Path, count: int
+        self, run: Run, make_audit: Make, cosigner: Cosigner, tmp_path: Path, unseen: int
     ) -> None:
-        """Two histories that begin alike, signed by one key: only one of them is cosigned."""
+        """Two histories that begin alike, signed by one key: only one of them is cosigned, also
+        if the witness sees the other one only when that is longer."""
         logs, copy = tmp_path / "logs", tmp_path / "copy"
         await run(logs, 3)
         shutil.copytree(logs, copy)
         assert await run(logs, 5) == (0, [])
-        failed, (told,) = await run(copy, count)
+        audit = make_audit(2, copy, signing_key=KEY, registry=CollectorRegistry())
+        await record(audit, unseen)
+        audit.close()
+        del audit
+        failed, (told,) = await run(copy, 5)
         assert failed > 0
         assert cosigned(copy) == cosigned(logs)[: len(cosigned(copy))]
         assert len(cosigned(copy)) < len(cosigned(logs))
         assert told["origin"] == Checkpoint.parse(cosigned(logs)[-1]).origin
+        assert (told["size"] > told["known"]) == bool(unseen)
 
     async def test_two_tails(
         self, run: Run, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
@@ -338,6 +370,14 @@ class TestSettings:
         filled = filled.format(**keys) if isinstance(filled, str) else filled
         with pytest.raises(AuditConfigError, match=words):
             make_audit(auto_export_path=tmp_path, signing_key=KEY, witnesses=filled)
+
+    def test_of_the_environment(self, cosigner: Cosigner, second: Cosigner, tmp_path: Path) -> None:
+        """Lines with commas between, or a file of lines."""
+        file = tmp_path / "witnesses"
+        file.write_text(f"# two\n{cosigner.line}\n{second.line}\n")
+        for value in (f"{cosigner.line}, {second.line}", str(file)):
+            found = Settings.one("witnesses", None, {"AXON_AUDIT_WITNESSES": value})
+            assert [str(witness.key) for witness in found] == [cosigner.public, second.public]
 
     def test_needs_a_key(self, make_audit: Make, cosigner: Cosigner, tmp_path: Path) -> None:
         """There is nothing to cosign without a signing key."""

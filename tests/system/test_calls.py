@@ -312,8 +312,8 @@ class TestFailing:
         ("compress", "unlink", "publish"),
         ("retention", "unlink", "publish"),
         ("signed", "write", "append"),
-        ("erasable", "write", "append"),
-        ("plain", "flock", "lock"),
+        pytest.param("erasable", "write", "append", marks=pytest.mark.slow),
+        pytest.param("plain", "flock", "lock", marks=pytest.mark.slow),
     ],
 )
 def test_failing_once(root: Path, option: str, call: str, function: str) -> None:

@@ -62,8 +62,7 @@ class TestReport:
         """The newest checkpoint that enough of them cosigned, who did, and when."""
         report = verify(archive, [PUBLIC], quorum=quorum(cosigners, needed))
         (writer,) = report.writers
-        assert report.ok
-        assert report.is_cosigned
+        assert report.verdict == "ok"
         assert (writer.cosigned_until, writer.proved_until) == (until, 10)
         by = {one.name for one in (cosigners if until == 4 else cosigners[:1])}
         assert set(writer.cosigned_by) == by
@@ -77,7 +76,8 @@ class TestReport:
         for some in ([stranger], [stranger, *cosigners[1:]]):
             report = verify(archive, [PUBLIC], quorum=quorum(some, len(some)))
             assert report.ok
-            assert not report.is_cosigned
+            assert report.verdict == "not proved"
+            assert len(report.unproved) == 1
             assert report.writers[0].cosigned_until is None
 
     def test_without_the_key(self, archive: Path, cosigners: list[Cosigner]) -> None:
@@ -95,7 +95,7 @@ class TestReport:
         (tmp_path / "other").mkdir()
         kept = (tmp_path / "kept").read_text()
         report = verify(archive, [PUBLIC], [kept], quorum=quorum(cosigners, 3))
-        assert report.is_cosigned
+        assert report.verdict == "ok"
         shutil.rmtree(archive)
         audit = make_audit(2, archive, signing_key=KEY, name="default", start_record=False)
         for _ in range(10):
@@ -103,8 +103,8 @@ class TestReport:
         audit.close()
         for given in ([], [kept]):
             report = verify(archive, [PUBLIC], given, quorum=quorum(cosigners, 1))
-            assert not report.is_cosigned
-            assert report.ok != bool(given)
+            assert report.verdict == ("damage" if given else "not proved")
+            assert report.writers[0].cosigned_until is None
 
     def test_cut_off(self, archive: Path, cosigners: list[Cosigner]) -> None:
         """A cosigned tail that is cut off is damage, as with any checkpoint."""
@@ -192,7 +192,7 @@ class TestCommand:
         stranger.close()
         both = "--witness", cosigners[0].public, "--witness", stranger.public
         done = cli(*args, *both, code=2)
-        assert "not cosigned: no checkpoint of it by 2 of witness.example/w1, stranger" in (
+        assert "no checkpoint of default is cosigned by 2 of witness.example/w1, stranger" in (
             " ".join(done.stdout.split())
         )
         told = json.loads(cli(*args, *both, "--json", code=2).stdout)

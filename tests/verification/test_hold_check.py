@@ -30,11 +30,9 @@ async def seal(audit: AuditLogger) -> None:
 
 @contextmanager
 def hidden(archive: Path, aside: Path) -> Iterator[None]:
-    """For a while, the archive has neither the file nor the record of a hold."""
+    """For a while, the archive has neither the file nor the manifest of a hold."""
     aside.mkdir()
-    told = [json.loads(line) for line in (archive / "hold.manifest").read_text().splitlines()]
-    names = [record["file"] for record in told if record["kind"] == "seal"]
-    paths = [*archive.glob("hold.*"), *archive.glob("*.hold"), *(archive / n for n in names)]
+    paths = [*archive.glob("hold.*"), *archive.glob("*.hold")]
     for path in paths:
         path.rename(aside / path.name)
     yield
@@ -76,7 +74,7 @@ async def test_deleted_on_hold(
         (finding,) = verify(archive, PUBLIC).findings
         assert finding.kind == "on_hold"
         assert finding.file.startswith("audit_")
-        assert "the hold 'legal' was placed at 20" in finding.explanation
+        assert "while a hold was in force: 'legal', placed at 20" in finding.explanation
         assert "(event 2 of hold)" in finding.explanation
         assert [kind for kind, _ in found(archive, ())] == ["on_hold"]
         shown = cli("verify", archive, code=1).stdout
@@ -138,24 +136,62 @@ async def test_record_gone(make_audit: Make, cli: Cli, archive: Path, signed: li
     assert ("removed", told[1]["file"]) in found(archive)
 
 
-async def test_release_without_a_signature(
-    make_audit: Make, cli: Cli, archive: Path, signed: list[object], tmp_path: Path
+async def test_release_in_a_sealed_file(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object]
 ) -> None:
-    """A release that no signed checkpoint covers ends no hold, where signatures are checked."""
+    """In a signed archive retention keeps the records of holds: what it deletes after a forged
+    release, sealed by somebody without the key, is a finding."""
     audit = make_audit(auto_export_path=archive, **SIZE)
     for _ in range(2):
         await seal(audit)
     cli("hold", archive, "--reason", "Doe v. Acme", *signed)
-    checkpoints = (archive / "hold.checkpoints").read_bytes()
-    gc.collect()
     with make_audit(auto_export_path=archive, name="hold") as forger:
         facts = {"record": "hold", "hold": "legal", "state": "released"}
         forger.emit(draft("AUDIT", "SUCCESS", metadata=facts, trail=forger.trail))
     (archive / "legal.hold").unlink()
-    (archive / "hold.checkpoints").write_bytes(checkpoints)
-    await seal(audit)
-    kinds = dict(found(archive))
-    assert kinds["removed"] == "legal.hold"
-    assert "on_hold" in kinds
-    told = [f.explanation for f in verify(archive, PUBLIC).findings if f.file == "legal.hold"]
-    assert "no signed checkpoint covers its release" in told[0]
+    for _ in range(3):
+        await seal(audit)
+    assert [of.writer for of in verify(archive).writers if of.deleted_files] == ["default"]
+    told = [f.explanation for f in verify(archive, PUBLIC).findings if f.kind == "on_hold"]
+    assert len(told) > 1
+    words = "with a release that no signed checkpoint covers (event "
+    assert all(words in explanation for explanation in told)
+    assert ("removed", "legal.hold") in found(archive)
+
+
+async def test_release_that_nobody_sealed(
+    make_audit: Make, cli: Cli, archive: Path, signed: list[object]
+) -> None:
+    """A release that somebody wrote into a journal ends no hold, also when the next start has
+    sealed it as adopted."""
+    audit = make_audit(auto_export_path=archive, **SIZE)
+    for _ in range(2):
+        await seal(audit)
+    cli("hold", archive, "--reason", "Doe v. Acme", *signed)
+    audit.close()
+    (archive / "legal.hold").unlink()
+    gc.collect()
+    facts = {"record": "hold", "hold": "legal", "state": "released"}
+    event = {
+        "event_id": "evt_01a2221c0f0f70000000000000000001",
+        "user_id": None,
+        "timestamp": "2099-01-01T00:00:00.000000Z",
+        "operation": "AUDIT",
+        "session_id": None,
+        "entry_ids": [],
+        "metadata": facts,
+        "status": "SUCCESS",
+        "duration_ms": None,
+        "sequence": 1,
+    }
+    (archive / "hold-9.journal").write_bytes(
+        b'{"events":[\n ' + json.dumps(event, separators=(",", ":")).encode() + b"\n"
+    )
+    before = verify(archive).events
+    for _ in range(2):
+        audit = make_audit(auto_export_path=archive, **SIZE)
+        await seal(audit)
+        audit.close()
+    assert verify(archive).events > before
+    assert not [f for f in verify(archive, PUBLIC).findings if f.kind == "on_hold"]
+    assert ("removed", "legal.hold") in found(archive)

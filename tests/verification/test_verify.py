@@ -1257,7 +1257,7 @@ class TestWriters:
         ) as writer:
             assert writer.stdout is not None
             acknowledged = int(writer.stdout.readline())
-            for _ in range(25):
+            for _ in range(12):
                 report = verify(archive, [PUBLIC] if acknowledged > 20 else [])
                 assert damage(report) == [], report.findings
                 assert report.writers[0].last_sequence is not None

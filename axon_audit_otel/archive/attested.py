@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import InvalidEventError
-from ..core.files import DECODE_ERRORS, open_owned, open_regular
+from ..core.files import DECODE_ERRORS, named, open_owned, open_regular
 from ..core.merkle import leaf_hash, root_hash
 from .checkpoints import Checkpoint, SigningKey, signed_notes
 from .format import position_of
@@ -36,6 +36,7 @@ _MAC = 16  # bytes of a keyed hash
 _SLOT = _STATE.size + _MAC
 _NONE = bytes(32)
 _NOTES = 1 << 18  # bytes at the end of a file with checkpoints: the newest are there
+_COPIES = 1 << 28  # and of those kept elsewhere, also of other trails
 
 
 class State(NamedTuple):
@@ -233,10 +234,10 @@ class Attestor:
     def _newest_in(self, path: Path, writer: _Writer, is_copy: bool) -> Checkpoint | None:
         """The newest checkpoint in a file that this key signed for the writer; None without any."""
         try:
-            with open_regular(path) as file:
-                if not is_copy:
-                    file.seek(max(0, file.seek(0, os.SEEK_END) - _NOTES))
-                text = file.read().decode(errors="replace")
+            with open_regular(named(path) if is_copy else path) as file:
+                most = _COPIES if is_copy else _NOTES
+                file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+                text = file.read(most).decode(errors="replace")
         except OSError:
             return None
         found = []

@@ -533,6 +533,7 @@ def prove(
 def _text_in(name: str) -> str:
     """The text of a file of checkpoints."""
     try:
-        return Path(name).read_text(encoding="utf-8", errors="replace")
+        content = content_of(Path(name), _LONGEST_PIPE, anywhere=True)
     except OSError as exc:
-        raise click.ClickException(f"cannot read {name!r}: {exc.strerror}") from exc
+        raise click.ClickException(f"cannot read {shown(name)}: {exc.strerror}") from exc
+    return content.decode("utf-8", "replace")

@@ -15,11 +15,12 @@ from receiver import Receiver
 
 from axon_audit_otel.archive import zstd
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.core.files import open_owned
+from axon_audit_otel.core.files import content_of, open_owned, open_regular, read_key
 from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import replay
 
 SERVICE = 65534
+KEY = new_key("acme")
 _IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 needs_root = pytest.mark.skipif(not _IS_ROOT, reason="only root can give a file away")
@@ -215,3 +216,96 @@ def test_second_names_are_left_alone(tmp_path: Path) -> None:
     os.link(tmp_path / "roots", place / "link")
     os.close(open_owned(place / "link", os.O_RDONLY))
     assert (tmp_path / "roots").stat().st_uid == 0
+
+
+class TestStrangers:
+    """Files that belong neither to the directory's owner, nor to root, nor to us."""
+
+    @staticmethod
+    def _make(place: Path, owner: int) -> Path:
+        path = place / "x"
+        path.write_text("text")
+        os.chown(path, owner, owner)
+        return path
+
+    @needs_root
+    @pytest.mark.parametrize("mode", [0o700, 0o770, 0o1777], ids=oct)
+    def test_reading(self, place: Path, caplog: pytest.LogCaptureFixture, mode: int) -> None:
+        """They are read, and the log says so once a directory."""
+        place.chmod(mode)
+        path = self._make(place, 4242)
+        for _ in range(2):
+            open_regular(path).close()
+        assert [record.message for record in caplog.records] == [
+            f"{str(path)!r}: it belongs to another user (uid 4242) than its directory"
+        ]
+
+    @needs_root
+    def test_writing(self, place: Path) -> None:
+        """They are written to, except where every user can make files."""
+        path = self._make(place, 4242)
+        os.close(open_owned(path, os.O_RDWR))
+        place.chmod(0o1777)
+        with pytest.raises(PermissionError, match="belongs to another user"):
+            open_owned(path, os.O_RDWR)
+
+    @needs_root
+    def test_those_of_the_directory(self, place: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The owner's files, and root's, are no stranger's."""
+        place.chmod(0o1777)
+        for owner in (SERVICE, 0):
+            os.close(open_owned(self._make(place, owner), os.O_RDWR))
+        assert caplog.records == []
+
+
+@needs_links
+class TestNamed:
+    """Who names a file to a command may name a link to it, or a pipe."""
+
+    @pytest.fixture(name="archive")
+    def _archive(self, make_audit: Make, tmp_path: Path) -> Path:
+        with (
+            make_audit(
+                auto_export_path=tmp_path / "archive",
+                signing_key=KEY,
+                checkpoint_to=tmp_path / "notes",
+            ) as audit,
+            pytest.raises(StopIteration),
+        ):
+            audit.log_event("STORE").send(None)
+        return tmp_path / "archive"
+
+    def test_events(self, cli: Cli, archive: Path, tmp_path: Path) -> None:
+        """A sealed file, its directory."""
+        (file,) = archive.glob("audit_*.json")
+        for name, target in (("file.json", file), ("directory", archive)):
+            link = tmp_path / name
+            link.symlink_to(target)
+            for command in ("query", "stats", "tail", "verify"):
+                cli(command, link)
+
+    def test_keys_and_notes(self, cli: Cli, archive: Path, tmp_path: Path) -> None:
+        """A public key, checkpoints."""
+        (tmp_path / "public").write_text(f"{KEY.verifying}\n")
+        for name in ("public", "notes"):
+            (tmp_path / f"{name}.link").symlink_to(name)
+        words = ["--key", tmp_path / "public.link", "--checkpoint", tmp_path / "notes.link"]
+        assert "proved up to event" in cli("verify", archive, *words).stdout
+
+    def test_key_in_a_pipe(self, archive: Path) -> None:
+        """A signing key that comes out of a pipe."""
+        reading, writing = os.pipe()
+        os.write(writing, f"{KEY.line()}\n".encode())
+        os.close(writing)
+        assert read_key(Path(f"/dev/fd/{reading}")) == f"{KEY.line()}\n".encode()
+        os.close(reading)
+
+
+def test_large_content(tmp_path: Path) -> None:
+    """A file that is larger than it can be is not read."""
+    (tmp_path / "x").write_bytes(b"")
+    os.truncate(tmp_path / "x", 1 << 40)
+    with pytest.raises(OSError, match="too large: more than 1 MiB"):
+        content_of(tmp_path / "x", 1 << 20)
+    with pytest.raises(OSError, match="too large: more than 1 MiB"):
+        read_key(tmp_path / "x")

@@ -35,6 +35,7 @@ FILES = {
     "checkpoint": "archive/default.checkpoint",
     "checkpoints": "archive/default.checkpoints",
     "lock": "archive/.default.lock",
+    "attested": "archive/default.attested",
     "intents": "archive/default.intents",
     "reserve": "archive/default.reserve",
     "acknowledgements": "archive/default.shipped",

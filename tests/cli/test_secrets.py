@@ -13,7 +13,7 @@ from axon_audit_otel import ArchiveError, verify
 from axon_audit_otel.archive.checkpoints import new_key
 
 LINE = new_key("prod").line()
-SEED = LINE.rpartition("+")[2]
+SEED = LINE.split("+", 4)[4]
 PASSWORD = "quetzal-1-quetzal"
 MANGLED: dict[str, Callable[[], str]] = {
     "as it is": lambda: LINE,

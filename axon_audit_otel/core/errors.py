@@ -16,9 +16,12 @@
 from __future__ import annotations
 
 import re
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 __all__ = [
     "ArchiveError",
@@ -30,6 +33,7 @@ __all__ = [
     "InvalidEventError",
     "MemoryOnlyWarning",
     "archive_errors",
+    "hide_source",
 ]
 
 
@@ -127,3 +131,29 @@ def archive_errors(path: Path, *also: type[Exception]) -> Iterator[None]:
     except caught as exc:
         msg = f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}"
         raise ArchiveError(msg) from exc
+
+
+# --- the end of a program ------------------------------------------------------------------------
+
+_HIDDEN = "_axon_audit_hides_source"
+
+
+def hide_source(exc: BaseException) -> None:
+    """If the program ends by *exc*, print no lines of its source: one may hold the secret that was
+    refused, as an argument. Another hook for the end of a program is left alone."""
+    setattr(exc, _HIDDEN, True)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_end
+
+
+def _print_end(
+    kind: type[BaseException], value: BaseException, trace: TracebackType | None
+) -> None:
+    if not getattr(value, _HIDDEN, False):
+        sys.__excepthook__(kind, value, trace)
+        return
+    frames = traceback.StackSummary.from_list(
+        [(of.filename, of.lineno or 0, of.name, "") for of in traceback.extract_tb(trace)]
+    )
+    lines = ["Traceback (most recent call last):\n", *frames.format()]
+    sys.stderr.write("".join([*lines, f"{kind.__module__}.{kind.__qualname__}: {value}\n"]))

@@ -24,6 +24,7 @@ from ..core.errors import (
     AuditUnavailableError,
     InvalidEventError,
     MemoryOnlyWarning,
+    hide_source,
     shown,
 )
 from ..events import model as _event
@@ -172,6 +173,10 @@ class AuditLogger(SdkLoggerInterface):
         try:
             self.settings = Settings.resolve(locals(), self._environ)
         except AuditConfigError as exc:
+            if any(
+                isinstance(value, (str, bytes)) for value in (signing_key, pseudonymize, ship_to)
+            ):
+                hide_source(exc)
             raise exc.with_traceback(None) from None  # its frames hold the secrets
         finally:
             del signing_key, pseudonymize, ship_to  # a traceback may show variables

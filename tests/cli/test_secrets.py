@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +137,20 @@ def test_errors(make_audit: Make, archive: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r".") as told:
         verify(archive, checkpoints=[it])
     assert not shows(str(told.value))
+
+
+def test_the_end_of_a_program(tmp_path: Path) -> None:
+    """A key that is written in the program, and refused, is not in what Python prints at its end;
+    what another error is about is."""
+    it = MANGLED["without its end"]()
+    program = tmp_path / "program.py"
+    start = f"from axon_audit_otel import AuditLogger\ntry:\n    AuditLogger(signing_key={it!r})"
+    for rest, words in (
+        ("\nfinally: pass", "AuditConfigError: signing_key=(a secret): no Ed25519 signing key"),
+        ("\nexcept ValueError: pass\nwrong = 1 / 0", "wrong = 1 / 0"),
+    ):
+        program.write_text(start + rest)
+        done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+        assert (done.returncode, words in done.stderr) == (1, True)
+        assert f'File "{program}", line ' in done.stderr
+        assert not shows(done.stderr)

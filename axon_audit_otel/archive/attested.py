@@ -23,7 +23,7 @@ from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS, named, open_owned, open_regular
 from ..core.merkle import leaf_hash, root_hash
 from .checkpoints import Checkpoint, SigningKey, signed_notes
-from .format import position_of
+from .format import Position, position_of
 from .manifest import DeleteRecord, Manifest, trail_id
 from .reader import LineReader
 
@@ -196,18 +196,22 @@ class Attestor:
             OSError: If they cannot be read.
         """
         states = list(self._states(prefix))
-        hashes = {} if unlisted is None else _hashes_in(unlisted)
-        writer = _Writer(prefix.name, self._key, manifest, hashes)
+        last = manifest.last
+        events = _Unlisted(*((0, None) if last is None else (last.last_sequence, last.head)))
+        if unlisted is not None:
+            events.read(unlisted)
+        writer = _Writer(prefix.name, self._key, manifest, events)
         notes = [self._newest(prefix, suffix, writer) for suffix in (".checkpoint", ".checkpoints")]
         notes.append(None if self._copy is None else self._newest_in(self._copy, writer, True))
         checkpoints = [note for note in notes if note is not None]
-        if not writer.leaves and not hashes and checkpoints == notes[2:]:
+        is_empty = not (writer.leaves or events.hashes)
+        if is_empty and checkpoints == notes[2:]:
             (copied,) = checkpoints  # only the copy knows a trail: it was removed
             assert self._copy is not None
             words = f"{copied.origin} had {copied.events} events, as {self._copy.name} says"
             gone = writer.refusal(f"{words}, of which nothing is here")
             return Judgement(State(), 0, 0, 0, gone)
-        if not (writer.leaves or hashes or checkpoints):
+        if is_empty and not checkpoints:
             return Judgement(State(), 0, 0, 0)
         if not states and not checkpoints:
             raise writer.refusal("no checkpoint of this key, and no keyed hash, covers them")
@@ -252,22 +256,63 @@ class Attestor:
         return None
 
 
+class _Unlisted:
+    """The events of a writer that are not in its manifest, as they are found.
+
+    Args:
+        sealed: The number of the newest event in the manifest; 0 before the first.
+        head: Its hash, hex; None before the first.
+
+    Attributes:
+        sealed: As given.
+        hashes: The hashes of the events, by number.
+        last: The number of the newest event, sealed or not.
+        broken: The number of the first event that does not continue the one before it; 0 without.
+        gap: The number of the first event before which numbers are missing; 0 without. No hash
+            leads from it to the events before.
+        goes_back: The number of the first event that is not higher than the one before it.
+    """
+
+    def __init__(self, sealed: int, head: str | None) -> None:
+        self.sealed = self.last = sealed
+        self._head = head
+        self.hashes: dict[int, bytes] = {}
+        self.broken = self.gap = self.goes_back = 0
+
+    def read(self, path: Path) -> None:
+        """Read a journal, or a sealed file; lines that are no events are left out.
+
+        Raises:
+            OSError: If that failed.
+        """
+        with open_regular(path) as file:
+            for line in LineReader(file, path).lines():
+                with suppress(InvalidEventError, *DECODE_ERRORS):
+                    self._take(position_of(line[1:-1]), leaf_hash(line[1:-1]))
+
+    def _take(self, position: Position, leaf: bytes) -> None:
+        number, head = position.sequence, leaf.hex()
+        if number <= self.last:
+            self.goes_back = self.goes_back or number
+        elif position.previous_hash != self._head and number == self.last + 1:
+            self.broken = self.broken or number
+        elif position.previous_hash != self._head:
+            self.gap = self.gap or number
+        self.hashes[number] = leaf
+        self.last, self._head = max(self.last, number), head
+
+
 class _Writer:
     """The files of one writer, as they are found."""
 
-    def __init__(
-        self, name: str, key: SigningKey, manifest: Manifest, hashes: dict[int, bytes]
-    ) -> None:
+    def __init__(self, name: str, key: SigningKey, manifest: Manifest, events: _Unlisted) -> None:
         self._name = name
         self._key = key
         self._manifest = manifest
-        self._hashes = hashes  # of the events that are not in the manifest
+        self._events = events
         self.leaves = [leaf_hash(line) for line, _ in manifest.lines()]
-        last = manifest.last
-        self._sealed = 0 if last is None else last.last_sequence
-        self._last = max(hashes, default=self._sealed)
-        first = min(hashes, default=0)
-        self._id = manifest.id or (trail_id(hashes[first].hex()) if first else "")
+        first = min(events.hashes, default=0)
+        self._id = manifest.id or (trail_id(events.hashes[first].hex()) if first else "")
 
     def refusal(self, words: str) -> NotAttestedError:
         return NotAttestedError(self._name, words)
@@ -291,13 +336,13 @@ class _Writer:
         state = State(
             number,
             len(self.leaves),
-            self._hashes.get(number, _NONE),
+            self._events.hashes.get(number, _NONE),
             self.leaves[-1] if self.leaves else _NONE,
         )
-        adopted = number + 1 if number < self._last else 0
+        adopted = number + 1 if number < self._events.last else 0
         # The newest state may be that of an event whose line was not written any more.
         lost = min((state.number for state in states), default=0)
-        return Judgement(state, adopted, self._last, max(lost, self._last))
+        return Judgement(state, adopted, self._events.last, max(lost, self._events.last))
 
     def _fits(self, state: State) -> bool:
         lines = state.lines
@@ -311,10 +356,10 @@ class _Writer:
             raise self.refusal(f"{words}, {len(self.leaves)} are here")
         if root_hash(self.leaves[: checkpoint.size]) != checkpoint.root:
             raise self.refusal(f"its manifest is not the one that {about} signed")
-        number = checkpoint.events
-        if number > self._last:
-            raise self.refusal(f"{about} knew event {number}, {self._last} is the newest here")
-        if number in self._hashes and self._hashes[number].hex() != checkpoint.head:
+        number, here = checkpoint.events, self._events
+        if number > here.last:
+            raise self.refusal(f"{about} knew event {number}, {here.last} is the newest here")
+        if number in here.hashes and here.hashes[number].hex() != checkpoint.head:
             raise self.refusal(f"event {number} is not the one that {about} names")
 
     def _compare_lines_after(self, lines: int) -> None:
@@ -325,25 +370,22 @@ class _Writer:
                 raise self.refusal(words)
 
     def _newest_attested(self, states: list[State], checkpoints: list[Checkpoint]) -> int:
-        """The number of the newest event that is attested."""
-        number = max([self._sealed, *(checkpoint.events for checkpoint in checkpoints)])
-        for state in states:
-            known = self._hashes.get(state.number)
-            if known is not None and known != state.head:
-                raise self.refusal(f"event {state.number} is not the one that was recorded")
-            if known is not None:
-                number = max(number, state.number)
+        """The number of the newest event that is attested, and with it those before."""
+        events = self._events
+        claims = [(checkpoint.events, bytes.fromhex(checkpoint.head)) for checkpoint in checkpoints]
+        claims += [(state.number, state.head) for state in states]
+        number = events.sealed
+        for claimed, head in claims:
+            known = events.hashes.get(claimed)
+            if known is not None and known != head:
+                raise self.refusal(f"event {claimed} is not the one that was recorded")
+            if known is not None and not (events.gap and events.gap <= claimed):
+                number = max(number, claimed)
+        if events.goes_back:
+            raise self.refusal(f"event {events.goes_back} is not after the one before it")
+        if 0 < events.broken <= number:
+            raise self.refusal(f"event {events.broken} does not continue the one before it")
         return number
-
-
-def _hashes_in(path: Path) -> dict[int, bytes]:
-    """The numbers and hashes of the events in a journal; lines that are none are left out."""
-    hashes = {}
-    with open_regular(path) as file:
-        for line in LineReader(file, path).lines():
-            with suppress(InvalidEventError, *DECODE_ERRORS):
-                hashes[position_of(line[1:-1]).sequence] = leaf_hash(line[1:-1])
-    return hashes
 
 
 def _keyed(secret: bytes, data: bytes) -> bytes:

@@ -170,6 +170,11 @@ class ArchiveWriter:
             return
         journal, prefix = self.path(JOURNAL), self.path("")
         unlisted = journal if is_there(journal) else self._unlisted()
+        last = self.sealed.manifest.last
+        if unlisted is not None and last is not None:
+            listed_file = self.directory / last.file
+            if is_there(listed_file) and unlisted.samefile(listed_file):
+                unlisted = None  # its sealed file, which is listed, has that name as well
         judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
         self.lost = judged.lost
         if judged.gone is not None:

@@ -276,6 +276,34 @@ class TestJournal:
         assert ("adopted", "default.manifest", None) in refused
         assert last_of(archive, "default-2")[0] == 2  # the record, and the event
 
+    @pytest.mark.parametrize("other", ["changed", "inserted", "low", "renumbered"])
+    def test_changed_before_the_newest(self, start: Start, tmp_path: Path, other: str) -> None:
+        """The newest event attests those before it by their hashes only: none of them is changed,
+        added or numbered otherwise."""
+        with start(max_events=5) as audit:
+            log(audit, 5)
+            log(audit, 4)
+            archive = killed(audit, tmp_path / "after")
+        journal = archive / "default.journal"
+        lines = lines_in(journal)
+        (forged,) = invented(7, leaf(lines[0]), 1)
+        if other == "changed":
+            lines[1] = forged
+        elif other == "inserted":
+            lines.insert(1, forged)
+        elif other == "low":
+            lines.insert(0, invented(2, None, 1)[0])
+        else:
+            lines.append(invented(3, leaf(lines[-1]), 1)[0])
+        journal.write_bytes(framed(lines))
+        with start(archive) as again:
+            log(again, 1)
+        assert ("adopted", "default.manifest", None) in found(verify(archive, [PUBLIC]))
+        for line in lines:
+            if b"mallory" in line:
+                with pytest.raises(ArchiveError):
+                    prove(archive, json.loads(line)["event_id"])
+
 
 def test_intents(start: Start, tmp_path: Path, run_script: Run) -> None:
     """Of an operation that its process did not survive the next start tells; one that somebody
@@ -544,6 +572,18 @@ class Intruder:
             shutil.rmtree(self.directory)
             shutil.copytree(snapshot, self.directory)
 
+    def change_journal(self, pick: int) -> None:
+        """Another event in the place of one, or between two."""
+        journal = self.directory / "default.journal"
+        lines = lines_in(journal)
+        if lines:
+            at = pick % len(lines)
+            before = json.loads(lines[at])
+            number = before["sequence"] - (pick % 5 == 0)
+            new = self._make(max(number - 1, 0), before.get("previous_hash"), 1)
+            lines[at : at + pick % 2] = new
+            journal.write_bytes(framed(lines))
+
     def rename(self, pick: int) -> None:
         """The files of one writer as another's."""
         for file in list(self.directory.glob("default.*")):
@@ -551,7 +591,7 @@ class Intruder:
 
     ACTIONS = (
         *(extend_journal, rewrite_journal, drop_file, list_file, delete_line, cut_manifest),
-        *(remove, roll_back, rename),
+        *(remove, roll_back, rename, change_journal),
     )
 
 

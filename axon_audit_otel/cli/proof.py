@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from importlib import resources
@@ -97,12 +98,15 @@ class _NotVerified(click.ClickException):
     exit_code = EXIT_CODES["not proved"]
 
 
-class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+class _Public(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Public keys: a line, or a file of such lines."""
 
     name = "file|line"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[VerifyingKey]:
+    def __init__(self, parse: Callable[[str], list[Any]]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[Any]:
         text = str(value)
         try:
             if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
@@ -111,7 +115,7 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
                 self.fail("no such file, and no key", param, ctx)
-            return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
+            return self._parse(text)
         except UnicodeDecodeError:
             self.fail("the file is no text", param, ctx)
         except OSError as exc:
@@ -120,25 +124,14 @@ class _Key(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(str(exc), param, ctx)
 
 
-class _Witness(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Public keys of witnesses: a line, or a file of such lines, also with their URLs."""
+def _keys_in(text: str) -> list[VerifyingKey]:
+    return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
 
-    name = "file|line"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[WitnessKey]:
-        text = str(value)
-        try:
-            if os.path.isfile(text):  # noqa: PTH113 - of any text, and raises nothing
-                text = content_of(Path(text), _LONGEST_KEYS, anywhere=True).decode()
-            lines = [line.split("#")[0].split() for line in text.splitlines()]
-            keys = [word for line in lines for word in line if "://" not in word]
-            return [WitnessKey.parse(key) for key in keys]
-        except UnicodeDecodeError:
-            self.fail("the file is no text", param, ctx)
-        except OSError as exc:
-            self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
-        except AuditConfigError as exc:
-            self.fail(str(exc), param, ctx)
+def _witnesses_in(text: str) -> list[WitnessKey]:
+    """The keys of witnesses, also with their URLs and comments beside them."""
+    lines = [line.split("#")[0].split() for line in text.splitlines()]
+    return [WitnessKey.parse(word) for line in lines for word in line if "://" not in word]
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -181,7 +174,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--key",
     "keys",
-    type=_Key(),
+    type=_Public(_keys_in),
     multiple=True,
     help="Public key (file or line); any of several must have signed each checkpoint.",
 )
@@ -209,7 +202,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--witness",
     "witnesses",
-    type=_Witness(),
+    type=_Public(_witnesses_in),
     multiple=True,
     help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
 )

@@ -57,6 +57,7 @@ class TrailFacts:
         self.erasures: list[Erased] = []
         self.file = ""  # being read
         self.ids = EventIds()
+        self.newest = b""  # the event that was read last
         self.doubled: list[tuple[str, int | None]] = []  # events that have the id of another
         self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
         self.gaps: list[Gap] = []
@@ -135,6 +136,15 @@ class Content:
         self.torn = 0  # bytes of a line without an end
 
 
+def _is_repeated(event: bytes, before: bytes) -> bool:
+    """Return True if an event is the one before it once more, with another number.
+
+    A trail that was interrupted while it recorded an event records it again.
+    """
+    payload, _, place = event.rpartition(b',"sequence":')
+    return bool(place) and before.startswith(payload + b',"sequence":')
+
+
 def _text(moment: datetime) -> str:
     return format_time(to_microseconds(moment))
 
@@ -159,8 +169,11 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
-        for at in self._facts.ids.again(bodies):
-            self._facts.has_known_id(bodies[at])
+        facts = self._facts
+        for at in facts.ids.again(bodies):
+            if not _is_repeated(bodies[at], bodies[at - 1] if at else facts.newest):
+                facts.has_known_id(bodies[at])
+        facts.newest = bodies[-1]
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
         if self._facts.keys is not None:

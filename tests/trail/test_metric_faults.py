@@ -346,16 +346,16 @@ class TestRegistry:
         self, make_audit: Make, registry: CollectorRegistry
     ) -> None:
         """The gauges of a trail that is gone do not come back, what it counted does."""
-        first = make_audit(name="first")
+        first = make_audit(name="gone")
         await first.log_event("STORE")
         empty(registry)
         del first
         gc.collect()
-        second = make_audit(name="second")
+        second = make_audit(name="stays")
         gauge = "axon_audit_buffer_events"
-        assert registry.get_sample_value(gauge, {"trail": "second"}) == 0
-        assert registry.get_sample_value(gauge, {"trail": "first"}) is None
-        labels = {"trail": "first", "operation": "STORE", "status": "SUCCESS"}
+        assert registry.get_sample_value(gauge, {"trail": "stays"}) == 0
+        assert registry.get_sample_value(gauge, {"trail": "gone"}) is None
+        labels = {"trail": "gone", "operation": "STORE", "status": "SUCCESS"}
         assert registry.get_sample_value(OPERATIONS, labels) == 1
         assert count(registry, second) == 0
 
@@ -408,13 +408,13 @@ class TestRegistry:
         """A collector that is asked while it is registered, under the registry's lock, has the
         numbers although another thread makes a logger and waits for that lock."""
         registry = CollectorRegistry(auto_describe=True)
-        audit = make_audit(name="first", registry=registry)
+        audit = make_audit(name="asked", registry=registry)
         asyncio.run(audit.log_event("STORE"))
         asked = threading.Event()
 
         def make() -> None:
             asked.wait()
-            made.append(make_audit(name="second", registry=registry))
+            made.append(make_audit(name="made", registry=registry))
 
         made: list[AuditLogger] = []
         making = threading.Thread(target=make, daemon=True)
@@ -442,7 +442,7 @@ class TestRegistry:
         assert not registering.is_alive()
         making.join()
         assert registry.get_sample_value("theirs") == 1
-        labels = {"trail": "second", "operation": "STORE", "status": "SUCCESS"}
+        labels = {"trail": "made", "operation": "STORE", "status": "SUCCESS"}
         assert registry.get_sample_value(OPERATIONS, labels) == 0
 
     def test_many_threads_begin(self, registry: CollectorRegistry, busy_threads: None) -> None:

@@ -64,6 +64,22 @@ def test_in_files(make_audit: Make, tmp_path: Path, ids: dict[str, str], found: 
     assert [number for _, number in _doubled(tmp_path / "archive")] == found
 
 
+def test_recorded_again(make_audit: Make, tmp_path: Path) -> None:
+    """An event that is the one before it once more is none: its recording was interrupted."""
+    archive = _archive(make_audit, tmp_path / "archive", 12)
+    known: dict[int, dict[str, Any]] = {}
+
+    def change(event: dict[str, Any]) -> None:
+        number = event["sequence"]
+        if number in (3, 12):  # the first after its like, the second not
+            before = known[1 if number == 12 else number - 1]
+            event |= {name: before[name] for name in ("event_id", "timestamp")}
+        known[number] = dict(event)
+
+    rewrite(archive, change)
+    assert [number for _, number in _doubled(archive)] == [12]
+
+
 def test_far_away(make_audit: Make, tmp_path: Path) -> None:
     """Many files later it is told too; an old id that no other event has is none."""
     archive = _archive(make_audit, tmp_path / "archive", 151, events=2)

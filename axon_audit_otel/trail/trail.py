@@ -22,6 +22,7 @@ from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
 from ..events.draft import Draft, draft, shorten
+from ..events.identifiers import DIGEST_BYTES
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
@@ -45,6 +46,7 @@ __all__ = ["Trail"]
 
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
+_NAME_BYTES = 128  # by which an id gets longer when it is encrypted
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
 _living: WeakSet[Trail] = WeakSet()
@@ -166,8 +168,11 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = _encoded(draft, self.fault)
-        if len(payload) > self._most_bytes:
-            shorten(draft, self._most_bytes)
+        size, name_bytes = len(payload), _NAME_BYTES if self.policy.encrypts else 0
+        if "subjects" in draft:
+            size += len(draft["subjects"]) * name_bytes + len(draft.further) * DIGEST_BYTES
+        if size > self._most_bytes:
+            shorten(draft, self._most_bytes, name_bytes)
             payload = _encoded(draft, self.fault)
         fields = self.policy.recorded(draft)
         if fields is not draft:

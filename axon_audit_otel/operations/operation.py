@@ -108,6 +108,9 @@ class AdapterActivity:
 
     def owners_of(self, ids: list[str]) -> tuple[str, ...]:
         """The owners of the entries of those *ids*, as far as they were seen; each once."""
+        if len(ids) == 1 and not self.others:
+            owner = self.owners.get(ids[0])
+            return () if owner is None else (owner,)
         found = dict.fromkeys(map(self.owners.get, ids))
         if self.others:
             for key in ids:

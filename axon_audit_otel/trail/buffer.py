@@ -147,15 +147,17 @@ class Buffer:
 
     def _index_subjects(self, sequence: int, fields: Mapping[str, Any]) -> None:
         """List an event by each of its subjects too."""
-        lists, names = self._lists["subject_id"], fields["subjects"]
-        if digests := list(filter(is_digest, names)):
-            self._ids.add(sequence, digests)
-            self._has_digests = True
-        for key in names:
-            if key != fields.get("subject_id") and not is_digest(key):
-                if key not in lists or lists[key][1][-1] < self._block:
+        lists, alone = self._lists["subject_id"], fields.get("subject_id")
+        for key in fields["subjects"]:
+            if key[:1] == "~" and is_digest(key):
+                self._ids.add(sequence, (key,))
+                self._has_digests = True
+            elif key != alone:
+                known = lists.get(key)
+                if known is None or known[1][-1] < self._block:
                     self._begin_list("subject_id", key)
-                lists[key][1].append(sequence)
+                    known = lists[key]
+                known[1].append(sequence)
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""

@@ -235,14 +235,19 @@ class _Recorder:
 
     def owners(self, adapter: Any) -> Owners | None:
         """The known owners of the entries in *adapter*; None if they cannot be kept."""
-        entry = self._owners.get(key := id(adapter))
+        entry = self._owners.get(id(adapter))
         if entry is not None and entry[0]() is adapter:
             return entry[1]
-        with suppress(TypeError):  # no weak references
+        return self._new_owners(adapter)
+
+    def _new_owners(self, adapter: Any) -> Owners | None:
+        key, owners = id(adapter), Owners()
+        try:
             gone = ref(adapter, lambda _: self._owners.pop(key, None))
-            _, owners = self._owners[key] = gone, Owners()
-            return owners
-        return None
+        except TypeError:  # no weak references
+            return None
+        self._owners[key] = gone, owners
+        return owners
 
     def register(self, audit: AuditLogger) -> None:
         """Prepare to record the systems that the new logger *audit* is given to."""

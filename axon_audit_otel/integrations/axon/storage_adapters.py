@@ -12,11 +12,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ...events.identifiers import identifier, identifiers
 from ...operations.operation import Kind, Operation, current
-from ...operations.owners import Owners, owners_in
+from ...operations.owners import OwnerOf, Owners, owners_in
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids
@@ -68,29 +68,6 @@ def _nothing(op: Operation, adapter: Any, _: Any, result: Any) -> None:
     pass
 
 
-# --- the entries that pass in a call --------------------------------------------------------
-
-
-def _given(subject: Any, result: Any) -> Any:
-    return (subject,)
-
-
-def _all_given(subject: Any, result: Any) -> Any:
-    return subject
-
-
-def _returned(subject: Any, result: Any) -> Any:
-    return (result,)
-
-
-def _all_returned(subject: Any, result: Any) -> Any:
-    return result
-
-
-def _none(subject: Any, result: Any) -> Any:
-    return ()
-
-
 class _Method(NamedTuple):
     """Describes one method of the adapters.
 
@@ -100,7 +77,7 @@ class _Method(NamedTuple):
         note: Notes facts from the result.
         kind: The operation that a call outside of any operation becomes; None: no operation.
         always: True if it changes memory, so that it is noted inside another call too.
-        entries: The entries that passed in a call, from its argument and its result.
+        passes: Where the entries are that pass: *given* or *returned*, one or *all* of a list.
     """
 
     name: str
@@ -108,16 +85,23 @@ class _Method(NamedTuple):
     note: Callable[[Operation, Any, Any, Any], None]
     kind: Kind | None = None
     always: bool = False
-    entries: Callable[[Any, Any], Any] = _none
+    passes: Literal["", "given", "all given", "returned", "all returned"] = ""
+
+    def owners(self, subject: Any, result: Any) -> OwnerOf:
+        """The owners of the entries that passed in a call, by its argument and its result."""
+        if not self.passes:
+            return {}
+        passed = subject if self.passes.endswith("given") else result
+        return owners_in(passed if self.passes.startswith("all") else (passed,))
 
 
 _DELETE = _Method("delete", "delete", _deleted, methods.DELETE, always=True)
 _METHODS = (
-    _Method("save", "save", _saved, always=True, entries=_given),
-    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, always=True, entries=_all_given),
+    _Method("save", "save", _saved, always=True, passes="given"),
+    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, always=True, passes="all given"),
     _DELETE,
-    _Method("get", "get", _got, entries=_returned),
-    _Method("query", "query", _queried, entries=_all_returned),
+    _Method("get", "get", _got, passes="returned"),
+    _Method("query", "query", _queried, passes="all returned"),
     _Method("list_ids", "list", _listed),
     _Method("list_ids_async", "list", _listed),
     _Method("clear", "delete", _nothing, methods.CLEAR),
@@ -222,7 +206,7 @@ class _Call:
         try:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
-                self._see_owners(op, self._method.entries(self.subject, result))
+                self._see_owners(op, self._method.owners(self.subject, result))
             if self._method is _DELETE and not (self._nested or result is None or result):
                 op.activity.undeleted[identifier(self.subject)] = None
             if op.activity.failed and not self._nested:  # a retry has succeeded
@@ -233,17 +217,16 @@ class _Call:
             self._own_op.succeed(result)
         return result
 
-    def _see_owners(self, op: Operation, entries: Any) -> None:
-        """Note the owners of *entries*, or of those that are deleted by their ids."""
-        found, known = owners_in(entries), self._known
-        if known is not None:
-            known.see(found)
-            if self._method is _DELETE:
-                found = known.some((identifier(self.subject),))
-            elif self._method.kind is methods.CLEAR:
-                found = known.some(identifiers(op.entry_ids))
+    def _see_owners(self, op: Operation, found: OwnerOf) -> None:
+        """Note the owners of the entries that passed, or of those that are deleted unread."""
+        known = self._known
+        if known is not None and self._method.stage == "delete":
+            one = self._method is _DELETE
+            found = known.some((identifier(self.subject),) if one else identifiers(op.entry_ids))
         if found:
             op.activity.sees(found)
+            if known is not None:
+                known.see(found)
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
         self.active = False
@@ -270,7 +253,7 @@ class _Call:
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.activity.failed[self._failure] = exc
-                self._see_owners(self.op, ())
+                self._see_owners(self.op, {})
         except Exception as fault:  # the instrumented call
             self.op.trail.fault("record", fault)
         if self._own_op is not None:
@@ -371,7 +354,7 @@ class AdapterWrappers:
         with suppress(Exception):  # the instrumented call: entries may raise anything
             owners = self._owners(adapter)
             if owners is not None:
-                owners.see(owners_in(method.entries(subject, result)))
+                owners.see(method.owners(subject, result))
         return result
 
     def _coroutine(self, method: _Method, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -108,9 +108,9 @@ class Trail:
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
-        self._most_bytes = settings.max_event_bytes - 512
+        self._most_bytes, self._name_bytes = settings.max_event_bytes - 512, 0
         if self.policy.encrypts:
-            self._most_bytes = self._most_bytes * 2 // 3
+            self._most_bytes, self._name_bytes = self._most_bytes * 2 // 3, _NAME_BYTES
         self._shipper = self._make_shipper()
         self.ships = self._shipper is not None  # to a collector, from here
         self._start()
@@ -168,11 +168,11 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = _encoded(draft, self.fault)
-        size, name_bytes = len(payload), _NAME_BYTES if self.policy.encrypts else 0
+        size = len(payload)
         if "subjects" in draft:
-            size += len(draft["subjects"]) * name_bytes + len(draft.further) * DIGEST_BYTES
+            size += len(draft["subjects"]) * self._name_bytes + len(draft.further) * DIGEST_BYTES
         if size > self._most_bytes:
-            shorten(draft, self._most_bytes, name_bytes)
+            shorten(draft, self._most_bytes, self._name_bytes)
             payload = _encoded(draft, self.fault)
         fields = self.policy.recorded(draft)
         if fields is not draft:

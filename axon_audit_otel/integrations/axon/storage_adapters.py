@@ -77,7 +77,8 @@ class _Method(NamedTuple):
         note: Notes facts from the result.
         kind: The operation that a call outside of any operation becomes; None: no operation.
         always: True if it changes memory, so that it is noted inside another call too.
-        passes: Where the entries are that pass: *given* or *returned*, one or *all* of a list.
+        passes: Where the entry is that passes in a call: its argument, or its result.
+        several: True if that is a list of entries.
     """
 
     name: str
@@ -85,23 +86,24 @@ class _Method(NamedTuple):
     note: Callable[[Operation, Any, Any, Any], None]
     kind: Kind | None = None
     always: bool = False
-    passes: Literal["", "given", "all given", "returned", "all returned"] = ""
+    passes: Literal["", "given", "returned"] = ""
+    several: bool = False
 
     def owners(self, subject: Any, result: Any) -> OwnerOf:
         """The owners of the entries that passed in a call, by its argument and its result."""
         if not self.passes:
             return {}
-        passed = subject if self.passes.endswith("given") else result
-        return owners_in(passed if self.passes.startswith("all") else (passed,))
+        passed = subject if self.passes == "given" else result
+        return owners_in(passed if self.several else (passed,))
 
 
 _DELETE = _Method("delete", "delete", _deleted, methods.DELETE, always=True)
 _METHODS = (
     _Method("save", "save", _saved, always=True, passes="given"),
-    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, always=True, passes="all given"),
+    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, True, "given", several=True),
     _DELETE,
     _Method("get", "get", _got, passes="returned"),
-    _Method("query", "query", _queried, passes="all returned"),
+    _Method("query", "query", _queried, passes="returned", several=True),
     _Method("list_ids", "list", _listed),
     _Method("list_ids_async", "list", _listed),
     _Method("clear", "delete", _nothing, methods.CLEAR),

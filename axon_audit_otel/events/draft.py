@@ -138,8 +138,10 @@ def draft(
     event.further = ()
     event.uncarried = uncarried
     if subjects:
-        some = tuple(subjects if len(subjects) == 1 else dict.fromkeys(subjects))
-        event["subjects"], event.further = some[:_SEVERAL_MOST], some[_SEVERAL_MOST:]
+        event["subjects"] = some = tuple(subjects)
+        if len(some) > 1:
+            some = tuple(dict.fromkeys(some))
+            event["subjects"], event.further = some[:_SEVERAL_MOST], some[_SEVERAL_MOST:]
     if later:
         _add(event, later)
     event.encoded = None

@@ -44,15 +44,10 @@ class Owners:
 
 def owners_in(entries: Any) -> OwnerOf:
     """The owners of *entries*, a list or a tuple; of anything else none."""
-    if not isinstance(entries, (list, tuple)):  # an iterator is the caller's
-        return {}
-    return {
-        identifier(getattr(entry, "id", None)): owner_of(getattr(entry, "metadata", None))
-        for entry in entries
-    }
-
-
-def owner_of(metadata: Any) -> str | None:
-    """The user whom the metadata of an entry names; None without any."""
-    owner = getattr(metadata, "user_id", None)
-    return None if owner is None or owner == "" else identifier(owner)
+    found: OwnerOf = {}
+    if isinstance(entries, (list, tuple)):  # an iterator is the caller's
+        for entry in entries:
+            owner = getattr(getattr(entry, "metadata", None), "user_id", None)
+            key = identifier(getattr(entry, "id", None))
+            found[key] = None if owner is None or owner == "" else identifier(owner)
+    return found

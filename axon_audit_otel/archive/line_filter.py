@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ..core.time import format_time
+from ..events.identifiers import digest_of
 from ..events.query import Query
 
 __all__ = ["LineFilter"]
@@ -44,8 +45,9 @@ class LineFilter:
             if name in query.keys:
                 values = list(map(_encode, query.keys[name]))
                 group = [b'"%b":%b' % (name.encode(), value) for value in values]
-                if name == "subject_id":  # or among the subjects
+                if name == "subject_id":  # or among the subjects, or a digest after these
                     group += [b'"subjects":[%b' % value for value in values]
+                    values += [_encode(digest_of(key)) for key in query.keys[name]]
                     group += [b",%b" % value for value in values]
                 self._groups.append(group)
 

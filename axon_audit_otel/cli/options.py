@@ -173,7 +173,7 @@ _FILTERS = [
     _choice("--operation", OperationType),
     _choice("--status", EventStatus),
     click.option("--entry", metavar="ID", multiple=True, help="A memory entry; several: any."),
-    click.option("--subject", metavar="ID", help="The owner of the data, if another user acted."),
+    click.option("--subject", metavar="ID", help="A person whose data it touched."),
     click.option(
         "--since",
         type=_Moment(),

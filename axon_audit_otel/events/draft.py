@@ -16,12 +16,15 @@ from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
-from .identifiers import ID_TYPES, MAX_ID, checked_id, new_event_id
+from .identifiers import DIGEST_BYTES, ID_TYPES, MAX_ID, checked_id, new_event_id
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "shorten"]
+__all__ = [
+    *("Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "note_many"),
+    "shorten",
+]
 
 
 class Draft(dict[str, Any]):
@@ -32,12 +35,13 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "hash", "previous_hash", "sampled"),
+        *("encoded", "entries", "further", "hash", "previous_hash", "sampled"),
         *("sequence", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
     entries: int
+    further: tuple[str, ...]  # subjects beyond those that it names: recorded by their digests
     hash: str  # its own and the one before, and its number: once captured
     previous_hash: str | None
     sequence: int
@@ -50,8 +54,6 @@ class Draft(dict[str, Any]):
 class Later(TypedDict, total=False):
     """Fields that few events have, each left out where there is nothing to say."""
 
-    store: str | None
-    subjects: Sequence[str]
     agent_id: str | None
     on_behalf_of: str | None
     purpose: str | None
@@ -81,6 +83,8 @@ def draft(
     span: SpanContext | None = None,
     action: str | None = None,
     system: str | None = None,
+    store: str | None = None,
+    subjects: Sequence[str] = (),
     **later: Unpack[Later],
 ) -> Draft:
     """An event without its place in a trail. What is not ours goes through
@@ -88,7 +92,8 @@ def draft(
 
     Its time is *time_ns* or now, its trace that of *span*, if that is one, else *trace_id* and
     *span_id*. Of more ids than *most_ids*, or than an event can carry, it has their number
-    (`Draft.uncarried`), of those of entries their digest as well. *entries* is how many the
+    (`Draft.uncarried`), of those of entries their digest as well; further subjects are in
+    `Draft.further`. *entries* is how many the
     operation handled, if that is another number.
     """
     now = min(max(time_ns, FIRST_US * 1000), LAST_US * 1000) if time_ns else time.time_ns()
@@ -128,7 +133,15 @@ def draft(
         event["action"] = action
     if system is not None:
         event["system"] = system
+    if store:
+        event["store"] = store
+    event.further = ()
     event.uncarried = uncarried
+    if subjects:
+        event["subjects"] = some = tuple(subjects)
+        if len(some) > 1:
+            some = tuple(dict.fromkeys(some))
+            event["subjects"], event.further = some[:_SEVERAL_MOST], some[_SEVERAL_MOST:]
     if later:
         _add(event, later)
     event.encoded = None
@@ -144,7 +157,7 @@ def _add(event: Draft, later: Later) -> None:
         value: Any = later.get(name)
         if not value:
             continue
-        if name in _LISTS:
+        if name == "derived_from":
             value = tuple(dict.fromkeys(value))
         if name in _SEVERAL and len(value) > _SEVERAL_MOST:
             event.uncarried = {**(event.uncarried or {}), f"{name}_total": len(value)}
@@ -154,8 +167,7 @@ def _add(event: Draft, later: Later) -> None:
 
 
 _LATER = tuple(Later.__annotations__)
-_LISTS = ("subjects", "derived_from")
-_SEVERAL = (*_LISTS, "fingerprints")
+_SEVERAL = ("derived_from", "fingerprints")
 _SEVERAL_MOST = 1_000
 
 
@@ -180,25 +192,37 @@ def _bounded(ids: list[str], most: int | None) -> tuple[list[str], dict[str, Any
     fit = bisect_right(sizes, _MAX_ID_CHARACTERS)
     if fit == len(ids):
         return ids, None
-    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    return ids[:fit], {"entry_ids_total": len(ids), "entry_ids_sha256": digest}
+    return ids[:fit], {"entry_ids_total": len(ids), "entry_ids_sha256": _digest(ids)}
 
 
-def shorten(event: Draft, most: int) -> None:
-    """Make the JSON of *event* at most *most* bytes long, 4,096 or more: of its ids and names
-    the first stay, with their number and digest; of its metadata the facts that fit. Its
-    metadata then has the marker ``truncated``."""
+def _digest(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "replace")).hexdigest()
+
+
+def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
+    """Make the JSON of *event*, with the digests of its further subjects, at most *most* bytes
+    long, 4,096 or more: of its ids and names the first stay, with their number and digest; of
+    its metadata the facts that fit. Its metadata then has the marker ``truncated``.
+
+    Each name of a subject will be *name_bytes* longer when it is recorded.
+    """
     facts = event["metadata"]
     told: dict[str, Any] = {}
-    for name in ("entry_ids", *_LISTS):
+    subjects = event.get("subjects", ())
+    named = tuple(_first(subjects, most // 16, name_bytes))
+    if len(named) < len(subjects):
+        note_many(event)
+        event["subjects"] = named
+        others = dict.fromkeys(subjects).keys() - set(named)
+        event.further = (*filter(others.__contains__, subjects), *event.further)
+    for name in ("entry_ids", "derived_from"):
         values = event.get(name)
         kept = _first(values, most // 4 if name == "entry_ids" else most // 16)
         if values and len(kept) < len(values):
             event[name] = kept if name == "entry_ids" else tuple(kept)
             told.setdefault(f"{name}_total", facts.get(f"{name}_total", len(values)))
             if name == "entry_ids" and "entry_ids_sha256" not in facts:
-                digest = hashlib.sha256("\n".join(values).encode("utf-8", "replace"))
-                told["entry_ids_sha256"] = digest.hexdigest()
+                told["entry_ids_sha256"] = _digest(values)
     if event.get("fingerprints"):
         pairs = _first(event["fingerprints"].items(), most // 16)
         if len(pairs) < len(event["fingerprints"]):
@@ -210,25 +234,41 @@ def shorten(event: Draft, most: int) -> None:
             event[name] = f"{text[: most // 48]}[truncated: {len(text)} characters]"
     told |= {name: facts[name] for name in facts if name in _COUNTS}
     event["metadata"] = {}
-    left = most - _bytes(event) - _bytes(told) - 64
+    left = most - _bytes(event) - _bytes(told) - 64 - len(named) * name_bytes
+    room = max(0, left - most // 16) // DIGEST_BYTES
+    if len(event.further) > room:
+        told["subjects_unfound"] = len(event.further) - room
+        event.further = event.further[:room]
+    left -= len(event.further) * DIGEST_BYTES
     fit = _first(((name, facts[name]) for name in facts if name not in told), left)
     if len(fit) + len(told.keys() & facts.keys()) < len(facts):
         told["truncated"] = f"{len(fit)} of {len(facts)} facts"
     event["metadata"] = {**dict(fit), **told}
 
 
-_COUNTS = ("deleted", "entry_ids_total", "entry_ids_sha256")
+_COUNTS = (
+    *("deleted", "entry_ids_total", "entry_ids_sha256"),
+    *("subjects_total", "subjects_sha256"),
+)
 
 
-def _first(values: Iterable[Any] | None, most: int) -> list[Any]:
-    """As many of *values* as fit into *most* bytes of JSON."""
+def note_many(event: Draft) -> None:
+    """Say in the metadata of *event* how many subjects it has, and the SHA-256 of their ids, as
+    they are in the event, in their order, with line feeds between."""
+    names = (*event.get("subjects", ()), *event.further)
+    event["metadata"].setdefault("subjects_total", len(names))
+    event["metadata"].setdefault("subjects_sha256", _digest(names))
+
+
+def _first(values: Iterable[Any] | None, most: int, more: int = 0) -> list[Any]:
+    """As many of *values* as fit into *most* bytes of JSON, if each takes *more* besides."""
     kept: list[Any] = []
     size = 0
     for value in values or ():
-        more = _bytes(value) + 1
-        if size + more <= most:
+        needed = _bytes(value) + 1 + more
+        if size + needed <= most:
             kept.append(value)
-            size += more
+            size += needed
     return kept
 
 

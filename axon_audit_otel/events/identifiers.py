@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
@@ -13,11 +15,14 @@ from uuid import UUID
 from ..core.errors import InvalidEventError, shown
 
 __all__ = [
+    "DIGEST_BYTES",
     "ID_TYPES",
     "MAX_ID",
     "checked_id",
+    "digest_of",
     "identifier",
     "identifiers",
+    "is_digest",
     "new_event_id",
     "plain_text",
 ]
@@ -77,6 +82,25 @@ def identifiers(values: object) -> list[str]:
     if isinstance(values, Iterable):
         return [identifier(value) for value in values]
     return [identifier(values)]
+
+
+# --- of many persons ------------------------------------------------------------------------
+
+#: Bytes of a digest in JSON, with its quotes and a comma.
+DIGEST_BYTES = 12
+_DIGEST = "~"
+
+
+def digest_of(name: str) -> str:
+    """What stands for a person in an event that touched more persons than it can name: ``~``,
+    and 48 bits of the SHA-256 of the recorded id, in the base64 of URLs."""
+    found = hashlib.sha256(name.encode("utf-8", "backslashreplace")).digest()
+    return _DIGEST + urlsafe_b64encode(found[:6]).decode()
+
+
+def is_digest(name: str) -> bool:
+    """True if *name* has the form of a digest."""
+    return len(name) == DIGEST_BYTES - 3 and name.startswith(_DIGEST)
 
 
 # --- of events ------------------------------------------------------------------------------

@@ -139,7 +139,8 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         action: The method that did it, as its library names it: ``MemorySystem.store``.
         system: The memory's library: ``axon``.
         store: Which store of that.
-        subjects: Every person whose data it touched, as far as that is known.
+        subjects: Every person whose data it touched, as far as that is known; after a thousand
+            names, digests (see docs/identity.md).
         agent_id: The agent that did it.
         on_behalf_of: For whom it was done.
         purpose: Why, in words.

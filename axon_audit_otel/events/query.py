@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
-from .identifiers import identifier, identifiers
+from .identifiers import digest_of, identifier, identifiers, is_digest
 from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
 __all__ = ["START", "Query", "is_start"]
@@ -141,7 +141,12 @@ def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:
     """True if the field *name* is one of *values*; for ``subject_id``, also any subject."""
     if getattr(event, name) in values:
         return True
-    return name == "subject_id" and not set(values).isdisjoint(event.subjects)
+    subjects = event.subjects
+    if name != "subject_id" or not subjects:
+        return False
+    if not set(values).isdisjoint(subjects):
+        return True
+    return is_digest(subjects[-1]) and not set(map(digest_of, values)).isdisjoint(subjects)
 
 
 def _having(

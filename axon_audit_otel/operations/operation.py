@@ -21,6 +21,7 @@ from ..events.draft import Draft, draft, intent
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
+from .owners import OwnerOf
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
@@ -75,7 +76,10 @@ class Kind:
 class AdapterActivity:
     """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
-    __slots__ = ("aside", "deleted", "failed", "found", "listed", "queried", "saved", "undeleted")
+    __slots__ = (
+        *("aside", "deleted", "failed", "found", "listed"),
+        *("others", "owners", "queried", "saved", "undeleted"),
+    )
 
     def __init__(self) -> None:
         self.saved: dict[str, Any] = {}  # id -> entry
@@ -84,11 +88,34 @@ class AdapterActivity:
         self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
         self.queried: dict[str, Any] = {}  # by query: id -> entry
         self.listed: set[int] = set()  # adapters asked for all their entries
+        self.owners: OwnerOf = {}  # of the entries seen
+        self.others: dict[str, list[str | None]] = {}  # further ones: an id can be in two stores
         # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
         # the name of a failure without one.
         self.failed: dict[tuple[str, str], BaseException | str] = {}
         # What failed of the SDK's housekeeping: nobody had asked for that.
         self.aside: list[tuple[str, BaseException]] = []
+
+    def sees(self, owners: OwnerOf) -> None:
+        """Entries of these *owners* are read, saved or deleted."""
+        known = self.owners
+        if known and not known.keys().isdisjoint(owners):
+            for key, user in owners.items():
+                if known.setdefault(key, user) != user:  # in two stores, or replaced
+                    self.others.setdefault(key, []).append(user)
+        else:
+            known.update(owners)
+
+    def owners_of(self, ids: list[str]) -> tuple[str, ...]:
+        """The owners of the entries of those *ids*, as far as they were seen; each once."""
+        if len(ids) == 1 and not self.others:
+            owner = self.owners.get(ids[0])
+            return () if owner is None else (owner,)
+        found = dict.fromkeys(map(self.owners.get, ids))
+        if self.others:
+            for key in ids:
+                found.update(dict.fromkeys(self.others.get(key, ())))
+        return tuple(user for user in found if user is not None)
 
     def set_aside(self, stage: str, exc: BaseException) -> None:
         """*exc* ended something of the SDK's own, so it is no failure of the operation."""
@@ -111,6 +138,9 @@ class AdapterActivity:
         self.found.update(other.found)
         self.queried.update(other.queried)
         self.listed.update(other.listed)
+        self.sees(other.owners)
+        for key, users in other.others.items():
+            self.others.setdefault(key, []).extend(users)
         self.aside += other.aside
         if failures:
             self.failed.update(other.failed)
@@ -413,18 +443,19 @@ class Operation:
         known = list(seen.saved) if ids is None else ids
         # Nothing is deleted unseen, whatever the operation.
         if seen.deleted:
-            names = set(map(str, known))
-            known = [key for key in seen.deleted if key not in names] + known
+            listed = set(map(str, known))
+            known = [key for key in seen.deleted if key not in listed] + known
         entries = self.entries
         if entries is None:
             entries = len(known) if ids is None else len(ids)
         if seen.deleted or self.kind.deletes:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
+        names = identifiers(known)
         message = str(exc) if exc is not None and self.capture.on_events else ""
         return self._draft(
             status,
-            entry_ids=identifiers(known),
+            entry_ids=names,
             most_ids=MAX_ENTRY_IDS,
             metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,
@@ -432,6 +463,7 @@ class Operation:
             error_message=message or None,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
+            subjects=seen.owners_of(names) if seen.owners else (),
         )
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:

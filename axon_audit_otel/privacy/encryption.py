@@ -39,6 +39,7 @@ from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
+from ..events.identifiers import is_digest
 from ..events.model import (
     ENCODE_ERRORS,
     FIELD_KINDS,
@@ -358,6 +359,14 @@ class Erasure:
         sealed = {**fields, "session_id": None, "metadata": {**is_open, **box}}
         return {name: sealed[name] for name in plain if name in sealed}  # in their order
 
+    def names(self, user_ids: Iterable[str]) -> tuple[str, ...]:
+        """What stands for users in events. Never raises: of whom there is no key is left out."""
+        try:
+            return tuple(self.keys.of(user_id).name for user_id in user_ids)
+        except OSError as exc:
+            self.keys.fault(exc)
+            return ()
+
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
         """True for an alert about a user who was erased since: no reason for a new key."""
         subject = plain.get("subject_id")
@@ -382,14 +391,12 @@ class Erasure:
         self, plain: Mapping[str, Any], persons: tuple[str, ...] = _PERSONS
     ) -> tuple[list[User], dict[str, Any]]:
         """Whose keys an event needs, and its fields with what stands for their ids."""
-        users: list[User] = []
+        users: dict[bytes, User] = {}
         fields = dict(plain)
 
         def name_of(real: str) -> str:
             user = self.keys.of(real)
-            if user not in users:
-                users.append(user)
-            return user.name
+            return users.setdefault(user.token, user).name
 
         for field in persons:
             real = fields.get(field)
@@ -397,7 +404,7 @@ class Erasure:
                 fields[field] = name_of(real)
             elif real:
                 fields[field] = tuple(map(name_of, real))
-        return users, fields
+        return list(users.values()), fields
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -419,8 +426,11 @@ class Erasure:
     def answers(self, query: Query, event: AuditEvent) -> bool:
         """True if a readable event, found by the query of `asking`, matches *query*."""
         as_recorded = recorded(event)
+        many = bool(as_recorded.subjects) and is_digest(as_recorded.subjects[-1])
         return all(
-            has(event, field, values) or has(as_recorded, field, values)
+            has(event, field, values)
+            or has(as_recorded, field, values)
+            or (many and field == "subject_id")  # `asking` knew what the digests are of
             for field, values in query.keys.items()
             if FIELD_KINDS[field] in ("person", "session")  # a key may have gone since then
         )
@@ -435,7 +445,7 @@ class Erasure:
     def reveal(self, event: AuditEvent) -> AuditEvent:
         """*event* with what its keys make readable; the event itself where that is nothing."""
         changes: dict[str, Any] = {}
-        users: list[User] = []
+        users: dict[bytes, User] = {}
         is_whole = True
 
         def real_id(name: str) -> str:
@@ -446,8 +456,7 @@ class Erasure:
             if found is None:
                 is_whole = False
                 return name
-            if found[0] not in users:
-                users.append(found[0])
+            users.setdefault(found[0].token, found[0])
             return found[1]
 
         metadata = event.metadata
@@ -465,7 +474,7 @@ class Erasure:
         if users and is_whole and isinstance(box := metadata.get(_BOX), str):
             is_open = {name: fact for name, fact in metadata.items() if name in _OPEN}
             if len(metadata) == 1 or (record in _TOLD and len(metadata) == 1 + len(is_open)):
-                content = _opened(box, users, event.event_id)
+                content = _opened(box, list(users.values()), event.event_id)
                 changes.update(content)
                 if content and is_open:
                     changes["metadata"] = {**is_open, **content["metadata"]}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import semconv
-from ..events.draft import Draft
+from ..events.draft import Draft, note_many
+from ..events.identifiers import digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .encryption import Erasure, decrypted
@@ -81,11 +82,15 @@ class PrivacyPolicy:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:
                 self._pseudonyms.apply(event, foreign)
+                event.further = self._pseudonyms.users(event.further, foreign)
+            if event.further:
+                note_many(event)
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
             event.clear()
             event.update(bare)
+            event.further = ()
 
     def _hide_in_names(self, event: Draft) -> None:
         """Redact the names that another source gives, which nothing encrypts."""
@@ -104,7 +109,24 @@ class PrivacyPolicy:
 
         Never raises: what cannot be encrypted is not recorded.
         """
+        if event.further:
+            return self._with_digests(event)
         return event if self._erasure is None else self._erasure.sealed(event)
+
+    def _with_digests(self, event: Draft) -> Mapping[str, Any]:
+        """As `recorded`, of an event of more persons than it can name: with their digests."""
+        names, fields = event.further, dict(event)
+        if self._erasure is not None:
+            names = self._erasure.names(names)
+            # It is encrypted for those who are named, and an erasure is of all.
+            facts = event["metadata"]
+            facts.update((name, _LEFT_OUT) for name in _CONTENT if name in facts)
+            fields = dict(self._erasure.sealed(event))
+        digests = tuple(map(digest_of, names))
+        event["subjects"] += digests
+        if "subjects" in fields:
+            fields["subjects"] += digests
+        return fields
 
     def intent(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The facts of an operation that has not happened yet, as they are written.
@@ -272,6 +294,9 @@ def json_types(event: Draft) -> None:
     event["entry_ids"] = [str(item) for item in event["entry_ids"]]
 
 
+#: Facts that are content of entries.
+_CONTENT = ("content", "query")
+_LEFT_OUT = "[left out: the event is of more persons than it names]"
 _NAMES = fields_of("name")
 _WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

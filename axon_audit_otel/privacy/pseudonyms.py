@@ -120,6 +120,10 @@ class Pseudonyms:
         if foreign:
             mask_names(draft, masks)
 
+    def users(self, ids: Iterable[str], foreign: bool = False) -> tuple[str, ...]:
+        """The pseudonyms of users; with *foreign*, what is one already stays."""
+        return tuple(one if foreign and is_pseudonym(one) else self.user(one) for one in ids)
+
     def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
         """*text* with pseudonyms in place of those ids."""
         masks = [(real, self.user(real)) for real in users if real is not None]

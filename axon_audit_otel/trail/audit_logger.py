@@ -437,7 +437,7 @@ class AuditLogger(SdkLoggerInterface):
             session_id: The session.
             entry_ids: Events that touch any of these entries.
             limit: At most so many.
-            subject_id: Whose data it was, where the actor was known as well.
+            subject_id: Whose data it was, also if it is one of several `subjects`.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an

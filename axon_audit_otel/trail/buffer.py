@@ -14,6 +14,7 @@ import msgspec
 
 from ..core.merkle import leaf_hash
 from ..core.time import format_time, to_microseconds
+from ..events.identifiers import digest_of, is_digest
 from ..events.model import place
 
 __all__ = ["Buffer"]
@@ -73,6 +74,7 @@ class Buffer:
         self._blocks: deque[dict[str, list[str]]] = deque()
         self._block = 0  # number of the first event of the newest block
         self._ids = _HashIndex()
+        self._has_digests = False  # of subjects: events are found by their hashes, as by ids
 
     def __len__(self) -> int:
         return self.next - self.first
@@ -145,12 +147,17 @@ class Buffer:
 
     def _index_subjects(self, sequence: int, fields: Mapping[str, Any]) -> None:
         """List an event by each of its subjects too."""
-        lists = self._lists["subject_id"]
+        lists, alone = self._lists["subject_id"], fields.get("subject_id")
         for key in fields["subjects"]:
-            if key != fields.get("subject_id"):
-                if key not in lists or lists[key][1][-1] < self._block:
+            if key[:1] == "~" and is_digest(key):
+                self._ids.add(sequence, (key,))
+                self._has_digests = True
+            elif key != alone:
+                known = lists.get(key)
+                if known is None or known[1][-1] < self._block:
                     self._begin_list("subject_id", key)
-                lists[key][1].append(sequence)
+                    known = lists[key]
+                known[1].append(sequence)
 
     def recover(self) -> None:
         """Index anew what is held, after an exception in the middle of `append`."""
@@ -206,7 +213,9 @@ class Buffer:
                 numbers: _Numbers = self._ids.find(values)
             else:
                 lists = [known[1] for value in values if (known := self._lists[name].get(value))]
-                numbers = lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists))
+                if self._has_digests and name == "subject_id":
+                    lists.append(array("Q", self._ids.find([*values, *map(digest_of, values)])))
+                numbers = lists[0] if len(lists) == 1 else sorted(set(chain.from_iterable(lists)))
             chosen = _shorter(chosen, numbers, low, high)
         if entry_ids is not None:
             chosen = _shorter(chosen, self._ids.find(entry_ids), low, high)

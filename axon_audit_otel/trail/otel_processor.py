@@ -224,7 +224,7 @@ def _entry_ids(said: Mapping[str, Any]) -> list[str]:
 
 
 #: The fields of the second edition.
-_LATER = ("action", "system", *Later.__annotations__)
+_LATER = ("action", "system", "store", "subjects", *Later.__annotations__)
 
 
 def _later(first: Callable[..., Any]) -> dict[str, Any]:

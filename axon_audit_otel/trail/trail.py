@@ -22,6 +22,7 @@ from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
 from ..events.draft import Draft, draft, shorten
+from ..events.identifiers import DIGEST_BYTES
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
@@ -45,6 +46,7 @@ __all__ = ["Trail"]
 
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
+_NAME_BYTES = 128  # by which an id gets longer when it is encrypted
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
 _living: WeakSet[Trail] = WeakSet()
@@ -106,9 +108,9 @@ class Trail:
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
-        self._most_bytes = settings.max_event_bytes - 512
+        self._most_bytes, self._name_bytes = settings.max_event_bytes - 512, 0
         if self.policy.encrypts:
-            self._most_bytes = self._most_bytes * 2 // 3
+            self._most_bytes, self._name_bytes = self._most_bytes * 2 // 3, _NAME_BYTES
         self._shipper = self._make_shipper()
         self.ships = self._shipper is not None  # to a collector, from here
         self._start()
@@ -166,8 +168,11 @@ class Trail:
         follow when it works again, as long as memory holds them.
         """
         payload = _encoded(draft, self.fault)
-        if len(payload) > self._most_bytes:
-            shorten(draft, self._most_bytes)
+        size = len(payload)
+        if "subjects" in draft:
+            size += len(draft["subjects"]) * self._name_bytes + len(draft.further) * DIGEST_BYTES
+        if size > self._most_bytes:
+            shorten(draft, self._most_bytes, self._name_bytes)
             payload = _encoded(draft, self.fault)
         fields = self.policy.recorded(draft)
         if fields is not draft:

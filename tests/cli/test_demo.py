@@ -103,7 +103,9 @@ class TestDay:
 
     def test_erasure(self, cli: Cli, demo: Run) -> None:
         """The words of a user are found, deleted by another user on request, and gone."""
-        read, erased, read_again = _events(cli, demo.directory, "--subject", "dormouse")
+        touched = _events(cli, demo.directory, "--subject", "dormouse")
+        read, erased, read_again = (e for e in touched if e.get("subject_id") == "dormouse")
+        assert {"STORE", "COMPACT", "EXPORT"} <= {event["operation"] for event in touched}
         assert read["metadata"]["result_count"] > 0
         assert (erased["operation"], erased["user_id"]) == ("FORGET", "privacy-officer")
         assert set(read["entry_ids"]) <= set(erased["entry_ids"])

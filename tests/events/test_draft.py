@@ -57,7 +57,8 @@ def test_an_empty_field_is_left_out() -> None:
 
 
 def test_more_than_an_event_can_carry() -> None:
-    """Of many subjects, sources and fingerprints the first are kept, and their number."""
+    """Of many subjects, sources and fingerprints the first are kept, and the number of these two;
+    further subjects go along."""
     many = [str(number) for number in range(1500)]
     event = draft(
         "COMPACT",
@@ -67,8 +68,8 @@ def test_more_than_an_event_can_carry() -> None:
         fingerprints=dict.fromkeys(many, "x"),
     )
     assert [len(event[name]) for name in ("subjects", "derived_from", "fingerprints")] == [1000] * 3
-    totals = ("subjects_total", "derived_from_total", "fingerprints_total")
-    assert event.uncarried == dict.fromkeys(totals, 1500)
+    assert event.uncarried == dict.fromkeys(("derived_from_total", "fingerprints_total"), 1500)
+    assert event.further == tuple(many[1000:])
 
 
 def test_entry_ids_that_are_too_many() -> None:

@@ -386,6 +386,7 @@ class TestRecords:
                 "axon.subject.id": "owner",
                 "axon.action": "MemorySystem.store",
                 "axon.system": "axon",
+                "axon.subject.ids": ("owner",),
                 "audit.record.id": event.event_id,
                 "audit.action": "STORE",
                 "audit.outcome": "success",

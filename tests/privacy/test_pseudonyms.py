@@ -119,7 +119,7 @@ class TestNowhere:
         event = only_event(audit, operation="EXPORT")
         assert event.subject_id == HASH
         assert event.user_id == _hash("user", "support")
-        assert audit.query_events(subject_id=ALICE) == [event]
+        assert audit.query_events(subject_id=ALICE, operation="EXPORT") == [event]
 
 
 class TestSignals:

@@ -4,6 +4,7 @@ output and for every reader."""
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -207,6 +208,75 @@ class TestSubjects:
         for archive in (True, False):
             found = audit.query_events(subject_id="bob", archived=archive)
             assert len(found) == (5 if archive else 2)
+
+    @pytest.mark.parametrize("how", [{}, {"pseudonymize": "s" * 32}, {"erasable": True}])
+    @pytest.mark.parametrize(("many", "words"), [(1_001, 5), (3_000, 100_000)])
+    def test_of_more_than_it_can_name(
+        self, make_audit: Make, tmp_path: Path, cli: Cli, how: Any, many: int, words: int
+    ) -> None:
+        """An event of many persons is bounded, has their number and digest, and is found by each
+        of them, and by nobody else."""
+        logs = tmp_path / "logs"
+        audit = make_audit(20, logs, **how)
+        names = [f"user {number}" for number in range(many)]
+        _record(audit, subjects=("user 7", "nobody"))
+        facts = {str(number): "x" * 1000 for number in range(words // 1000)}
+        event = _record(audit, subjects=names, entry_ids=["e1"], metadata=facts)
+        assert event.metadata["subjects_total"] == many
+        recorded = archived(logs)[-1]
+        assert len(recorded.to_json()) <= 256 << 10
+        assert (b"user 7" in recorded.to_json()) == (not how)
+        if "pseudonymize" not in how:
+            expected = hashlib.sha256("\n".join(names).encode()).hexdigest()
+            assert event.metadata["subjects_sha256"] == expected
+        ids = {event.event_id}
+        for place in (False, True):
+            for name in (names[0], names[999], names[1000], names[-1]):
+                found = audit.query_events(subject_id=name, archived=place)
+                assert {one.event_id for one in found} == ids, name
+            assert len(audit.query_events(subject_id="user 7", archived=place)) == 2
+            for name in ("nobody", "user", f"user {many}", recorded.subjects[-1] + "x"):
+                found = audit.query_events(subject_id=name, archived=place)
+                assert event.event_id not in {one.event_id for one in found}
+        audit.close()
+        options = ["--pseudonymize", "s" * 32] if "pseudonymize" in how else []
+        found = cli("query", logs, "--subject", names[-1], "--json", *options).stdout.splitlines()
+        assert [json.loads(line)["event_id"] for line in found] == [event.event_id]
+        cli("verify", logs)
+
+    def test_of_more_than_fit(self, make_audit: Make, tmp_path: Path) -> None:
+        """Even digests have no room without end: how many persons have none is said."""
+        audit = make_audit(20, tmp_path / "logs")
+        names = [f"user {number}" for number in range(40_000)]
+        event = _record(audit, subjects=names, entry_ids=names, metadata={"k": "x" * 100_000})
+        assert len(event.to_json()) <= 256 << 10
+        assert event.metadata["subjects_total"] == 40_000
+        assert len(event.subjects) == 40_000 - event.metadata["subjects_unfound"]
+        for name, found in ((names[len(event.subjects) - 1], 1), (names[len(event.subjects)], 0)):
+            assert len(audit.query_events(subject_id=name, archived=True)) == found
+
+    def test_an_entry_named_like_a_person(self, make_audit: Make) -> None:
+        """Digests share an index with entries: no event is found twice."""
+        audit = make_audit()
+        names = [f"user {number}" for number in range(1_500)]
+        _record(audit, subjects=names)
+        _record(audit, subjects=["ann"], entry_ids=["ann"])
+        _record(audit, entry_ids=["ann"])
+        assert len(audit.query_events(subject_id="ann")) == 1
+
+    def test_erased_one_of_many(self, make_audit: Make, tmp_path: Path) -> None:
+        """The erasure of one leaves the others; content is not kept for those who are not named."""
+        audit = make_audit(20, tmp_path / "logs", erasable=True)
+        names = [f"user {number}" for number in range(1_500)]
+        event = _record(audit, subjects=names, metadata={"content": ["tea"]})
+        assert "tea" not in str(event.metadata["content"])
+        for gone in (names[1], names[-1]):
+            assert audit.erase_user(gone)
+            assert audit.query_events(subject_id=gone, archived=True) == []
+        for left in (names[0], names[-2]):
+            (found,) = audit.query_events(subject_id=left, archived=True)
+            assert found.subjects[0] == names[0]
+            assert found.subjects[1].startswith("erasable:")
 
 
 class TestOpenOperations:

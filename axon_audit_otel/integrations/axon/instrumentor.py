@@ -31,6 +31,7 @@ from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditErr
 from ...core.log import logger
 from ...events.identifiers import identifier
 from ...operations.operation import Kind, Operation, Signals, current
+from ...operations.owners import Owners
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
 from ...version import __version__
@@ -166,6 +167,7 @@ class _Recorder:
         self._patch: _Patch | None = None
         # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
+        self._owners: dict[int, tuple[ref[Any], Owners]] = {}  # of an adapter's entries
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
     def begin(
@@ -231,6 +233,22 @@ class _Recorder:
         entry = self._systems.get(id(part))
         return entry[1]() if entry is not None and entry[0]() is part else None
 
+    def owners(self, adapter: Any) -> Owners | None:
+        """The known owners of the entries in *adapter*; None if they cannot be kept."""
+        entry = self._owners.get(id(adapter))
+        if entry is not None and entry[0]() is adapter:
+            return entry[1]
+        return self._new_owners(adapter)
+
+    def _new_owners(self, adapter: Any) -> Owners | None:
+        key, owners = id(adapter), Owners()
+        try:
+            gone = ref(adapter, lambda _: self._owners.pop(key, None))
+        except TypeError:  # no weak references
+            return None
+        self._owners[key] = gone, owners
+        return owners
+
     def register(self, audit: AuditLogger) -> None:
         """Prepare to record the systems that the new logger *audit* is given to."""
         self._loggers.add(audit)
@@ -268,7 +286,9 @@ class _Patch:
         self._recorder = recorder
         self._wrappers = Wrappers()
         self.unsure = self._wrappers.unsure
-        self._adapters = AdapterWrappers(StorageAdapter, recorder.begin, self._wrappers)
+        self._adapters = AdapterWrappers(
+            StorageAdapter, recorder.begin, recorder.owners, self._wrappers
+        )
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)
         self._classes: dict[tuple[str, str], Any] = {}  # classes of the SDK that are wrapped

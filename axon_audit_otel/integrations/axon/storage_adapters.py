@@ -12,10 +12,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from ...events.identifiers import identifier
+from ...events.identifiers import identifier, identifiers
 from ...operations.operation import Kind, Operation, current
+from ...operations.owners import OwnerOf, Owners, owners_in
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids
@@ -76,6 +77,8 @@ class _Method(NamedTuple):
         note: Notes facts from the result.
         kind: The operation that a call outside of any operation becomes; None: no operation.
         always: True if it changes memory, so that it is noted inside another call too.
+        passes: Where the entry is that passes in a call: its argument, or its result.
+        several: True if that is a list of entries.
     """
 
     name: str
@@ -83,15 +86,24 @@ class _Method(NamedTuple):
     note: Callable[[Operation, Any, Any, Any], None]
     kind: Kind | None = None
     always: bool = False
+    passes: Literal["", "given", "returned"] = ""
+    several: bool = False
+
+    def owners(self, subject: Any, result: Any) -> OwnerOf:
+        """The owners of the entries that passed in a call, by its argument and its result."""
+        if not self.passes:
+            return {}
+        passed = subject if self.passes == "given" else result
+        return owners_in(passed if self.several else (passed,))
 
 
 _DELETE = _Method("delete", "delete", _deleted, methods.DELETE, always=True)
 _METHODS = (
-    _Method("save", "save", _saved, always=True),
-    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, always=True),
+    _Method("save", "save", _saved, always=True, passes="given"),
+    _Method("bulk_save", "save", _bulk_saved, methods.BULK_SAVE, True, "given", several=True),
     _DELETE,
-    _Method("get", "get", _got),
-    _Method("query", "query", _queried),
+    _Method("get", "get", _got, passes="returned"),
+    _Method("query", "query", _queried, passes="returned", several=True),
     _Method("list_ids", "list", _listed),
     _Method("list_ids_async", "list", _listed),
     _Method("clear", "delete", _nothing, methods.CLEAR),
@@ -109,7 +121,7 @@ class _Call:
     __slots__ = (
         *("active", "op", "recorded", "subject"),
         *("_adapter", "_arguments", "_begin", "_method", "_nested", "_outer", "_own_op"),
-        *("_paused", "_token"),
+        *("_known", "_paused", "_token"),
     )
 
     def __init__(
@@ -120,11 +132,13 @@ class _Call:
         kwargs: dict[str, Any],
         begin: Begin,
         op: Operation | None,
+        known: Owners | None,
     ) -> None:
         self._method = method
         self._adapter = adapter
         self._arguments: tuple[Any, ...] = (args, kwargs)
         self._begin: Begin | None = begin
+        self._known = known
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
         self.recorded = False  # True: a call inside this one has become an operation
@@ -194,6 +208,7 @@ class _Call:
         try:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
+                self._see_owners(op, self._method.owners(self.subject, result))
             if self._method is _DELETE and not (self._nested or result is None or result):
                 op.activity.undeleted[identifier(self.subject)] = None
             if op.activity.failed and not self._nested:  # a retry has succeeded
@@ -204,6 +219,17 @@ class _Call:
             self._own_op.succeed(result)
         return result
 
+    def _see_owners(self, op: Operation, found: OwnerOf) -> None:
+        """Note the owners of the entries that passed, or of those that are deleted unread."""
+        known = self._known
+        if known is not None and self._method.stage == "delete":
+            one = self._method is _DELETE
+            found = known.some((identifier(self.subject),) if one else identifiers(op.entry_ids))
+        if found:
+            op.activity.sees(found)
+            if known is not None:
+                known.see(found)
+
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
         self.active = False
         with suppress(ValueError):  # ended in another context than begun
@@ -212,7 +238,7 @@ class _Call:
             self._raised(exc)
         if not self._paused:
             # The context of a task that was begun inside may live long: keep nothing alive.
-            self._adapter = self.subject = self._begin = self._outer = None
+            self._adapter = self.subject = self._begin = self._outer = self._known = None
             self._arguments = ()
         self._paused = False
 
@@ -229,6 +255,7 @@ class _Call:
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.activity.failed[self._failure] = exc
+                self._see_owners(self.op, {})
         except Exception as fault:  # the instrumented call
             self.op.trail.fault("record", fault)
         if self._own_op is not None:
@@ -266,9 +293,16 @@ def _named(kwargs: dict[str, Any]) -> Any:
 class AdapterWrappers:
     """Wraps adapter classes through *wrappers*, also subclasses of *base* made later."""
 
-    def __init__(self, base: type[Any], begin: Begin, wrappers: Wrappers) -> None:
+    def __init__(
+        self,
+        base: type[Any],
+        begin: Begin,
+        owners: Callable[[Any], Owners | None],
+        wrappers: Wrappers,
+    ) -> None:
         self._base = base
         self._begin = begin
+        self._owners = owners  # those known of an adapter's memory
         self._wrappers = wrappers
         self._known: set[type] = set()
         self._watch_subclasses(base)
@@ -314,6 +348,17 @@ class AdapterWrappers:
         coroutine = inspect.iscoroutinefunction(original)
         return (self._coroutine if coroutine else self._function)(method, original)
 
+    def _learn(self, method: _Method, adapter: Any, subject: Any, result: Any) -> Any:
+        """Remember the owners of what passed in a call outside of any operation.
+
+        Returns *result*.
+        """
+        with suppress(Exception):  # the instrumented call: entries may raise anything
+            owners = self._owners(adapter)
+            if owners is not None:
+                owners.see(method.owners(subject, result))
+        return result
+
     def _coroutine(self, method: _Method, original: Callable[..., Any]) -> Callable[..., Any]:
         wrappers, begin = self._wrappers, self._begin
 
@@ -322,9 +367,12 @@ class AdapterWrappers:
             op = current()
             if op is None and wrappers.unsure:
                 wrappers.refresh(unsure=True)
-            if not wrappers.active or (op is None and method.kind is None):
+            if not wrappers.active:
                 return await original(adapter, *args, **kwargs)
-            call = _Call(method, adapter, args, kwargs, begin, op)
+            if op is None and method.kind is None:
+                result = await original(adapter, *args, **kwargs)
+                return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
+            call = _Call(method, adapter, args, kwargs, begin, op, self._owners(adapter))
             own_op = call.waits
             try:
                 with call:
@@ -351,9 +399,12 @@ class AdapterWrappers:
             op = current()
             if op is None and wrappers.unsure:
                 wrappers.refresh(unsure=True)
-            if not wrappers.active or (op is None and method.kind is None):
+            if not wrappers.active:
                 return original(adapter, *args, **kwargs)
-            call = _Call(method, adapter, args, kwargs, begin, op)
+            if op is None and method.kind is None:
+                result = original(adapter, *args, **kwargs)
+                return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
+            call = _Call(method, adapter, args, kwargs, begin, op, self._owners(adapter))
             own_op = call.waits
             try:
                 with call:
@@ -389,7 +440,9 @@ def _note_all_now(op: Any, adapter: Any) -> None:
 async def _note_all(op: Any, adapter: Any) -> None:
     try:
         try:  # Redis lists ids cut at a colon, but a query returns them whole
-            op.entry_ids = [entry.id for entry in await all_queried(adapter)]
+            entries = await all_queried(adapter)
+            op.entry_ids = [entry.id for entry in entries]
+            op.activity.sees(owners_in(entries))
         except Exception:  # an adapter may raise anything: try its list
             op.entry_ids = await listed_ids(adapter)
     except Exception:  # the `clear` itself must go on

@@ -305,6 +305,7 @@ class TestJournal:
                     prove(archive, json.loads(line)["event_id"])
 
 
+@pytest.mark.slow
 def test_intents(start: Start, tmp_path: Path, run_script: Run) -> None:
     """Of an operation that its process did not survive the next start tells; one that somebody
     wrote into the file of intents is told as adopted."""
@@ -669,7 +670,7 @@ def _attack(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
                 assert leaf(proof["event"].encode()) not in intruder.invented
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.lists(_steps, min_size=1, max_size=2), _closes, st.booleans())
 def test_whatever_is_done(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
     """Whatever is done without the key: no event that the application did not record is ever

@@ -250,6 +250,7 @@ class TestOrigin:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its rights")
+@pytest.mark.slow
 def test_not_allowed_to_read(run_script: Run, desk: Desk) -> None:
     """What this user may not read is not verified, and is no damage."""
     desk.record()

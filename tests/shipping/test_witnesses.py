@@ -166,6 +166,7 @@ class TestCosigned:
         assert is_cosigned(last, cosigner)
         assert Checkpoint.parse(last).events == 2
 
+    @pytest.mark.slow
     async def test_two_witnesses(
         self, make_audit: Make, cosigner: Cosigner, second: Cosigner, tmp_path: Path
     ) -> None:
@@ -228,6 +229,7 @@ class TestFaults:
         await until(lambda: cosigned(tmp_path / "logs"))
         assert refusals(watched) == []
 
+    @pytest.mark.slow
     async def test_left_alone(self, watched: AuditLogger, cosigner: Cosigner) -> None:
         """A witness that fails is asked again after a while, not at once."""
         cosigner.answer = lambda body: (503, "")
@@ -235,6 +237,7 @@ class TestFaults:
         await until(partial(has_failed, watched, 1))
         assert len(cosigner.requests) < 10
 
+    @pytest.mark.slow
     async def test_a_trail_that_is_unknown(
         self, make_audit: Make, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
     ) -> None:
@@ -260,6 +263,7 @@ class TestFaults:
         cosigner.answer = lambda body: None
         await until((tmp_path / "logs" / "killed.cosigned").exists)
 
+    @pytest.mark.slow
     async def test_of_another_witness(
         self, watched: AuditLogger, cosigner: Cosigner, second: Cosigner, tmp_path: Path
     ) -> None:

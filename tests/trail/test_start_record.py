@@ -110,6 +110,7 @@ class TestWhen:
         assert audit.query_events(operation="AUDIT") == []
         assert audit.query_events()[0].sequence == 1
 
+    @pytest.mark.slow
     def test_each_writer(self, run_script: Run, tmp_path: Path) -> None:
         """Once in each process: the next start, and a forked child; before what is recovered."""
         source = """

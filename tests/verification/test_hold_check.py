@@ -84,6 +84,7 @@ async def test_deleted_on_hold(
             cli("hold", archive, "--release", *signed)
 
 
+@pytest.mark.slow
 async def test_after_its_release(
     make_audit: Make, cli: Cli, archive: Path, signed: list[object]
 ) -> None:
@@ -137,6 +138,7 @@ async def test_record_gone(make_audit: Make, cli: Cli, archive: Path, signed: li
     assert ("removed", told[1]["file"]) in found(archive)
 
 
+@pytest.mark.slow
 async def test_release_in_a_sealed_file(
     make_audit: Make, cli: Cli, archive: Path, signed: list[object]
 ) -> None:
@@ -161,6 +163,7 @@ async def test_release_in_a_sealed_file(
 
 
 @pytest.mark.parametrize("writer", ["hold", "hold-9"])
+@pytest.mark.slow
 async def test_release_that_nobody_sealed(
     make_audit: Make, cli: Cli, archive: Path, signed: list[object], writer: str
 ) -> None:

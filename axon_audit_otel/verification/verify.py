@@ -184,8 +184,12 @@ class _Verification:
                     continue  # it is being sealed
             except FileNotFoundError:
                 continue  # deleted or compressed just now
-            if any(manifest.seals_now(name) for manifest in manifests if name not in deleted):
-                continue  # sealed since the manifest was read
+            now = [of for of in manifests if name not in deleted and of.seals_now(name)]
+            if now:  # sealed since the manifest was read
+                for manifest in now:
+                    self._add_manifest(manifest.path.stem)
+                    listed |= self._manifests[manifest.path.stem].names.keys()
+                continue
             closing = closing_of(path)
             if closing is not None and deleted.get(name) == closing.root:
                 self._found.remains[name] = closing.root

@@ -27,6 +27,7 @@ from ..events.model import age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..otlp.resource import resource_from_environment
+from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
@@ -66,9 +67,11 @@ _POLL_S = 0.2
 class _Commands(click.Group):
     """A group of commands that turns our errors into one line and an exit code."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        with standard_streams():
-            return super().main(*args, **kwargs)
+    def main(self, args: Any = None, *further: Any, **kwargs: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        # Of `verify`, 1 means damage.
+        with standard_streams(EXIT_CODES["not proved"] if words[:1] == ["verify"] else 1):
+            return super().main(words, *further, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _harmless_errors():

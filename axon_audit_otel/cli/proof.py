@@ -241,7 +241,8 @@ def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             raise
         if as_json:
             said = {"verdict": "not proved", "exit": _NotVerified.exit_code, "error": reason(exc)}
-            print_json({"ok": False, **said})
+            with suppress(OSError):  # standard error says it too
+                print_json({"ok": False, **said})
         raise _NotVerified(reason(exc)) from exc
     ctx.exit(EXIT_CODES[verdict])
 

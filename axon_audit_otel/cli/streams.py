@@ -13,11 +13,11 @@ __all__ = ["standard_streams"]
 
 
 @contextmanager
-def standard_streams() -> Iterator[None]:
+def standard_streams(unwritten: int = 1) -> Iterator[None]:
     """Run a command, which ends with `SystemExit`, and report output that could not be written.
 
     Raises:
-        SystemExit: With 1 instead of 0 if not all of the output could be written.
+        SystemExit: With *unwritten* instead of 0 if not all of the output could be written.
     """
     closed = _open_again()
     for stream in (sys.stdout, sys.stderr):
@@ -25,18 +25,18 @@ def standard_streams() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     if closed:
         _say("standard output is closed: nothing can be shown (if nothing should be: >/dev/null)")
-        raise SystemExit(1)
+        raise SystemExit(unwritten)
     try:
         yield
     except SystemExit as exc:
         if (fault := _flushed(sys.stdout)) is not None and not exc.code:
             if fault.errno != errno.EPIPE:  # `| head` stops reading: no error
                 _say(f"{fault.strerror or fault}: standard output")
-            raise SystemExit(1) from None
+            raise SystemExit(unwritten) from None
         raise
     except OSError as exc:  # from printing the help, or from standard error
         _say(f"{exc.strerror or exc}")
-        raise SystemExit(1) from None
+        raise SystemExit(unwritten) from None
     finally:
         for stream in (sys.stdout, sys.stderr):
             _flushed(stream)

@@ -24,41 +24,56 @@ type Statement struct {
 	proves bool // a key signed it
 }
 
+const text = `(axon-audit/(\S+)/(\S+))\n(\d{1,19})\n(\S+)\n` +
+	`events (\d{1,19})(?: ([0-9a-f]{64}))?\ntime \S+\n`
+
 var (
-	checkpoint = regexp.MustCompile(`^(axon-audit/(\S+)/(\S+))\n(\d{1,19})\n(\S+)\n` +
-		`events (\d{1,19})(?: ([0-9a-f]{64}))?\ntime \S+\n$`)
+	checkpoint = regexp.MustCompile("^" + text + "$")
+	whole      = regexp.MustCompile("^" + text + `\n((?:\x{2014} \S+ \S+\n)*)`)
 	// A note that a kill cut off in the middle of a line is followed, there, by the next.
 	afterCut = regexp.MustCompile(`[^\n](axon-audit/[^/\s]+/(?:[0-9a-f]{16}|new)\n)$`)
-	// What a kill leaves of a note's text, if it was between two lines.
-	begun = regexp.MustCompile(`^axon-audit/\S+\n(\d+\n(\S+\n(events .*\n(time \S+\n)?)?)?)?$`)
+	// What a kill leaves of a note's text, and of its signature.
+	begun = regexp.MustCompile(`^axon-audit/\S*(?:\n\d*(?:\n[A-Za-z0-9+/]*=?(?:\n[a-z]*` +
+		`(?: \d*(?: [0-9a-f]*)?)?(?:\n[a-z]*(?: \S*)?\n?)?)?)?)?$`)
+	begunSignature = regexp.MustCompile(`^(?:\x{fffd}{1,2}|\x{2014}(?: \S*){0,2}\n?)$`)
 )
 
 // statements are the checkpoints in a file, to which notes are appended by writers that may be
-// killed: the beginning of a note counts for nothing.
+// killed: the beginning of a note counts for nothing, and what is no note is told.
 func (a *Archive) statements(file string) []*Statement {
 	content, _ := a.read(file)
-	var notes []string
+	parts := []string{""}
 	for _, line := range strings.SplitAfter(string(content), "\n") {
 		if cut := afterCut.FindStringSubmatch(line); cut != nil {
-			notes, line = notes[:max(0, len(notes)-1)], cut[1]
+			parts[len(parts)-1] += strings.TrimSuffix(line, cut[1])
+			line = cut[1]
 		}
-		if strings.HasPrefix(line, "axon-audit/") || len(notes) == 0 {
-			notes = append(notes, line)
+		if strings.HasPrefix(line, "axon-audit/") {
+			parts = append(parts, line)
 		} else {
-			notes[len(notes)-1] += line
+			parts[len(parts)-1] += line
 		}
 	}
 	var found []*Statement
-	for index, one := range notes {
-		if begun.MatchString(one) || !strings.HasSuffix(one, "\n") {
-			continue
+	for index, one := range parts {
+		rest := one
+		if at := whole.FindStringSubmatchIndex(one); at != nil {
+			unsigned := at[len(at)-2] == at[len(at)-1]
+			rest = one[at[1]:]
+			if unsigned && begunSignature.MatchString(rest) {
+				continue
+			}
+			statement, err := a.open(file, one[:at[1]])
+			if err == nil {
+				found = append(found, statement)
+			} else if !unsigned || len(found) == 0 || index < len(parts)-1 {
+				a.problem(file, "wrong_key", "a note in it: %v", err)
+			} // else killed before the last note's signature
 		}
-		statement, err := a.open(file, one)
-		if err == nil {
-			found = append(found, statement)
-		} else if index == 0 || index < len(notes)-1 || strings.Contains(one, "\u2014") {
-			a.problem(file, "wrong_key", "a note in it: %v", err)
-		} // else killed before the last note's signature
+		isBegun := strings.HasPrefix("axon-audit/", strings.TrimRight(rest, "\n")) || begun.MatchString(rest)
+		if strings.TrimSpace(rest) != "" && !isBegun {
+			a.problem(file, "unreadable", "what is no note: %.60q", rest)
+		}
 	}
 	return found
 }

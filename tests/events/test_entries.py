@@ -19,7 +19,7 @@ def test_bounded() -> None:
 
 
 def test_read_while_it_is_saved() -> None:
-    """Who began to read before a change was over may have seen either content, later readers not."""
+    """Who began to read before a change was over may have seen either content."""
     known = Entries()
     known.saving({"e": "abc1"})
     known.saved(["e"], now=10)

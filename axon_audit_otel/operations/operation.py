@@ -18,7 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft, draft, intent
-from ..events.entries import Entries
+from ..events.entries import Store
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
@@ -80,8 +80,8 @@ class AdapterActivity:
     """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = (
-        *("aside", "back", "deleted", "derived", "failed", "found", "held", "listed"),
-        *("others", "owners", "prints", "queried", "saved", "undeleted"),
+        *("aside", "back", "deleted", "derived", "failed", "found", "listed"),
+        *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
     )
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class AdapterActivity:
         self.queried: dict[str, Any] = {}  # by query: id -> entry
         self.listed: set[int] = set()  # adapters asked for all their entries
         self.owners: dict[str, str | None] = {}  # of the entries seen
-        self.held: dict[str, tuple[Entries, ...]] = {}  # what is known where an entry was read
+        self.stores: dict[Store, set[str]] = {}  # which entries were read where
         self.back: dict[str, None] = {}  # read, although they are gone
         self.prints: dict[str, str] = {}  # fingerprints of what was saved
         self.derived: dict[str, tuple[str, ...]] = {}  # of what a saved entry is made
@@ -113,13 +113,9 @@ class AdapterActivity:
         else:
             known.update(owners)
 
-    def holds(self, known: Entries, keys: Iterable[str]) -> None:
-        """Entries were read where *known* are."""
-        held = self.held
-        for key in keys:
-            before = held.get(key, ())
-            if known not in before:
-                held[key] = (*before, known)
+    def stores_of(self, key: str) -> list[Store]:
+        """Where an entry was read."""
+        return [store for store, keys in self.stores.items() if key in keys]
 
     def owners_of(self, ids: list[str]) -> tuple[str, ...]:
         """The owners of the entries of those *ids*, as far as they were seen; each once."""
@@ -154,9 +150,8 @@ class AdapterActivity:
         self.queried.update(other.queried)
         self.listed.update(other.listed)
         self.sees(other.owners)
-        for key, stores in other.held.items():
-            for known in stores:
-                self.holds(known, (key,))
+        for store, keys in other.stores.items():
+            self.stores.setdefault(store, set()).update(keys)
         self.back.update(other.back)
         self.prints.update(other.prints)
         self.derived.update(other.derived)
@@ -307,18 +302,18 @@ class Operation:
 
         Notes their fingerprints, and which of them have not the newest content on record.
         """
-        fingerprint, held = self.trail.policy.fingerprint, self.activity.held
+        fingerprint, stores_of = self.trail.policy.fingerprint, self.activity.stores_of
         altered: dict[str, str] = {}
         for key, text, owner in entries:
             found = self.fingerprints[key] = fingerprint(text, owner)
-            stores = held.get(key) if found else None
+            stores = stores_of(key) if found else None
             if stores and not any(one.agrees(key, found, self._started) for one in stores):
                 altered[key] = found
         newest = self.trail.reader.of_other_writers(altered) if altered else None
         if newest is not None:
             agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
             for key, found in agreed.items():
-                held[key][0].read({key: found})
+                stores_of(key)[0].set_state((key,), found)
                 del altered[key]
         self.note(altered=list(altered) or None)
 
@@ -329,7 +324,7 @@ class Operation:
         newest = self.trail.reader.of_other_writers(back) if back else None
         if newest is not None:
             for key in filter(newest.lives, back):
-                seen.held[key][0].revive((key,))
+                seen.stores_of(key)[0].revive((key,))
             back = [key for key in back if not newest.lives(key)]
         self.note(resurrected=back or None)
 

@@ -174,8 +174,9 @@ class PrivacyPolicy:
         if self._fingerprints is None:
             return ""
         try:
-            name = None if owner is None else self.hidden("user_id", owner)
-            return self._fingerprints.of(text, name)
+            if self._pseudonyms is not None and owner is not None:
+                owner = self._pseudonyms.user(owner)
+            return self._fingerprints.of(text, owner)
         except Exception as exc:  # the instrumented call: a text of any kind; a key in no file
             self._fault(exc)
             return ""

@@ -239,10 +239,13 @@ def _trail_events(point: dict[str, Any]) -> list[str]:
     number = _amount(point["number"], "event")
     said = [
         f"The audit trail itself keeps {number} about this data or this person: who did what and"
-        f" when, as the proof of it. Of these {point['in_clear']:,} are not encrypted,"
-        f" {point['opened']:,} are encrypted and can be read with the keys, and"
-        f" {point['closed']:,} are encrypted and were not opened."
+        " when, as the proof of it."
     ]
+    if point["opened"] or point["closed"]:
+        said[0] += (
+            f" Of these {point['opened']:,} are encrypted and can be read with the keys at hand,"
+            f" {point['closed']:,} are encrypted and cannot, and {point['in_clear']:,} are in clear."
+        )
     return said + [_kept(trail, facts) for trail, facts in point["trails"].items()]
 
 

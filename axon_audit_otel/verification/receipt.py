@@ -84,8 +84,8 @@ def make_receipt(
     event = policy.reveal(as_recorded)
     if event.operation is not OperationType.FORGET and not is_key_erasure(event):
         msg = (
-            f"event {shown(event_id)} is a {event.operation}: there are receipts for a FORGET, and"
-            " for the AUDIT event of erase_user"
+            f"event {shown(event_id)} is of the operation {shown(str(event.operation))}: there are"
+            " receipts for a FORGET, and for the AUDIT event of erase_user"
         )
         raise InvalidEventError(msg)
     _check_key(key, proof["checkpoint"])

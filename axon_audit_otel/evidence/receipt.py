@@ -172,8 +172,7 @@ _VERIFIED = {
         " and what was still there was counted.",
     },
     "no_key": {
-        "keys": "When this receipt was made, none of the keys at hand opened any event of the"
-        " person.",
+        "keys": "When this receipt was made, the directory of keys had no key of the person.",
     },
     "not_verified": {
         "entries": "It was not checked: this deletion did not read the entries again afterwards, or"
@@ -284,9 +283,10 @@ def _with_number(noun: str, nouns: str, words: str) -> Callable[[dict[str, Any]]
 _POINTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "not_deleted": _not_deleted,
     "derived": _derived,
-    "key_lives": _with_number(
-        "event", "events", "A key is left that opens {} of the person: the erasure is not complete."
-    ),
+    "key_lives": lambda _: [
+        "A key that the erasure destroyed is there, perhaps from a copy: who has it can read the"
+        " person's data in the audit trail."
+    ],
     "in_clear": _with_number(
         "event", "events", "{} that name the person were recorded in clear, and stay readable."
     ),

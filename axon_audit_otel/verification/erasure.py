@@ -23,6 +23,8 @@ __all__ = ["Aftermath", "TrailEvents", "is_key_erasure", "stands_for"]
 
 _NAMED = 100  # events that are named; further ones are counted
 _MOST = 1 << 20  # entries whose state is followed
+#: Operations whose facts change nothing here: events of others need not be decrypted.
+_PLAIN = frozenset((OperationType.STORE, OperationType.RECALL))
 _STORED = frozenset((OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE))
 
 
@@ -146,11 +148,13 @@ class Aftermath:
             if is_start(event):
                 self.trails.setdefault(trail, TrailEvents()).take_start(event)
             else:
-                self._take(trail, policy.reveal(event))
+                self._take(trail, event, policy)
 
-    def _take(self, trail: str, event: AuditEvent) -> None:
+    def _take(self, trail: str, event: AuditEvent, policy: PrivacyPolicy) -> None:
         touched = self.erased.intersection(event.entry_ids)
-        is_about = bool(touched) or self._names_one(recorded(event))
+        is_about = bool(touched) or self._names_one(event)
+        if is_about or event.derived_from or event.operation not in _PLAIN:
+            event = policy.reveal(event)
         if is_about:
             self._count(trail, event)
         self.entries.apply(event)

@@ -168,7 +168,7 @@ def _facts(
         "counted": {name: n for name in _COUNTED if (n := _number(event, name)) is not None},
         "requested": _request(event if decrypt else as_recorded),
         "verified": _verified(event, policy, after),
-        "remains": list(_remains(event, directory, after)),
+        "remains": list(_remains(event, directory, policy, after)),
         "unknown": list(_unknown(event, directory, policy, after, missing, is_confirmed)),
         "seen_again": {"until": after.until, **after.seen.facts()},
     }
@@ -232,12 +232,22 @@ def _request(event: AuditEvent) -> dict[str, Any]:
 def _verified(event: AuditEvent, policy: PrivacyPolicy, after: Aftermath) -> str:
     """How it was checked that the data is gone: ``read_again``, ``no_key`` or ``not_verified``."""
     if is_key_erasure(event):
-        return "no_key" if policy.encrypts and not after.opened else "not_verified"
+        is_gone = policy.encrypts and not _key_lives(event, policy, after)
+        return "no_key" if is_gone else "not_verified"
     is_ours = event.action in _READ_AGAIN and _number(event, "remaining") is not None
     return "read_again" if is_ours else "not_verified"
 
 
-def _remains(event: AuditEvent, directory: Path, after: Aftermath) -> Iterator[dict[str, Any]]:
+def _key_lives(event: AuditEvent, policy: PrivacyPolicy, after: Aftermath) -> bool:
+    """True if a key at hand is one of those that an erasure destroyed."""
+    tokens = event.metadata.get("tokens")
+    told = [token for token in tokens if isinstance(token, str)] if isinstance(tokens, list) else []
+    return after.opened > 0 or any(map(policy.has_key, told))
+
+
+def _remains(
+    event: AuditEvent, directory: Path, policy: PrivacyPolicy, after: Aftermath
+) -> Iterator[dict[str, Any]]:
     """Yield what is known to remain, and why: each with its ``kind``."""
     if event.operation is OperationType.FORGET:
         left = event.metadata.get("remaining_ids")
@@ -250,8 +260,8 @@ def _remains(event: AuditEvent, directory: Path, after: Aftermath) -> Iterator[d
         if derived := after.living_derived():
             yield {"kind": "derived", "number": len(derived), "entry_ids": derived}
     else:
-        if after.opened:
-            yield {"kind": "key_lives", "number": after.opened}
+        if _key_lives(event, policy, after):
+            yield {"kind": "key_lives"}
         if after.clear:
             yield {"kind": "in_clear", "number": after.clear}
         if living := after.living_entries():

@@ -412,6 +412,29 @@ class TestEncrypted:
         after = office.facts(event.event_id)
         assert "entries" not in kinds(after["remains"])
 
+    async def test_a_copy_of_the_keys(self, office: Office) -> None:
+        """A key that somebody put back is found, though readers do not use it any more."""
+        await office.memory.store("tea", user_id="bob")
+        keys = office.path.with_name("archive.keys")
+        copy = shutil.copytree(keys, keys.with_name("copy"))
+        office.audit.erase_user("bob")
+        event = office.audit.query_events(operation="AUDIT")[0]
+        assert office.facts(event.event_id)["verified"] == "no_key"
+        office.audit.close()
+        shutil.rmtree(keys)
+        copy.rename(keys)
+        policy = PrivacyPolicy.for_reading(office.path, keys)
+        receipt = make_receipt(office.path, event.event_id, policy, KEY)
+        assert facts_of(receipt)["verified"] == "not_verified"
+        assert "key_lives" in open_points(receipt)
+
+    async def test_forged_tokens(self, office: Office) -> None:
+        """An erasure of keys that nobody holds: it is a record, whatever its tokens are."""
+        assert not PrivacyPolicy().has_key("00" * 16)
+        await office.memory.store("tea", user_id="bob")
+        policy = office.audit.trail.policy
+        assert not any(map(policy.has_key, ["", "no hex", "00", "00" * 16]))
+
 
 class TestRefused:
     """There is no receipt, for a reason that is said."""

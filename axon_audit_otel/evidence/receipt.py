@@ -245,17 +245,16 @@ def _trail_events(point: dict[str, Any]) -> list[str]:
             f" Of these {point['opened']:,} are encrypted and can be read with the keys at hand,"
             f" {point['closed']:,} are encrypted and cannot, and {point['in_clear']:,} are in clear."
         )
-    return said + [_kept(trail, facts) for trail, facts in point["trails"].items()]
+    return [*said, *(_kept(trail, facts) for trail, facts in point["trails"].items())]
 
 
 def _kept(trail: str, facts: dict[str, Any]) -> str:
     which = f"{_amount(facts['number'], 'event')} of {trail or 'files without a name'}"
     span = f"{which}, {_day(facts['first'])} to {_day(facts['last'])}"
     if facts["until"] is not None:
-        until = f"until {_day(facts['until'])} at least, by the rule {facts['rule']}"
-        return f"{span}: kept {until}."
+        return f"{span}: the rule {facts['rule']} deletes them after {_day(facts['until'])}."
     if facts["rule"] is not None:
-        return f"{span}: kept by the rule {facts['rule']}."
+        return f"{span}: the rule {facts['rule']} deletes them."
     known = "no rule deletes them" if facts["states_rule"] else "how long they are kept is not said"
     return f"{span}: {known}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ from axon_audit_otel import (
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 from axon_audit_otel.archive.holds import place_hold
 from axon_audit_otel.archive.retention import LAWS, Retention, rule_seconds
+from axon_audit_otel.evidence.receipt import _POINTS
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 from axon_audit_otel.verification.checkpoint_files import notes_in
@@ -653,6 +655,27 @@ class TestVerified:
         assert len(text.splitlines()) == 2
         assert facts_of(receipt)["event"]["entry_ids"] == [name]
         script.check(receipt, PUBLIC)
+
+
+def test_documented_example(script: ModuleType) -> None:
+    """The receipt in docs/format.md is verified with the key beside it, and is written as told."""
+    page = (FIRST_EDITION.parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    said = page.partition("## Receipts\n")[2]
+    (key,) = re.findall(r"With the key `(\S+)` this one", said)
+    (example,) = re.findall(r"```json\n(.*?)```", said, re.DOTALL)
+    receipt = json.loads(example)
+    assert script.check(receipt, key)
+    facts = facts_of(receipt)
+    line = json.dumps(facts, separators=(",", ":"))
+    assert receipt["statement"].startswith(f"{FORMAT}\n{line}\n\n\u2014 auditor-2025 ")
+    assert all(f"| `{name}`" in said or f"`{name}`" in said for name in facts)
+
+
+def test_every_point_is_documented_and_has_words() -> None:
+    """docs/format.md names each kind of point, and the page has a sentence for each."""
+    page = (FIRST_EDITION.parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)`", page.partition("\nKinds in `remains`")[2]))
+    assert set(_POINTS) <= named
 
 
 def test_first_edition(tmp_path: Path, script: ModuleType) -> None:

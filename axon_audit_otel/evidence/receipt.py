@@ -243,7 +243,7 @@ def _trail_events(point: dict[str, Any]) -> list[str]:
     if point["opened"] or point["closed"]:
         said[0] += (
             f" Of these {point['opened']:,} are encrypted and can be read with the keys at hand,"
-            f" {point['closed']:,} are encrypted and cannot, and {point['in_clear']:,} are in clear."
+            f" {point['closed']:,} are encrypted and cannot, {point['in_clear']:,} are in clear."
         )
     return [*said, *(_kept(trail, facts) for trail, facts in point["trails"].items())]
 
@@ -255,8 +255,9 @@ def _kept(trail: str, facts: dict[str, Any]) -> str:
         return f"{span}: the rule {facts['rule']} deletes them after {_day(facts['until'])}."
     if facts["rule"] is not None:
         return f"{span}: the rule {facts['rule']} deletes them."
-    known = "no rule deletes them" if facts["states_rule"] else "how long they are kept is not said"
-    return f"{span}: {known}."
+    if facts["states_rule"]:
+        return f"{span}: no rule deletes them by age."
+    return f"{span}: how long they are kept is not said."
 
 
 def _incomplete(point: dict[str, Any]) -> list[str]:

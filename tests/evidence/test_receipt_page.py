@@ -76,7 +76,7 @@ def test_text_says_it(hostile: dict[str, Any]) -> None:
         "The trail confirms that it was the data of",
         "It was not checked",
         "1 entry could not be deleted, and may still be in the memory: plain.",
-        "no rule deletes them",
+        "no rule deletes them by age",
         "Yes, in 1 event.",
         "Before the erasure 1 export took",
         "Backups of the memory's storage.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -297,23 +297,36 @@ class Operation:
             if value is not None:
                 metadata[name] = value
 
-    def read(self, entries: Iterable[tuple[str, str, str | None]]) -> None:
-        """The caller gets these entries: id, text and owner of each.
+    def read(self, texts: Mapping[str, str]) -> None:
+        """The caller gets these entries: the text of each by its id.
 
         Notes their fingerprints, and which of them have not the newest content on record.
         """
-        fingerprint, stores_of = self.trail.policy.fingerprint, self.activity.stores_of
+        policy, owners = self.trail.policy, self.activity.owners
+        if not policy.fingerprints:
+            return
+        several = self.activity.others  # an id of two stores: it is not known which of them
+        prints = policy.fingerprints_of(
+            {key: (text, owners.get(key)) for key, text in texts.items() if key not in several}
+        )
+        self.fingerprints.update(prints)
+        newest = self.trail.entries.newer
+        differ = {k: fp for k, fp in prints.items() if k not in newest or newest[k][1] != fp}
+        if differ:
+            self._note_altered(differ)
+
+    def _note_altered(self, prints: Mapping[str, str]) -> None:
+        """Note which entries with these fingerprints have not the newest content on record."""
         altered: dict[str, str] = {}
-        for key, text, owner in entries:
-            found = self.fingerprints[key] = fingerprint(text, owner)
-            stores = stores_of(key) if found else None
+        for key, found in prints.items():
+            stores = self.activity.stores_of(key) if found else None
             if stores and not any(one.agrees(key, found, self._started) for one in stores):
                 altered[key] = found
         newest = self.trail.reader.of_other_writers(altered) if altered else None
         if newest is not None:
             agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
             for key, found in agreed.items():
-                stores_of(key)[0].set_state((key,), found)
+                self.activity.stores_of(key)[0].set_state((key,), found)
                 del altered[key]
         self.note(altered=list(altered) or None)
 
@@ -533,10 +546,9 @@ class Operation:
         return (*owners, *self.trail.entries.owners_behind(names))
 
     def _fingerprints(self) -> dict[str, str]:
-        if not self.trail.policy.fingerprints:
-            return {}
-        prints = {**self.activity.prints, **self.fingerprints}
-        return prints if all(prints.values()) else {k: fp for k, fp in prints.items() if fp}
+        saved, read = self.activity.prints, self.fingerprints
+        prints = {**saved, **read} if saved and read else saved or read
+        return {k: fp for k, fp in prints.items() if fp} if "" in prints.values() else prints
 
     def _derived_from(self) -> list[str]:
         """What the new entries were made of; of several, the metadata says which of what."""

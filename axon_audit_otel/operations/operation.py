@@ -212,6 +212,8 @@ class Operation:
             kind.before(self, self.arguments)
         except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
+        if kind.operation is not OperationType.STORE:
+            self.trail.entries.look()
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:
@@ -317,28 +319,22 @@ class Operation:
 
     def _note_altered(self, prints: Mapping[str, str]) -> None:
         """Note which entries with these fingerprints have not the newest content on record."""
-        altered: dict[str, str] = {}
-        for key, found in prints.items():
-            stores = self.activity.stores_of(key) if found else None
-            if stores and not any(one.agrees(key, found, self._started) for one in stores):
-                altered[key] = found
-        newest = self.trail.reader.of_other_writers(altered) if altered else None
-        if newest is not None:
-            agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
-            for key, found in agreed.items():
-                self.activity.stores_of(key)[0].set_state((key,), found)
-                del altered[key]
-        self.note(altered=list(altered) or None)
+        altered = [key for key, found in prints.items() if found and self._differs(key, found)]
+        if altered and self.trail.entries.look(at_once=True):  # another process may know more
+            altered = [key for key in altered if self._differs(key, prints[key])]
+        self.note(altered=altered or None)
+
+    def _differs(self, key: str, found: str) -> bool:
+        stores = self.activity.stores_of(key)
+        agreed = (store.agrees(key, found, self._started) for store in stores)
+        return bool(stores) and not any(agreed)
 
     def _note_back(self, names: list[str]) -> None:
         """Note which of the entries *names* are there although they are gone."""
-        seen = self.activity
+        seen, known = self.activity, self.trail.entries
         back = [key for key in names if key in seen.back and key not in seen.saved]
-        newest = self.trail.reader.of_other_writers(back) if back else None
-        if newest is not None:
-            for key in filter(newest.lives, back):
-                seen.stores_of(key)[0].revive((key,))
-            back = [key for key in back if not newest.lives(key)]
+        if back and known.look(at_once=True):  # another process may have brought them back
+            back = [key for key in back if not known.lives(key)]
         self.note(resurrected=back or None)
 
     @property

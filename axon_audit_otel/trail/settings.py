@@ -396,8 +396,8 @@ class Settings:
         True,
         _fingerprints,
         "record keyed hashes of the content of entries, to notice what changed behind the trail's"
-        " back: `false`, or a secret or `@FILE` of one (default: made of `signing_key`, else a key in"
-        " the archive)",
+        " back: `false`, or a secret or `@FILE` of one (default: made of `signing_key`, else a"
+        " key in the archive)",
         shown=_secret,
     )
     redact_pii: bool = _setting(

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
-from .findings import findings
+from .findings import cut_to, findings
 from .identifiers import DIGEST_BYTES, ID_TYPES, MAX_ID, checked_id, new_event_id
 
 if TYPE_CHECKING:
@@ -251,12 +251,8 @@ def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
 
 def _first_found(facts: Mapping[str, Any], most: int) -> dict[str, Any]:
     """The `findings` in *facts*: of each so many ids as fit into *most* bytes, and the number."""
-    told: dict[str, Any] = {}
-    for kind, (number, ids) in findings(facts).items():
-        told[kind] = _first(ids, most)
-        if len(told[kind]) < number:
-            told[f"{kind}_total"] = number
-    return told
+    found = findings(facts).items()
+    return {kind: cut_to(one, _first(one.entry_ids, most)) for kind, one in found}
 
 
 _COUNTS = (

@@ -16,9 +16,9 @@ FINDINGS: dict[str, str] = {
     "resurrected": "seen after their deletion",
     "derived_remaining": "left that were made of deleted ones",
 }
-#: The last item of a list that redaction has cut.
-_REST = re.compile(r"\[dropped: ([0-9]{1,12}) more\]")
-_MOST = 10**12
+#: The last item of a list that was cut: by redaction, or since the event was too long.
+_REST = "[dropped: {} more]"
+_CUT = re.compile(r"\[dropped: ([0-9]{1,12}) more\]")
 
 
 class Finding(NamedTuple):
@@ -49,11 +49,14 @@ def _finding(facts: Mapping[str, Any], kind: str) -> Finding:
     if not isinstance(ids, (list, tuple)) or not all(isinstance(one, str) for one in ids):
         return Finding(0, [])
     named = list(ids)
-    cut = _REST.fullmatch(named[-1]) if named else None
-    if cut:
-        named.pop()
-    number = len(named) + (int(cut[1]) if cut else 0)
-    total = facts.get(f"{kind}_total")  # of more than the event could carry
-    if type(total) is int and number < total <= _MOST:
-        number = total
-    return Finding(number, named)
+    cut = _CUT.fullmatch(named[-1]) if named else None
+    if cut is None:
+        return Finding(len(named), named)
+    named.pop()
+    return Finding(len(named) + int(cut[1]), named)
+
+
+def cut_to(finding: Finding, entry_ids: list[str]) -> list[str]:
+    """The list that is a *finding* with these *entry_ids* alone, the first of its own."""
+    more = finding.number - len(entry_ids)
+    return [*entry_ids, _REST.format(more)] if more else entry_ids

@@ -11,10 +11,11 @@ import msgspec
 
 from ..archive.missing import Missing
 from ..core.time import to_microseconds
+from ..events.findings import findings
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..events.query import Query, is_start
 from ..trail.trail import Trail
-from .detector import Alert, AlertKey, Detector, Tracker
+from .detector import MOST_NAMED, Alert, AlertKey, Detector, Tracker
 
 __all__ = ["count_past", "is_alert", "past_alerts"]
 
@@ -54,10 +55,13 @@ def count_past(
                 is_alert(event.metadata) or is_start(event)
             ):
                 continue
+            found = findings(event.metadata)
             for tracker in trackers:
+                if now - event.timestamp > tracker.rule.window:
+                    continue
                 if tracker.counts(event.operation, event.status):
                     moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
-                    detector.recall(tracker, event.user_id, moment, deleted)
+                    detector.recall(tracker, event.user_id, moment, deleted, found)
                     if now - event.timestamp < _JUST_NOW:
                         counted.add((event.event_id, tracker.rule.name))
 
@@ -96,11 +100,16 @@ def past_alerts(
             count if isinstance(count, int) else rule.over + 1,
             _since(event),
             cause if isinstance(cause, str) else None,
+            entry_ids=tuple(_listed(facts.get("entry_ids")))[:MOST_NAMED],
         )
         goes_on = facts.get("state") in ("firing", "ongoing")
         known = (alert, to_microseconds(event.timestamp)) if goes_on else None
         newest.setdefault(alert.key, known)
     return {key: known for key, known in newest.items() if known is not None}
+
+
+def _listed(ids: Any) -> list[str]:
+    return [key for key in ids if isinstance(key, str)] if isinstance(ids, list) else []
 
 
 def _since(event: AuditEvent) -> datetime:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["FINDINGS", "Finding", "findings", "has_findings"]
+from ..core.errors import shown
 
-#: Each is a fact of an event's metadata, a list of entry ids, and how one says it of entries.
-#: Entries whose content is not the newest recorded; those that were seen after they had been
-#: deleted, or without having been stored; living ones that were made of what a FORGET deleted.
-FINDINGS: dict[str, str] = {
-    "altered": "altered",
-    "resurrected": "seen after their deletion",
-    "derived_remaining": "left that were made of deleted ones",
-}
+__all__ = ["FINDINGS", "Finding", "cut_to", "few", "findings", "has_findings"]
+
+#: Each is a fact of an event's metadata, a list of entry ids: of entries whose content is not the
+#: newest recorded; of those seen after they were deleted, or without having been stored; of living
+#: ones that were made of what a FORGET deleted.
+FINDINGS = ("altered", "resurrected", "derived_remaining")
 #: The last item of a list that was cut: by redaction, or since the event was too long.
 _REST = "[dropped: {} more]"
 _CUT = re.compile(r"\[dropped: ([0-9]{1,12}) more\]")
@@ -60,3 +58,11 @@ def cut_to(finding: Finding, entry_ids: list[str]) -> list[str]:
     """The list that is a *finding* with these *entry_ids* alone, the first of its own."""
     more = finding.number - len(entry_ids)
     return [*entry_ids, _REST.format(more)] if more else entry_ids
+
+
+def few(entry_ids: Sequence[str]) -> str:
+    """The first of *entry_ids* in a sentence: ``'a', 'b', 'c', ...``."""
+    return ", ".join([*map(shown, entry_ids[:_FEW]), *(["..."] if entry_ids[_FEW:] else [])])
+
+
+_FEW = 3

@@ -45,7 +45,7 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 def alerts(
     path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
 ) -> None:
-    """Find suspicious activity: many deletions, failures, exports; altered entries.
+    """Find suspicious activity: deletions, exports, altered entries.
 
     Applies the default rules of SecurityMonitor to the events at PATH: more than 100 deletions
     in an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all users or by one; any

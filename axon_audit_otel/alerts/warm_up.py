@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -41,12 +42,14 @@ def count_past(
     now = datetime.now(timezone.utc)
     groups: dict[Any, list[Tracker]] = {}
     for tracker in detector.trackers:
-        groups.setdefault((tracker.rule.operations, tracker.rule.statuses), []).append(tracker)
-    for (operations, statuses), trackers in groups.items():
+        key = tracker.rule.operations, tracker.rule.statuses, tracker.finding is None
+        groups.setdefault(key, []).append(tracker)
+    for (operations, statuses, _), trackers in groups.items():
         for event in _past(
             trail,
             missing,
             max(tracker.rule.window for tracker in trackers),
+            tuple(tracker.finding for tracker in trackers if tracker.finding is not None),
             # An operation that is not listed counts as OTHER.
             operation=only if (only := _only(operations)) is not OperationType.OTHER else None,
             status=_only(statuses),
@@ -58,6 +61,8 @@ def count_past(
             found = findings(event.metadata)
             for tracker in trackers:
                 if now - event.timestamp > tracker.rule.window:
+                    continue
+                if tracker.finding is not None and tracker.finding not in found:
                     continue
                 if tracker.counts(event.operation, event.status):
                     moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
@@ -88,7 +93,7 @@ def past_alerts(
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
     newest: dict[AlertKey, tuple[Alert, int] | None] = {}
     longest = max((rule.window for rule in rules.values()), default=timedelta(0))
-    for event in _past(trail, missing, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+    for event in _past(trail, missing, 2 * longest + _JUST_NOW, (), operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -121,9 +126,12 @@ def _since(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
-    """The events recorded in the last *window*, newest first."""
+def _past(
+    trail: Trail, missing: Missing, window: timedelta, facts: tuple[str, ...], **asked: Any
+) -> Iterator[AuditEvent]:
+    """The events recorded in the last *window* that have one of the *facts*, newest first."""
     start = datetime.now(timezone.utc) - window
     here = Missing()
-    yield from trail.reader.search_all(Query.of(start_time=start, **asked), here)
+    query = replace(Query.of(start_time=start, **asked), facts=facts)
+    yield from trail.reader.search_all(query, here)
     missing.include(here)

@@ -162,8 +162,7 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
                 _too_many(objectives, rule, window),
                 rule.severity,
                 f"{rule.summary.rstrip('.')} in trail {{{{ $labels.trail }}}}",
-                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window};"
-                f" {usual}.",
+                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window}; {usual}.",
                 hold=4 * objectives.interval if rule.over else timedelta(0),
                 category="security",
             )

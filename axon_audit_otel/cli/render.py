@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "amount",
     "console",
     "details",
+    "found_words",
     "milliseconds",
     "plain",
     "print_json",
@@ -293,6 +294,11 @@ _FACTS = {
 }
 
 
+def found_words(numbers: Mapping[str, int]) -> list[str]:
+    """How many entries need attention, by kind: ``altered: 2 entries``."""
+    return [f"{kind.replace('_', ' ')}: {amount(n, 'entry')}" for kind, n in numbers.items()]
+
+
 def details(event: AuditEvent) -> str:
     """A short text with the facts of an event that have no column."""
     facts, words = event.metadata, []
@@ -306,8 +312,7 @@ def details(event: AuditEvent) -> str:
         except (KeyError, ValueError, TypeError, AttributeError, IndexError):
             if len(event.entry_ids) > 1:
                 words.append(f"{len(event.entry_ids)} entries")
-    for kind, found in findings(facts).items():
-        words.append(f"{kind.replace('_', ' ')}: {amount(found.number, 'entry')}")
+    words += found_words({kind: found.number for kind, found in findings(facts).items()})
     if facts.get("pii_detected") is True:
         words.append("personal data")
     for who, names in (("by", event.agent_id), ("for", event.on_behalf_of)):

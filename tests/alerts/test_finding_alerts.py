@@ -148,9 +148,7 @@ class TestWhenItFires:
         assert [(alert.user_id, alert.count) for alert in seen] == [("eve", 4)]
         assert str(seen[0]).endswith("by user 'eve', more than 3 in 1h")
 
-    async def test_hostile_ids(
-        self, audit: AuditLogger, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_hostile_ids(self, audit: AuditLogger, caplog: pytest.LogCaptureFixture) -> None:
         """Ids with control characters or of any length stay in one line of log."""
         SecurityMonitor(audit, [ALTERED])
         ids = ["a\nb", "\x1b[2J", "x" * 5_000, "[dropped: 7 more]"]
@@ -295,6 +293,21 @@ class TestCommand:
         assert plain.endswith("1 found")
         assert recall.endswith("5 found, altered: 2 entries, resurrected: 1 entry")
         assert alert.endswith("alert firing: altered, 2 entries ('e1', 'e2'), more than 0 in 1h")
+
+    def test_stats(
+        self, make_audit: Make, emit: Callable[..., None], tmp_path: Path, cli: Callable[..., Any]
+    ) -> None:
+        """`axon-audit stats` counts them, and says nothing where there are none."""
+        with make_audit(auto_export_path=tmp_path):
+            emit({"altered": "yes"})
+            assert json.loads(cli("stats", tmp_path, "--json").stdout)["findings"] == {}
+            assert "altered" not in cli("stats", tmp_path).stdout
+            emit({"resurrected": ["e3"]})
+            emit({"altered": ["e1", "e2"]})
+        found = json.loads(cli("stats", tmp_path, "--json").stdout)["findings"]
+        assert found == {"altered": 2, "resurrected": 1}
+        last = cli("stats", tmp_path).stdout.splitlines()[-1]
+        assert last == "altered: 2 entries, resurrected: 1 entry"
 
     @pytest.mark.parametrize("ids", ODD_IDS)
     def test_a_forged_alert(

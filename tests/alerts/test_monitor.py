@@ -138,7 +138,10 @@ class TestRule:
             ({"severity": []}, "severity=[]"),
             ({"summary": 7}, "summary=7: must be text"),
             ({"keep_firing_for": "a while"}, "keep_firing_for='a while'"),
-            ({"counting": "calls"}, "counting='calls': must be events, deleted, altered, resurrected or derived_"),
+            (
+                {"counting": "calls"},
+                "counting='calls': must be events, deleted, altered, resurrected or derived_",
+            ),
             ({"counting": []}, "counting=[]"),
         ],
     )

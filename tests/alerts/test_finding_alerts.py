@@ -244,10 +244,14 @@ class TestRestart:
         again()
         emit({"altered": ["e1"]}, hours=3)
         emit({"altered": ["e2"]}, minutes=5)
-        everything = Rule("everything", over=1, window="24h")
-        monitor = SecurityMonitor(again(), [ALTERED, everything], lambda alert: None)
+        rules = [
+            ALTERED,
+            Rule("everything", over=1, window="24h"),
+            Rule("long", over=1, window="24h", counting="altered"),
+        ]
+        monitor = SecurityMonitor(again(), rules, lambda alert: None)
         named = {alert.rule.name: alert.entry_ids for alert in monitor.active}
-        assert named == {"altered": ("e2",), "everything": ()}
+        assert named == {"altered": ("e2",), "everything": (), "long": ("e2", "e1")}
 
     @pytest.mark.parametrize("ids", ODD_IDS)
     async def test_a_forged_record(self, again: Callable[..., AuditLogger], ids: Any) -> None:

@@ -48,13 +48,13 @@ from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
 from .render import (
     EventLines,
+    actor_table,
     amount,
     console,
     plain,
     print_json,
     print_table,
     statistics,
-    user_table,
 )
 from .shipping import replay
 from .streams import standard_streams
@@ -148,7 +148,7 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @json_option
 @reads
 def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
-    """Count events: success and latency by operation, users.
+    """Count events: success and latency by operation, users, agents.
 
     Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
@@ -168,7 +168,10 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     click.echo(f"{amount(summary['total_operations'], 'event')} from {first} to {last}\n")
     print_table(to, statistics(summary))
     click.echo()
-    print_table(to, user_table(summary))
+    print_table(to, actor_table(summary, "user"))
+    if summary["agents"]:
+        click.echo()
+        print_table(to, actor_table(summary, "agent"))
 
 
 @main.command()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..archive.missing import Missing
-from ..core.errors import shown
+from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -167,6 +167,13 @@ def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callabl
     return click.option(name, type=_Name(names), metavar="NAME", help=", ".join(names) + ".")
 
 
+def _trace(_ctx: Any, _param: Any, value: str | None) -> str | None:
+    try:
+        return Query.of(trace_id=value).trace_id
+    except InvalidEventError:
+        raise click.BadParameter(f"{value!r} is no trace id: it has 32 hex digits") from None
+
+
 _FILTERS = [
     click.option("--user", metavar="ID", help="The user who acted."),
     click.option("--session", metavar="ID", help="The session of that user."),
@@ -174,6 +181,10 @@ _FILTERS = [
     _choice("--status", EventStatus),
     click.option("--entry", metavar="ID", multiple=True, help="A memory entry; several: any."),
     click.option("--subject", metavar="ID", help="A person whose data it touched."),
+    click.option("--agent", metavar="ID", help="The agent that acted."),
+    click.option("--on-behalf-of", metavar="ID", help="The person for whom it was done."),
+    click.option("--purpose", metavar="TEXT", help="Why it was done: the whole text."),
+    click.option("--trace", metavar="ID", callback=_trace, help="The trace: 32 hex digits."),
     click.option(
         "--since",
         type=_Moment(),
@@ -215,6 +226,10 @@ def query_of(given: dict[str, Any]) -> Query:
         user_id=given["user"],
         session_id=given["session"],
         subject_id=given["subject"],
+        agent_id=given["agent"],
+        on_behalf_of=given["on_behalf_of"],
+        purpose=given["purpose"],
+        trace_id=given["trace"],
         entry_ids=given["entry"] or None,
         limit=given.get("limit"),
     )

@@ -30,7 +30,7 @@ from ..core.errors import (
 from ..events import model as _event
 from ..events.draft import Draft, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
-from ..events.identity import active_operation, named_or_current, or_from_baggage
+from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
@@ -248,6 +248,9 @@ class AuditLogger(SdkLoggerInterface):
         *,
         error_type: str | None = None,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
     ) -> AuditEvent:
         """Record an event by hand.
 
@@ -262,6 +265,9 @@ class AuditLogger(SdkLoggerInterface):
             duration_ms: How long it took, in milliseconds.
             error_type: The error's class.
             subject_id: Whose data it was, if that is not *user_id*.
+            agent_id: The agent (the program) that did it. Default: as `audit_context` says.
+            on_behalf_of: The person for whom it was done. Default: likewise.
+            purpose: Why, in words. Default: likewise.
 
         Returns:
             The event as recorded.
@@ -276,7 +282,9 @@ class AuditLogger(SdkLoggerInterface):
             # `value` has the same, by a detour over Python code before Python 3.12.
             kind: str = OperationType.parse(operation)._value_
             outcome: str = EventStatus.parse(status)._value_
-            actor, session = named_or_current(user_id, session_id, checked_id)
+            actor, session, acting = named_or_current(user_id, session_id, checked_id)
+            if not (agent_id is on_behalf_of is purpose is None):
+                acting = acting_as(acting, agent_id, on_behalf_of, purpose)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
@@ -295,6 +303,7 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
+                **acting,
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -400,7 +409,7 @@ class AuditLogger(SdkLoggerInterface):
                 msg = f"the erasure cannot be recorded: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
 
-        actor, session = named_or_current(None, None)
+        actor, session, _ = named_or_current(None, None)
         if self.settings.baggage_identity:
             actor, _ = or_from_baggage(actor, session)
         try:
@@ -423,6 +432,10 @@ class AuditLogger(SdkLoggerInterface):
         limit: int | None = None,
         *,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        trace_id: str | None = None,
         archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
@@ -444,6 +457,10 @@ class AuditLogger(SdkLoggerInterface):
             entry_ids: Events that touch any of these entries.
             limit: At most so many.
             subject_id: Whose data it was, also if it is one of several `subjects`.
+            agent_id: The agent that acted.
+            on_behalf_of: The person for whom it was done.
+            purpose: Why it was done: the whole text, as it was recorded.
+            trace_id: The W3C trace id, 32 hex digits.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
@@ -465,6 +482,10 @@ class AuditLogger(SdkLoggerInterface):
             user_id=user_id,
             session_id=session_id,
             subject_id=subject_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+            trace_id=trace_id,
             entry_ids=entry_ids,
             start_time=start_time,
             end_time=end_time,

@@ -32,6 +32,7 @@ from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
 from .hold import hold
+from .influence import NOT_ANSWERED, influence
 from .notes import Answer
 from .options import (
     filters,
@@ -62,6 +63,8 @@ from .streams import standard_streams
 __all__ = ["main"]
 
 _POLL_S = 0.2
+#: The exit code if the answer cannot be written, of commands whose 1 is an answer.
+_UNWRITTEN = {"verify": EXIT_CODES["not proved"], "influence": NOT_ANSWERED}
 
 
 class _Commands(click.Group):
@@ -69,8 +72,7 @@ class _Commands(click.Group):
 
     def main(self, args: Any = None, *further: Any, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
-        # Of `verify`, 1 means damage.
-        with standard_streams(EXIT_CODES["not proved"] if words[:1] == ["verify"] else 1):
+        with standard_streams(_UNWRITTEN.get(words[0] if words else "", 1)):
             return super().main(words, *further, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -115,7 +117,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify are its own.
+    verify and influence are their own.
     """
 
 
@@ -377,5 +379,5 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     lines.print(chain(first, events))
 
 
-for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):
+for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay, influence):
     main.add_command(_command)

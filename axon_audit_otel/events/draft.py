@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
-    *("Acting", "Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "note_many"),
+    *(
+        "Acting",
+        "Draft",
+        "Later",
+        "checked_duration",
+        "checked_ids",
+        "draft",
+        "intent",
+        "note_many",
+    ),
     "shorten",
 ]
 

@@ -184,9 +184,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         return self._entered[-1]
 
     def _recreate_cm(self) -> audit_context:
-        return audit_context(
-            user_id=self._user_id, session_id=self._session_id, **self._acting
-        )
+        return audit_context(user_id=self._user_id, session_id=self._session_id, **self._acting)
 
     def __call__(self, func: _F) -> _F:
         if inspect.iscoroutinefunction(func):

@@ -31,6 +31,7 @@ from ..events import model as _event
 from ..events.draft import Draft, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
 from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
+from ..events.influence import Influence, influence
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
@@ -498,9 +499,7 @@ class AuditLogger(SdkLoggerInterface):
     ) -> Iterable[AuditEvent]:
         """The events that match *query*, newest first."""
         if archived:
-            if self.settings.auto_export_path is None:
-                msg = "archived=True: there is no archive (auto_export_path)"
-                raise AuditConfigError(msg)
+            self._require_archive()
             missing = Missing(strict)
             found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
@@ -509,6 +508,11 @@ class AuditLogger(SdkLoggerInterface):
         if archived is None:
             self._warn_of_files(query, len(found) == query.limit, 4)
         return found
+
+    def _require_archive(self) -> None:
+        if self.settings.auto_export_path is None:
+            msg = "archived=True: there is no archive (auto_export_path)"
+            raise AuditConfigError(msg)
 
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
@@ -520,6 +524,48 @@ class AuditLogger(SdkLoggerInterface):
             " query_events(archived=True) has these too, archived=False means memory"
         )
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
+
+    def influence(
+        self,
+        entry_id: str,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        archived: bool | None = None,
+        strict: bool = False,
+    ) -> Influence:
+        """Who read an entry, and which entries it may have influenced since.
+
+        These are the entries that were stored in the same trace or session after the first
+        reading there, and those that were made of it; and what these influenced in turn.
+
+        Args:
+            entry_id: The entry.
+            start_time: See `query_events`.
+            end_time: See `query_events`.
+            archived: See `query_events`. Not all events are in memory at once.
+            strict: See `query_events`.
+
+        Returns:
+            The answer, which is true if the entry was read or another was made of it; its
+            ``is_named`` is False where no event names the entry at all.
+
+        Raises:
+            InvalidEventError: If an argument cannot be meant.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        entry, read = checked_id("entry_id", entry_id), self.trail.reader
+        query = Query.of(start_time=start_time, end_time=end_time)
+        if archived:
+            self._require_archive()
+            missing = Missing(strict)
+            found = influence(entry, read.search_all(query, missing, oldest_first=True))
+            missing.warn(2)
+            return found
+        if archived is None:
+            self._warn_of_files(query, False, 3)
+        return influence(entry, read.search(query, oldest_first=True))
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, as its Prometheus metrics have them.

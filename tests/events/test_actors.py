@@ -115,7 +115,10 @@ class TestContext:
     @pytest.mark.parametrize("wrong", [object(), b"ada", ["ada"], {"a": 1}, 1.5, True])
     async def test_what_cannot_be(self, audit: AuditLogger, name: str, wrong: Any) -> None:
         """The block and `log_event` refuse it in the same words, which name the argument."""
-        with pytest.raises(InvalidEventError, match=name) as refused, audit_context(**{name: wrong}):
+        with (
+            pytest.raises(InvalidEventError, match=name) as refused,
+            audit_context(**{name: wrong}),
+        ):
             pytest.fail("the block ran")
         with pytest.raises(InvalidEventError) as by_hand:
             await audit.log_event("STORE", **{name: wrong})
@@ -196,8 +199,10 @@ class TestQueries:
         audit = make_audit(5, logs, compress=compress, **how)
         for fields in EVENTS:
             await audit.log_event("STORE", user_id="ann", metadata={"purpose": "no"}, **fields)
-        ids = {event.event_id: number for number, event in enumerate(audit.query_events(
-            archived=True)[::-1])}
+        ids = {
+            event.event_id: number
+            for number, event in enumerate(audit.query_events(archived=True)[::-1])
+        }
         chosen = [names for size in (1, 2, 3) for names in combinations(FILTERS, size)]
         found = {}
         for names in chosen:
@@ -319,8 +324,11 @@ class TestPrivacy:
         assert audit.query_events(on_behalf_of="dee", archived=True) == []
         assert audit.query_events(purpose="asked by dee", archived=True) == []
         gone, left = (
-            [event for event in audit.query_events(agent_id="bot-7", archived=True)
-             if (event.on_behalf_of == "eve") is known]
+            [
+                event
+                for event in audit.query_events(agent_id="bot-7", archived=True)
+                if (event.on_behalf_of == "eve") is known
+            ]
             for known in (False, True)
         )
         assert len(gone) == len(left) == 2

@@ -165,13 +165,14 @@ def _came(one: Influenced) -> str:
 
 
 def _who(step: Reading | Influenced) -> str:
-    """Who acted, for whom, and why, in words."""
-    words = [step.user_id if step.user_id is not None else "an unknown user"]
-    if step.agent_id is not None:
-        words.append(f"by {step.agent_id}")
-    if step.on_behalf_of is not None:
-        words.append(f"for {step.on_behalf_of}")
-    return " ".join(words) + (f" ({step.purpose})" if step.purpose else "")
+    """Who acted, with the agent, for whom, and why, in words."""
+    words = [
+        *([] if step.agent_id is None else [f"agent {step.agent_id}"]),
+        *([] if step.on_behalf_of is None else [f"for {step.on_behalf_of}"]),
+        *([step.purpose] if step.purpose else []),
+    ]
+    user = "an unknown user" if step.user_id is None else step.user_id
+    return f"{user} ({', '.join(words)})" if words else user
 
 
 def _summary(found: Influence) -> Iterator[str]:

@@ -34,8 +34,11 @@ _T = TypeVar("_T")
 
 _CHECKED = 1000  # events at each end of the period that are checked for hashed ids
 _KINDS = {
-    **{"user_id": "user", "subject_id": "user", "session_id": "session"},
-    **{"agent_id": "agent", "on_behalf_of": "user"},
+    "user_id": "user",
+    "subject_id": "user",
+    "on_behalf_of": "user",
+    "agent_id": "agent",
+    "session_id": "session",
 }
 
 

@@ -132,7 +132,8 @@ def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: 
     """Return True if an event that is not encrypted names the user."""
     found = False
     for field in fields_of("person"):
-        query = Query.of(limit=1, **{field: user}).under(pseudonyms)
+        by_field: dict[str, Any] = {field: user}
+        query = Query.of(limit=1, **by_field).under(pseudonyms)
         here = Missing()
         found = found or any(True for _ in search(path, query, missing=here))
         missing.include(here)

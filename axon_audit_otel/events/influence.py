@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -218,6 +218,6 @@ def _stored(event: AuditEvent) -> Iterable[str]:
     return (key for key in event.entry_ids if key not in others)
 
 
-def _step(event: AuditEvent) -> dict[str, object]:
+def _step(event: AuditEvent) -> dict[str, Any]:
     fields = {name: getattr(event, name) for name in _Step.__struct_fields__}
     return {**fields, "operation": event.operation.value}

@@ -15,6 +15,7 @@ from conftest import Cli, Make, archived, only, retire, sealed_files
 
 from axon_audit_otel import audit_context
 
+HOSTILE = "[red]x[/red]\x1b[31m\r\n\u202ejosé"
 WHO = {"user_id": "ann", "agent_id": "bot-7", "on_behalf_of": "dee", "purpose": "support"}
 
 
@@ -43,7 +44,7 @@ def test_text(cli: Cli, logs: Path) -> None:
     shown = [line.partition(", 20")[0] for line in said]
     assert shown == [
         "bad",
-        "  read 2 times by ann by bot-7 for dee (support) in session s1",
+        "  read 2 times by ann (agent bot-7, for dee, support) in session s1",
         "  carried: stored after that in the same session, by ann",
         "    exported by eve in session s2",
         "    further: stored after that in the same session, by eve",
@@ -155,19 +156,24 @@ def test_first_edition(cli: Cli, kind: str) -> None:
     assert read.event_id in {one["event_id"] for one in said["readings"]}
 
 
-async def test_terminal(make_audit: Make, tmp_path: Path) -> None:
-    """On a terminal every line fits, also of long and hostile ids, and nothing is cut."""
+@pytest.fixture(name="hostile")
+async def _hostile(make_audit: Make, tmp_path: Path) -> Path:
+    """A long chain of entries, with long and hostile ids."""
     user = "customer-with-a-long-identifier-of-more-than-sixty-characters-0815"
-    hostile = "[red]x[/red]\x1b[31m\r\n\u202ejosé"
     with make_audit(auto_export_path=tmp_path / "logs") as audit:
         key = "bad"
         for number in range(30):
-            with audit_context(user_id=user, session_id=f"s{number}", purpose=hostile):
+            with audit_context(user_id=user, session_id=f"s{number}", purpose=HOSTILE):
                 await audit.log_event("RECALL", entry_ids=[key])
-                key = f"{hostile}{number}"
+                key = f"{HOSTILE}{number}"
                 await audit.log_event("STORE", entry_ids=[key])
+    return tmp_path / "logs"
+
+
+def test_terminal(hostile: Path) -> None:
+    """On a terminal every line fits, also of long and hostile ids, and nothing is cut."""
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "axon_audit_otel", "influence", "bad", str(tmp_path / "logs")]
+    command = [sys.executable, "-m", "axon_audit_otel", "influence", "bad", str(hostile)]
     environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
     with subprocess.Popen(command, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)

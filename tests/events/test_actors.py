@@ -274,7 +274,7 @@ class TestTraces:
     @pytest.mark.parametrize("wrong", ["", "12", "g" * 32, "a" * 33, f"{'a' * 31} ", "٣" * 32])
     def test_wrong(self, logs: Path, cli: Cli, wrong: str) -> None:
         """Another form is an error that shows the value, and says the form."""
-        with pytest.raises(InvalidEventError, match="trace_id=.*32 hex digits"):
+        with pytest.raises(InvalidEventError, match=r"trace_id=.*32 hex digits"):
             self.audit.query_events(trace_id=wrong)
         said = cli("query", logs, f"--trace={wrong}", code=2).stderr
         assert repr(wrong) in said

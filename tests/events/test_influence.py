@@ -31,9 +31,13 @@ NOON = datetime(2025, 1, 15, 12, tzinfo=timezone.utc)
 
 def event(number: int, operation: str, *ids: str, **fields: Any) -> AuditEvent:
     values: dict[str, Any] = {
-        **{"event_id": f"evt_{number}", "timestamp": NOON + timedelta(seconds=number)},
-        **{"operation": operation, "entry_ids": list(ids), "status": "SUCCESS"},
-        **{"user_id": None, "session_id": None, "metadata": {}, "duration_ms": None},
+        "event_id": f"evt_{number}",
+        "timestamp": NOON + timedelta(seconds=number),
+        "operation": operation,
+        "entry_ids": list(ids),
+        "status": "SUCCESS",
+        **dict.fromkeys(("user_id", "session_id", "duration_ms")),
+        "metadata": {},
         **fields,
     }
     return msgspec.convert({**values, "sequence": number}, AuditEvent)
@@ -71,7 +75,7 @@ class TestWhatCounts:
             ("STORE", "before", where),
             (reads, "bad", "x", where),
             (stores, "after", "after too", where),
-            (stores, "elsewhere", {name: "f" * 32 for name in where}),
+            (stores, "elsewhere", dict.fromkeys(where, "f" * 32)),
             (stores, "nowhere", {}),
             ("SYNC", "moved", where),
             ("FORGET", "gone", where),

@@ -499,8 +499,7 @@ class AuditLogger(SdkLoggerInterface):
     ) -> Iterable[AuditEvent]:
         """The events that match *query*, newest first."""
         if archived:
-            self._require_archive()
-            missing = Missing(strict)
+            missing = self._missing(strict)
             found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
@@ -509,10 +508,16 @@ class AuditLogger(SdkLoggerInterface):
             self._warn_of_files(query, len(found) == query.limit, 4)
         return found
 
-    def _require_archive(self) -> None:
+    def _missing(self, strict: bool) -> Missing:
+        """For an answer from the archive: takes what it lacks.
+
+        Raises:
+            AuditConfigError: If there is none.
+        """
         if self.settings.auto_export_path is None:
             msg = "archived=True: there is no archive (auto_export_path)"
             raise AuditConfigError(msg)
+        return Missing(strict)
 
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
@@ -558,8 +563,7 @@ class AuditLogger(SdkLoggerInterface):
         entry, read = checked_id("entry_id", entry_id), self.trail.reader
         query = Query.of(start_time=start_time, end_time=end_time)
         if archived:
-            self._require_archive()
-            missing = Missing(strict)
+            missing = self._missing(strict)
             found = influence(entry, read.search_all(query, missing, oldest_first=True))
             missing.warn(2)
             return found

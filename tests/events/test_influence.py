@@ -301,11 +301,12 @@ class TestOfTheLogger:
         assert not audit.influence(innocent, archived=archived)
         assert not audit.influence("e-1", archived=archived).is_named
 
+    @pytest.mark.parametrize("held", [1, 2])
     async def test_more_than_memory(
-        self, make_audit: Make, make_system: MakeSystem, tmp_path: Path
+        self, make_audit: Make, make_system: MakeSystem, tmp_path: Path, held: int
     ) -> None:
         """With files the order is right where a part of the events has left memory."""
-        audit = make_audit(2, tmp_path / "logs")
+        audit = make_audit(held, tmp_path / "logs")
         bad, carried, _ = await poisoned(make_system(audit_logger=audit))
         assert chain(audit.influence(bad, archived=True)) == [(carried, "session", bad, 1)]
 

@@ -31,7 +31,7 @@ from .options import (
     within,
 )
 from .privacy import found as found_in
-from .render import amount, console, on_screen, plain, print_json
+from .render import amount, console, on_screen, plain, print_json, without_ciphers
 
 __all__ = ["NOT_ANSWERED", "influence"]
 
@@ -110,11 +110,11 @@ def _print(found: Influence, to: Console) -> None:
 
 
 def _print_line(to: Console, depth: int, text: str) -> None:
-    """Print a line that is set in; on a terminal it is wrapped."""
+    """Print a line that is set in; on a terminal it is wrapped, with encrypted ids shortened."""
     indent, lines = "  " * min(depth, _DEEPEST), [text]
     if on_screen(to):
         width = max(to.width - len(indent) - 2, _NARROWEST)
-        lines = [line.plain for line in Text(text).wrap(to, width)]
+        lines = [line.plain for line in Text(without_ciphers(text)).wrap(to, width)]
     for number, line in enumerate(lines):
         click.echo(f"{indent}{'  ' if number else ''}{line}".rstrip())
 

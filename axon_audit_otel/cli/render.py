@@ -41,6 +41,7 @@ __all__ = [
     "print_table",
     "reading_bar",
     "statistics",
+    "without_ciphers",
 ]
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
@@ -63,6 +64,11 @@ def print_json(value: object, err: bool = False) -> None:
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), indent=2).encode()
     click.echo(text, err=err)
+
+
+def without_ciphers(text: str) -> str:
+    """*text* in which of each encrypted id only its token is left, and a mark."""
+    return _ENCRYPTED.sub(r"\1…", text)
 
 
 def amount(number: int, noun: str) -> str:
@@ -237,8 +243,7 @@ class EventLines:
         """An id in lines of *width* cells; an encrypted id is shortened to its first part."""
         if not self._folds:
             return [text]
-        if encrypted := _ENCRYPTED.match(text):
-            text = f"{encrypted[1]}…"
+        text = without_ciphers(text)
         return _chopped(text, width) if cell_len(text) > width else [text]
 
     def _wrapped(self, text: str) -> list[str]:
@@ -246,7 +251,7 @@ class EventLines:
         encrypted ids shortened."""
         if not self._folds:
             return [text]
-        text = _ENCRYPTED.sub(r"\1…", text)
+        text = without_ciphers(text)
         if cell_len(text) <= self._rest:
             return [text]
         return [line.plain for line in Text(text).wrap(self._console, self._rest)]

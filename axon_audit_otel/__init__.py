@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MemoryOnlyWarning,
     )
     from .events.identity import audit_context
+    from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.axon.instrumentor import AxonInstrumentor
     from .otel_setup import configure, serve_metrics
@@ -46,6 +47,7 @@ __all__ = [
     "AxonInstrumentor",
     "EventStatus",
     "ForgetRefusedError",
+    "Influence",
     "InvalidEventError",
     "MemoryOnlyWarning",
     "OperationType",
@@ -75,6 +77,7 @@ _MODULES = {
     "AxonInstrumentor": "integrations.axon.instrumentor",
     "EventStatus": "events.model",
     "ForgetRefusedError": "core.errors",
+    "Influence": "events.influence",
     "InvalidEventError": "core.errors",
     "MemoryOnlyWarning": "core.errors",
     "OperationType": "events.model",

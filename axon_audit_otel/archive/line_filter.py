@@ -16,7 +16,10 @@ from ..events.query import Query
 __all__ = ["LineFilter"]
 
 #: The fields to look for; those with the fewest hits first.
-_FIELDS = ("session_id", "user_id", "subject_id", "status", "operation")
+_FIELDS = (
+    *("trace_id", "session_id", "on_behalf_of", "user_id", "subject_id"),
+    *("purpose", "agent_id", "status", "operation"),
+)
 _MANY = 16  # with more entry ids than this, they are not looked for
 _TIME = b'"timestamp":"'
 _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")

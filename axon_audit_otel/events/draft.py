@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
-    *("Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "note_many"),
+    *(
+        "Acting",
+        "Draft",
+        "Later",
+        "checked_duration",
+        "checked_ids",
+        "draft",
+        "intent",
+        "note_many",
+    ),
     "shorten",
 ]
 
@@ -50,6 +59,14 @@ class Draft(dict[str, Any]):
     time_us: int
     trail: object | None
     uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
+
+
+class Acting(TypedDict, total=False):
+    """The agent that acts, on behalf of whom, and why: each left out if it is not known."""
+
+    agent_id: str
+    on_behalf_of: str
+    purpose: str
 
 
 class Later(TypedDict, total=False):

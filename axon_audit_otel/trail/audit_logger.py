@@ -30,7 +30,8 @@ from ..core.errors import (
 from ..events import model as _event
 from ..events.draft import Draft, checked_duration, checked_ids, draft
 from ..events.identifiers import checked_id
-from ..events.identity import active_operation, named_or_current, or_from_baggage
+from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
+from ..events.influence import Influence, influence
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
@@ -248,6 +249,9 @@ class AuditLogger(SdkLoggerInterface):
         *,
         error_type: str | None = None,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
     ) -> AuditEvent:
         """Record an event by hand.
 
@@ -262,6 +266,9 @@ class AuditLogger(SdkLoggerInterface):
             duration_ms: How long it took, in milliseconds.
             error_type: The error's class.
             subject_id: Whose data it was, if that is not *user_id*.
+            agent_id: The agent (the program) that did it. Default: as `audit_context` says.
+            on_behalf_of: The person for whom it was done. Default: likewise.
+            purpose: Why, in words. Default: likewise.
 
         Returns:
             The event as recorded.
@@ -276,7 +283,9 @@ class AuditLogger(SdkLoggerInterface):
             # `value` has the same, by a detour over Python code before Python 3.12.
             kind: str = OperationType.parse(operation)._value_
             outcome: str = EventStatus.parse(status)._value_
-            actor, session = named_or_current(user_id, session_id, checked_id)
+            actor, session, acting = named_or_current(user_id, session_id, checked_id)
+            if not (agent_id is on_behalf_of is purpose is None):
+                acting = acting_as(acting, agent_id, on_behalf_of, purpose)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
@@ -295,6 +304,7 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
+                **acting,
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -400,7 +410,7 @@ class AuditLogger(SdkLoggerInterface):
                 msg = f"the erasure cannot be recorded: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
 
-        actor, session = named_or_current(None, None)
+        actor, session, _ = named_or_current(None, None)
         if self.settings.baggage_identity:
             actor, _ = or_from_baggage(actor, session)
         try:
@@ -423,6 +433,10 @@ class AuditLogger(SdkLoggerInterface):
         limit: int | None = None,
         *,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        trace_id: str | None = None,
         archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
@@ -444,6 +458,10 @@ class AuditLogger(SdkLoggerInterface):
             entry_ids: Events that touch any of these entries.
             limit: At most so many.
             subject_id: Whose data it was, also if it is one of several `subjects`.
+            agent_id: The agent that acted.
+            on_behalf_of: The person for whom it was done.
+            purpose: Why it was done: the whole text, as it was recorded.
+            trace_id: The W3C trace id, 32 hex digits.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
@@ -465,6 +483,10 @@ class AuditLogger(SdkLoggerInterface):
             user_id=user_id,
             session_id=session_id,
             subject_id=subject_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+            trace_id=trace_id,
             entry_ids=entry_ids,
             start_time=start_time,
             end_time=end_time,
@@ -477,10 +499,7 @@ class AuditLogger(SdkLoggerInterface):
     ) -> Iterable[AuditEvent]:
         """The events that match *query*, newest first."""
         if archived:
-            if self.settings.auto_export_path is None:
-                msg = "archived=True: there is no archive (auto_export_path)"
-                raise AuditConfigError(msg)
-            missing = Missing(strict)
+            missing = self._missing(strict)
             found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
@@ -488,6 +507,17 @@ class AuditLogger(SdkLoggerInterface):
         if archived is None:
             self._warn_of_files(query, len(found) == query.limit, 4)
         return found
+
+    def _missing(self, strict: bool) -> Missing:
+        """For an answer from the archive: takes what it lacks.
+
+        Raises:
+            AuditConfigError: If there is none.
+        """
+        if self.settings.auto_export_path is None:
+            msg = "archived=True: there is no archive (auto_export_path)"
+            raise AuditConfigError(msg)
+        return Missing(strict)
 
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
@@ -499,6 +529,47 @@ class AuditLogger(SdkLoggerInterface):
             " query_events(archived=True) has these too, archived=False means memory"
         )
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
+
+    def influence(
+        self,
+        entry_id: str,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        archived: bool | None = None,
+        strict: bool = False,
+    ) -> Influence:
+        """Who read an entry, and which entries it may have influenced since.
+
+        These are the entries that were stored in the same trace or session after the first
+        reading there, and those that were made of it; and what these influenced in turn.
+
+        Args:
+            entry_id: The entry.
+            start_time: See `query_events`.
+            end_time: See `query_events`.
+            archived: See `query_events`. Not all events are in memory at once.
+            strict: See `query_events`.
+
+        Returns:
+            The answer, which is true if the entry was read or another was made of it; its
+            ``is_named`` is False where no event names the entry at all.
+
+        Raises:
+            InvalidEventError: If an argument cannot be meant.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        entry, read = checked_id("entry_id", entry_id), self.trail.reader
+        query = Query.of(start_time=start_time, end_time=end_time)
+        if archived:
+            missing = self._missing(strict)
+            found = influence(entry, read.search_all(query, missing, oldest_first=True))
+            missing.warn(2)
+            return found
+        if archived is None:
+            self._warn_of_files(query, False, 3)
+        return influence(entry, read.search(query, oldest_first=True))
 
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, as its Prometheus metrics have them.

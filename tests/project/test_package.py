@@ -27,6 +27,7 @@ def test_names_are_these() -> None:
         "AxonInstrumentor",
         "EventStatus",
         "ForgetRefusedError",
+        "Influence",
         "InvalidEventError",
         "MemoryOnlyWarning",
         "OperationType",

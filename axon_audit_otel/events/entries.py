@@ -288,11 +288,11 @@ def gone_in(event: AuditEvent) -> list[str]:
         if event.status is EventStatus.FAILURE or deleted == 0:
             return []
         remaining = facts.get("remaining_ids")
-        left = set(remaining) if isinstance(remaining, list) else set()
+        left = set(map(str, remaining)) if isinstance(remaining, list) else set()
         return [key for key in ids if key not in left]
     if type(deleted) is not int or event.operation is OperationType.SYNC:
         return []
-    return ids[:deleted]
+    return ids[: max(0, deleted)]
 
 
 def comparable(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InvalidEventError,
         MemoryOnlyWarning,
     )
+    from .events.family import Lineage
     from .events.identity import audit_context
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.axon.instrumentor import AxonInstrumentor
@@ -47,6 +48,7 @@ __all__ = [
     "EventStatus",
     "ForgetRefusedError",
     "InvalidEventError",
+    "Lineage",
     "MemoryOnlyWarning",
     "OperationType",
     "Rule",
@@ -76,6 +78,7 @@ _MODULES = {
     "EventStatus": "events.model",
     "ForgetRefusedError": "core.errors",
     "InvalidEventError": "core.errors",
+    "Lineage": "events.family",
     "MemoryOnlyWarning": "core.errors",
     "OperationType": "events.model",
     "Rule": "alerts.rules",

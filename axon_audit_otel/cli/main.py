@@ -27,11 +27,11 @@ from ..events.model import age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..otlp.resource import resource_from_environment
-from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
 from .hold import hold
+from .lineage import lineage
 from .notes import Answer
 from .options import (
     filters,
@@ -69,8 +69,8 @@ class _Commands(click.Group):
 
     def main(self, args: Any = None, *further: Any, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
-        # Of `verify`, 1 means damage.
-        with standard_streams(EXIT_CODES["not proved"] if words[:1] == ["verify"] else 1):
+        # Of some, 1 means that something was found.
+        with standard_streams(2 if words[:1] in (["verify"], ["lineage"]) else 1):
             return super().main(words, *further, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -115,7 +115,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify are its own.
+    verify and lineage are their own.
     """
 
 
@@ -374,5 +374,5 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     lines.print(chain(first, events))
 
 
-for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):
+for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay, lineage):
     main.add_command(_command)

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
-__all__ = ["Derived", "Entries", "gone_in"]
+__all__ = ["Derived", "Entries", "gone_in", "stored_in"]
 
 _V = TypeVar("_V")
 
@@ -248,12 +248,8 @@ class Entries:
             if operation not in _STORING:
                 seen = {k: fp for k, fp in seen.items() if not isinstance(self.state(k), int)}
             self._states.update(seen)
-        gone = gone_in(event)
-        if operation in _STORING:
-            left = set(gone)
-            stored = (key for key in ids if key not in left)
-            self._states.update({k: "" for k in stored if not self.lives(k)})
-        self.delete(gone, 0)
+        self._states.update({k: "" for k in stored_in(event) if not self.lives(k)})
+        self.delete(gone_in(event), 0)
         for key, sources in derivations(event).items():
             owners = [o for s in sources if (o := self.owner(s)) is not None]
             owners += self.owners_behind(sources)
@@ -293,6 +289,16 @@ def gone_in(event: AuditEvent) -> list[str]:
     if type(deleted) is not int or event.operation is OperationType.SYNC:
         return []
     return ids[: max(0, deleted)]
+
+
+def stored_in(event: AuditEvent) -> list[str]:
+    """The ids of the entries that *event* left in memory, new or as they were."""
+    if event.operation not in _STORING:
+        return []
+    left_out = set(gone_in(event))
+    if event.operation is OperationType.COMPACT:
+        left_out.update(event.derived_from)
+    return [key for key in event.entry_ids if key not in left_out]
 
 
 def comparable(one: str, other: str) -> bool:

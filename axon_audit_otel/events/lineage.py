@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from .model import AuditEvent, OperationType
 
-__all__ = ["derivations"]
+__all__ = ["DERIVED_REMAIN", "derivations", "tells_of_derived"]
+
+#: ``error.type`` of a FORGET that left entries which were made of what it deleted.
+DERIVED_REMAIN = "derived_entries_remain"
 
 
 def derivations(event: AuditEvent) -> dict[str, tuple[str, ...]]:
@@ -24,3 +27,13 @@ def derivations(event: AuditEvent) -> dict[str, tuple[str, ...]]:
         made = list(map(str, summaries))
     known = set(sources)
     return {key: sources for key in made if key not in known}
+
+
+def tells_of_derived(event: AuditEvent) -> bool:
+    """True if *event* names sources of new entries, or derived entries that a FORGET has left.
+
+    Also where its metadata cannot be read.
+    """
+    if event.derived_from or event.error_type == DERIVED_REMAIN:
+        return True
+    return "derived_remaining" in event.metadata

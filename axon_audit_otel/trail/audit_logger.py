@@ -28,7 +28,8 @@ from ..core.errors import (
     shown,
 )
 from ..events import model as _event
-from ..events.draft import Draft, checked_duration, checked_ids, draft
+from ..events.draft import Draft, Later, checked_duration, checked_ids, draft
+from ..events.family import Lineage
 from ..events.identifiers import checked_id
 from ..events.identity import active_operation, named_or_current, or_from_baggage
 from ..events.model import AuditEvent, EventStatus, OperationType
@@ -247,6 +248,9 @@ class AuditLogger(SdkLoggerInterface):
         *,
         error_type: str | None = None,
         subject_id: str | None = None,
+        subjects: Iterable[str] | None = None,
+        derived_from: Iterable[str] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
     ) -> AuditEvent:
         """Record an event by hand.
 
@@ -261,6 +265,10 @@ class AuditLogger(SdkLoggerInterface):
             duration_ms: How long it took, in milliseconds.
             error_type: The error's class.
             subject_id: Whose data it was, if that is not *user_id*.
+            subjects: Every person whose data it touched.
+            derived_from: The entries that its new entries were made of. Of more than one new
+                entry, metadata ``derived`` says which of what: ``{"new": ["source", ...]}``.
+            fingerprints: Keyed hashes of the content of entries, by their ids.
 
         Returns:
             The event as recorded.
@@ -294,6 +302,8 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
+                subjects=() if subjects is None else checked_ids(subjects, "subjects"),
+                **_told_of_entries(derived_from, fingerprints),
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -476,16 +486,52 @@ class AuditLogger(SdkLoggerInterface):
     ) -> Iterable[AuditEvent]:
         """The events that match *query*, newest first."""
         if archived:
-            if self.settings.auto_export_path is None:
-                msg = "archived=True: there is no archive (auto_export_path)"
-                raise AuditConfigError(msg)
-            missing = Missing(strict)
+            missing = self._missing(strict)
             found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
         found = list(self.trail.reader.search(query))
         if archived is None:
             self._warn_of_files(query, len(found) == query.limit, 4)
+        return found
+
+    def _missing(self, strict: bool) -> Missing:
+        """For an answer from the archive: takes what it lacks.
+
+        Raises:
+            AuditConfigError: If there is none.
+        """
+        if self.settings.auto_export_path is None:
+            msg = "archived=True: there is no archive (auto_export_path)"
+            raise AuditConfigError(msg)
+        return Missing(strict)
+
+    def lineage(
+        self, entry_id: str, *, archived: bool | None = None, strict: bool = False
+    ) -> Lineage | None:
+        """What an entry was made of, and what was made of it, as the events in memory say.
+
+        Args:
+            entry_id: The entry.
+            archived: See `query_events`; the files are read twice.
+            strict: See `query_events`.
+
+        Returns:
+            The entry, its ancestors and its descendants, each with owners, the event that made
+            it, and the one that deleted it; None if no event names the entry.
+
+        Raises:
+            InvalidEventError: If *entry_id* is no id.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        asked = checked_id("entry_id", entry_id)
+        missing = self._missing(strict) if archived else None
+        if archived is None:
+            self._warn_of_files(Query(), False, 3)
+        found = self.trail.reader.lineage(asked, missing)
+        if missing is not None:
+            missing.warn()
         return found
 
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
@@ -612,6 +658,25 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
         return message, metadata
     kept = {key: value for key, value in metadata.items() if key != "query"}
     return (None if "error_type" in metadata else message), kept
+
+
+def _told_of_entries(derived_from: Any, fingerprints: Any) -> Later:
+    """What a caller of `log_event` tells of sources and contents, checked.
+
+    Raises:
+        InvalidEventError: If these are no ids, or no texts by id.
+    """
+    told = Later()
+    if derived_from is not None:
+        told["derived_from"] = checked_ids(derived_from, "derived_from")
+    if fingerprints is not None:
+        if not isinstance(fingerprints, Mapping):
+            msg = f"fingerprints={shown(fingerprints)}: must be a mapping from entry ids to text"
+            raise InvalidEventError(msg)
+        told["fingerprints"] = dict(
+            checked_ids(pair, "fingerprints") for pair in fingerprints.items()
+        )
+    return told
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

@@ -14,6 +14,7 @@ from ..core.errors import ArchiveError
 from ..events import model as _event
 from ..events.draft import Draft
 from ..events.entries import Entries
+from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
@@ -81,6 +82,21 @@ class TrailReader:
         """
         found = partial(self._search_all, missing=missing)
         return self._policy.read(query, found)
+
+    def lineage(self, entry_id: str, missing: Missing | None) -> Lineage | None:
+        """The lineage of an entry; None if no event names it.
+
+        Args:
+            entry_id: The entry.
+            missing: Takes what of the files cannot be read; None: only memory is read.
+        """
+
+        def search_all(query: Query) -> Iterator[AuditEvent]:
+            assert missing is not None
+            with missing.one_of_several() as here:
+                yield from self.search_all(query, here)
+
+        return lineage_of(entry_id, self.search if missing is None else search_all)
 
     def past(self) -> Entries | None:
         """What the newest events in the files say of entries; read once, when it is first asked.

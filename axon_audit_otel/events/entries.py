@@ -250,11 +250,15 @@ class Entries:
             self._states.update(seen)
         self._states.update({k: "" for k in stored_in(event) if not self.lives(k)})
         self.delete(gone_in(event), 0)
+        self.apply_derived(event, event.subjects)
+
+    def apply_derived(self, event: AuditEvent, subjects: Iterable[str]) -> None:
+        """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
             owners = [o for s in sources if (o := self.owner(s)) is not None]
             owners += self.owners_behind(sources)
             whole = all(self.knows(source) for source in sources)
-            self.derive(key, sources, owners if whole else [*owners, *event.subjects])
+            self.derive(key, sources, owners if whole else [*owners, *subjects])
 
     def _apply_owners(self, event: AuditEvent) -> None:
         ids, subjects = event.entry_ids, event.subjects

@@ -287,6 +287,7 @@ class AuditLogger(SdkLoggerInterface):
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
+            whose = () if subjects is None else checked_ids(subjects, "subjects")
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
             event = draft(
@@ -302,7 +303,7 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
-                subjects=() if subjects is None else checked_ids(subjects, "subjects"),
+                subjects=whose,
                 **_told_of_entries(derived_from, fingerprints),
             )
             self.trail.policy.event(event)
@@ -316,7 +317,10 @@ class AuditLogger(SdkLoggerInterface):
             raise InvalidEventError(msg)
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
-        return await self._record(event)
+        recorded = await self._record(event)
+        if derived_from is not None:
+            self.trail.entries.apply_derived(recorded, whose)
+        return recorded
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:

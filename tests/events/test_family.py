@@ -316,6 +316,36 @@ async def test_of_a_memory(audit: AuditLogger, make_system: MakeSystem) -> None:
     assert [found.derived_remaining, found.entry.state] == [(), "gone"]
 
 
+@pytest.mark.usefixtures("instrumented")
+async def test_told_by_hand(audit: AuditLogger, make_system: MakeSystem) -> None:
+    """Sources that an application tells are known to `forget` as well."""
+    memory: Any = make_system(audit_logger=audit)
+    keys = [await memory.store("tea", {"user_id": user}) for user in ("alice", "bob")]
+    await audit.log_event("STORE", entry_ids=keys[1], derived_from=keys[0], subjects=["bob"])
+    await memory.forget(keys[0])
+    (event,) = audit.query_events(limit=1)
+    assert [event.status, event.metadata["derived_remaining"]] == ["PARTIAL", [keys[1]]]
+    found = audit.lineage(keys[0])
+    assert found is not None
+    assert found.derived_remaining == (keys[1],)
+    assert found.descendants[0].owners == ("alice", "bob")
+
+
+async def test_what_is_told(audit: AuditLogger) -> None:
+    """Owners, sources and fingerprints that are given are in the event, each once."""
+    event = await audit.log_event(
+        "STORE",
+        entry_ids=["new"],
+        subjects=iter(["bob", "alice", "bob"]),
+        derived_from=("a", 7, "a"),
+        fingerprints={"new": "abc1"},
+    )
+    assert event.subjects == ("bob", "alice")
+    assert [event.derived_from, event.fingerprints] == [("a", "7"), {"new": "abc1"}]
+    event = await audit.log_event("STORE", subjects=[], derived_from=[], fingerprints={})
+    assert [event.subjects, event.derived_from, event.fingerprints] == [(), (), None]
+
+
 async def told(audit: AuditLogger) -> None:
     """Five events about a source and what was made of it."""
     await audit.log_event("STORE", "alice", entry_ids=["a"], subjects=["alice"])

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from ..archive.manifest import deleted_in
 from ..archive.missing import Missing
 from ..archive.search import search
 from ..core.errors import AxonAuditError
@@ -56,6 +57,8 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
         found = _found(identifier(entry), path, keys, missing)
     except (AxonAuditError, OSError) as exc:
         raise _NotAnswered(reason(exc)) from exc
+    for note in _lacking(found, path):
+        click.echo(note, err=True)
     if found is None:
         print_missing(missing)
         what = " that can be read" if missing else ""
@@ -64,8 +67,6 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
         print_json(found.to_dict())
     else:
         _print(found, console())
-    for note in _lacking(found):
-        click.echo(note, err=True)
     if found.derived_remaining:
         print_missing(missing)
         click.get_current_context().exit(1)
@@ -81,12 +82,15 @@ def _found(entry_id: str, path: Path, keys: Path | None, missing: Missing) -> Li
     return lineage_of(entry_id, search_here)
 
 
-def _lacking(found: Lineage) -> Iterator[str]:
+def _lacking(found: Lineage | None, path: Path) -> Iterator[str]:
     """What is not known."""
-    if found.unreadable:
+    deleted, until = deleted_in(path) if path.is_dir() else (0, None)
+    if until is not None:
+        yield f"deleted by retention: {amount(deleted, 'event')} up to {local(until)}"
+    if found is not None and found.unreadable:
         events = amount(found.unreadable, "event")
         yield f"no key opens the facts of {events}: whether these deleted entries is not known"
-    if found.unnamed:
+    if found is not None and found.unnamed:
         sources = amount(found.unnamed, "source")
         yield f"{sources} of derived entries had no room in their events: any entry may be one"
 
@@ -103,7 +107,9 @@ def _print(found: Lineage, to: Console) -> None:
         for relative in relatives:
             _print_tree(relative, 1, left, to)
     if left:
-        live = "lives, made of a forgotten one" if len(left) == 1 else "live, made of forgotten ones"
+        live = (
+            "lives, made of a forgotten one" if len(left) == 1 else "live, made of forgotten ones"
+        )
         named = _some(sorted(left))
         _print_line("", 0, "", to)
         _print_line(plain(f"{_count(len(left))} {live}: {named}"), 0, "bold red", to)
@@ -161,8 +167,6 @@ def _print_line(text: str, level: int, style: str, to: Console) -> None:
     lines = [indent + text]
     if on_screen(to):
         width = max(to.width, len(indent) + _NARROWEST)
-        lines = textwrap.wrap(
-            text, width, initial_indent=indent, subsequent_indent=f"{indent}    "
-        )
+        lines = textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=f"{indent}    ")
     for line in lines or [""]:
         to.print(Text(line, style=style), soft_wrap=True)

@@ -199,7 +199,9 @@ class _Family:
         said, named = _mention(event), wanted.intersection(event.entry_ids)
         gone = wanted.intersection(gone_in(event))
         stored = wanted.intersection(stored_in(event))
-        left = named.intersection((*_listed(event, "remaining_ids"), *_listed(event, "resurrected")))
+        left = named.intersection(
+            (*_listed(event, "remaining_ids"), *_listed(event, "resurrected"))
+        )
         is_forget = event.operation is OperationType.FORGET
         is_done = is_forget and event.status is not EventStatus.FAILURE
         owners = _owners_in(event, bool(stored))
@@ -228,7 +230,9 @@ class _Family:
 
     def names(self, key: str) -> bool:
         """True if an event names this entry."""
-        return any(key in some for some in (self._known, self._makings, self._uses, self._remaining))
+        return any(
+            key in some for some in (self._known, self._makings, self._uses, self._remaining)
+        )
 
     def sources(self, key: str) -> list[str]:
         """What an entry was made of."""
@@ -241,10 +245,8 @@ class _Family:
         return [one for one in dict.fromkeys(chain(*(use.made for use in uses))) if one != key]
 
     @staticmethod
-    def near(
-        key: str, step: Callable[[str], list[str]], found: set[str] | None = None
-    ) -> set[str]:
-        """All that steps lead to from *key*, and itself; added to *found*, whose steps are known."""
+    def near(key: str, step: Callable[[str], list[str]], found: set[str] | None = None) -> set[str]:
+        """All that steps lead to from *key*, and itself; added to *found*, where one stops."""
         found = set() if found is None else found
         new = [key]
         found.add(key)

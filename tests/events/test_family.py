@@ -394,7 +394,7 @@ async def test_damaged(make_audit: Make, tmp_path: Path) -> None:
     """What files lack is told once, by a warning or an error; the rest is the answer."""
     with make_audit(2, tmp_path / "trail") as audit:
         await told(audit)
-        file = sorted((tmp_path / "trail").glob("audit_*.json"))[-1]
+        file = max((tmp_path / "trail").glob("audit_*.json"))
         file.write_bytes(file.read_bytes()[:-200])
         with pytest.warns(ArchiveIncompleteWarning) as caught:
             assert audit.lineage("a", archived=True) is not None

@@ -128,7 +128,7 @@ def _described(relative: Relative, is_left: bool) -> str:
     owners = _some(relative.owners) or "nobody on record"
     said = f"{relative.entry_id}{steps}, of {owners}: {_state(relative, is_left)}"
     if relative.made is not None:
-        said += f"; made by {_event(relative.made)}"
+        said += f"; made by {_done(relative.made)}"
     if relative.sources:
         said += f", of {_count(len(relative.sources))}"
     return plain(said)
@@ -157,8 +157,12 @@ def _state(relative: Relative, is_left: bool) -> str:
 
 
 def _event(event: Mention) -> str:
+    return f"{_done(event)} ({event.event_id})"
+
+
+def _done(event: Mention) -> str:
     who = "" if event.user_id is None else f" by {event.user_id}"
-    return f"{event.operation} {local(event.timestamp)}{who} ({event.event_id})"
+    return f"{event.operation} {local(event.timestamp)}{who}"
 
 
 def _print_line(text: str, level: int, style: str, to: Console) -> None:

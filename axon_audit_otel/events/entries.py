@@ -217,6 +217,12 @@ class Entries:
         derived = self.derived
         return [o for key in keys if key in derived for o in derived[key].owners] if derived else []
 
+    def whose(self, keys: Iterable[str]) -> list[str]:
+        """The known owners of these entries, and of what they were made of."""
+        keys = list(keys)
+        owners = [owner for key in keys if (owner := self.owner(key)) is not None]
+        return [*owners, *self.owners_behind(keys)]
+
     def descendants(self, keys: Iterable[str]) -> list[str]:
         """The entries made of these, and those made of them, each once."""
         derived = self.derived
@@ -255,8 +261,7 @@ class Entries:
     def apply_derived(self, event: AuditEvent, subjects: Iterable[str]) -> None:
         """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
-            owners = [o for s in sources if (o := self.owner(s)) is not None]
-            owners += self.owners_behind(sources)
+            owners = self.whose(sources)
             whole = all(self.knows(source) for source in sources)
             self.derive(key, sources, owners if whole else [*owners, *subjects])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -265,7 +265,8 @@ class AuditLogger(SdkLoggerInterface):
             duration_ms: How long it took, in milliseconds.
             error_type: The error's class.
             subject_id: Whose data it was, if that is not *user_id*.
-            subjects: Every person whose data it touched.
+            subjects: Every person whose data it touched. The owners of sources are added, where
+                they are known.
             derived_from: The entries that its new entries were made of. Of more than one new
                 entry, metadata ``derived`` says which of what: ``{"new": ["source", ...]}``.
             fingerprints: Keyed hashes of the content of entries, by their ids.
@@ -287,7 +288,11 @@ class AuditLogger(SdkLoggerInterface):
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
-            whose = () if subjects is None else checked_ids(subjects, "subjects")
+            whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
+            told = _NOTHING
+            if derived_from is not None or fingerprints is not None:
+                told = _told_of_entries(derived_from, fingerprints)
+                whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
             event = draft(
@@ -304,7 +309,7 @@ class AuditLogger(SdkLoggerInterface):
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
                 subjects=whose,
-                **_told_of_entries(derived_from, fingerprints),
+                **told,
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -318,7 +323,7 @@ class AuditLogger(SdkLoggerInterface):
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
         recorded = await self._record(event)
-        if derived_from is not None:
+        if told:
             self.trail.entries.apply_derived(recorded, whose)
         return recorded
 
@@ -662,6 +667,9 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
         return message, metadata
     kept = {key: value for key, value in metadata.items() if key != "query"}
     return (None if "error_type" in metadata else message), kept
+
+
+_NOTHING = Later()
 
 
 def _told_of_entries(derived_from: Any, fingerprints: Any) -> Later:

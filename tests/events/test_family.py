@@ -331,6 +331,15 @@ async def test_told_by_hand(audit: AuditLogger, make_system: MakeSystem) -> None
     assert found.descendants[0].owners == ("alice", "bob")
 
 
+async def test_owners_of_what_is_told(audit: AuditLogger) -> None:
+    """What is made of entries whose owners are known is theirs, told or not, over several steps."""
+    await audit.log_event("STORE", entry_ids="s", derived_from=["a", "b"], subjects=["alice"])
+    await audit.log_event("STORE", entry_ids="t", derived_from="s")
+    event = await audit.log_event("STORE", entry_ids="u", derived_from="t", subjects=["bob"])
+    assert event.subjects == ("bob", "alice")
+    assert audit.query_events(subject_id="alice", entry_ids="t")
+
+
 async def test_what_is_told(audit: AuditLogger) -> None:
     """Owners, sources and fingerprints that are given are in the event, each once."""
     event = await audit.log_event(

@@ -277,8 +277,7 @@ class _Call:
     def _derived(known: Entries, key: str, sources: tuple[str, ...]) -> None:
         """Remember what an entry was made of, and whose that was."""
         if key not in known.derived:
-            owners = [owner for one in sources if (owner := known.owner(one)) is not None]
-            known.derive(key, sources, [*owners, *known.owners_behind(sources)])
+            known.derive(key, sources, known.whose(sources))
 
     def _see_deleted(self, op: Operation, known: Entries) -> None:
         one = self._method is _DELETE

@@ -162,6 +162,15 @@ def test_seen_again() -> None:
     assert [found.state, found.forgotten and found.forgotten.event_id] == ["living", "evt_2"]
 
 
+def test_found_and_deleted() -> None:
+    """An entry that came back, and was deleted by the very event that says so, is gone."""
+    trail = Trail()
+    trail.add("FORGET", "a", deleted=1)
+    trail.add("FORGET", "a", deleted=1, resurrected=["a"])
+    found = trail.lineage("a").entry
+    assert [found.state, found.gone and found.gone.event_id] == ["gone", "evt_2"]
+
+
 def test_stored_again() -> None:
     """What is made of an entry that was stored again after its FORGET is nobody's concern."""
     trail = Trail()
@@ -386,6 +395,25 @@ async def test_of_an_archive(make_audit: Make, tmp_path: Path, settings: dict[st
             assert audit.lineage("b", archived=False) == found
         if "pseudonymize" not in settings:
             assert [found.entry.owners, found.descendants[0].owners] == [("bob",), ("alice", "bob")]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_left_encrypted(make_audit: Make, tmp_path: Path, archived: bool) -> None:
+    """What a FORGET that names no entry has left is found in encrypted facts."""
+    with make_audit(1 if archived else 10, tmp_path / "trail", erasable=True) as audit:
+        await audit.log_event("STORE", entry_ids="s", derived_from="b", subjects="bob")
+        left = {"deleted": 0, "derived_remaining": ["s"]}
+        await audit.log_event(
+            *("FORGET", "dpo"),
+            status="PARTIAL",
+            error_type="derived_entries_remain",
+            metadata=left,
+            subjects="bob",
+        )
+        await audit.log_event("RECALL", entry_ids="x")
+        found = audit.lineage("s", archived=archived)
+        assert found is not None
+        assert found.derived_remaining == ("s",)
 
 
 async def test_of_the_erased(make_audit: Make, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from axon_audit_otel import AuditEvent, EventStatus, OperationType
 from axon_audit_otel.events.entries import gone_in
 from axon_audit_otel.events.lineage import derivations
+from axon_audit_otel.events.query import Query
 
 
 def event(operation: str, ids: str = "", sources: str = "", **facts: Any) -> AuditEvent:
@@ -69,3 +71,15 @@ def test_derivations(given: AuditEvent, expected: dict[str, Any]) -> None:
 def test_gone(given: AuditEvent, expected: list[str]) -> None:
     """What is gone is told from what is left, also where the facts are odd."""
     assert gone_in(given) == expected
+
+
+def test_which_events_tell_of_derived_entries() -> None:
+    """A query for these has no others, so that whoever keeps them needs little memory."""
+    events = [
+        event("STORE", "a"),
+        event("STORE", "s", "a"),
+        event("FORGET", "a", deleted=1),
+        event("FORGET", "a", derived_remaining=["s"]),
+        replace(event("FORGET", "a"), error_type="derived_entries_remain"),
+    ]
+    assert list(Query(derives=True).passing(events)) == [events[1], *events[3:]]

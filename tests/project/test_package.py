@@ -28,6 +28,7 @@ def test_names_are_these() -> None:
         "EventStatus",
         "ForgetRefusedError",
         "InvalidEventError",
+        "Lineage",
         "MemoryOnlyWarning",
         "OperationType",
         "Rule",

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from itertools import count, islice
+from typing import Any, Literal, NamedTuple
 
+from ..core.time import to_microseconds
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
-__all__ = ["Derived", "Entries", "gone_in", "stored_in"]
+__all__ = ["Derived", "Entries", "Store", "gone_in", "stored_in"]
 
-_V = TypeVar("_V")
-
-#: Of so many entries of one store their owners and states are kept, the newest.
-MOST_KNOWN = 32_768
+#: Of so many entries the owners and states are kept, the newest.
+MOST_KNOWN = 100_000
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
 
-
-class Newest(Generic[_V]):
-    """A bounded mapping: the newest half of what it can hold is there in any case."""
-
-    def __init__(self, most: int) -> None:
-        self._half = max(1, most // 2)
-        self._newer: dict[str, _V] = {}
-        self._older: dict[str, _V] = {}  # dropped when the newer ones are many
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._newer or key in self._older
-
-    def __bool__(self) -> bool:
-        return bool(self._newer)
-
-    def get(self, key: str) -> _V | None:
-        """The value of *key*; None without one."""
-        newer = self._newer
-        return newer[key] if key in newer else self._older.get(key)
-
-    def update(self, values: Mapping[str, _V]) -> None:
-        """Set these *values*."""
-        if len(values) > self._half:
-            values = dict(islice(values.items(), len(values) - self._half, None))
-        if len(self._newer) + len(values) > self._half:
-            self._older, self._newer = self._newer, {}
-        self._newer.update(values)
-
-    def items(self) -> dict[str, _V]:
-        """Everything that it holds."""
-        return {**self._older, **self._newer}
+#: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
+#: where it was seen; when it changed, in microseconds.
+_Known = tuple["str | Literal[False] | None", "str | int | None", int, int]
+_NOTHING: _Known = (False, None, 0, 0)
 
 
 class Derived(NamedTuple):
@@ -59,153 +32,112 @@ class Derived(NamedTuple):
 
 
 class Entries:
-    """The entries of one store, or those of one trail, as far as they were seen.
+    """The entries that a trail, or its files, know.
 
     An entry lives, with the newest fingerprint that was recorded ("": none was), or is gone, since
-    a moment of `time.perf_counter_ns` (0: before this process).
+    a moment of `time.perf_counter_ns` (0: before this process). Two stores may have entries of one
+    id: what is known of each is kept as long as this process sees both; else the newest counts.
 
     Args:
         most: Of so many the owners and states are kept.
-        trail: Those of the trail, if these are of one store of it: they are told of each change,
-            and asked where these do not know.
         past: What the trail's files say of entries that it has not seen itself.
     """
 
     def __init__(
-        self,
-        most: int = MOST_KNOWN,
-        trail: Entries | None = None,
-        past: Callable[[], Entries | None] = lambda: None,
+        self, most: int = MOST_KNOWN, past: Callable[[], Entries | None] = lambda: None
     ) -> None:
-        self._trail = trail
         self._past = past
-        self._owners: Newest[str | None] = Newest(most)
-        self._states: Newest[str | int] = Newest(most)
+        self._half = max(1, most // 2)
+        self.newer: dict[str, _Known] = {}
+        self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
+        self._elsewhere: dict[tuple[int, str], _Known] = {}  # those of other stores
         # The state before a change, and when the change was over: who began to read before that
         # may have seen either.
         self._changed: dict[str, tuple[str | int, int | None]] = {}
         self._derived: dict[str, Derived] = {}
         self._is_whole = False  # has what the files say of derived entries
 
-    @property
-    def _above(self) -> Entries | None:
-        return self._past() if self._trail is None else self._trail
+    def find(self, key: str, store: int = 0) -> _Known:
+        """What is known of an entry, if it is known that of *store*."""
+        known = self.newer.get(key) or self._older.get(key)
+        if known is None:
+            past = self._past()
+            return _NOTHING if past is None else past.find(key)
+        if store and known[2] != store and self._elsewhere:
+            return self._elsewhere.get((store, key), known)
+        return known
+
+    def here(self, key: str) -> _Known:
+        """What is known of an entry without a look into files."""
+        return self.newer.get(key) or self._older.get(key) or _NOTHING
+
+    def put(
+        self,
+        key: str,
+        owner: str | Literal[False] | None,
+        state: str | int | None,
+        store: int = 0,
+        moment: int = 0,
+    ) -> None:
+        """Keep what is known of an entry now."""
+        newer = self.newer
+        before = self.here(key)
+        if before[2] != store and before[2] and store:
+            self._elsewhere[before[2], key] = before
+            if len(self._elsewhere) > _MOST_CHANGED:
+                _shorten(self._elsewhere)
+        newer[key] = owner, state, store, moment
+        if len(newer) > self._half:
+            self._older, self.newer = newer, {}
 
     # --- owners --------------------------------------------------------------------------
 
-    def see(self, owners: Mapping[str, str | None]) -> None:
-        """Remember these *owners*, by entry id; None: the entry is nobody's."""
-        self._owners.update(owners)
-        if self._trail is not None:
-            self._trail.see(owners)
-
-    def saw(self, key: str) -> bool:
-        """True if an entry passed here: whose it is needs no look into the trail."""
-        return key in self._owners
-
     def owner(self, key: str) -> str | None:
         """The owner of an entry; None where it has none, or none is known."""
-        if key in self._owners:
-            return self._owners.get(key)
-        above = self._above
-        return None if above is None else above.owner(key)
+        return self.find(key)[0] or None
 
     def knows(self, key: str) -> bool:
         """True if it is known whose an entry is, or that it is nobody's."""
-        if key in self._owners:
-            return True
-        above = self._above
-        return above is not None and above.knows(key)
+        return self.find(key)[0] is not False
 
     # --- states --------------------------------------------------------------------------
 
     def state(self, key: str) -> str | int | None:
         """The fingerprint of a living entry, or when it went; None: it is not known."""
-        known = self._states.get(key)
-        if known is not None:
-            return known
-        above = self._above
-        return None if above is None else above.state(key)
-
-    def saving(self, prints: Mapping[str, str]) -> None:
-        """Entries are about to be saved, with these fingerprints."""
-        for key in prints:
-            before = self._states.get(key)
-            if before is not None and before != prints[key]:
-                self._changed[key] = before, None
-        self._states.update(prints)
-        if self._trail is not None:
-            self._trail.saving(prints)
-
-    def saved(self, keys: Iterable[str], now: int) -> None:
-        """What `saving` announced is done. Where it failed, either may be the content."""
-        changed = self._changed
-        if changed:
-            changed.update({key: (changed[key][0], now) for key in keys if key in changed})
-        if len(changed) > _MOST_CHANGED:
-            for key in list(islice(changed, _MOST_CHANGED // 2)):
-                changed.pop(key, None)
-        if self._trail is not None:
-            self._trail.saved(keys, now)
-
-    def read(self, prints: Mapping[str, str]) -> None:
-        """Living entries were read and had, as is recorded, these fingerprints."""
-        self._states.update(prints)
-        if self._trail is not None:
-            self._trail.read(prints)
-
-    def delete(self, keys: Iterable[str], now: int) -> None:
-        """Entries are gone."""
-        self._states.update(dict.fromkeys(keys, now))
-        if self._trail is not None:
-            self._trail.delete(keys, now)
-
-    def revive(self, keys: Iterable[str]) -> None:
-        """Entries are not gone, although their deletion seemed to work."""
-        self._states.update({key: "" for key in keys if isinstance(self.state(key), int)})
-        if self._trail is not None:
-            self._trail.revive(keys)
+        return self.find(key)[1]
 
     def lives(self, key: str) -> bool:
         """True if an entry was saved or seen, and is not gone, as far as is known."""
         return isinstance(self.state(key), str)
 
-    def is_gone(self, key: str, began: int) -> bool:
-        """True if whoever *began* to read then must not have seen this entry."""
-        state = self.state(key)
-        return isinstance(state, int) and began > state
+    def changing(self, key: str, before: str | int) -> None:
+        """The state of an entry is about to change."""
+        self._changed[key] = before, None
+        if len(self._changed) > _MOST_CHANGED:
+            _shorten(self._changed)
 
-    def agrees(self, key: str, fingerprint: str, began: int) -> bool:
-        """True if an entry that was read has the newest content that was recorded.
+    def has_changed(self, keys: Iterable[str], now: int) -> None:
+        """What `changing` announced is done. Where it failed, either may be the content."""
+        changed = self._changed
+        if changed:
+            changed.update({key: (changed[key][0], now) for key in keys if key in changed})
 
-        Also where there is nothing to compare it with: then that is the newest from now on.
-        *began*: when the reading began.
-        """
-        state = self.state(key)
-        if state == fingerprint or isinstance(state, int):
-            return True
-        if not state or not comparable(state, fingerprint):
-            self.read({key: fingerprint})
-            return True
+    def may_have_been(self, key: str, state: str, began: int) -> bool:
+        """True if who *began* to read then may have seen an entry in that *state*."""
         before, over = self._changed.get(key, (None, 0))
-        return before == fingerprint and (over is None or began <= over)
+        return before == state and (over is None or began <= over)
 
     # --- lineage -------------------------------------------------------------------------
 
     def derive(self, key: str, sources: Iterable[str], owners: Iterable[str]) -> None:
         """The entry *key* is made of *sources*, which belong to *owners*."""
-        if self._trail is not None:
-            self._trail.derive(key, sources, owners)
-            return
         if len(self._derived) >= _MOST_DERIVED:
-            self._derived.pop(next(iter(self._derived)), None)
+            _shorten(self._derived)
         self._derived[key] = Derived(tuple(sources), tuple(dict.fromkeys(owners)))
 
     @property
     def derived(self) -> Mapping[str, Derived]:
         """Every entry that was made of others."""
-        if self._trail is not None:
-            return self._trail.derived
         past = None if self._is_whole else self._past()
         if past is not None:
             self._derived = {**past.derived, **self._derived}
@@ -241,21 +173,28 @@ class Entries:
 
     # --- from events ---------------------------------------------------------------------
 
-    def apply(self, event: AuditEvent) -> None:
-        """Take in what *event* says; events come in their order."""
+    def apply(self, event: AuditEvent, now: int = 0) -> None:
+        """Take in what *event* says, unless more is known; *now*: since when what it deleted is
+        gone, by `time.perf_counter_ns`."""
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
-        self._apply_owners(event)
-        if event.fingerprints:
-            altered = event.metadata.get("altered")
-            skipped = set(altered) if isinstance(altered, list) else ()
-            seen = {k: fp for k, fp in event.fingerprints.items() if k not in skipped}
-            if operation not in _STORING:
-                seen = {k: fp for k, fp in seen.items() if not isinstance(self.state(k), int)}
-            self._states.update(seen)
-        self._states.update({k: "" for k in stored_in(event) if not self.lives(k)})
-        self.delete(gone_in(event), 0)
+        owners, gone = self._owners_in(event), set(gone_in(event))
+        prints, altered = event.fingerprints or {}, event.metadata.get("altered")
+        if prints and isinstance(altered, list):
+            prints = {key: found for key, found in prints.items() if key not in altered}
+        stores = operation in _STORING
+        moment = to_microseconds(event.timestamp)
+        for key in ids:
+            owner, state, _, changed = self.find(key)
+            if changed > moment:
+                continue
+            if key in gone:
+                state = now
+            elif stores or not isinstance(state, int):
+                lives = state if isinstance(state, str) else None
+                state = prints.get(key, "" if stores and lives is None else lives)
+            self.put(key, owners.get(key, owner), state, 0, moment)
         self.apply_derived(event, event.subjects)
 
     def apply_derived(self, event: AuditEvent, subjects: Iterable[str]) -> None:
@@ -265,12 +204,99 @@ class Entries:
             whole = all(self.knows(source) for source in sources)
             self.derive(key, sources, owners if whole else [*owners, *subjects])
 
-    def _apply_owners(self, event: AuditEvent) -> None:
-        ids, subjects = event.entry_ids, event.subjects
-        if len(subjects) == 1 and (len(ids) == 1 or event.operation in _STORING):
-            self.see({key: subjects[0] for key in ids if len(ids) == 1 or not self.knows(key)})
-        elif not subjects and event.system is not None and event.operation in _STORING:
-            self.see(dict.fromkeys(ids))
+    def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
+        """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
+        ids, subjects, stores = event.entry_ids, event.subjects, event.operation in _STORING
+        if not subjects:
+            return dict.fromkeys(ids) if stores and event.system is not None else {}
+        if len(subjects) > 1 or not (stores or len(ids) == 1):
+            return {}
+        return {key: subjects[0] for key in ids if len(ids) == 1 or not self.knows(key)}
+
+
+class Store:
+    """The entries of one store, which belong to those of a trail."""
+
+    _numbers = count(1)
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self._number = next(self._numbers)
+
+    def saw(self, key: str) -> bool:
+        """True if an entry passed here: whose it is needs no look into the trail."""
+        known = self.entries.find(key, self._number)
+        return known[2] == self._number
+
+    def owner(self, key: str) -> str | None:
+        """The owner of an entry; None where it has none, or none is known."""
+        return self.entries.find(key, self._number)[0] or None
+
+    def state(self, key: str) -> str | int | None:
+        """As `Entries.state`."""
+        return self.entries.find(key, self._number)[1]
+
+    def see(self, owners: Mapping[str, str | None], began: int | None = None) -> list[str]:
+        """Entries of these *owners*, by entry id, passed; returns those that must be gone.
+
+        *began*: when the reading began; None where it was none.
+        """
+        newer, number = self.entries.newer, self._number
+        back = []
+        for key, owner in owners.items():
+            known = newer.get(key)
+            if known is None or known[2] != number:
+                known = self.entries.find(key, number)
+            if known[0] != owner or known[2] != number:
+                self.entries.put(key, owner, known[1], number, known[3])
+            if type(known[1]) is int and began is not None and began > known[1]:
+                back.append(key)
+        return back
+
+    def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
+        """An entry is about to be saved."""
+        entries = self.entries
+        before = entries.here(key)[1]
+        if before is not None and before != fingerprint:
+            entries.changing(key, before)
+        entries.put(key, owner, fingerprint, self._number, time.time_ns() // 1000)
+
+    def saved(self, keys: Iterable[str], now: int) -> None:
+        """What `saving` announced is done. Where it failed, either may be the content."""
+        self.entries.has_changed(keys, now)
+
+    def set_state(self, keys: Iterable[str], state: str | int) -> None:
+        """Entries have that state."""
+        number, moment = self._number, time.time_ns() // 1000
+        for key in keys:
+            self.entries.put(key, self.entries.find(key, number)[0], state, number, moment)
+
+    def revive(self, keys: Iterable[str]) -> None:
+        """Entries are not gone, although their deletion seemed to work."""
+        self.set_state((key for key in keys if isinstance(self.state(key), int)), "")
+
+    def agrees(self, key: str, fingerprint: str, began: int) -> bool:
+        """True if an entry that was read has the newest content that was recorded.
+
+        Also where there is nothing to compare it with: then that is the newest from now on.
+        *began*: when the reading began.
+        """
+        known = self.entries.newer.get(key)
+        if known is not None and known[1] == fingerprint and known[2] == self._number:
+            return True
+        state = self.state(key)
+        if state == fingerprint or isinstance(state, int):
+            return True
+        if not state or not comparable(state, fingerprint):
+            self.set_state((key,), fingerprint)
+            return True
+        return self.entries.may_have_been(key, fingerprint, began)
+
+
+def _shorten(some: dict[Any, Any]) -> None:
+    """Drop the older half."""
+    for key in list(islice(some, len(some) // 2)):
+        some.pop(key, None)
 
 
 _STORING = frozenset(

@@ -1,7 +1,7 @@
 """Keyed hashes of the content of entries: they tell that a text has changed, and not what it is.
 
-A fingerprint is three characters that say with which key it was made, and the first 96 bits of an
-HMAC-SHA-256 over the owner and the text of an entry, in the base64 of URLs. With ``erasable`` the
+A fingerprint is three characters that say with which key it was made, and 96 bits of keyed BLAKE2b
+(RFC 7693) over the owner and the text of an entry, in base64. With ``erasable`` the
 key of an entry that somebody owns is made of that person's key: once it is destroyed, nobody can
 try whether a text is the one that was recorded.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hmac
 import os
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from ..core.files import content_of, open_owned, sync_directory
 from .encryption import Erasure
@@ -21,7 +23,7 @@ from .encryption import Erasure
 __all__ = ["Fingerprints", "key_of"]
 
 _FILE = ".fingerprints.key"
-_BYTES = 32
+_BYTES, _DIGEST = 32, 12
 _LINE = 2 * _BYTES + 1  # in hex
 
 
@@ -67,7 +69,7 @@ class Fingerprints:
 
     def __init__(self, key: Callable[[], bytes], erasure: Erasure | None = None) -> None:
         self._make_key = key
-        self._key: tuple[bytes, str] | None = None
+        self._mac: tuple[str, Any] | None = None
         self._erasure = erasure
 
     def of(self, text: str, owner: str | None) -> str:
@@ -77,15 +79,15 @@ class Fingerprints:
             OSError: If a key cannot be read or made.
         """
         if self._erasure is not None and owner is not None:
-            key, number = _numbered(_derived(self._erasure.keys.of(owner).key))
+            number, mac = _begun(_derived(self._erasure.keys.of(owner).key))
         else:
-            if self._key is None:
-                self._key = _numbered(self._make_key())
-            key, number = self._key
-        name = b"" if owner is None else owner.encode("utf-8", "surrogatepass")
-        data = b"%d:%b%b" % (len(name), name, text.encode("utf-8", "surrogatepass"))
-        digest = hmac.digest(key, data, "sha256")
-        return number + urlsafe_b64encode(digest[:12]).decode()
+            if self._mac is None:
+                self._mac = _begun(self._make_key())
+            number, begun = self._mac
+            mac = begun.copy()
+        data = text if owner is None else f"{len(owner)}:{owner}{text}"
+        mac.update(data.encode("utf-8", "surrogatepass"))
+        return number + b2a_base64(mac.digest(), newline=False).decode()
 
 
 def _derived(key: bytes) -> bytes:
@@ -93,7 +95,7 @@ def _derived(key: bytes) -> bytes:
     return hmac.digest(key, b"axon-audit fingerprints", "sha256")
 
 
-def _numbered(key: bytes) -> tuple[bytes, str]:
-    """A key, and the characters that fingerprints made with it begin with."""
-    digest = hmac.digest(key, b"axon-audit key", "sha256")
-    return key, urlsafe_b64encode(digest[:3])[:3].decode()
+def _begun(key: bytes) -> tuple[str, Any]:
+    """The characters that fingerprints made with *key* begin with, and a hash with it."""
+    number = hmac.digest(key, b"axon-audit key", "sha256")
+    return b2a_base64(number[:3])[:3].decode(), blake2b(key=key, digest_size=_DIGEST)

@@ -101,8 +101,9 @@ class AuditLogger(SdkLoggerInterface):
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
-            changed without the trail. True (the default): with a key in the archive; a secret:
-            bytes, text, or a `Path` (``"@FILE"``) of a file with one; False: none.
+            changed without the trail. True (the default): with a key made of *signing_key*, or
+            one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
+            one; False: none.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).

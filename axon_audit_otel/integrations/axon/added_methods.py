@@ -200,8 +200,8 @@ def conclude_forget(
         op.error_type = NOT_LISTED
         op.note(unlisted=hidden)
     if remaining:
-        for known in {one for key in remaining for one in op.activity.held.get(key, ())}:
-            known.revive(remaining)
+        for store, keys in op.activity.stores.items():
+            store.revive(keys.intersection(remaining))
         op.failed = not gone
         op.error_type = STILL_PRESENT
         if gone:

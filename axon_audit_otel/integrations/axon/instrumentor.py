@@ -29,7 +29,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from ...core import semconv
 from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from ...core.log import logger
-from ...events.entries import Entries
+from ...events.entries import Store
 from ...events.identifiers import identifier
 from ...operations.operation import Kind, Operation, Signals, current
 from ...trail.audit_logger import AuditLogger
@@ -167,7 +167,7 @@ class _Recorder:
         self._patch: _Patch | None = None
         # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
-        self._entries: dict[int, tuple[ref[Any], ref[Any], Entries]] = {}  # of an adapter, a trail
+        self._entries: dict[int, tuple[ref[Any], Store]] = {}  # of an adapter
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
     def begin(
@@ -233,24 +233,27 @@ class _Recorder:
         entry = self._systems.get(id(part))
         return entry[1]() if entry is not None and entry[0]() is part else None
 
-    def entries(self, adapter: Any) -> Entries | None:
-        """What is known of the entries in *adapter*; None if that cannot be kept."""
+    def entries(self, adapter: Any, op: Operation | None) -> Store | None:
+        """What is known of the entries in *adapter*, as the trail of *op* has it; None if that
+        cannot be kept."""
         entry = self._entries.get(id(adapter))
-        audit = self._trail_of(adapter)
-        if entry is not None and entry[0]() is adapter and entry[1]() is audit:
-            return entry[2]
-        return self._new_entries(adapter, audit)
+        if entry is None or entry[0]() is not adapter:
+            return self._new_store(adapter, op)
+        if op is not None and entry[1].entries is not op.trail.entries:
+            return self._new_store(adapter, op)
+        return entry[1]
 
-    def _new_entries(self, adapter: Any, audit: AuditLogger | None) -> Entries | None:
+    def _new_store(self, adapter: Any, op: Operation | None) -> Store | None:
+        audit = self._trail_of(adapter) if op is None else op.audit
         if audit is None:
             return None
-        key, entries = id(adapter), Entries(trail=audit.trail.entries)
+        key, store = id(adapter), Store(audit.trail.entries)
         try:
             gone = ref(adapter, lambda _: self._entries.pop(key, None))
         except TypeError:  # no weak references
             return None
-        self._entries[key] = gone, ref(audit), entries
-        return entries
+        self._entries[key] = gone, store
+        return store
 
     def register(self, audit: AuditLogger) -> None:
         """Prepare to record the systems that the new logger *audit* is given to."""

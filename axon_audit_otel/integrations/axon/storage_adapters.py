@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from time import perf_counter_ns
 from typing import Any, Literal, NamedTuple
 
-from ...events.entries import Entries
+from ...events.entries import Store
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
 from ...operations.operation import Kind, Operation, OwnerOf, current
@@ -139,13 +139,12 @@ class _Call:
         kwargs: dict[str, Any],
         begin: Begin,
         op: Operation | None,
-        known: Entries | None,
+        entries: Callable[[Any, Operation | None], Store | None],
     ) -> None:
         self._method = method
         self._adapter = adapter
         self._arguments: tuple[Any, ...] = (args, kwargs)
         self._begin: Begin | None = begin
-        self._known = known
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
         self.recorded = False  # True: a call inside this one has become an operation
@@ -156,6 +155,7 @@ class _Call:
         self._nested = self._outer is not None and self._outer.op is op
         if op is None:
             self._begin_own()
+        self._known = entries(adapter, self.op)
 
     def _begin_own(self) -> None:
         """Become an operation: there is none around the call, or that one has ended."""
@@ -183,17 +183,17 @@ class _Call:
             return
         try:
             fingerprint, seen = op.trail.policy.fingerprint, op.activity
-            prints: dict[str, str] = {}
+            imports = op.kind.operation is OperationType.IMPORT
             for entry in entries:
                 key, sources = identifier(entry.id), sources_of(entry)
-                if op.kind.operation is OperationType.IMPORT and known.state(key) is not None:
+                if imports and known.state(key) is not None:
                     sources = sources or (key,)  # a copy of itself
                 if sources:
                     seen.derived[key] = sources
-                    self._derived(known, key, sources)
-                prints[key] = fingerprint(entry.text, owner_of(entry))
-            seen.prints.update(prints)
-            known.saving(prints)
+                    _learn_sources(known, key, sources)
+                owner = owner_of(entry)
+                seen.prints[key] = found = fingerprint(entry.text, owner)
+                known.saving(key, owner, found)
         except Exception as exc:  # the instrumented call: entries may raise anything
             op.trail.fault("record", exc)
 
@@ -260,31 +260,24 @@ class _Call:
         elif stage == "delete":
             self._see_deleted(op, known)
         elif found:
-            op.activity.sees(found)
-            known.see(found)
-            op.activity.holds(known, found)
+            seen = op.activity
+            seen.sees(found)
             if self._method.passes == "given":
                 known.saved(found, perf_counter_ns())
-            else:
-                began = op.began
-                back = [key for key in found if known.is_gone(key, began)]
-                op.activity.back.update(dict.fromkeys(back))
-                for entry in entries:
-                    if sources := sources_of(entry):
-                        self._derived(known, identifier(entry.id), sources)
+                return
+            if back := known.see(found, op.began):
+                seen.back.update(dict.fromkeys(back))
+            seen.stores.setdefault(known, set()).update(found)
+            for entry in entries:
+                if sources := sources_of(entry):
+                    _learn_sources(known, identifier(entry.id), sources)
 
-    @staticmethod
-    def _derived(known: Entries, key: str, sources: tuple[str, ...]) -> None:
-        """Remember what an entry was made of, and whose that was."""
-        if key not in known.derived:
-            known.derive(key, sources, known.whose(sources))
-
-    def _see_deleted(self, op: Operation, known: Entries) -> None:
+    def _see_deleted(self, op: Operation, known: Store) -> None:
         one = self._method is _DELETE
         keys = (identifier(self.subject),) if one else tuple(identifiers(op.entry_ids))
         op.activity.sees({key: known.owner(key) for key in keys})
         gone = [key for key in keys if not one or key in op.activity.deleted]
-        known.delete(gone, perf_counter_ns())
+        known.set_state(gone, perf_counter_ns())
 
     async def learn(self) -> None:
         """Read an entry that is about to be deleted unread, to know whose it is."""
@@ -298,10 +291,8 @@ class _Call:
             entry = self._adapter.get(self.subject)
             entry = await entry if inspect.isawaitable(entry) else entry
             found = {} if entry is None else owners_in((entry,))
-            known.see(found)
-            if key in found and known.is_gone(key, op.began):
-                op.activity.back[key] = None
-                op.activity.holds(known, (key,))
+            op.activity.back.update(dict.fromkeys(known.see(found, op.began)))
+            op.activity.stores.setdefault(known, set()).update(found)
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
         self.active = False
@@ -351,6 +342,14 @@ class _Call:
         return self._own_op is not None and self._own_op.kind is methods.CLEAR
 
 
+def _learn_sources(known: Store, key: str, sources: tuple[str, ...]) -> None:
+    """Remember what an entry was made of, and whose that was."""
+    entries = known.entries
+    if key not in entries.derived:
+        owners = [owner for one in sources if (owner := known.owner(one)) is not None]
+        entries.derive(key, sources, [*owners, *entries.owners_behind(sources)])
+
+
 def _id_of(subject: Any) -> Any:
     try:
         return getattr(subject, "id", subject)
@@ -372,7 +371,7 @@ class AdapterWrappers:
         self,
         base: type[Any],
         begin: Begin,
-        entries: Callable[[Any], Entries | None],
+        entries: Callable[[Any, Operation | None], Store | None],
         wrappers: Wrappers,
     ) -> None:
         self._base = base
@@ -429,7 +428,7 @@ class AdapterWrappers:
         Returns *result*.
         """
         with suppress(Exception):  # the instrumented call: entries may raise anything
-            known = self._entries(adapter)
+            known = self._entries(adapter, None)
             if known is not None:
                 known.see(method.owners(subject, result))
         return result
@@ -447,7 +446,7 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = await original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
-            call = _Call(method, adapter, args, kwargs, begin, op, self._entries(adapter))
+            call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
                 with call:
@@ -480,7 +479,7 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
-            call = _Call(method, adapter, args, kwargs, begin, op, self._entries(adapter))
+            call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
                 with call:

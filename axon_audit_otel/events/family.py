@@ -19,6 +19,7 @@ __all__ = ["Lineage", "Mention", "Relative", "lineage_of"]
 
 #: Relatives are nested so deep. Those further away are listed at the last level, by distance.
 DEEPEST = 32
+_MOST_UNNAMED = 1 << 32  # sources of one event: records may say anything
 
 Search = Callable[[Query], Iterable[AuditEvent]]
 State = Literal["living", "gone", "unknown"]
@@ -191,7 +192,7 @@ class _Family:
         if event.operation is OperationType.COMPACT and "derived" not in event.metadata:
             sources = tuple(dict.fromkeys((*sources, *gone_in(event))))
             found = dict.fromkeys(found, sources)
-        self._unnamed += max(0, total - len(sources))
+        self._unnamed += max(0, min(total, _MOST_UNNAMED) - len(sources))
         return found
 
     def take(self, event: AuditEvent, wanted: set[str]) -> None:

@@ -253,6 +253,14 @@ def test_more_sources_than_fit(facts: dict[str, Any]) -> None:
     assert found.unnamed == (1 if not facts else 0)
 
 
+def test_absurd_numbers() -> None:
+    """What records say of numbers of sources stays a number that JSON has."""
+    trail = Trail()
+    for key in "ab":
+        trail.add("STORE", key, "x", derived_from_total=(1 << 64) - 1)
+    assert trail.lineage("a").to_dict()["unnamed"] == 2 * ((1 << 32) - 1)
+
+
 def test_cycles() -> None:
     """Records of entries that are made of each other, or of themselves, have an end."""
     trail = Trail()

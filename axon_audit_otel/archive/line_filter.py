@@ -44,6 +44,8 @@ class LineFilter:
         self._groups: list[list[bytes]] = [_DERIVED] if query.derives else []
         if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
+        if query.facts:
+            self._groups.append([_encode(name) + b":" for name in query.facts])
         for name in _FIELDS:
             if name in query.keys:
                 values = list(map(_encode, query.keys[name]))

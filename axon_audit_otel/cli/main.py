@@ -50,6 +50,7 @@ from .render import (
     EventLines,
     amount,
     console,
+    found_words,
     plain,
     print_json,
     print_table,
@@ -169,6 +170,8 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     print_table(to, statistics(summary))
     click.echo()
     print_table(to, user_table(summary))
+    if summary["findings"]:
+        click.echo(f"\n{', '.join(found_words(summary['findings']))}")
 
 
 @main.command()

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from rich.text import Text
 from ..core.errors import escaped
 from ..core.semconv import ERASABLE_PREFIX
 from ..core.units import short
+from ..events.findings import few, findings
 from ..events.localtime import local, shown, usual_offset
 from ..events.model import AuditEvent
 from ..verification.report import numbers
@@ -34,6 +35,7 @@ __all__ = [
     "amount",
     "console",
     "details",
+    "found_words",
     "milliseconds",
     "plain",
     "print_json",
@@ -66,8 +68,10 @@ def print_json(value: object, err: bool = False) -> None:
 
 
 def amount(number: int, noun: str) -> str:
-    """A number with its noun: ``1,200 events``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """A number with its noun: ``1,200 events``, ``2 entries``."""
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("entry") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -290,6 +294,11 @@ _FACTS = {
 }
 
 
+def found_words(numbers: Mapping[str, int]) -> list[str]:
+    """How many entries need attention, by kind: ``altered: 2 entries``."""
+    return [f"{kind.replace('_', ' ')}: {amount(n, 'entry')}" for kind, n in numbers.items()]
+
+
 def details(event: AuditEvent) -> str:
     """A short text with the facts of an event that have no column."""
     facts, words = event.metadata, []
@@ -303,6 +312,7 @@ def details(event: AuditEvent) -> str:
         except (KeyError, ValueError, TypeError, AttributeError, IndexError):
             if len(event.entry_ids) > 1:
                 words.append(f"{len(event.entry_ids)} entries")
+    words += found_words({kind: found.number for kind, found in findings(facts).items()})
     if facts.get("pii_detected") is True:
         words.append("personal data")
     for who, names in (("by", event.agent_id), ("for", event.on_behalf_of)):
@@ -394,8 +404,11 @@ def _erasure(facts: dict[str, Any], subject: str | None) -> str:
 def _alert(facts: dict[str, Any], subject: str | None) -> str:
     who = "" if subject is None else f" by {subject}"
     limit = f"more than {facts['over']} in {short(timedelta(seconds=facts['window_s']))}"
-    events = amount(facts["count"], "event")
-    return f"alert {facts['state']}: {facts['rule']}, {events}{who}, {limit}"
+    ids = facts.get("entry_ids")
+    counted = amount(facts["count"], "entry" if ids else "event")
+    if ids:
+        counted += f" ({few(ids)})"
+    return f"alert {facts['state']}: {facts['rule']}, {counted}{who}, {limit}"
 
 
 _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {

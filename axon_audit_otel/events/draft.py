@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
+from .findings import cut_to, findings
 from .identifiers import DIGEST_BYTES, ID_TYPES, MAX_ID, checked_id, new_event_id
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def _digest(ids: Iterable[str]) -> str:
 def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
     """Make the JSON of *event*, with the digests of its further subjects, at most *most* bytes
     long, 4,096 or more: of its ids and names the first stay, with their number and digest; of
-    its metadata the facts that fit. Its metadata then has the marker ``truncated``.
+    its metadata the facts that fit, and of its `findings` the first ids, with their number. Its
+    metadata then has the marker ``truncated``.
 
     Each name of a subject will be *name_bytes* longer when it is recorded.
     """
@@ -233,6 +235,7 @@ def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
         if text is not None and _bytes(text) > most // 8:
             event[name] = f"{text[: most // 48]}[truncated: {len(text)} characters]"
     told |= {name: facts[name] for name in facts if name in _COUNTS}
+    told |= _first_found(facts, most // 32)
     event["metadata"] = {}
     left = most - _bytes(event) - _bytes(told) - 64 - len(named) * name_bytes
     room = max(0, left - most // 16) // DIGEST_BYTES
@@ -244,6 +247,12 @@ def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
     if len(fit) + len(told.keys() & facts.keys()) < len(facts):
         told["truncated"] = f"{len(fit)} of {len(facts)} facts"
     event["metadata"] = {**dict(fit), **told}
+
+
+def _first_found(facts: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """The `findings` in *facts*: of each so many ids as fit into *most* bytes, and the number."""
+    found = findings(facts).items()
+    return {kind: cut_to(one, _first(one.entry_ids, most)) for kind, one in found}
 
 
 _COUNTS = (

@@ -14,7 +14,7 @@ from .model import AuditEvent, EventStatus, OperationType
 __all__ = ["Derived", "Entries", "Store", "gone_in", "stored_in"]
 
 #: Of so many entries the owners and states are kept, the newest.
-MOST_KNOWN = 100_000
+MOST_KNOWN = 65_536
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
 

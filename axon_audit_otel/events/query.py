@@ -46,6 +46,7 @@ class Query:
     session_id: str | None = None
     subject_id: str | None = None
     entry_ids: frozenset[str] | None = None
+    facts: tuple[str, ...] = ()  # names, of which its metadata must have one
     start_us: int | None = None
     end_us: int | None = None
     limit: int | None = None
@@ -119,6 +120,10 @@ class Query:
             if (value := getattr(self, name)) is not None
         }
 
+    def has_facts(self, event: AuditEvent) -> bool:
+        """True if *event* passes the filter of `facts`."""
+        return not self.facts or not event.metadata.keys().isdisjoint(self.facts)
+
     def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
         """The *events* that pass every filter (times include both ends), in their order.
 
@@ -132,6 +137,8 @@ class Query:
             events = filter(tells_of_derived, events)
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)
+        if self.facts:
+            events = filter(self.has_facts, events)
         if self.start_us is not None or self.end_us is not None:
             events = _within(events, self.start_us, self.end_us)
         return iter(events)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from .findings import FINDINGS, findings
 from .model import AuditEvent, success_rate, totals
 from .query import activity
 
@@ -18,23 +19,28 @@ def summarise(events: Iterable[AuditEvent]) -> dict[str, Any]:
     """`activity` of all *events*, and of each operation and each user.
 
     Returns:
-        What `activity` returns, and ``operations`` (by name: ``count``, ``by_status``,
+        What `activity` returns, ``findings`` (how many entries need attention, by kind; see
+        `findings`), and ``operations`` (by name: ``count``, ``by_status``,
         ``success_rate``, ``latency_ms`` with ``avg``, ``p50``, ``p95``, ``p99``, exact) and
         ``users`` (a list, the busiest first: ``user_id``, ``total_operations``,
         ``by_status``, ``success_rate``, ``most_common_operation``, ``last_activity``).
     """
     operations: defaultdict[str, _Operation] = defaultdict(_Operation)
     users: defaultdict[str | None, _User] = defaultdict(_User)
+    found: Counter[str] = Counter()
 
     def counted() -> Iterator[AuditEvent]:
         for event in events:
             operations[event.operation.value].add(event)
             users[event.user_id].add(event)
+            for kind, finding in findings(event.metadata).items():
+                found[kind] += finding.number
             yield event
 
     totals = activity(counted())
     return {
         **totals,
+        "findings": {kind: found[kind] for kind in FINDINGS if found[kind]},
         "operations": {name: operations[name].summary() for name in totals["by_operation"]},
         "users": [
             {"user_id": user_id, **user.summary()}

@@ -566,8 +566,9 @@ class AuditLogger(SdkLoggerInterface):
             ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
             (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
             most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
-            ``evicted_events`` (left memory without being in a file), ``exported_events`` and
-            ``failures`` (of our own, by stage).
+            ``evicted_events`` (left memory without being in a file), ``exported_events``,
+            ``findings`` (how many entries need attention, by kind: ``altered``,
+            ``resurrected``, ``derived_remaining``) and ``failures`` (of our own, by stage).
         """
         return {
             **self.trail.metrics.statistics(),

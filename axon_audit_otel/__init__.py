@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InvalidEventError,
         MemoryOnlyWarning,
     )
+    from .events.family import Lineage
     from .events.identity import audit_context
     from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
@@ -49,6 +50,7 @@ __all__ = [
     "ForgetRefusedError",
     "Influence",
     "InvalidEventError",
+    "Lineage",
     "MemoryOnlyWarning",
     "OperationType",
     "Rule",
@@ -79,6 +81,7 @@ _MODULES = {
     "ForgetRefusedError": "core.errors",
     "Influence": "events.influence",
     "InvalidEventError": "core.errors",
+    "Lineage": "events.family",
     "MemoryOnlyWarning": "core.errors",
     "OperationType": "events.model",
     "Rule": "alerts.rules",

@@ -11,6 +11,7 @@ import msgspec
 
 from ..core.time import format_time
 from ..events.identifiers import digest_of
+from ..events.lineage import DERIVED_REMAIN
 from ..events.query import Query
 
 __all__ = ["LineFilter"]
@@ -25,6 +26,8 @@ _TIME = b'"timestamp":"'
 _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")
 
 _encode = msgspec.json.Encoder().encode
+#: A line has one of these if its event tells of derived entries.
+_DERIVED = [b'"derived_from":[', b'"derived_remaining":', _encode(DERIVED_REMAIN)]
 
 
 class LineFilter:
@@ -41,7 +44,7 @@ class LineFilter:
         self._low = None if low is None else format_time(low)
         self._high = None if high is None else format_time(high)
         #: A line must contain one item of each group; lines are found by the first group.
-        self._groups: list[list[bytes]] = []
+        self._groups: list[list[bytes]] = [_DERIVED] if query.derives else []
         if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
         if query.facts:

@@ -22,6 +22,8 @@ from ..events.localtime import local
 from ..events.query import Query
 from .notes import Answer
 from .options import (
+    NOT_ANSWERED,
+    NotAnswered,
     json_option,
     keys_option,
     path_argument,
@@ -33,17 +35,10 @@ from .options import (
 from .privacy import found as found_in
 from .render import amount, console, on_screen, plain, print_json, without_ciphers
 
-__all__ = ["NOT_ANSWERED", "influence"]
+__all__ = ["influence"]
 
-NOT_ANSWERED = 2
 _DEEPEST = 12  # levels that are set in
 _NARROWEST = 30  # cells of a line
-
-
-class _NotAnswered(click.ClickException):
-    """The question could not be answered."""
-
-    exit_code = NOT_ANSWERED
 
 
 @click.command()
@@ -69,7 +64,7 @@ def influence(ctx: click.Context, /, entry: str, path: Path, as_json: bool, **gi
     except (AxonAuditError, OSError) as exc:
         if isinstance(exc, BrokenPipeError):
             raise
-        raise _NotAnswered(reason(exc)) from exc
+        raise NotAnswered(reason(exc)) from exc
     ctx.exit(found)
 
 
@@ -92,7 +87,7 @@ def _answer(
         _print(found, console())
     if not found.is_named:
         msg = f"no event in {str(path)!r} names an entry {entry!r}: is the id complete?"
-        raise _NotAnswered(plain(msg))
+        raise NotAnswered(plain(msg))
     if found:
         return 1
     return NOT_ANSWERED if missing else 0

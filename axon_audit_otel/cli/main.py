@@ -27,14 +27,15 @@ from ..events.model import age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..otlp.resource import resource_from_environment
-from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
 from .hold import hold
-from .influence import NOT_ANSWERED, influence
+from .influence import influence
+from .lineage import lineage
 from .notes import Answer
 from .options import (
+    NOT_ANSWERED,
     filters,
     json_option,
     keys_option,
@@ -65,7 +66,10 @@ __all__ = ["main"]
 
 _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
-_UNWRITTEN = {"verify": EXIT_CODES["not proved"], "influence": NOT_ANSWERED}
+_UNWRITTEN = {
+    "verify": EXIT_CODES["not proved"],
+    **dict.fromkeys(("influence", "lineage"), NOT_ANSWERED),
+}
 
 
 class _Commands(click.Group):
@@ -118,7 +122,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify and influence are their own.
+    verify, influence and lineage are their own.
     """
 
 
@@ -382,5 +386,8 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     lines.print(chain(first, events))
 
 
-for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay, influence):
+for _command in (
+    *(keygen, verify, prove, hold, erase, pseudonym, alerts, replay),
+    *(influence, lineage),
+):
     main.add_command(_command)

@@ -21,6 +21,8 @@ from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_k
 from .render import plain
 
 __all__ = [
+    "NOT_ANSWERED",
+    "NotAnswered",
     "erasable_option",
     "filters",
     "json_option",
@@ -36,6 +38,16 @@ __all__ = [
     "signing_option",
     "within",
 ]
+
+
+#: The exit code of commands whose 1 is an answer, if there is none.
+NOT_ANSWERED = 2
+
+
+class NotAnswered(click.ClickException):
+    """The question could not be answered."""
+
+    exit_code = NOT_ANSWERED
 
 
 def reads(command: Callable[..., None]) -> Callable[..., None]:

@@ -305,8 +305,8 @@ def _bytes(value: Any) -> int:
 # --- what callers give by hand ------------------------------------------------------------------
 
 
-def checked_ids(values: Any) -> list[str]:
-    """Entry ids as a list of text; one id alone is a list of one.
+def checked_ids(values: Any, name: str = "entry_ids") -> list[str]:
+    """Ids as a list of text; one id alone is a list of one. *name*: of the argument.
 
     Raises:
         InvalidEventError: If they are no ids.
@@ -316,13 +316,13 @@ def checked_ids(values: Any) -> list[str]:
     if type(values) is list:
         if len(values) > _FEW_IDS and _are_plain(values):
             return values
-        return [checked_id("entry_ids", item) for item in values]
+        return [checked_id(name, item) for item in values]
     if isinstance(values, ID_TYPES):
-        return [checked_id("entry_ids", values)]
+        return [checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"entry_ids={shown(values)}: must be ids as text"
+        msg = f"{name}={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
-    return [checked_id("entry_ids", item) for item in values]
+    return [checked_id(name, item) for item in values]
 
 
 def _are_plain(values: list[Any]) -> bool:

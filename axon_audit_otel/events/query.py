@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
 from .identifiers import checked_text, digest_of, identifier, identifiers, is_digest
+from .lineage import tells_of_derived
 from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
 __all__ = ["START", "Query", "is_start"]
@@ -61,6 +62,8 @@ class Query:
     #: What stands for the value of a field, besides that value.
     aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
     with_start: bool = False
+    #: Only events that tell of derived entries.
+    derives: bool = False
 
     @classmethod
     def of(
@@ -148,6 +151,8 @@ class Query:
             events = _having(events, name, values)
         if self.operation is None and not self.with_start:
             events = filterfalse(is_start, events)
+        if self.derives:
+            events = filter(tells_of_derived, events)
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)
         if self.facts:

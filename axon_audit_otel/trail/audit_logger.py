@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,8 @@ from ..core.errors import (
     shown,
 )
 from ..events import model as _event
-from ..events.draft import Draft, checked_duration, checked_ids, draft
+from ..events.draft import Draft, Later, checked_duration, checked_ids, draft
+from ..events.family import Lineage
 from ..events.identifiers import checked_id
 from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
 from ..events.influence import Influence, influence
@@ -252,6 +253,9 @@ class AuditLogger(SdkLoggerInterface):
         agent_id: str | None = None,
         on_behalf_of: str | None = None,
         purpose: str | None = None,
+        subjects: Iterable[str] | None = None,
+        derived_from: Iterable[str] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
     ) -> AuditEvent:
         """Record an event by hand.
 
@@ -269,6 +273,11 @@ class AuditLogger(SdkLoggerInterface):
             agent_id: The agent (the program) that did it. Default: as `audit_context` says.
             on_behalf_of: The person for whom it was done. Default: likewise.
             purpose: Why, in words. Default: likewise.
+            subjects: Every person whose data it touched. The owners of sources are added, where
+                they are known.
+            derived_from: The entries that its new entries were made of. Of more than one new
+                entry, metadata ``derived`` says which of what: ``{"new": ["source", ...]}``.
+            fingerprints: Keyed hashes of the content of entries, by their ids.
 
         Returns:
             The event as recorded.
@@ -289,6 +298,11 @@ class AuditLogger(SdkLoggerInterface):
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
+            whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
+            told = _NOTHING
+            if derived_from is not None or fingerprints is not None:
+                told = _told_of_entries(derived_from, fingerprints)
+                whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
             event = draft(
@@ -304,7 +318,9 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
+                subjects=whose,
                 **acting,
+                **told,
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -317,7 +333,10 @@ class AuditLogger(SdkLoggerInterface):
             raise InvalidEventError(msg)
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
-        return await self._record(event)
+        recorded = await self._record(event)
+        if told:
+            self.trail.entries.apply_derived(recorded, whose)
+        return recorded
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
@@ -519,6 +538,34 @@ class AuditLogger(SdkLoggerInterface):
             raise AuditConfigError(msg)
         return Missing(strict)
 
+    def lineage(
+        self, entry_id: str, *, archived: bool | None = None, strict: bool = False
+    ) -> Lineage | None:
+        """What an entry was made of, and what was made of it, as the events in memory say.
+
+        Args:
+            entry_id: The entry.
+            archived: See `query_events`; the files are read twice.
+            strict: See `query_events`.
+
+        Returns:
+            The entry, its ancestors and its descendants, each with owners, the event that made
+            it, and the one that deleted it; None if no event names the entry.
+
+        Raises:
+            InvalidEventError: If *entry_id* is no id.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        asked = checked_id("entry_id", entry_id)
+        missing = self._missing(strict) if archived else None
+        if archived is None:
+            self._warn_of_files(Query(), False, 3)
+        found = self.trail.reader.lineage(asked, missing)
+        if missing is not None:
+            missing.warn()
+        return found
+
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
         """Warn, once, that memory is not all there is: at that level of the stack."""
         if self._warned_of_files or not self.trail.reader.has_more_in_files(query, full):
@@ -685,6 +732,28 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
         return message, metadata
     kept = {key: value for key, value in metadata.items() if key != "query"}
     return (None if "error_type" in metadata else message), kept
+
+
+_NOTHING = Later()
+
+
+def _told_of_entries(derived_from: Any, fingerprints: Any) -> Later:
+    """What a caller of `log_event` tells of sources and contents, checked.
+
+    Raises:
+        InvalidEventError: If these are no ids, or no texts by id.
+    """
+    told = Later()
+    if derived_from is not None:
+        told["derived_from"] = checked_ids(derived_from, "derived_from")
+    if fingerprints is not None:
+        if not isinstance(fingerprints, Mapping):
+            msg = f"fingerprints={shown(fingerprints)}: must be a mapping from entry ids to text"
+            raise InvalidEventError(msg)
+        told["fingerprints"] = dict(
+            checked_ids(pair, "fingerprints") for pair in fingerprints.items()
+        )
+    return told
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

@@ -11,6 +11,7 @@ from ..archive.missing import Missing
 from ..archive.search import search
 from ..events import model as _event
 from ..events.draft import Draft
+from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
@@ -79,6 +80,21 @@ class TrailReader:
         """
         found = partial(self._search_all, missing=missing, oldest_first=oldest_first)
         return self._policy.read(query, found)
+
+    def lineage(self, entry_id: str, missing: Missing | None) -> Lineage | None:
+        """The lineage of an entry; None if no event names it.
+
+        Args:
+            entry_id: The entry.
+            missing: Takes what of the files cannot be read; None: only memory is read.
+        """
+
+        def search_all(query: Query) -> Iterator[AuditEvent]:
+            assert missing is not None
+            with missing.one_of_several() as here:
+                yield from self.search_all(query, here)
+
+        return lineage_of(entry_id, self.search if missing is None else search_all)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """True if files may hold matching events that are not in memory: those of other writers

@@ -29,6 +29,7 @@ def test_names_are_these() -> None:
         "ForgetRefusedError",
         "Influence",
         "InvalidEventError",
+        "Lineage",
         "MemoryOnlyWarning",
         "OperationType",
         "Rule",

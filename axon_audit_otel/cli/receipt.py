@@ -14,17 +14,19 @@ from ..evidence.receipt import as_html, as_text
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_signing_key
 from ..verification.receipt import facts_of, make_receipt, open_points
-from .options import json_option, keys_option, parsed, path_argument, reason, secret_option
+from .options import (
+    NotAnswered,
+    json_option,
+    keys_option,
+    parsed,
+    path_argument,
+    reason,
+    secret_option,
+)
 from .privacy import reader
 from .render import amount, console, plain, print_json
 
 __all__ = ["receipt"]
-
-
-class _NotMade(click.ClickException):
-    """There is no receipt."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -79,14 +81,14 @@ def receipt(
     (standard error says what); 2, no receipt could be made.
     """
     if page is not None and page.exists():
-        raise _NotMade(f"{str(page)!r} exists")
+        raise NotAnswered(f"{str(page)!r} exists")
     try:
         policy = reader(path, keys, pseudonyms=pseudonyms)
         made = make_receipt(path, event, policy, signing_key, subject_id=subject, decrypt=decrypt)
         if page is not None:
             write_file([as_html(made).encode()], page)
     except (AxonAuditError, OSError) as exc:
-        raise _NotMade(reason(exc)) from None
+        raise NotAnswered(reason(exc)) from None
     _print(made, page, as_json)
     points = _told(made)
     if points:

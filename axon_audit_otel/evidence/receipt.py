@@ -150,6 +150,7 @@ def _whose(facts: dict[str, Any]) -> Iterator[str]:
 
 _REQUESTED = {
     "user_id": "It was done by {}.",
+    "agent_id": "With the program {}.",
     "on_behalf_of": "On behalf of {}.",
     "purpose": "Purpose: {}.",
     "request_id": "Request: {}.",

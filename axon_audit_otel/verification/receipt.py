@@ -37,7 +37,7 @@ FORMAT = "axon-audit receipt 1"
 _READ_AGAIN = frozenset(("MemorySystem.forget", "Router.route_forget"))
 _QUOTED = (
     *("event_id", "sequence", "timestamp", "operation", "action", "status", "error_type"),
-    *("user_id", "on_behalf_of", "purpose", "subject_id", "subjects", "entry_ids"),
+    *("user_id", "agent_id", "on_behalf_of", "purpose", "subject_id", "subjects", "entry_ids"),
 )
 _COUNTED = ("deleted", "remaining", "unlisted")
 #: What no trail can know, whatever it says.
@@ -225,7 +225,8 @@ def _number(event: AuditEvent, name: str) -> int | None:
 def _request(event: AuditEvent) -> dict[str, Any]:
     """Who asked for the erasure, for whom and why, as far as *event* says."""
     said = {name: event.metadata.get(name) for name in ("request_id", "reason")}
-    who = {name: getattr(event, name) for name in ("user_id", "on_behalf_of", "purpose")}
+    persons = ("user_id", "agent_id", "on_behalf_of", "purpose")
+    who = {name: getattr(event, name) for name in persons}
     return {name: value for name, value in {**who, **said}.items() if isinstance(value, str)}
 
 

@@ -270,6 +270,14 @@ class TestFacts:
             assert facts_of(receipt)["verified"] == "not_verified"
             assert open_points(receipt) == ["not_verified"]
 
+    async def test_whose_wish(self, office: Office) -> None:
+        """Who did it, with what, for whom and why."""
+        entry = await office.memory.store("tea", user_id="bob")
+        told = {"agent_id": "desk", "on_behalf_of": "bob", "purpose": "request of 1 May"}
+        with audit_context(user_id="officer", **told):
+            event_id = await office.forget(entry_id=entry)
+        assert office.facts(event_id)["requested"] == {"user_id": "officer", **told}
+
     async def test_request(self, office: Office) -> None:
         """The number of the request, where the event has it."""
         facts = {"request_id": "DSR-7", "deleted": 1}

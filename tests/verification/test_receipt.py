@@ -604,6 +604,16 @@ class TestVerified:
         with pytest.raises(AssertionError, match="the statement is not signed by auditor"):
             script.check(forged, PUBLIC)
 
+    @pytest.mark.parametrize("first", ["axon-audit deletion", "axon-audit receipt 2", ""])
+    def test_signed_for_another_purpose(
+        self, receipt: dict[str, Any], script: ModuleType, first: str
+    ) -> None:
+        """What the key signed with another first line is no statement of a receipt."""
+        facts = json.dumps(facts_of(receipt))
+        other = {**receipt, "statement": KEY.sign(f"{first or facts}\n{facts}\n")}
+        with pytest.raises(AssertionError, match="of no receipt"):
+            script.check(other, PUBLIC)
+
     @pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
     def test_truncated(
         self, receipt: dict[str, Any], script: ModuleType, tmp_path: Path, part: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,11 @@ def receipt(
         made = make_receipt(path, event, policy, signing_key, subject_id=subject, decrypt=decrypt)
         if page is not None:
             write_file([as_html(made).encode()], page)
+        _print(made, page, as_json)
     except (AxonAuditError, OSError) as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
+            raise
         raise NotAnswered(reason(exc)) from None
-    _print(made, page, as_json)
     points = _told(made)
     if points:
         click.echo(f"needs a person: {', '.join(points)}", err=True)

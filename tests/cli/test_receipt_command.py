@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,13 @@ def test_several_persons(desk: Desk) -> None:
     assert desk.said.startswith("this receipt names 2 persons, as its proof does")
     desk(desk.erased, code=0)
     assert desk.said == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", "--json >/dev/full"])
+def test_an_answer_that_cannot_be_written(desk: Desk, where: str) -> None:
+    """Exit code 2: a receipt that nobody got is none."""
+    line = f"{sys.executable} -m axon_audit_otel receipt {desk.erased} {desk.path} {where}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")

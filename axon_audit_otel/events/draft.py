@@ -36,7 +36,7 @@ class Draft(dict[str, Any]):
 
     __slots__ = (
         *("encoded", "entries", "further", "hash", "previous_hash", "sampled"),
-        *("sequence", "time_us", "trail", "uncarried"),
+        *("sequence", "text_owners", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
@@ -46,6 +46,7 @@ class Draft(dict[str, Any]):
     previous_hash: str | None
     sequence: int
     sampled: bool
+    text_owners: tuple[str | None, ...]  # whose each text in the fact ``content`` is
     time_us: int
     trail: object | None
     uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
@@ -135,7 +136,7 @@ def draft(
         event["system"] = system
     if store:
         event["store"] = store
-    event.further = ()
+    event.further = event.text_owners = ()
     event.uncarried = uncarried
     if subjects:
         event["subjects"] = some = tuple(subjects)

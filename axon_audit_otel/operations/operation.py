@@ -160,6 +160,7 @@ class Operation:
     subject_id: str | None = None
     user_id: str | None = None
     session_id: str | None = None
+    text_owners: tuple[str | None, ...] = ()  # of the texts of entries that `content` noted
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
@@ -453,7 +454,7 @@ class Operation:
             entries = gone if self.kind.deletes else entries
         names = identifiers(known)
         message = str(exc) if exc is not None and self.capture.on_events else ""
-        return self._draft(
+        event = self._draft(
             status,
             entry_ids=names,
             most_ids=MAX_ENTRY_IDS,
@@ -465,6 +466,8 @@ class Operation:
             span=self._span.get_span_context(),
             subjects=seen.owners_of(names) if seen.owners else (),
         )
+        event.text_owners = self.text_owners
+        return event
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"
@@ -518,14 +521,24 @@ class Operation:
         except OSError as exc:
             self.trail.fault("commit", exc)
 
-    def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
-        """Content of the operation, recorded where that is switched on (`captures`)."""
+    def content(
+        self,
+        *,
+        query: str | None = None,
+        texts: Mapping[str, str] | None = None,
+        owners: OwnerOf | None = None,
+    ) -> None:
+        """Content of the operation, recorded where that is switched on (`captures`).
+
+        *texts* are those of entries, by id, and *owners* are theirs, in the same order.
+        """
         clean = self.trail.policy.text
         if self.capture.on_events:
             if query is not None:
                 self.metadata["query"] = query
             if texts is not None:
                 self.metadata["content"] = list(texts.values())
+                self.text_owners = tuple(owners.values()) if owners else ()
         if self.capture.on_spans:
             if query is not None:
                 self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)

@@ -9,6 +9,7 @@ from typing import Any
 from ...core import semconv
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
+from ...operations.owners import owners_in
 from .added_methods import STILL_PRESENT, conclude_forget, present_in
 from .selection import has_matches, selects_everybody, unrestricted
 
@@ -69,6 +70,8 @@ def _before_store(op: Operation, args: Arguments) -> None:
 
 def _after_store(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [result]
+    if "content" in op.metadata:
+        op.text_owners = (op.activity.owners.get(result),)
     for entry in op.activity.saved.values():
         metadata = entry.metadata
         op.note(
@@ -104,7 +107,8 @@ def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.note(result_count=len(result))
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
-        op.content(texts={entry.id: entry.text for entry in result})
+        texts = {entry.id: entry.text for entry in result}
+        op.content(texts=texts, owners=owners_in(result))
 
 
 # --- export, import -------------------------------------------------------------------

@@ -4,10 +4,11 @@ An event of one person, or of those alone who act, has the facts in one text::
 
     "metadata":{"erasable":"<facts, encrypted>"}
 
-In any other each person's part has a key of its own. ``keys`` and ``texts`` have an item for each of
-the event's ``subjects``, or are left out::
+In any other each person's part needs the person's own key. ``keys`` and ``texts`` have an item for
+each of the event's ``subjects``, or are left out::
 
-    "metadata":{"erasable":{"box":"<facts>","keys":["<key of the box>",...],"texts":["<texts>",null]}}
+    "metadata":{"erasable":
+        {"box":"<facts>","keys":["<key of the box>",...],"texts":["<texts>",null,...]}}
 
 The *facts* (session, metadata, error message, purpose) are of who acts and of the one person whom
 the call named: they need the keys of all of these. Where the event names no such person, a random
@@ -21,7 +22,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -29,12 +30,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.files import DECODE_ERRORS
+from ..events.draft import Draft
 from ..events.model import AuditEvent, fields_of
 from .keyring import User
 
 __all__ = [
-    *("BOX", "ERASED", "LEFT_OUT", "TOO_LONG", "Facts"),
-    *("bytes_of_name", "bytes_of_texts", "closed", "opened"),
+    *("BOX", "ENTRY_FACTS", "ERASED", "LEFT_OUT", "TOO_LONG", "Facts"),
+    *("bytes_of_name", "bytes_of_texts", "closed", "facts_of_entries", "opened"),
 ]
 
 BOX = "erasable"  # the fact that has it
@@ -42,12 +44,19 @@ BOX = "erasable"  # the fact that has it
 ERASED = "[erased]"
 LEFT_OUT = "[left out: the event is of more persons than it names]"
 TOO_LONG = "[left out: too long]"
+#: Facts that name entries. These are nobody's, as `AuditEvent.entry_ids`, and stay readable.
+ENTRY_FACTS = frozenset(
+    (
+        *("altered", "resurrected", "derived", "summary_ids"),
+        *("derived_remaining", "derived_deleted", "derived_of_others"),
+    )
+)
 
 _HOLDERS = fields_of("person")
 _KEY_BYTES = 32
 _NONCE = 12
 _PADDING = 64
-#: Two thirds of what is recorded besides: for a name, a key of a box, a text, all texts of a person.
+#: Two thirds of what is recorded besides: for a name, a key of a box, a text, an owner of texts.
 _NAME_BYTES, _KEY_TEXT_BYTES, _TEXT_BYTES, _TEXTS_BYTES = 86, 56, 20, 92
 _FOR_KEY, _FOR_TEXTS = b" key", b" texts"
 _MOST_TEXTS = 10_000  # more than any event has: nobody's number makes us fill the memory
@@ -129,10 +138,33 @@ def closed(
     return {"box": _encrypted(cipher, facts, event_id), **parts}
 
 
+def facts_of_entries(event: Draft) -> dict[str, Any]:
+    """The facts of *event* that are entry ids: those that an operation noted. Of a caller's facts,
+    which may have these names by chance, only ids that the event names anyway."""
+    named = {*event["entry_ids"], *event.get("derived_from", ())}
+    facts = {name: event["metadata"][name] for name in ENTRY_FACTS & event["metadata"].keys()}
+    return {
+        name: fact
+        for name, fact in sorted(facts.items())
+        if isinstance(fact, (list, dict)) and (event.own or named.issuperset(_ids_in(fact)))
+    }
+
+
+def _ids_in(fact: Any) -> Iterator[Any]:
+    """What is in a list of ids, or in a mapping of ids to lists of them."""
+    if isinstance(fact, dict):
+        fact = [*fact, *fact.values()]
+    if isinstance(fact, list):
+        for item in fact:
+            yield from _ids_in(item)
+    else:
+        yield fact
+
+
 def _holders(fields: Mapping[str, Any], users: Mapping[str, User]) -> list[User]:
     """Who acts, and the one whom the call named: each once, in the order of the fields."""
-    names = dict.fromkeys(fields.get(field) for field in _HOLDERS)
-    return [users[name] for name in names if name in users]
+    names = dict.fromkeys(fields[field] for field in _HOLDERS if fields.get(field) in users)
+    return [users[name] for name in names]
 
 
 def _taken_out(

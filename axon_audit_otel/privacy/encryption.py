@@ -46,7 +46,7 @@ from ..events.model import (
     nameless,
 )
 from ..events.query import Query, has
-from .box import BOX, Facts, closed, opened
+from .box import BOX, ENTRY_FACTS, Facts, closed, facts_of_entries, opened
 from .keyring import Keyring, User, name_of
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
@@ -59,7 +59,7 @@ _PERSONS = fields_of("person", "persons")
 _ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
 #: Facts in the records of erasures and holds that tell of nobody.
-_OPEN = ("record", "tokens", "hold", "state")
+_OPEN = frozenset(("record", "tokens", "hold", "state"))
 _TOLD = ("erasure", "hold")
 
 
@@ -162,7 +162,7 @@ def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
     facts = fields["metadata"]
     if not (facts.get("record") == "hold" or is_erasure(fields)):
         return {}
-    return {name: facts[name] for name in _OPEN if name in facts}
+    return {name: fact for name, fact in facts.items() if name in _OPEN}
 
 
 def recorded(event: AuditEvent) -> AuditEvent:
@@ -323,6 +323,8 @@ class Erasure:
             if self._is_of_nobody(plain):
                 return {name: value for name, value in plain.items() if name != "subject_id"}
             is_open = _open_facts(plain)
+        elif not ENTRY_FACTS.isdisjoint(plain["metadata"]):
+            is_open = facts_of_entries(plain)
         # Of whom an erasure tells, there is no name any more.
         is_told = is_open.get("record") == "erasure"
         users, fields = self._named(plain, _ACTORS if is_told else _PERSONS)
@@ -445,8 +447,8 @@ class Erasure:
             if readable != metadata:
                 changes["metadata"] = readable
         if changes and BOX in metadata:
-            is_open = {name: fact for name, fact in metadata.items() if name in _OPEN}
-            if len(metadata) == 1 or (record in _TOLD and len(metadata) == 1 + len(is_open)):
+            is_open = {name: fact for name, fact in metadata.items() if name != BOX}
+            if is_open.keys() <= (_OPEN if record in _TOLD else ENTRY_FACTS):
                 content = opened(event, metadata[BOX], users)
                 changes.update(content)
                 if content and is_open:

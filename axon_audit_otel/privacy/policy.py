@@ -70,6 +70,7 @@ class PrivacyPolicy:
             foreign: Its ids may be pseudonyms already, which stay; its names are words of
                 anybody.
         """
+        event.own = own
         try:
             facts = event["metadata"]
             if type(facts) is not dict or facts:

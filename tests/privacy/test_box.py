@@ -45,13 +45,14 @@ class Said:
         return [f"canary text {n} of {owner}" for n, owner in enumerate(self.owners)]
 
     def record(self, audit: AuditLogger) -> None:
-        facts: dict[str, Any] = {"note": self.note}
+        facts: dict[str, Any] = {"note": self.note, "altered": ["e1"]}
         if self.owners:
             facts["content"] = self.texts
         made = draft(
             "RECALL",
             "SUCCESS",
             session_id="canary-visit",
+            entry_ids=["e1"],
             metadata=facts,
             error_message="canary message",
             purpose="canary purpose",
@@ -84,6 +85,7 @@ class Said:
             None if one in gone else one for one in self.subjects
         ]
         is_open = self.is_open(gone)
+        assert event.metadata["altered"] == ["e1"]
         assert event.metadata.get("note") == (self.note if is_open else None)
         words = (event.session_id, event.error_message, event.purpose)
         told = ("canary-visit", "canary message", "canary purpose")
@@ -186,12 +188,22 @@ def test_who_is_erased_takes_only_his_own(said: Said, make_audit: Make, tmp_path
         assert b"canary" not in _written(tmp_path)
 
 
+def test_with_pseudonyms(make_audit: Make, tmp_path: Path) -> None:
+    """Texts have the keys of their owners also where hashes stand for these."""
+    audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True, pseudonymize="s" * 32)
+    Said({"user_id": ANN}, THREE, [BOB, ANN, None]).record(audit)
+    assert audit.erase_user(BOB)
+    (event,) = _of(audit)
+    texts = event.metadata["content"]
+    assert [text[:13] for text in texts] == [ERASED, "canary text 1", "canary text 2"]
+
+
 def test_an_event_of_one_person_is_as_before(make_audit: Make, tmp_path: Path) -> None:
     """It has its facts and texts in one encrypted text, and nothing besides."""
     audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True)
     Said({"user_id": ANN}, [ANN], [ANN, None, ANN]).record(audit)
     (event,) = _of(audit)
-    assert list(recorded(event).metadata) == ["erasable"]
+    assert list(recorded(event).metadata) == ["altered", "erasable"]
     assert isinstance(recorded(event).metadata["erasable"], str)
 
 
@@ -250,7 +262,7 @@ def test_an_archive_of_before(cli: Cli, make_audit: Make, tmp_path: Path) -> Non
     assert audit.erase_user("cyd")
     *after, new = _of(audit)
     assert [event.metadata.get("k") for event in after] == [1, 2, None, None, None, None]
-    assert (after[3].user_id, new.metadata) == ("ann", {"note": Said.note})
+    assert (after[3].user_id, new.metadata) == ("ann", {"altered": ["e1"], "note": Said.note})
     assert [event.hash for event in after] == [event.hash for event in before]
     audit.close()
     assert cli("query", logs, "--user", "ann", "--json").stdout.count('"metadata":{"k":') == 2
@@ -277,6 +289,37 @@ def test_what_is_no_box(box: Any, make_audit: Make, tmp_path: Path) -> None:
     assert (read.subjects, read.metadata) == ((ANN, BOB), {"erasable": box})
 
 
+@pytest.mark.parametrize(
+    ("own", "stay"),
+    [(True, ["altered", "derived", "derived_remaining"]), (False, ["derived"])],
+)
+def test_facts_that_name_entries(
+    own: bool, stay: list[str], make_audit: Make, tmp_path: Path
+) -> None:
+    """What an operation noted of entries outlives its persons; a caller's fact of such a name does
+    not, unless the event has its ids in clear anyway."""
+    audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True)
+    facts: dict[str, Any] = {
+        "altered": ["her address"],
+        "derived": {"e3": ["e1", "e2"]},
+        "derived_remaining": ["e9"],
+        "derived_deleted": "all of hers",
+        "resurrected": [[5, None], {"a": {"b": 1.5}}] if not own else "hers",
+        "k": 5,
+    }
+    ids: dict[str, Any] = {"entry_ids": ["e3"], "derived_from": ("e1", "e2")}
+    made = draft("COMPACT", "SUCCESS", user_id=ANN, metadata=dict(facts), trail=audit.trail, **ids)
+    audit.trail.policy.event(made, own=own)
+    audit.emit(made)
+    (event,) = audit.query_events()
+    assert event.metadata == facts
+    assert list(recorded(event).metadata) == [*stay, "erasable"]
+    assert audit.erase_user(ANN)
+    event = audit.query_events(operation="COMPACT", archived=True)[0]
+    assert {name: event.metadata.get(name) for name in stay} == {n: facts[n] for n in stay}
+    assert len(event.metadata) == len(stay) + 1
+
+
 def test_parts_of_another_event_are_not_opened(make_audit: Make, tmp_path: Path) -> None:
     """Keys and texts are bound to their event, and to their place in it."""
     audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True)
@@ -291,7 +334,7 @@ def test_parts_of_another_event_are_not_opened(make_audit: Make, tmp_path: Path)
         {name: part[::-1] for name, part in one.metadata["erasable"].items() if name != "box"}
         | {"box": theirs["box"]},
     ):
-        metadata = {"erasable": parts}
+        metadata = {"altered": ["e1"], "erasable": parts}
         read = audit.trail.policy.reveal(msgspec.structs.replace(one, metadata=metadata))
         assert (read.subjects, read.metadata) == ((ANN, BOB), metadata)
 

@@ -47,7 +47,7 @@ class Draft(dict[str, Any]):
     previous_hash: str | None
     sequence: int
     sampled: bool
-    text_owners: tuple[str | None, ...]  # whose each text in the fact ``content`` is
+    text_owners: tuple[tuple[str, ...], ...]  # whose each text in the fact ``content`` is
     time_us: int
     trail: object | None
     uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry

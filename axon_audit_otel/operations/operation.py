@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -18,10 +18,10 @@ from opentelemetry.trace import Status, StatusCode
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft, draft, intent
+from ..events.entries import Store
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
-from .owners import OwnerOf
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
+
+#: Users by the ids of their entries; None: the entry is nobody's.
+OwnerOf = Mapping[str, "str | None"]
 
 _GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
 
@@ -77,8 +80,8 @@ class AdapterActivity:
     """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = (
-        *("aside", "deleted", "failed", "found", "listed"),
-        *("others", "owners", "queried", "saved", "undeleted"),
+        *("aside", "back", "deleted", "derived", "failed", "found", "listed"),
+        *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
     )
 
     def __init__(self) -> None:
@@ -88,7 +91,11 @@ class AdapterActivity:
         self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
         self.queried: dict[str, Any] = {}  # by query: id -> entry
         self.listed: set[int] = set()  # adapters asked for all their entries
-        self.owners: OwnerOf = {}  # of the entries seen
+        self.owners: dict[str, str | None] = {}  # of the entries seen
+        self.stores: dict[Store, set[str]] = {}  # which entries were read where
+        self.back: dict[str, None] = {}  # read, although they are gone
+        self.prints: dict[str, str] = {}  # fingerprints of what was saved
+        self.derived: dict[str, tuple[str, ...]] = {}  # of what a saved entry is made
         self.others: dict[str, list[str | None]] = {}  # further ones: an id can be in two stores
         # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
         # the name of a failure without one.
@@ -105,6 +112,10 @@ class AdapterActivity:
                     self.others.setdefault(key, []).append(user)
         else:
             known.update(owners)
+
+    def stores_of(self, key: str) -> list[Store]:
+        """Where an entry was read."""
+        return [store for store, keys in self.stores.items() if key in keys]
 
     def owners_of(self, ids: list[str]) -> tuple[str, ...]:
         """The owners of the entries of those *ids*, as far as they were seen; each once."""
@@ -139,6 +150,11 @@ class AdapterActivity:
         self.queried.update(other.queried)
         self.listed.update(other.listed)
         self.sees(other.owners)
+        for store, keys in other.stores.items():
+            self.stores.setdefault(store, set()).update(keys)
+        self.back.update(other.back)
+        self.prints.update(other.prints)
+        self.derived.update(other.derived)
         for key, users in other.others.items():
             self.others.setdefault(key, []).extend(users)
         self.aside += other.aside
@@ -157,10 +173,11 @@ class Operation:
     problems = 0  # failures that the SDK did not raise
     failed = False  # nothing of it worked, although nothing was raised
     error_type: str | None = None
+    persons: tuple[str, ...] = ()  # whose data it is about, though it touched no entry of theirs
     subject_id: str | None = None
     user_id: str | None = None
     session_id: str | None = None
-    text_owners: tuple[str | None, ...] = ()  # of the texts of entries that `content` noted
+    text_owners: tuple[tuple[str, ...], ...] = ()  # of each text of an entry in the metadata
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
@@ -186,6 +203,7 @@ class Operation:
         self.capture = audit.settings.capture_content  # where content may be recorded
         self.activity = AdapterActivity()
         self.metadata: dict[str, Any] = {}
+        self.fingerprints: dict[str, str] = {}  # of what the caller got
         self.span_attributes: dict[str, Any] = {}
         self.gen_ai = kind.gen_ai
         self._signals = signals
@@ -259,6 +277,11 @@ class Operation:
                 self.trail.fault("commit", exc)
                 raise self._refusal(exc) from exc
 
+    @property
+    def began(self) -> int:
+        """When it began, by `time.perf_counter_ns`."""
+        return self._started
+
     # --- facts, noted by the kinds ---------------------------------------------------------
 
     def concerns(self, user_id: Any, session_id: Any) -> None:
@@ -274,6 +297,37 @@ class Operation:
         for name, value in facts.items():
             if value is not None:
                 metadata[name] = value
+
+    def read(self, entries: Iterable[tuple[str, str, str | None]]) -> None:
+        """The caller gets these entries: id, text and owner of each.
+
+        Notes their fingerprints, and which of them have not the newest content on record.
+        """
+        fingerprint, stores_of = self.trail.policy.fingerprint, self.activity.stores_of
+        altered: dict[str, str] = {}
+        for key, text, owner in entries:
+            found = self.fingerprints[key] = fingerprint(text, owner)
+            stores = stores_of(key) if found else None
+            if stores and not any(one.agrees(key, found, self._started) for one in stores):
+                altered[key] = found
+        newest = self.trail.reader.of_other_writers(altered) if altered else None
+        if newest is not None:
+            agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
+            for key, found in agreed.items():
+                stores_of(key)[0].set_state((key,), found)
+                del altered[key]
+        self.note(altered=list(altered) or None)
+
+    def _note_back(self, names: list[str]) -> None:
+        """Note which of the entries *names* are there although they are gone."""
+        seen = self.activity
+        back = [key for key in names if key in seen.back and key not in seen.saved]
+        newest = self.trail.reader.of_other_writers(back) if back else None
+        if newest is not None:
+            for key in filter(newest.lives, back):
+                seen.stores_of(key)[0].revive((key,))
+            back = [key for key in back if not newest.lives(key)]
+        self.note(resurrected=back or None)
 
     @property
     def captures(self) -> bool:
@@ -453,6 +507,8 @@ class Operation:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
         names = identifiers(known)
+        if seen.back:
+            self._note_back(names)
         message = str(exc) if exc is not None and self.capture.on_events else ""
         event = self._draft(
             status,
@@ -464,10 +520,36 @@ class Operation:
             error_message=message or None,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
-            subjects=seen.owners_of(names) if seen.owners else (),
+            subjects=self._subjects(names),
+            fingerprints=self._fingerprints(),
+            derived_from=self._derived_from(),
         )
         event.text_owners = self.text_owners
         return event
+
+    def _subjects(self, names: list[str]) -> tuple[str, ...]:
+        """The owners of the entries *names*, and of what these were made of."""
+        seen = self.activity
+        owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
+        if self.kind.operation is OperationType.STORE and not seen.derived:
+            return owners
+        return (*owners, *self.trail.entries.owners_behind(names))
+
+    def _fingerprints(self) -> dict[str, str]:
+        if not self.trail.policy.fingerprints:
+            return {}
+        prints = {**self.activity.prints, **self.fingerprints}
+        return prints if all(prints.values()) else {k: fp for k, fp in prints.items() if fp}
+
+    def _derived_from(self) -> list[str]:
+        """What the new entries were made of; of several, the metadata says which of what."""
+        derived = self.activity.derived
+        if not derived:
+            return []
+        made = {key: some for key, some in derived.items() if some != (key,)}
+        if len(made) > 1 or (made and len(made) < len(derived)):
+            self.metadata["derived"] = {key: list(some) for key, some in derived.items()}
+        return [source for some in derived.values() for source in some]
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"
@@ -530,7 +612,7 @@ class Operation:
     ) -> None:
         """Content of the operation, recorded where that is switched on (`captures`).
 
-        *texts* are those of entries, by id, and *owners* are theirs, in the same order.
+        *texts* are those of entries, by id; and so are *owners*, in the same order.
         """
         clean = self.trail.policy.text
         if self.capture.on_events:
@@ -538,7 +620,7 @@ class Operation:
                 self.metadata["query"] = query
             if texts is not None:
                 self.metadata["content"] = list(texts.values())
-                self.text_owners = tuple(owners.values()) if owners else ()
+                self.text_owners = self.owners_of_texts(owners or {})
         if self.capture.on_spans:
             if query is not None:
                 self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
@@ -546,6 +628,13 @@ class Operation:
                 records = [{"id": key, "content": clean(text)} for key, text in texts.items()]
                 encoded = msgspec.json.encode(records).decode()
                 self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
+
+    def owners_of_texts(self, owners: OwnerOf) -> tuple[tuple[str, ...], ...]:
+        """Of each of these entries everybody whose data is in its text: its owner, and those of
+        the entries that it was made of."""
+        behind = self.trail.entries.owners_behind
+        everybody = ((owner, *behind((key,))) for key, owner in owners.items())
+        return tuple(tuple({one: None for one in some if one}) for some in everybody)
 
 
 @dataclass

@@ -4,17 +4,19 @@ An event of one person, or of those alone who act, has the facts in one text::
 
     "metadata":{"erasable":"<facts, encrypted>"}
 
-In any other each person's part needs the person's own key. ``keys`` and ``texts`` have an item for
-each of the event's ``subjects``, or are left out::
+In any other each person's part needs the person's own key. Persons are numbered as in the event's
+``subjects``; ``keys`` has an item for each of them, ``texts`` one for each owner. Both may be left
+out::
 
     "metadata":{"erasable":
-        {"box":"<facts>","keys":["<key of the box>",...],"texts":["<texts>",null,...]}}
+        {"box":"<facts>","keys":["<key of the box>",...],"texts":[[[0],"<texts>"],...]}}
 
 The *facts* (session, metadata, error message, purpose) are of who acts and of the one person whom
 the call named: they need the keys of all of these. Where the event names no such person, a random
 key opens them, which is there for each subject: they are readable while one of these keys is left.
 
-The *texts* of entries are each their owner's, and need that key alone.
+The *texts* of entries are each their owner's, and need that key alone; that of an entry which was
+made of several persons' entries needs the keys of all of these.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -74,10 +77,17 @@ class Facts(msgspec.Struct, omit_defaults=True):
 
 
 class _Texts(msgspec.Struct, array_like=True):
-    """The texts of one owner, by their places among so many of the event."""
+    """The texts of the same owners, by their places among so many of the event."""
 
     count: _Place
     texts: dict[_Place, Any]
+
+
+class _Part(msgspec.Struct, array_like=True):
+    """The texts of those persons, encrypted."""
+
+    owners: list[_Place]
+    texts: str
 
 
 class _Parts(msgspec.Struct, omit_defaults=True):
@@ -85,7 +95,7 @@ class _Parts(msgspec.Struct, omit_defaults=True):
 
     box: str
     keys: list[str] = []
-    texts: list[str | None] = []
+    texts: list[_Part] = []
 
 
 _encode = msgspec.json.Encoder().encode
@@ -101,7 +111,7 @@ def closed(
     fields: Mapping[str, Any],
     users: Mapping[str, User],
     subjects: Sequence[str] = (),
-    owners: Sequence[str | None] = (),
+    owners: Sequence[Sequence[str]] = (),
 ) -> str | dict[str, Any]:
     """What is recorded of the *facts* of an event.
 
@@ -110,10 +120,11 @@ def closed(
         fields: Its other fields, with the names of users in them.
         users: The user of each name, in the order of the fields.
         subjects: The ids of its subjects.
-        owners: The id of the owner of each text in the fact ``content``.
+        owners: The ids of the owners of each text in the fact ``content``.
     """
     event_id = fields["event_id"].encode()
-    if len(users) == 1 and (not owners or {None, *subjects}.issuperset(owners)):  # most events
+    if len(users) == 1 and (not owners or set[str]().union(*owners) <= {*subjects}):
+        # Most events.
         return _encrypted(next(iter(users.values())).cipher, facts, event_id)
     named = [users[name] for name in fields.get("subjects", ())]
     holders = _holders(fields, users) or (named if len(named) == 1 else [])
@@ -130,10 +141,8 @@ def closed(
         parts["keys"] = [_wrapped(user.cipher, key, event_id + _FOR_KEY) for user in named]
     if texts:
         parts["texts"] = [
-            None
-            if place not in texts
-            else _encrypted(user.cipher, texts[place], event_id + _FOR_TEXTS)
-            for place, user in enumerate(named)
+            [of, _encrypted(_cipher(named[place] for place in of), some, event_id + _FOR_TEXTS)]
+            for of, some in texts.items()
         ]
     return {"box": _encrypted(cipher, facts, event_id), **parts}
 
@@ -169,26 +178,25 @@ def _holders(fields: Mapping[str, Any], users: Mapping[str, User]) -> list[User]
 
 def _taken_out(
     facts: Facts,
-    owners: Sequence[str | None],
+    owners: Sequence[Sequence[str]],
     places: Mapping[str, int],
     named: Sequence[User],
     holders: Sequence[User],
-) -> dict[int, _Texts]:
+) -> dict[tuple[int, ...], _Texts]:
     """The texts that are not the box's, taken out of *facts*, by the places of their owners."""
     content = facts.metadata.get("content")
-    found: dict[int, _Texts] = {}
+    found: dict[tuple[int, ...], _Texts] = {}
     if not isinstance(content, list):
         return found
     kept = list(content)
-    for at, (text, owner) in enumerate(zip(content, owners)):
-        if owner is None:
-            continue
-        place = places.get(owner)
-        if place is None:
+    for at, (text, some) in enumerate(zip(content, owners)):
+        if not places.keys() >= set(some):
             kept[at] = LEFT_OUT
-        elif [named[place]] != holders:
+            continue
+        of = tuple(sorted(places[owner] for owner in some))
+        if of and [named[place] for place in of] != holders:
             kept[at] = ERASED
-            found.setdefault(place, _Texts(len(content), {})).texts[at] = text
+            found.setdefault(of, _Texts(len(content), {})).texts[at] = text
     facts.metadata = {**facts.metadata, "content": kept}
     return found
 
@@ -220,9 +228,10 @@ def bytes_of_name(event: Mapping[str, Any]) -> int:
     return _NAME_BYTES if is_attributed else _NAME_BYTES + _KEY_TEXT_BYTES
 
 
-def bytes_of_texts(owners: Sequence[str | None]) -> int:
+def bytes_of_texts(owners: Sequence[Sequence[str]]) -> int:
     """By how much texts of these *owners* get longer, counted in the same way."""
-    return len(owners) * _TEXT_BYTES + len(set(owners)) * _TEXTS_BYTES
+    groups = set(map(tuple, owners))
+    return len(owners) * _TEXT_BYTES + len(groups) * _TEXTS_BYTES + 4 * sum(map(len, groups))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -289,15 +298,15 @@ def _opened_facts(box: str, cipher: AESGCM | None, event_id: bytes) -> dict[str,
 
 
 def _opened_texts(
-    parts: Sequence[str | None], subjects: Sequence[User | None], event_id: bytes
+    parts: Sequence[_Part], subjects: Sequence[User | None], event_id: bytes
 ) -> list[_Texts]:
     found = []
-    for part, user in zip(parts, subjects):
-        if part is not None and user is not None:
-            try:
-                found.append(_texts_in(_decrypted(user.cipher, part, event_id + _FOR_TEXTS)))
-            except DECODE_ERRORS:
-                continue
+    for part in parts:
+        owners = [subjects[place] if place < len(subjects) else None for place in part.owners]
+        cipher = _cipher_of(owners)
+        if cipher is not None:
+            with suppress(*DECODE_ERRORS):
+                found.append(_texts_in(_decrypted(cipher, part.texts, event_id + _FOR_TEXTS)))
     return found
 
 

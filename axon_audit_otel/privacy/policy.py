@@ -14,6 +14,7 @@ from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
 from .encryption import Erasure, decrypted
+from .fingerprints import Fingerprints
 from .pseudonyms import Pseudonyms, mask_names, masked
 from .redaction import Privacy
 
@@ -29,6 +30,7 @@ class PrivacyPolicy:
         redaction: Redacts free texts and facts.
         pseudonyms: Replace ids; None: ids stay.
         erasure: Encrypts personal data; None: it is recorded in clear.
+        fingerprints: Makes the fingerprints of entries; None: there are none.
         fault: Takes the exception if something cannot be hidden, and so is not recorded.
     """
 
@@ -38,11 +40,13 @@ class PrivacyPolicy:
         pseudonyms: Pseudonyms | None = None,
         erasure: Erasure | None = None,
         fault: Callable[[Exception], object] = lambda exc: None,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         self._redaction = redaction or Privacy()
         self._pseudonyms = pseudonyms
         self._erasure = erasure
         self._fault = fault
+        self._fingerprints = fingerprints
         #: A free text of anybody, redacted.
         self.text = self._redaction.text
 
@@ -85,7 +89,7 @@ class PrivacyPolicy:
             if self._pseudonyms is not None:
                 self._pseudonyms.apply(event, foreign)
                 event.further = self._pseudonyms.users(event.further, foreign)
-                event.text_owners = self._pseudonyms.owners(event.text_owners)
+                event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
             if event.further:
                 note_many(event)
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
@@ -187,6 +191,23 @@ class PrivacyPolicy:
         if self._pseudonyms is None:
             return text
         return self._pseudonyms.mask(text, users, session_id)
+
+    @property
+    def fingerprints(self) -> bool:
+        """True if events have fingerprints of entries."""
+        return self._fingerprints is not None
+
+    def fingerprint(self, text: str, owner: str | None) -> str:
+        """The fingerprint of an entry with that *text* and *owner*; "" if it cannot be made."""
+        if self._fingerprints is None:
+            return ""
+        try:
+            if self._pseudonyms is not None and owner is not None:
+                owner = self._pseudonyms.user(owner)
+            return self._fingerprints.of(text, owner)
+        except Exception as exc:  # the instrumented call: a text of any kind; a key in no file
+            self._fault(exc)
+            return ""
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -124,10 +124,6 @@ class Pseudonyms:
         """The pseudonyms of users; with *foreign*, what is one already stays."""
         return tuple(one if foreign and is_pseudonym(one) else self.user(one) for one in ids)
 
-    def owners(self, ids: Iterable[str | None]) -> tuple[str | None, ...]:
-        """The pseudonyms of owners; None where there is none."""
-        return tuple(None if one is None else self.user(one) for one in ids)
-
     def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
         """*text* with pseudonyms in place of those ids."""
         masks = [(real, self.user(real)) for real in users if real is not None]

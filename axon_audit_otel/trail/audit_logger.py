@@ -99,6 +99,9 @@ class AuditLogger(SdkLoggerInterface):
         pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
+        fingerprints: Record keyed hashes of the content of entries, and notice those that were
+            changed without the trail. True (the default): with a key in the archive; a secret:
+            bytes, text, or a `Path` (``"@FILE"``) of a file with one; False: none.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
@@ -150,6 +153,7 @@ class AuditLogger(SdkLoggerInterface):
         redact_pii: bool | None = None,
         erasable: bool | Path | str | None = None,
         pseudonymize: Any = None,
+        fingerprints: Any = None,
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
         compress: bool | None = None,
@@ -174,7 +178,8 @@ class AuditLogger(SdkLoggerInterface):
             self.settings = Settings.resolve(locals(), self._environ)
         except AuditConfigError as exc:
             if any(
-                isinstance(value, (str, bytes)) for value in (signing_key, pseudonymize, ship_to)
+                isinstance(value, (str, bytes))
+                for value in (signing_key, pseudonymize, fingerprints, ship_to)
             ):
                 hide_source(exc)
             raise exc.with_traceback(None) from None  # its frames hold the secrets

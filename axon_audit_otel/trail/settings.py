@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import math
 import os
 import re
@@ -158,6 +159,12 @@ def parse_secret(value: Any) -> Pseudonyms:
     if not secrets or not all(secrets):
         raise ValueError("must not be empty")
     return Pseudonyms(*secrets)
+
+
+def _fingerprints(value: Any) -> bytes | bool:
+    with suppress(ValueError):
+        return _flag(value)
+    return hmac.digest(_secrets(value)[0] or b"", b"axon-audit trail", "sha256")
 
 
 def _secrets(value: Any) -> list[bytes]:
@@ -383,6 +390,13 @@ class Settings:
         False,
         parse_keys,
         "encrypt personal data, so that `erase_user` can: `true`, or the keys' place",
+    )
+    fingerprints: bytes | bool = _setting(
+        True,
+        _fingerprints,
+        "record keyed hashes of the content of entries, to notice what changed behind the trail's"
+        " back: `false`, or a secret or `@FILE` of one (default: a key in the archive)",
+        shown=_secret,
     )
     redact_pii: bool = _setting(
         True, _flag, "replace personal data and secrets of a known shape (`docs/privacy.md`)"

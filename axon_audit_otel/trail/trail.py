@@ -22,10 +22,12 @@ from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
 from ..events.draft import Draft, draft, shorten
+from ..events.entries import Entries
 from ..events.identifiers import DIGEST_BYTES
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
+from ..privacy.fingerprints import Fingerprints, key_of
 from ..privacy.policy import PrivacyPolicy, json_types
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
@@ -46,6 +48,7 @@ __all__ = ["Trail"]
 
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
+_MOST_ENTRIES = 100_000  # of which the owners and states are kept
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
 _living: WeakSet[Trail] = WeakSet()
@@ -61,6 +64,7 @@ class Trail:
 
     Attributes:
         reader: Reads its events.
+        entries: What is known of the entries that its events touched.
         source: Gives them to shipping.
         outlet: Has those that the trail recorded by itself, until OpenTelemetry has seen them.
         storage: Waits for stable storage; None where that is not promised.
@@ -105,6 +109,7 @@ class Trail:
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
+        self.entries = Entries(_MOST_ENTRIES, past=self.reader.past)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
         self._most_bytes = settings.max_event_bytes - 512
@@ -147,7 +152,12 @@ class Trail:
             archive = settings.auto_export_path
             held = archive is not None and bool(in_force(archive))
             erasure = Erasure.for_writing(archive, place, sync, fault, held)
-        return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"))
+        given, fingerprints = settings.fingerprints, None
+        if given is not False:
+            archive = settings.auto_export_path
+            key = partial(key_of, archive) if given is True else lambda: bytes(given)
+            fingerprints = Fingerprints(key, erasure)
+        return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"), fingerprints)
 
     def _make_shipper(self) -> Shipper | None:
         endpoint = self.settings.ship_to

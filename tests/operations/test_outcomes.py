@@ -584,7 +584,9 @@ class TestCompact:
             "groups_compacted": 2,
             "deleted": 102,
             "summary_ids": new,
+            "derived": {new[0]: old[:100], new[1]: old[100:]},
         }
+        assert event.derived_from == tuple(old)
         assert audit.query_events(operation="FORGET") == []
 
     async def test_dry_run(self, make_system: MakeSystem, audit: AuditLogger) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import msgspec
 import pytest
 from axon import MemorySystem
 from conftest import Cli, Make, MakeSystem
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk._logs import LoggerProvider
@@ -31,20 +35,26 @@ PEOPLE = [f"canary-{name}" for name in ("ann", "bob", "cyd", "dee", "用户")]
 SINGLE = ("user_id", "subject_id", "agent_id", "on_behalf_of")
 
 
+def _names(owner: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (owner,) if isinstance(owner, str) else owner or ()
+
+
 @dataclass
 class Said:
     """What an event is made of."""
 
     single: dict[str, str] = field(default_factory=dict)
     subjects: list[str] = field(default_factory=list)
-    owners: list[str | None] = field(default_factory=list)
+    owners: list[Any] = field(default_factory=list)  # of each text: None, a name, or names
     note: str = "canary of whom the event is"
 
     @property
     def texts(self) -> list[str]:
+        """The texts of entries in it."""
         return [f"canary text {n} of {owner}" for n, owner in enumerate(self.owners)]
 
     def record(self, audit: AuditLogger) -> None:
+        """Record it as an operation does."""
         facts: dict[str, Any] = {"note": self.note, "altered": ["e1"]}
         if self.owners:
             facts["content"] = self.texts
@@ -60,7 +70,7 @@ class Said:
             trail=audit.trail,
             **self.single,  # type: ignore[arg-type]
         )
-        made.text_owners = tuple(self.owners)
+        made.text_owners = tuple(map(_names, self.owners))
         audit.trail.policy.event(made, own=True)
         audit.emit(made)
 
@@ -73,7 +83,7 @@ class Said:
     def shown(self, gone: set[str]) -> list[str]:
         """The texts as they are read then."""
         return [
-            text if (owner not in gone if owner else self.is_open(gone)) else ERASED
+            text if (gone.isdisjoint(_names(owner)) if owner else self.is_open(gone)) else ERASED
             for owner, text in zip(self.owners, self.texts)
         ]
 
@@ -100,7 +110,7 @@ def _events(draw: st.DrawFn) -> Said:
     someone = st.sampled_from(PEOPLE)
     single = draw(st.dictionaries(st.sampled_from(SINGLE), someone, max_size=3))
     subjects = draw(st.lists(someone, unique=True, max_size=4))
-    owner = st.sampled_from([None, *subjects])
+    owner = st.sampled_from([None, *subjects, *combinations(subjects, 2)])
     owners = draw(st.lists(owner, max_size=4))
     if not single and not subjects:  # of nobody: in clear, as it has no key
         single = {"user_id": draw(someone)}
@@ -173,6 +183,8 @@ QUERY = "a canary of a query"
         pytest.param(Said({"agent_id": ANN, "on_behalf_of": CYD}, [BOB]), id="agent"),
         pytest.param(Said({}, THREE, [None, CYD, ANN]), id="nobody acts"),
         pytest.param(Said({}, THREE), id="nobody acts, no texts"),
+        pytest.param(Said({"user_id": CYD}, THREE, [(BOB, ANN), BOB, (ANN, CYD)]), id="summaries"),
+        pytest.param(Said({"user_id": ANN, "subject_id": BOB}, [BOB, ANN], [(ANN, BOB)]), id="two"),
         pytest.param(Said({"agent_id": CYD, "user_id": ANN}, [CYD, ANN]), id="both ways"),
     ],
 )
@@ -209,12 +221,9 @@ def test_an_event_of_one_person_is_as_before(make_audit: Make, tmp_path: Path) -
 
 def test_the_bytes_are_as_documented(make_audit: Make, tmp_path: Path) -> None:
     """What is recorded can be opened with the keys, the standard library and AES-GCM alone."""
-    from base64 import b64decode
-
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True)
-    Said({}, [ANN, BOB], [BOB, None, ANN]).record(audit)
+    said = Said({}, [ANN, BOB], [BOB, None, ANN, (BOB, ANN)])
+    said.record(audit)
     (event,) = _of(audit)
     parts, event_id = recorded(event).metadata["erasable"], event.event_id.encode()
 
@@ -222,17 +231,25 @@ def test_the_bytes_are_as_documented(make_audit: Make, tmp_path: Path) -> None:
         data = b64decode(text)
         return AESGCM(key).decrypt(data[:12], data[12:], bound_to)
 
+    def key_for(places: list[int]) -> bytes:
+        together = b"".join(keys[place] for place in places)
+        return together if len(places) == 1 else hashlib.sha256(together).digest()
+
     keys = [_key_of(tmp_path / "logs.keys", name) for name in recorded(event).subjects]
     box_keys = {opened(key, part, event_id + b" key") for key, part in zip(keys, parts["keys"])}
     facts = msgspec.json.decode(opened(box_keys.pop(), parts["box"], event_id))
     assert (box_keys, facts["metadata"]["content"]) == (
         set(),
-        [ERASED, "canary text 1 of None", ERASED],
+        [ERASED, said.texts[1], ERASED, ERASED],
     )
-    texts = [opened(k, part, event_id + b" texts") for k, part in zip(keys, parts["texts"])]
-    assert [msgspec.json.decode(text) for text in texts] == [
-        [3, {"2": f"canary text 2 of {ANN}"}],
-        [3, {"0": f"canary text 0 of {BOB}"}],
+    texts = [
+        (places, msgspec.json.decode(opened(key_for(places), part, event_id + b" texts")))
+        for places, part in parts["texts"]
+    ]
+    assert texts == [
+        ([1], [4, {"0": said.texts[0]}]),
+        ([0], [4, {"2": said.texts[2]}]),
+        ([0, 1], [4, {"3": said.texts[3]}]),
     ]
 
 
@@ -271,8 +288,9 @@ def test_an_archive_of_before(cli: Cli, make_audit: Make, tmp_path: Path) -> Non
 
 HOSTILE: list[Any] = [
     *(None, 5, "", "é", [], {}, {"box": 5}, {"box": ""}, {"box": "x", "keys": [None]}),
-    *({"box": "", "keys": "x"}, {"box": "", "texts": [5]}, {"box": "", "texts": ["", "é", None]}),
-    {"box": "", "keys": ["AAAA"] * 3, "texts": ["AAAA"] * 3},
+    *({"box": "", "keys": "x"}, {"box": "", "texts": [5]}, {"box": "", "texts": [[[0], "é"]]}),
+    *({"box": "", "texts": [[places, "AAAA"]]} for places in ([], [-1], [1, 7], ["0"], [1e9])),
+    {"box": "", "keys": ["AAAA"] * 3, "texts": [[[0, 1], "AAAA"]]},
 ]
 
 
@@ -326,13 +344,12 @@ def test_parts_of_another_event_are_not_opened(make_audit: Make, tmp_path: Path)
     for _ in range(2):
         Said({}, [ANN, BOB], [ANN, BOB]).record(audit)
     one, other = (recorded(event) for event in _of(audit))
-    theirs = other.metadata["erasable"]
+    theirs, ours = other.metadata["erasable"], one.metadata["erasable"]
+    ours["texts"] = [[[1 - place], part] for [place], part in ours["texts"]]
     for parts in (
         theirs,
-        {**one.metadata["erasable"], "keys": theirs["keys"], "texts": theirs["texts"]},
-        {**one.metadata["erasable"], "keys": one.metadata["erasable"]["texts"], "texts": []},
-        {name: part[::-1] for name, part in one.metadata["erasable"].items() if name != "box"}
-        | {"box": theirs["box"]},
+        {**ours, "keys": theirs["keys"], "texts": theirs["texts"]},
+        {"box": theirs["box"], "keys": ours["keys"][::-1], "texts": ours["texts"]},
     ):
         metadata = {"altered": ["e1"], "erasable": parts}
         read = audit.trail.policy.reveal(msgspec.structs.replace(one, metadata=metadata))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,6 +16,8 @@ from .selection import Selection, blank_member, has_matches, selects_everybody
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
+#: ``error.type`` of a FORGET that left entries which were made of what it deleted.
+DERIVED_REMAIN = "derived_entries_remain"
 #: ``error.type`` of a FORGET by filter that may have left entries: not all could be listed.
 NOT_LISTED = "entries_not_listed"
 
@@ -139,6 +141,41 @@ async def present_in(
     return list(dict.fromkeys(requested)), list(dict.fromkeys(present)), hidden
 
 
+async def derived_from(
+    op: Operation, adapters: list[Any], gone: Iterable[str], selection: Selection | None
+) -> list[str]:
+    """The living entries that were made of the *gone* ones, or of those of a whole person.
+
+    Args:
+        op: The deletion.
+        adapters: Where they may live.
+        gone: What was deleted, or asked for.
+        selection: The filter; one that selects all entries of a person also means what was made
+            of those that had gone before.
+    """
+    known = op.trail.entries
+    made = known.descendants(gone)
+    person = None if selection is None else selection.person
+    if person is not None:
+        made = list(dict.fromkeys([*made, *known.derived_of(person)]))
+        op.persons = (person,) if made else ()
+    living = []
+    for key in made:
+        for adapter in adapters:
+            if await exists(adapter, key):
+                living.append(key)
+                break
+    return living
+
+
+def conclude_derived(op: Operation, remaining: list[str]) -> None:
+    """Record in *op* which living entries were made of what it deleted."""
+    if remaining:
+        op.note(derived_remaining=remaining)
+        op.problems += len(remaining)
+        op.error_type = op.error_type or DERIVED_REMAIN
+
+
 def conclude_forget(
     op: Operation,
     requested: list[str],
@@ -164,6 +201,8 @@ def conclude_forget(
         op.error_type = NOT_LISTED
         op.note(unlisted=hidden)
     if remaining:
+        for store, keys in op.activity.stores.items():
+            store.revive(keys.intersection(remaining))
         op.failed = not gone
         op.error_type = STILL_PRESENT
         if gone:
@@ -177,6 +216,7 @@ async def forget(
     filter: Any = None,
     tier: str | None = None,
     everything: bool = False,
+    derived: str | None = None,
 ) -> int:
     """Delete an entry, or all entries that *filter* selects, and check that they are gone.
 
@@ -186,6 +226,9 @@ async def forget(
             or of an entry, are local.
         tier: Look in this tier only. Default: in all.
         everything: True, in place of both: delete all entries of all users.
+        derived: ``"delete"``: delete entries that were made of these as well, as summaries are,
+            also where they hold data of other users; the audit event names them. Default: they
+            stay, and the status is PARTIAL.
         user_id: The user who acts (every audited method takes it).
         session_id: The session of that user.
 
@@ -193,16 +236,18 @@ async def forget(
         The number of entries that existed and are gone. The audit event names entries that
         could not be deleted; its status is then FAILURE or PARTIAL. It is also PARTIAL if the
         storage may hold more entries that *filter* selects: it counts more than it lists, or
-        some cannot be compared with the filter.
+        some cannot be compared with the filter; and if entries live that are known to be made of
+        what was deleted. With a *filter* for a user alone, that is also what was made of entries
+        of the user that had gone before.
 
     Raises:
         ForgetRefusedError: (a ValueError) If it is unclear what to delete: none or several of
             *entry_id*, *filter* and *everything*, an empty id, a filter that selects all
-            entries or has an empty member. Nothing is deleted then.
+            entries or has an empty member; or another *derived*. Nothing is deleted then.
         ValueError: If *tier* is unknown.
         Exception: The first error of a storage adapter, after every tier was tried.
     """
-    refusal = _refusal(entry_id, filter, everything)
+    refusal = _refusal(entry_id, filter, everything) or _refused_derived(derived)
     if refusal:
         raise ForgetRefusedError(f"forget: {refusal}")
     if tier is not None and tier not in self.config.tiers:
@@ -210,6 +255,7 @@ async def forget(
     erasure = _Erasure(self, entry_id, filter)
     for name in [tier] if tier is not None else list(self.config.tiers):
         await erasure.erase(name)
+    await erasure.erase_derived(derived == "delete")
     return erasure.conclude()
 
 
@@ -225,6 +271,17 @@ def _refusal(entry_id: Any, chosen: Any, everything: Any) -> str | None:
     if isinstance(entry_id, str) and not entry_id.strip():
         return f"entry_id={entry_id!r} is empty: no entry has it"
     return None if chosen is None else _refused_filter(chosen)
+
+
+def _refused_derived(derived: Any) -> str | None:
+    if derived in (None, "delete"):
+        return None
+    if derived == "rebuild":
+        return (
+            "derived='rebuild' is not possible: the sources of a summary are gone once it is"
+            " made; say derived='delete', and make it anew from what is left"
+        )
+    return f"derived={shown(derived)} must be 'delete', or left out"
 
 
 def _refused_filter(chosen: Any) -> str | None:
@@ -251,6 +308,36 @@ class _Erasure:
         self._remaining: dict[str, None] = {}
         self._hidden = 0
         self._errors: list[Exception] = []
+        self._derived: list[str] = []  # what lives of entries made of these
+
+    async def erase_derived(self, wanted: bool) -> None:
+        """Find the living entries that were made of what was asked for; delete them if *wanted*."""
+        op = current()
+        if op is None or op.kind.operation is not OperationType.FORGET:
+            return
+        asked = dict(self._requested)
+        try:
+            tiers = list(self._system.config.tiers)
+            adapters = [await self._system.registry.get_adapter(tier) for tier in tiers]
+            living = await derived_from(op, adapters, asked, self._selection)
+            if wanted and living:
+                op.note(
+                    derived_deleted=living, derived_of_others=self._of_others(op, asked, living)
+                )
+                for key in living:
+                    for tier, adapter in zip(tiers, adapters):
+                        if await exists(adapter, key):
+                            await self._erase_one(adapter, tier, key)
+            self._derived = [key for key in living if key not in self._gone]
+        except Exception as exc:  # raised by `conclude`
+            self._errors.append(exc)
+
+    def _of_others(self, op: Operation, asked: Iterable[str], keys: list[str]) -> list[str] | None:
+        """Which of the derived entries *keys* hold data of others than the owners of *asked*."""
+        person = self._selection.person
+        meant = {op.trail.entries.owner(key) for key in asked} | {person}
+        derived = op.trail.entries.derived
+        return [k for k in keys if k in derived and not meant.issuperset(derived[k].owners)] or None
 
     async def erase(self, tier: str) -> None:
         """Delete from one tier; an error is kept until every tier was tried."""
@@ -311,6 +398,7 @@ class _Erasure:
             )
             if self._gone.keys() - set(gone):  # deleted in one tier, still in another
                 op.activity.deleted = self._gone
+            conclude_derived(op, self._derived)
         if self._errors:
             raise self._errors[0]
         return len(gone)

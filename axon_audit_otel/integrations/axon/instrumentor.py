@@ -29,9 +29,9 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from ...core import semconv
 from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from ...core.log import logger
+from ...events.entries import Store
 from ...events.identifiers import identifier
 from ...operations.operation import Kind, Operation, Signals, current
-from ...operations.owners import Owners
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
 from ...version import __version__
@@ -167,7 +167,7 @@ class _Recorder:
         self._patch: _Patch | None = None
         # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
-        self._owners: dict[int, tuple[ref[Any], Owners]] = {}  # of an adapter's entries
+        self._entries: dict[int, tuple[ref[Any], Store]] = {}  # of an adapter
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
     def begin(
@@ -233,21 +233,27 @@ class _Recorder:
         entry = self._systems.get(id(part))
         return entry[1]() if entry is not None and entry[0]() is part else None
 
-    def owners(self, adapter: Any) -> Owners | None:
-        """The known owners of the entries in *adapter*; None if they cannot be kept."""
-        entry = self._owners.get(id(adapter))
-        if entry is not None and entry[0]() is adapter:
-            return entry[1]
-        return self._new_owners(adapter)
+    def entries(self, adapter: Any, op: Operation | None) -> Store | None:
+        """What is known of the entries in *adapter*, as the trail of *op* has it; None if that
+        cannot be kept."""
+        entry = self._entries.get(id(adapter))
+        if entry is None or entry[0]() is not adapter:
+            return self._new_store(adapter, op)
+        if op is not None and entry[1].entries is not op.trail.entries:
+            return self._new_store(adapter, op)
+        return entry[1]
 
-    def _new_owners(self, adapter: Any) -> Owners | None:
-        key, owners = id(adapter), Owners()
+    def _new_store(self, adapter: Any, op: Operation | None) -> Store | None:
+        audit = self._trail_of(adapter) if op is None else op.audit
+        if audit is None:
+            return None
+        key, store = id(adapter), Store(audit.trail.entries)
         try:
-            gone = ref(adapter, lambda _: self._owners.pop(key, None))
+            gone = ref(adapter, lambda _: self._entries.pop(key, None))
         except TypeError:  # no weak references
             return None
-        self._owners[key] = gone, owners
-        return owners
+        self._entries[key] = gone, store
+        return store
 
     def register(self, audit: AuditLogger) -> None:
         """Prepare to record the systems that the new logger *audit* is given to."""
@@ -287,7 +293,7 @@ class _Patch:
         self._wrappers = Wrappers()
         self.unsure = self._wrappers.unsure
         self._adapters = AdapterWrappers(
-            StorageAdapter, recorder.begin, recorder.owners, self._wrappers
+            StorageAdapter, recorder.begin, recorder.entries, self._wrappers
         )
         self._watch = Watch(self._wrappers)
         self.traces = TraceBound(most_traces, recorder.records)

@@ -9,9 +9,15 @@ from typing import Any
 from ...core import semconv
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
-from ...operations.owners import owners_in
-from .added_methods import STILL_PRESENT, conclude_forget, present_in
-from .selection import has_matches, selects_everybody, unrestricted
+from .added_methods import (
+    STILL_PRESENT,
+    conclude_derived,
+    conclude_forget,
+    derived_from,
+    present_in,
+)
+from .entry import owner_named, owner_of
+from .selection import Selection, has_matches, selects_everybody, unrestricted
 
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
 NOT_IMPORTED = "entry_not_imported"
@@ -71,7 +77,7 @@ def _before_store(op: Operation, args: Arguments) -> None:
 def _after_store(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [result]
     if "content" in op.metadata:
-        op.text_owners = (op.activity.owners.get(result),)
+        op.text_owners = op.owners_of_texts({result: op.activity.owners.get(result)})
     for entry in op.activity.saved.values():
         metadata = entry.metadata
         op.note(
@@ -105,10 +111,11 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
     op.note(result_count=len(result))
+    op.read((entry.id, entry.text, owner_of(entry)) for entry in result)
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
-        texts = {entry.id: entry.text for entry in result}
-        op.content(texts=texts, owners=owners_in(result))
+        owners = {entry.id: owner_of(entry) for entry in result}
+        op.content(texts={entry.id: entry.text for entry in result}, owners=owners)
 
 
 # --- export, import -------------------------------------------------------------------
@@ -124,7 +131,9 @@ def _before_export(op: Operation, args: Arguments) -> None:
 
 
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
-    op.entry_ids = [entry["id"] for entry in result["entries"]]
+    entries = result["entries"]
+    op.entry_ids = [entry["id"] for entry in entries]
+    op.read((e["id"], e["text"], owner_named(e["metadata"].get("user_id"))) for e in entries)
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
     op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
 
@@ -271,6 +280,9 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     op.activity.failed.clear()  # only the check counts, not failed calls on the way
     gone = [key for key in op.activity.deleted if key not in remaining]
     conclude_forget(op, requested, gone, remaining, hidden)
+    adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
+    selection = Selection(args.get("filter"))
+    conclude_derived(op, await derived_from(op, adapters, op.entry_ids or (), selection))
     if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
         op.entries = result
         op.note(deleted=result)
@@ -292,7 +304,15 @@ def _before_delete(op: Operation, args: Arguments) -> None:
     op.attempted = len(op.entry_ids)
 
 
+def _note_derived(op: Operation) -> None:
+    """Note which entries that live, as far as is known, were made of what was deleted."""
+    known = op.trail.entries
+    made = known.descendants(op.activity.deleted)
+    conclude_derived(op, [key for key in made if known.lives(key)])
+
+
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
+    _note_derived(op)
     deleted = op.entries = len(op.activity.deleted)
     op.failed = bool(op.activity.failed) and not deleted  # the adapter has swallowed an error
     op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
@@ -304,6 +324,7 @@ def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
         op.activity.deleted.update(dict.fromkeys(op.entry_ids or ()))
     op.entries = 0 if op.failed else len(op.activity.deleted) + op.metadata.get("unlisted", 0)
     nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
+    _note_derived(op)
     op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
     op.note(found=0 if nothing else None)
 

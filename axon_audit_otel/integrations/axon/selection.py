@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ...core.time import aware
+from ...events.identifiers import identifier
 
 _TEXTS = ("user_id", "session_id", "privacy_level")
 
@@ -89,6 +90,16 @@ class Selection:
             zoned = {"start": _zoned(dates.start), "end": _zoned(dates.end)}
             dates = dates.model_copy(update=zoned)
             self._filter = chosen.model_copy(update={"date_range": dates})
+
+    @property
+    def person(self) -> str | None:
+        """The user all of whose entries are selected; None if the filter has another purpose."""
+        kind: Any = type(self.chosen)
+        user = getattr(self.chosen, "user_id", None)
+        if not user or not _is_plain(kind):
+            return None
+        anybody = self.chosen.model_copy(update={"user_id": None})
+        return identifier(user) if selects_everybody(anybody) else None
 
     @property
     def timeless(self) -> Any:

@@ -12,14 +12,17 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from time import perf_counter_ns
 from typing import Any, Literal, NamedTuple
 
+from ...events.entries import Store
 from ...events.identifiers import identifier, identifiers
-from ...operations.operation import Kind, Operation, current
-from ...operations.owners import OwnerOf, Owners, owners_in
+from ...events.model import OperationType
+from ...operations.operation import Kind, Operation, OwnerOf, current
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids
+from .entry import owner_of, owners_in, sources_of
 
 #: Starts an operation for a call on an adapter; returns None if no trail records it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -89,12 +92,16 @@ class _Method(NamedTuple):
     passes: Literal["", "given", "returned"] = ""
     several: bool = False
 
-    def owners(self, subject: Any, result: Any) -> OwnerOf:
-        """The owners of the entries that passed in a call, by its argument and its result."""
+    def passed(self, subject: Any, result: Any) -> Any:
+        """The entries that passed in a call, by its argument and its result."""
         if not self.passes:
-            return {}
+            return ()
         passed = subject if self.passes == "given" else result
-        return owners_in(passed if self.several else (passed,))
+        return passed if self.several else (passed,)
+
+    def owners(self, subject: Any, result: Any) -> OwnerOf:
+        """The owners of the entries that passed in a call."""
+        return owners_in(self.passed(subject, result))
 
 
 _DELETE = _Method("delete", "delete", _deleted, methods.DELETE, always=True)
@@ -132,13 +139,12 @@ class _Call:
         kwargs: dict[str, Any],
         begin: Begin,
         op: Operation | None,
-        known: Owners | None,
+        entries: Callable[[Any, Operation | None], Store | None],
     ) -> None:
         self._method = method
         self._adapter = adapter
         self._arguments: tuple[Any, ...] = (args, kwargs)
         self._begin: Begin | None = begin
-        self._known = known
         self.subject = args[0] if args else _named(kwargs)
         self.active = self._paused = False
         self.recorded = False  # True: a call inside this one has become an operation
@@ -149,6 +155,7 @@ class _Call:
         self._nested = self._outer is not None and self._outer.op is op
         if op is None:
             self._begin_own()
+        self._known = entries(adapter, self.op)
 
     def _begin_own(self) -> None:
         """Become an operation: there is none around the call, or that one has ended."""
@@ -164,7 +171,31 @@ class _Call:
     def __enter__(self) -> _Call:
         self.active = True
         self._token = _running.set(self)
+        if self._method.passes == "given" and not self._nested:
+            self._announce()
         return self
+
+    def _announce(self) -> None:
+        """Say what is about to be saved: who reads meanwhile may get that, or what was before."""
+        op, known = self.op, self._known
+        entries = self._method.passed(self.subject, None)
+        if op is None or known is None or not isinstance(entries, (list, tuple)):
+            return
+        try:
+            fingerprint, seen = op.trail.policy.fingerprint, op.activity
+            imports = op.kind.operation is OperationType.IMPORT
+            for entry in entries:
+                key, sources = identifier(entry.id), sources_of(entry)
+                if imports and known.state(key) is not None:
+                    sources = sources or (key,)  # a copy of itself
+                if sources:
+                    seen.derived[key] = sources
+                    _learn_sources(known, key, sources)
+                owner = owner_of(entry)
+                seen.prints[key] = found = fingerprint(entry.text, owner)
+                known.saving(key, owner, found)
+        except Exception as exc:  # the instrumented call: entries may raise anything
+            op.trail.fault("record", exc)
 
     @property
     def waits(self) -> Operation | None:
@@ -208,7 +239,7 @@ class _Call:
         try:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
-                self._see_owners(op, self._method.owners(self.subject, result))
+                self._see(op, self._method.passed(self.subject, result))
             if self._method is _DELETE and not (self._nested or result is None or result):
                 op.activity.undeleted[identifier(self.subject)] = None
             if op.activity.failed and not self._nested:  # a retry has succeeded
@@ -219,16 +250,49 @@ class _Call:
             self._own_op.succeed(result)
         return result
 
-    def _see_owners(self, op: Operation, found: OwnerOf) -> None:
-        """Note the owners of the entries that passed, or of those that are deleted unread."""
-        known = self._known
-        if known is not None and self._method.stage == "delete":
-            one = self._method is _DELETE
-            found = known.some((identifier(self.subject),) if one else identifiers(op.entry_ids))
-        if found:
-            op.activity.sees(found)
-            if known is not None:
-                known.see(found)
+    def _see(self, op: Operation, entries: Any) -> None:
+        """Note whose entries passed, or were deleted, and what that says of them."""
+        known, stage = self._known, self._method.stage
+        found = owners_in(entries)
+        if known is None:
+            if found:
+                op.activity.sees(found)
+        elif stage == "delete":
+            self._see_deleted(op, known)
+        elif found:
+            seen = op.activity
+            seen.sees(found)
+            if self._method.passes == "given":
+                known.saved(found, perf_counter_ns())
+                return
+            if back := known.see(found, op.began):
+                seen.back.update(dict.fromkeys(back))
+            seen.stores.setdefault(known, set()).update(found)
+            for entry in entries:
+                if sources := sources_of(entry):
+                    _learn_sources(known, identifier(entry.id), sources)
+
+    def _see_deleted(self, op: Operation, known: Store) -> None:
+        one = self._method is _DELETE
+        keys = (identifier(self.subject),) if one else tuple(identifiers(op.entry_ids))
+        op.activity.sees({key: known.owner(key) for key in keys})
+        gone = [key for key in keys if not one or key in op.activity.deleted]
+        known.set_state(gone, perf_counter_ns())
+
+    async def learn(self) -> None:
+        """Read an entry that is about to be deleted unread, to know whose it is."""
+        known, op = self._known, self._own_op
+        if self._method is not _DELETE or known is None or op is None:
+            return
+        key = identifier(self.subject)
+        if known.saw(key):
+            return
+        with suppress(Exception):  # an adapter may raise anything: then it is not known
+            entry = self._adapter.get(self.subject)
+            entry = await entry if inspect.isawaitable(entry) else entry
+            found = {} if entry is None else owners_in((entry,))
+            op.activity.back.update(dict.fromkeys(known.see(found, op.began)))
+            op.activity.stores.setdefault(known, set()).update(found)
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
         self.active = False
@@ -255,7 +319,9 @@ class _Call:
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.activity.failed[self._failure] = exc
-                self._see_owners(self.op, {})
+                if self._method.stage == "delete" and self._known is not None:
+                    key = identifier(self.subject)
+                    self.op.activity.sees({key: self._known.owner(key)})
         except Exception as fault:  # the instrumented call
             self.op.trail.fault("record", fault)
         if self._own_op is not None:
@@ -274,6 +340,14 @@ class _Call:
     def clears(self) -> bool:
         """Return True if the call has become an operation that deletes all entries."""
         return self._own_op is not None and self._own_op.kind is methods.CLEAR
+
+
+def _learn_sources(known: Store, key: str, sources: tuple[str, ...]) -> None:
+    """Remember what an entry was made of, and whose that was."""
+    entries = known.entries
+    if key not in entries.derived:
+        owners = [owner for one in sources if (owner := known.owner(one)) is not None]
+        entries.derive(key, sources, [*owners, *entries.owners_behind(sources)])
 
 
 def _id_of(subject: Any) -> Any:
@@ -297,12 +371,12 @@ class AdapterWrappers:
         self,
         base: type[Any],
         begin: Begin,
-        owners: Callable[[Any], Owners | None],
+        entries: Callable[[Any, Operation | None], Store | None],
         wrappers: Wrappers,
     ) -> None:
         self._base = base
         self._begin = begin
-        self._owners = owners  # those known of an adapter's memory
+        self._entries = entries  # what is known of those in an adapter
         self._wrappers = wrappers
         self._known: set[type] = set()
         self._watch_subclasses(base)
@@ -354,9 +428,9 @@ class AdapterWrappers:
         Returns *result*.
         """
         with suppress(Exception):  # the instrumented call: entries may raise anything
-            owners = self._owners(adapter)
-            if owners is not None:
-                owners.see(method.owners(subject, result))
+            known = self._entries(adapter, None)
+            if known is not None:
+                known.see(method.owners(subject, result))
         return result
 
     def _coroutine(self, method: _Method, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -372,7 +446,7 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = await original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
-            call = _Call(method, adapter, args, kwargs, begin, op, self._owners(adapter))
+            call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
                 with call:
@@ -380,6 +454,7 @@ class AdapterWrappers:
                         await own_op.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
+                    await call.learn()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own_op is not None and not isinstance(exc, GeneratorExit):
@@ -404,7 +479,7 @@ class AdapterWrappers:
             if op is None and method.kind is None:
                 result = original(adapter, *args, **kwargs)
                 return self._learn(method, adapter, args[0] if args else _named(kwargs), result)
-            call = _Call(method, adapter, args, kwargs, begin, op, self._owners(adapter))
+            call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
                 with call:

@@ -1,0 +1,314 @@
+"""What is known of memory entries: whose they are, what they were made of, if they are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count, islice
+from typing import Any, Literal, NamedTuple
+
+from .lineage import derivations
+from .model import AuditEvent, EventStatus, OperationType
+
+__all__ = ["Derived", "Entries", "Store", "gone_in"]
+
+#: Of so many entries the owners and states are kept, the newest.
+MOST_KNOWN = 100_000
+_MOST_CHANGED = 4_096
+_MOST_DERIVED = 65_536
+
+#: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
+#: where it was seen.
+_Known = tuple["str | Literal[False] | None", "str | int | None", int]
+_NOTHING: _Known = (False, None, 0)
+
+
+class Derived(NamedTuple):
+    """A derived entry: the entries that it was made of, and the owners of all of them."""
+
+    sources: tuple[str, ...]
+    owners: tuple[str, ...]
+
+
+class Entries:
+    """The entries that a trail, or its files, know.
+
+    An entry lives, with the newest fingerprint that was recorded ("": none was), or is gone, since
+    a moment of `time.perf_counter_ns` (0: before this process). Two stores may have entries of one
+    id: what is known of each is kept as long as this process sees both; else the newest counts.
+
+    Args:
+        most: Of so many the owners and states are kept.
+        past: What the trail's files say of entries that it has not seen itself.
+    """
+
+    def __init__(
+        self, most: int = MOST_KNOWN, past: Callable[[], Entries | None] = lambda: None
+    ) -> None:
+        self._past = past
+        self._half = max(1, most // 2)
+        self.newer: dict[str, _Known] = {}
+        self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
+        self._elsewhere: dict[tuple[int, str], _Known] = {}  # those of other stores
+        # The state before a change, and when the change was over: who began to read before that
+        # may have seen either.
+        self._changed: dict[str, tuple[str | int, int | None]] = {}
+        self._derived: dict[str, Derived] = {}
+        self._is_whole = False  # has what the files say of derived entries
+
+    def find(self, key: str, store: int = 0) -> _Known:
+        """What is known of an entry, if it is known that of *store*."""
+        known = self.newer.get(key) or self._older.get(key)
+        if known is None:
+            past = self._past()
+            return _NOTHING if past is None else past.find(key)
+        if store and known[2] != store and self._elsewhere:
+            return self._elsewhere.get((store, key), known)
+        return known
+
+    def put(
+        self,
+        key: str,
+        owner: str | Literal[False] | None,
+        state: str | int | None,
+        store: int = 0,
+    ) -> None:
+        """Keep what is known of an entry now."""
+        newer = self.newer
+        before = newer.get(key) or self._older.get(key)
+        if before is not None and before[2] != store and before[2] and store:
+            self._elsewhere[before[2], key] = before
+            if len(self._elsewhere) > _MOST_CHANGED:
+                _shorten(self._elsewhere)
+        newer[key] = owner, state, store
+        if len(newer) > self._half:
+            self._older, self.newer = newer, {}
+
+    # --- owners --------------------------------------------------------------------------
+
+    def owner(self, key: str) -> str | None:
+        """The owner of an entry; None where it has none, or none is known."""
+        return self.find(key)[0] or None
+
+    def knows(self, key: str) -> bool:
+        """True if it is known whose an entry is, or that it is nobody's."""
+        return self.find(key)[0] is not False
+
+    # --- states --------------------------------------------------------------------------
+
+    def state(self, key: str) -> str | int | None:
+        """The fingerprint of a living entry, or when it went; None: it is not known."""
+        return self.find(key)[1]
+
+    def lives(self, key: str) -> bool:
+        """True if an entry was saved or seen, and is not gone, as far as is known."""
+        return isinstance(self.state(key), str)
+
+    def changing(self, key: str, before: str | int) -> None:
+        """The state of an entry is about to change."""
+        self._changed[key] = before, None
+        if len(self._changed) > _MOST_CHANGED:
+            _shorten(self._changed)
+
+    def has_changed(self, keys: Iterable[str], now: int) -> None:
+        """What `changing` announced is done. Where it failed, either may be the content."""
+        changed = self._changed
+        if changed:
+            changed.update({key: (changed[key][0], now) for key in keys if key in changed})
+
+    def may_have_been(self, key: str, state: str, began: int) -> bool:
+        """True if who *began* to read then may have seen an entry in that *state*."""
+        before, over = self._changed.get(key, (None, 0))
+        return before == state and (over is None or began <= over)
+
+    # --- lineage -------------------------------------------------------------------------
+
+    def derive(self, key: str, sources: Iterable[str], owners: Iterable[str]) -> None:
+        """The entry *key* is made of *sources*, which belong to *owners*."""
+        if len(self._derived) >= _MOST_DERIVED:
+            _shorten(self._derived)
+        self._derived[key] = Derived(tuple(sources), tuple(dict.fromkeys(owners)))
+
+    @property
+    def derived(self) -> Mapping[str, Derived]:
+        """Every entry that was made of others."""
+        past = None if self._is_whole else self._past()
+        if past is not None:
+            self._derived = {**past.derived, **self._derived}
+            self._is_whole = True
+        return self._derived
+
+    def owners_behind(self, keys: Iterable[str]) -> list[str]:
+        """The owners of what these entries were made of."""
+        derived = self.derived
+        return [o for key in keys if key in derived for o in derived[key].owners] if derived else []
+
+    def descendants(self, keys: Iterable[str]) -> list[str]:
+        """The entries made of these, and those made of them, each once."""
+        derived = self.derived
+        asked = new = set(keys)
+        found: dict[str, None] = {}
+        while new and derived:
+            made = [key for key, one in derived.items() if not new.isdisjoint(one.sources)]
+            new = {key for key in made if key not in asked}
+            asked = asked | new
+            found.update((key, None) for key in made if key in new)
+        return list(found)
+
+    def derived_of(self, owner: str) -> list[str]:
+        """The entries made of entries of *owner*."""
+        return [key for key, one in self.derived.items() if owner in one.owners]
+
+    # --- from events ---------------------------------------------------------------------
+
+    def apply(self, event: AuditEvent) -> None:
+        """Take in what *event* says; events come in their order."""
+        operation, ids = event.operation, event.entry_ids
+        if operation is OperationType.AUDIT or not ids:
+            return
+        owners, gone = self._owners_in(event), set(gone_in(event))
+        prints, altered = event.fingerprints or {}, event.metadata.get("altered")
+        if prints and isinstance(altered, list):
+            prints = {key: found for key, found in prints.items() if key not in altered}
+        stores = operation in _STORING
+        for key in ids:
+            owner, state, _ = self.find(key)
+            if key in gone:
+                state = 0
+            elif stores or not isinstance(state, int):
+                lives = state if isinstance(state, str) else None
+                state = prints.get(key, "" if stores and lives is None else lives)
+            self.put(key, owners.get(key, owner), state)
+        for key, sources in derivations(event).items():
+            behind = [o for s in sources if (o := self.owner(s)) is not None]
+            behind += self.owners_behind(sources)
+            whole = all(self.knows(source) for source in sources)
+            self.derive(key, sources, behind if whole else [*behind, *event.subjects])
+
+    def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
+        """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
+        ids, subjects, stores = event.entry_ids, event.subjects, event.operation in _STORING
+        if not subjects:
+            return dict.fromkeys(ids) if stores and event.system is not None else {}
+        if len(subjects) > 1 or not (stores or len(ids) == 1):
+            return {}
+        return {key: subjects[0] for key in ids if len(ids) == 1 or not self.knows(key)}
+
+
+class Store:
+    """The entries of one store, which belong to those of a trail."""
+
+    _numbers = count(1)
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self._number = next(self._numbers)
+
+    def saw(self, key: str) -> bool:
+        """True if an entry passed here: whose it is needs no look into the trail."""
+        known = self.entries.find(key, self._number)
+        return known[2] == self._number
+
+    def owner(self, key: str) -> str | None:
+        """The owner of an entry; None where it has none, or none is known."""
+        return self.entries.find(key, self._number)[0] or None
+
+    def state(self, key: str) -> str | int | None:
+        """As `Entries.state`."""
+        return self.entries.find(key, self._number)[1]
+
+    def see(self, owners: Mapping[str, str | None], began: int | None = None) -> list[str]:
+        """Entries of these *owners*, by entry id, passed; returns those that must be gone.
+
+        *began*: when the reading began; None where it was none.
+        """
+        newer, number = self.entries.newer, self._number
+        back = []
+        for key, owner in owners.items():
+            known = newer.get(key)
+            if known is None or known[2] != number:
+                known = self.entries.find(key, number)
+            if known[0] != owner or known[2] != number:
+                self.entries.put(key, owner, known[1], number)
+            if type(known[1]) is int and began is not None and began > known[1]:
+                back.append(key)
+        return back
+
+    def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
+        """An entry is about to be saved."""
+        entries = self.entries
+        before = (entries.newer.get(key) or entries.find(key, self._number))[1]
+        if before is not None and before != fingerprint:
+            entries.changing(key, before)
+        entries.put(key, owner, fingerprint, self._number)
+
+    def saved(self, keys: Iterable[str], now: int) -> None:
+        """What `saving` announced is done. Where it failed, either may be the content."""
+        self.entries.has_changed(keys, now)
+
+    def set_state(self, keys: Iterable[str], state: str | int) -> None:
+        """Entries have that state."""
+        for key in keys:
+            self.entries.put(key, self.entries.find(key, self._number)[0], state, self._number)
+
+    def revive(self, keys: Iterable[str]) -> None:
+        """Entries are not gone, although their deletion seemed to work."""
+        self.set_state((key for key in keys if isinstance(self.state(key), int)), "")
+
+    def agrees(self, key: str, fingerprint: str, began: int) -> bool:
+        """True if an entry that was read has the newest content that was recorded.
+
+        Also where there is nothing to compare it with: then that is the newest from now on.
+        *began*: when the reading began.
+        """
+        known = self.entries.newer.get(key)
+        if known is not None and known[1] == fingerprint and known[2] == self._number:
+            return True
+        state = self.state(key)
+        if state == fingerprint or isinstance(state, int):
+            return True
+        if not state or not comparable(state, fingerprint):
+            self.set_state((key,), fingerprint)
+            return True
+        return self.entries.may_have_been(key, fingerprint, began)
+
+
+def _shorten(some: dict[Any, Any]) -> None:
+    """Drop the older half."""
+    for key in list(islice(some, len(some) // 2)):
+        some.pop(key, None)
+
+
+_STORING = frozenset(
+    (
+        *(OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE),
+        *(OperationType.SYNC, OperationType.COMPACT, OperationType.TRANSACTION),
+    )
+)
+
+
+def gone_in(event: AuditEvent) -> list[str]:
+    """The ids of the entries that *event* deleted for good.
+
+    A FORGET names them, and those that remained in its metadata; other operations name first as
+    many as their metadata says (``deleted``), but SYNC: what that deletes is in another tier.
+    """
+    facts, ids = event.metadata, event.entry_ids
+    deleted = facts.get("deleted")
+    if event.operation is OperationType.FORGET:
+        if event.status is EventStatus.FAILURE or deleted == 0:
+            return []
+        remaining = facts.get("remaining_ids")
+        left = set(remaining) if isinstance(remaining, list) else set()
+        return [key for key in ids if key not in left]
+    if type(deleted) is not int or event.operation is OperationType.SYNC:
+        return []
+    return ids[:deleted]
+
+
+def comparable(one: str, other: str) -> bool:
+    """True if two fingerprints were made with one key."""
+    return one[:KEY_ID] == other[:KEY_ID]
+
+
+#: Characters of a fingerprint that say with which key it was made.
+KEY_ID = 3

@@ -384,6 +384,13 @@ def test_texts_of_more_persons_than_it_names(make_audit: Make, tmp_path: Path) -
     assert event.metadata["note"] == said.note
 
 
+class Joining:
+    """A summarizer."""
+
+    async def summarize(self, entries: Any, *args: Any, **kwargs: Any) -> str:
+        return " and ".join(entry.text for entry in entries)
+
+
 class TestOfTheInstrumentedSdk:
     """Two users' entries in one recall; then one of them is erased."""
 
@@ -439,6 +446,21 @@ class TestOfTheInstrumentedSdk:
         assert "milk" not in cli("query", logs, "--json").stdout
         assert b"canary" not in _written(logs)
         assert not verify(logs).findings
+
+    async def test_summary(self, memory: Any, audit: AuditLogger) -> None:
+        """A summary of both has the text of both, whoever owns it: it goes with either of them."""
+        for user in ("ann", "bob"):
+            await memory.store(f"tea of {user}", metadata={"user_id": user})
+        await memory.compact("persistent", threshold=1, summarizer=Joining())
+        with audit_context(user_id="eve"):
+            (summary,) = await memory.recall(QUERY)
+        (event,) = _of(audit)
+        assert (set(event.subjects), event.metadata["content"]) == ({"ann", "bob"}, [summary.text])
+        other = "bob" if summary.metadata.user_id == "ann" else "ann"
+        assert audit.erase_user(other)
+        (event,) = _of(audit)
+        assert event.metadata["content"] == [ERASED]
+        assert summary.metadata.user_id in event.subjects
 
     async def test_store_for_another(self, memory: Any, audit: AuditLogger) -> None:
         """What Eve stores for Bob is his: of Eve's event nothing is left of it without him, and

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count, islice
 from typing import Any, Literal, NamedTuple
 
+from ..core.time import to_microseconds
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
@@ -17,9 +19,9 @@ _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
 
 #: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
-#: where it was seen.
-_Known = tuple["str | Literal[False] | None", "str | int | None", int]
-_NOTHING: _Known = (False, None, 0)
+#: where it was seen; when it changed, in microseconds.
+_Known = tuple["str | Literal[False] | None", "str | int | None", int, int]
+_NOTHING: _Known = (False, None, 0, 0)
 
 
 class Derived(NamedTuple):
@@ -65,21 +67,26 @@ class Entries:
             return self._elsewhere.get((store, key), known)
         return known
 
+    def here(self, key: str) -> _Known:
+        """What is known of an entry without a look into files."""
+        return self.newer.get(key) or self._older.get(key) or _NOTHING
+
     def put(
         self,
         key: str,
         owner: str | Literal[False] | None,
         state: str | int | None,
         store: int = 0,
+        moment: int = 0,
     ) -> None:
         """Keep what is known of an entry now."""
         newer = self.newer
-        before = newer.get(key) or self._older.get(key)
-        if before is not None and before[2] != store and before[2] and store:
+        before = self.here(key)
+        if before[2] != store and before[2] and store:
             self._elsewhere[before[2], key] = before
             if len(self._elsewhere) > _MOST_CHANGED:
                 _shorten(self._elsewhere)
-        newer[key] = owner, state, store
+        newer[key] = owner, state, store, moment
         if len(newer) > self._half:
             self._older, self.newer = newer, {}
 
@@ -160,8 +167,9 @@ class Entries:
 
     # --- from events ---------------------------------------------------------------------
 
-    def apply(self, event: AuditEvent) -> None:
-        """Take in what *event* says; events come in their order."""
+    def apply(self, event: AuditEvent, now: int = 0) -> None:
+        """Take in what *event* says, unless more is known; *now*: since when what it deleted is
+        gone, by `time.perf_counter_ns`."""
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
@@ -170,14 +178,17 @@ class Entries:
         if prints and isinstance(altered, list):
             prints = {key: found for key, found in prints.items() if key not in altered}
         stores = operation in _STORING
+        moment = to_microseconds(event.timestamp)
         for key in ids:
-            owner, state, _ = self.find(key)
+            owner, state, _, changed = self.find(key)
+            if changed > moment:
+                continue
             if key in gone:
-                state = 0
+                state = now
             elif stores or not isinstance(state, int):
                 lives = state if isinstance(state, str) else None
                 state = prints.get(key, "" if stores and lives is None else lives)
-            self.put(key, owners.get(key, owner), state)
+            self.put(key, owners.get(key, owner), state, 0, moment)
         for key, sources in derivations(event).items():
             behind = [o for s in sources if (o := self.owner(s)) is not None]
             behind += self.owners_behind(sources)
@@ -228,7 +239,7 @@ class Store:
             if known is None or known[2] != number:
                 known = self.entries.find(key, number)
             if known[0] != owner or known[2] != number:
-                self.entries.put(key, owner, known[1], number)
+                self.entries.put(key, owner, known[1], number, known[3])
             if type(known[1]) is int and began is not None and began > known[1]:
                 back.append(key)
         return back
@@ -236,10 +247,10 @@ class Store:
     def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
         """An entry is about to be saved."""
         entries = self.entries
-        before = (entries.newer.get(key) or entries.find(key, self._number))[1]
+        before = entries.here(key)[1]
         if before is not None and before != fingerprint:
             entries.changing(key, before)
-        entries.put(key, owner, fingerprint, self._number)
+        entries.put(key, owner, fingerprint, self._number, time.time_ns() // 1000)
 
     def saved(self, keys: Iterable[str], now: int) -> None:
         """What `saving` announced is done. Where it failed, either may be the content."""
@@ -247,8 +258,9 @@ class Store:
 
     def set_state(self, keys: Iterable[str], state: str | int) -> None:
         """Entries have that state."""
+        number, moment = self._number, time.time_ns() // 1000
         for key in keys:
-            self.entries.put(key, self.entries.find(key, self._number)[0], state, self._number)
+            self.entries.put(key, self.entries.find(key, number)[0], state, number, moment)
 
     def revive(self, keys: Iterable[str]) -> None:
         """Entries are not gone, although their deletion seemed to work."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -213,6 +213,8 @@ class Operation:
             kind.before(self, self.arguments)
         except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
+        if kind.operation is not OperationType.STORE:
+            self.trail.entries.look()
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:
@@ -298,35 +300,42 @@ class Operation:
             if value is not None:
                 metadata[name] = value
 
-    def read(self, entries: Iterable[tuple[str, str, str | None]]) -> None:
-        """The caller gets these entries: id, text and owner of each.
+    def read(self, texts: Mapping[str, str]) -> None:
+        """The caller gets these entries: the text of each by its id.
 
         Notes their fingerprints, and which of them have not the newest content on record.
         """
-        fingerprint, stores_of = self.trail.policy.fingerprint, self.activity.stores_of
-        altered: dict[str, str] = {}
-        for key, text, owner in entries:
-            found = self.fingerprints[key] = fingerprint(text, owner)
-            stores = stores_of(key) if found else None
-            if stores and not any(one.agrees(key, found, self._started) for one in stores):
-                altered[key] = found
-        newest = self.trail.reader.of_other_writers(altered) if altered else None
-        if newest is not None:
-            agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
-            for key, found in agreed.items():
-                stores_of(key)[0].set_state((key,), found)
-                del altered[key]
-        self.note(altered=list(altered) or None)
+        policy, owners = self.trail.policy, self.activity.owners
+        if not policy.fingerprints:
+            return
+        several = self.activity.others  # an id of two stores: it is not known which of them
+        prints = policy.fingerprints_of(
+            {key: (text, owners.get(key)) for key, text in texts.items() if key not in several}
+        )
+        self.fingerprints.update(prints)
+        newest = self.trail.entries.newer
+        differ = {k: fp for k, fp in prints.items() if k not in newest or newest[k][1] != fp}
+        if differ:
+            self._note_altered(differ)
+
+    def _note_altered(self, prints: Mapping[str, str]) -> None:
+        """Note which entries with these fingerprints have not the newest content on record."""
+        altered = [key for key, found in prints.items() if found and self._differs(key, found)]
+        if altered and self.trail.entries.look(at_once=True):  # another process may know more
+            altered = [key for key in altered if self._differs(key, prints[key])]
+        self.note(altered=altered or None)
+
+    def _differs(self, key: str, found: str) -> bool:
+        stores = self.activity.stores_of(key)
+        agreed = (store.agrees(key, found, self._started) for store in stores)
+        return bool(stores) and not any(agreed)
 
     def _note_back(self, names: list[str]) -> None:
         """Note which of the entries *names* are there although they are gone."""
-        seen = self.activity
+        seen, known = self.activity, self.trail.entries
         back = [key for key in names if key in seen.back and key not in seen.saved]
-        newest = self.trail.reader.of_other_writers(back) if back else None
-        if newest is not None:
-            for key in filter(newest.lives, back):
-                seen.stores_of(key)[0].revive((key,))
-            back = [key for key in back if not newest.lives(key)]
+        if back and known.look(at_once=True):  # another process may have brought them back
+            back = [key for key in back if not known.lives(key)]
         self.note(resurrected=back or None)
 
     @property
@@ -536,10 +545,9 @@ class Operation:
         return (*owners, *self.trail.entries.owners_behind(names))
 
     def _fingerprints(self) -> dict[str, str]:
-        if not self.trail.policy.fingerprints:
-            return {}
-        prints = {**self.activity.prints, **self.fingerprints}
-        return prints if all(prints.values()) else {k: fp for k, fp in prints.items() if fp}
+        saved, read = self.activity.prints, self.fingerprints
+        prints = {**saved, **read} if saved and read else saved or read
+        return {k: fp for k, fp in prints.items() if fp} if "" in prints.values() else prints
 
     def _derived_from(self) -> list[str]:
         """What the new entries were made of; of several, the metadata says which of what."""

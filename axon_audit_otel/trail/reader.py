@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 
 from ..archive.directory import OtherWriters
 from ..archive.missing import Missing
 from ..archive.search import search
-from ..core.errors import ArchiveError
 from ..events import model as _event
 from ..events.draft import Draft
-from ..events.entries import Entries
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
@@ -24,7 +21,6 @@ from .trail_lock import Lock
 
 __all__ = ["TrailReader"]
 
-_PAST = 50_000  # events that say what is known of entries after a start
 _FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
 
 
@@ -53,7 +49,6 @@ class TrailReader:
         self._keeper = keeper
         self._policy = policy
         self._others = OtherWriters()
-        self._past: Entries | None = None
 
     def __len__(self) -> int:
         """Events in memory, without the record `start`."""
@@ -82,36 +77,6 @@ class TrailReader:
         found = partial(self._search_all, missing=missing)
         return self._policy.read(query, found)
 
-    def past(self) -> Entries | None:
-        """What the newest events in the files say of entries; read once, when it is first asked.
-
-        None without files. Never raises: what cannot be read is not known.
-        """
-        if self._past is None and self._directory is not None:
-            self._past = self._entries_in(Query(limit=_PAST))
-        return self._past
-
-    def of_other_writers(self, keys: Iterable[str]) -> Entries | None:
-        """What all events in files say now of these entries; None if no other writer has any."""
-        if self._directory is None or self._keeper is None:
-            return None
-        with self._lock:
-            writer = self._writer_name()
-        if not self._others.have_written(self._directory, writer, None):
-            return None
-        return self._entries_in(Query(entry_ids=frozenset(keys)))
-
-    def _entries_in(self, query: Query) -> Entries:
-        found = Entries()
-        assert self._directory is not None
-        events: list[AuditEvent] = []
-        with suppress(ArchiveError):
-            recorded = partial(search, self._directory, missing=Missing())
-            events += self._policy.read(query, recorded)
-        for event in reversed(events):
-            found.apply(event)
-        return found
-
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """True if files may hold matching events that are not in memory: those of other writers
         and, if the answer is not *full* yet, older ones."""
@@ -120,7 +85,7 @@ class TrailReader:
         with self._lock:
             if not full and self._buffer.begins_after(query.start_us):
                 return True
-            writer = self._writer_name()
+            writer = self.writer_name()
         return self._others.have_written(self._directory, writer, query.start_us)
 
     def lines(self) -> Iterator[bytes]:
@@ -130,7 +95,8 @@ class TrailReader:
             numbers = iter(range(first, self._buffer.next))
         return chain.from_iterable(self._chunks(numbers))
 
-    def _writer_name(self) -> str:
+    def writer_name(self) -> str:
+        """The name of the trail's writer; "" without one."""
         writer = None if self._keeper is None else self._keeper.writer
         return "" if writer is None else writer.name
 
@@ -147,7 +113,7 @@ class TrailReader:
         if self._directory is None or self._keeper is None:
             return self._search(query)
         with self._lock:
-            writer = self._writer_name()
+            writer = self.writer_name()
             before = self._buffer.first
             numbers = self._candidates(query)
         lines: list[bytes] = []

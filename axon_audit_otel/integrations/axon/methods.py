@@ -16,7 +16,6 @@ from .added_methods import (
     derived_from,
     present_in,
 )
-from .entry import owner_named, owner_of
 from .selection import Selection, has_matches, selects_everybody, unrestricted
 
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
@@ -111,7 +110,7 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [entry.id for entry in result]
     op.note(result_count=len(result))
-    op.read((entry.id, entry.text, owner_of(entry)) for entry in result)
+    op.read({entry.id: entry.text for entry in result})
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
         owners = {entry.id: owner_of(entry) for entry in result}
@@ -133,7 +132,7 @@ def _before_export(op: Operation, args: Arguments) -> None:
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     entries = result["entries"]
     op.entry_ids = [entry["id"] for entry in entries]
-    op.read((e["id"], e["text"], owner_named(e["metadata"].get("user_id"))) for e in entries)
+    op.read({entry["id"]: entry["text"] for entry in entries})
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
     op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
 

@@ -16,6 +16,7 @@ from .added_methods import (
     derived_from,
     present_in,
 )
+from .entry import owners_in
 from .selection import Selection, has_matches, selects_everybody, unrestricted
 
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
@@ -113,8 +114,7 @@ def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.read({entry.id: entry.text for entry in result})
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
-        owners = {entry.id: owner_of(entry) for entry in result}
-        op.content(texts={entry.id: entry.text for entry in result}, owners=owners)
+        op.content(texts={entry.id: entry.text for entry in result}, owners=owners_in(result))
 
 
 # --- export, import -------------------------------------------------------------------

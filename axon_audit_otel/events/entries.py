@@ -11,10 +11,10 @@ from ..core.time import to_microseconds
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
-__all__ = ["Derived", "Entries", "Store", "gone_in"]
+__all__ = ["Derived", "Entries", "Store", "gone_in", "stored_in"]
 
 #: Of so many entries the owners and states are kept, the newest.
-MOST_KNOWN = 100_000
+MOST_KNOWN = 65_536
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
 
@@ -149,6 +149,12 @@ class Entries:
         derived = self.derived
         return [o for key in keys if key in derived for o in derived[key].owners] if derived else []
 
+    def whose(self, keys: Iterable[str]) -> list[str]:
+        """The known owners of these entries, and of what they were made of."""
+        keys = list(keys)
+        owners = [owner for key in keys if (owner := self.owner(key)) is not None]
+        return [*owners, *self.owners_behind(keys)]
+
     def descendants(self, keys: Iterable[str]) -> list[str]:
         """The entries made of these, and those made of them, each once."""
         derived = self.derived
@@ -189,11 +195,14 @@ class Entries:
                 lives = state if isinstance(state, str) else None
                 state = prints.get(key, "" if stores and lives is None else lives)
             self.put(key, owners.get(key, owner), state, 0, moment)
+        self.apply_derived(event, event.subjects)
+
+    def apply_derived(self, event: AuditEvent, subjects: Iterable[str]) -> None:
+        """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
-            behind = [o for s in sources if (o := self.owner(s)) is not None]
-            behind += self.owners_behind(sources)
+            owners = self.whose(sources)
             whole = all(self.knows(source) for source in sources)
-            self.derive(key, sources, behind if whole else [*behind, *event.subjects])
+            self.derive(key, sources, owners if whole else [*owners, *subjects])
 
     def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
@@ -310,11 +319,21 @@ def gone_in(event: AuditEvent) -> list[str]:
         if event.status is EventStatus.FAILURE or deleted == 0:
             return []
         remaining = facts.get("remaining_ids")
-        left = set(remaining) if isinstance(remaining, list) else set()
+        left = set(map(str, remaining)) if isinstance(remaining, list) else set()
         return [key for key in ids if key not in left]
     if type(deleted) is not int or event.operation is OperationType.SYNC:
         return []
-    return ids[:deleted]
+    return ids[: max(0, deleted)]
+
+
+def stored_in(event: AuditEvent) -> list[str]:
+    """The ids of the entries that *event* left in memory, new or as they were."""
+    if event.operation not in _STORING:
+        return []
+    left_out = set(gone_in(event))
+    if event.operation is OperationType.COMPACT:
+        left_out.update(event.derived_from)
+    return [key for key in event.entry_ids if key not in left_out]
 
 
 def comparable(one: str, other: str) -> bool:

@@ -17,10 +17,17 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
-from ..events.draft import Draft, draft, intent
+from ..events.draft import Acting, Draft, draft, intent
 from ..events.entries import Store
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import active_operation, named_or_current, or_from_baggage, running
+from ..events.identity import (
+    NOBODY,
+    active_operation,
+    named_or_current,
+    or_from_baggage,
+    running,
+)
+from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
@@ -178,6 +185,7 @@ class Operation:
     user_id: str | None = None
     session_id: str | None = None
     text_owners: tuple[tuple[str, ...], ...] = ()  # of each text of an entry in the metadata
+    acting: Acting = NOBODY.acting
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
@@ -234,6 +242,7 @@ class Operation:
             user_id=self.user_id,
             session_id=self.session_id,
             subject_id=self.subject_id,
+            **self._persons(),
         )
         self._event_id = facts["event_id"]
         try:
@@ -346,7 +355,7 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        actor, session = named_or_current(user_id, session_id)
+        actor, session, self.acting = named_or_current(user_id, session_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
         self.user_id = subject if actor is None else actor
@@ -364,6 +373,9 @@ class Operation:
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
             attributes |= self.trail.policy.span_identity(self.user_id, self.session_id)
+            if self.acting:
+                for field, real in self._persons().items():
+                    attributes[ATTRIBUTES[field]] = self.trail.policy.hidden(field, real)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
             left = running.get()
             if left is not None and left._context is here and not left.active:
@@ -378,8 +390,12 @@ class Operation:
 
     def _masked(self, text: str) -> str:
         """A redacted text of a span, without the ids that pseudonyms stand for."""
-        users = (self.user_id, self.subject_id)
+        users = (self.user_id, self.subject_id, *self._persons().values())
         return self.trail.policy.span_text(text, users, self.session_id)
+
+    def _persons(self) -> dict[str, str]:
+        """The agent and on whose behalf it acts, by the names of the fields."""
+        return {name: str(one) for name, one in self.acting.items() if name != "purpose"}
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
@@ -499,6 +515,7 @@ class Operation:
             error_type=self.error_type,
             action=self.kind.action,
             system=self.kind.system,
+            **self.acting,
             **facts,
         )
 

@@ -50,7 +50,7 @@ TOO_LONG = "[left out: too long]"
 #: Facts that name entries. These are nobody's, as `AuditEvent.entry_ids`, and stay readable.
 ENTRY_FACTS = frozenset(
     (
-        *("altered", "resurrected", "derived", "summary_ids"),
+        *("altered", "resurrected", "derived", "summary_ids", "remaining_ids"),
         *("derived_remaining", "derived_deleted", "derived_of_others"),
     )
 )

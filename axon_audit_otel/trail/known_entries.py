@@ -23,7 +23,7 @@ from ..privacy.policy import PrivacyPolicy
 
 __all__ = ["KnownEntries"]
 
-_PAST = 30_000  # events of the files that are read after a start
+_PAST = 20_000  # events of the files that are read after a start
 _AT_ONCE = 2_000  # events of another writer
 _PAUSE_NS = 1_000_000_000
 

@@ -11,6 +11,7 @@ from ..archive.missing import Missing
 from ..archive.search import search
 from ..events import model as _event
 from ..events.draft import Draft
+from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
@@ -63,19 +64,37 @@ class TrailReader:
         """The event that was made of *draft*, from its bytes."""
         return self._policy.as_given(_event.decode(line), draft)
 
-    def search(self, query: Query) -> Iterator[AuditEvent]:
+    def search(self, query: Query, oldest_first: bool = False) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
-        return self._policy.read(query, self._search)
+        return self._policy.read(query, partial(self._search, oldest_first=oldest_first))
 
-    def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+    def search_all(
+        self, query: Query, missing: Missing, oldest_first: bool = False
+    ) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
 
         Args:
             query: What is asked for.
             missing: Takes what of it cannot be read.
+            oldest_first: The other way round.
         """
-        found = partial(self._search_all, missing=missing)
+        found = partial(self._search_all, missing=missing, oldest_first=oldest_first)
         return self._policy.read(query, found)
+
+    def lineage(self, entry_id: str, missing: Missing | None) -> Lineage | None:
+        """The lineage of an entry; None if no event names it.
+
+        Args:
+            entry_id: The entry.
+            missing: Takes what of the files cannot be read; None: only memory is read.
+        """
+
+        def search_all(query: Query) -> Iterator[AuditEvent]:
+            assert missing is not None
+            with missing.one_of_several() as here:
+                yield from self.search_all(query, here)
+
+        return lineage_of(entry_id, self.search if missing is None else search_all)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """True if files may hold matching events that are not in memory: those of other writers
@@ -103,15 +122,19 @@ class TrailReader:
     def _candidates(self, query: Query) -> Iterator[int]:
         return self._buffer.candidates(query.keys, query.entry_ids, query.start_us, query.end_us)
 
-    def _search(self, query: Query) -> Iterator[AuditEvent]:
+    def _search(self, query: Query, oldest_first: bool) -> Iterator[AuditEvent]:
         with self._lock:
             numbers = self._candidates(query)
+            if oldest_first:
+                numbers = iter(list(numbers)[::-1])
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
-    def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+    def _search_all(
+        self, query: Query, missing: Missing, oldest_first: bool
+    ) -> Iterator[AuditEvent]:
         if self._directory is None or self._keeper is None:
-            return self._search(query)
+            return self._search(query, oldest_first)
         with self._lock:
             writer = self.writer_name()
             before = self._buffer.first
@@ -123,9 +146,15 @@ class TrailReader:
                 if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
                     before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
                     break
-        recent = query.passing(map(_event.decode, lines))
+        recent = query.passing(map(_event.decode, lines[::-1] if oldest_first else lines))
         return search(
-            self._directory, query, recent=recent, writer=writer, before=before, missing=missing
+            self._directory,
+            query,
+            oldest_first=oldest_first,
+            recent=recent,
+            writer=writer,
+            before=before,
+            missing=missing,
         )
 
     def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:

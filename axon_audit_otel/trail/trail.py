@@ -26,7 +26,7 @@ from ..events.identifiers import DIGEST_BYTES
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
-from ..privacy.fingerprints import Fingerprints, key_of
+from ..privacy.fingerprints import Fingerprints
 from ..privacy.policy import PrivacyPolicy, json_types
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
@@ -152,11 +152,9 @@ class Trail:
             archive = settings.auto_export_path
             held = archive is not None and bool(in_force(archive))
             erasure = Erasure.for_writing(archive, place, sync, fault, held)
-        given, fingerprints = settings.fingerprints, None
-        if given is not False:
-            archive = settings.auto_export_path
-            key = partial(key_of, archive) if given is True else lambda: bytes(given)
-            fingerprints = Fingerprints(key, erasure)
+        fingerprints: Fingerprints | None = None
+        if settings.fingerprints is not False:
+            fingerprints = Fingerprints(settings.fingerprint_key, erasure)
         return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"), fingerprints)
 
     def _make_shipper(self) -> Shipper | None:

@@ -33,7 +33,7 @@ from ...events.query import Query
 from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
 from ...trail.audit_logger import AuditLogger
-from ..render import EventLines, print_table, statistics, user_table
+from ..render import EventLines, actor_table, print_table, statistics
 from .scenario import Day, dialogue, make_memory, personal, spoken
 
 __all__ = ["run_demo"]
@@ -212,7 +212,7 @@ class _Demo:
         self._title("Statistics")
         print_table(self._console, statistics(summary))
         self._title("Who did how much")
-        print_table(self._console, user_table(summary))
+        print_table(self._console, actor_table(summary, "user"))
         self._title("Privacy")
         self._print("By default no text is recorded. With capture_content=True this would be:")
         for text in privacy:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...core import semconv
+from ...events.identifiers import identifiers
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import (
@@ -109,9 +110,9 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
-    op.entry_ids = [entry.id for entry in result]
+    names = op.entry_ids = identifiers([entry.id for entry in result])
     op.note(result_count=len(result))
-    op.read({entry.id: entry.text for entry in result})
+    op.read(dict(zip(names, [entry.text for entry in result])))
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
         op.content(texts={entry.id: entry.text for entry in result}, owners=owners_in(result))
@@ -131,8 +132,8 @@ def _before_export(op: Operation, args: Arguments) -> None:
 
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     entries = result["entries"]
-    op.entry_ids = [entry["id"] for entry in entries]
-    op.read({entry["id"]: entry["text"] for entry in entries})
+    names = op.entry_ids = identifiers([entry["id"] for entry in entries])
+    op.read(dict(zip(names, [entry["text"] for entry in entries])))
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
     op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
 

@@ -27,6 +27,7 @@ from ..events.model import age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..otlp.resource import resource_from_environment
+from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp

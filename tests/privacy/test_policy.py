@@ -108,8 +108,8 @@ def test_no_id_goes_out(
 def test_persons_of_an_event_are_erased_one_by_one(
     make_audit: Make, logger_provider: LoggerProvider, tmp_path: Path, cli: Cli
 ) -> None:
-    """The rest of an event of several persons is readable as long as all their keys are there;
-    the ids of the others stay."""
+    """The rest of an event is readable as long as the keys of all who act are there; of its
+    subjects each has a key, and the ids of the others stay."""
     audit = make_audit(auto_export_path=tmp_path / "logs", erasable=True)
     _record(
         logger_provider,
@@ -134,10 +134,14 @@ def test_persons_of_an_event_are_erased_one_by_one(
     assert event.subjects[:2] == ("bob", "ann")
     assert event.subjects[2].startswith("erasable:")
     assert (event.user_id, event.agent_id, event.on_behalf_of) == ("ann", "bot-7", "dee")
-    assert (event.purpose, list(event.metadata)) == (None, ["erasable"])
+    assert (event.purpose, event.metadata) == ("a request of hers", {"k": 1})
     assert audit.query_events(subject_id="cyd", archived=True) == []
+    assert audit.erase_user("dee")
+    (event,) = audit.query_events(subject_id="bob", archived=True)
+    assert (event.user_id, event.agent_id) == ("ann", "bot-7")
+    assert (event.purpose, list(event.metadata)) == (None, ["erasable"])
     audit.close()
-    assert '"dee"' in cli("query", tmp_path / "logs", "--subject", "ann", "--json").stdout
+    assert '"bot-7"' in cli("query", tmp_path / "logs", "--subject", "ann", "--json").stdout
     cli("verify", tmp_path / "logs")
 
 

@@ -171,7 +171,7 @@ class SecurityMonitor:
                     now,
                     deleted_entries(draft),
                 )
-            if changes is not None:
+            if changes:
                 self._report(changes, draft)
         except Exception as exc:  # the instrumented call
             self._fault(exc)

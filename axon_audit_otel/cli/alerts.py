@@ -71,7 +71,7 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
         if trackers is not None:
             moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
             changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)
-            yield from (alert for alert in changes or () if alert.resolved_at is not None)
+            yield from (alert for alert in changes if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active
 

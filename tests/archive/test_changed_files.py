@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from amounts import slow
 from conftest import Make, Run, archived, only, sealed_files
 
 from axon_audit_otel import AuditLogger, verify
@@ -209,7 +210,7 @@ def failures(audit: AuditLogger) -> int:
     return sum(counted.values())
 
 
-@pytest.mark.parametrize("durability", ["process", "disk", "memory"])
+@pytest.mark.parametrize("durability", ["process", slow("disk"), slow("memory")])
 @pytest.mark.parametrize("change", [*KEEP, *LOSE])
 def test_memory_has_all(make_audit: Make, where: Path, change: Change, durability: str) -> None:
     """The events in memory are written again: no event is missing, and the next one is in a file

@@ -59,6 +59,16 @@ def cut_the_last_byte(where: Path) -> None:
     os.truncate(_journal(where), _journal(where).stat().st_size - 1)
 
 
+def cut_and_forged(where: Path) -> None:
+    """Half of the lines, and then an event that the trail never had."""
+    lines = _journal(where).read_bytes().splitlines(keepends=True)
+    forged_line = lines[-1].replace(b'"user_id":"before"', b'"user_id":"forged"')
+    with _journal(where).open("r+b") as file:
+        file.writelines(lines[: len(lines) // 2])
+        file.write(forged_line)
+        file.truncate()
+
+
 def zeroed(where: Path) -> None:
     """A sparse file in its place: as long as before, and one byte."""
     size = _journal(where).stat().st_size
@@ -190,7 +200,7 @@ KEEP = [  # the descriptor of the journal still reads all of it
     directory_removed,
     directory_removed_and_made,
 ]
-LOSE = [copytruncate, cut_in_the_middle, cut_the_last_byte, zeroed]
+LOSE = [copytruncate, cut_in_the_middle, cut_the_last_byte, cut_and_forged, zeroed]
 
 
 def log(audit: AuditLogger, count: int, user_id: str) -> None:
@@ -246,10 +256,10 @@ def test_memory_has_few(make_audit: Make, where: Path, change: Change) -> None:
     lost = {number for gap in writer.gaps for number in range(gap.first, gap.last + 1)}
     assert lost.isdisjoint(numbers(where))
     assert sorted(lost | set(numbers(where))) == list(range(1, audit.total_events_logged + 1))
-    assert bool(lost) == (change in (copytruncate, cut_in_the_middle, zeroed))
+    assert bool(lost) == (change in (copytruncate, cut_in_the_middle, cut_and_forged, zeroed))
     assert audit.get_statistics()["evicted_events"] == len(lost)
     assert all("journal was changed" in gap.reason for gap in writer.gaps)
-    if change is cut_in_the_middle:  # the events before the cut are there
+    if change in (cut_in_the_middle, cut_and_forged):  # the events before the cut are there
         assert 1 in numbers(where)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import examples
 from conftest import Cli, Make, only_event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,9 @@ _IDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), ma
 @pytest.mark.parametrize("setting", [{"pseudonymize": "s" * 32}, {"erasable": True}])
 @given(ids=st.lists(_IDS, min_size=len(HIDDEN) + 1, max_size=len(HIDDEN) + 1, unique=True))
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_id_goes_out(
     setting: dict[str, Any], ids: list[str], caplog: pytest.LogCaptureFixture

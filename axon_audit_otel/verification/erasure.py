@@ -16,6 +16,7 @@ from ..core.time import format_time, to_microseconds
 from ..events.entries import Entries, gone_in
 from ..events.model import AuditEvent, EventStatus, OperationType, age, deleted_entries
 from ..events.query import Query, has, is_start
+from ..privacy.box import BOX
 from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
 
@@ -182,9 +183,9 @@ class Aftermath:
         self._newest[trail] = event
         if is_key_erasure(event):
             return  # it names nobody
-        if "erasable" not in recorded(event).metadata:
+        if BOX not in recorded(event).metadata:
             self.clear += 1
-        elif "erasable" in event.metadata:
+        elif BOX in event.metadata:
             self.closed += 1
         else:
             self.opened += 1

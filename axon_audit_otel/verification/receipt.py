@@ -23,6 +23,7 @@ from ..core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
 from ..events.identifiers import checked_id, is_digest
 from ..events.model import AuditEvent, EventStatus, OperationType, decode
+from ..privacy.box import BOX
 from ..privacy.policy import PrivacyPolicy
 from ..version import __version__
 from .erasure import Aftermath, is_key_erasure
@@ -287,7 +288,7 @@ def _unknown(
     facts = event.metadata
     if hidden := _number(event, "unlisted"):
         yield {"kind": "unlisted", "number": hidden}
-    if "dropped" in facts or (event.operation is OperationType.FORGET and "erasable" in facts):
+    if "dropped" in facts or (event.operation is OperationType.FORGET and BOX in facts):
         yield {"kind": "facts_unreadable"}
     total = _number(event, "entry_ids_total") or 0
     if total > len(event.entry_ids):

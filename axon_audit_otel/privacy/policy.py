@@ -284,6 +284,17 @@ class PrivacyPolicy:
         """True if the archive lists the erasure of a user, which these keys prove."""
         return self._erasure is not None and bool(self._erasure.keys.dead)
 
+    def has_key(self, token: str) -> bool:
+        """True if there is a key for the *token* (hex) of a person, also an erased one.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        try:
+            return self._erasure is not None and self._erasure.keys.lives(bytes.fromhex(token))
+        except ValueError:  # of a forged record
+            return False
+
     def knows(self, user_id: str) -> bool:
         """True if there is a key for one of the `forms` of a user."""
         erasure = self._erasure

@@ -27,16 +27,17 @@ _BYTES, _DIGEST = 32, 12
 _LINE = 2 * _BYTES + 1  # in hex
 
 
-def key_of(archive: Path | None) -> bytes:
+def key_of(archive: Path | None, make: bool = True) -> bytes:
     """The key of an archive's fingerprints, made at first use; without one a new key.
 
     Raises:
-        OSError: If its file cannot be read or made, or has another content.
+        OSError: If its file cannot be read or made, or has another content; or if it is not
+            there, and not to be made.
     """
     if archive is None:
         return os.urandom(_BYTES)
     path = archive / _FILE
-    if not os.path.lexists(path):
+    if make and not os.path.lexists(path):
         _make(path)
     line = content_of(path, _LINE)
     if len(line) != _LINE:
@@ -88,6 +89,25 @@ class Fingerprints:
         data = text if owner is None else f"{len(owner)}:{owner}{text}"
         mac.update(data.encode("utf-8", "surrogatepass"))
         return number + b2a_base64(mac.digest(), newline=False).decode()
+
+    def every(self, text: str, owner: str | None) -> list[str]:
+        """The fingerprints that such an entry can have: with the trail's key, and with those of
+        its owner. No key is made for a person who has none.
+
+        Raises:
+            OSError: If a key cannot be read.
+        """
+        if self._mac is None:
+            self._mac = _begun(self._make_key())
+        macs = [self._mac]
+        if self._erasure is not None and owner is not None:
+            persons = self._erasure.keys.having(owner)
+            macs += [_begun(_derived(person.key)) for person in persons]
+        made = Fingerprints(self._make_key)
+        found = []
+        for made._mac in macs:
+            found.append(made.of(text, owner))
+        return found
 
 
 def _derived(key: bytes) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,12 @@ class PrivacyPolicy:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
         return cls(pseudonyms=pseudonyms, erasure=Erasure.for_reading(archive, keys))
+
+    def with_fingerprints(self, key: Callable[[], bytes]) -> PrivacyPolicy:
+        """This policy, of a reader who has the *key* of the fingerprints as well."""
+        made = copy(self)
+        made._fingerprints = Fingerprints(key, self._erasure)
+        return made
 
     # --- recording -------------------------------------------------------------------------
 
@@ -191,6 +199,20 @@ class PrivacyPolicy:
                 self._fault(exc)
                 prints[key] = ""
         return prints
+
+    def every_fingerprint(self, text: Any, owner: str | None) -> tuple[str, ...]:
+        """The fingerprints that an entry with that *text* and *owner* may have on record.
+
+        They differ by the key, and by what stood for the owner. None if they are switched off,
+        or cannot be made.
+        """
+        if self._fingerprints is None or not isinstance(text, str):
+            return ()
+        found: dict[str, None] = {}
+        for name in (None,) if owner is None else self.forms(owner):
+            with suppress(OSError):  # a key that cannot be read: others may be
+                found.update(dict.fromkeys(self._fingerprints.every(text, name)))
+        return tuple(found)
 
     # --- reading ---------------------------------------------------------------------------
 

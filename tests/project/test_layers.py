@@ -24,6 +24,7 @@ WINGS = [
     "alerts",
     "operations",
     "integrations",
+    "evidence",
     "cli",
 ]
 #: Modules of the package itself, which no wing but `cli` imports.

@@ -29,10 +29,12 @@ from .render import plain
 __all__ = ["erase", "found", "pseudonym", "reader"]
 
 
-def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
+def reader(
+    path: Path, keys: Path | None, quiet: bool = False, pseudonyms: Pseudonyms | None = None
+) -> PrivacyPolicy:
     """The policy that makes the events at *path* readable, as far as there are keys.
 
-    Prints that keys are missing, unless *quiet*.
+    Prints that keys are missing, unless *quiet*. With *pseudonyms* it knows hashed ids.
 
     Raises:
         ArchiveError: If *keys* belong to another archive.
@@ -43,8 +45,8 @@ def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
         if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
             click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
-        return PrivacyPolicy()
-    return PrivacyPolicy.for_reading(directory, place)
+        return PrivacyPolicy(pseudonyms=pseudonyms)
+    return PrivacyPolicy.for_reading(directory, place, pseudonyms)
 
 
 def found(

@@ -188,9 +188,8 @@ class Reading:
             again = found.suspects() & changed
         if again:
             found.set_aside(again)
-        if again or found.suspects():
-            if running := self._running():
-                found.lacking.append(f"{running} operations that change the store were running")
+        if (again or found.suspects()) and (running := self._running()):
+            found.lacking.append(f"{running} operations that change the store were running")
         return found
 
     async def _let_operations_end(self) -> None:

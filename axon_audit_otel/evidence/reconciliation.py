@@ -214,21 +214,27 @@ class Reconciliation:
     lacking: list[str] = field(default_factory=list)
 
     @property
-    def whole(self) -> bool:
-        """True if everything could be read, and of every entry in the store it can be known
-        whether it is on record."""
-        doubts = any(self.unknown[name] for name in UNKNOWN if name != "may_have_expired")
-        return not (doubts or self.lacking or any(self.unreadable.values()) or self.lists_less)
+    def is_all_read(self) -> bool:
+        """True if store and trail could be read, all of them."""
+        unread = (*self.unlisted.values(), *self.unreadable.values())
+        return not (self.lacking or self.unknown["unsettled"] or any(unread))
 
     @property
-    def lists_less(self) -> bool:
-        """True if a tier counts more entries than it lists."""
-        return any(self.unlisted.values())
+    def whole(self) -> bool:
+        """True if in addition, of all that is in the store, it can be known whether it is on
+        record."""
+        doubts = self.unknown["unknown_before"] or self.unknown["unnamed"]
+        return self.is_all_read and not doubts
+
+    @property
+    def finds_nothing(self) -> bool:
+        """True if there is no finding."""
+        return not any(self.findings.values())
 
     @property
     def agrees(self) -> bool:
         """True if store and trail agree, and the answer is whole."""
-        return self.whole and not any(self.findings.values())
+        return self.whole and self.finds_nothing
 
     def add(self, kind: str, key: str, **facts: Any) -> None:
         """Add a finding; facts that are None are left out."""
@@ -382,7 +388,7 @@ def _compare_content(
 ) -> None:
     newest = record.entries.state(key)
     if not isinstance(newest, str) or not newest:
-        result.not_comparable += 1
+        result.not_comparable += record.knows(key)
         return
     same = [newest in copy.prints for copy in copies]
     # A copy in another tier may be an older one; also one that a failed operation left.
@@ -414,10 +420,8 @@ def _judge_sources(
     known = record.entries.derived.get(key)
     told_by_itself = [one for copy in copies for one in copy.sources]
     sources = list(dict.fromkeys((*(known.sources if known else ()), *told_by_itself)))
-    told = record.remaining.get(key) or next(
-        (told for one in _ancestors(key, sources, record) if (told := _forgotten(one, store, record))),
-        None,
-    )
+    gone = (_forgotten(one, store, record) for one in _ancestors(key, sources, record))
+    told = record.remaining.get(key) or next(filter(None, gone), None)
     if told is not None:
         owners = list(known.owners) if known else None
         about = {"tiers": _tiers(copies), "owners": owners, "sources": sources}

@@ -125,7 +125,7 @@ class OnRecord:
             self.stored[key] = told
             self.doubtful.discard(key)
             for known in (self.gone, self.left_tier, self.remaining):
-                known.pop(key, None)  # type: ignore[attr-defined]
+                known.pop(key, None)
 
     def _note_unnamed(self, event: AuditEvent) -> None:
         """Note whether *event* touched entries that it does not name: too many, or unknown."""

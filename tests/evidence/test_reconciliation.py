@@ -21,7 +21,16 @@ from conftest import (
     sealed_files,
 )
 
-from axon_audit_otel import AuditConfigError, AuditLogger, EventStatus, audit_context
+from axon_audit_otel import (
+    AuditConfigError,
+    AuditEvent,
+    AuditLogger,
+    EventStatus,
+    OperationType,
+    audit_context,
+)
+from axon_audit_otel.evidence.reconciliation import Copy, Limits, OnRecord, compare
+from axon_audit_otel.integrations.axon.stored import StoredMemory
 
 
 def found(result: Any) -> dict[str, list[str]]:
@@ -136,14 +145,13 @@ async def test_retention(
     make_system: MakeSystem, make_audit: Make, archive: Path, adapter: Any
 ) -> None:
     """Where retention has deleted the files that knew of an entry, it cannot be known."""
-    keys = []
-    for text in ("old", "young"):
-        with make_audit(auto_export_path=archive) as logger:
-            system = make_system(audit_logger=logger, persistent=adapter)
-            keys += await store(system, text)
-    old, young = keys
-    retire(sealed_files(archive)[0])
-    logger = make_audit(auto_export_path=archive)
+    first = make_audit(auto_export_path=archive)
+    (old,) = await store(make_system(audit_logger=first, persistent=adapter), "tea")
+    sealed = first.seal()
+    (young,) = await store(make_system(audit_logger=first, persistent=adapter), "milk")
+    assert sealed is not None
+    retire(sealed)
+    logger = make_audit(auto_export_path=archive, name="another")
     system = make_system(audit_logger=logger, persistent=adapter)
     result = await logger.reconcile(system)
     assert (found(result), doubts(result)) == ({}, {"unknown_before": [old]})
@@ -454,6 +462,129 @@ async def test_lost_events(
     result = await logger.reconcile(make_system(audit_logger=logger, persistent=adapter))
     assert not result.whole
     assert sealed.name in str(result.lacking)
+
+
+# --- the comparison alone -----------------------------------------------------------------------
+
+
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+def told(operation: str, *ids: str, hours: float = 1, **fields: Any) -> AuditEvent:
+    """An event of some *hours* ago."""
+    given = {"user_id": None, "session_id": None, "metadata": {}, "duration_ms": None, **fields}
+    return AuditEvent(
+        event_id=f"evt_{operation}_{'_'.join(ids)}_{hours}",
+        timestamp=NOW - timedelta(hours=hours),
+        operation=OperationType(operation),
+        entry_ids=list(ids),
+        status=EventStatus(given.pop("status", "SUCCESS")),
+        **given,
+    )
+
+
+def compared(events: list[AuditEvent], store: dict[str, list[Copy]], **limits: Any) -> Any:
+    record = OnRecord()
+    for event in events:
+        record.add(event)
+    return compare(store, record, Limits(None, NOW, **limits), set())
+
+
+LIFETIMES = {"ephemeral": 60, "session": 5400, "persistent": None}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"tier": "ephemeral"}, "may_have_expired"),
+        ({"tier": "session"}, "missing"),
+        ({"tier": "persistent"}, "missing"),
+        ({"importance": 0.1}, "may_have_expired"),
+        ({"importance": 0.5}, "missing"),
+        ({"importance": 1}, "missing"),
+        ({"by_tier": {"persistent": 1}}, "missing"),
+        ({"by_tier": {"ephemeral": 1, "persistent": 1}}, "may_have_expired"),
+        ({"target_tier": "ephemeral"}, "may_have_expired"),
+        ({"tier": "another"}, "may_have_expired"),
+        ({}, "may_have_expired"),
+    ],
+)
+def test_expiry(make_system: MakeSystem, facts: Any, expected: str) -> None:
+    """What a tier lets expire is not missing once that time is over; the tier is the one that the
+    event names, or that its importance stands for, or any."""
+    tiers = dict.fromkeys(LIFETIMES, ListingAdapter())
+    stored = StoredMemory(make_system(**tiers))
+    limits = {"lifetimes": LIFETIMES, "tiers_of": stored.tiers_of}
+    result = compared([told("STORE", "a", metadata=facts)], {}, **limits)
+    assert {**found(result), **doubts(result)} == {expected: ["a"]}
+
+
+def test_chains() -> None:
+    """What was made of a summary of what is forgotten is an orphan as well; what was made of
+    entries that a compaction has replaced is none."""
+    events = [
+        told("STORE", "a", "b", hours=9),
+        told("BULK_STORE", "s", hours=8, derived_from=("a",)),
+        told("BULK_STORE", "t", hours=7, derived_from=("s",)),
+        told("COMPACT", "b", "u", hours=6, derived_from=("b",), metadata={"deleted": 1}),
+        told("FORGET", "a", hours=5),
+    ]
+    store = {key: [Copy("persistent")] for key in "stu"}
+    result = compared(events, store)
+    assert found(result) == {"derived_orphaned": ["s", "t"]}
+    again = told("STORE", "a", hours=1)
+    assert found(compared([*events, again], {**store, "a": [Copy("persistent")]})) == {}
+
+
+def test_circles() -> None:
+    """Entries that say of each other that they were made of them are looked at once."""
+    events = [
+        told("BULK_STORE", "a", derived_from=("b",)),
+        told("BULK_STORE", "b", derived_from=("a",)),
+    ]
+    assert found(compared(events, {key: [Copy("x")] for key in "ab"})) == {}
+
+
+@pytest.mark.parametrize(
+    ("prints", "expected"),
+    [
+        ({"a": ["kkk1"]}, {"altered": ["a"]}),
+        ({"a": ["kkk2"]}, {}),
+        ({"a": ["kkk2"], "b": ["kkk1"]}, {}),
+        ({"a": ["kkk2"], "b": ["kkk3"]}, {"altered": ["a"]}),
+        ({"a": ["kkk1"], "b": ["kkk1"]}, {"altered": ["a"]}),
+        ({"a": ["other"]}, {}),
+        ({"a": []}, {}),
+        ({"a": ["other", "kkk2"]}, {}),
+        ({"a": ["other", "kkk1"]}, {"altered": ["a"]}),
+    ],
+)
+def test_versions(prints: dict[str, list[str]], expected: Any) -> None:
+    """A text of before is altered, but in a second tier beside the newest; a fingerprint with
+    another key says nothing."""
+    events = [
+        told("STORE", "a", hours=2, fingerprints={"a": "kkk1"}),
+        told("IMPORT", "a", hours=1, fingerprints={"a": "kkk2"}),
+    ]
+    copies = [Copy(tier, None, tuple(some)) for tier, some in prints.items()]
+    assert found(compared(events, {"a": copies})) == expected
+
+
+@pytest.mark.parametrize("lost", ["gap", "unfinished"])
+def test_events_that_were_lost(lost: str) -> None:
+    """Where the trail says that it has lost events, entries from before may be theirs."""
+    events = [told("STORE", "a", hours=9), told("AUDIT", hours=3, metadata={"record": lost})]
+    old, new = NOW - timedelta(hours=4), NOW - timedelta(hours=2)
+    store = {"old": [Copy("x", created=old)], "new": [Copy("x", created=new)]}
+    result = compared(events, store)
+    assert found(result) == {"unrecorded": ["new"]}
+    assert doubts(result) == {"unnamed": ["old", "a"]}
+
+
+def test_what_was_rolled_back() -> None:
+    """Entries of a transaction that was rolled back need not be there, and may."""
+    event = told("TRANSACTION", "a", "b", metadata={"outcome": "rolled_back"}, status="PARTIAL")
+    assert found(compared([event], {"a": [Copy("x")]})) == {}
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ class StoredMemory:
             return [named]
         if isinstance(by_tier, dict):
             return [tier for tier in tiers if tier in by_tier] or tiers
-        if type(importance) not in (int, float):
+        if isinstance(importance, bool) or not isinstance(importance, (int, float)):
             return tiers
         least = {"persistent": 0.7, "session": 0.3, "ephemeral": 0.0}
         chosen = next((tier for tier, most in least.items() if importance >= most), "")

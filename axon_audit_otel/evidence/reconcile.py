@@ -126,7 +126,7 @@ class Reading:
         since = self._began - _OVERLAP
         first = to_microseconds(since) if self._has_read else None
         touched: set[str] = set()
-        for number, event in enumerate(self._events(Query(start_us=first, with_start=True))):
+        for number, event in enumerate(self._events(Query(start_us=first, with_start=True)), 1):
             if event.event_id in self._recent:
                 continue
             if event.timestamp >= since:
@@ -179,7 +179,7 @@ class Reading:
         for _ in range(_ROUNDS):
             if not again:
                 break
-            for number, key in enumerate(again):
+            for number, key in enumerate(again, 1):
                 await self._look(key)
                 if number % _STEP == 0:
                     self._progress("entries again", number)

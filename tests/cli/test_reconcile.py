@@ -259,14 +259,12 @@ def test_signed(make_store: Fill, cli: Cli, place: Path) -> None:
 
 def test_that_cannot_be_recorded(make_store: Fill, cli: Cli, place: Path) -> None:
     """If the run cannot be recorded that is said, after what was found: exit code 1."""
-    store = make_store(erasable=True)
+    store = make_store()
     store.fill("tea", user_id="bob")
-    store.logger.close()
     store.write()
-    (place / "audit" / "reconcile.journal").mkdir()
-    (place / "audit" / "reconcile.manifest").mkdir()
+    (place / "audit" / ".reconcile.lock").mkdir()
     said = cli(*RUN, code=1)
-    assert "they agree" in said.stdout
+    assert "store and trail agree" in said.stdout
     assert "not recorded: " in said.stderr
 
 

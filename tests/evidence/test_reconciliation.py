@@ -213,19 +213,18 @@ async def test_one_tier(system: Any, logger: AuditLogger, adapter: Any) -> None:
 
 
 class Busy(ListingAdapter):
-    """Calls a function once, while it is read."""
+    """Calls functions, one after the other, each while an entry is read."""
 
-    meanwhile: Any = None
-
-    def list_ids(self) -> list[str]:
-        ids = super().list_ids()
-        return [*ids]
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: list[Any] = []
 
     async def get(self, id: str) -> MemoryEntry:
         entry = await super().get(id)
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            await meanwhile()
+        calls, self.meanwhile = self.meanwhile, []
+        if calls:
+            await calls.pop(0)()
+            self.meanwhile = calls
         return entry
 
 
@@ -244,11 +243,30 @@ async def test_meanwhile(make_system: MakeSystem, logger: AuditLogger) -> None:
             entry["text"] += "!"
         await system.import_from(export, overwrite=True)
 
-    adapter.meanwhile = meanwhile
+    adapter.meanwhile = [meanwhile]
     result = await logger.reconcile(system)
     assert (found(result), doubts(result), result.agrees) == ({}, {}, True)
     assert sorted(e.text for e in adapter._storage.values()) == ["c!", "new!"]
     assert changed in adapter._storage
+
+
+@pytest.mark.parametrize("times", [1, 2, 4, 30])
+async def test_changing(make_system: MakeSystem, logger: AuditLogger, times: int) -> None:
+    """An entry that changes each time when it is looked at is looked at again, and in the end
+    nothing is said of it."""
+    adapter = Busy()
+    system: Any = make_system(audit_logger=logger, persistent=adapter)
+    (key,) = await store(system, "tea")
+
+    async def change_it() -> None:
+        export = await system.export()
+        export["entries"][0]["text"] += "!"
+        await system.import_from(export, overwrite=True)
+
+    adapter.meanwhile = [change_it] * times
+    result = await logger.reconcile(system)
+    assert (found(result), result.whole) == ({}, times < 30)
+    assert doubts(result) == ({} if times < 30 else {"unsettled": [key]})
 
 
 async def test_an_operation_that_runs(make_system: MakeSystem, logger: AuditLogger) -> None:

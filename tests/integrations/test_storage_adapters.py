@@ -967,7 +967,7 @@ async def test_reconcile_on_qdrant(make_system: MakeSystem, audit: AuditLogger) 
     ids = {kind: [one["entry_id"] for one in some] for kind, some in findings.items() if some}
     assert ids == {"unrecorded": [new], "missing": [lost], "altered": [changed]}
     adapter.client = AsyncQdrantClient("http://127.0.0.1:1", check_compatibility=False)
-    with pytest.raises(Exception, match="refused|failed"):
+    with pytest.raises(Exception, match=r"refused|failed"):
         await audit.reconcile(memory)
 
 

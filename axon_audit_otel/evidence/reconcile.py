@@ -35,6 +35,7 @@ _ROUNDS = 5
 _OVERLAP = timedelta(minutes=1)  # an event is recorded later than its time says
 #: Operations that change a store for a while before they are recorded.
 _LONG = ("IMPORT", "SYNC", "COMPACT", "TRANSACTION", "BULK_STORE", "FORGET")
+_OWNERS = 4_096  # whose keys are in memory at a time
 _STEP = 500  # entries or events between two reports of progress
 
 
@@ -85,6 +86,7 @@ class Reading:
         self._store: dict[str, list[Copy]] = {}
         self._record = OnRecord()
         self._forms: dict[str, tuple[str, ...]] = {}  # under which an owner may be on record
+        self._makers: dict[str | None, Callable[[Any], tuple[str, ...]]] = {}  # of fingerprints
         self._began = datetime.now(timezone.utc)
         self._recent: set[str] = set()  # events that may be read again
         self._has_read = False
@@ -115,7 +117,11 @@ class Reading:
         hidden = None if owner is None else self._policy.hidden("user_id", owner)
         if hidden is not None and owner is not None and hidden not in self._forms:
             self._forms[hidden] = tuple(self._policy.forms(owner))
-        prints = self._policy.every_fingerprint(entry.text, owner)
+        if owner not in self._makers:
+            if len(self._makers) >= _OWNERS:
+                self._makers.clear()
+            self._makers[owner] = self._policy.fingerprints_of(owner)
+        prints = self._makers[owner](entry.text)
         copy = Copy(entry.tier, hidden, prints, entry.sources, entry.created)
         self._store.setdefault(entry.key, []).append(copy)
         if len(self._store) % _STEP == 0:

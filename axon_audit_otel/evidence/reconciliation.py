@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..events.entries import Entries, comparable, gone_in, stored_in
@@ -310,9 +310,8 @@ class Limits:
     def has_expired(self, told: Told) -> bool:
         """True if an entry stored by that event may have expired by now."""
         spans = (self.lifetimes.get(tier) for tier in self.tiers_of(told.facts))
-        return any(
-            span is not None and told.time + timedelta(seconds=span) <= self.now for span in spans
-        )
+        age = (self.now - told.time).total_seconds()
+        return any(span is not None and age >= span for span in spans)
 
 
 def compare(

@@ -66,11 +66,17 @@ class Fingerprints:
     Args:
         key: Gives the trail's key; asked once, at the first fingerprint.
         erasure: The keys of persons, where they can be erased.
+        mac: The key as `_begun` gives it, if it is known.
     """
 
-    def __init__(self, key: Callable[[], bytes], erasure: Erasure | None = None) -> None:
+    def __init__(
+        self,
+        key: Callable[[], bytes],
+        erasure: Erasure | None = None,
+        mac: tuple[str, Any] | None = None,
+    ) -> None:
         self._make_key = key
-        self._mac: tuple[str, Any] | None = None
+        self._mac = mac
         self._erasure = erasure
 
     def of(self, text: str, owner: str | None) -> str:
@@ -90,9 +96,9 @@ class Fingerprints:
         mac.update(data.encode("utf-8", "surrogatepass"))
         return number + b2a_base64(mac.digest(), newline=False).decode()
 
-    def every(self, text: str, owner: str | None) -> list[str]:
-        """The fingerprints that such an entry can have: with the trail's key, and with those of
-        its owner. No key is made for a person who has none.
+    def of_owner(self, owner: str | None) -> list[Fingerprints]:
+        """What makes the fingerprints that an entry of *owner* can have: one with the trail's
+        key, and one with each of that person. No key is made for a person who has none.
 
         Raises:
             OSError: If a key cannot be read.
@@ -103,11 +109,7 @@ class Fingerprints:
         if self._erasure is not None and owner is not None:
             persons = self._erasure.keys.having(owner)
             macs += [_begun(_derived(person.key)) for person in persons]
-        made = Fingerprints(self._make_key)
-        found = []
-        for made._mac in macs:
-            found.append(made.of(text, owner))
-        return found
+        return [Fingerprints(self._make_key, mac=mac) for mac in macs]
 
 
 def _derived(key: bytes) -> bytes:

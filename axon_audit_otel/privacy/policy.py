@@ -200,19 +200,24 @@ class PrivacyPolicy:
                 prints[key] = ""
         return prints
 
-    def every_fingerprint(self, text: Any, owner: str | None) -> tuple[str, ...]:
-        """The fingerprints that an entry with that *text* and *owner* may have on record.
+    def fingerprints_of(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
+        """What gives the fingerprints that a text of *owner* may have on record.
 
         They differ by the key, and by what stood for the owner. None if they are switched off,
-        or cannot be made.
+        or cannot be made. What it gives has keys of persons in it: not to be kept.
         """
-        if self._fingerprints is None or not isinstance(text, str):
-            return ()
-        found: dict[str, None] = {}
-        for name in (None,) if owner is None else self.forms(owner):
-            with suppress(OSError):  # a key that cannot be read: others may be
-                found.update(dict.fromkeys(self._fingerprints.every(text, name)))
-        return tuple(found)
+        makers: list[tuple[Fingerprints, str | None]] = []
+        if self._fingerprints is not None:
+            for name in (None,) if owner is None else self.forms(owner):
+                with suppress(OSError):  # a key that cannot be read: others may be
+                    makers += [(one, name) for one in self._fingerprints.of_owner(name)]
+
+        def of(text: Any) -> tuple[str, ...]:
+            if not isinstance(text, str):
+                return ()
+            return tuple(dict.fromkeys(maker.of(text, name) for maker, name in makers))
+
+        return of
 
     # --- reading ---------------------------------------------------------------------------
 

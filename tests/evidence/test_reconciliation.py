@@ -139,6 +139,9 @@ async def test_older_than_the_trail(system: Any, logger: AuditLogger, adapter: A
     result = await logger.reconcile(system)
     assert (found(result), doubts(result)) == ({"unrecorded": ["new"]}, {"unknown_before": ["old"]})
     assert (result.whole, result.agrees) == (False, False)
+    await system.import_from(await system.export(), overwrite=True)
+    result = await logger.reconcile(system)
+    assert (result.agrees, result.matching) == (True, 3)
 
 
 async def test_retention(
@@ -523,6 +526,8 @@ LIFETIMES = {"ephemeral": 60, "session": 5400, "persistent": None}
         ({"by_tier": {"persistent": 1}}, "missing"),
         ({"by_tier": {"ephemeral": 1, "persistent": 1}}, "may_have_expired"),
         ({"target_tier": "ephemeral"}, "may_have_expired"),
+        ({"importance": True, "by_tier": ["persistent"], "tier": 7}, "may_have_expired"),
+        ({"importance": float("nan")}, "may_have_expired"),
         ({"tier": "another"}, "may_have_expired"),
         ({}, "may_have_expired"),
     ],
@@ -586,6 +591,16 @@ def test_versions(prints: dict[str, list[str]], expected: Any) -> None:
     ]
     copies = [Copy(tier, None, tuple(some)) for tier, some in prints.items()]
     assert found(compared(events, {"a": copies})) == expected
+
+
+def test_odd_facts() -> None:
+    """Facts of any type, as another program may have recorded them, end no answer."""
+    odd = {"deleted": "many", "derived_remaining": 7, "entry_ids_total": [], "tier": {}}
+    for name in ("STORE", "FORGET", "COMPACT", "IMPORT", "SYNC", "RECALL"):
+        event = told(name, "a", metadata={**odd, "altered": "a", "derived": [1], "outcome": 3})
+        assert found(compared([told("STORE", "a", hours=2), event], {"a": [Copy("x")]})) == (
+            {"forgotten_present": ["a"]} if name == "FORGET" else {}
+        )
 
 
 @pytest.mark.parametrize("lost", ["gap", "unfinished"])

@@ -85,7 +85,7 @@ class StoredMemory:
             if entry is not None:
                 seen.add(entry.key)
                 yield entry
-        if not seen or len(seen) < max(counted, len(set(ids))):
+        if not seen or len(seen) < max(counted, len(ids)):
             # No adapter is complete in both: Redis lists ids that are cut at a colon.
             for entry in await self._queried(tier, adapter, bool(seen), fault):
                 if entry.key not in seen:

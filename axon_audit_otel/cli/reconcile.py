@@ -31,6 +31,7 @@ from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_fingerprints
 from .admin_events import check_archive, check_signing, keys_for, record
 from .options import (
+    NotAnswered,
     json_option,
     keys_option,
     parsed,
@@ -45,12 +46,6 @@ from .render import console, plain, print_json
 __all__ = ["reconcile"]
 
 _SHOWN = 10  # entries of each kind of finding; --json has all
-
-
-class _NotDone(click.ClickException):
-    """Store and trail could not be compared."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -72,7 +67,8 @@ class _NotDone(click.ClickException):
     metavar="@FILE",
     envvar=Settings.variable("fingerprints"),
     callback=parsed(parse_fingerprints),
-    help="The secret of the fingerprints, if the application gave one. Default: DIR's key.",
+    help="The secret of the fingerprints, if the application has one."
+    " Default: the key made of the signing key, else the one in DIR.",
 )
 @secret_option
 @keys_option
@@ -110,11 +106,11 @@ def reconcile(
         check_archive(path)
         if os.access(path, os.W_OK):
             check_signing(path, signing_key)
-        policy = _policy(path, keys, pseudonyms, fingerprints)
+        policy = _policy(path, keys, pseudonyms, fingerprints, signing_key)
         with _progress() as progress:
             found = asyncio.run(_compared(path, name, policy, missing, progress))
     except (AxonAuditError, OSError) as exc:
-        raise _NotDone(reason(exc)) from exc
+        raise NotAnswered(reason(exc)) from exc
     if as_json:
         print_json(found.to_dict())
     else:
@@ -131,15 +127,19 @@ def _policy(
     keys: Path | None,
     pseudonyms: Pseudonyms | None,
     secret: bytes | bool | None,
+    signing_key: SigningKey | None,
 ) -> PrivacyPolicy:
     """The policy that makes fingerprints as the application does."""
     policy = reader(path, keys, pseudonyms=pseudonyms)
     if isinstance(secret, bytes):
         return policy.with_fingerprints(lambda: secret)
+    if signing_key is not None:
+        return policy.with_fingerprints(lambda: signing_key.derived("fingerprints"))
     try:
         key = key_of(path, make=False)
     except FileNotFoundError:
-        click.echo("the archive has no key of fingerprints: texts cannot be compared", err=True)
+        why = "there is no key of fingerprints in the archive, so texts cannot be compared"
+        click.echo(f"{why}: give the application's --signing-key, or --fingerprints", err=True)
         key = key_of(None)
     return policy.with_fingerprints(lambda: key)
 
@@ -175,7 +175,7 @@ async def _compared(
         except (AxonAuditError, OSError):
             raise
         except Exception as exc:  # a storage adapter may raise anything
-            raise _NotDone(f"cannot read the store: {_in_a_line(exc)}") from exc
+            raise NotAnswered(f"cannot read the store: {_in_a_line(exc)}") from exc
 
 
 @asynccontextmanager
@@ -218,7 +218,7 @@ def _errors_of(name: str) -> Iterator[None]:
     except click.ClickException:
         raise
     except (Exception, SystemExit) as exc:
-        raise _NotDone(f"--memory {plain(name)}: {_in_a_line(exc)}") from exc
+        raise NotAnswered(f"--memory {plain(name)}: {_in_a_line(exc)}") from exc
 
 
 def _in_a_line(exc: BaseException) -> str:

@@ -49,7 +49,7 @@ async def reconcile(trail: Trail, memory: Any) -> Reconciliation:
     reading = Reading(
         StoredMemory(memory),
         trail.policy,
-        lambda query: trail.reader.in_order(query, missing),
+        lambda query: trail.reader.search_all(query, missing, oldest_first=True),
         trail.settings.auto_export_path,
         running=lambda: trail.metrics.running(_LONG),
     )
@@ -120,7 +120,7 @@ class Reading:
         if owner not in self._makers:
             if len(self._makers) >= _OWNERS:
                 self._makers.clear()
-            self._makers[owner] = self._policy.fingerprints_of(owner)
+            self._makers[owner] = self._policy.possible_fingerprints(owner)
         prints = self._makers[owner](entry.text)
         copy = Copy(entry.tier, hidden, prints, entry.sources, entry.created)
         self._store.setdefault(entry.key, []).append(copy)

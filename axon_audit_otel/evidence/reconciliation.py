@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..events.entries import Entries, comparable, gone_in, stored_in
+from ..events.findings import findings
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..privacy.pseudonyms import is_pseudonym
 
@@ -19,6 +20,7 @@ FINDINGS = ("unrecorded", "missing", "altered", "forgotten_present", "derived_or
 #: Of which entries it cannot be known whether something is wrong.
 UNKNOWN = ("unknown_before", "unnamed", "may_have_expired", "unsettled")
 
+_READING = (OperationType.RECALL, OperationType.EXPORT)
 _LOST = ("gap", "unfinished")  # records of operations that have no event
 
 
@@ -101,12 +103,11 @@ class OnRecord:
             self.entries.apply(event)
             self._delete(gone, told)
         self._note_unnamed(event)
-        for key in _listed(event.metadata.get("derived_remaining")):
-            self.remaining[key] = told
-        if not stores(event):
-            return gone
-        self._store(event, set(gone), told)
-        return event.entry_ids
+        left = findings(event.metadata).get("derived_remaining")
+        self.remaining.update((key, told) for key in (left.entry_ids if left else ()))
+        stored = stored_in(event)
+        self._store(stored, _is_doubtful(event), told)
+        return [*gone, *stored]
 
     def _delete(self, keys: Iterable[str], told: Told) -> None:
         for key in keys:
@@ -114,11 +115,8 @@ class OnRecord:
             self.stored.pop(key, None)
             self.doubtful.discard(key)
 
-    def _store(self, event: AuditEvent, gone: set[str], told: Told) -> None:
-        doubtful = _is_doubtful(event)
-        for key in event.entry_ids:
-            if key in gone:
-                continue
+    def _store(self, keys: Iterable[str], doubtful: bool, told: Told) -> None:
+        for key in keys:
             if doubtful:
                 self.doubtful.add(key)
                 continue
@@ -131,14 +129,13 @@ class OnRecord:
         """Note whether *event* touched entries that it does not name: too many, or unknown."""
         facts, named = event.metadata, len(event.entry_ids)
         more = max(_number(facts, "entry_ids_total"), named) > named
-        if stores(event):
-            if more:
-                self.unnamed_stored = event.timestamp
-            more = more and _number(facts, "deleted") > 0
-        elif event.operation is OperationType.FORGET:
-            more = more or _number(facts, "deleted") > named or "entry_ids_unknown" in facts
-        else:
+        if event.operation in _READING:
             return
+        if event.operation is OperationType.FORGET:
+            more = more or _number(facts, "deleted") > named or "entry_ids_unknown" in facts
+        elif more:
+            self.unnamed_stored = event.timestamp
+            more = _number(facts, "deleted") > 0
         if more:
             self.unnamed_deleted = event.timestamp
 
@@ -160,10 +157,6 @@ def _where(event: AuditEvent) -> dict[str, Any]:
     """The facts of *event* that say in which tier entries are."""
     wanted = ("tier", "target_tier", "by_tier", "importance")
     return {name: event.metadata[name] for name in wanted if event.metadata.get(name) is not None}
-
-
-def _listed(value: object) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _is_doubtful(event: AuditEvent) -> bool:

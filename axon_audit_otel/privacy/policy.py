@@ -200,7 +200,7 @@ class PrivacyPolicy:
                 prints[key] = ""
         return prints
 
-    def fingerprints_of(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
+    def possible_fingerprints(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
         """What gives the fingerprints that a text of *owner* may have on record.
 
         They differ by the key, and by what stood for the owner. None if they are switched off,

@@ -464,7 +464,7 @@ class AuditLogger(SdkLoggerInterface):
             Exception: Of a storage adapter that gives nothing at all.
         """
         found = await import_module(_RECONCILE).reconcile(self.trail, memory)
-        actor, session = named_or_current(None, None)
+        actor, session, acting = named_or_current(None, None)
         event = draft(
             "AUDIT",
             "SUCCESS" if found.agrees else "PARTIAL",
@@ -472,6 +472,7 @@ class AuditLogger(SdkLoggerInterface):
             session_id=session,
             metadata=found.facts(),
             trail=self.trail,
+            **acting,
         )
         self.trail.policy.event(event, own=True)
         await self._record(event)

@@ -222,7 +222,7 @@ def test_secrets(make_store: Fill, cli: Cli, place: Path) -> None:
     told = json.loads(cli(*RUN, *whose, "--fingerprints", "@secret", "--json").stdout)
     assert (told["matching"], told["not_comparable"]) == (1, 0)
     said = cli(*RUN, *whose)
-    assert "the archive has no key of fingerprints" in said.stderr
+    assert "there is no key of fingerprints in the archive" in said.stderr
     assert "same text:    0 entries; 1 cannot be compared" in said.stdout
     assert not (place / "audit" / ".fingerprints.key").exists()
     for wrong in ((), ("--pseudonymize", "@other")):
@@ -253,7 +253,7 @@ def test_signed(make_store: Fill, cli: Cli, place: Path) -> None:
     store.logger.seal()
     store.write()
     assert "--signing-key" in cli(*RUN, code=2).stderr
-    cli(*RUN, "--signing-key", "signing.key")
+    assert "same text:    1 entry\n" in cli(*RUN, "--signing-key", "signing.key").stdout
     assert verify(place / "audit", [key.verifying]).ok
 
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, redirect_stdout
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,9 +22,7 @@ from ..archive.search import search
 from ..core.errors import AxonAuditError, shown
 from ..core.time import parse_time
 from ..events.localtime import local
-from ..evidence.reconcile import Progress, Reading
 from ..evidence.reconciliation import Reconciliation
-from ..integrations.axon.stored import StoredMemory
 from ..privacy.fingerprints import key_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
@@ -42,6 +40,9 @@ from .options import (
 )
 from .privacy import reader
 from .render import console, plain, print_json
+
+if TYPE_CHECKING:
+    from ..evidence.reconcile import Progress
 
 __all__ = ["reconcile"]
 
@@ -165,6 +166,9 @@ def _record(path: Path, key: SigningKey | None, keys: Path | None, found: Reconc
 async def _compared(
     path: Path, name: str, policy: PrivacyPolicy, missing: Missing, progress: Progress
 ) -> Reconciliation:
+    from ..evidence.reconcile import Reading  # slow to import, as the next
+    from ..integrations.axon.stored import StoredMemory
+
     def events(query: Any) -> Any:
         return policy.read(query, partial(search, path, oldest_first=True, missing=missing))
 

@@ -91,6 +91,8 @@ def erase(
     """Make a user's personal data unreadable, for ever.
 
     Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
+    Of events of several persons that is USER's id, the texts of USER's entries, and the facts
+    if USER acted or was named by the call; what is the others' stays readable.
     The files do not change, so verify and proofs still work. The erasure is recorded there
     first: who did it and why, without the name of USER. Nothing is erased during a legal
     hold. Applications may run meanwhile. With a copy of the keys the data can still be read.

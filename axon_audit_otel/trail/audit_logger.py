@@ -440,6 +440,38 @@ class AuditLogger(SdkLoggerInterface):
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
             raise ArchiveError(msg) from exc
 
+    def receipt(
+        self, event_id: str, *, subject_id: str | None = None, decrypt: bool = False
+    ) -> dict[str, Any]:
+        """A signed receipt for a person whose data was erased, with the proof (docs/format.md).
+
+        It says what was deleted, when and on whose request, how that was checked, what remains,
+        what cannot be known, and if the entries were seen again. `signing_key` signs it; without
+        one it is not signed. It reads all files of the archive: in a coroutine, use
+        `asyncio.to_thread`. ``axon-audit prove --script`` prints the program that verifies it.
+
+        Args:
+            event_id: The id of a FORGET, or of the AUDIT event of `erase_user`. It must be in a
+                sealed file (`seal`) which a signed checkpoint covers.
+            subject_id: The person whom it is for. Default: whoever the event names.
+            decrypt: Say who asked for it, and why, in clear where that is encrypted.
+
+        Returns:
+            ``format``, ``statement`` and ``proof``: JSON types.
+
+        Raises:
+            AuditConfigError: If there is no archive, or *signing_key* has not signed it.
+            InvalidEventError: If the event is no erasure, or is not about *subject_id*.
+            ArchiveError: If there is no such event, or no proof of it.
+        """
+        from ..verification.receipt import make_receipt  # rarely needed, and slow to import
+
+        archive, key = self.settings.auto_export_path, self.settings.signing_key
+        if archive is None:
+            raise AuditConfigError("receipt: there is no archive (auto_export_path)")
+        policy = self.trail.policy
+        return make_receipt(archive, event_id, policy, key, subject_id=subject_id, decrypt=decrypt)
+
     # --- the store -------------------------------------------------------------------------
 
     async def reconcile(self, memory: Any) -> Any:

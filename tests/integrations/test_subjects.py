@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import examples
 from axon import Filter, MemoryEntry, MemorySystem
 from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, history
 from hypothesis import HealthCheck, given, settings
@@ -130,7 +131,7 @@ STEPS = st.tuples(
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

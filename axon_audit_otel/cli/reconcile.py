@@ -112,12 +112,12 @@ def reconcile(
             found = asyncio.run(_compared(path, name, policy, missing, progress))
     except (AxonAuditError, OSError) as exc:
         raise NotAnswered(reason(exc)) from exc
+    is_recorded = _record(path, signing_key, keys, found)  # before a pipe can break
     if as_json:
         print_json(found.to_dict())
     else:
         _print(found)
     print_missing(missing)
-    is_recorded = _record(path, signing_key, keys, found)
     is_well = found.agrees or (allow_unknown and found.finds_nothing and found.is_all_read)
     if not (is_recorded and is_well):
         ctx.exit(1)

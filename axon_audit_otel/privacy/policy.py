@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,12 @@ class PrivacyPolicy:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
         return cls(pseudonyms=pseudonyms, erasure=Erasure.for_reading(archive, keys))
+
+    def with_fingerprints(self, key: Callable[[], bytes]) -> PrivacyPolicy:
+        """This policy, of a reader who has the *key* of the fingerprints as well."""
+        made = copy(self)
+        made._fingerprints = Fingerprints(key, self._erasure)
+        return made
 
     # --- recording -------------------------------------------------------------------------
 
@@ -219,6 +227,25 @@ class PrivacyPolicy:
                 self._fault(exc)
                 prints[key] = ""
         return prints
+
+    def possible_fingerprints(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
+        """What gives the fingerprints that a text of *owner* may have on record.
+
+        They differ by the key, and by what stood for the owner. None if they are switched off,
+        or cannot be made. What it gives has keys of persons in it: not to be kept.
+        """
+        makers: list[tuple[Fingerprints, str | None]] = []
+        if self._fingerprints is not None:
+            for name in (None,) if owner is None else self.forms(owner):
+                with suppress(OSError):  # a key that cannot be read: others may be
+                    makers += [(one, name) for one in self._fingerprints.of_owner(name)]
+
+        def of(text: Any) -> tuple[str, ...]:
+            if not isinstance(text, str):
+                return ()
+            return tuple(dict.fromkeys(maker.of(text, name) for maker, name in makers))
+
+        return of
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -155,7 +155,7 @@ def parse_secret(value: Any) -> Pseudonyms:
     return Pseudonyms(*secrets)
 
 
-def _fingerprints(value: Any) -> bytes | bool:
+def parse_fingerprints(value: Any) -> bytes | bool:
     with suppress(ValueError):
         return _flag(value)
     return hmac.digest(_secrets(value)[0] or b"", b"axon-audit trail", "sha256")
@@ -387,7 +387,7 @@ class Settings:
     )
     fingerprints: bytes | bool = _setting(
         True,
-        _fingerprints,
+        parse_fingerprints,
         "record keyed hashes of the content of entries, to notice what changed behind the trail's"
         " back: `false`, or a secret or `@FILE` of one (default: made of `signing_key`, else a"
         " key in the archive)",

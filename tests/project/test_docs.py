@@ -62,7 +62,7 @@ def _pattern(expected: str) -> str:
     "name",
     [
         *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
-        "docs/lineage.md",
+        *("docs/lineage.md", "docs/reconcile.md"),
     ],
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

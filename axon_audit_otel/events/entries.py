@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count, islice
 from typing import Any, Literal, NamedTuple
 
@@ -40,13 +40,9 @@ class Entries:
 
     Args:
         most: Of so many the owners and states are kept.
-        past: What the trail's files say of entries that it has not seen itself.
     """
 
-    def __init__(
-        self, most: int = MOST_KNOWN, past: Callable[[], Entries | None] = lambda: None
-    ) -> None:
-        self._past = past
+    def __init__(self, most: int = MOST_KNOWN) -> None:
         self._half = max(1, most // 2)
         self.newer: dict[str, _Known] = {}
         self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
@@ -56,6 +52,10 @@ class Entries:
         self._changed: dict[str, tuple[str | int, int | None]] = {}
         self._derived: dict[str, Derived] = {}
         self._is_whole = False  # has what the files say of derived entries
+
+    def _past(self) -> Entries | None:
+        """What is asked about entries that these do not know."""
+        return None
 
     def find(self, key: str, store: int = 0) -> _Known:
         """What is known of an entry, if it is known that of *store*."""

@@ -42,7 +42,7 @@ class KnownEntries(Entries):
     def __init__(
         self, directory: Path | None, policy: PrivacyPolicy, own: Callable[[], str]
     ) -> None:
-        super().__init__(past=self._read_past)
+        super().__init__()
         self._directory = directory
         self._policy = policy
         self._own = own
@@ -61,7 +61,7 @@ class KnownEntries(Entries):
         """Close the files of other writers, until they are looked at again."""
         _close(self._cursors)
 
-    def _read_past(self) -> Entries | None:
+    def _past(self) -> Entries | None:
         """What the newest events in the files say; read once, when it is first asked."""
         if self._in_files is None and self._directory is not None:
             with suppress(OSError):

@@ -88,8 +88,13 @@ def identifiers(values: object) -> list[str]:
     """Ids as a list of text; one id alone is a list of one."""
     if values is None:
         return []
-    if type(values) is list:  # most often: checked first
-        return [identifier(value) for value in values]
+    if type(values) is list:  # most often: checked first, and without a call for each
+        return [
+            value
+            if type(value) is str and len(value) <= MAX_ID and value.isascii()
+            else identifier(value)
+            for value in values
+        ]
     if isinstance(values, (str, bytes, UUID, int)):
         return [identifier(values)]
     if isinstance(values, Iterable):

@@ -1,0 +1,62 @@
+"""Whatever happens to a memory, each event says whose data it touched, and what is wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Make, MakeSystem
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_model import STEPS, World
+
+from axon_audit_otel import audit_context
+
+pytestmark = pytest.mark.usefixtures("instrumented", "without_start_record")
+
+SEQUENCES: Any = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
+
+
+def run(world: World, steps: list[Any], acting: str | None = None) -> None:
+    """Do the *steps*, and see that everybody's events are found."""
+
+    async def all_of_them() -> None:
+        for step in steps:
+            await world.do(*step)
+
+    with nullcontext() if acting is None else audit_context(user_id=acting):
+        asyncio.run(all_of_them())
+    world.check()
+
+
+@settings(max_examples=25, **SEQUENCES)
+@given(steps=st.lists(STEPS, min_size=5, max_size=30), acting=st.sampled_from(("root", None)))
+def test_any_sequence(
+    make_audit: Make,
+    make_system: MakeSystem,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[Any],
+    acting: str | None,
+) -> None:
+    """Whatever is called, by whom, each event says the truth, and is found by its subjects."""
+    run(World(make_system, make_audit, tmp_path_factory.mktemp("some") / "logs"), steps, acting)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, **SEQUENCES)
+@given(steps=st.lists(STEPS, min_size=20, max_size=60), acting=st.sampled_from(("root", None)))
+def test_many_sequences(
+    make_audit: Make,
+    make_system: MakeSystem,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[Any],
+    acting: str | None,
+) -> None:
+    """The same, thousands of times."""
+    run(World(make_system, make_audit, tmp_path_factory.mktemp("some") / "logs"), steps, acting)

@@ -15,6 +15,7 @@ __all__ = ["Derived", "Entries", "Store", "gone_in"]
 MOST_KNOWN = 100_000
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
+_MOST_SOURCES = 1_000_000  # of all of these
 
 #: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
 #: where it was seen.
@@ -48,11 +49,15 @@ class Entries:
         self._half = max(1, most // 2)
         self.newer: dict[str, _Known] = {}
         self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
-        self._elsewhere: dict[tuple[int, str], _Known] = {}  # those of other stores
+        self._elsewhere: dict[str, dict[int, _Known]] = {}  # those of other stores, by id
+        self._copies: dict[str, int] = {}  # in how many stores an entry is, if not in one
+        self._variants: dict[str, set[str]] = {}  # contents of copies besides the newest
         # The state before a change, and when the change was over: who began to read before that
         # may have seen either.
         self._changed: dict[str, tuple[str | int, int | None]] = {}
         self._derived: dict[str, Derived] = {}
+        self._made: dict[str, list[str]] = {}  # of an entry: those made of it
+        self._sources = 0  # how many the derived entries have
         self._is_whole = False  # has what the files say of derived entries
 
     def find(self, key: str, store: int = 0) -> _Known:
@@ -61,8 +66,8 @@ class Entries:
         if known is None:
             past = self._past()
             return _NOTHING if past is None else past.find(key)
-        if store and known[2] != store and self._elsewhere:
-            return self._elsewhere.get((store, key), known)
+        if store and known[2] != store and key in self._elsewhere:
+            return self._elsewhere[key].get(store, known)
         return known
 
     def put(
@@ -76,7 +81,7 @@ class Entries:
         newer = self.newer
         before = newer.get(key) or self._older.get(key)
         if before is not None and before[2] != store and before[2] and store:
-            self._elsewhere[before[2], key] = before
+            self._elsewhere.setdefault(key, {})[before[2]] = before
             if len(self._elsewhere) > _MOST_CHANGED:
                 _shorten(self._elsewhere)
         newer[key] = owner, state, store
@@ -103,6 +108,61 @@ class Entries:
         """True if an entry was saved or seen, and is not gone, as far as is known."""
         return isinstance(self.state(key), str)
 
+    # --- copies --------------------------------------------------------------------------
+
+    def copies(self, key: str) -> int:
+        """In how many stores a living entry is, as far as is known."""
+        if key in self._copies:
+            return self._copies[key]
+        past = self._past()
+        return 1 if past is None else past.copies(key)
+
+    def set_copies(self, key: str, number: int) -> None:
+        """A living entry is in *number* stores."""
+        if number != self.copies(key):
+            self._copies[key] = number
+            if len(self._copies) > _MOST_CHANGED:
+                _shorten(self._copies)
+
+    def vary(self, key: str, before: str | int | None, after: str) -> None:
+        """An entry gets another content; its copies may still have the one of *before*."""
+        if self.copies(key) == 1:
+            self._variants.pop(key, None)
+        elif isinstance(before, str) and before not in ("", after):
+            self._variants.setdefault(key, set()).add(before)
+            if len(self._variants) > _MOST_CHANGED:
+                _shorten(self._variants)
+
+    def is_variant(self, key: str, fingerprint: str) -> bool:
+        """True if a copy of an entry may have that content."""
+        if fingerprint in self._variants.get(key, ()):
+            return True
+        past = self._past()
+        return past is not None and past.is_variant(key, fingerprint)
+
+    def forget_elsewhere(self, key: str) -> None:
+        """An entry is where it was seen last, or nowhere: two stores may be one server."""
+        self._elsewhere.pop(key, None)
+
+    def leave(self, key: str, store: int, now: int) -> None:
+        """An entry is gone from one of its stores, and is in others."""
+        others = self._elsewhere.setdefault(key, {})
+        owner, state, _ = self.find(key, store)
+        if self.find(key)[2] in (0, store):
+            living = [one for at, one in others.items() if at != store and type(one[1]) is str]
+            self.newer[key] = living[0] if living else (owner, state, 0)
+        others[store] = owner, now, store
+
+    def end(self, key: str, now: int) -> None:
+        """An entry is gone, and all its copies are."""
+        if self.copies(key) > 1:
+            owner = self.find(key)[0]
+            self._elsewhere.pop(key, None)
+            self.set_copies(key, 1)
+            self.newer[key] = owner, now, 0
+
+    # --- while they change ---------------------------------------------------------------
+
     def changing(self, key: str, before: str | int) -> None:
         """The state of an entry is about to change."""
         self._changed[key] = before, None
@@ -124,17 +184,37 @@ class Entries:
 
     def derive(self, key: str, sources: Iterable[str], owners: Iterable[str]) -> None:
         """The entry *key* is made of *sources*, which belong to *owners*."""
-        if len(self._derived) >= _MOST_DERIVED:
-            _shorten(self._derived)
-        self._derived[key] = Derived(tuple(sources), tuple(dict.fromkeys(owners)))
+        while self._derived and (
+            len(self._derived) >= _MOST_DERIVED or self._sources >= _MOST_SOURCES
+        ):
+            self._underive(next(iter(self._derived)))
+        self._underive(key)
+        one = Derived(tuple(islice(sources, _MOST_SOURCES)), tuple(dict.fromkeys(owners)))
+        self._derived[key] = one
+        self._sources += len(one.sources)
+        for source in one.sources:
+            self._made.setdefault(source, []).append(key)
+
+    def _underive(self, key: str) -> None:
+        """Forget what an entry was made of."""
+        one = self._derived.pop(key, None)
+        if one is not None:
+            self._sources -= len(one.sources)
+            for source in one.sources:
+                made = self._made.get(source, [])
+                made.remove(key)
+                if not made:
+                    del self._made[source]
 
     @property
     def derived(self) -> Mapping[str, Derived]:
         """Every entry that was made of others."""
         past = None if self._is_whole else self._past()
         if past is not None:
-            self._derived = {**past.derived, **self._derived}
             self._is_whole = True
+            newer, self._derived, self._made, self._sources = self._derived, {}, {}, 0
+            for key, one in {**past.derived, **newer}.items():
+                self.derive(key, *one)
         return self._derived
 
     def owners_behind(self, keys: Iterable[str]) -> list[str]:
@@ -144,14 +224,15 @@ class Entries:
 
     def descendants(self, keys: Iterable[str]) -> list[str]:
         """The entries made of these, and those made of them, each once."""
-        derived = self.derived
-        asked = new = set(keys)
-        found: dict[str, None] = {}
-        while new and derived:
-            made = [key for key, one in derived.items() if not new.isdisjoint(one.sources)]
-            new = {key for key in made if key not in asked}
-            asked = asked | new
-            found.update((key, None) for key in made if key in new)
+        if not self.derived:
+            return []
+        asked, found = set(keys), dict[str, None]()
+        new = list(asked)
+        while new:
+            made = [key for source in new for key in self._made.get(source, ())]
+            new = [key for key in dict.fromkeys(made) if key not in asked]
+            asked.update(new)
+            found.update(dict.fromkeys(new))
         return list(found)
 
     def derived_of(self, owner: str) -> list[str]:
@@ -165,24 +246,48 @@ class Entries:
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
-        owners, gone = self._owners_in(event), set(gone_in(event))
-        prints, altered = event.fingerprints or {}, event.metadata.get("altered")
-        if prints and isinstance(altered, list):
-            prints = {key: found for key, found in prints.items() if key not in altered}
+        owners, gone, facts = self._owners_in(event), set(gone_in(event)), event.metadata
+        prints, copies = event.fingerprints or {}, facts.get("copies")
+        copies = copies if isinstance(copies, dict) else {}
+        wrong = {*_listed(facts, "altered"), *_listed(facts, "resurrected")}
         stores = operation in _STORING
         for key in ids:
             owner, state, _ = self.find(key)
+            if type(copies.get(key)) is int:
+                self.set_copies(key, copies[key])
+            elif key in gone:
+                self.set_copies(key, 1)
             if key in gone:
-                state = 0
-            elif stores or not isinstance(state, int):
-                lives = state if isinstance(state, str) else None
-                state = prints.get(key, "" if stores and lives is None else lives)
+                state = state if key in copies else 0
+            elif key not in wrong:
+                state = self._state_after(key, state, prints.get(key, ""), stores)
             self.put(key, owners.get(key, owner), state)
         for key, sources in derivations(event).items():
-            behind = [o for s in sources if (o := self.owner(s)) is not None]
-            behind += self.owners_behind(sources)
-            whole = all(self.knows(source) for source in sources)
-            self.derive(key, sources, behind if whole else [*behind, *event.subjects])
+            if key not in self._derived and sources != (key,):
+                self.derive(key, sources, self._owners_of(key, sources, event))
+
+    def _state_after(
+        self, key: str, state: str | int | None, found: str, stores: bool
+    ) -> str | int | None:
+        """The state of an entry that was stored, or else read, with the fingerprint *found*."""
+        if stores:
+            self.vary(key, state, found)
+            return found or (state if isinstance(state, str) else "")
+        if isinstance(state, int) or not found:
+            return state
+        return state if state and comparable(state, found) else found
+
+    def _owners_of(self, key: str, sources: tuple[str, ...], event: AuditEvent) -> list[str]:
+        """The owners of the *sources* of a new entry."""
+        told = event.metadata.get("derived_subjects")
+        places = told.get(key) if isinstance(told, dict) else None
+        if isinstance(places, list):
+            known = range(len(event.subjects))
+            return [event.subjects[at] for at in places if type(at) is int and at in known]
+        behind = [o for s in sources if (o := self.owner(s)) is not None]
+        behind += self.owners_behind(sources)
+        whole = event.operation is not OperationType.COMPACT or all(map(self.knows, sources))
+        return behind if whole else [*behind, *event.subjects]
 
     def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
@@ -236,10 +341,37 @@ class Store:
     def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
         """An entry is about to be saved."""
         entries = self.entries
-        before = (entries.newer.get(key) or entries.find(key, self._number))[1]
+        before = (entries.newer.get(key) or entries.find(key))[1]
         if before is not None and before != fingerprint:
             entries.changing(key, before)
+            entries.vary(key, before, fingerprint)
         entries.put(key, owner, fingerprint, self._number)
+        if isinstance(before, int):
+            entries.forget_elsewhere(key)
+
+    def has(self, key: str) -> bool:
+        """True if an entry is known to live here."""
+        known = self.entries.find(key, self._number)
+        return known[2] == self._number and type(known[1]) is str
+
+    def copying(self, key: str, owner: str | None, source: Store) -> None:
+        """An entry of *source*, with which something is wrong, is about to be saved here."""
+        if not self.has(key):
+            self.entries.put(key, owner, source.state(key), self._number)
+
+    def delete(self, key: str, now: int) -> int:
+        """An entry is gone from here; returns in how many other stores it is."""
+        _, state, store = self.entries.find(key, self._number)
+        if store == self._number and type(state) is int:  # already: a method calls its base's
+            return self.entries.copies(key) if self.entries.lives(key) else 0
+        left = self.entries.copies(key) - 1
+        if left:
+            self.entries.set_copies(key, left)
+            self.entries.leave(key, self._number, now)
+        else:
+            self.set_state((key,), now)
+            self.entries.forget_elsewhere(key)
+        return left
 
     def saved(self, keys: Iterable[str], now: int) -> None:
         """What `saving` announced is done. Where it failed, either may be the content."""
@@ -269,7 +401,19 @@ class Store:
         if not state or not comparable(state, fingerprint):
             self.set_state((key,), fingerprint)
             return True
-        return self.entries.may_have_been(key, fingerprint, began)
+        entries, is_known_here = self.entries, self.has(key)
+        if entries.state(key) == fingerprint or (
+            not is_known_here and entries.is_variant(key, fingerprint)
+        ):
+            self.set_state((key,), fingerprint)
+            return True
+        return entries.may_have_been(key, fingerprint, began)
+
+
+def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:
+    """A fact that is a list; [] if it is none."""
+    found = facts.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _shorten(some: dict[Any, Any]) -> None:

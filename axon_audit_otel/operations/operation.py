@@ -18,7 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Draft, draft, intent
-from ..events.entries import Store
+from ..events.entries import Entries, Store
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import active_operation, named_or_current, or_from_baggage, running
 from ..events.model import EventStatus, OperationType
@@ -33,6 +33,9 @@ Arguments = dict[str, Any]
 
 #: Users by the ids of their entries; None: the entry is nobody's.
 OwnerOf = Mapping[str, "str | None"]
+
+#: Operations that save what they have read.
+COPYING = (OperationType.RECALL, OperationType.SYNC)
 
 _GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
 
@@ -80,7 +83,7 @@ class AdapterActivity:
     """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = (
-        *("aside", "back", "deleted", "derived", "failed", "found", "listed"),
+        *("aside", "back", "copies", "deleted", "derived", "failed", "found", "listed"),
         *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
     )
 
@@ -96,6 +99,8 @@ class AdapterActivity:
         self.back: dict[str, None] = {}  # read, although they are gone
         self.prints: dict[str, str] = {}  # fingerprints of what was saved
         self.derived: dict[str, tuple[str, ...]] = {}  # of what a saved entry is made
+        # In how many stores an entry is that was copied, or deleted from one: before, and now.
+        self.copies: dict[str, tuple[int, int]] = {}
         self.others: dict[str, list[str | None]] = {}  # further ones: an id can be in two stores
         # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
         # the name of a failure without one.
@@ -112,6 +117,12 @@ class AdapterActivity:
                     self.others.setdefault(key, []).append(user)
         else:
             known.update(owners)
+
+    def copied(self, entries: Entries, key: str, now: int, before: int | None = None) -> None:
+        """An entry is *now* in so many stores."""
+        first = entries.copies(key) if before is None else before
+        entries.set_copies(key, max(1, now))
+        self.copies[key] = self.copies.get(key, (first, 0))[0], now
 
     def stores_of(self, key: str) -> list[Store]:
         """Where an entry was read."""
@@ -155,6 +166,8 @@ class AdapterActivity:
         self.back.update(other.back)
         self.prints.update(other.prints)
         self.derived.update(other.derived)
+        for key, (before, now) in other.copies.items():
+            self.copies[key] = self.copies.get(key, (before, 0))[0], now
         for key, users in other.others.items():
             self.others.setdefault(key, []).extend(users)
         self.aside += other.aside
@@ -203,6 +216,7 @@ class Operation:
         self.activity = AdapterActivity()
         self.metadata: dict[str, Any] = {}
         self.fingerprints: dict[str, str] = {}  # of what the caller got
+        self._altered: dict[str, str] = {}  # fingerprints of entries that have another content
         self.span_attributes: dict[str, Any] = {}
         self.gen_ai = kind.gen_ai
         self._signals = signals
@@ -302,25 +316,40 @@ class Operation:
 
         Notes their fingerprints, and which of them have not the newest content on record.
         """
-        fingerprint, stores_of = self.trail.policy.fingerprint, self.activity.stores_of
-        altered: dict[str, str] = {}
         for key, text, owner in entries:
-            found = self.fingerprints[key] = fingerprint(text, owner)
-            stores = stores_of(key) if found else None
-            if stores and not any(one.agrees(key, found, self._started) for one in stores):
-                altered[key] = found
-        newest = self.trail.reader.of_other_writers(altered) if altered else None
+            self.fingerprints[key] = self.compare(key, text, owner)
+
+    def compare(self, key: str, text: str, owner: str | None) -> str:
+        """The fingerprint of an entry; notes if that is not the newest on record."""
+        found = self.trail.policy.fingerprint(text, owner)
+        stores = self.activity.stores_of(key) if found else None
+        if stores:
+            self.is_altered(key, found, stores)
+        return found
+
+    def is_altered(self, key: str, found: str, stores: list[Store]) -> bool:
+        """True, and noted, if an entry that was read in *stores* has not the newest content."""
+        if any(one.agrees(key, found, self._started) for one in stores):
+            return False
+        self._altered[key] = found
+        return True
+
+    def _note_altered(self) -> None:
+        """Note which entries had not the newest content on record."""
+        altered = self._altered
+        newest = self.trail.reader.of_other_writers(altered)
         if newest is not None:
             agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
             for key, found in agreed.items():
-                stores_of(key)[0].set_state((key,), found)
+                self.activity.stores_of(key)[0].set_state((key,), found)
                 del altered[key]
         self.note(altered=list(altered) or None)
 
     def _note_back(self, names: list[str]) -> None:
         """Note which of the entries *names* are there although they are gone."""
         seen = self.activity
-        back = [key for key in names if key in seen.back and key not in seen.saved]
+        stored = () if self.kind.operation in COPYING else seen.saved
+        back = [key for key in names if key in seen.back and key not in stored]
         newest = self.trail.reader.of_other_writers(back) if back else None
         if newest is not None:
             for key in filter(newest.lives, back):
@@ -508,6 +537,14 @@ class Operation:
         names = identifiers(known)
         if seen.back:
             self._note_back(names)
+        if self._altered:
+            self._note_altered()
+        if seen.copies:
+            told = {k: n for k, (before, n) in seen.copies.items() if n > 1 or (n and before > 1)}
+            self.note(copies=told or None)
+        subjects = self._subjects(names)
+        if seen.derived and len(subjects) > 1:
+            self._note_sources_owners(subjects)
         message = str(exc) if exc is not None and self.capture.on_events else ""
         return self._draft(
             status,
@@ -519,7 +556,7 @@ class Operation:
             error_message=message or None,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
-            subjects=self._subjects(names),
+            subjects=subjects,
             fingerprints=self._fingerprints(),
             derived_from=self._derived_from(),
         )
@@ -530,7 +567,11 @@ class Operation:
         owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
         if self.kind.operation is OperationType.STORE and not seen.derived:
             return owners
-        return (*owners, *self.trail.entries.owners_behind(names))
+        known = self.trail.entries
+        if self.kind.deletes:  # what was asked for, and is gone, was somebody's
+            past = (known.owner(key) for key in names if key not in seen.owners)
+            owners = (*owners, *(owner for owner in past if owner is not None))
+        return (*owners, *known.owners_behind(names))
 
     def _fingerprints(self) -> dict[str, str]:
         if not self.trail.policy.fingerprints:
@@ -547,6 +588,17 @@ class Operation:
         if len(made) > 1 or (made and len(made) < len(derived)):
             self.metadata["derived"] = {key: list(some) for key, some in derived.items()}
         return [source for some in derived.values() for source in some]
+
+    def _note_sources_owners(self, subjects: tuple[str, ...]) -> None:
+        """Note whose the sources of each new entry are, by their places in the *subjects*."""
+        places = {owner: at for at, owner in enumerate(dict.fromkeys(subjects))}
+        derived = self.trail.entries.derived
+        made = {
+            key: [places[owner] for owner in derived[key].owners if owner in places]
+            for key, sources in self.activity.derived.items()
+            if sources != (key,) and key in derived
+        }
+        self.note(derived_subjects=made or None)
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"

@@ -11,6 +11,7 @@ from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import (
     STILL_PRESENT,
+    conclude_copies,
     conclude_derived,
     conclude_forget,
     derived_from,
@@ -277,6 +278,8 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     op.activity.failed.clear()  # only the check counts, not failed calls on the way
     gone = [key for key in op.activity.deleted if key not in remaining]
     conclude_forget(op, requested, gone, remaining, hidden)
+    if tier is None:
+        conclude_copies(op, gone)
     adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
     selection = Selection(args.get("filter"))
     conclude_derived(op, await derived_from(op, adapters, op.entry_ids or (), selection))

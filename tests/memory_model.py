@@ -63,6 +63,7 @@ class Said(NamedTuple):
     back: set[str] = set()  # resurrected
     remaining: set[str] = set()  # derived_remaining
     maybe_back: frozenset[str] = frozenset()
+    maybe: frozenset[str | None] = frozenset()  # subjects that it may name
 
 
 class World:
@@ -95,7 +96,7 @@ class World:
         self.seen: dict[Place, str | None] = {}  # the last that this process saw
         self.sources: dict[str, tuple[str, ...]] = {}
         self.behind: dict[str, set[str]] = {}  # the owners of all sources of an entry
-        self.strict = True  # contents of copies are told apart: not after a restart
+        self.restarted = False  # then files tell whose an entry was only if they name one person
 
     # --- the truth -----------------------------------------------------------------------
 
@@ -179,10 +180,10 @@ class World:
             assert event is None, (name, event)
             return
         assert event is not None, name
-        self.named[event.event_id] = set(said.touched)
+        self.named[event.event_id] = set(event.subjects)
         facts = event.metadata
         remaining = set(facts.get("derived_remaining", ()))
-        assert set(event.subjects) == said.touched, name
+        assert said.touched <= set(event.subjects) <= said.touched | said.maybe, name
         assert set(facts.get("altered", ())) == said.altered, name
         found = set(facts.get("resurrected", ()))
         unsure = self.unsure & set(event.entry_ids)
@@ -220,7 +221,8 @@ class World:
         returned = {next(p for p in ((t, key) for t in tiers) if p in places) for key in ids}
         said = self.said(self.whose(places, before), places, before)
         said = said._replace(
-            altered={p[1] for p in returned if self.is_altered(p, before[p])}
+            touched=self.whose(returned, before),
+            altered={p[1] for p in returned if self.is_altered(p, before[p])},
         )
         self.reads(places, before)
         for place in self.held().keys() - before.keys():  # promoted
@@ -327,7 +329,11 @@ class World:
             places = [(t, key) for t in TIERS for key in dict.fromkeys(keys) if (t, key) in before]
         missing = set(keys) - {key for _, key in places}
         touched = self.whose(places, before)
-        touched |= {self.owners[key] for key in missing if self.owners.get(key) is not None}
+        past = {self.owners[key] for key in missing if self.owners.get(key) is not None}
+        maybe = frozenset(past if self.restarted else ())
+        ids = {key for _, key in places}  # an id may be in two tiers, and of two persons
+        maybe |= {content.owner for place, content in before.items() if place[1] in ids} - touched
+        touched |= past - maybe
         for key in missing:
             touched |= self.behind.get(key, set())
         said = self.said(touched, places, before, altered=set())
@@ -342,7 +348,7 @@ class World:
         left = {key for key in made if self.living(key)}
         if person is not None and left:
             said.touched.add(person)
-        return said._replace(remaining=left)
+        return said._replace(remaining=left, maybe=maybe)
 
     async def _delete(self, user: str | None, tier: str, number: int) -> Said:
         key, before, entries = self._pick(tier, number), self.held(), self._entries()
@@ -369,7 +375,8 @@ class World:
     ) -> Said:
         keys = [k for _, k in places] or ([key] if key else [])
         owners = {self.seen.get(p) for p in places} or {self.owners.get(k) for k in keys}
-        touched = {owner for owner in owners if owner is not None}
+        maybe = frozenset(owners if self.restarted and not places else ())
+        touched = {owner for owner in owners if owner is not None} - maybe
         for one in keys:
             touched |= self.behind.get(one, set())
         self.deletes(places, entries)
@@ -379,7 +386,7 @@ class World:
             for k in self.descendants(gone)
             if any((t, k) in self.recorded and (t, k) not in self.gone for t in TIERS)
         }
-        return said._replace(touched=touched, remaining=left)
+        return said._replace(touched=touched, remaining=left, maybe=maybe)
 
     async def _get(self, user: str | None, tier: str, number: int) -> None:
         key = self._pick(tier, number)
@@ -413,6 +420,7 @@ class World:
         """The SDK copied an entry: what was wrong with it stays wrong."""
         content = content or self.held()[target]
         if place in self.gone:
+            self.unsure.add(target[1])
             if target not in self.recorded:
                 self.gone.add(target)
                 if place in self.moved:
@@ -464,11 +472,15 @@ class World:
         else:
             said = Said(set())
         touched = {user} | self.behind.get(saved[1], set())
+        if saved in before and saved[1] in self.owners:
+            touched.add(self.seen.get(saved, before[saved].owner))
         if doomed in before:
             touched |= {self.seen[doomed]} | self.behind.get(doomed[1], set())
         self.records(saved, Content(user, entry.text))
         if doomed in before:
             self.deletes([doomed], entries)
+        if saved[1] == doomed[1]:  # it is stored in one tier
+            said = said._replace(back=set(), maybe_back=frozenset({saved[1]}))
         return said._replace(touched=touched - {None})
 
     # --- what leaves no event ------------------------------------------------------------
@@ -476,6 +488,7 @@ class World:
     async def _restart(self, user: str | None, tier: str, number: int) -> None:
         self.audit.close()
         self.audit = self._make_audit()
+        self.restarted = True
         self._renew()
 
     async def _renew_memory(self, user: str | None, tier: str, number: int) -> None:

@@ -248,6 +248,8 @@ class Entries:
             return
         owners, gone, facts = self._owners_in(event), set(gone_in(event)), event.metadata
         prints, copies = event.fingerprints or {}, facts.get("copies")
+        if type(copies) is int:  # of all
+            copies = dict.fromkeys(ids, copies)
         copies = copies if isinstance(copies, dict) else {}
         wrong = {*_listed(facts, "altered"), *_listed(facts, "resurrected")}
         stores = operation in _STORING
@@ -289,13 +291,17 @@ class Entries:
         whole = event.operation is not OperationType.COMPACT or all(map(self.knows, sources))
         return behind if whole else [*behind, *event.subjects]
 
-    def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
+    def _owners_in(self, event: AuditEvent) -> dict[str, str | Literal[False] | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
         ids, subjects, stores = event.entry_ids, event.subjects, event.operation in _STORING
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
+        if len(subjects) > 1 and event.operation in _REPLACING:
+            return dict.fromkeys(ids, False)
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}
+        if event.operation in _REPLACING:
+            return dict.fromkeys(ids, subjects[0])
         return {key: subjects[0] for key in ids if len(ids) == 1 or not self.knows(key)}
 
 
@@ -401,10 +407,8 @@ class Store:
         if not state or not comparable(state, fingerprint):
             self.set_state((key,), fingerprint)
             return True
-        entries, is_known_here = self.entries, self.has(key)
-        if entries.state(key) == fingerprint or (
-            not is_known_here and entries.is_variant(key, fingerprint)
-        ):
+        entries = self.entries
+        if entries.state(key) == fingerprint or entries.is_variant(key, fingerprint):
             self.set_state((key,), fingerprint)
             return True
         return entries.may_have_been(key, fingerprint, began)
@@ -422,10 +426,11 @@ def _shorten(some: dict[Any, Any]) -> None:
         some.pop(key, None)
 
 
+#: Operations after which an entry may be somebody else's.
+_REPLACING = frozenset((OperationType.IMPORT, OperationType.BULK_STORE, OperationType.TRANSACTION))
 _STORING = frozenset(
     (
-        *(OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE),
-        *(OperationType.SYNC, OperationType.COMPACT, OperationType.TRANSACTION),
+        *(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),
     )
 )
 

@@ -186,6 +186,7 @@ class Operation:
     problems = 0  # failures that the SDK did not raise
     failed = False  # nothing of it worked, although nothing was raised
     error_type: str | None = None
+    _given: dict[str | None, None] | None = None  # the owners of what the caller got
     persons: tuple[str, ...] = ()  # whose data it is about, though it touched no entry of theirs
     subject_id: str | None = None
     user_id: str | None = None
@@ -316,7 +317,9 @@ class Operation:
 
         Notes their fingerprints, and which of them have not the newest content on record.
         """
+        self._given = owners = {}
         for key, text, owner in entries:
+            owners[owner] = None
             self.fingerprints[key] = self.compare(key, text, owner)
 
     def compare(self, key: str, text: str, owner: str | None) -> str:
@@ -541,7 +544,8 @@ class Operation:
             self._note_altered()
         if seen.copies:
             told = {k: n for k, (before, n) in seen.copies.items() if n > 1 or (n and before > 1)}
-            self.note(copies=told or None)
+            is_one = len(set(told.values())) == 1 and told.keys() == set(names)
+            self.note(copies=next(iter(told.values())) if is_one else told or None)
         subjects = self._subjects(names)
         if seen.derived and len(subjects) > 1:
             self._note_sources_owners(subjects)
@@ -564,7 +568,10 @@ class Operation:
     def _subjects(self, names: list[str]) -> tuple[str, ...]:
         """The owners of the entries *names*, and of what these were made of."""
         seen = self.activity
-        owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
+        if self._given is not None:
+            owners = tuple(owner for owner in self._given if owner is not None)
+        else:
+            owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
         if self.kind.operation is OperationType.STORE and not seen.derived:
             return owners
         known = self.trail.entries

@@ -349,7 +349,7 @@ class _Erasure:
 
     async def erase_tiers(self, tier: str | None) -> None:
         """Delete from a tier, or from all."""
-        self._is_everywhere = tier is None
+        self._is_everywhere = tier is None and self._selection.chosen is None
         for name in [tier] if tier is not None else list(self._system.config.tiers):
             await self._erase(name)
 

@@ -278,7 +278,7 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     op.activity.failed.clear()  # only the check counts, not failed calls on the way
     gone = [key for key in op.activity.deleted if key not in remaining]
     conclude_forget(op, requested, gone, remaining, hidden)
-    if tier is None:
+    if tier is None and args.get("entry_id") is not None:
         conclude_copies(op, gone)
     adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
     selection = Selection(args.get("filter"))

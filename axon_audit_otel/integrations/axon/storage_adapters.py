@@ -192,6 +192,8 @@ class _Call:
         key, sources, owner = identifier(entry.id), sources_of(entry), owner_of(entry)
         seen.prints[key] = found = op.trail.policy.fingerprint(entry.text, owner)
         if operation is not OperationType.STORE:
+            if known.saw(key) and not isinstance(known.state(key), int):
+                seen.sees({key: known.owner(key)})
             source = self._read_with_fault(op, known, key, found)
             knows = known.state(key) is not None
             if knows and not known.has(key) and (id(self._adapter), key) not in seen.found:
@@ -298,15 +300,36 @@ class _Call:
     def _see_deleted(self, op: Operation, known: Store) -> None:
         one, seen = self._method is _DELETE, op.activity
         keys = (identifier(self.subject),) if one else tuple(identifiers(op.entry_ids))
+        if one and keys[0] not in seen.deleted:
+            return
         seen.sees({key: known.owner(key) for key in keys})
         now = perf_counter_ns()
         for key in keys:
-            if one and key not in seen.deleted:
-                continue
             if op.kind is methods.COMPACT and key in seen.queried:
                 op.compare(key, seen.queried[key].text, known.owner(key))
             before = known.entries.copies(key)
             seen.copied(known.entries, key, known.delete(key, now), before)
+
+    @property
+    def unread(self) -> list[str]:
+        """The ids of known entries that are about to be replaced, and passed nowhere here."""
+        known, op = self._known, self.op
+        if self._method.passes != "given" or self._nested or known is None or op is None:
+            return []
+        if op.kind.operation not in _REPLACING:
+            return []
+        with suppress(Exception):  # the instrumented call: entries may raise anything
+            keys = (identifier(entry.id) for entry in self._method.passed(self.subject, None))
+            entries = known.entries
+            known_ids = (k for k in keys if entries.knows(k) or entries.state(k) is not None)
+            return [key for key in known_ids if not known.has(key)]
+        return []
+
+    async def learn_replaced(self) -> None:
+        """Read what `unread` names, to know whose it is, and whether it is here."""
+        for key in self.unread:
+            with suppress(Exception):  # an adapter may raise anything: then it is not known
+                await self._adapter.get(key)
 
     async def learn(self) -> None:
         """Read an entry that is about to be deleted unread, to know whose it is."""
@@ -384,6 +407,10 @@ class _Call:
     def clears(self) -> bool:
         """Return True if the call has become an operation that deletes all entries."""
         return self._own_op is not None and self._own_op.kind is methods.CLEAR
+
+
+#: Operations that may replace entries which they have not read.
+_REPLACING = (OperationType.TRANSACTION, OperationType.BULK_STORE, OperationType.RECALL)
 
 
 def _at_once(result: Any) -> Any:
@@ -505,6 +532,7 @@ class AdapterWrappers:
             call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
+                await call.learn_replaced()
                 with call:
                     if own_op is not None:
                         await own_op.wait_intent_durable()

@@ -131,9 +131,7 @@ class World:
         return {owner for owner in found if owner is not None}
 
     def is_altered(self, place: Place, content: Content) -> bool:
-        return (
-            place in self.recorded and place not in self.gone and self.recorded[place] != content
-        )
+        return place in self.recorded and place not in self.gone and self.recorded[place] != content
 
     def reads(self, places: Iterable[Place], held: dict[Place, Content]) -> None:
         """An operation that records what it reads has read entries."""
@@ -160,8 +158,9 @@ class World:
             if place in before:
                 self.removed.append((place[0], before[place]))
 
-    def said(self, touched: set[str], places: Iterable[Place], before: dict[Place, Content],
-             **more: Any) -> Said:
+    def said(
+        self, touched: set[str], places: Iterable[Place], before: dict[Place, Content], **more: Any
+    ) -> Said:
         """What an event says that has read the entries at *places*."""
         back = {key for tier, key in places if (tier, key) in self.gone - self.moved}
         maybe = frozenset(key for tier, key in places if (tier, key) in self.moved)
@@ -243,6 +242,8 @@ class World:
         )
         said = self.said(self.whose(places, before), places, before)
         self.reads(places, before)
+        empty = [t for t in tiers if t not in {at for at, _ in places}]  # the SDK reads all there
+        self.sees([p for p in before if p[0] in empty], before)
         return said
 
     def _to_import(self, user: str | None, tier: str, number: int) -> list[dict[str, Any]]:

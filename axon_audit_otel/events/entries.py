@@ -429,9 +429,7 @@ def _shorten(some: dict[Any, Any]) -> None:
 #: Operations after which an entry may be somebody else's.
 _REPLACING = frozenset((OperationType.IMPORT, OperationType.BULK_STORE, OperationType.TRANSACTION))
 _STORING = frozenset(
-    (
-        *(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),
-    )
+    (*(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),)
 )
 
 

@@ -35,8 +35,8 @@ def run(world: World, steps: list[Any], acting: str | None = None) -> None:
     world.check()
 
 
-@settings(max_examples=25, **SEQUENCES)
-@given(steps=st.lists(STEPS, min_size=5, max_size=30), acting=st.sampled_from(("root", None)))
+@settings(max_examples=30, **SEQUENCES)
+@given(steps=st.lists(STEPS, min_size=10, max_size=20), acting=st.sampled_from(("root", None)))
 def test_any_sequence(
     make_audit: Make,
     make_system: MakeSystem,

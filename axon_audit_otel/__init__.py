@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         InvalidEventError,
         MemoryOnlyWarning,
     )
+    from .events.family import Lineage
     from .events.identity import audit_context
+    from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.axon.instrumentor import AxonInstrumentor
     from .otel_setup import configure, serve_metrics
@@ -46,7 +48,9 @@ __all__ = [
     "AxonInstrumentor",
     "EventStatus",
     "ForgetRefusedError",
+    "Influence",
     "InvalidEventError",
+    "Lineage",
     "MemoryOnlyWarning",
     "OperationType",
     "Rule",
@@ -75,7 +79,9 @@ _MODULES = {
     "AxonInstrumentor": "integrations.axon.instrumentor",
     "EventStatus": "events.model",
     "ForgetRefusedError": "core.errors",
+    "Influence": "events.influence",
     "InvalidEventError": "core.errors",
+    "Lineage": "events.family",
     "MemoryOnlyWarning": "core.errors",
     "OperationType": "events.model",
     "Rule": "alerts.rules",

@@ -10,7 +10,7 @@ from axon_audit_otel.events.draft import draft
 
 from .cases import FULL, Batch, Comparison, Group, Scale, audit_logger, clock
 
-#: Events by how many of the six rules count them.
+#: Events by how many of the default rules count them.
 EVENTS = {0: ("RECALL", "SUCCESS"), 2: ("FORGET", "SUCCESS"), 4: ("FORGET", "FAILURE")}
 USERS = 1_000
 

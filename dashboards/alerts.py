@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
+from axon_audit_otel.events.findings import FINDINGS
 
 from . import promql as q
 from .objectives import BurnRate, Objectives
@@ -104,6 +105,9 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
 def counted(rule: Rule) -> tuple[str, ...]:
     """The metric that has what *rule* counts, and matchers for its labels."""
     assert rule.counting == "events" or not rule.statuses  # entries have no status
+    if rule.counting in FINDINGS:
+        assert not rule.operations
+        return q.FINDINGS, f'kind="{rule.counting}"'
     matchers = [q.OPERATIONS if rule.counting == "events" else q.ENTRIES]
     for label, members in (("operation", rule.operations), ("status", rule.statuses)):
         if members:
@@ -117,6 +121,8 @@ def _counted(rule: Rule) -> str:
     operations = " or ".join(sorted(member.value for member in rule.operations))
     if rule.counting == "deleted":
         return f"entries deleted by {operations}"
+    if rule.counting in FINDINGS:
+        return f"{rule.counting.replace('_', ' ')} entries"
     statuses = " or ".join(sorted(member.value for member in rule.statuses))
     ended = f" that ended in {statuses}" if statuses else ""
     return f"{operations} operations{ended}".strip()
@@ -127,6 +133,20 @@ def alert_name(rule: Rule) -> str:
     return "Axon" + "".join(word.capitalize() for word in rule.name.split("_"))
 
 
+def _too_many(objectives: Objectives, rule: Rule, window: str) -> str:
+    """More than the rule allows in its window; where it allows none, also in a process that had
+    counted one before it was first scraped."""
+    metric, *matchers = counted(rule)
+    selected = f"{metric}{{{','.join(matchers)}}}"
+    # increase() extrapolates to fractions; what is counted are whole ones. The less
+    # it has seen, the more it adds: a process that just began is given a moment.
+    many = f"round(sum by (job, trail) (increase({selected}[{window}]))) > {rule.over}"
+    if rule.over:
+        return many
+    known = f"last_over_time({selected}[{q.duration(objectives.day)}] offset {window})"
+    return f"{many}\nor\nsum by (job, trail) ({selected} unless {known}) > 0\n"
+
+
 def _security(objectives: Objectives) -> list[dict[str, Any]]:
     """The rules of `SecurityMonitor`, but for those by user: users are no labels."""
     rules = []
@@ -134,21 +154,16 @@ def _security(objectives: Objectives) -> list[dict[str, Any]]:
         if rule.per_user:
             continue
         window = q.duration(rule.window * objectives.scale)
-        metric, *matchers = counted(rule)
-        selected = f"{metric}{{{','.join(matchers)}}}"
-        # increase() extrapolates to fractions; what is counted are whole ones. The less
-        # it has seen, the more it adds: a process that just began is given a moment.
-        many = f"round(sum by (job, trail) (increase({selected}[{window}])))"
+        usual = f"more than {rule.over} are unusual" if rule.over else "there should be none"
         rules.append(
             _alert(
                 objectives,
                 alert_name(rule),
-                f"{many} > {rule.over}",
+                _too_many(objectives, rule, window),
                 rule.severity,
                 f"{rule.summary.rstrip('.')} in trail {{{{ $labels.trail }}}}",
-                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window};"
-                f" more than {rule.over} are unusual.",
-                hold=4 * objectives.interval,
+                f"{{{{ $value }}}} {_counted(rule)} {_OF_TRAIL} in the last {window}; {usual}.",
+                hold=4 * objectives.interval if rule.over else timedelta(0),
                 category="security",
             )
         )

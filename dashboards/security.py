@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
+from axon_audit_otel.events.findings import FINDINGS
 
 from . import grafana as g
 from . import promql as q
@@ -16,25 +17,40 @@ _TITLES = {
     "excessive_deletions": ("Deletions", "Entries deleted by FORGET"),
     "repeated_failures": ("Failed operations", "Operations that ended in FAILURE"),
     "unusual_exports": ("Exports", "EXPORT operations"),
+    "altered_entry": ("Altered entries", "Entries whose content was not the newest recorded"),
+    "forgotten_entry_seen": (
+        "Resurrected entries",
+        "Entries seen after they were deleted, or again without having been stored",
+    ),
+    "incomplete_forget": (
+        "Derived entries left",
+        "Living entries that were made of what a FORGET deleted",
+    ),
 }
 
 
-def _rule(rule: Rule) -> Any:
+def _rule(rule: Rule, span: int = 4) -> Any:
     title, what = _TITLES[rule.name]
     window = q.duration(rule.window)
+    near = ((rule.over * 0.75, g.YELLOW),) if rule.over else ()
     series = q.total("job, trail", q.increase(*counted(rule), over=window))
     return g.number(
         f"{title}, {window}",
-        f"{what} in the last {window}, in the trail with most. More than {rule.over} are an alert.",
+        f"{what} in the last {window}, in the trail with most."
+        f" {f'More than {rule.over} are' if rule.over else 'Any is'} an alert.",
         "short",
         g.query(f"max(round({series}))"),
-        steps=((None, g.GREEN), (rule.over * 0.75, g.YELLOW), (rule.over + 1, g.RED)),
+        span=span,
+        steps=((None, g.GREEN), *near, (rule.over + 1, g.RED)),
     )
+
+
+_RULES = [rule for rule in DEFAULT_RULES if not rule.per_user]
 
 
 def _thresholds() -> list[Any]:
     return [
-        *(_rule(rule) for rule in DEFAULT_RULES if not rule.per_user),
+        *(_rule(rule) for rule in _RULES if rule.counting not in FINDINGS),
         g.number(
             "Partial outcomes, 1h",
             "Operations of the last hour of which a part failed, or that changed memory and then"
@@ -96,11 +112,17 @@ def _activity() -> list[Any]:
     ]
 
 
+def _entries() -> list[Any]:
+    """What no entry should be."""
+    return [_rule(rule, span=8) for rule in _RULES if rule.counting in FINDINGS]
+
+
 def _data() -> list[Any]:
     moved = q.total(
         "operation",
         q.increase(q.ENTRIES, 'operation=~"FORGET|EXPORT|IMPORT"', over="$__rate_interval"),
     )
+    found = q.increase(q.FINDINGS, over="$__rate_interval")
     return [
         g.graph(
             "Entries deleted, exported, imported",
@@ -108,14 +130,20 @@ def _data() -> list[Any]:
             " operations.",
             "short",
             g.query(moved, "{{operation}}"),
-            span=12,
+        ),
+        g.graph(
+            "Entries that need attention",
+            "Altered, resurrected and remaining entries an interval, each time that one is seen.",
+            "short",
+            g.query(q.total("kind", found), "{{kind}}"),
+            stack=True,
+            soft_max=1,
         ),
         g.graph(
             "Personal data replaced, by kind",
             "What redaction found in texts and metadata that were recorded.",
             "short",
             g.query(q.total("kind", q.increase(q.PII, over="$__rate_interval")), "{{kind}}"),
-            span=12,
             stack=True,
             soft_max=1,
         ),
@@ -159,6 +187,7 @@ def build() -> str:
         variables,
         {
             "As the alerts see it": _thresholds(),
+            "What no entry should be": _entries(),
             "Activity": _activity(),
             "Data": _data(),
             "Audit events": _events(),

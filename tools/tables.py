@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
+from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon import methods as sdk
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
@@ -114,6 +116,25 @@ def metrics() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _what(rule: Rule) -> str:
+    """What a rule counts, in words."""
+    if rule.counting == "events":
+        return " ".join(sorted({*map(str, rule.operations), *map(str, rule.statuses)})) + " events"
+    if rule.counting == "deleted":
+        return f"entries deleted by {' '.join(sorted(map(str, rule.operations)))}"
+    return f"{rule.counting.replace('_', ' ')} entries"
+
+
+def rules() -> str:
+    """The default rules of `SecurityMonitor`."""
+    rows = ["| rule | counts | more than | in | severity |", "| --- | --- | --- | --- | --- |"]
+    for rule in DEFAULT_RULES:
+        what = f"{_what(rule)}{' of one user' if rule.per_user else ''}"
+        cells = (f"`{rule.name}`", what, str(rule.over), short(rule.window), rule.severity)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def modules_in(wing: str) -> list[str]:
     """The modules of a wing, with their path below it."""
     home = PACKAGE / wing
@@ -131,7 +152,7 @@ def wings() -> str:
     return "\n".join(rows) + "\n"
 
 
-IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "settings": settings}
+IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
 
 

@@ -1,8 +1,8 @@
 """Applies rules to a stream of events: sliding windows, and alerts that fire once and resolve.
 
 A window keeps the newest ``over + 1`` times only: more than *over* events lie within the
-rule's window exactly when the oldest of these times does. If deleted entries are counted, it
-keeps the time of an event once for each entry.
+rule's window exactly when the oldest of these times does. If entries are counted, it keeps the
+time of an event once for each entry.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import heapq
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from itertools import count
 
 from ..core.errors import shown
 from ..core.units import short
+from ..events.findings import FINDINGS, Finding, few
 from ..events.model import EventStatus, OperationType, listed
 from .rules import Rule
 
@@ -25,6 +26,10 @@ __all__ = ["Alert", "AlertKey", "Detector"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _US = 1_000_000
+#: Of so many entries an alert has the ids; then it counts the others, and fires for them no more.
+MOST_NAMED = 100
+_NOTHING: Mapping[str, Finding] = {}
+_NOTHING_NAMED: Sequence[str] = ()
 _STEP_BACK = _US  # if the clock goes back further than this, somebody has set it
 
 AlertKey = tuple[str, str | None]  # the rule's name and the user
@@ -37,11 +42,14 @@ class Alert:
     Attributes:
         rule: The rule that was broken.
         user_id: The user whose events were counted (rules per user); None: all users.
-        count: Number of events, or of deleted entries: ``over + 1`` when it fires, or more if
-            one event deleted many.
+        count: Number of events, or of entries: ``over + 1`` when it fires, or more if one event
+            was about many.
         since: Time of the event that made it fire; UTC.
-        event_id: Id of that event; None for an alert found at the start of the monitor.
+        event_id: Id of that event, or of the one for whose entries it fires again; None for an
+            alert found at the start of the monitor.
         resolved_at: Time when it ended; UTC. None while it fires.
+        entry_ids: Altered, resurrected or remaining entries, if the rule counts these: at most
+            100, the latest first.
     """
 
     rule: Rule
@@ -50,6 +58,7 @@ class Alert:
     since: datetime
     event_id: str | None = None
     resolved_at: datetime | None = None
+    entry_ids: tuple[str, ...] = ()
 
     @property
     def key(self) -> AlertKey:
@@ -66,8 +75,12 @@ class Alert:
         who = f" by user {shown(self.user_id)}" if rule.per_user else ""
         kinds = sorted({*rule.operations, *rule.statuses})
         what = " ".join(["", *kinds]) + f" event{'' if self.count == 1 else 's'}"
+        entries = "entry" if self.count == 1 else "entries"
         if rule.counting == "deleted":
-            what = f" {'entry' if self.count == 1 else 'entries'} deleted"
+            what = f" {entries} deleted"
+        elif rule.counting != "events":
+            named = f" ({few(self.entry_ids)})" if self.entry_ids else ""
+            what = f" {rule.counting.replace('_', ' ')} {entries}{named}"
         end = "" if self.resolved_at is None else ", resolved"
         limit = f"more than {rule.over} in {short(rule.window)}"
         return f"{rule.name}: {self.count}{what}{who}, {limit}{end}"
@@ -90,10 +103,12 @@ class Detector:
         self.late = 0  # number of times that an event was too old for a rule
         self.clock = -(1 << 63)
         self._shift = 0  # `clock` minus the system's time, since `clock` never goes back
+        self._of_findings = [t for t in self.trackers if t.finding]
+        others = [t for t in self.trackers if not t.finding]
         by_kind: dict[tuple[str, str], tuple[Tracker, ...]] = {}
         for operation in OperationType:
             for status in EventStatus:
-                found = tuple(t for t in self.trackers if t.counts(operation, status))
+                found = tuple(t for t in others if t.counts(operation, status))
                 if found:
                     by_kind[operation.value, status.value] = found
         self._by_kind = by_kind
@@ -101,9 +116,17 @@ class Detector:
         self._order = count()
         self._firing = 0
 
-    def concerned(self, operation: str, status: str) -> tuple[Tracker, ...] | None:
-        """The trackers that count events of an operation and status; None: no tracker."""
-        return self._by_kind.get((listed(operation).value, status))
+    def concerned(
+        self, operation: str, status: str, found: Mapping[str, Finding] = _NOTHING
+    ) -> tuple[Tracker, ...] | None:
+        """The trackers that count events of an operation and status, and what is *found* in
+        their facts; None: no tracker."""
+        kind = listed(operation)
+        trackers = self._by_kind.get((kind.value, status))
+        if not found:
+            return trackers
+        more = (t for t in self._of_findings if t.finding in found and t.counts(kind, status))
+        return (*(trackers or ()), *more) or None
 
     def add(
         self,
@@ -113,6 +136,7 @@ class Detector:
         event_id: str | None = None,
         now_us: int | None = None,
         deleted: int = 0,
+        found: Mapping[str, Finding] = _NOTHING,
     ) -> list[Alert] | None:
         """Count an event; return the alerts that it ended or caused, or None.
 
@@ -124,6 +148,7 @@ class Detector:
             now_us: The system's time. A newer event counts as of that time. If this time goes
                 back (somebody has set the clock), the times in the windows move along.
             deleted: Number of entries that it deleted, for rules that count these.
+            found: What was found in its facts, the same that `concerned` got.
         """
         changes: list[Alert] | None = None
         clock = self.clock
@@ -138,7 +163,9 @@ class Detector:
             if self._due and self._due[0][0] < time_us:
                 changes = self.advance(time_us)
         for tracker in trackers:
-            number = deleted if tracker.deletions else 1
+            number, named = (deleted if tracker.deletions else 1), _NOTHING_NAMED
+            if tracker.finding is not None:
+                number, named = found[tracker.finding]
             window = tracker.everybody
             if not number:
                 continue
@@ -162,8 +189,10 @@ class Detector:
                 continue
             if window.alert is not None:
                 window.total += number
+                if named and (again := self._name(window, named, event_id)) is not None:
+                    changes = [*(changes or ()), again]
             elif holds:
-                changes = [*(changes or ()), self._fire(window, time_us, event_id)]
+                changes = [*(changes or ()), self._fire(window, time_us, event_id, named=named)]
         return changes
 
     def advance(self, time_us: int) -> list[Alert]:
@@ -193,12 +222,23 @@ class Detector:
 
     # --- warm-up -------------------------------------------------------------------------------
 
-    def recall(self, tracker: Tracker, user_id: str | None, time_us: int, deleted: int = 0) -> None:
+    def recall(
+        self,
+        tracker: Tracker,
+        user_id: str | None,
+        time_us: int,
+        deleted: int = 0,
+        found: Mapping[str, Finding] = _NOTHING,
+    ) -> None:
         """Count an event from before the start; call it for the newest event first."""
-        number = deleted if tracker.deletions else 1
+        number, named = (deleted if tracker.deletions else 1), _NOTHING_NAMED
+        if tracker.finding is not None:
+            number, named = found.get(tracker.finding, (0, _NOTHING_NAMED))
         window = tracker.recall(user_id) if number else None
         if window is not None:
             window.recall(time_us, number)
+            if named:
+                window.named = tuple(dict.fromkeys((*window.named, *named)))[:MOST_NAMED]
             self.clock = max(self.clock, time_us)
 
     def settle(self, fired: dict[AlertKey, Alert], now_us: int) -> list[Alert]:
@@ -213,8 +253,9 @@ class Detector:
                 window.sort()
                 earlier = fired.pop((tracker.rule.name, window.user_id), None)
                 if window.holds(now_us):
-                    alert = self._fire(window, window.newest, None, earlier)
-                    changes += [alert] if earlier is None else []
+                    alert = self._fire(window, window.newest, None, earlier, window.named)
+                    again = None if earlier is None else self._name(window, window.named, None)
+                    changes += [alert] if earlier is None else [again] if again else []
                 elif earlier is not None:
                     changes.append(replace(earlier, resolved_at=self._time(now_us)))
         over = self._time(now_us)
@@ -223,15 +264,38 @@ class Detector:
     # --- changes -------------------------------------------------------------------------------
 
     def _fire(
-        self, window: Window, time_us: int, event_id: str | None, earlier: Alert | None = None
+        self,
+        window: Window,
+        time_us: int,
+        event_id: str | None,
+        earlier: Alert | None = None,
+        named: Sequence[str] = (),
     ) -> Alert:
         window.total = window.found if earlier is None else earlier.count
         window.alert = earlier or Alert(
-            window.tracker.rule, window.user_id, window.total, self._time(time_us), event_id
+            window.tracker.rule,
+            window.user_id,
+            window.total,
+            self._time(time_us),
+            event_id,
+            entry_ids=tuple(dict.fromkeys(named))[:MOST_NAMED],
         )
         heapq.heappush(self._due, (window.until, next(self._order), window))
         self._firing += 1
         return window.alert
+
+    @staticmethod
+    def _name(window: Window, named: Sequence[str], event_id: str | None) -> Alert | None:
+        """Add entries to those that the alert of *window* names; returns it if it fires again."""
+        assert window.alert is not None
+        known = window.alert.entry_ids
+        new = [key for key in dict.fromkeys(named) if key not in known][: MOST_NAMED - len(known)]
+        if not new:
+            return None
+        window.alert = replace(window.alert, entry_ids=(*new, *known))
+        if window.tracker.rule.over:
+            return None
+        return replace(window.alert, count=window.total, event_id=event_id)
 
     def _end(self, window: Window, time_us: int) -> Iterator[Alert]:
         if window.alert is not None:
@@ -258,11 +322,12 @@ class Tracker:
         self.span = rule.window // timedelta(microseconds=1)
         self.keep = rule.keep_firing_for // timedelta(microseconds=1)
         self.deletions = rule.counting == "deleted"
+        self.finding = rule.counting if rule.counting in FINDINGS else None
         self.everybody = None if rule.per_user else Window(self, None)
         self.users: OrderedDict[str, Window] = OrderedDict()  # the last active user is last
         self._max_users = max_users
 
-    def counts(self, operation: OperationType, status: EventStatus) -> bool:
+    def counts(self, operation: OperationType, status: str) -> bool:
         """Return True if the rule counts events of that operation and status."""
         rule = self.rule
         return (not rule.operations or operation.listed in rule.operations) and (
@@ -296,13 +361,14 @@ class Window:
 
     __slots__ = (
         *("_head", "_size", "_span", "_times"),
-        *("alert", "found", "total", "tracker", "until", "user_id"),
+        *("alert", "found", "named", "total", "tracker", "until", "user_id"),
     )
 
     def __init__(self, tracker: Tracker, user_id: str | None) -> None:
         self.tracker = tracker
         self.user_id = user_id
         self.alert: Alert | None = None
+        self.named: tuple[str, ...] = ()  # entries from before the start
         self.found = 0  # number of events within the rule's window when the alert fires
         self.total = 0  # number of events that the alert has counted
         self.until = 0  # time when the alert ends unless more events come

@@ -22,6 +22,7 @@ from ..core.log import logger
 from ..core.time import format_time, to_microseconds
 from ..core.worker import Worker
 from ..events.draft import Draft, draft
+from ..events.findings import findings, has_findings
 from ..events.model import deleted_entries
 from ..trail.audit_logger import AuditLogger
 from .detector import Alert, AlertKey, Detector, Tracker
@@ -41,7 +42,8 @@ class SecurityMonitor:
 
     Every event is counted as it is recorded, whoever records it; nothing is searched. When a
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
-    metadata ``record: alert``), and *on_alert* is called. It goes on while the rule holds, and
+    metadata ``record: alert``), and *on_alert* is called; once more where such an alert, which
+    names entries, finds others (see `Rule`). It goes on while the rule holds, and
     then is recorded as resolved; meanwhile as ongoing, once in the longest window of all rules,
     so that a restart need not read further back than two of these to know it. Events have their
     own time; one that comes later than its rule's window is not counted. What alerts record is
@@ -61,7 +63,8 @@ class SecurityMonitor:
         warm_up: Count what is in memory and in the archive already (of all processes that
             write to it): a restart forgets nothing, and an alert that fires on is not repeated.
         max_users: Of how many users each rule per user keeps count: those active last. Takes
-            at most *max_users* times ``8 * over + 1000`` bytes a rule.
+            at most *max_users* times ``8 * over + 1000`` bytes a rule, and the ids of the entries
+            that alerts name.
 
     Raises:
         AuditConfigError: If an argument cannot work.
@@ -152,9 +155,10 @@ class SecurityMonitor:
     def _see(self, draft: Draft) -> None:
         """Count one event that was recorded. Never raises."""
         try:
-            operation = draft["operation"]
-            trackers = self._detector.concerned(operation, draft["status"])
-            if trackers is None or (operation == "AUDIT" and is_alert(draft["metadata"])):
+            operation, facts = draft["operation"], draft["metadata"]
+            found = findings(facts) if has_findings(facts) else {}
+            trackers = self._detector.concerned(operation, draft["status"], found)
+            if trackers is None or (operation == "AUDIT" and is_alert(facts)):
                 return
             with self._lock:
                 if self._waiting is not None:
@@ -170,6 +174,7 @@ class SecurityMonitor:
                     draft["event_id"],
                     now,
                     deleted_entries(draft),
+                    found,
                 )
             if changes is not None:
                 self._report(changes, draft)
@@ -319,6 +324,8 @@ def _record(alert: Alert, state: str, audit: AuditLogger, cause: Draft | None) -
         facts["event_id"] = alert.event_id
     if alert.resolved_at is not None:
         facts["resolved_at"] = format_time(to_microseconds(alert.resolved_at))
+    if alert.entry_ids:
+        facts["entry_ids"] = list(alert.entry_ids)
     trace: dict[str, Any] = (
         {} if cause is None else {name: cause.get(name) for name in ("trace_id", "span_id")}
     )

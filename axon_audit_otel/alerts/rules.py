@@ -1,4 +1,4 @@
-"""Rules of a `SecurityMonitor`, which count events or deleted entries in a sliding window."""
+"""Rules of a `SecurityMonitor`, which count events or entries in a sliding window."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 
 from ..core.errors import AuditConfigError, shown
 from ..core.units import seconds
+from ..events.findings import FINDINGS
 from ..events.model import EventStatus, OperationType
 
 __all__ = ["DEFAULT_RULES", "Rule"]
 
 SEVERITIES = ("info", "warning", "critical")
 _MOST = 1_000_000  # a window keeps one time more
-_WAYS = "events", "deleted"
+_WAYS = "events", "deleted", *FINDINGS
 
 
 @dataclass(frozen=True, init=False)
 class Rule:
-    """More than *over* events, or deleted entries, in *window* are an alert.
+    """More than *over* events, or entries, in *window* are an alert.
 
     Args:
         name: Name of the alert: letters, digits, ``_``, ``-`` and ``.``.
@@ -30,9 +31,13 @@ class Rule:
         operations: Names of the operations to count; none: all.
         statuses: Names of the statuses to count; none: all.
         counting: ``events``, or ``deleted``: the entries that these events deleted, so that one
-            FORGET of 5,000 entries counts 5,000, and one that found nothing counts 0. Default:
-            ``deleted`` if *operations* is FORGET alone and *statuses* has no FAILURE, else
-            ``events``.
+            FORGET of 5,000 entries counts 5,000, and one that found nothing counts 0. Or the
+            entries that events have in their metadata as ``altered`` (the content is not the
+            newest recorded), ``resurrected`` (seen after they were deleted, or again without
+            being stored) or ``derived_remaining`` (living ones, made of what a FORGET deleted):
+            the alert names them; if *over* is 0, it fires again for entries that it has not
+            named. Default: ``deleted`` if *operations* is FORGET alone and *statuses* has no
+            FAILURE, else ``events``.
         per_user: Count each user's events separately (events without a user are left out).
         severity: ``info``, ``warning`` or ``critical``.
         summary: The meaning of the alert, in one sentence.
@@ -125,7 +130,7 @@ def _flag(value: Any) -> bool:
 def _way(value: Any) -> str | None:
     if value is None or value in _WAYS:
         return value  # type: ignore[no-any-return]
-    raise ValueError(f"must be {' or '.join(_WAYS)}")
+    raise ValueError(f"must be {', '.join(_WAYS[:-1])} or {_WAYS[-1]}")
 
 
 def _severity(value: Any) -> str:
@@ -165,11 +170,20 @@ def _both(name: str, summary: str, **counted: Any) -> tuple[Rule, Rule]:
     )
 
 
-#: The security example of the specification; the alerts in ``dashboards/`` use these numbers.
+def _any(name: str, summary: str, counting: str, severity: str) -> Rule:
+    """A rule that fires at the first entry of a kind."""
+    return Rule(name, over=0, window="1h", counting=counting, severity=severity, summary=summary)
+
+
+#: The security example of the specification, and what no entry should be; the alerts in
+#: ``dashboards/`` use these numbers.
 DEFAULT_RULES: tuple[Rule, ...] = (
     *_both("excessive_deletions", "Many deletions", operations="FORGET", over=100, window="1h"),
     *_both(
         "repeated_failures", "Many failed operations", statuses="FAILURE", over=10, window="15m"
     ),
     *_both("unusual_exports", "Many exports", operations="EXPORT", over=5, window="24h"),
+    _any("altered_entry", "Altered entries were read.", "altered", "critical"),
+    _any("forgotten_entry_seen", "Forgotten entries were seen.", "resurrected", "critical"),
+    _any("incomplete_forget", "A FORGET left derived entries.", "derived_remaining", "warning"),
 )

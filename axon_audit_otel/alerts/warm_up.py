@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,10 +12,11 @@ import msgspec
 
 from ..archive.missing import Missing
 from ..core.time import to_microseconds
+from ..events.findings import findings
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..events.query import Query, is_start
 from ..trail.trail import Trail
-from .detector import Alert, AlertKey, Detector, Tracker
+from .detector import MOST_NAMED, Alert, AlertKey, Detector, Tracker
 
 __all__ = ["count_past", "is_alert", "past_alerts"]
 
@@ -40,12 +42,14 @@ def count_past(
     now = datetime.now(timezone.utc)
     groups: dict[Any, list[Tracker]] = {}
     for tracker in detector.trackers:
-        groups.setdefault((tracker.rule.operations, tracker.rule.statuses), []).append(tracker)
-    for (operations, statuses), trackers in groups.items():
+        key = tracker.rule.operations, tracker.rule.statuses, tracker.finding is None
+        groups.setdefault(key, []).append(tracker)
+    for (operations, statuses, _), trackers in groups.items():
         for event in _past(
             trail,
             missing,
             max(tracker.rule.window for tracker in trackers),
+            tuple(tracker.finding for tracker in trackers if tracker.finding is not None),
             # An operation that is not listed counts as OTHER.
             operation=only if (only := _only(operations)) is not OperationType.OTHER else None,
             status=_only(statuses),
@@ -54,10 +58,15 @@ def count_past(
                 is_alert(event.metadata) or is_start(event)
             ):
                 continue
+            found = findings(event.metadata)
             for tracker in trackers:
+                if now - event.timestamp > tracker.rule.window:
+                    continue
+                if tracker.finding is not None and tracker.finding not in found:
+                    continue
                 if tracker.counts(event.operation, event.status):
                     moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
-                    detector.recall(tracker, event.user_id, moment, deleted)
+                    detector.recall(tracker, event.user_id, moment, deleted, found)
                     if now - event.timestamp < _JUST_NOW:
                         counted.add((event.event_id, tracker.rule.name))
 
@@ -84,7 +93,7 @@ def past_alerts(
     rules = {tracker.rule.name: tracker.rule for tracker in detector.trackers}
     newest: dict[AlertKey, tuple[Alert, int] | None] = {}
     longest = max((rule.window for rule in rules.values()), default=timedelta(0))
-    for event in _past(trail, missing, 2 * longest + _JUST_NOW, operation=OperationType.AUDIT):
+    for event in _past(trail, missing, 2 * longest + _JUST_NOW, (), operation=OperationType.AUDIT):
         facts = event.metadata
         rule = rules.get(str(facts.get("rule")))
         if rule is None or not is_alert(facts):
@@ -96,11 +105,16 @@ def past_alerts(
             count if isinstance(count, int) else rule.over + 1,
             _since(event),
             cause if isinstance(cause, str) else None,
+            entry_ids=tuple(_listed(facts.get("entry_ids")))[:MOST_NAMED],
         )
         goes_on = facts.get("state") in ("firing", "ongoing")
         known = (alert, to_microseconds(event.timestamp)) if goes_on else None
         newest.setdefault(alert.key, known)
     return {key: known for key, known in newest.items() if known is not None}
+
+
+def _listed(ids: Any) -> list[str]:
+    return [key for key in ids if isinstance(key, str)] if isinstance(ids, list) else []
 
 
 def _since(event: AuditEvent) -> datetime:
@@ -112,9 +126,12 @@ def _since(event: AuditEvent) -> datetime:
     return event.timestamp
 
 
-def _past(trail: Trail, missing: Missing, window: timedelta, **asked: Any) -> Iterator[AuditEvent]:
-    """The events recorded in the last *window*, newest first."""
+def _past(
+    trail: Trail, missing: Missing, window: timedelta, facts: tuple[str, ...], **asked: Any
+) -> Iterator[AuditEvent]:
+    """The events recorded in the last *window* that have one of the *facts*, newest first."""
     start = datetime.now(timezone.utc) - window
     here = Missing()
-    yield from trail.reader.search_all(Query.of(start_time=start, **asked), here)
+    query = replace(Query.of(start_time=start, **asked), facts=facts)
+    yield from trail.reader.search_all(query, here)
     missing.include(here)

@@ -11,17 +11,23 @@ import msgspec
 
 from ..core.time import format_time
 from ..events.identifiers import digest_of
+from ..events.lineage import DERIVED_REMAIN
 from ..events.query import Query
 
 __all__ = ["LineFilter"]
 
 #: The fields to look for; those with the fewest hits first.
-_FIELDS = ("session_id", "user_id", "subject_id", "status", "operation")
+_FIELDS = (
+    *("trace_id", "session_id", "on_behalf_of", "user_id", "subject_id"),
+    *("purpose", "agent_id", "status", "operation"),
+)
 _MANY = 16  # with more entry ids than this, they are not looked for
 _TIME = b'"timestamp":"'
 _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")
 
 _encode = msgspec.json.Encoder().encode
+#: A line has one of these if its event tells of derived entries.
+_DERIVED = [b'"derived_from":[', b'"derived_remaining":', _encode(DERIVED_REMAIN)]
 
 
 class LineFilter:
@@ -38,9 +44,11 @@ class LineFilter:
         self._low = None if low is None else format_time(low)
         self._high = None if high is None else format_time(high)
         #: A line must contain one item of each group; lines are found by the first group.
-        self._groups: list[list[bytes]] = []
+        self._groups: list[list[bytes]] = [_DERIVED] if query.derives else []
         if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
             self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
+        if query.facts:
+            self._groups.append([_encode(name) + b":" for name in query.facts])
         for name in _FIELDS:
             if name in query.keys:
                 values = list(map(_encode, query.keys[name]))

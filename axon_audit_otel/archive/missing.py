@@ -84,6 +84,17 @@ class Missing:
             self._count(path, words, max(0, count - self._found.get((path, words), 0)))
         self._passed_over.update(other._passed_over)
 
+    @contextmanager
+    def one_of_several(self) -> Iterator[Missing]:
+        """The `Missing` of one of several answers from the same files, which is then included.
+
+        Raises:
+            ArchiveError: If `strict`.
+        """
+        here = Missing()
+        yield here
+        self.include(here)
+
     def judge(self, path: Path, exc: Exception) -> None:
         """Add *path*, which is in no manifest and cannot be read: a problem, or a foreign file.
 

@@ -49,7 +49,7 @@ def search(
         path: A file, or a directory.
         query: The query.
         oldest_first: Yield the oldest first.
-        recent: Events from memory that answer *query*, newest first: the newest of *writer*.
+        recent: Events from memory that answer *query*, in that order: the newest of *writer*.
             With them, *path* need not exist.
         writer: A writer whose files are read only below event number *before*.
         before: See *writer*.
@@ -67,7 +67,7 @@ def search(
             is_ours = run.is_writer and run.name == writer
             found = run.events(query, wanted, missing, newest, before if is_ours else None)
             if is_ours and recent is not None:
-                found, recent = chain(recent, found), None
+                found, recent = chain(recent, found) if newest else chain(found, recent), None
             streams.append(found)
         if recent is not None:
             streams.append(iter(recent))

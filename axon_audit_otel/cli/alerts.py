@@ -15,6 +15,7 @@ from ..alerts.rules import DEFAULT_RULES
 from ..archive.missing import Missing
 from ..core.time import format_time, to_microseconds
 from ..core.units import seconds
+from ..events.findings import findings
 from ..events.localtime import local
 from ..events.model import AuditEvent, deleted_entries
 from ..events.query import Query
@@ -44,10 +45,12 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 def alerts(
     path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
 ) -> None:
-    """Find suspicious activity: many deletions, failures, exports.
+    """Find suspicious activity: deletions, exports, altered entries.
 
     Applies the default rules of SecurityMonitor to the events at PATH: more than 100 deletions
-    in an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all users or by one.
+    in an hour, 10 failures in 15 minutes or 5 exports in 24 hours, by all users or by one; any
+    entry that was read altered, seen after it was forgotten, or left by a FORGET although it was
+    made of what that deleted.
     """
     since = None if last is None else datetime.now(timezone.utc) - last
     query = Query.of(start_time=since)
@@ -67,10 +70,13 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
     """Yield every alert in its last state."""
     detector = Detector(DEFAULT_RULES, max_users=_USERS)
     for event in events:
-        trackers = detector.concerned(event.operation.value, event.status.value)
+        seen = findings(event.metadata)
+        trackers = detector.concerned(event.operation.value, event.status.value, seen)
         if trackers is not None:
             moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
-            changes = detector.add(trackers, event.user_id, moment, event.event_id, deleted=deleted)
+            changes = detector.add(
+                trackers, event.user_id, moment, event.event_id, deleted=deleted, found=seen
+            )
             yield from (alert for alert in changes or () if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active
@@ -89,4 +95,5 @@ def _facts(alert: Alert) -> dict[str, Any]:
         "since": format_time(to_microseconds(alert.since)),
         "resolved_at": None if over is None else format_time(to_microseconds(over)),
         "event_id": alert.event_id,
+        "entry_ids": list(alert.entry_ids),
     }

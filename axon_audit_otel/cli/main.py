@@ -32,8 +32,11 @@ from ..version import __version__
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
 from .hold import hold
+from .influence import influence
+from .lineage import lineage
 from .notes import Answer
 from .options import (
+    NOT_ANSWERED,
     filters,
     json_option,
     keys_option,
@@ -48,13 +51,14 @@ from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
 from .render import (
     EventLines,
+    actor_table,
     amount,
     console,
+    found_words,
     plain,
     print_json,
     print_table,
     statistics,
-    user_table,
 )
 from .shipping import replay
 from .streams import standard_streams
@@ -62,6 +66,11 @@ from .streams import standard_streams
 __all__ = ["main"]
 
 _POLL_S = 0.2
+#: The exit code if the answer cannot be written, of commands whose 1 is an answer.
+_UNWRITTEN = {
+    "verify": EXIT_CODES["not proved"],
+    **dict.fromkeys(("influence", "lineage"), NOT_ANSWERED),
+}
 
 
 class _Commands(click.Group):
@@ -69,8 +78,7 @@ class _Commands(click.Group):
 
     def main(self, args: Any = None, *further: Any, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
-        # Of `verify`, 1 means damage.
-        with standard_streams(EXIT_CODES["not proved"] if words[:1] == ["verify"] else 1):
+        with standard_streams(_UNWRITTEN.get(words[0] if words else "", 1)):
             return super().main(words, *further, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -115,7 +123,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify are its own.
+    verify, influence and lineage are their own.
     """
 
 
@@ -148,7 +156,7 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @json_option
 @reads
 def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
-    """Count events: success and latency by operation, users.
+    """Count events: success and latency by operation, users, agents.
 
     Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
@@ -168,7 +176,12 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     click.echo(f"{amount(summary['total_operations'], 'event')} from {first} to {last}\n")
     print_table(to, statistics(summary))
     click.echo()
-    print_table(to, user_table(summary))
+    print_table(to, actor_table(summary, "user"))
+    if summary["agents"]:
+        click.echo()
+        print_table(to, actor_table(summary, "agent"))
+    if summary["findings"]:
+        click.echo(f"\n{', '.join(found_words(summary['findings']))}")
 
 
 @main.command()
@@ -374,5 +387,8 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
     lines.print(chain(first, events))
 
 
-for _command in (keygen, verify, prove, hold, erase, pseudonym, alerts, replay):
+for _command in (
+    *(keygen, verify, prove, hold, erase, pseudonym, alerts, replay),
+    *(influence, lineage),
+):
     main.add_command(_command)

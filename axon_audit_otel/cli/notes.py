@@ -33,7 +33,13 @@ __all__ = ["Answer"]
 _T = TypeVar("_T")
 
 _CHECKED = 1000  # events at each end of the period that are checked for hashed ids
-_KINDS = {"user_id": "user", "subject_id": "user", "session_id": "session"}
+_KINDS = {
+    "user_id": "user",
+    "subject_id": "user",
+    "on_behalf_of": "user",
+    "agent_id": "agent",
+    "session_id": "session",
+}
 
 
 class Answer(Generic[_T]):
@@ -101,7 +107,7 @@ class Answer(Generic[_T]):
 
     def _erased(self) -> Iterator[str]:
         """A note if nothing was found by an id, and users were erased."""
-        by_id = any(getattr(self._query, field) is not None for field in _KINDS)
+        by_id = any(getattr(self._query, field) is not None for field in (*_KINDS, "purpose"))
         if by_id and not self.count and self._policy.has_erased:
             yield "users were erased from this archive: their events are not found by an id"
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..archive.missing import Missing
-from ..core.errors import shown
+from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -21,19 +21,33 @@ from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_k
 from .render import plain
 
 __all__ = [
+    "NOT_ANSWERED",
+    "NotAnswered",
     "erasable_option",
     "filters",
     "json_option",
     "keys_option",
     "limit_option",
     "path_argument",
+    "period",
     "print_missing",
     "query_of",
     "reads",
     "reason",
     "secret_option",
     "signing_option",
+    "within",
 ]
+
+
+#: The exit code of commands whose 1 is an answer, if there is none.
+NOT_ANSWERED = 2
+
+
+class NotAnswered(click.ClickException):
+    """The question could not be answered."""
+
+    exit_code = NOT_ANSWERED
 
 
 def reads(command: Callable[..., None]) -> Callable[..., None]:
@@ -167,6 +181,22 @@ def _choice(name: str, kind: type[OperationType] | type[EventStatus]) -> Callabl
     return click.option(name, type=_Name(names), metavar="NAME", help=", ".join(names) + ".")
 
 
+def _trace(_ctx: Any, _param: Any, value: str | None) -> str | None:
+    try:
+        return Query.of(trace_id=value).trace_id
+    except InvalidEventError:
+        raise click.BadParameter(f"{value!r} is no trace id: it has 32 hex digits") from None
+
+
+_PERIOD = [
+    click.option(
+        "--since",
+        type=_Moment(),
+        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
+    ),
+    click.option("--until", type=_Moment(end=True), help="As --since; included, to a day's end."),
+]
+
 _FILTERS = [
     click.option("--user", metavar="ID", help="The user who acted."),
     click.option("--session", metavar="ID", help="The session of that user."),
@@ -174,12 +204,11 @@ _FILTERS = [
     _choice("--status", EventStatus),
     click.option("--entry", metavar="ID", multiple=True, help="A memory entry; several: any."),
     click.option("--subject", metavar="ID", help="A person whose data it touched."),
-    click.option(
-        "--since",
-        type=_Moment(),
-        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
-    ),
-    click.option("--until", type=_Moment(end=True), help="As --since; included, to a day's end."),
+    click.option("--agent", metavar="ID", help="The agent that acted."),
+    click.option("--on-behalf-of", metavar="ID", help="The person for whom it was done."),
+    click.option("--purpose", metavar="TEXT", help="Why it was done: the whole text."),
+    click.option("--trace", metavar="ID", callback=_trace, help="The trace: 32 hex digits."),
+    *_PERIOD,
     secret_option,
     keys_option,
 ]
@@ -192,7 +221,16 @@ limit_option = click.option(
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """*command* with the options of a query."""
-    for option in reversed(_FILTERS):
+    return _with(_FILTERS, command)
+
+
+def period(command: Callable[..., Any]) -> Callable[..., Any]:
+    """*command* with the options ``since`` and ``until``, for `within`."""
+    return _with(_PERIOD, command)
+
+
+def _with(options: list[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -203,27 +241,37 @@ def query_of(given: dict[str, Any]) -> Query:
     Raises:
         click.UsageError: If the period ends before it begins.
     """
-    since: _When | None = given["since"]
-    until: _When | None = given["until"]
-    # The same text twice is allowed: a day that the clock skips ends before it begins.
-    if since and until and since.moment > until.moment and since.text != until.text:
-        msg = f"--since ({local(since.moment)}) is after --until ({local(until.moment)})"
-        raise click.UsageError(msg)
     query = Query.of(
         operation=given["operation"],
         status=given["status"],
         user_id=given["user"],
         session_id=given["session"],
         subject_id=given["subject"],
+        agent_id=given["agent"],
+        on_behalf_of=given["on_behalf_of"],
+        purpose=given["purpose"],
+        trace_id=given["trace"],
         entry_ids=given["entry"] or None,
         limit=given.get("limit"),
     )
-    query = replace(
+    return within(query, given["since"], given["until"]).under(given["pseudonyms"])
+
+
+def within(query: Query, since: _When | None, until: _When | None) -> Query:
+    """*query*, about that period.
+
+    Raises:
+        click.UsageError: If the period ends before it begins.
+    """
+    # The same text twice is allowed: a day that the clock skips ends before it begins.
+    if since and until and since.moment > until.moment and since.text != until.text:
+        msg = f"--since ({local(since.moment)}) is after --until ({local(until.moment)})"
+        raise click.UsageError(msg)
+    return replace(
         query,
         start_us=None if since is None else to_microseconds(since.moment),
         end_us=None if until is None else to_microseconds(until.moment),
     )
-    return query.under(given["pseudonyms"])
 
 
 def reason(exc: Exception) -> str:

@@ -16,7 +16,7 @@ from ..archive.search import search
 from ..core.os_user import os_user
 from ..events.identifiers import identifier
 from ..events.identity import audit_context
-from ..events.model import AuditEvent
+from ..events.model import AuditEvent, fields_of
 from ..events.query import Query
 from ..privacy.encryption import decrypted, keyring_of, keys_of, recorded
 from ..privacy.policy import PrivacyPolicy
@@ -130,10 +130,10 @@ def erase(
 
 def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: Missing) -> bool:
     """Return True if an event that is not encrypted names the user."""
-    acting = Query.of(user_id=user, limit=1).under(pseudonyms)
-    concerned = Query.of(subject_id=user, limit=1).under(pseudonyms)
     found = False
-    for query in (acting, concerned):
+    for field in fields_of("person"):
+        by_field: dict[str, Any] = {field: user}
+        query = Query.of(limit=1, **by_field).under(pseudonyms)
         here = Missing()
         found = found or any(True for _ in search(path, query, missing=here))
         missing.include(here)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,27 +25,30 @@ from rich.text import Text
 from ..core.errors import escaped
 from ..core.semconv import ERASABLE_PREFIX
 from ..core.units import short
+from ..events.findings import few, findings
 from ..events.localtime import local, shown, usual_offset
 from ..events.model import AuditEvent
 from ..verification.report import numbers
 
 __all__ = [
     "EventLines",
+    "actor_table",
     "amount",
     "console",
     "details",
+    "found_words",
     "milliseconds",
     "plain",
     "print_json",
     "print_table",
     "reading_bar",
     "statistics",
-    "user_table",
+    "without_ciphers",
 ]
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
-_USERS = 10  # shown in the table of users
-_ENCRYPTED = re.compile(f"{ERASABLE_PREFIX}[0-9a-f]+:")
+_USERS = 10  # shown in the table of users, and of agents
+_ENCRYPTED = re.compile(f"({ERASABLE_PREFIX}[0-9a-f]+:)[\\w+/=-]*", re.ASCII)
 
 
 def plain(value: object) -> str:
@@ -65,9 +68,16 @@ def print_json(value: object, err: bool = False) -> None:
     click.echo(text, err=err)
 
 
+def without_ciphers(text: str) -> str:
+    """*text* in which of each encrypted id only its token is left, and a mark."""
+    return _ENCRYPTED.sub(r"\1…", text)
+
+
 def amount(number: int, noun: str) -> str:
-    """A number with its noun: ``1,200 events``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """A number with its noun: ``1,200 events``, ``2 entries``."""
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("entry") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -237,13 +247,16 @@ class EventLines:
         """An id in lines of *width* cells; an encrypted id is shortened to its first part."""
         if not self._folds:
             return [text]
-        if encrypted := _ENCRYPTED.match(text):
-            text = f"{encrypted[0]}…"
+        text = without_ciphers(text)
         return _chopped(text, width) if cell_len(text) > width else [text]
 
     def _wrapped(self, text: str) -> list[str]:
-        """*text* in lines that fit the last column, wrapped between words if possible."""
-        if not self._folds or cell_len(text) <= self._rest:
+        """*text* in lines that fit the last column, wrapped between words if possible, with
+        encrypted ids shortened."""
+        if not self._folds:
+            return [text]
+        text = without_ciphers(text)
+        if cell_len(text) <= self._rest:
             return [text]
         return [line.plain for line in Text(text).wrap(self._console, self._rest)]
 
@@ -290,6 +303,11 @@ _FACTS = {
 }
 
 
+def found_words(numbers: Mapping[str, int]) -> list[str]:
+    """How many entries need attention, by kind: ``altered: 2 entries``."""
+    return [f"{kind.replace('_', ' ')}: {amount(n, 'entry')}" for kind, n in numbers.items()]
+
+
 def details(event: AuditEvent) -> str:
     """A short text with the facts of an event that have no column."""
     facts, words = event.metadata, []
@@ -303,6 +321,7 @@ def details(event: AuditEvent) -> str:
         except (KeyError, ValueError, TypeError, AttributeError, IndexError):
             if len(event.entry_ids) > 1:
                 words.append(f"{len(event.entry_ids)} entries")
+    words += found_words({kind: found.number for kind, found in findings(facts).items()})
     if facts.get("pii_detected") is True:
         words.append("personal data")
     for who, names in (("by", event.agent_id), ("for", event.on_behalf_of)):
@@ -372,6 +391,8 @@ def _refused(facts: dict[str, Any], _subject: str | None) -> str:
 def _unfinished(facts: dict[str, Any], _subject: str | None) -> str:
     user, subject = facts.get("user_id"), facts.get("subject_id")
     who = "" if user is None else f" by {user}"
+    pairs = ("by", facts.get("agent_id")), ("for", facts.get("on_behalf_of"))
+    who += "".join(f", {how} {one}" for how, one in pairs if one is not None)
     whose = "" if subject in (None, user) else f", data of {subject}"
     begun = local(datetime.fromisoformat(str(facts["time"]).replace("Z", "+00:00")))
     adopted = "; adopted: anybody may have written it" if facts.get("adopted") else ""
@@ -394,8 +415,11 @@ def _erasure(facts: dict[str, Any], subject: str | None) -> str:
 def _alert(facts: dict[str, Any], subject: str | None) -> str:
     who = "" if subject is None else f" by {subject}"
     limit = f"more than {facts['over']} in {short(timedelta(seconds=facts['window_s']))}"
-    events = amount(facts["count"], "event")
-    return f"alert {facts['state']}: {facts['rule']}, {events}{who}, {limit}"
+    ids = facts.get("entry_ids")
+    counted = amount(facts["count"], "entry" if ids else "event")
+    if ids:
+        counted += f" ({few(ids)})"
+    return f"alert {facts['state']}: {facts['rule']}, {counted}{who}, {limit}"
 
 
 _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
@@ -484,11 +508,13 @@ def _counts(total: int, of: dict[str, Any]) -> tuple[str, Text, str, str]:
     return f"{total:,}", _rate(of["success_rate"]), _some(partial), _some(failed)
 
 
-def user_table(summary: dict[str, Any]) -> Table:
-    """The table by user of what `summarise` counted, of the busiest users."""
-    table = _table("user", "count", "success", "mostly", "last activity", numbers=2)
-    for user in summary["users"][:_USERS]:
-        name = "(no user)" if user["user_id"] is None else plain(user["user_id"])
+def actor_table(summary: dict[str, Any], kind: str) -> Table:
+    """The table by ``user``, or by ``agent``, of what `summarise` counted, of the busiest ones."""
+    table = _table(kind, "count", "success", "mostly", "last activity", numbers=2)
+    actors = summary[f"{kind}s"]
+    for user in actors[:_USERS]:
+        named = user[f"{kind}_id"]
+        name = "(no user)" if named is None else plain(named)
         table.add_row(
             Text(name, style="bold"),
             f"{user['total_operations']:,}",
@@ -496,7 +522,7 @@ def user_table(summary: dict[str, Any]) -> Table:
             Text(plain(user["most_common_operation"])),
             local(user["last_activity"]),
         )
-    more = len(summary["users"]) - _USERS
+    more = len(actors) - _USERS
     if more > 0:
         table.add_row(Text(f"and {more:,} more", style="dim"))
     return table

@@ -16,13 +16,23 @@ from opentelemetry.trace import SpanContext
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import FIRST_US, LAST_US, format_time
+from .findings import cut_to, findings
 from .identifiers import DIGEST_BYTES, ID_TYPES, MAX_ID, checked_id, new_event_id
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = [
-    *("Draft", "Later", "checked_duration", "checked_ids", "draft", "intent", "note_many"),
+    *(
+        "Acting",
+        "Draft",
+        "Later",
+        "checked_duration",
+        "checked_ids",
+        "draft",
+        "intent",
+        "note_many",
+    ),
     "shorten",
 ]
 
@@ -49,6 +59,14 @@ class Draft(dict[str, Any]):
     time_us: int
     trail: object | None
     uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
+
+
+class Acting(TypedDict, total=False):
+    """The agent that acts, on behalf of whom, and why: each left out if it is not known."""
+
+    agent_id: str
+    on_behalf_of: str
+    purpose: str
 
 
 class Later(TypedDict, total=False):
@@ -202,7 +220,8 @@ def _digest(ids: Iterable[str]) -> str:
 def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
     """Make the JSON of *event*, with the digests of its further subjects, at most *most* bytes
     long, 4,096 or more: of its ids and names the first stay, with their number and digest; of
-    its metadata the facts that fit. Its metadata then has the marker ``truncated``.
+    its metadata the facts that fit, and of its `findings` the first ids, with their number. Its
+    metadata then has the marker ``truncated``.
 
     Each name of a subject will be *name_bytes* longer when it is recorded.
     """
@@ -233,6 +252,7 @@ def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
         if text is not None and _bytes(text) > most // 8:
             event[name] = f"{text[: most // 48]}[truncated: {len(text)} characters]"
     told |= {name: facts[name] for name in facts if name in _COUNTS}
+    told |= _first_found(facts, most // 32)
     event["metadata"] = {}
     left = most - _bytes(event) - _bytes(told) - 64 - len(named) * name_bytes
     room = max(0, left - most // 16) // DIGEST_BYTES
@@ -244,6 +264,12 @@ def shorten(event: Draft, most: int, name_bytes: int = 0) -> None:
     if len(fit) + len(told.keys() & facts.keys()) < len(facts):
         told["truncated"] = f"{len(fit)} of {len(facts)} facts"
     event["metadata"] = {**dict(fit), **told}
+
+
+def _first_found(facts: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """The `findings` in *facts*: of each so many ids as fit into *most* bytes, and the number."""
+    found = findings(facts).items()
+    return {kind: cut_to(one, _first(one.entry_ids, most)) for kind, one in found}
 
 
 _COUNTS = (
@@ -279,8 +305,8 @@ def _bytes(value: Any) -> int:
 # --- what callers give by hand ------------------------------------------------------------------
 
 
-def checked_ids(values: Any) -> list[str]:
-    """Entry ids as a list of text; one id alone is a list of one.
+def checked_ids(values: Any, name: str = "entry_ids") -> list[str]:
+    """Ids as a list of text; one id alone is a list of one. *name*: of the argument.
 
     Raises:
         InvalidEventError: If they are no ids.
@@ -290,13 +316,13 @@ def checked_ids(values: Any) -> list[str]:
     if type(values) is list:
         if len(values) > _FEW_IDS and _are_plain(values):
             return values
-        return [checked_id("entry_ids", item) for item in values]
+        return [checked_id(name, item) for item in values]
     if isinstance(values, ID_TYPES):
-        return [checked_id("entry_ids", values)]
+        return [checked_id(name, values)]
     if isinstance(values, (bytes, Mapping)) or not isinstance(values, Iterable):
-        msg = f"entry_ids={shown(values)}: must be ids as text"
+        msg = f"{name}={shown(values)}: must be ids as text"
         raise InvalidEventError(msg)
-    return [checked_id("entry_ids", item) for item in values]
+    return [checked_id(name, item) for item in values]
 
 
 def _are_plain(values: list[Any]) -> bool:

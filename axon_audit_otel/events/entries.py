@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Literal, NamedTuple
 
+from ..core.time import to_microseconds
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
-__all__ = ["Derived", "Entries", "Store", "gone_in"]
+__all__ = ["Derived", "Entries", "Store", "gone_in", "stored_in"]
 
 #: Of so many entries the owners and states are kept, the newest.
-MOST_KNOWN = 100_000
+MOST_KNOWN = 65_536
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
 _MOST_SOURCES = 1_000_000  # of all of these
 
 #: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
-#: where it was seen.
-_Known = tuple["str | Literal[False] | None", "str | int | None", int]
-_NOTHING: _Known = (False, None, 0)
+#: where it was seen; when it changed, in microseconds.
+_Known = tuple["str | Literal[False] | None", "str | int | None", int, int]
+_NOTHING: _Known = (False, None, 0, 0)
 
 
 class Derived(NamedTuple):
@@ -70,21 +72,26 @@ class Entries:
             return self._elsewhere[key].get(store, known)
         return known
 
+    def here(self, key: str) -> _Known:
+        """What is known of an entry without a look into files."""
+        return self.newer.get(key) or self._older.get(key) or _NOTHING
+
     def put(
         self,
         key: str,
         owner: str | Literal[False] | None,
         state: str | int | None,
         store: int = 0,
+        moment: int = 0,
     ) -> None:
         """Keep what is known of an entry now."""
         newer = self.newer
-        before = newer.get(key) or self._older.get(key)
-        if before is not None and before[2] != store and before[2] and store:
+        before = self.here(key)
+        if before[2] != store and before[2] and store:
             self._elsewhere.setdefault(key, {})[before[2]] = before
             if len(self._elsewhere) > _MOST_CHANGED:
                 _shorten(self._elsewhere)
-        newer[key] = owner, state, store
+        newer[key] = owner, state, store, moment
         if len(newer) > self._half:
             self._older, self.newer = newer, {}
 
@@ -147,11 +154,11 @@ class Entries:
     def leave(self, key: str, store: int, now: int) -> None:
         """An entry is gone from one of its stores, and is in others."""
         others = self._elsewhere.setdefault(key, {})
-        owner, state, _ = self.find(key, store)
+        owner, state, *_ = self.find(key, store)
         if self.find(key)[2] in (0, store):
             living = [one for at, one in others.items() if at != store and type(one[1]) is str]
-            self.newer[key] = living[0] if living else (owner, state, 0)
-        others[store] = owner, now, store
+            self.newer[key] = living[0] if living else (owner, state, 0, now_us())
+        others[store] = owner, now, store, now_us()
 
     def end(self, key: str, now: int) -> None:
         """An entry is gone, and all its copies are."""
@@ -159,7 +166,7 @@ class Entries:
             owner = self.find(key)[0]
             self._elsewhere.pop(key, None)
             self.set_copies(key, 1)
-            self.newer[key] = owner, now, 0
+            self.newer[key] = owner, now, 0, now_us()
 
     # --- while they change ---------------------------------------------------------------
 
@@ -222,6 +229,12 @@ class Entries:
         derived = self.derived
         return [o for key in keys if key in derived for o in derived[key].owners] if derived else []
 
+    def whose(self, keys: Iterable[str]) -> list[str]:
+        """The known owners of these entries, and of what they were made of."""
+        keys = list(keys)
+        owners = [owner for key in keys if (owner := self.owner(key)) is not None]
+        return [*owners, *self.owners_behind(keys)]
+
     def descendants(self, keys: Iterable[str]) -> list[str]:
         """The entries made of these, and those made of them, each once."""
         if not self.derived:
@@ -241,8 +254,9 @@ class Entries:
 
     # --- from events ---------------------------------------------------------------------
 
-    def apply(self, event: AuditEvent) -> None:
-        """Take in what *event* says; events come in their order."""
+    def apply(self, event: AuditEvent, now: int = 0) -> None:
+        """Take in what *event* says, unless more is known; *now*: since when what it deleted is
+        gone, by `time.perf_counter_ns`."""
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
@@ -253,20 +267,27 @@ class Entries:
         copies = copies if isinstance(copies, dict) else {}
         wrong = {*_listed(facts, "altered"), *_listed(facts, "resurrected")}
         stores = operation in _STORING
+        moment = to_microseconds(event.timestamp)
         for key in ids:
-            owner, state, _ = self.find(key)
+            owner, state, _, changed = self.find(key)
+            if changed > moment:
+                continue
             if type(copies.get(key)) is int:
                 self.set_copies(key, copies[key])
             elif key in gone:
                 self.set_copies(key, 1)
             if key in gone:
-                state = state if key in copies else 0
+                state = state if key in copies else now
             elif key not in wrong:
                 state = self._state_after(key, state, prints.get(key, ""), stores)
-            self.put(key, owners.get(key, owner), state)
+            self.put(key, owners.get(key, owner), state, 0, moment)
+        self.apply_derived(event, event.subjects)
+
+    def apply_derived(self, event: AuditEvent, subjects: Sequence[str]) -> None:
+        """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
             if key not in self._derived and sources != (key,):
-                self.derive(key, sources, self._owners_of(key, sources, event))
+                self.derive(key, sources, self._owners_of(key, sources, event, subjects))
 
     def _state_after(
         self, key: str, state: str | int | None, found: str, stores: bool
@@ -279,17 +300,17 @@ class Entries:
             return state
         return state if state and comparable(state, found) else found
 
-    def _owners_of(self, key: str, sources: tuple[str, ...], event: AuditEvent) -> list[str]:
+    def _owners_of(
+        self, key: str, sources: tuple[str, ...], event: AuditEvent, subjects: Sequence[str]
+    ) -> list[str]:
         """The owners of the *sources* of a new entry."""
         told = event.metadata.get("derived_subjects")
         places = told.get(key) if isinstance(told, dict) else None
         if isinstance(places, list):
-            known = range(len(event.subjects))
-            return [event.subjects[at] for at in places if type(at) is int and at in known]
-        behind = [o for s in sources if (o := self.owner(s)) is not None]
-        behind += self.owners_behind(sources)
+            known = range(len(subjects))
+            return [subjects[at] for at in places if type(at) is int and at in known]
         whole = event.operation is not OperationType.COMPACT or all(map(self.knows, sources))
-        return behind if whole else [*behind, *event.subjects]
+        return self.whose(sources) if whole else [*self.whose(sources), *subjects]
 
     def _owners_in(self, event: AuditEvent) -> dict[str, str | Literal[False] | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
@@ -339,7 +360,7 @@ class Store:
             if known is None or known[2] != number:
                 known = self.entries.find(key, number)
             if known[0] != owner or known[2] != number:
-                self.entries.put(key, owner, known[1], number)
+                self.entries.put(key, owner, known[1], number, known[3])
             if type(known[1]) is int and began is not None and began > known[1]:
                 back.append(key)
         return back
@@ -347,11 +368,10 @@ class Store:
     def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
         """An entry is about to be saved."""
         entries = self.entries
-        before = (entries.newer.get(key) or entries.find(key))[1]
+        before = entries.here(key)[1]
         if before is not None and before != fingerprint:
             entries.changing(key, before)
-            entries.vary(key, before, fingerprint)
-        entries.put(key, owner, fingerprint, self._number)
+        entries.put(key, owner, fingerprint, self._number, now_us())
         if isinstance(before, int):
             entries.forget_elsewhere(key)
 
@@ -363,11 +383,11 @@ class Store:
     def copying(self, key: str, owner: str | None, source: Store) -> None:
         """An entry of *source*, with which something is wrong, is about to be saved here."""
         if not self.has(key):
-            self.entries.put(key, owner, source.state(key), self._number)
+            self.entries.put(key, owner, source.state(key), self._number, now_us())
 
     def delete(self, key: str, now: int) -> int:
         """An entry is gone from here; returns in how many other stores it is."""
-        _, state, store = self.entries.find(key, self._number)
+        _, state, store, _ = self.entries.find(key, self._number)
         if store == self._number and type(state) is int:  # already: a method calls its base's
             return self.entries.copies(key) if self.entries.lives(key) else 0
         left = self.entries.copies(key) - 1
@@ -385,8 +405,9 @@ class Store:
 
     def set_state(self, keys: Iterable[str], state: str | int) -> None:
         """Entries have that state."""
+        number, moment = self._number, now_us()
         for key in keys:
-            self.entries.put(key, self.entries.find(key, self._number)[0], state, self._number)
+            self.entries.put(key, self.entries.find(key, number)[0], state, number, moment)
 
     def revive(self, keys: Iterable[str]) -> None:
         """Entries are not gone, although their deletion seemed to work."""
@@ -412,6 +433,11 @@ class Store:
             self.set_state((key,), fingerprint)
             return True
         return entries.may_have_been(key, fingerprint, began)
+
+
+def now_us() -> int:
+    """The time in microseconds."""
+    return time.time_ns() // 1000
 
 
 def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:
@@ -445,11 +471,21 @@ def gone_in(event: AuditEvent) -> list[str]:
         if event.status is EventStatus.FAILURE or deleted == 0:
             return []
         remaining = facts.get("remaining_ids")
-        left = set(remaining) if isinstance(remaining, list) else set()
+        left = set(map(str, remaining)) if isinstance(remaining, list) else set()
         return [key for key in ids if key not in left]
     if type(deleted) is not int or event.operation is OperationType.SYNC:
         return []
-    return ids[:deleted]
+    return ids[: max(0, deleted)]
+
+
+def stored_in(event: AuditEvent) -> list[str]:
+    """The ids of the entries that *event* left in memory, new or as they were."""
+    if event.operation not in _STORING:
+        return []
+    left_out = set(gone_in(event))
+    if event.operation is OperationType.COMPACT:
+        left_out.update(event.derived_from)
+    return [key for key in event.entry_ids if key not in left_out]
 
 
 def comparable(one: str, other: str) -> bool:

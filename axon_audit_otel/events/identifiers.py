@@ -19,6 +19,7 @@ __all__ = [
     "ID_TYPES",
     "MAX_ID",
     "checked_id",
+    "checked_text",
     "digest_of",
     "identifier",
     "identifiers",
@@ -68,6 +69,18 @@ def checked_id(name: str, value: Any) -> str:
         if isinstance(value, ID_TYPES) and not isinstance(value, bool):
             return identifier(value)
     msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
+    raise InvalidEventError(msg)
+
+
+def checked_text(name: str, value: Any) -> str:
+    """A free text that a caller gives by hand.
+
+    Raises:
+        InvalidEventError: If it is no text.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    msg = f"{name}: {shown(value)} is no text"
     raise InvalidEventError(msg)
 
 

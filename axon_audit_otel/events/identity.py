@@ -15,7 +15,8 @@ from opentelemetry import baggage
 
 from ..core import generators, semconv
 from ..core.generators import Place
-from .identifiers import checked_id, identifier
+from .draft import Acting
+from .identifiers import checked_id, checked_text, identifier
 
 __all__ = ["audit_context"]
 
@@ -23,10 +24,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Identity(NamedTuple):
-    """The acting user and the session."""
+    """The acting user and the session; the agent, on behalf of whom, and why: what is known."""
 
     user_id: str | None = None
     session_id: str | None = None
+    acting: Acting = {}  # noqa: RUF012 - never changed; as `draft` takes them
 
 
 NOBODY = Identity()
@@ -109,14 +111,26 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
     Args:
         user_id: Who acts.
         session_id: In which session.
+        agent_id: The agent (the program) that acts.
+        on_behalf_of: The person for whom it is done.
+        purpose: Why, in words.
 
     Raises:
-        InvalidEventError: If one of them is no text, number or UUID.
+        InvalidEventError: If an id is no text, number or UUID, or the purpose no text.
     """
 
-    def __init__(self, *, user_id: str | None = None, session_id: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+    ) -> None:
         self._user_id = None if user_id is None else checked_id("user_id", user_id)
         self._session_id = None if session_id is None else checked_id("session_id", session_id)
+        self._acting = acting_as(NOBODY.acting, agent_id, on_behalf_of, purpose)
         self._entered: list[tuple[_Block, Token[_Block | None], Place | None]] = []
 
     def __enter__(self) -> None:
@@ -127,6 +141,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         identity = Identity(
             around.user_id if self._user_id is None else self._user_id,
             around.session_id if self._session_id is None else self._session_id,
+            {**around.acting, **self._acting} if self._acting else around.acting,
         )
         block = _Block(identity, outer, place)
         if place is not None:
@@ -169,7 +184,7 @@ class audit_context(ContextDecorator):  # noqa: N801 - it is called as a functio
         return self._entered[-1]
 
     def _recreate_cm(self) -> audit_context:
-        return audit_context(user_id=self._user_id, session_id=self._session_id)
+        return audit_context(user_id=self._user_id, session_id=self._session_id, **self._acting)
 
     def __call__(self, func: _F) -> _F:
         if inspect.iscoroutinefunction(func):
@@ -228,8 +243,9 @@ def _as_id(_field: str, value: Any) -> str:
 
 def named_or_current(
     user_id: Any, session_id: Any, as_id: Callable[[str, Any], str] = _as_id
-) -> tuple[str | None, str | None]:
-    """The acting user and the session that a call names, else those of `audit_context`.
+) -> tuple[str | None, str | None, Acting]:
+    """The acting user and the session that a call names, else those of `audit_context`; and what
+    else this says.
 
     Args:
         user_id: The user that the call names, or None.
@@ -240,7 +256,24 @@ def named_or_current(
     return (
         here.user_id if user_id is None else as_id("user_id", user_id),
         here.session_id if session_id is None else as_id("session_id", session_id),
+        here.acting,
     )
+
+
+def acting_as(around: Acting, agent_id: Any, on_behalf_of: Any, purpose: Any) -> Acting:
+    """*around*, with what is given instead of what it says; as `draft` takes it.
+
+    Raises:
+        InvalidEventError: If an id is no text, number or UUID, or the purpose no text.
+    """
+    acting = around.copy()
+    if agent_id is not None:
+        acting["agent_id"] = checked_id("agent_id", agent_id)
+    if on_behalf_of is not None:
+        acting["on_behalf_of"] = checked_id("on_behalf_of", on_behalf_of)
+    if purpose is not None:
+        acting["purpose"] = checked_text("purpose", purpose)
+    return acting
 
 
 def or_from_baggage(user_id: str | None, session_id: str | None) -> tuple[str | None, str | None]:

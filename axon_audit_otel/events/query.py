@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from typing import Any, Protocol
 
 from ..core.errors import InvalidEventError, shown
 from ..core.time import to_microseconds
-from .identifiers import digest_of, identifier, identifiers, is_digest
+from .identifiers import checked_text, digest_of, identifier, identifiers, is_digest
+from .lineage import tells_of_derived
 from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
 __all__ = ["START", "Query", "is_start"]
@@ -21,7 +23,11 @@ __all__ = ["START", "Query", "is_start"]
 START = "start"
 _AUDIT = OperationType.AUDIT  # looked up once: that is slow
 
-_NAMES = ("user_id", "session_id", "subject_id")
+#: Fields with ids of persons and sessions, which may be recorded in another form; and all that
+#: are compared as they are.
+_NAMES = ("user_id", "session_id", "subject_id", "agent_id", "on_behalf_of")
+_EXACT = ("operation", "status", *_NAMES, "purpose", "trace_id")
+_is_trace = re.compile("[0-9a-f]{32}").fullmatch
 
 
 class Aliases(Protocol):
@@ -44,13 +50,20 @@ class Query:
     user_id: str | None = None
     session_id: str | None = None
     subject_id: str | None = None
+    agent_id: str | None = None
+    on_behalf_of: str | None = None
+    purpose: str | None = None
+    trace_id: str | None = None
     entry_ids: frozenset[str] | None = None
+    facts: tuple[str, ...] = ()  # names, of which its metadata must have one
     start_us: int | None = None
     end_us: int | None = None
     limit: int | None = None
     #: What stands for the value of a field, besides that value.
     aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
     with_start: bool = False
+    #: Only events that tell of derived entries.
+    derives: bool = False
 
     @classmethod
     def of(
@@ -65,12 +78,17 @@ class Query:
         end_time: datetime | None = None,
         limit: int | None = None,
         naive: timezone | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        trace_id: str | None = None,
     ) -> Query:
         """A query from the arguments of `AuditLogger.query_events`.
 
         Raises:
             InvalidEventError: If an argument cannot be meant: an unknown operation or
-                status, no datetime, *start_time* after *end_time*, a negative *limit*.
+                status, no datetime, *start_time* after *end_time*, a negative *limit*, a
+                *purpose* that is no text, a *trace_id* without 32 hex digits.
         """
         try:
             ids = None if entry_ids is None else frozenset(identifiers(entry_ids))
@@ -93,6 +111,10 @@ class Query:
             user_id=None if user_id is None else identifier(user_id),
             session_id=None if session_id is None else identifier(session_id),
             subject_id=None if subject_id is None else identifier(subject_id),
+            agent_id=None if agent_id is None else identifier(agent_id),
+            on_behalf_of=None if on_behalf_of is None else identifier(on_behalf_of),
+            purpose=None if purpose is None else checked_text("purpose", purpose),
+            trace_id=None if trace_id is None else _trace(trace_id),
             entry_ids=ids,
             start_us=start_us,
             end_us=end_us,
@@ -112,9 +134,13 @@ class Query:
         """The values that indexed fields must have: one of each."""
         return {
             name: (str(value), *(also for f, more in self.aliases if f == name for also in more))
-            for name in ("operation", "status", *_NAMES)
+            for name in _EXACT
             if (value := getattr(self, name)) is not None
         }
+
+    def has_facts(self, event: AuditEvent) -> bool:
+        """True if *event* passes the filter of `facts`."""
+        return not self.facts or not event.metadata.keys().isdisjoint(self.facts)
 
     def passing(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
         """The *events* that pass every filter (times include both ends), in their order.
@@ -125,8 +151,12 @@ class Query:
             events = _having(events, name, values)
         if self.operation is None and not self.with_start:
             events = filterfalse(is_start, events)
+        if self.derives:
+            events = filter(tells_of_derived, events)
         if self.entry_ids is not None:
             events = _touching(events, self.entry_ids)
+        if self.facts:
+            events = filter(self.has_facts, events)
         if self.start_us is not None or self.end_us is not None:
             events = _within(events, self.start_us, self.end_us)
         return iter(events)
@@ -168,6 +198,14 @@ def _within(
         moment = to_microseconds(event.timestamp)
         if (start is None or start <= moment) and (end is None or moment <= end):
             yield event
+
+
+def _trace(value: Any) -> str:
+    """A trace id as it is recorded, in lower case."""
+    if isinstance(value, str) and _is_trace(text := value.lower()):
+        return text
+    msg = f"trace_id={shown(value)}: must be 32 hex digits"
+    raise InvalidEventError(msg)
 
 
 def _moment(name: str, value: datetime | None, naive: timezone | None) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from .findings import FINDINGS, findings
 from .model import AuditEvent, success_rate, totals
 from .query import activity
 
@@ -15,34 +16,43 @@ __all__ = ["summarise"]
 
 
 def summarise(events: Iterable[AuditEvent]) -> dict[str, Any]:
-    """`activity` of all *events*, and of each operation and each user.
+    """`activity` of all *events*, and of each operation, each user and each agent.
 
     Returns:
-        What `activity` returns, and ``operations`` (by name: ``count``, ``by_status``,
+        What `activity` returns, ``findings`` (how many entries need attention, by kind; see
+        `findings`), and ``operations`` (by name: ``count``, ``by_status``,
         ``success_rate``, ``latency_ms`` with ``avg``, ``p50``, ``p95``, ``p99``, exact) and
         ``users`` (a list, the busiest first: ``user_id``, ``total_operations``,
-        ``by_status``, ``success_rate``, ``most_common_operation``, ``last_activity``).
+        ``by_status``, ``success_rate``, ``most_common_operation``, ``last_activity``) and
+        ``agents`` (likewise, with ``agent_id``; operations without an agent are in none).
     """
     operations: defaultdict[str, _Operation] = defaultdict(_Operation)
-    users: defaultdict[str | None, _User] = defaultdict(_User)
+    users: defaultdict[str | None, _Actor] = defaultdict(_Actor)
+    agents: defaultdict[str | None, _Actor] = defaultdict(_Actor)
+    found: Counter[str] = Counter()
 
     def counted() -> Iterator[AuditEvent]:
         for event in events:
             operations[event.operation.value].add(event)
             users[event.user_id].add(event)
+            for kind, finding in findings(event.metadata).items():
+                found[kind] += finding.number
+            if event.agent_id is not None:
+                agents[event.agent_id].add(event)
             yield event
 
     totals = activity(counted())
     return {
         **totals,
+        "findings": {kind: found[kind] for kind in FINDINGS if found[kind]},
         "operations": {name: operations[name].summary() for name in totals["by_operation"]},
-        "users": [
-            {"user_id": user_id, **user.summary()}
-            for user_id, user in sorted(
-                users.items(), key=lambda item: (-item[1].total, item[0] or "")
-            )
-        ],
+        "users": [{"user_id": one, **actor.summary()} for one, actor in _busiest(users)],
+        "agents": [{"agent_id": one, **actor.summary()} for one, actor in _busiest(agents)],
     }
+
+
+def _busiest(actors: dict[str | None, _Actor]) -> list[tuple[str | None, _Actor]]:
+    return sorted(actors.items(), key=lambda item: (-item[1].total, item[0] or ""))
 
 
 class _Operation:
@@ -75,8 +85,8 @@ class _Operation:
         }
 
 
-class _User:
-    """The events of one user."""
+class _Actor:
+    """The events of one user, or of one agent."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
@@ -17,10 +17,17 @@ from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
-from ..events.draft import Draft, draft, intent
+from ..events.draft import Acting, Draft, draft, intent
 from ..events.entries import Entries, Store
 from ..events.identifiers import identifier, identifiers
-from ..events.identity import active_operation, named_or_current, or_from_baggage, running
+from ..events.identity import (
+    NOBODY,
+    active_operation,
+    named_or_current,
+    or_from_baggage,
+    running,
+)
+from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
@@ -186,11 +193,12 @@ class Operation:
     problems = 0  # failures that the SDK did not raise
     failed = False  # nothing of it worked, although nothing was raised
     error_type: str | None = None
-    _given: dict[str | None, None] | None = None  # the owners of what the caller got
+    _given: tuple[str | None, ...] | None = None  # the owners of what the caller got
     persons: tuple[str, ...] = ()  # whose data it is about, though it touched no entry of theirs
     subject_id: str | None = None
     user_id: str | None = None
     session_id: str | None = None
+    acting: Acting = NOBODY.acting
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
@@ -227,6 +235,8 @@ class Operation:
             kind.before(self, self.arguments)
         except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
+        if kind.operation is not OperationType.STORE:
+            self.trail.entries.look()
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:
@@ -246,6 +256,7 @@ class Operation:
             user_id=self.user_id,
             session_id=self.session_id,
             subject_id=self.subject_id,
+            **self._persons(),
         )
         self._event_id = facts["event_id"]
         try:
@@ -312,52 +323,46 @@ class Operation:
             if value is not None:
                 metadata[name] = value
 
-    def read(self, entries: Iterable[tuple[str, str, str | None]]) -> None:
-        """The caller gets these entries: id, text and owner of each.
+    def read(self, texts: Mapping[str, str], owners: OwnerOf | None = None) -> None:
+        """The caller gets these entries: the text of each by its id.
 
         Notes their fingerprints, and which of them have not the newest content on record.
+        *owners* are theirs, where stores have entries of one id and of several owners.
         """
-        self._given = owners = {}
-        for key, text, owner in entries:
-            owners[owner] = None
-            self.fingerprints[key] = self.compare(key, text, owner)
-
-    def compare(self, key: str, text: str, owner: str | None) -> str:
-        """The fingerprint of an entry; notes if that is not the newest on record."""
-        found = self.trail.policy.fingerprint(text, owner)
-        stores = self.activity.stores_of(key) if found else None
-        if stores:
-            self.is_altered(key, found, stores)
-        return found
+        policy, whose = self.trail.policy, self.activity.owners
+        if owners is not None:
+            whose = {**whose, **owners}
+            self._given = (*(self._given or ()), *owners.values())
+        if not policy.fingerprints:
+            return
+        prints = policy.fingerprints_of({k: (text, whose.get(k)) for k, text in texts.items()})
+        self.fingerprints.update(prints)
+        newest = self.trail.entries.newer
+        for key, found in prints.items():
+            if found and (key not in newest or newest[key][1] != found):
+                self.is_altered(key, found, self.activity.stores_of(key))
 
     def is_altered(self, key: str, found: str, stores: list[Store]) -> bool:
         """True, and noted, if an entry that was read in *stores* has not the newest content."""
-        if any(one.agrees(key, found, self._started) for one in stores):
+        if not stores or any(one.agrees(key, found, self._started) for one in stores):
             return False
         self._altered[key] = found
         return True
 
     def _note_altered(self) -> None:
         """Note which entries had not the newest content on record."""
-        altered = self._altered
-        newest = self.trail.reader.of_other_writers(altered)
-        if newest is not None:
-            agreed = {key: found for key, found in altered.items() if newest.state(key) == found}
-            for key, found in agreed.items():
-                self.activity.stores_of(key)[0].set_state((key,), found)
-                del altered[key]
+        altered, stores_of = self._altered, self.activity.stores_of
+        if self.trail.entries.look(at_once=True):  # another process may know more
+            altered = {k: fp for k, fp in altered.items() if self.is_altered(k, fp, stores_of(k))}
         self.note(altered=list(altered) or None)
 
     def _note_back(self, names: list[str]) -> None:
         """Note which of the entries *names* are there although they are gone."""
-        seen = self.activity
+        seen, known = self.activity, self.trail.entries
         stored = () if self.kind.operation in COPYING else seen.saved
         back = [key for key in names if key in seen.back and key not in stored]
-        newest = self.trail.reader.of_other_writers(back) if back else None
-        if newest is not None:
-            for key in filter(newest.lives, back):
-                seen.stores_of(key)[0].revive((key,))
-            back = [key for key in back if not newest.lives(key)]
+        if back and known.look(at_once=True):  # another process may have brought them back
+            back = [key for key in back if not known.lives(key)]
         self.note(resurrected=back or None)
 
     @property
@@ -368,7 +373,7 @@ class Operation:
     # --- beginning ---------------------------------------------------------------------------
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
-        actor, session = named_or_current(user_id, session_id)
+        actor, session, self.acting = named_or_current(user_id, session_id)
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
         self.user_id = subject if actor is None else actor
@@ -386,6 +391,9 @@ class Operation:
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
             attributes |= self.trail.policy.span_identity(self.user_id, self.session_id)
+            if self.acting:
+                for field, real in self._persons().items():
+                    attributes[ATTRIBUTES[field]] = self.trail.policy.hidden(field, real)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
             left = running.get()
             if left is not None and left._context is here and not left.active:
@@ -400,8 +408,12 @@ class Operation:
 
     def _masked(self, text: str) -> str:
         """A redacted text of a span, without the ids that pseudonyms stand for."""
-        users = (self.user_id, self.subject_id)
+        users = (self.user_id, self.subject_id, *self._persons().values())
         return self.trail.policy.span_text(text, users, self.session_id)
+
+    def _persons(self) -> dict[str, str]:
+        """The agent and on whose behalf it acts, by the names of the fields."""
+        return {name: str(one) for name, one in self.acting.items() if name != "purpose"}
 
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
@@ -521,6 +533,7 @@ class Operation:
             error_type=self.error_type,
             action=self.kind.action,
             system=self.kind.system,
+            **self.acting,
             **facts,
         )
 
@@ -581,10 +594,9 @@ class Operation:
         return (*owners, *known.owners_behind(names))
 
     def _fingerprints(self) -> dict[str, str]:
-        if not self.trail.policy.fingerprints:
-            return {}
-        prints = {**self.activity.prints, **self.fingerprints}
-        return prints if all(prints.values()) else {k: fp for k, fp in prints.items() if fp}
+        saved, read = self.activity.prints, self.fingerprints
+        prints = {**saved, **read} if saved and read else saved or read
+        return {k: fp for k, fp in prints.items() if fp} if "" in prints.values() else prints
 
     def _derived_from(self) -> list[str]:
         """What the new entries were made of; of several, the metadata says which of what."""

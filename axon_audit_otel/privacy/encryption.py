@@ -411,7 +411,8 @@ class Erasure:
     def asking(self, query: Query) -> Query:
         """A query that finds recorded events; those that match *query* pass `answers`.
 
-        Sessions are encrypted: whoever asks for one without its user reads every event.
+        Sessions, purposes and facts are encrypted: whoever asks for one without its user reads
+        every event.
 
         Raises:
             ArchiveError: If the keys cannot be read.
@@ -421,18 +422,21 @@ class Erasure:
         except OSError as exc:
             msg = f"cannot read the keys in {str(self.keys.directory)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
-        return asked if query.session_id is None else replace(asked, session_id=None, limit=None)
+        if query.session_id is None and query.purpose is None and not query.facts:
+            return asked
+        return replace(asked, session_id=None, purpose=None, facts=(), limit=None)
 
     def answers(self, query: Query, event: AuditEvent) -> bool:
         """True if a readable event, found by the query of `asking`, matches *query*."""
         as_recorded = recorded(event)
         many = bool(as_recorded.subjects) and is_digest(as_recorded.subjects[-1])
-        return all(
+        return query.has_facts(event) and all(
             has(event, field, values)
             or has(as_recorded, field, values)
             or (many and field == "subject_id")  # `asking` knew what the digests are of
             for field, values in query.keys.items()
-            if FIELD_KINDS[field] in ("person", "session")  # a key may have gone since then
+            # a key may have gone since then
+            if FIELD_KINDS[field] in ("person", "session", "text")
         )
 
     def _aliases(self, query: Query) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -26,7 +26,7 @@ _USERS = frozenset(
     [
         *("user_id", "userid", "user", "uid", "username", "subject_id", "actor", "actor_id"),
         *("owner", "owner_id", "user.id", "user.name", "enduser.id", "audit.actor.id"),
-        "axon.subject.id",
+        *("axon.subject.id", "agent_id", "gen_ai.agent.id", "on_behalf_of", "axon.on_behalf_of"),
     ]
 )
 _SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -28,9 +28,11 @@ from ..core.errors import (
     shown,
 )
 from ..events import model as _event
-from ..events.draft import Draft, checked_duration, checked_ids, draft
+from ..events.draft import Draft, Later, checked_duration, checked_ids, draft
+from ..events.family import Lineage
 from ..events.identifiers import checked_id
-from ..events.identity import active_operation, named_or_current, or_from_baggage
+from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
+from ..events.influence import Influence, influence
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
 from ..privacy.encryption import check_in_clear
@@ -100,8 +102,9 @@ class AuditLogger(SdkLoggerInterface):
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
-            changed without the trail. True (the default): with a key in the archive; a secret:
-            bytes, text, or a `Path` (``"@FILE"``) of a file with one; False: none.
+            changed without the trail. True (the default): with a key made of *signing_key*, or
+            one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
+            one; False: none.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
@@ -247,6 +250,12 @@ class AuditLogger(SdkLoggerInterface):
         *,
         error_type: str | None = None,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        subjects: Iterable[str] | None = None,
+        derived_from: Iterable[str] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
     ) -> AuditEvent:
         """Record an event by hand.
 
@@ -261,6 +270,14 @@ class AuditLogger(SdkLoggerInterface):
             duration_ms: How long it took, in milliseconds.
             error_type: The error's class.
             subject_id: Whose data it was, if that is not *user_id*.
+            agent_id: The agent (the program) that did it. Default: as `audit_context` says.
+            on_behalf_of: The person for whom it was done. Default: likewise.
+            purpose: Why, in words. Default: likewise.
+            subjects: Every person whose data it touched. The owners of sources are added, where
+                they are known.
+            derived_from: The entries that its new entries were made of. Of more than one new
+                entry, metadata ``derived`` says which of what: ``{"new": ["source", ...]}``.
+            fingerprints: Keyed hashes of the content of entries, by their ids.
 
         Returns:
             The event as recorded.
@@ -275,10 +292,17 @@ class AuditLogger(SdkLoggerInterface):
             # `value` has the same, by a detour over Python code before Python 3.12.
             kind: str = OperationType.parse(operation)._value_
             outcome: str = EventStatus.parse(status)._value_
-            actor, session = named_or_current(user_id, session_id, checked_id)
+            actor, session, acting = named_or_current(user_id, session_id, checked_id)
+            if not (agent_id is on_behalf_of is purpose is None):
+                acting = acting_as(acting, agent_id, on_behalf_of, purpose)
             if self.settings.baggage_identity:
                 actor, session = or_from_baggage(actor, session)
             message = None if error_message is None else str(error_message)
+            whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
+            told = _NOTHING
+            if derived_from is not None or fingerprints is not None:
+                told = _told_of_entries(derived_from, fingerprints)
+                whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
             event = draft(
@@ -294,6 +318,9 @@ class AuditLogger(SdkLoggerInterface):
                 error_type=None if error_type is None else checked_id("error_type", error_type),
                 subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
                 span=get_current_span().get_span_context(),
+                subjects=whose,
+                **acting,
+                **told,
             )
             self.trail.policy.event(event)
         except InvalidEventError:
@@ -306,7 +333,10 @@ class AuditLogger(SdkLoggerInterface):
             raise InvalidEventError(msg)
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
-        return await self._record(event)
+        recorded = await self._record(event)
+        if told:
+            self.trail.entries.apply_derived(recorded, whose)
+        return recorded
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
@@ -399,7 +429,7 @@ class AuditLogger(SdkLoggerInterface):
                 msg = f"the erasure cannot be recorded: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
 
-        actor, session = named_or_current(None, None)
+        actor, session, _ = named_or_current(None, None)
         if self.settings.baggage_identity:
             actor, _ = or_from_baggage(actor, session)
         try:
@@ -422,6 +452,10 @@ class AuditLogger(SdkLoggerInterface):
         limit: int | None = None,
         *,
         subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        trace_id: str | None = None,
         archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
@@ -443,6 +477,10 @@ class AuditLogger(SdkLoggerInterface):
             entry_ids: Events that touch any of these entries.
             limit: At most so many.
             subject_id: Whose data it was, also if it is one of several `subjects`.
+            agent_id: The agent that acted.
+            on_behalf_of: The person for whom it was done.
+            purpose: Why it was done: the whole text, as it was recorded.
+            trace_id: The W3C trace id, 32 hex digits.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
@@ -464,6 +502,10 @@ class AuditLogger(SdkLoggerInterface):
             user_id=user_id,
             session_id=session_id,
             subject_id=subject_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+            trace_id=trace_id,
             entry_ids=entry_ids,
             start_time=start_time,
             end_time=end_time,
@@ -476,16 +518,52 @@ class AuditLogger(SdkLoggerInterface):
     ) -> Iterable[AuditEvent]:
         """The events that match *query*, newest first."""
         if archived:
-            if self.settings.auto_export_path is None:
-                msg = "archived=True: there is no archive (auto_export_path)"
-                raise AuditConfigError(msg)
-            missing = Missing(strict)
+            missing = self._missing(strict)
             found = list(self.trail.reader.search_all(query, missing))
             missing.warn(2)
             return found
         found = list(self.trail.reader.search(query))
         if archived is None:
             self._warn_of_files(query, len(found) == query.limit, 4)
+        return found
+
+    def _missing(self, strict: bool) -> Missing:
+        """For an answer from the archive: takes what it lacks.
+
+        Raises:
+            AuditConfigError: If there is none.
+        """
+        if self.settings.auto_export_path is None:
+            msg = "archived=True: there is no archive (auto_export_path)"
+            raise AuditConfigError(msg)
+        return Missing(strict)
+
+    def lineage(
+        self, entry_id: str, *, archived: bool | None = None, strict: bool = False
+    ) -> Lineage | None:
+        """What an entry was made of, and what was made of it, as the events in memory say.
+
+        Args:
+            entry_id: The entry.
+            archived: See `query_events`; the files are read twice.
+            strict: See `query_events`.
+
+        Returns:
+            The entry, its ancestors and its descendants, each with owners, the event that made
+            it, and the one that deleted it; None if no event names the entry.
+
+        Raises:
+            InvalidEventError: If *entry_id* is no id.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        asked = checked_id("entry_id", entry_id)
+        missing = self._missing(strict) if archived else None
+        if archived is None:
+            self._warn_of_files(Query(), False, 3)
+        found = self.trail.reader.lineage(asked, missing)
+        if missing is not None:
+            missing.warn()
         return found
 
     def _warn_of_files(self, query: Query, full: bool, level: int) -> None:
@@ -499,6 +577,47 @@ class AuditLogger(SdkLoggerInterface):
         )
         warnings.warn(msg, MemoryOnlyWarning, stacklevel=level)
 
+    def influence(
+        self,
+        entry_id: str,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        archived: bool | None = None,
+        strict: bool = False,
+    ) -> Influence:
+        """Who read an entry, and which entries it may have influenced since.
+
+        These are the entries that were stored in the same trace or session after the first
+        reading there, and those that were made of it; and what these influenced in turn.
+
+        Args:
+            entry_id: The entry.
+            start_time: See `query_events`.
+            end_time: See `query_events`.
+            archived: See `query_events`. Not all events are in memory at once.
+            strict: See `query_events`.
+
+        Returns:
+            The answer, which is true if the entry was read or another was made of it; its
+            ``is_named`` is False where no event names the entry at all.
+
+        Raises:
+            InvalidEventError: If an argument cannot be meant.
+            AuditConfigError: If there is no archive, and *archived* is asked for.
+            ArchiveError: If the answer is not whole, with *strict*.
+        """
+        entry, read = checked_id("entry_id", entry_id), self.trail.reader
+        query = Query.of(start_time=start_time, end_time=end_time)
+        if archived:
+            missing = self._missing(strict)
+            found = influence(entry, read.search_all(query, missing, oldest_first=True))
+            missing.warn(2)
+            return found
+        if archived is None:
+            self._warn_of_files(query, False, 3)
+        return influence(entry, read.search(query, oldest_first=True))
+
     def get_statistics(self) -> dict[str, Any]:
         """Counts and latencies since this logger began, as its Prometheus metrics have them.
 
@@ -510,8 +629,9 @@ class AuditLogger(SdkLoggerInterface):
             ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
             (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
             most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
-            ``evicted_events`` (left memory without being in a file), ``exported_events`` and
-            ``failures`` (of our own, by stage).
+            ``evicted_events`` (left memory without being in a file), ``exported_events``,
+            ``findings`` (how many entries need attention, by kind: ``altered``,
+            ``resurrected``, ``derived_remaining``) and ``failures`` (of our own, by stage).
         """
         return {
             **self.trail.metrics.statistics(),
@@ -612,6 +732,28 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
         return message, metadata
     kept = {key: value for key, value in metadata.items() if key != "query"}
     return (None if "error_type" in metadata else message), kept
+
+
+_NOTHING = Later()
+
+
+def _told_of_entries(derived_from: Any, fingerprints: Any) -> Later:
+    """What a caller of `log_event` tells of sources and contents, checked.
+
+    Raises:
+        InvalidEventError: If these are no ids, or no texts by id.
+    """
+    told = Later()
+    if derived_from is not None:
+        told["derived_from"] = checked_ids(derived_from, "derived_from")
+    if fingerprints is not None:
+        if not isinstance(fingerprints, Mapping):
+            msg = f"fingerprints={shown(fingerprints)}: must be a mapping from entry ids to text"
+            raise InvalidEventError(msg)
+        told["fingerprints"] = dict(
+            checked_ids(pair, "fingerprints") for pair in fingerprints.items()
+        )
+    return told
 
 
 def _registry(value: Any) -> CollectorRegistry | None:

@@ -209,8 +209,10 @@ class Buffer:
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
         for name, values in keys.items():
-            if name not in self._lists:
+            if name == "session_id":
                 numbers: _Numbers = self._ids.find(values)
+            elif name not in self._lists:
+                continue  # not indexed: whoever reads looks at the event
             else:
                 lists = [known[1] for value in values if (known := self._lists[name].get(value))]
                 if self._has_digests and name == "subject_id":

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.draft import Draft
+from ..events.findings import FINDINGS, findings, has_findings
 from ..events.model import EventStatus, OperationType, deleted_entries, success_rate, totals
 from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
@@ -63,6 +64,7 @@ _OUTCOME = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
 _UNSEALED = "Unix time of the oldest event that is not in a sealed file; 0 without one."
 _PII = "Personal data found and replaced in what was recorded, by kind."
 _ENTRIES = "Memory entries stored, returned, deleted, exported, ..."
+_FINDINGS = "Memory entries that need attention, by kind: altered, seen after their deletion, ..."
 _SDK_FAULTS = "Failures inside the SDK that it did not raise, by stage."
 _UNSHIPPED = "Audit events that were not shipped, by reason."
 #: Every metric.
@@ -71,6 +73,7 @@ SPECS = (
     _DURATION,
     _gauge(semconv.METRIC_IN_PROGRESS, "Memory operations running now.", _OPERATION),
     _counter(semconv.METRIC_ENTRIES, _ENTRIES, _OPERATION),
+    _counter(semconv.METRIC_FINDINGS, _FINDINGS, semconv.LABEL_KIND),
     _gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
     _gauge(semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
     _counter(semconv.METRIC_EVICTED, "Audit events that left memory without being in a file."),
@@ -110,6 +113,7 @@ class TrailMetrics:
             for status in EventStatus
         }
         self._entries = self._counts(semconv.METRIC_ENTRIES, [kind.value for kind in OperationType])
+        self._findings = self._counts(semconv.METRIC_FINDINGS, FINDINGS)
         self._durations: dict[str, Timing] = {}  # 20 series each: when there is one
         self._sketches: dict[str, Sketch] = {}
         self._in_progress: dict[str, Level] = {}
@@ -173,6 +177,9 @@ class TrailMetrics:
         number = deleted_entries(event) if operation == "FORGET" else event.entries
         if number:
             self._entries[operation].add(number)
+        if has_findings(event["metadata"]):
+            for kind, found in findings(event["metadata"]).items():
+                self._findings[kind].add(found.number)
         if milliseconds is not None and self._group.works:
             self._time(event, operation, milliseconds)
 
@@ -220,10 +227,13 @@ class TrailMetrics:
             "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,
-            "failures": {
-                stage: count.total for stage, count in self.failures.items() if count.total
-            },
+            "findings": _above_zero(self._findings),
+            "failures": _above_zero(self.failures),
         }
+
+
+def _above_zero(counts: dict[str, Count]) -> dict[str, int]:
+    return {value: count.total for value, count in counts.items() if count.total}
 
 
 def _latency(sketch: Sketch) -> dict[str, float]:

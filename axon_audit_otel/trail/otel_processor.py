@@ -33,7 +33,8 @@ class AuditLogRecordProcessor(LogRecordProcessor):
     canonical JSON, and its attributes say its place in the chain, so that the processors
     after this one ship what was recorded.
 
-    A record of another source that names no user or session has those of `audit_context`.
+    A record of another source that names no user, session, agent, person for whom it was done, or
+    purpose has that of `audit_context`.
     It is SUCCESS only if it says so in a known word ("ok", "succeeded") and nothing in it says
     otherwise; FAILURE if an outcome, an error or the severity says so; else PARTIAL, also where
     no outcome is stated. An operation that is none of ours keeps its name; a record that names
@@ -170,7 +171,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     duration = first("duration_ms")
     named = first("operation", semconv.AXON_OPERATION, semconv.AUDIT_ACTION)
     operation, own_name = _operation(named, said.get(semconv.GEN_AI_OPERATION_NAME))
-    user, session = named_or_current(  # a record is processed where it is emitted
+    user, session, acting = named_or_current(  # a record is processed where it is emitted
         first("user_id", semconv.USER_ID, semconv.USER_HASH, semconv.AUDIT_ACTOR_ID),
         first("session_id", semconv.SESSION_ID),
     )
@@ -194,7 +195,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         subject_id=text("subject_id", semconv.AXON_SUBJECT_ID),
         trace_id=f"{record.trace_id:032x}" if record.trace_id else None,
         span_id=f"{record.span_id:016x}" if record.span_id else None,
-        **later,
+        **{**acting, **later},
     )
     trail.policy.event(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)

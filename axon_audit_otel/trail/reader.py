@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 
 from ..archive.directory import OtherWriters
 from ..archive.missing import Missing
 from ..archive.search import search
-from ..core.errors import ArchiveError
 from ..events import model as _event
 from ..events.draft import Draft
-from ..events.entries import Entries
+from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
@@ -24,7 +22,6 @@ from .trail_lock import Lock
 
 __all__ = ["TrailReader"]
 
-_PAST = 50_000  # events that say what is known of entries after a start
 _FEW, _READ_AT_ONCE = 16, 256  # events taken from the buffer under one lock
 
 
@@ -53,7 +50,6 @@ class TrailReader:
         self._keeper = keeper
         self._policy = policy
         self._others = OtherWriters()
-        self._past: Entries | None = None
 
     def __len__(self) -> int:
         """Events in memory, without the record `start`."""
@@ -68,49 +64,37 @@ class TrailReader:
         """The event that was made of *draft*, from its bytes."""
         return self._policy.as_given(_event.decode(line), draft)
 
-    def search(self, query: Query) -> Iterator[AuditEvent]:
+    def search(self, query: Query, oldest_first: bool = False) -> Iterator[AuditEvent]:
         """The events in memory that answer *query*, newest first."""
-        return self._policy.read(query, self._search)
+        return self._policy.read(query, partial(self._search, oldest_first=oldest_first))
 
-    def search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+    def search_all(
+        self, query: Query, missing: Missing, oldest_first: bool = False
+    ) -> Iterator[AuditEvent]:
         """The events in memory and in files that answer *query*, newest first.
 
         Args:
             query: What is asked for.
             missing: Takes what of it cannot be read.
+            oldest_first: The other way round.
         """
-        found = partial(self._search_all, missing=missing)
+        found = partial(self._search_all, missing=missing, oldest_first=oldest_first)
         return self._policy.read(query, found)
 
-    def past(self) -> Entries | None:
-        """What the newest events in the files say of entries; read once, when it is first asked.
+    def lineage(self, entry_id: str, missing: Missing | None) -> Lineage | None:
+        """The lineage of an entry; None if no event names it.
 
-        None without files. Never raises: what cannot be read is not known.
+        Args:
+            entry_id: The entry.
+            missing: Takes what of the files cannot be read; None: only memory is read.
         """
-        if self._past is None and self._directory is not None:
-            self._past = self._entries_in(Query(limit=_PAST))
-        return self._past
 
-    def of_other_writers(self, keys: Iterable[str]) -> Entries | None:
-        """What all events in files say now of these entries; None if no other writer has any."""
-        if self._directory is None or self._keeper is None:
-            return None
-        with self._lock:
-            writer = self._writer_name()
-        if not self._others.have_written(self._directory, writer, None):
-            return None
-        return self._entries_in(Query(entry_ids=frozenset(keys)))
+        def search_all(query: Query) -> Iterator[AuditEvent]:
+            assert missing is not None
+            with missing.one_of_several() as here:
+                yield from self.search_all(query, here)
 
-    def _entries_in(self, query: Query) -> Entries:
-        found = Entries()
-        assert self._directory is not None
-        events: list[AuditEvent] = []
-        with suppress(ArchiveError):
-            recorded = partial(search, self._directory, missing=Missing())
-            events += self._policy.read(query, recorded)
-        for event in reversed(events):
-            found.apply(event)
-        return found
+        return lineage_of(entry_id, self.search if missing is None else search_all)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """True if files may hold matching events that are not in memory: those of other writers
@@ -120,7 +104,7 @@ class TrailReader:
         with self._lock:
             if not full and self._buffer.begins_after(query.start_us):
                 return True
-            writer = self._writer_name()
+            writer = self.writer_name()
         return self._others.have_written(self._directory, writer, query.start_us)
 
     def lines(self) -> Iterator[bytes]:
@@ -130,24 +114,29 @@ class TrailReader:
             numbers = iter(range(first, self._buffer.next))
         return chain.from_iterable(self._chunks(numbers))
 
-    def _writer_name(self) -> str:
+    def writer_name(self) -> str:
+        """The name of the trail's writer; "" without one."""
         writer = None if self._keeper is None else self._keeper.writer
         return "" if writer is None else writer.name
 
     def _candidates(self, query: Query) -> Iterator[int]:
         return self._buffer.candidates(query.keys, query.entry_ids, query.start_us, query.end_us)
 
-    def _search(self, query: Query) -> Iterator[AuditEvent]:
+    def _search(self, query: Query, oldest_first: bool) -> Iterator[AuditEvent]:
         with self._lock:
             numbers = self._candidates(query)
+            if oldest_first:
+                numbers = iter(list(numbers)[::-1])
         events = chain.from_iterable(map(_event.decode_all, self._chunks(numbers)))
         return islice(query.passing(events), query.limit)
 
-    def _search_all(self, query: Query, missing: Missing) -> Iterator[AuditEvent]:
+    def _search_all(
+        self, query: Query, missing: Missing, oldest_first: bool
+    ) -> Iterator[AuditEvent]:
         if self._directory is None or self._keeper is None:
-            return self._search(query)
+            return self._search(query, oldest_first)
         with self._lock:
-            writer = self._writer_name()
+            writer = self.writer_name()
             before = self._buffer.first
             numbers = self._candidates(query)
         lines: list[bytes] = []
@@ -157,9 +146,15 @@ class TrailReader:
                 if self._buffer.first > chunk[-1]:  # they left meanwhile, and are in files
                     before = min(self._buffer.first, chunk[0] + 1)  # what was before is taken
                     break
-        recent = query.passing(map(_event.decode, lines))
+        recent = query.passing(map(_event.decode, lines[::-1] if oldest_first else lines))
         return search(
-            self._directory, query, recent=recent, writer=writer, before=before, missing=missing
+            self._directory,
+            query,
+            oldest_first=oldest_first,
+            recent=recent,
+            writer=writer,
+            before=before,
+            missing=missing,
         )
 
     def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:

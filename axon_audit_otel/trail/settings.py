@@ -23,6 +23,7 @@ from ..core.files import read_key
 from ..core.log import logger
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
+from ..privacy.fingerprints import key_of
 from ..privacy.pseudonyms import Pseudonyms
 from ..shipping.witnesses import Witness
 
@@ -395,7 +396,8 @@ class Settings:
         True,
         _fingerprints,
         "record keyed hashes of the content of entries, to notice what changed behind the trail's"
-        " back: `false`, or a secret or `@FILE` of one (default: a key in the archive)",
+        " back: `false`, or a secret or `@FILE` of one (default: made of `signing_key`, else a"
+        " key in the archive)",
         shown=_secret,
     )
     redact_pii: bool = _setting(
@@ -507,6 +509,19 @@ class Settings:
             return []
         of_files = [name for name, known in self.described().items() if known.of_files]
         return [name for name in of_files if getattr(self, name) != self.default(name)]
+
+    def fingerprint_key(self) -> bytes:
+        """The key of the fingerprints: the one given, or one made of the signing key, or that in
+        the archive.
+
+        Raises:
+            OSError: If that cannot be read or made.
+        """
+        if isinstance(self.fingerprints, bytes):
+            return self.fingerprints
+        if self.signing_key is not None:
+            return self.signing_key.derived("fingerprints")
+        return key_of(self.auto_export_path)
 
     @property
     def file_age(self) -> float | None:

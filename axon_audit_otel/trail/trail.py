@@ -22,12 +22,11 @@ from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
 from ..events.draft import Draft, draft, shorten
-from ..events.entries import Entries
 from ..events.identifiers import DIGEST_BYTES
 from ..otlp.checkpoint_records import emit_record, statement_of
 from ..otlp.encoding import encode
 from ..privacy.encryption import Erasure
-from ..privacy.fingerprints import Fingerprints, key_of
+from ..privacy.fingerprints import Fingerprints
 from ..privacy.policy import PrivacyPolicy, json_types
 from ..privacy.redaction import Privacy
 from ..shipping.shipper import Shipper
@@ -36,6 +35,7 @@ from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
 from .event_source import TrailSource
 from .given_ids import GivenIds, is_made_here
+from .known_entries import KnownEntries
 from .metrics import TrailMetrics
 from .outlet import Outlet
 from .reader import TrailReader
@@ -48,7 +48,6 @@ __all__ = ["Trail"]
 
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
-_MOST_ENTRIES = 100_000  # of which the owners and states are kept
 _NAME_BYTES = 128  # by which an id gets longer when it is encrypted
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
@@ -110,7 +109,8 @@ class Trail:
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
-        self.entries = Entries(_MOST_ENTRIES, past=self.reader.past)
+        own = self.reader.writer_name
+        self.entries = KnownEntries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
         self._most_bytes, self._name_bytes = settings.max_event_bytes - 512, 0
@@ -153,11 +153,9 @@ class Trail:
             archive = settings.auto_export_path
             held = archive is not None and bool(in_force(archive))
             erasure = Erasure.for_writing(archive, place, sync, fault, held)
-        given, fingerprints = settings.fingerprints, None
-        if given is not False:
-            archive = settings.auto_export_path
-            key = partial(key_of, archive) if given is True else lambda: bytes(given)
-            fingerprints = Fingerprints(key, erasure)
+        fingerprints: Fingerprints | None = None
+        if settings.fingerprints is not False:
+            fingerprints = Fingerprints(settings.fingerprint_key, erasure)
         return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"), fingerprints)
 
     def _make_shipper(self) -> Shipper | None:
@@ -384,6 +382,7 @@ class Trail:
         """Seal the journal and say that all is well. Never raises; events may still come: when
         the program ends they are written at once, since nobody does it later."""
         self.policy.save()
+        self.entries.close()
         keeper = self._keeper
         if keeper is not None:
             with suppress(OSError):  # counted and logged
@@ -493,6 +492,7 @@ class Trail:
         self._head, self._clock, self.source.stream = None, None, ""
         self.policy.after_fork()
         self._given_ids.after_fork()
+        self.entries.after_fork()
         self.metrics.begin()
         if self._keeper is not None:
             self._keeper.begin_after_fork()

@@ -84,13 +84,14 @@ def told(audit: AuditLogger) -> list[tuple[str, str, str | None]]:
 
 class TestRule:
     def test_defaults(self) -> None:
-        """The default rules are those of the specification's security example."""
+        """The default rules are those of the specification's security example, and no entry may
+        be altered, resurrected or left."""
         assert [
             (
                 *(rule.name, [str(o) for o in rule.operations], [str(s) for s in rule.statuses]),
                 *(rule.over, rule.window, rule.per_user),
             )
-            for rule in DEFAULT_RULES
+            for rule in DEFAULT_RULES[:6]
         ] == [
             (name + suffix, operations, statuses, over, window, suffix == "_by_user")
             for name, operations, statuses, over, window in [
@@ -99,6 +100,15 @@ class TestRule:
                 ("unusual_exports", ["EXPORT"], [], 5, timedelta(hours=24)),
             ]
             for suffix in ("", "_by_user")
+        ]
+        hour = timedelta(hours=1)
+        assert [
+            (r.name, r.counting, r.severity, r.over, r.window, r.per_user)
+            for r in DEFAULT_RULES[6:]
+        ] == [
+            ("altered_entry", "altered", "critical", 0, hour, False),
+            ("forgotten_entry_seen", "resurrected", "critical", 0, hour, False),
+            ("incomplete_forget", "derived_remaining", "warning", 0, hour, False),
         ]
 
     @pytest.mark.parametrize("window", [5400, 5400.0, "90m", "1.5h", timedelta(minutes=90)])
@@ -128,7 +138,10 @@ class TestRule:
             ({"severity": []}, "severity=[]"),
             ({"summary": 7}, "summary=7: must be text"),
             ({"keep_firing_for": "a while"}, "keep_firing_for='a while'"),
-            ({"counting": "calls"}, "counting='calls': must be events or deleted"),
+            (
+                {"counting": "calls"},
+                "counting='calls': must be events, deleted, altered, resurrected or derived_",
+            ),
             ({"counting": []}, "counting=[]"),
         ],
     )

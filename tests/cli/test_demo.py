@@ -104,11 +104,16 @@ class TestDay:
     def test_erasure(self, cli: Cli, demo: Run) -> None:
         """The words of a user are found, deleted by another user on request, and gone."""
         touched = _events(cli, demo.directory, "--subject", "dormouse")
-        read, erased, read_again = (e for e in touched if e.get("subject_id") == "dormouse")
+        read, erased, repaired, read_again = (
+            e for e in touched if e.get("subject_id") == "dormouse"
+        )
         assert {"STORE", "COMPACT", "EXPORT"} <= {event["operation"] for event in touched}
         assert read["metadata"]["result_count"] > 0
         assert (erased["operation"], erased["user_id"]) == ("FORGET", "privacy-officer")
         assert set(read["entry_ids"]) <= set(erased["entry_ids"])
+        (summary,) = erased["metadata"]["derived_remaining"]
+        assert (erased["status"], repaired["status"]) == ("PARTIAL", "SUCCESS")
+        assert repaired["entry_ids"] == [summary] == repaired["metadata"]["derived_of_others"]
         assert read_again["metadata"]["result_count"] == 0
 
     def test_users_and_sessions(self, cli: Cli, demo: Run) -> None:
@@ -487,7 +492,7 @@ class TestOtlp:
         assert (done.returncode, done.stderr) == (0, "")
         assert "Traceback" not in done.stdout
         assert done.stdout.count(f"not all was shipped to {endpoint}: ") == 1
-        assert len(_events(cli, tmp_path)) == 94
+        assert len(_events(cli, tmp_path)) == 95
 
     @pytest.mark.slow
     def test_exporter_that_is_not_installed(self, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from rich.cells import cell_len
 from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
-COMMANDS += ["erase", "pseudonym", "alerts", "replay"]
+COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",
@@ -326,6 +326,7 @@ class TestQuery:
         cells, and are whole; but of what is encrypted, its token is all."""
         ids = ["x" * 500, "日本語の利用者の名前です", "", "a\nb", "é" * 30, "erasable:0f:zzz"]
         events = [_event(n, user_id=name, subject_id=name) for n, name in enumerate(ids, 1)]
+        events[-1] = msgspec.structs.replace(events[-1], on_behalf_of="erasable:1f:_y-y=")
         audit.export_events(events, tmp_path / "a.json")
         said = _on_a_terminal("query", tmp_path / "a.json")
         lines = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
@@ -336,6 +337,7 @@ class TestQuery:
         assert "".join(lines).count("x") == 500
         assert "".join(lines).count("é") == 30
         assert "erasable:0f:…" in said
+        assert "for erasable:1f:…" in said
 
     def test_a_pipe_gets_all_of_it(self, cli: Cli, tmp_path: Path, audit: AuditLogger) -> None:
         """Off a terminal nothing is cut off: ids that differ at their end differ."""
@@ -431,6 +433,10 @@ RECORDS: list[tuple[dict[str, Any], str]] = [
     (
         {**_BEGUN, "user_id": "ann", "subject_id": "bob"},
         "unfinished: FORGET by ann, data of bob, begun 2025-01-15 09:59:00+00:00",
+    ),
+    (
+        {**_BEGUN, "user_id": "ann", "agent_id": "bot", "on_behalf_of": "dee"},
+        "unfinished: FORGET by ann, by bot, for dee, begun 2025-01-15 09:59:00+00:00",
     ),
     (_HELD, "hold 'legal' placed: Doe v. Acme"),
     ({"record": "hold", "hold": "legal", "state": "released"}, "hold 'legal' released"),

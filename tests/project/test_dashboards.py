@@ -233,6 +233,9 @@ class TestRules:
             "AxonExcessiveDeletions": 100,
             "AxonRepeatedFailures": 10,
             "AxonUnusualExports": 5,
+            "AxonAlteredEntry": 0,
+            "AxonForgottenEntrySeen": 0,
+            "AxonIncompleteForget": 0,
         }
 
 

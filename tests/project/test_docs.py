@@ -58,7 +58,13 @@ def _pattern(expected: str) -> str:
     return re.escape(expected.strip()).replace(r"\.\.\.", ".*?")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/specification.md", "docs/privacy.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
+        "docs/lineage.md",
+    ],
+)
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, in one namespace and an empty directory, and a
     ``text`` block is what the ``python`` block before it prints."""

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
-from axon import MemorySystem
+from axon import Filter, MemorySystem
 from collector import free_port, program, wait
-from conftest import FaultyAdapter, Make, until
+from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, until
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus import (
     DASHBOARDS,
@@ -36,6 +36,7 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
 from axon_audit_otel.events.draft import draft
+from axon_audit_otel.events.findings import FINDINGS
 from axon_audit_otel.events.model import EventStatus
 from axon_audit_otel.privacy.personal_data import PII_KINDS
 from axon_audit_otel.trail.metrics import DURATION_BUCKETS, SDK_STAGES, SHIPPING_DROPS, STAGES
@@ -155,7 +156,7 @@ class TestDemo:
     def test_every_rule_is_healthy(self, prometheus: Prometheus) -> None:
         """Every rule was evaluated without an error, and every recorded series is there."""
         found = prometheus.rules()
-        assert len(found) == 43
+        assert len(found) == 46
         wait(lambda: all(rule["health"] == "ok" for rule in prometheus.rules()))
         assert [rule["lastError"] for rule in prometheus.rules() if "lastError" in rule] == []
         for rule in found:
@@ -444,9 +445,39 @@ async def keep_storing(memory: MemorySystem) -> None:
         await asyncio.sleep(0.02)
 
 
+class _Joining:
+    """A summarizer."""
+
+    async def summarize(self, entries: Any, *args: Any, **kwargs: Any) -> str:
+        return "several"
+
+
+async def alter_resurrect_and_leave(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """Change the text of an entry in its store, bring one back after its FORGET, and delete a
+    person's data but for the summary that was made of it."""
+    adapter = ListingAdapter()
+    memory: Any = make_system(audit_logger=audit, persistent=adapter)
+    for number in range(4):
+        await memory.store(f"tea {number}", {"user_id": "bob" if number % 2 else "alice"})
+    await memory.compact("persistent", threshold=2, summarizer=_Joining())
+    await memory.forget(filter=Filter(user_id="bob"))
+    key = await memory.store("coffee")
+    entry = await adapter.get(key)
+    adapter._storage[key] = entry.model_copy(update={"text": "poison"})
+    await memory.recall("poison")
+    await memory.forget(key)
+    adapter._storage[key] = entry
+    await memory.recall("coffee")
+    assert audit.get_statistics()["findings"].keys() == set(FINDINGS)
+
+
 class TestEveryAlert:
     async def test_fires_on_the_real_thing(
-        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
+        self,
+        make_audit: Make,
+        make_system: MakeSystem,
+        registry: CollectorRegistry,
+        tmp_path: Path,
     ) -> None:
         """Each kind of trouble, made with a trail of its own, fires its alert, and no other
         trail's; those of errors and of targets are above."""
@@ -460,6 +491,8 @@ class TestEveryAlert:
         forgetful = make_audit(name="forgetful", max_events=10)
         slow = make_audit(name="slow")
         failing = make_audit(name="failing")
+        early = make_audit(name="early")
+        await early.log_event("RECALL", metadata={"altered": ["e1"]})  # nobody scrapes yet
         (tmp_path / "broken").rename(tmp_path / "elsewhere")
         (tmp_path / "broken").touch()
 
@@ -476,6 +509,10 @@ class TestEveryAlert:
             ("AxonExcessiveDeletions", "warning", "quiet"),
             ("AxonRepeatedFailures", "warning", "quiet"),
             ("AxonUnusualExports", "warning", "quiet"),
+            ("AxonAlteredEntry", "critical", "quiet"),
+            ("AxonForgottenEntrySeen", "critical", "quiet"),
+            ("AxonIncompleteForget", "warning", "quiet"),
+            ("AxonAlteredEntry", "critical", "early"),
             ("AxonMemoryErrorBudgetBurn", "critical", "failing"),
             ("AxonNoTraffic", "warning", "quiet"),
             ("AxonMemoryLatencyBudgetBurn", "critical", "slow"),
@@ -500,6 +537,7 @@ class TestEveryAlert:
                     await quiet.log_event("FORGET")
                     if number % 9 == 0:
                         await quiet.log_event("EXPORT", status="FAILURE")
+                await alter_resurrect_and_leave(make_system, quiet)
                 quiet.seal()
                 await late.log_event("STORE")
                 await cut_off.log_event("STORE")
@@ -535,6 +573,7 @@ _COUNTERS = (
     + len(PII_KINDS)
     + len(SHIPPING_DROPS)
     + len(SDK_STAGES)
+    + len(FINDINGS)
     + 3  # evicted, exported, shipped
 )
 _HISTOGRAM = len(DURATION_BUCKETS) + 4  # +Inf, count, sum, created

@@ -317,6 +317,11 @@ class TestRefused:
             ({"entry_ids": {"a": 1}}, "{'a': 1}"),
             ({"entry_ids": 1.5}, r"1\.5"),
             ({"entry_ids": [["nested"]]}, "nested"),
+            ({"subjects": [None]}, "subjects: None"),
+            ({"derived_from": {"a": 1}}, "derived_from={'a': 1}"),
+            ({"derived_from": ["a", 1.5]}, r"derived_from: 1\.5"),
+            ({"fingerprints": ["a"]}, r"fingerprints=\['a'\]"),
+            ({"fingerprints": {"a": None}}, "fingerprints: None"),
         ],
     )
     async def test_argument(

@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 from prometheus_client.samples import Sample
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
+from axon_audit_otel.events.findings import FINDINGS
 from axon_audit_otel.privacy.personal_data import PII_KINDS
 
 #: Every metric of ours: its type and labels.
@@ -35,6 +36,7 @@ METRICS = {
     "axon_memory_operation_duration_seconds": ("histogram", {"trail", "operation"}),
     "axon_memory_operations_in_progress": ("gauge", {"trail", "operation"}),
     "axon_memory_entries": ("counter", {"trail", "operation"}),
+    "axon_memory_findings": ("counter", {"trail", "kind"}),
     "axon_audit_buffer_events": ("gauge", {"trail"}),
     "axon_audit_buffer_capacity": ("gauge", {"trail"}),
     "axon_audit_evicted_events": ("counter", {"trail"}),
@@ -287,6 +289,75 @@ class TestScrape:
         assert scrape.value(name, operation="STORE", trail=audit.name) == 3
 
 
+class TestFindings:
+    """Entries that are altered, resurrected or left are counted, whoever records that."""
+
+    @staticmethod
+    def counted(audit: AuditLogger, registry: CollectorRegistry) -> dict[str, float]:
+        """What a scrape has of each kind, where it agrees with the statistics."""
+        samples = Scrape(registry).samples("axon_memory_findings_total", trail=audit.name)
+        found = {sample.labels["kind"]: sample.value for sample in samples}
+        assert found.keys() == set(FINDINGS)  # also those at 0
+        above = {kind: value for kind, value in found.items() if value}
+        assert audit.get_statistics()["findings"] == above
+        return above
+
+    async def test_each_entry(self, audit: AuditLogger, registry: CollectorRegistry) -> None:
+        """Entries count, not events; each kind apart."""
+        assert self.counted(audit, registry) == {}
+        await audit.log_event("RECALL", metadata={"altered": ["e1", "e2"], "k": 5})
+        await audit.log_event("EXPORT", metadata={"altered": ["e1"], "resurrected": ["e3"]})
+        left = {"derived_remaining": ["s1", "s2", "s3"]}
+        await audit.log_event("FORGET", status="PARTIAL", metadata=left)
+        expected = {"altered": 3, "resurrected": 1, "derived_remaining": 3}
+        assert self.counted(audit, registry) == expected
+
+    def test_of_another_source(
+        self, audit: AuditLogger, registry: CollectorRegistry, logger_provider: LoggerProvider
+    ) -> None:
+        """A record of anybody counts, also of an operation that nobody has heard of."""
+        body = {"operation": "GLANCE", "metadata": {"resurrected": ("e1", "e2"), "altered": "no"}}
+        record = LogRecord(event_name="axon.memory.audit", body=body)
+        logger_provider.get_logger("another").emit(record)
+        assert self.counted(audit, registry) == {"resurrected": 2}
+
+    async def test_of_an_application(
+        self, audit: AuditLogger, registry: CollectorRegistry, make_system: Any
+    ) -> None:
+        """Its own facts of these names neither count nor break anything."""
+        memory = make_system(audit_logger=audit)
+        await memory.store("tea", metadata={"altered": "yes", "resurrected": [1, 2]})
+        for odd in ("yes", 3, None, {"a": ["e"]}, [], [["e"]], object()):
+            event = await audit.log_event("STORE", metadata={"altered": odd, "altered_total": 9})
+            assert "altered" in event.metadata
+        assert self.counted(audit, registry) == {}
+        assert audit.get_statistics()["failures"] == {}
+
+    async def test_encrypted_and_shortened(
+        self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
+    ) -> None:
+        """They count before they are encrypted, and all of them where a few are recorded."""
+        audit = make_audit(erasable=tmp_path / "keys", max_event_bytes=16384)
+        many = [f"entry-{number:05}" for number in range(3_000)]
+        await audit.log_event("RECALL", user_id="bob", metadata={"altered": many})
+        assert self.counted(audit, registry) == {"altered": 3_000}
+        assert "altered" not in audit.trail.reader.lines().__next__().decode()
+
+    async def test_of_a_system(
+        self, audit: AuditLogger, registry: CollectorRegistry, make_system: Any
+    ) -> None:
+        """An entry whose text is changed in the store is counted when it is recalled."""
+        adapter = ListingAdapter()
+        memory = make_system(audit_logger=audit, persistent=adapter)
+        key = await memory.store("tea at five")
+        await memory.recall("tea")
+        assert self.counted(audit, registry) == {}
+        entry = await adapter.get(key)
+        adapter._storage[key] = entry.model_copy(update={"text": "tea never"})
+        await memory.recall("tea")
+        assert self.counted(audit, registry) == {"altered": 1}
+
+
 class TestExemplars:
     async def test_of_sampled_spans(
         self,
@@ -537,7 +608,8 @@ _WORKER = """
     async def work():
         for number in range(int(sys.argv[1])):
             await audit.log_event("STORE", entry_ids=["e"], duration_ms=5)
-        await audit.log_event("RECALL", status="FAILURE", duration_ms=3000)
+        altered = {"altered": ["e", "f"]}
+        await audit.log_event("RECALL", status="FAILURE", duration_ms=3000, metadata=altered)
     asyncio.run(work())
     stats = audit.get_statistics()
     latency = stats["latency_ms"]["STORE"]
@@ -573,6 +645,7 @@ class TestProcesses:
         assert values["axon_memory_operations_total", "STORE", None] == 8
         assert values["axon_memory_operations_total", "RECALL", None] == 2
         assert values["axon_memory_entries_total", "STORE", None] == 8
+        assert values["axon_memory_findings_total", None, None] == 4
         name = "axon_memory_operation_duration_seconds"
         assert values[f"{name}_count", "STORE", None] == 8
         assert values[f"{name}_bucket", "RECALL", "2.5"] == 0

@@ -33,7 +33,7 @@ from ...events.query import Query
 from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
 from ...trail.audit_logger import AuditLogger
-from ..render import EventLines, print_table, statistics, user_table
+from ..render import EventLines, actor_table, print_table, statistics
 from .scenario import Day, dialogue, make_memory, personal, spoken
 
 __all__ = ["run_demo"]
@@ -208,10 +208,11 @@ class _Demo:
         lines = EventLines(self._console)
         lines.header()
         lines.print(self._audit.query_events(limit=_SHOWN))
+        self._show_erasure()
         self._title("Statistics")
         print_table(self._console, statistics(summary))
         self._title("Who did how much")
-        print_table(self._console, user_table(summary))
+        print_table(self._console, actor_table(summary, "user"))
         self._title("Privacy")
         self._print("By default no text is recorded. With capture_content=True this would be:")
         for text in privacy:
@@ -222,6 +223,25 @@ class _Demo:
             count = sum(1 for _ in _events_in(file))
             size = file.stat().st_size / 1024
             self._print(f"  {_short(file):{width}}  {count} events, {size:.0f} KiB")
+
+    def _show_erasure(self) -> None:
+        """Tell what the deletion of a user's entries left, and what deleted that as well."""
+        forgets = self._audit.query_events(operation="FORGET", subject_id=self._day.subject)
+        left = [key for event in forgets for key in event.metadata.get("derived_remaining", ())]
+        if not left:
+            return
+        whose = dict.fromkeys(
+            person
+            for event in self._audit.query_events(operation="COMPACT", entry_ids=left)
+            for person in event.subjects
+        )
+        self._title("Is it really gone?")
+        self._print(
+            f"forget(Filter(user_id={self._day.subject!r})) deleted the entries of"
+            f" {self._day.subject}, and was PARTIAL: a summary made of some of them lived, with"
+            f" words of {', '.join(whose)}:\n  {', '.join(left)}\n"
+            'forget(..., derived="delete") deleted that as well.'
+        )
 
     def _show_next(self, url: str | None) -> None:
         program, where = _program(), shlex.quote(_short(self._output))

@@ -26,6 +26,8 @@ __all__ = ["Day", "Line", "Phase", "dialogue", "make_memory", "personal", "spoke
 
 _LOAD_MEMORIES = 200  # entries that the load keeps: a demo left running must not grow
 
+_OFFICER = {"user_id": "privacy-officer", "session_id": "request-17"}
+
 Step = Callable[[], Awaitable[Any]]
 
 
@@ -194,6 +196,7 @@ class Day:
                     self._forget_one,
                     partial(self._read_of, first),
                     self._erase,
+                    self._erase_what_was_made_of_it,
                     partial(self._read_of, first),
                 ],
             ),
@@ -321,10 +324,11 @@ class Day:
         )
 
     async def _erase(self) -> None:
-        """Another user deletes all entries of the subject."""
-        await self._memory.forget(
-            filter=Filter(user_id=self.subject), user_id="privacy-officer", session_id="request-17"
-        )
+        """Another user deletes all entries of the subject. A summary made of them stays."""
+        await self._memory.forget(filter=Filter(user_id=self.subject), **_OFFICER)
+
+    async def _erase_what_was_made_of_it(self) -> None:
+        await self._memory.forget(filter=Filter(user_id=self.subject), derived="delete", **_OFFICER)
 
     # --- the load --------------------------------------------------------------------------
 

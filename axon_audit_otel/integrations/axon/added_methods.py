@@ -11,14 +11,13 @@ from typing import Any
 
 from ...core.errors import ForgetRefusedError, shown
 from ...events.identifiers import identifier
+from ...events.lineage import DERIVED_REMAIN
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Operation, current
 from .selection import Selection, blank_member, has_matches, selects_everybody
 
 #: ``error.type`` of a FORGET after which the entry is still there.
 STILL_PRESENT = "entry_still_present"
-#: ``error.type`` of a FORGET that left entries which were made of what it deleted.
-DERIVED_REMAIN = "derived_entries_remain"
 #: ``error.type`` of a FORGET by filter that may have left entries: not all could be listed.
 NOT_LISTED = "entries_not_listed"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ...core import semconv
+from ...events.identifiers import identifiers
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import (
@@ -108,9 +109,10 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
-    op.entry_ids = [entry.id for entry in result]
+    names = op.entry_ids = identifiers([entry.id for entry in result])
     op.note(result_count=len(result))
-    op.read((entry.id, entry.text, owner_of(entry)) for entry in result)
+    owners = dict(zip(names, map(owner_of, result))) if op.activity.others else None
+    op.read(dict(zip(names, [entry.text for entry in result])), owners)
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
         op.content(texts={entry.id: entry.text for entry in result})
@@ -130,10 +132,22 @@ def _before_export(op: Operation, args: Arguments) -> None:
 
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     entries = result["entries"]
-    op.entry_ids = [entry["id"] for entry in entries]
-    op.read((e["id"], e["text"], owner_named(e["metadata"].get("user_id"))) for e in entries)
+    op.entry_ids = identifiers([entry["id"] for entry in entries])
+    for some in _by_tier(entries):
+        names = identifiers([entry["id"] for entry in some])
+        owners = [owner_named(entry["metadata"].get("user_id")) for entry in some]
+        told = dict(zip(names, owners)) if op.activity.others else None
+        op.read(dict(zip(names, [entry["text"] for entry in some])), told)
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
     op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
+
+
+def _by_tier(entries: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Exported entries by their tiers: each may have an entry of the same id."""
+    tiers: dict[Any, list[dict[str, Any]]] = {}
+    for entry in entries:
+        tiers.setdefault(entry.get("tier"), []).append(entry)
+    return tiers.values()
 
 
 def _before_import(op: Operation, args: Arguments) -> None:

@@ -196,12 +196,13 @@ class _Call:
                 seen.sees({key: known.owner(key)})
             source = self._read_with_fault(op, known, key, found)
             knows = known.state(key) is not None
-            if knows and not known.has(key) and (id(self._adapter), key) not in seen.found:
-                if known.entries.lives(key):
-                    seen.copied(known.entries, key, known.entries.copies(key) + 1)
+            is_here = known.has(key) or (id(self._adapter), key) in seen.found
+            if knows and not is_here and known.entries.lives(key):
+                seen.copied(known.entries, key, known.entries.copies(key) + 1)
             if source is not None:
                 known.copying(key, owner, source)
                 return
+            known.entries.vary(key, known.entries.state(key), found)
             if knows and operation is OperationType.IMPORT:
                 sources = sources or (key,)  # a copy of itself
         if sources:
@@ -306,7 +307,9 @@ class _Call:
         now = perf_counter_ns()
         for key in keys:
             if op.kind is methods.COMPACT and key in seen.queried:
-                op.compare(key, seen.queried[key].text, known.owner(key))
+                found = op.trail.policy.fingerprint(seen.queried[key].text, known.owner(key))
+                if found:
+                    op.is_altered(key, found, seen.stores_of(key))
             before = known.entries.copies(key)
             seen.copied(known.entries, key, known.delete(key, now), before)
 

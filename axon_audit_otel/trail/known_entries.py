@@ -1,0 +1,119 @@
+"""What a trail knows of entries: seen in this process, read in its files, recorded by others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from weakref import finalize
+
+from ..archive.directory import newest_number, writers_in
+from ..archive.follow import Cursor
+from ..archive.missing import Missing
+from ..archive.search import search
+from ..core.errors import ArchiveError
+from ..events.entries import Entries
+from ..events.model import AuditEvent
+from ..events.query import Query
+from ..privacy.policy import PrivacyPolicy
+
+__all__ = ["KnownEntries"]
+
+_PAST = 20_000  # events of the files that are read after a start
+_AT_ONCE = 2_000  # events of another writer
+_PAUSE_NS = 1_000_000_000
+
+
+class KnownEntries(Entries):
+    """The entries of one trail.
+
+    What cannot be read is not known: nothing here raises for that.
+
+    Args:
+        directory: Of the archive; None without one.
+        policy: Makes events readable.
+        own: The name of our writer there.
+    """
+
+    def __init__(
+        self, directory: Path | None, policy: PrivacyPolicy, own: Callable[[], str]
+    ) -> None:
+        super().__init__(past=self._read_past)
+        self._directory = directory
+        self._policy = policy
+        self._own = own
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In a child: open files are its parent's. At a start: nothing is read yet."""
+        self._lock = threading.Lock()
+        self._in_files: Entries | None = None
+        self._is_whole = False
+        self._cursors: dict[str, Cursor] = {}
+        self._looked_at = 0
+        finalize(self, _close, self._cursors).atexit = False
+
+    def close(self) -> None:
+        """Close the files of other writers, until they are looked at again."""
+        _close(self._cursors)
+
+    def _read_past(self) -> Entries | None:
+        """What the newest events in the files say; read once, when it is first asked."""
+        if self._in_files is None and self._directory is not None:
+            with suppress(OSError):
+                for writer in writers_in(self._directory):
+                    after = newest_number(self._directory, writer)
+                    self._cursors[writer] = Cursor(self._directory, writer, after)
+            found = Entries()
+            events: list[AuditEvent] = []
+            with suppress(ArchiveError):
+                recorded = partial(search, self._directory, missing=Missing())
+                events += self._policy.read(Query(limit=_PAST), recorded)
+            for event in reversed(events):
+                found.apply(event)
+            self._in_files = found
+        return self._in_files
+
+    def look(self, at_once: bool = False) -> bool:
+        """Take in what other writers of the archive have recorded, at most once a second.
+
+        Args:
+            at_once: Now in any case.
+
+        Returns:
+            True if that was anything.
+        """
+        now = time.perf_counter_ns()
+        if self._in_files is None or (now < self._looked_at + _PAUSE_NS and not at_once):
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False  # another thread does it
+        try:
+            self._looked_at = now
+            return self._follow()
+        except OSError:
+            return False
+        finally:
+            self._lock.release()
+
+    def _follow(self) -> bool:
+        assert self._directory is not None
+        own, anything = self._own(), False
+        for writer in writers_in(self._directory):
+            if writer == own:
+                continue
+            if writer not in self._cursors:
+                self._cursors[writer] = Cursor(self._directory, writer)
+            for event in islice(self._cursors[writer].events(Missing()), _AT_ONCE):
+                self.apply(self._policy.reveal(event), time.perf_counter_ns())
+                anything = True
+        return anything
+
+
+def _close(cursors: dict[str, Cursor]) -> None:
+    for cursor in cursors.values():
+        cursor.close()

@@ -27,6 +27,7 @@ __all__ = [
         "Acting",
         "Draft",
         "Later",
+        "Told",
         "checked_duration",
         "checked_ids",
         "draft",
@@ -69,14 +70,15 @@ class Acting(TypedDict, total=False):
     purpose: str
 
 
-class Later(TypedDict, total=False):
-    """Fields that few events have, each left out where there is nothing to say."""
+class Told(TypedDict, total=False):
+    """What an event tells of the content of entries; each left out if there is none."""
 
-    agent_id: str | None
-    on_behalf_of: str | None
-    purpose: str | None
     fingerprints: Mapping[str, str]
     derived_from: Sequence[str]
+
+
+class Later(Acting, Told, total=False):
+    """Fields that few events have, each left out where there is nothing to say."""
 
 
 def draft(

@@ -28,7 +28,7 @@ from ..core.errors import (
     shown,
 )
 from ..events import model as _event
-from ..events.draft import Draft, Later, checked_duration, checked_ids, draft
+from ..events.draft import Draft, Told, checked_duration, checked_ids, draft
 from ..events.family import Lineage
 from ..events.identifiers import checked_id
 from ..events.identity import acting_as, active_operation, named_or_current, or_from_baggage
@@ -734,16 +734,16 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
     return (None if "error_type" in metadata else message), kept
 
 
-_NOTHING = Later()
+_NOTHING = Told()
 
 
-def _told_of_entries(derived_from: Any, fingerprints: Any) -> Later:
+def _told_of_entries(derived_from: Any, fingerprints: Any) -> Told:
     """What a caller of `log_event` tells of sources and contents, checked.
 
     Raises:
         InvalidEventError: If these are no ids, or no texts by id.
     """
-    told = Later()
+    told = Told()
     if derived_from is not None:
         told["derived_from"] = checked_ids(derived_from, "derived_from")
     if fingerprints is not None:

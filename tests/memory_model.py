@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,6 +83,7 @@ class World:
     ) -> None:
         self._make_system = make_system
         self._make_audit = lambda: make_audit(100, directory, **settings)
+        self.secret: bytes | None = settings.get("pseudonymize")
         self.adapters = {tier: Adapter() for tier in TIERS}
         self.audit = self._make_audit()
         self.memory: Any = make_system(audit_logger=self.audit, **self.adapters)
@@ -99,6 +101,13 @@ class World:
         self.sources: dict[str, tuple[str, ...]] = {}
         self.behind: dict[str, set[str]] = {}  # the owners of all sources of an entry
         self.restarted = False  # then files tell whose an entry was only if they name one person
+
+    def told(self, user: str | None) -> str | None:
+        """A user as events name him."""
+        if self.secret is None or user is None:
+            return user
+        digest = hmac.digest(self.secret, b"user:" + user.encode(), "sha256")
+        return f"hmac-sha256:{digest[:16].hex()}"
 
     # --- the truth -----------------------------------------------------------------------
 
@@ -188,7 +197,8 @@ class World:
         self.named[event.event_id] = set(event.subjects)
         facts = event.metadata
         remaining = set(facts.get("derived_remaining", ()))
-        assert said.touched <= set(event.subjects) <= said.touched | said.maybe, name
+        touched, maybe = set(map(self.told, said.touched)), set(map(self.told, said.maybe))
+        assert touched <= set(event.subjects) <= touched | maybe, name
         found = set(facts.get("resurrected", ()))
         unsure = self.unsure & set(event.entry_ids)
         assert set(facts.get("altered", ())) - unsure == said.altered - unsure, name
@@ -555,7 +565,8 @@ class World:
         assert {event.event_id for event in whole} == self.named.keys()
         asked = {event.event_id: event.subject_id for event in whole}
         for user in ("ann", "bob", "cyd"):
-            wanted = {e for e, who in self.named.items() if user in who or asked[e] == user}
+            name = self.told(user)
+            wanted = {e for e, who in self.named.items() if name in who or asked[e] == name}
             for archived in (False, True):
                 found = self.audit.query_events(subject_id=user, archived=archived)
                 ids = [event.event_id for event in found]

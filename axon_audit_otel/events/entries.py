@@ -42,12 +42,17 @@ class Entries:
     Args:
         most: Of so many the owners and states are kept.
         past: What the trail's files say of entries that it has not seen itself.
+        named: Whom a subject of an event is, for other events; None: it is not known.
     """
 
     def __init__(
-        self, most: int = MOST_KNOWN, past: Callable[[], Entries | None] = lambda: None
+        self,
+        most: int = MOST_KNOWN,
+        past: Callable[[], Entries | None] = lambda: None,
+        named: Callable[[str], str | None] = lambda subject: subject,
     ) -> None:
         self._past = past
+        self._named = named
         self._half = max(1, most // 2)
         self.newer: dict[str, _Known] = {}
         self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
@@ -248,9 +253,22 @@ class Entries:
             found.update(dict.fromkeys(new))
         return list(found)
 
-    def derived_of(self, owner: str) -> list[str]:
-        """The entries made of entries of *owner*."""
-        return [key for key, one in self.derived.items() if owner in one.owners]
+    def derived_of(self, owner: Iterable[str]) -> list[str]:
+        """The entries made of entries of somebody, by all his names."""
+        names = set(owner)
+        return [key for key, one in self.derived.items() if not names.isdisjoint(one.owners)]
+
+    def disown(self, names: Iterable[str]) -> None:
+        """Forget whose the entries of somebody are, who was erased."""
+        erased, past = set(names), self._past()
+        for known in (self.newer, self._older, *self._elsewhere.values()):
+            theirs = [key for key, one in known.items() if one[0] in erased]
+            known.update({key: (False, *known[key][1:]) for key in theirs})
+        for key in self.derived_of(erased):
+            sources, owners = self.derived[key]
+            self._derived[key] = Derived(sources, tuple(o for o in owners if o not in erased))
+        if past is not None:
+            past.disown(erased)
 
     # --- from events ---------------------------------------------------------------------
 
@@ -260,7 +278,8 @@ class Entries:
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
-        owners, gone, facts = self._owners_in(event), set(gone_in(event)), event.metadata
+        subjects = [self._named(subject) for subject in event.subjects]
+        owners, gone, facts = self._owners_in(event, subjects), set(gone_in(event)), event.metadata
         prints, copies = event.fingerprints or {}, facts.get("copies")
         if type(copies) is int:  # of all
             copies = dict.fromkeys(ids, copies)
@@ -281,13 +300,14 @@ class Entries:
             elif key not in wrong:
                 state = self._state_after(key, state, prints.get(key, ""), stores)
             self.put(key, owners.get(key, owner), state, 0, moment)
-        self.apply_derived(event, event.subjects)
+        self.apply_derived(event, subjects)
 
-    def apply_derived(self, event: AuditEvent, subjects: Sequence[str]) -> None:
+    def apply_derived(self, event: AuditEvent, subjects: Sequence[str | None]) -> None:
         """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
             if key not in self._derived and sources != (key,):
-                self.derive(key, sources, self._owners_of(key, sources, event, subjects))
+                owners = self._owners_of(key, sources, event, subjects)
+                self.derive(key, sources, [owner for owner in owners if owner is not None])
 
     def _state_after(
         self, key: str, state: str | int | None, found: str, stores: bool
@@ -301,8 +321,8 @@ class Entries:
         return state if state and comparable(state, found) else found
 
     def _owners_of(
-        self, key: str, sources: tuple[str, ...], event: AuditEvent, subjects: Sequence[str]
-    ) -> list[str]:
+        self, key: str, sources: tuple[str, ...], event: AuditEvent, subjects: Sequence[str | None]
+    ) -> list[str | None]:
         """The owners of the *sources* of a new entry."""
         told = event.metadata.get("derived_subjects")
         places = told.get(key) if isinstance(told, dict) else None
@@ -310,14 +330,16 @@ class Entries:
             known = range(len(subjects))
             return [subjects[at] for at in places if type(at) is int and at in known]
         whole = event.operation is not OperationType.COMPACT or all(map(self.knows, sources))
-        return self.whose(sources) if whole else [*self.whose(sources), *subjects]
+        return [*self.whose(sources), *(() if whole else subjects)]
 
-    def _owners_in(self, event: AuditEvent) -> dict[str, str | Literal[False] | None]:
+    def _owners_in(
+        self, event: AuditEvent, subjects: Sequence[str | None]
+    ) -> dict[str, str | Literal[False] | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
-        ids, subjects, stores = event.entry_ids, event.subjects, event.operation in _STORING
+        ids, stores = event.entry_ids, event.operation in _STORING
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
-        if len(subjects) > 1 and event.operation in _REPLACING:
+        if (len(subjects) > 1 and event.operation in _REPLACING) or subjects == [None]:
             return dict.fromkeys(ids, False)
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}

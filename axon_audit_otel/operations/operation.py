@@ -559,7 +559,7 @@ class Operation:
             told = {k: n for k, (before, n) in seen.copies.items() if n > 1 or (n and before > 1)}
             is_one = len(set(told.values())) == 1 and told.keys() == set(names)
             self.note(copies=next(iter(told.values())) if is_one else told or None)
-        subjects = self._subjects(names)
+        subjects = self._distinct(self._subjects(names))
         if seen.derived and len(subjects) > 1:
             self._note_sources_owners(subjects)
         message = str(exc) if exc is not None and self.capture.on_events else ""
@@ -577,6 +577,13 @@ class Operation:
             fingerprints=self._fingerprints(),
             derived_from=self._derived_from(),
         )
+
+    def _distinct(self, owners: tuple[str, ...]) -> tuple[str, ...]:
+        """Each of *owners* once, under whichever of his names."""
+        if len(owners) < 2:
+            return owners
+        name = self.trail.policy.recorded_name
+        return tuple({name(owner): owner for owner in owners}.values())
 
     def _subjects(self, names: list[str]) -> tuple[str, ...]:
         """The owners of the entries *names*, and of what these were made of."""
@@ -610,10 +617,11 @@ class Operation:
 
     def _note_sources_owners(self, subjects: tuple[str, ...]) -> None:
         """Note whose the sources of each new entry are, by their places in the *subjects*."""
-        places = {owner: at for at, owner in enumerate(dict.fromkeys(subjects))}
+        name = self.trail.policy.recorded_name
+        places = {name(owner): at for at, owner in enumerate(subjects)}
         derived = self.trail.entries.derived
         made = {
-            key: [places[owner] for owner in derived[key].owners if owner in places]
+            key: [places[o] for o in map(name, derived[key].owners) if o in places]
             for key, sources in self.activity.derived.items()
             if sources != (key,) and key in derived
         }

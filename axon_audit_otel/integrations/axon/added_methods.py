@@ -157,7 +157,7 @@ async def derived_from(
     made = known.descendants(gone)
     person = None if selection is None else selection.person
     if person is not None:
-        made = list(dict.fromkeys([*made, *known.derived_of(person)]))
+        made = list(dict.fromkeys([*made, *known.derived_of(op.trail.policy.forms(person))]))
     living = []
     for key in made:
         for adapter in adapters:
@@ -342,9 +342,14 @@ class _Erasure:
     def _of_others(self, op: Operation, asked: Iterable[str], keys: list[str]) -> list[str] | None:
         """Which of the derived entries *keys* hold data of others than the owners of *asked*."""
         person = self._selection.person
-        meant = {op.trail.entries.owner(key) for key in asked} | {person}
-        derived = op.trail.entries.derived
-        return [k for k in keys if k in derived and not meant.issuperset(derived[k].owners)] or None
+        known, name = op.trail.entries, op.trail.policy.recorded_name
+        meant = {name(o) for o in (person, *map(known.owner, asked)) if o is not None}
+        derived = known.derived
+        return [
+            key
+            for key in keys
+            if key in derived and not meant.issuperset(map(name, derived[key].owners))
+        ] or None
 
     async def erase_tiers(self, tier: str | None) -> None:
         """Delete from a tier, or from all."""

@@ -83,6 +83,7 @@ class World:
     ) -> None:
         self._make_system = make_system
         self._make_audit = lambda: make_audit(100, directory, **settings)
+        self.prints = settings.get("fingerprints", True)
         self.secret: bytes | None = settings.get("pseudonymize")
         self.adapters = {tier: Adapter() for tier in TIERS}
         self.audit = self._make_audit()
@@ -142,7 +143,7 @@ class World:
         return {owner for owner in found if owner is not None}
 
     def is_altered(self, place: Place, content: Content) -> bool:
-        if place not in self.recorded or place in self.gone:
+        if not self.prints or place not in self.recorded or place in self.gone:
             return False
         return content not in self.contents[place[1]]
 

@@ -382,7 +382,10 @@ class Store:
             if known is None or known[2] != number:
                 known = self.entries.find(key, number)
             if known[0] != owner or known[2] != number:
-                self.entries.put(key, owner, known[1], number, known[3])
+                state = known[1]
+                if known[0] not in (False, owner) and type(state) is str and state:
+                    state = _OF_ANOTHER + state.removeprefix(_OF_ANOTHER)
+                self.entries.put(key, owner, state, number, known[3])
             if type(known[1]) is int and began is not None and began > known[1]:
                 back.append(key)
         return back
@@ -447,11 +450,12 @@ class Store:
         state = self.state(key)
         if state == fingerprint or isinstance(state, int):
             return True
-        if not state or not comparable(state, fingerprint):
+        if not state or not (state[0] == _OF_ANOTHER or comparable(state, fingerprint)):
             self.set_state((key,), fingerprint)
             return True
         entries = self.entries
-        if entries.state(key) == fingerprint or entries.is_variant(key, fingerprint):
+        newest = (entries.state(key), state.removeprefix(_OF_ANOTHER))
+        if fingerprint in newest or entries.is_variant(key, fingerprint):
             self.set_state((key,), fingerprint)
             return True
         return entries.may_have_been(key, fingerprint, began)
@@ -515,5 +519,8 @@ def comparable(one: str, other: str) -> bool:
     return one[:KEY_ID] == other[:KEY_ID]
 
 
+#: Before a fingerprint: it was recorded when the entry was somebody else's, so that another key
+#: does not mean that the one of its owner is new.
+_OF_ANOTHER = "!"
 #: Characters of a fingerprint that say with which key it was made.
 KEY_ID = 3

@@ -16,6 +16,18 @@ from axon_audit_otel import audit_context
 
 pytestmark = pytest.mark.usefixtures("instrumented", "without_start_record")
 
+_SECRET = b"0123456789abcdef"
+SETTINGS: Any = st.sampled_from(
+    (
+        {},
+        {"fingerprints": False},
+        {"erasable": True},
+        {"pseudonymize": _SECRET},
+        {"pseudonymize": _SECRET, "erasable": True},
+        {"fingerprints": b"another secret, long enough"},
+    )
+)
+ACTORS = st.sampled_from(("root", None))
 SEQUENCES: Any = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -35,27 +47,31 @@ def run(world: World, steps: list[Any], acting: str | None = None) -> None:
 
 
 @settings(max_examples=30, **SEQUENCES)
-@given(steps=st.lists(STEPS, min_size=10, max_size=20), acting=st.sampled_from(("root", None)))
+@given(steps=st.lists(STEPS, min_size=10, max_size=20), acting=ACTORS, given=SETTINGS)
 def test_any_sequence(
     make_audit: Make,
     make_system: MakeSystem,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[Any],
     acting: str | None,
+    given: dict[str, Any],
 ) -> None:
     """Whatever is called, by whom, each event says the truth, and is found by its subjects."""
-    run(World(make_system, make_audit, tmp_path_factory.mktemp("some") / "logs"), steps, acting)
+    directory = tmp_path_factory.mktemp("some") / "logs"
+    run(World(make_system, make_audit, directory, **given), steps, acting)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, **SEQUENCES)
-@given(steps=st.lists(STEPS, min_size=20, max_size=60), acting=st.sampled_from(("root", None)))
+@settings(max_examples=250, **SEQUENCES)
+@given(steps=st.lists(STEPS, min_size=20, max_size=60), acting=ACTORS, given=SETTINGS)
 def test_many_sequences(
     make_audit: Make,
     make_system: MakeSystem,
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[Any],
     acting: str | None,
+    given: dict[str, Any],
 ) -> None:
-    """The same, thousands of times."""
-    run(World(make_system, make_audit, tmp_path_factory.mktemp("some") / "logs"), steps, acting)
+    """The same, five thousand times and more."""
+    directory = tmp_path_factory.mktemp("some") / "logs"
+    run(World(make_system, make_audit, directory, **given), steps, acting)

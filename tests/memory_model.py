@@ -83,6 +83,7 @@ class World:
     ) -> None:
         self._make_system = make_system
         self._make_audit = lambda: make_audit(100, directory, **settings)
+        self.erasable = settings.get("erasable", False)
         self.prints = settings.get("fingerprints", True)
         self.secret: bytes | None = settings.get("pseudonymize")
         self.adapters = {tier: Adapter() for tier in TIERS}
@@ -543,6 +544,8 @@ class World:
             changed = storage[key].model_copy(update=update, deep=True)
             for user in owner:
                 changed.metadata.user_id = user
+                if self.erasable:  # another key: noticed only while it is known whose it was
+                    self.unsure.add(key)
             storage[key] = changed
 
     async def _insert(self, user: str | None, tier: str, number: int) -> None:

@@ -8,6 +8,7 @@ from itertools import count, islice
 from typing import Any, Literal, NamedTuple
 
 from ..core.time import to_microseconds
+from .changes import GONE, Changes
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
@@ -59,9 +60,7 @@ class Entries:
         self._elsewhere: dict[str, dict[int, _Known]] = {}  # those of other stores, by id
         self._copies: dict[str, int] = {}  # in how many stores an entry is, if not in one
         self._variants: dict[str, set[str]] = {}  # contents of copies besides the newest
-        # The state before a change, and when the change was over: who began to read before that
-        # may have seen either.
-        self._changed: dict[str, tuple[str | int, int | None]] = {}
+        self.changes = Changes()
         self._derived: dict[str, Derived] = {}
         self._made: dict[str, list[str]] = {}  # of an entry: those made of it
         self._sources = 0  # how many the derived entries have
@@ -172,25 +171,6 @@ class Entries:
             self._elsewhere.pop(key, None)
             self.set_copies(key, 1)
             self.newer[key] = owner, now, 0, now_us()
-
-    # --- while they change ---------------------------------------------------------------
-
-    def changing(self, key: str, before: str | int) -> None:
-        """The state of an entry is about to change."""
-        self._changed[key] = before, None
-        if len(self._changed) > _MOST_CHANGED:
-            _shorten(self._changed)
-
-    def has_changed(self, keys: Iterable[str], now: int) -> None:
-        """What `changing` announced is done. Where it failed, either may be the content."""
-        changed = self._changed
-        if changed:
-            changed.update({key: (changed[key][0], now) for key in keys if key in changed})
-
-    def may_have_been(self, key: str, state: str, began: int) -> bool:
-        """True if who *began* to read then may have seen an entry in that *state*."""
-        before, over = self._changed.get(key, (None, 0))
-        return before == state and (over is None or began <= over)
 
     # --- lineage -------------------------------------------------------------------------
 
@@ -329,7 +309,9 @@ class Entries:
         if isinstance(places, list):
             known = range(len(subjects))
             return [subjects[at] for at in places if type(at) is int and at in known]
-        whole = event.operation is not OperationType.COMPACT or all(map(self.knows, sources))
+        if event.operation is OperationType.COMPACT:  # else it would tell
+            return list(subjects)
+        whole = all(map(self.knows, sources))
         return [*self.whose(sources), *(() if whole else subjects)]
 
     def _owners_in(
@@ -387,15 +369,16 @@ class Store:
                     state = _OF_ANOTHER + state.removeprefix(_OF_ANOTHER)
                 self.entries.put(key, owner, state, number, known[3])
             if type(known[1]) is int and began is not None and began > known[1]:
-                back.append(key)
+                if not self.entries.changes.is_unclear(key):
+                    back.append(key)
         return back
 
-    def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
-        """An entry is about to be saved."""
+    def saving(self, key: str, owner: str | None, fingerprint: str, new: bool = False) -> None:
+        """An entry is about to be saved; a *new* one, of an id that nobody knows yet."""
         entries = self.entries
         before = entries.here(key)[1]
-        if before is not None and before != fingerprint:
-            entries.changing(key, before)
+        if not new:
+            entries.changes.begin(key, before, fingerprint)
         entries.put(key, owner, fingerprint, self._number, now_us())
         if isinstance(before, int):
             entries.forget_elsewhere(key)
@@ -409,6 +392,14 @@ class Store:
         """An entry of *source*, with which something is wrong, is about to be saved here."""
         if not self.has(key):
             self.entries.put(key, owner, source.state(key), self._number, now_us())
+
+    def deleting(self, key: str) -> None:
+        """An entry is about to be deleted."""
+        self.entries.changes.begin(key, self.entries.here(key)[1], GONE)
+
+    def ended(self, key: str, failed: bool = False) -> None:
+        """What `saving` or `deleting` announced is over."""
+        self.entries.changes.end(key, time.perf_counter_ns(), failed)
 
     def delete(self, key: str, now: int) -> int:
         """An entry is gone from here; returns in how many other stores it is."""
@@ -425,8 +416,9 @@ class Store:
         return left
 
     def saved(self, keys: Iterable[str], now: int) -> None:
-        """What `saving` announced is done. Where it failed, either may be the content."""
-        self.entries.has_changed(keys, now)
+        """What `saving` announced is done."""
+        for key in keys:
+            self.entries.changes.end(key, now)
 
     def set_state(self, keys: Iterable[str], state: str | int) -> None:
         """Entries have that state."""
@@ -458,7 +450,7 @@ class Store:
         if fingerprint in newest or entries.is_variant(key, fingerprint):
             self.set_state((key,), fingerprint)
             return True
-        return entries.may_have_been(key, fingerprint, began)
+        return entries.changes.may_be(key, fingerprint, began)
 
 
 def now_us() -> int:

@@ -560,7 +560,7 @@ class Operation:
             is_one = len(set(told.values())) == 1 and told.keys() == set(names)
             self.note(copies=next(iter(told.values())) if is_one else told or None)
         subjects = self._distinct(self._subjects(names))
-        if seen.derived and len(subjects) > 1:
+        if seen.derived and subjects:
             self._note_sources_owners(subjects)
         message = str(exc) if exc is not None and self.capture.on_events else ""
         return self._draft(
@@ -616,7 +616,8 @@ class Operation:
         return [source for some in derived.values() for source in some]
 
     def _note_sources_owners(self, subjects: tuple[str, ...]) -> None:
-        """Note whose the sources of each new entry are, by their places in the *subjects*."""
+        """Note whose the sources of each new entry are, by their places in the *subjects*; unless
+        all are everybody's."""
         name = self.trail.policy.recorded_name
         places = {name(owner): at for at, owner in enumerate(subjects)}
         derived = self.trail.entries.derived
@@ -625,7 +626,8 @@ class Operation:
             for key, sources in self.activity.derived.items()
             if sources != (key,) and key in derived
         }
-        self.note(derived_subjects=made or None)
+        if any(len(some) < len(subjects) for some in made.values()):
+            self.note(derived_subjects=made)
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"

@@ -209,7 +209,7 @@ class _Call:
             seen.derived[key] = sources
             if sources != (key,):
                 _learn_sources(known, key, sources)
-        known.saving(key, owner, found)
+        known.saving(key, owner, found, new=operation is OperationType.STORE)
 
     @staticmethod
     def _read_with_fault(op: Operation, known: Store, key: str, found: str) -> Store | None:
@@ -266,6 +266,8 @@ class _Call:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
                 self._see(op, self._method.passed(self.subject, result))
+            if self._method is _DELETE and not self._nested and self._known is not None:
+                self._known.ended(identifier(self.subject))
             if self._method is _DELETE and not (self._nested or result is None or result):
                 op.activity.undeleted[identifier(self.subject)] = None
             if op.activity.failed and not self._nested:  # a retry has succeeded
@@ -289,7 +291,8 @@ class _Call:
             seen = op.activity
             seen.sees(found)
             if self._method.passes == "given":
-                known.saved(found, perf_counter_ns())
+                if not self._nested and op.kind is not methods.STORE:
+                    known.saved(found, perf_counter_ns())
                 return
             if back := known.see(found, op.began):
                 seen.back.update(dict.fromkeys(back))
@@ -334,7 +337,13 @@ class _Call:
             with suppress(Exception):  # an adapter may raise anything: then it is not known
                 await self._adapter.get(key)
 
-    async def learn(self) -> None:
+    async def prepare(self) -> None:
+        """Before an entry is deleted: say so, after a look at whose it is."""
+        await self._learn()
+        if self._method is _DELETE and not self._nested and self._known is not None:
+            self._known.deleting(identifier(self.subject))
+
+    async def _learn(self) -> None:
         """Read an entry that is about to be deleted unread, to know whose it is."""
         known, op = self._known, self.op
         if self._method is not _DELETE or known is None or op is None or self.subject is None:
@@ -386,6 +395,8 @@ class _Call:
         if self.op is None:
             return
         try:
+            if not self._nested and self._known is not None:
+                self._end_changes(self._known)
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.activity.failed[self._failure] = exc
@@ -396,6 +407,13 @@ class _Call:
             self.op.trail.fault("record", fault)
         if self._own_op is not None:
             self._own_op.fail(exc)
+
+    def _end_changes(self, known: Store) -> None:
+        """What was announced has failed: nobody knows how far it came."""
+        if self._method is _DELETE:
+            known.ended(identifier(self.subject), failed=True)
+        for entry in self._method.passed(self.subject, None) if self._method.passes else ():
+            known.ended(identifier(_id_of(entry)), failed=True)
 
     @property
     def _failure(self) -> tuple[str, str]:
@@ -542,7 +560,7 @@ class AdapterWrappers:
                     if call.clears:
                         await _note_all(call.op, adapter)
                         call.learn_all()
-                    await call.learn()
+                    await call.prepare()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own_op is not None and not isinstance(exc, GeneratorExit):

@@ -18,7 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Acting, Draft, draft, intent
-from ..events.entries import Entries, Store
+from ..events.entries import Entries
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import (
     NOBODY,
@@ -29,6 +29,7 @@ from ..events.identity import (
 )
 from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
+from ..events.stores import Store
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from axon_audit_otel.events.entries import Entries, Store
+from axon_audit_otel.events.entries import Entries
+from axon_audit_otel.events.stores import Store
 
 
 def saved(store: Store, key: str, fingerprint: str, now: int = 0, owner: str = "ann") -> None:

@@ -85,7 +85,8 @@ class RawQdrant(Raw):
 
 class RawChroma(Raw):
     async def change(self, adapter: Any, key: str) -> None:
-        adapter.collection.update(ids=[key], documents=["tea, changed"])
+        vectors = adapter.collection.get(ids=[key], include=["embeddings"])["embeddings"]
+        adapter.collection.update(ids=[key], embeddings=vectors, documents=["tea, changed"])
 
     async def put_back(self, adapter: Any, entry: MemoryEntry) -> None:
         key, embedding, metadata, text = adapter._entry_to_chroma_format(entry)
@@ -123,8 +124,14 @@ async def _store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
         client = AsyncQdrantClient(":memory:")
 
+        class Fitting(QdrantAdapter):  # type: ignore[misc,unused-ignore]
+            """Takes the arguments that the SDK's router gives."""
+
+            async def query(self, vector: Any, k: int = 5, filter: Any = None) -> Any:
+                return await super().query(vector, filter, k)
+
         def make(tier: str) -> Any:
-            adapter = QdrantAdapter(collection_name=tier, check_compatibility=False)
+            adapter = Fitting(collection_name=tier, check_compatibility=False)
             adapter.client = client
             return adapter
 

@@ -15,9 +15,9 @@ from contextvars import ContextVar
 from time import perf_counter_ns
 from typing import Any, Literal, NamedTuple
 
-from ...events.entries import Store
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
+from ...events.stores import Store
 from ...operations.operation import COPYING, Kind, Operation, OwnerOf, current
 from ..wrappers import Wrappers
 from . import methods

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import pytest_configure  # noqa: F401 - a hook
 from axon import Filter, MemoryEntry, MemorySystem
 from axon.adapters.base import StorageAdapter
 from axon.adapters.memory import InMemoryAdapter
@@ -46,6 +47,12 @@ from axon_audit_otel.events.query import Query
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage leave out the modules and the tests, which are many."""
+    gc.collect()
+    gc.freeze()
 
 
 #: Types of the fixtures with these names.
@@ -323,7 +330,6 @@ def _no_finalizers() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

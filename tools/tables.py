@@ -21,6 +21,7 @@ PACKAGE = ROOT / "axon_audit_otel"
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
+    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
     "integrations": "knowledge of each memory library: `axon`",
     "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",

@@ -137,8 +137,8 @@ class Detector:
         now_us: int | None = None,
         deleted: int = 0,
         found: Mapping[str, Finding] = _NOTHING,
-    ) -> list[Alert] | None:
-        """Count an event; return the alerts that it ended or caused, or None.
+    ) -> list[Alert]:
+        """Count an event; return the alerts that it ended or caused.
 
         Args:
             trackers: The result of `concerned`.
@@ -150,50 +150,49 @@ class Detector:
             deleted: Number of entries that it deleted, for rules that count these.
             found: What was found in its facts, the same that `concerned` got.
         """
-        changes: list[Alert] | None = None
-        clock = self.clock
-        if now_us is not None:
-            if now_us + self._shift < clock - _STEP_BACK:
-                self._shift = clock - now_us
-            if time_us > now_us:
-                time_us = now_us
-            time_us += self._shift
-        if time_us > clock:
-            self.clock = clock = time_us
-            if self._due and self._due[0][0] < time_us:
-                changes = self.advance(time_us)
+        time_us = self._on_clock(time_us, now_us)
+        changes: list[Alert] = []
+        if time_us > self.clock:
+            self.clock = time_us
+            changes += self.advance(time_us)
         for tracker in trackers:
             number, named = (deleted if tracker.deletions else 1), _NOTHING_NAMED
             if tracker.finding is not None:
                 number, named = found[tracker.finding]
-            window = tracker.everybody
-            if not number:
-                continue
+            window, forgotten = tracker.window_of(user_id) if number else (None, None)
+            if forgotten is not None:
+                changes += self._end(forgotten, self.clock)
+                self._tidy()
             if window is None:
-                if user_id is None:
-                    continue
-                window = tracker.users.get(user_id)
-                if window is None:
-                    window, forgotten = tracker.enter(user_id)
-                    if forgotten is not None:
-                        changes = [*(changes or ()), *self._end(forgotten, clock)]
-                        self._tidy()
-                else:
-                    tracker.users.move_to_end(user_id)
-            if time_us == clock and number == 1:
-                holds = window.push(time_us)
-            elif clock - time_us <= tracker.span:
-                holds = window.insert(time_us, clock, number)
-            else:
-                self.late += 1
                 continue
-            if window.alert is not None:
-                window.total += number
-                if named and (again := self._name(window, named, event_id)) is not None:
-                    changes = [*(changes or ()), again]
-            elif holds:
-                changes = [*(changes or ()), self._fire(window, time_us, event_id, named=named)]
+            goes_on = window.alert is not None
+            if self._breaks(window, time_us, number):
+                changes.append(self._fire(window, time_us, event_id, named=named))
+            elif goes_on and named and (again := self._name(window, named, event_id)) is not None:
+                changes.append(again)
         return changes
+
+    def _on_clock(self, time_us: int, now_us: int | None) -> int:
+        """The time of an event on `clock`; see `add`."""
+        if now_us is None:
+            return time_us
+        if now_us + self._shift < self.clock - _STEP_BACK:
+            self._shift = self.clock - now_us
+        return min(time_us, now_us) + self._shift
+
+    def _breaks(self, window: Window, time_us: int, number: int) -> bool:
+        """Count an event *number* times; return True if an alert is to fire."""
+        if time_us == self.clock and number == 1:
+            holds = window.push(time_us)
+        elif self.clock - time_us <= window.tracker.span:
+            holds = window.insert(time_us, self.clock, number)
+        else:
+            self.late += 1
+            return False
+        if window.alert is not None:
+            window.total += number
+            return False
+        return holds
 
     def advance(self, time_us: int) -> list[Alert]:
         """End the alerts that are over at *time_us*, and return them."""
@@ -334,8 +333,14 @@ class Tracker:
             not rule.statuses or status in rule.statuses
         )
 
-    def enter(self, user_id: str) -> tuple[Window, Window | None]:
-        """The window of a new user, and the window of the user who is dropped for it, if any."""
+    def window_of(self, user_id: str | None) -> tuple[Window | None, Window | None]:
+        """The window that counts a user's events, if any, and the one dropped for it."""
+        if self.everybody is not None or user_id is None:
+            return self.everybody, None
+        window = self.users.get(user_id)
+        if window is not None:
+            self.users.move_to_end(user_id)
+            return window, None
         forgotten = None
         if len(self.users) >= self._max_users:
             _, forgotten = self.users.popitem(last=False)

@@ -176,7 +176,7 @@ class SecurityMonitor:
                     deleted_entries(draft),
                     found,
                 )
-            if changes is not None:
+            if changes:
                 self._report(changes, draft)
         except Exception as exc:  # the instrumented call
             self._fault(exc)

@@ -230,45 +230,56 @@ def _left_in(file: BinaryIO | None, journal: Journal) -> int:
     """Number of its first bytes that are the journal's; fewer if it was truncated, 0 if none."""
     if file is None:
         return 0
-    digest, left = hashlib.sha256(), journal.end
     with suppress(OSError):
-        file.seek(0)
-        while block := file.read(min(left, _BLOCK)):
-            digest.update(block)
-            left -= len(block)
-        if digest.digest() == journal.digest.digest():
+        if _begins_with(file, journal):
             return journal.end
         file.seek(0)
-        if file.readline() != HEAD:
-            return 0
-        kept, index = len(HEAD), 0
-        for line in file:
-            if not journal.has(index, leaf_hash(line[1:-1])):
-                break
-            kept, index = kept + len(line), index + 1
-        return kept if index else 0
+        reader, left = LineReader(file), 0
+        if reader.start() and reader.head == HEAD:
+            for index, line in enumerate(reader.lines()):
+                if not journal.has(index, leaf_hash(line[1:-1])):
+                    break
+                left += len(line)
+        return left and len(HEAD) + left
     return 0
+
+
+def _begins_with(file: BinaryIO, journal: Journal) -> bool:
+    """Return True if the first bytes of *file* are all those of the journal."""
+    digest, left = hashlib.sha256(), journal.end
+    file.seek(0)
+    while block := file.read(min(left, _BLOCK)):
+        digest.update(block)
+        left -= len(block)
+    return digest.digest() == journal.digest.digest()
 
 
 _BLOCK = 1 << 20
 
 
 def set_damage_aside(path: Path) -> int:
-    """Move unreadable lines of a journal to a file beside it (``.damaged``); return how many."""
+    """Move damaged lines of a journal to a file beside it (``.damaged``); return how many.
+
+    These are the lines that cannot be read, and all that follow the line that closes it.
+    """
     with open_regular(path) as file:
-        damaged = [line for line in file if line.endswith(b"\n") and not _is_readable(line)]
-        if not damaged:
+        reader = LineReader(file, path)
+        damaged = [reader.frame] if reader.start() and reader.frame != HEAD else []
+        damaged += [line for line in reader.lines() if not _is_event(line)]
+        after, newline, torn = b"".join(reader.rest()).rpartition(b"\n")
+        data = b"".join((*damaged, after, newline))
+        if not data:
             return 0
         file.seek(0)
         with replacement(path, path.with_suffix(".repaired")) as whole:
-            whole.writelines(line for line in file if _is_readable(line))
-            append(path.with_suffix(".damaged"), b"".join(damaged))
-    return len(damaged)
+            whole.write(HEAD)
+            whole.writelines(filter(_is_event, LineReader(file, path).lines()))
+            whole.write(reader.closing + torn)
+            append(path.with_suffix(".damaged"), data)
+    return data.count(b"\n")
 
 
-def _is_readable(line: bytes) -> bool:
-    if line == HEAD or line.startswith(b"],") or not line.endswith(b"\n"):
-        return True
+def _is_event(line: bytes) -> bool:
     try:
         position_of(line[1:-1])
     except DECODE_ERRORS:

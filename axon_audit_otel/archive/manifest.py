@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -45,6 +46,7 @@ __all__ = [
     "TrailRecord",
     "WritersRecord",
     "deleted_in",
+    "manifest_lines",
     "read_listing",
     "read_manifest",
     "states",
@@ -384,10 +386,29 @@ def trail_id(first: str) -> str:
     return first[:16]
 
 
-def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[bytes, Record]]:
-    """Yield the lines of a manifest (without newlines) and their records.
+def manifest_lines(path: Path, begin: int = 0) -> Iterator[tuple[bytes, Record | None]]:
+    """Yield the lines of a manifest (without newlines) and their records; None for a damaged line.
 
     An incomplete last line is skipped.
+
+    Args:
+        path: The file.
+        begin: Number of lines to skip.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open_regular(path) as file:
+        for line in islice(file, begin, None):
+            if line.endswith(b"\n"):
+                record = None
+                with suppress(*DECODE_ERRORS):
+                    record = _decode(line)
+                yield line[:-1], record
+
+
+def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[bytes, Record]]:
+    """Yield the lines of a manifest and their records, as `manifest_lines`; none without a file.
 
     Args:
         path: The file.
@@ -397,21 +418,14 @@ def read_manifest(path: Path, missing: Missing | None = None) -> Iterator[tuple[
         OSError: If it cannot be read.
         msgspec.DecodeError: If a line is not a record, without *missing*.
     """
-    try:
-        file = open_regular(path)
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            if line.endswith(b"\n"):
-                try:
-                    record = _record_in(line)
-                except msgspec.DecodeError:
-                    if missing is None:
-                        raise
-                    missing.add(path, _DAMAGED)
-                    continue
-                yield line[:-1], record
+    with suppress(FileNotFoundError):
+        for line, record in manifest_lines(path):
+            if record is not None:
+                yield line, record
+            elif missing is None:
+                raise msgspec.DecodeError(_DAMAGED)
+            else:
+                missing.add(path, _DAMAGED)
 
 
 def read_listing(path: Path, missing: Missing | None = None) -> Listing:
@@ -431,11 +445,3 @@ def deleted_in(directory: Path) -> tuple[int, datetime | None]:
                 time = msgspec.convert(seal.last_time, datetime)
                 events, newest = events + seal.events, max(newest or time, time)
     return events, newest
-
-
-def _record_in(line: bytes) -> Record:
-    try:
-        record: Record = _decode(line)
-        return record
-    except (UnicodeDecodeError, RecursionError) as exc:
-        raise msgspec.DecodeError(str(exc)) from exc

@@ -96,13 +96,18 @@ class LineReader:
         self.head = self.first = self.closing = self.torn = self._after = b""
         self.after = self.size = 0
 
+    @property
+    def frame(self) -> bytes:
+        """The first line; b"" until there is one, or if it is so long that it may be an event."""
+        return self.head if len(self.head) <= len(HEAD) else b""
+
     # --- one line after the other ------------------------------------------------------------
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines that are complete by now, with their separators and newlines.
 
-        Called again, it continues where it was, with the lines written meanwhile. The first
-        line is left out, unless it is so long that it may be an event.
+        Called again, it continues where it was, with the lines written meanwhile. The `frame`
+        is left out.
         """
         yield from self._taken
         if self._has_ended and self._file.seekable():
@@ -116,7 +121,7 @@ class LineReader:
     def batches(self) -> Iterator[list[bytes]]:
         """Yield the next lines in lists of many."""
         while not self._has_ended and self.start():
-            if not self.size and len(self.head) > len(HEAD):
+            if not self.size and not self.frame:
                 data = self.head
             else:
                 if not self.size:

@@ -47,7 +47,7 @@ from .reader import closing_of, digest
 from .writer import ArchiveWriter
 from .writer_lock import name_of_the_gone
 
-__all__ = ["Upkeep"]
+__all__ = ["LAWS", "Retention", "Upkeep", "rule_seconds"]
 
 
 _EVERY_S = 60.0  # between two searches for files that are too old
@@ -75,6 +75,30 @@ class Retention:
 
     seconds: float
     rule: str
+
+    @classmethod
+    def of(cls, seconds: float) -> Retention:
+        """The rule to keep events for so many seconds."""
+        return cls(seconds, f"{seconds / DAY_S:g} days")
+
+
+#: How long the law wants records kept, at least: the longest that the months or years can be.
+LAWS = {
+    "hipaa": Retention(2192 * DAY_S, "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)"),
+    "eu-ai-act": Retention(184 * DAY_S, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
+}
+
+
+def rule_seconds(rule: str) -> float | None:
+    """The seconds that the rule of a `Retention` means; None if *rule* is another text."""
+    for law in LAWS.values():
+        if law.rule == rule:
+            return law.seconds
+    number, _, unit = rule.partition(" ")
+    with suppress(ValueError):
+        length = float(number) * DAY_S
+        return length if unit == "days" and 0 < length < _EVER else None
+    return None
 
 
 class Upkeep:

@@ -96,6 +96,7 @@ def record(
     key: SigningKey | None,
     keys: Path | None,
     do: Callable[[], object] = lambda: None,
+    status: str = "SUCCESS",
     **facts: Any,
 ) -> None:
     """Record what a command did, and which user of the machine ran it.
@@ -107,6 +108,7 @@ def record(
         keys: The result of `keys_for`. If it is None and the archive is encrypted, the record
             has no user.
         do: The action, if it must not happen without a record.
+        status: That of the record.
         facts: The metadata of the record.
 
     Raises:
@@ -124,7 +126,7 @@ def record(
         if user is not None:
             user = trail.policy.hidden("user_id", user)
         facts = {**facts, **ids}
-        event = draft("AUDIT", "SUCCESS", user_id=user, metadata=facts, time_ns=now, trail=trail)
+        event = draft("AUDIT", status, user_id=user, metadata=facts, time_ns=now, trail=trail)
         audit.emit(event)
         if not trail.is_kept:
             raise click.ClickException(f"done, but not recorded: {trail.why}")

@@ -77,7 +77,7 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
             changes = detector.add(
                 trackers, event.user_id, moment, event.event_id, deleted=deleted, found=seen
             )
-            yield from (alert for alert in changes or () if alert.resolved_at is not None)
+            yield from (alert for alert in changes if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active
 

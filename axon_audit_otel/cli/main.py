@@ -49,6 +49,8 @@ from .options import (
 )
 from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
+from .receipt import receipt
+from .reconcile import reconcile
 from .render import (
     EventLines,
     actor_table,
@@ -69,7 +71,7 @@ _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(("influence", "lineage"), NOT_ANSWERED),
+    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile"), NOT_ANSWERED),
 }
 
 
@@ -123,7 +125,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify, influence and lineage are their own.
+    verify, receipt, influence, lineage and reconcile are their own.
     """
 
 
@@ -388,7 +390,7 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 
 for _command in (
-    *(keygen, verify, prove, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage),
+    *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
+    *(influence, lineage, reconcile),
 ):
     main.add_command(_command)

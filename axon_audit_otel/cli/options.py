@@ -28,6 +28,7 @@ __all__ = [
     "json_option",
     "keys_option",
     "limit_option",
+    "parsed",
     "path_argument",
     "period",
     "print_missing",
@@ -79,7 +80,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 # --- settings --------------------------------------------------------------------------------
 
 
-def _parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
+def parsed(parse: Callable[[str], Any]) -> Callable[[Any, Any, str | None], Any]:
     """A callback for an option that *parse* reads as a setting; None if it is not given."""
 
     def callback(_ctx: Any, _param: Any, value: str | None) -> Any:
@@ -101,7 +102,7 @@ signing_option = click.option(
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
-    callback=_parsed(parse_signing_key),
+    callback=parsed(parse_signing_key),
     help="Private key that signs the record of this; needed if checkpoints are signed.",
 )
 
@@ -111,14 +112,14 @@ secret_option = click.option(
     "pseudonyms",
     metavar="@FILE",
     envvar=Settings.variable("pseudonymize"),
-    callback=_parsed(parse_secret),
+    callback=parsed(parse_secret),
     help="The secret that the ids were hashed with.",
 )
 
 _KEYS: dict[str, Any] = {
     "metavar": "DIR",
     "envvar": Settings.variable("erasable"),
-    "callback": _parsed(_place),
+    "callback": parsed(_place),
     "help": "The keys that personal data is encrypted with. Default: PATH.keys.",
 }
 #: The directory of the keys that personal data is encrypted with.

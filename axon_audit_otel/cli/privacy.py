@@ -29,10 +29,12 @@ from .render import plain
 __all__ = ["erase", "found", "pseudonym", "reader"]
 
 
-def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
+def reader(
+    path: Path, keys: Path | None, quiet: bool = False, pseudonyms: Pseudonyms | None = None
+) -> PrivacyPolicy:
     """The policy that makes the events at *path* readable, as far as there are keys.
 
-    Prints that keys are missing, unless *quiet*.
+    Prints that keys are missing, unless *quiet*. With *pseudonyms* it knows hashed ids.
 
     Raises:
         ArchiveError: If *keys* belong to another archive.
@@ -43,8 +45,8 @@ def reader(path: Path, keys: Path | None, quiet: bool = False) -> PrivacyPolicy:
         if number is not None and not quiet:
             where = f"the keys (keyring {number}) are not in {str(place)!r}"
             click.echo(f"{where}: personal data stays encrypted (--keys)", err=True)
-        return PrivacyPolicy()
-    return PrivacyPolicy.for_reading(directory, place)
+        return PrivacyPolicy(pseudonyms=pseudonyms)
+    return PrivacyPolicy.for_reading(directory, place, pseudonyms)
 
 
 def found(
@@ -89,6 +91,8 @@ def erase(
     """Make a user's personal data unreadable, for ever.
 
     Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
+    Of events of several persons that is USER's id, the texts of USER's entries, and the facts
+    if USER acted or was named by the call; what is the others' stays readable.
     The files do not change, so verify and proofs still work. The erasure is recorded there
     first: who did it and why, without the name of USER. Nothing is erased during a legal
     hold. Applications may run meanwhile. With a copy of the keys the data can still be read.

@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from ..archive.checkpoints import VerifyingKey, new_key
+from ..archive.checkpoints import SigningKey, VerifyingKey, new_key
 from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
@@ -40,7 +40,7 @@ from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
-__all__ = ["keygen", "prove", "verify"]
+__all__ = ["keygen", "prove", "verify", "write_key"]
 
 _LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
 _LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
@@ -68,25 +68,34 @@ def keygen(name: str, output: Path | None, as_json: bool) -> None:
     key = new_key(name)
     target = output or Path(re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") + ".key")
     try:
-        descriptor = open_owned(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        write_key(key, target)
     except FileExistsError:
         msg = f"{str(target)!r} exists: a key is never overwritten"
         raise click.ClickException(msg) from None
     except OSError as exc:
-        raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{key.line()}\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as exc:
-        target.unlink(missing_ok=True)
         raise click.ClickException(f"cannot write {str(target)!r}: {exc.strerror}") from exc
     if as_json:
         print_json({"name": name, "path": str(target), "public_key": str(key.verifying)})
         return
     click.echo(f"private key written to {plain(target)}; the public key is", err=True)
     click.echo(str(key.verifying))
+
+
+def write_key(key: SigningKey, path: Path) -> None:
+    """Write a private key to a new file that only its owner reads, whole or not at all.
+
+    Raises:
+        OSError: If that failed, or there is a file already.
+    """
+    descriptor = open_owned(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{key.line()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 # --- verify ----------------------------------------------------------------------------------

@@ -422,6 +422,14 @@ def _alert(facts: dict[str, Any], subject: str | None) -> str:
     return f"alert {facts['state']}: {facts['rule']}, {counted}{who}, {limit}"
 
 
+def _reconcile(facts: dict[str, Any], _subject: str | None) -> str:
+    found = {**facts["found"], **facts["unknown"]}
+    words = [f"{number:,} {kind}" for kind, number in found.items()]
+    return (
+        f"reconcile: {facts['in_store']:,} entries in the store; {', '.join(words) or 'it agrees'}"
+    )
+
+
 _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "start": _start,
     "gap": _gap,
@@ -433,6 +441,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,
+    "reconcile": _reconcile,
 }
 
 

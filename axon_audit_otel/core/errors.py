@@ -37,14 +37,18 @@ __all__ = [
 ]
 
 
-def shown(value: object, limit: int = 80) -> str:
-    """*value* as text for an error message, at most *limit* characters of it, without secrets."""
+_SHOWN = 80  # characters
+_HARMLESS = 2_000
+
+
+def shown(value: object) -> str:
+    """*value* as text for an error message, without secrets; of a long one, its beginning."""
     try:
         text = repr(value)
     except Exception:  # the `__repr__` of a foreign class
         text = object.__repr__(value)
     text = hidden(text)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def shown_url(url: object) -> str:
@@ -69,11 +73,11 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def harmless(text: str, limit: int = 2_000) -> str:
-    """*text* of a stranger for the log or a terminal: one line of at most *limit* characters,
-    without secrets."""
-    text = hidden(text[: 2 * limit])  # a secret that is cut in two is still hidden
-    return escaped(text if len(text) <= limit else f"{text[:limit]}...")
+def harmless(text: str) -> str:
+    """*text* of a stranger for the log or a terminal: one line, without secrets; of a long text,
+    its beginning."""
+    text = hidden(text[: 2 * _HARMLESS])  # a secret that is cut in two is still hidden
+    return escaped(text if len(text) <= _HARMLESS else f"{text[:_HARMLESS]}...")
 
 
 _SECRETS = re.compile(

@@ -261,13 +261,10 @@ def _check_rights(path: Path, status: os.stat_result) -> None:
 # --- made for their owner ---------------------------------------------------------------------
 
 
-def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
-    """Open the file *path*; return its descriptor.
+def open_owned(path: Path, flags: int) -> int:
+    """Open the file *path* with *flags* for `os.open`; return its descriptor.
 
-    Args:
-        path: The file.
-        flags: The flags for `os.open`.
-        like: A path. If we are root, its owner gets the file. Default: the directory.
+    If we are root, the owner of the directory gets the file.
 
     Raises:
         OSError: If that failed, or it is a link, or not a regular file.
@@ -276,7 +273,7 @@ def open_owned(path: Path, flags: int, like: Path | None = None) -> int:
     try:
         status = os.fstat(file)
         if status.st_uid == 0:
-            _give(file, status, like or path.parent)
+            _give(file, status, path.parent)
     except BaseException:
         os.close(file)
         raise

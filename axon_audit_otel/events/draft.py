@@ -46,17 +46,19 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "further", "hash", "previous_hash", "sampled"),
-        *("sequence", "time_us", "trail", "uncarried"),
+        *("encoded", "entries", "further", "hash", "own", "previous_hash", "sampled"),
+        *("sequence", "text_owners", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
     entries: int
     further: tuple[str, ...]  # subjects beyond those that it names: recorded by their digests
     hash: str  # its own and the one before, and its number: once captured
+    own: bool  # the names of its facts are ours: no caller gave them
     previous_hash: str | None
     sequence: int
     sampled: bool
+    text_owners: tuple[tuple[str, ...], ...]  # whose each text in the fact ``content`` is
     time_us: int
     trail: object | None
     uncarried: dict[str, Any] | None  # for its metadata: how much it could not carry
@@ -140,7 +142,7 @@ def draft(
         event["error_type"] = error_type
     if subject_id is not None:
         event["subject_id"] = subject_id
-    event.sampled = False
+    event.own = event.sampled = False
     if span is not None and span.is_valid:
         trace_id = span.trace_id.to_bytes(16, "big").hex()
         span_id = span.span_id.to_bytes(8, "big").hex()
@@ -155,7 +157,7 @@ def draft(
         event["system"] = system
     if store:
         event["store"] = store
-    event.further = ()
+    event.further = event.text_owners = ()
     event.uncarried = uncarried
     if subjects:
         event["subjects"] = some = tuple(subjects)

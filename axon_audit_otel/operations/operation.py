@@ -199,6 +199,7 @@ class Operation:
     subject_id: str | None = None
     user_id: str | None = None
     session_id: str | None = None
+    text_owners: tuple[tuple[str, ...], ...] = ()  # of each text of an entry in the metadata
     acting: Acting = NOBODY.acting
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
@@ -564,7 +565,7 @@ class Operation:
         if seen.derived and subjects:
             self._note_sources_owners(subjects)
         message = str(exc) if exc is not None and self.capture.on_events else ""
-        return self._draft(
+        event = self._draft(
             status,
             entry_ids=names,
             most_ids=MAX_ENTRY_IDS,
@@ -578,6 +579,8 @@ class Operation:
             fingerprints=self._fingerprints(),
             derived_from=self._derived_from(),
         )
+        event.text_owners = self.text_owners
+        return event
 
     def _distinct(self, owners: tuple[str, ...]) -> tuple[str, ...]:
         """Each of *owners* once, under whichever of his names."""
@@ -682,14 +685,24 @@ class Operation:
         except OSError as exc:
             self.trail.fault("commit", exc)
 
-    def content(self, *, query: str | None = None, texts: Mapping[str, str] | None = None) -> None:
-        """Content of the operation, recorded where that is switched on (`captures`)."""
+    def content(
+        self,
+        *,
+        query: str | None = None,
+        texts: Mapping[str, str] | None = None,
+        owners: OwnerOf | None = None,
+    ) -> None:
+        """Content of the operation, recorded where that is switched on (`captures`).
+
+        *texts* are those of entries, by id; and so are *owners*, in the same order.
+        """
         clean = self.trail.policy.text
         if self.capture.on_events:
             if query is not None:
                 self.metadata["query"] = query
             if texts is not None:
                 self.metadata["content"] = list(texts.values())
+                self.text_owners = self.owners_of_texts(owners or {})
         if self.capture.on_spans:
             if query is not None:
                 self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
@@ -697,6 +710,13 @@ class Operation:
                 records = [{"id": key, "content": clean(text)} for key, text in texts.items()]
                 encoded = msgspec.json.encode(records).decode()
                 self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
+
+    def owners_of_texts(self, owners: OwnerOf) -> tuple[tuple[str, ...], ...]:
+        """Of each of these entries everybody whose data is in its text: its owner, and those of
+        the entries that it was made of."""
+        behind = self.trail.entries.owners_behind
+        everybody = ((owner, *behind((key,))) for key, owner in owners.items())
+        return tuple(tuple({one: None for one in some if one}) for some in everybody)
 
 
 @dataclass

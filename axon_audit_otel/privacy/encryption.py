@@ -5,10 +5,10 @@ An event of a user is recorded so (``erasable=``)::
     "user_id":"erasable:<token>:<the id, encrypted>","session_id":null,
     "metadata":{"erasable":"<session, metadata and error message, encrypted>"}
 
-That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Of
-an event with an actor and a subject the rest needs both keys: it is about both. Of the record of
-an erasure or of a legal hold only what tells of persons is encrypted, so that `verify` needs no key
-to read it.
+That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Which
+keys the metadata needs, and whose the texts in it are, is the matter of `box`. Of the record of an
+erasure or of a legal hold only what tells of persons is encrypted, so that `verify` needs no key to
+read it.
 
 Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. The file ``.keyring`` in
 an archive lists the tokens of erased users, each with a code that only the keys can make: so a copy
@@ -18,8 +18,6 @@ nothing.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import os
 import re
@@ -30,11 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError, AuditConfigError, archive_errors
-from ..core.files import DECODE_ERRORS, append, open_owned
+from ..core.files import append, open_owned
 from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
@@ -50,25 +46,21 @@ from ..events.model import (
     nameless,
 )
 from ..events.query import Query, has
+from .box import BOX, ENTRY_FACTS, Facts, closed, facts_of_entries, opened
 from .keyring import Keyring, User, name_of
 
 __all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
 
 
-_BOX = "erasable"
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
 _MOST = 64 << 20  # bytes of it: a million erased users
-_NONCE = 12
-_PADDING = 64
 
 _PERSONS = fields_of("person", "persons")
 _ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
 #: Facts in the records of erasures and holds that tell of nobody.
-_OPEN = ("record", "tokens", "hold", "state")
+_OPEN = frozenset(("record", "tokens", "hold", "state"))
 _TOLD = ("erasure", "hold")
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=True):
@@ -83,18 +75,6 @@ class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=
     @property
     def hash(self) -> str:
         return leaf_hash(self.to_json()).hex()
-
-
-class _Box(msgspec.Struct, omit_defaults=True):
-    """The content that is encrypted besides the ids of persons."""
-
-    session_id: str | None = None
-    metadata: dict[str, Any] = {}
-    error_message: str | None = None
-    purpose: str | None = None
-
-
-_box_in = msgspec.json.Decoder(_Box).decode
 
 
 def keyring_of(archive: Path) -> str | None:
@@ -182,7 +162,7 @@ def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
     facts = fields["metadata"]
     if not (facts.get("record") == "hold" or is_erasure(fields)):
         return {}
-    return {name: facts[name] for name in _OPEN if name in facts}
+    return {name: fact for name, fact in facts.items() if name in _OPEN}
 
 
 def recorded(event: AuditEvent) -> AuditEvent:
@@ -326,7 +306,7 @@ class Erasure:
 
     # --- recording -------------------------------------------------------------------------
 
-    def sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    def sealed(self, plain: Draft) -> Mapping[str, Any]:
         """The fields of an event as they are recorded; *plain* itself where nobody is named.
 
         Never raises: what cannot be encrypted is not recorded.
@@ -337,12 +317,14 @@ class Erasure:
             self.keys.fault(exc)
             return nameless(plain, "[what could not be encrypted]")
 
-    def _sealed(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _sealed(self, plain: Draft) -> Mapping[str, Any]:
         is_open: dict[str, Any] = {}
         if plain["operation"] == "AUDIT":
             if self._is_of_nobody(plain):
                 return {name: value for name, value in plain.items() if name != "subject_id"}
             is_open = _open_facts(plain)
+        elif not ENTRY_FACTS.isdisjoint(plain["metadata"]):
+            is_open = facts_of_entries(plain)
         # Of whom an erasure tells, there is no name any more.
         is_told = is_open.get("record") == "erasure"
         users, fields = self._named(plain, _ACTORS if is_told else _PERSONS)
@@ -351,12 +333,9 @@ class Erasure:
         if is_open:
             facts = plain["metadata"].items()
             fields["metadata"] = {name: fact for name, fact in facts if name not in is_open}
-        text = _encode(_Box(**{name: fields.pop(name) for name in _BOXED if name in fields}))
-        padded = text + b" " * (-len(text) % _PADDING)
-        nonce = os.urandom(_NONCE)
-        encrypted = _cipher(users).encrypt(nonce, padded, fields["event_id"].encode())
-        box = {_BOX: base64.b64encode(nonce + encrypted).decode()}
-        sealed = {**fields, "session_id": None, "metadata": {**is_open, **box}}
+        boxed = Facts(**{name: fields.pop(name) for name in _BOXED if name in fields})
+        box = closed(boxed, fields, users, plain.get("subjects", ()), plain.text_owners)
+        sealed = {**fields, "session_id": None, "metadata": {**is_open, BOX: box}}
         return {name: sealed[name] for name in plain if name in sealed}  # in their order
 
     def names(self, user_ids: Iterable[str]) -> tuple[str, ...]:
@@ -389,14 +368,15 @@ class Erasure:
 
     def _named(
         self, plain: Mapping[str, Any], persons: tuple[str, ...] = _PERSONS
-    ) -> tuple[list[User], dict[str, Any]]:
-        """Whose keys an event needs, and its fields with what stands for their ids."""
-        users: dict[bytes, User] = {}
+    ) -> tuple[dict[str, User], dict[str, Any]]:
+        """The users of an event by what stands for their ids, and its fields with that."""
+        users: dict[str, User] = {}
         fields = dict(plain)
 
         def name_of(real: str) -> str:
             user = self.keys.of(real)
-            return users.setdefault(user.token, user).name
+            users[user.name] = user
+            return user.name
 
         for field in persons:
             real = fields.get(field)
@@ -404,7 +384,7 @@ class Erasure:
                 fields[field] = name_of(real)
             elif real:
                 fields[field] = tuple(map(name_of, real))
-        return list(users.values()), fields
+        return users, fields
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -449,19 +429,14 @@ class Erasure:
     def reveal(self, event: AuditEvent) -> AuditEvent:
         """*event* with what its keys make readable; the event itself where that is nothing."""
         changes: dict[str, Any] = {}
-        users: dict[bytes, User] = {}
-        is_whole = True
+        users: dict[str, User | None] = {}
 
         def real_id(name: str) -> str:
-            nonlocal is_whole
             if not name.startswith(ERASABLE_PREFIX):
                 return name
             found = self.keys.by_name(name)
-            if found is None:
-                is_whole = False
-                return name
-            users.setdefault(found[0].token, found[0])
-            return found[1]
+            users[name] = None if found is None else found[0]
+            return name if found is None else found[1]
 
         metadata = event.metadata
         record = metadata.get("record") if event.operation is OperationType.AUDIT else None
@@ -475,10 +450,10 @@ class Erasure:
             readable = {key: self._id(value) for key, value in metadata.items()}
             if readable != metadata:
                 changes["metadata"] = readable
-        if users and is_whole and isinstance(box := metadata.get(_BOX), str):
-            is_open = {name: fact for name, fact in metadata.items() if name in _OPEN}
-            if len(metadata) == 1 or (record in _TOLD and len(metadata) == 1 + len(is_open)):
-                content = _opened(box, list(users.values()), event.event_id)
+        if changes and BOX in metadata:
+            is_open = {name: fact for name, fact in metadata.items() if name != BOX}
+            if is_open.keys() <= (_OPEN if record in _TOLD else ENTRY_FACTS):
+                content = opened(event, metadata[BOX], users)
                 changes.update(content)
                 if content and is_open:
                     changes["metadata"] = {**is_open, **content["metadata"]}
@@ -502,7 +477,7 @@ class Erasure:
 
     def as_given(self, event: AuditEvent, plain: Mapping[str, Any]) -> AuditEvent:
         """*event* made readable, as `reveal` does, from its fields as they were given."""
-        if _BOX not in event.metadata or is_erasure(plain):
+        if BOX not in event.metadata or is_erasure(plain):
             return self.reveal(event)
         given = {name: plain[name] for name in (*_PERSONS, *_BOXED) if name in plain}
         return _readable(event, given)
@@ -518,20 +493,3 @@ def _readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
     readable = _Readable(**{**msgspec.structs.asdict(event), **changes})
     readable.__dict__["recorded"] = event
     return readable
-
-
-def _cipher(users: list[User]) -> AESGCM:
-    """A cipher whose key is made of the keys of all *users*."""
-    first = users[0]
-    if all(user.token == first.token for user in users):
-        return first.cipher
-    return AESGCM(hashlib.sha256(b"".join(user.key for user in users)).digest())
-
-
-def _opened(box: str, users: list[User], event_id: str) -> dict[str, Any]:
-    try:
-        data = base64.b64decode(box)
-        text = _cipher(users).decrypt(data[:_NONCE], data[_NONCE:], event_id.encode())
-        return msgspec.structs.asdict(_box_in(text))
-    except (InvalidTag, ValueError, *DECODE_ERRORS):  # not what was recorded
-        return {}

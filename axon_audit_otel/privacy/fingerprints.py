@@ -27,16 +27,17 @@ _BYTES, _DIGEST = 32, 12
 _LINE = 2 * _BYTES + 1  # in hex
 
 
-def key_of(archive: Path | None) -> bytes:
+def key_of(archive: Path | None, make: bool = True) -> bytes:
     """The key of an archive's fingerprints, made at first use; without one a new key.
 
     Raises:
-        OSError: If its file cannot be read or made, or has another content.
+        OSError: If its file cannot be read or made, or has another content; or if it is not
+            there, and not to be made.
     """
     if archive is None:
         return os.urandom(_BYTES)
     path = archive / _FILE
-    if not os.path.lexists(path):
+    if make and not os.path.lexists(path):
         _make(path)
     line = content_of(path, _LINE)
     if len(line) != _LINE:
@@ -65,11 +66,17 @@ class Fingerprints:
     Args:
         key: Gives the trail's key; asked once, at the first fingerprint.
         erasure: The keys of persons, where they can be erased.
+        mac: The key as `_begun` gives it, if it is known.
     """
 
-    def __init__(self, key: Callable[[], bytes], erasure: Erasure | None = None) -> None:
+    def __init__(
+        self,
+        key: Callable[[], bytes],
+        erasure: Erasure | None = None,
+        mac: tuple[str, Any] | None = None,
+    ) -> None:
         self._make_key = key
-        self._mac: tuple[str, Any] | None = None
+        self._mac = mac
         self._erasure = erasure
 
     def of(self, text: str, owner: str | None) -> str:
@@ -88,6 +95,21 @@ class Fingerprints:
         data = text if owner is None else f"{len(owner)}:{owner}{text}"
         mac.update(data.encode("utf-8", "surrogatepass"))
         return number + b2a_base64(mac.digest(), newline=False).decode()
+
+    def of_owner(self, owner: str | None) -> list[Fingerprints]:
+        """What makes the fingerprints that an entry of *owner* can have: one with the trail's
+        key, and one with each of that person. No key is made for a person who has none.
+
+        Raises:
+            OSError: If a key cannot be read.
+        """
+        if self._mac is None:
+            self._mac = _begun(self._make_key())
+        macs = [self._mac]
+        if self._erasure is not None and owner is not None:
+            persons = self._erasure.keys.having(owner)
+            macs += [_begun(_derived(person.key)) for person in persons]
+        return [Fingerprints(self._make_key, mac=mac) for mac in macs]
 
 
 def _derived(key: bytes) -> bytes:

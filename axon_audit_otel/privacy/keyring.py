@@ -167,6 +167,15 @@ class Keyring:
         """
         return user_id in self._unsaved or bool(self._read(self._name(user_id)))
 
+    def lives(self, token: bytes) -> bool:
+        """True if there is a key for *token*, also one that a copy has brought back.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        with self._lock:
+            return len(token) == _NAME and bool(self._read(token))
+
     def by_name(self, name: str) -> tuple[User, str] | None:
         """The user whom a `User.name` stands for, and the id.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from ..events.draft import Draft, note_many
 from ..events.identifiers import Recorded, digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
+from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
 from .encryption import Erasure, decrypted
 from .fingerprints import Fingerprints
 from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
@@ -60,6 +63,12 @@ class PrivacyPolicy:
         """
         return cls(pseudonyms=pseudonyms, erasure=Erasure.for_reading(archive, keys))
 
+    def with_fingerprints(self, key: Callable[[], bytes]) -> PrivacyPolicy:
+        """This policy, of a reader who has the *key* of the fingerprints as well."""
+        made = copy(self)
+        made._fingerprints = Fingerprints(key, self._erasure)
+        return made
+
     # --- recording -------------------------------------------------------------------------
 
     def event(self, event: Draft, *, own: bool = False, foreign: bool = False) -> None:
@@ -73,6 +82,7 @@ class PrivacyPolicy:
             foreign: Its ids may be pseudonyms already, which stay; its names are words of
                 anybody.
         """
+        event.own = own
         try:
             facts = event["metadata"]
             if type(facts) is not dict or facts:
@@ -87,6 +97,7 @@ class PrivacyPolicy:
             if self._pseudonyms is not None:
                 self._pseudonyms.apply(event, foreign)
                 event.further = self._pseudonyms.users(event.further, foreign)
+                event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
             if event.further:
                 note_many(event)
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
@@ -94,7 +105,7 @@ class PrivacyPolicy:
             bare = nameless(event, "[details that could not be recorded]")
             event.clear()
             event.update(bare)
-            event.further = ()
+            event.further = event.text_owners = ()
 
     def _hide_in_names(self, event: Draft) -> None:
         """Redact the names that another source gives, which nothing encrypts."""
@@ -107,6 +118,30 @@ class PrivacyPolicy:
                 for some in map(event.get, _PERSONAL)
             )
             mask_names(event, [(one, "[id]") for one in ids])
+
+    def growth(self, event: Draft) -> int:
+        """The bytes by which *event* gets longer for its subjects and their texts when it is
+        recorded, as `bytes_of_name` counts them."""
+        if self._erasure is None:
+            return 0
+        return len(event["subjects"]) * bytes_of_name(event) + bytes_of_texts(event.text_owners)
+
+    def bytes_of_name(self, event: Draft) -> int:
+        """By how much a name in the subjects of *event* gets longer when it is recorded: in
+        bytes of plain text, which take half as much again."""
+        return 0 if self._erasure is None else bytes_of_name(event)
+
+    def leave_out_texts(self, event: Draft) -> bool:
+        """Take out of *event* what takes most room: texts that need keys of their own.
+
+        Returns:
+            Whether there were any.
+        """
+        if self._erasure is None or not event.text_owners:
+            return False
+        event["metadata"]["content"] = TOO_LONG
+        event.text_owners = ()
+        return True
 
     def recorded(self, event: Draft) -> Mapping[str, Any]:
         """The fields of *event* as they are written: itself, or what of it is encrypted.
@@ -122,9 +157,10 @@ class PrivacyPolicy:
         names, fields = event.further, dict(event)
         if self._erasure is not None:
             names = self._erasure.names(names)
-            # It is encrypted for those who are named, and an erasure is of all.
             facts = event["metadata"]
-            facts.update((name, _LEFT_OUT) for name in _CONTENT if name in facts)
+            if "content" in facts and not event.text_owners:
+                # It would be encrypted for those who are named, and an erasure is of all.
+                facts["content"] = LEFT_OUT
             fields = dict(self._erasure.sealed(event))
         digests = tuple(map(digest_of, names))
         event["subjects"] += digests
@@ -202,6 +238,25 @@ class PrivacyPolicy:
                 prints[key] = ""
         return prints
 
+    def possible_fingerprints(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
+        """What gives the fingerprints that a text of *owner* may have on record.
+
+        They differ by the key, and by what stood for the owner. None if they are switched off,
+        or cannot be made. What it gives has keys of persons in it: not to be kept.
+        """
+        makers: list[tuple[Fingerprints, str | None]] = []
+        if self._fingerprints is not None:
+            for name in (None,) if owner is None else self.forms(owner):
+                with suppress(OSError):  # a key that cannot be read: others may be
+                    makers += [(one, name) for one in self._fingerprints.of_owner(name)]
+
+        def of(text: Any) -> tuple[str, ...]:
+            if not isinstance(text, str):
+                return ()
+            return tuple(dict.fromkeys(maker.of(text, name) for maker, name in makers))
+
+        return of
+
     # --- reading ---------------------------------------------------------------------------
 
     @property
@@ -265,6 +320,17 @@ class PrivacyPolicy:
     def has_erased(self) -> bool:
         """True if the archive lists the erasure of a user, which these keys prove."""
         return self._erasure is not None and bool(self._erasure.keys.dead)
+
+    def has_key(self, token: str) -> bool:
+        """True if there is a key for the *token* (hex) of a person, also an erased one.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        try:
+            return self._erasure is not None and self._erasure.keys.lives(bytes.fromhex(token))
+        except ValueError:  # of a forged record
+            return False
 
     def knows(self, user_id: str) -> bool:
         """True if there is a key for one of the `forms` of a user."""
@@ -336,9 +402,6 @@ def json_types(event: Draft) -> None:
     event["entry_ids"] = [str(item) for item in event["entry_ids"]]
 
 
-#: Facts that are content of entries.
-_CONTENT = ("content", "query")
-_LEFT_OUT = "[left out: the event is of more persons than it names]"
 _NAMES = fields_of("name")
 _WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

@@ -49,6 +49,8 @@ _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 #: The module whose ``register`` gets every new `AuditLogger`, since a `MemorySystem` that is
 #: given one must be recorded. It is above this one: imported only then, by name, here alone.
 _INSTRUMENTOR = "axon_audit_otel.integrations.axon.instrumentor"
+#: The module that compares a memory with a trail: it is above this one as well.
+_RECONCILE = "axon_audit_otel.evidence.reconcile"
 
 
 def _free_name(name: str) -> str:
@@ -439,6 +441,76 @@ class AuditLogger(SdkLoggerInterface):
             raise ArchiveError(msg) from exc
         self.trail.entries.disown(self.trail.policy.forms(user))
         return done
+
+    def receipt(
+        self, event_id: str, *, subject_id: str | None = None, decrypt: bool = False
+    ) -> dict[str, Any]:
+        """A signed receipt for a person whose data was erased, with the proof (docs/format.md).
+
+        It says what was deleted, when and on whose request, how that was checked, what remains,
+        what cannot be known, and if the entries were seen again. `signing_key` signs it; without
+        one it is not signed. It reads all files of the archive: in a coroutine, use
+        `asyncio.to_thread`. ``axon-audit prove --script`` prints the program that verifies it.
+
+        Args:
+            event_id: The id of a FORGET, or of the AUDIT event of `erase_user`. It must be in a
+                sealed file (`seal`) which a signed checkpoint covers.
+            subject_id: The person whom it is for. Default: whoever the event names.
+            decrypt: Say who asked for it, and why, in clear where that is encrypted.
+
+        Returns:
+            ``format``, ``statement`` and ``proof``: JSON types.
+
+        Raises:
+            AuditConfigError: If there is no archive, or *signing_key* has not signed it.
+            InvalidEventError: If the event is no erasure, or is not about *subject_id*.
+            ArchiveError: If there is no such event, or no proof of it.
+        """
+        from ..verification.receipt import make_receipt  # rarely needed, and slow to import
+
+        archive, key = self.settings.auto_export_path, self.settings.signing_key
+        if archive is None:
+            raise AuditConfigError("receipt: there is no archive (auto_export_path)")
+        policy = self.trail.policy
+        return make_receipt(archive, event_id, policy, key, subject_id=subject_id, decrypt=decrypt)
+
+    # --- the store -------------------------------------------------------------------------
+
+    async def reconcile(self, memory: Any) -> Any:
+        """Compare what lies in the store of *memory* with what is on record of it.
+
+        Reads every entry of every tier through the storage adapters, which changes none, and all
+        events of the archive, or of memory without one. The application may go on meanwhile.
+        What was found is an AUDIT event.
+
+        Args:
+            memory: The `axon.MemorySystem`, which this logger records.
+
+        Returns:
+            The result: its ``findings`` (entries that are ``unrecorded``, ``missing``,
+            ``altered``, ``forgotten_present`` or ``derived_orphaned``), its counts, and
+            what cannot be known. ``agrees`` is True if nothing was found and everything could
+            be read; ``to_dict()`` has all of it.
+
+        Raises:
+            AuditConfigError: If *memory* is no such system.
+            AuditUnavailableError: If it could not be recorded, with ``on_failure="block"``.
+            Exception: Of a storage adapter that gives nothing at all.
+        """
+        found = await import_module(_RECONCILE).reconcile(self.trail, memory)
+        actor, session, acting = named_or_current(None, None)
+        event = draft(
+            "AUDIT",
+            "SUCCESS" if found.agrees else "PARTIAL",
+            user_id=actor,
+            session_id=session,
+            metadata=found.facts(),
+            trail=self.trail,
+            **acting,
+        )
+        self.trail.policy.event(event, own=True)
+        await self._record(event)
+        return found
 
     # --- queries ---------------------------------------------------------------------------
 

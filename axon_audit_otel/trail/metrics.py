@@ -199,6 +199,11 @@ class TrailMetrics:
             gauge = self._level(semconv.METRIC_IN_PROGRESS, operation)
             return self._in_progress.setdefault(operation, gauge)
 
+    def running(self, operations: Iterable[str]) -> int:
+        """How many of those operations run now."""
+        found = (self._in_progress.get(name) for name in operations)
+        return int(sum(gauge.value for gauge in found if gauge is not None))
+
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""
         self._pii[kind].inc()

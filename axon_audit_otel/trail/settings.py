@@ -16,7 +16,7 @@ from typing import Any
 
 from ..archive import zstd
 from ..archive.checkpoints import SigningKey
-from ..archive.retention import Retention
+from ..archive.retention import LAWS, Retention
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown, shown_url
 from ..core.files import read_key
@@ -50,13 +50,6 @@ class ContentCapture:
     on_spans: bool
     on_events: bool
 
-
-_DAY = 86_400.0
-#: How long the law wants records kept, at least: the longest that the months or years can be.
-_RULES = {
-    "hipaa": Retention(2192 * _DAY, "six years, 45 CFR 164.316(b)(2)(i) (HIPAA)"),
-    "eu-ai-act": Retention(184 * _DAY, "six months, Regulation (EU) 2024/1689 Art. 19(1), 26(6)"),
-}
 
 #: Variables that begin as ours do and are none: that of ``dev.py``, and those warned of already.
 _known = {"VENV"}
@@ -162,7 +155,7 @@ def parse_secret(value: Any) -> Pseudonyms:
     return Pseudonyms(*secrets)
 
 
-def _fingerprints(value: Any) -> bytes | bool:
+def parse_fingerprints(value: Any) -> bytes | bool:
     with suppress(ValueError):
         return _flag(value)
     return hmac.digest(_secrets(value)[0] or b"", b"axon-audit trail", "sha256")
@@ -237,14 +230,14 @@ def _endpoint(value: Any) -> Endpoint:
 def _retention(value: Any) -> Retention:
     if isinstance(value, Retention):
         return value
-    known = _RULES.get(value.strip().lower()) if isinstance(value, str) else None
+    known = LAWS.get(value.strip().lower()) if isinstance(value, str) else None
     if known is not None:
         return known
     try:
         length = seconds(value)
     except ValueError as exc:
-        raise ValueError(f"{exc}; or {' or '.join(_RULES)}") from None
-    return Retention(length, f"{length / _DAY:g} days")
+        raise ValueError(f"{exc}; or {' or '.join(LAWS)}") from None
+    return Retention.of(length)
 
 
 def _compress(value: Any) -> bool:
@@ -394,7 +387,7 @@ class Settings:
     )
     fingerprints: bytes | bool = _setting(
         True,
-        _fingerprints,
+        parse_fingerprints,
         "record keyed hashes of the content of entries, to notice what changed behind the trail's"
         " back: `false`, or a secret or `@FILE` of one (default: made of `signing_key`, else a"
         " key in the archive)",
@@ -547,7 +540,7 @@ class Settings:
         if most is not None and most < (self.max_file_bytes or 0):
             msg = f"max_archive_bytes={most} has no room for a file of {self.max_file_bytes}"
             raise AuditConfigError(msg)
-        if most is not None and kept in _RULES.values():
+        if most is not None and kept in LAWS.values():
             assert kept is not None
             msg = (
                 f"max_archive_bytes={most} would delete before the time of retention is over"

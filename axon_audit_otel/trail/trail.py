@@ -48,7 +48,6 @@ __all__ = ["Trail"]
 
 
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
-_NAME_BYTES = 128  # by which an id gets longer when it is encrypted
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
 
 _living: WeakSet[Trail] = WeakSet()
@@ -113,9 +112,9 @@ class Trail:
         self.entries = KnownEntries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
-        self._most_bytes, self._name_bytes = settings.max_event_bytes - 512, 0
+        self._most_bytes = settings.max_event_bytes - 512
         if self.policy.encrypts:
-            self._most_bytes, self._name_bytes = self._most_bytes * 2 // 3, _NAME_BYTES
+            self._most_bytes = self._most_bytes * 2 // 3
         self._shipper = self._make_shipper()
         self.ships = self._shipper is not None  # to a collector, from here
         self._start()
@@ -178,10 +177,9 @@ class Trail:
         payload = _encoded(draft, self.fault)
         size = len(payload)
         if "subjects" in draft:
-            size += len(draft["subjects"]) * self._name_bytes + len(draft.further) * DIGEST_BYTES
+            size += self.policy.growth(draft) + len(draft.further) * DIGEST_BYTES
         if size > self._most_bytes:
-            shorten(draft, self._most_bytes, self._name_bytes)
-            payload = _encoded(draft, self.fault)
+            payload = self._shortened(draft)
         fields = self.policy.recorded(draft)
         if fields is not draft:
             payload = _event.encode_fields(fields)
@@ -208,6 +206,16 @@ class Trail:
             observe(draft)
         if self._afterwards.waiting:
             self._afterwards.do()
+
+    def _shortened(self, draft: Draft) -> bytes:
+        """The JSON of *draft*, made so short that the event has room in its line."""
+        if self.policy.leave_out_texts(draft):
+            payload = _encoded(draft, self.fault)
+            further = len(draft.further) * DIGEST_BYTES
+            if len(payload) + self.policy.growth(draft) + further <= self._most_bytes:
+                return payload
+        shorten(draft, self._most_bytes, self.policy.bytes_of_name(draft))
+        return _encoded(draft, self.fault)
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper

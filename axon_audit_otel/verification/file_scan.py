@@ -281,7 +281,7 @@ def scan(
     if reader.start() or reader.torn:
         content.framed = reader.head == HEAD
     # A longer first line is among the lines.
-    taken = _Lines(chain, facts, content, int(0 < len(reader.head) <= len(HEAD)))
+    taken = _Lines(chain, facts, content, int(reader.frame != b""))
     reported = 0
     for lines in reader.batches():
         progress(reader.size - reported)

@@ -129,7 +129,17 @@ def _find(path: Path, event_id: str) -> _Found:
                 msg = f"event {shown(event_id)} is in {journal.name}, which is not sealed yet"
                 raise ArchiveError(msg)
     msg = f"no event {shown(event_id)} in the sealed files of {str(path)!r}"
-    raise damage or ArchiveError(msg)
+    raise damage or ArchiveError(f"{msg}{_deleted(manifests, moment)}")
+
+
+def _deleted(manifests: list[ManifestTree], moment: datetime | None) -> str:
+    """What to add to the news that an event of that time is not there."""
+    for manifest in manifests:
+        for seal, record in manifest.listing.deleted:
+            if _may_hold(seal, moment):
+                when = f"on {record.deleted_at[:10]} ({record.reason})"
+                return f"; retention deleted {seal.file}, with events of its time, {when}"
+    return ""
 
 
 def _moment_of(event_id: str) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -17,14 +17,13 @@ from ..archive.manifest import (
     SealRecord,
     TrailRecord,
     WritersRecord,
+    manifest_lines,
 )
-from ..core.files import DECODE_ERRORS, open_regular
 from ..core.merkle import Tree, leaf_hash
 from .report import Findings, Kind
 
 __all__ = ["CheckedManifest", "Line", "Seal"]
 
-_decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,16 +40,12 @@ class Line:
 
     __slots__ = ("hash", "number", "record", "state")
 
-    def __init__(self, number: int, data: bytes) -> None:
+    def __init__(self, number: int, data: bytes, record: Record | None) -> None:
         self.number = number
+        self.record = record
         self.hash = leaf_hash(data).hex()
-        self.state = "unknown"
-        try:
-            self.record: Record | None = _decode(data)
-        except DECODE_ERRORS:
-            self.record = None
-        if self.record is None or _encode(self.record) != data:
-            self.state = "altered"
+        is_canonical = record is not None and _encode(record) == data
+        self.state = "unknown" if is_canonical else "altered"
 
     @property
     def previous(self) -> str | None:
@@ -111,7 +106,6 @@ class CheckedManifest:
         self.path = path
         self.name = path.name
         self.exists = path.is_file()
-        self.torn = b""
         self.id: str | None = None
         self.roots: dict[int, bytes] = {0: Tree().root()}
         self.lines: list[Line] = []
@@ -138,16 +132,12 @@ class CheckedManifest:
         if not self.exists:
             return
         tree = Tree()
-        with open_regular(self.path) as file:
-            for number, data in enumerate(file, 1):
-                if not data.endswith(b"\n"):
-                    self.torn = data
-                    return
-                line = Line(number, data[:-1])
-                self.lines.append(line)
-                tree.add(bytes.fromhex(line.hash))
-                if number in sizes:
-                    self.roots[number] = tree.root()
+        for number, (data, record) in enumerate(manifest_lines(self.path), 1):
+            line = Line(number, data, record)
+            self.lines.append(line)
+            tree.add(bytes.fromhex(line.hash))
+            if number in sizes:
+                self.roots[number] = tree.root()
 
     def _add_finding(self, kind: Kind, words: str) -> None:
         self._findings.add(self.name, None, kind, words)
@@ -267,13 +257,11 @@ class CheckedManifest:
 
     def _new_lines(self, name: str) -> list[Record | None]:
         """The records about a file that its writer added since the manifest was read."""
-        wanted, end = f'"file":"{name}"'.encode(), b"\n"
         try:
-            with open_regular(self.path) as file:
-                new = islice(file, len(self.lines), None)
-                return [Line(0, d[:-1]).record for d in new if wanted in d and d.endswith(end)]
+            records = [record for _, record in manifest_lines(self.path, len(self.lines))]
         except OSError:
             return []
+        return [record for record in records if getattr(record, "file", None) == name]
 
 
 def _is_hole(before: list[Line], after: list[Line]) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from amounts import examples
 from axon import MemorySystem
 from conftest import Make, Run, assert_chained, events_in, history, until
 from hypothesis import given, settings
@@ -410,7 +411,7 @@ class TestDeletions:
         assert {rule.counting for rule in (failed, calls, mixed, EXPORTS)} == {"events"}
         assert DELETIONS.counting == "deleted"
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200), deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 30), st.integers(-12, 9)), max_size=60))
     def test_as_counted_by_hand(self, steps: list[tuple[int, int]]) -> None:
         """An alert fires when the entries of a window are too many, and says how many."""
@@ -440,7 +441,7 @@ class TestDeletions:
 
 
 class TestDetector:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     @given(_EVENTS, st.integers(0, 4), st.integers(0, 7))
     def test_as_counted_by_hand(self, steps: list[tuple[str, int]], over: int, keep: int) -> None:
         """Alerts are those of one who keeps every event, and counts at every microsecond."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import examples
 from by_definition import by_definition
 from conftest import Cli, Make, Run
 from hypothesis import given, settings
@@ -670,7 +671,7 @@ def _attack(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
                 assert leaf(proof["event"].encode()) not in intruder.invented
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=examples(15))
 @given(st.lists(_steps, min_size=1, max_size=2), _closes, st.booleans())
 def test_whatever_is_done(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
     """Whatever is done without the key: no event that the application did not record is ever

@@ -407,6 +407,7 @@ class TestRotation:
 
 
 class TestIntents:
+    @pytest.mark.slow
     def test_set_back_meanwhile(self, run_script: Run, tmp_path: Path) -> None:
         """An operation that ended after the clock was set back, in a process killed then, is not
         told as unfinished; what had not ended is."""

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 from axon import MemorySystem
-from conftest import Cli, Make, Run, assert_chained, events_in, history, sealed_files
+from conftest import Cli, Make, Run, assert_chained, events_in, history, only, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
@@ -36,6 +36,7 @@ from axon_audit_otel import (
     InvalidEventError,
     verify,
 )
+from axon_audit_otel.archive.format import HEAD
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -890,6 +891,36 @@ class TestRecovery:
         make_audit(auto_export_path=left_behind).close()
         assert journals(left_behind) == []
         assert sealed_users(left_behind) == ["w000", "w001", "w002", "w003"]
+
+    @pytest.mark.parametrize(
+        ("before", "aside"),
+        [
+            (0, b"nonsense\n"),
+            (2, b",garbage\n"),
+            (2, b"\n"),
+            (4, b',{"event_id":"evt_1"}\n,\0\xff\n'),
+            (3, HEAD),
+            (6, b',garbage\n,{"sequence":5,"timestamp":"","operation":"STORE"}\n'),
+        ],
+        ids=["first line", "no JSON", "empty", "no event", "first line again", "after the end"],
+    )
+    def test_damaged_lines(
+        self, left_behind: Path, make_audit: Make, before: int, aside: bytes
+    ) -> None:
+        """Lines that are no events are moved aside and counted, wherever they are; all events
+        are sealed."""
+        (journal,) = journals(left_behind)
+        lines = journal.read_bytes().splitlines(keepends=True)
+        if before > len(lines):
+            lines.append(b'],"total_events":4,"exported_at":"2025-01-15T11:00:00.000000Z"}\n')
+        lines[before : 1 if before == 0 else before] = [aside]
+        journal.write_bytes(b"".join(lines))
+        audit = make_audit(auto_export_path=left_behind)
+        (told,) = audit.query_events(operation="AUDIT")
+        assert (told.metadata["events"], told.metadata["damaged"]) == (4, aside.count(b"\n"))
+        audit.close()
+        assert sealed_users(left_behind) == ["w000", "w001", "w002", "w003"]
+        assert only(left_behind, "*.damaged").read_bytes() == aside
 
     @pytest.mark.usefixtures("same_name")
     @pytest.mark.parametrize("name", [None, "another"])

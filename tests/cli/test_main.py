@@ -27,7 +27,8 @@ from rich.cells import cell_len
 from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
-COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage"]
+COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
+COMMANDS += ["reconcile"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",

@@ -139,6 +139,7 @@ def test_errors(make_audit: Make, archive: Path, name: str) -> None:
     assert not shows(str(told.value))
 
 
+@pytest.mark.slow
 def test_the_end_of_a_program(tmp_path: Path) -> None:
     """A key that is written in the program, and refused, is not in what Python prints at its end;
     what another error is about is."""

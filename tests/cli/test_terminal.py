@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from amounts import slow, thinned
 from conftest import Cli
 
 from axon_audit_otel import AuditLogger
@@ -185,7 +186,7 @@ def _column(lines: list[str], name: str) -> str:
     return "".join(line[start:].split(" ")[0] for line in lines[1:])
 
 
-@pytest.mark.parametrize("columns", [1, 60, 80, 200])
+@pytest.mark.parametrize("columns", [slow(1), slow(60), 80, slow(200)])
 def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     """Names and ids are folded into their columns, and whole: nothing is cut."""
     said = _plain(_on_a_terminal(columns, "stats", archive))
@@ -204,7 +205,7 @@ def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"COLUMNS": "0"}, {"COLUMNS": "abc"}, {"LINES": "0"}, {"TTY_COMPATIBLE": "0"}],
+    thinned([{"COLUMNS": "0"}, {"COLUMNS": "abc"}, {"LINES": "0"}, {"TTY_COMPATIBLE": "0"}], 4),
     ids=str,
 )
 def test_a_terminal_whose_environment_lies(archive: Path, given: dict[str, str]) -> None:
@@ -219,9 +220,9 @@ def test_a_terminal_whose_environment_lies(archive: Path, given: dict[str, str])
     [
         ({}, "\x1b[31m"),
         ({"NO_COLOR": "1"}, None),
-        ({"FORCE_COLOR": "0"}, None),
-        ({"TERM": "dumb"}, "none"),
-        ({"TTY_COMPATIBLE": "0"}, "none"),
+        slow({"FORCE_COLOR": "0"}, None),
+        slow({"TERM": "dumb"}, "none"),
+        slow({"TTY_COMPATIBLE": "0"}, "none"),
     ],
     ids=str,
 )
@@ -297,6 +298,7 @@ def test_a_reader_that_has_enough(archive: Path, command: str) -> None:
     assert said in ("", "3 events\n", "0 alerts\n", "3 events written to -\n")
 
 
+@pytest.mark.slow
 def test_what_is_recorded_does_not_go_where_streams_were(
     cli: Cli, tmp_path: Path, archive: Path
 ) -> None:
@@ -318,9 +320,9 @@ def test_what_is_recorded_does_not_go_where_streams_were(
 @pytest.mark.parametrize(
     "command",
     [
-        "demo --input - --output {}/none",
+        slow("demo --input - --output {}/none"),
         "verify {} --checkpoint -",
-        "prove evt_1 {} --checkpoint -",
+        slow("prove evt_1 {} --checkpoint -"),
     ],
 )
 def test_standard_input_that_is_closed(archive: Path, command: str) -> None:

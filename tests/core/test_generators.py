@@ -32,12 +32,10 @@ pytestmark = pytest.mark.usefixtures("instrumented")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _short_collections() -> Iterator[None]:
+def _short_collections() -> None:
     """Collections leave out what was there before these tests, which collect after each."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from amounts import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ _LINE = (
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_lines(), max_size=3))
 @example([_LINE.replace(b'{"k":1}', b'{"k":1,"k":1}')])
 @example([_LINE[:50], _LINE[50:]])

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from amounts import examples
 from axon.models.audit import EventStatus as SdkStatus
 from axon.models.audit import OperationType as SdkOperation
 from conftest import Make, history
@@ -470,7 +471,7 @@ class _Model:
         return found[:limit]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(max_events=st.integers(1, 20), ordered=st.booleans(), steps=_steps)
 def test_like_a_plain_list(max_events: int, ordered: bool, steps: list[Any]) -> None:
     """Any sequence of records, clears and queries answers as a plain list would, with times

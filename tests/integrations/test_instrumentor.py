@@ -737,6 +737,7 @@ class TestInstrumentAndBack:
                 assert vars(cls).keys() == members.keys()
                 assert [name for name in members if vars(cls)[name] is not members[name]] == []
 
+    @pytest.mark.slow
     def test_before_the_sdk_is_imported(self, run_script: Run) -> None:
         """`instrument` imports the SDK, which is wrapped once all the same: outcomes are the
         same, and `uninstrument` restores it."""
@@ -1174,6 +1175,7 @@ def run_app(tmp_path: Path, command: list[str], app: str, **environ: str) -> lis
 
 
 class TestWithoutCode:
+    @pytest.mark.slow
     def test_opentelemetry_instrument(self, tmp_path: Path) -> None:
         """`opentelemetry-instrument python app.py`: recorded, and sealed at the exit."""
         launcher = str(Path(sys.executable).with_name("opentelemetry-instrument"))

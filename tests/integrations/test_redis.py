@@ -334,3 +334,26 @@ class TestServerThatIsGone:
             await memory.forget(filter=Filter(user_id="ada"))
         event = only_event(audit, operation="FORGET")
         assert (event.status, event.user_id) == (FAILURE, "ada")
+
+
+async def test_reconcile(server: RedisServer, memory: Any, audit: AuditLogger) -> None:
+    """A text that is changed, an entry that is deleted, and those that are inserted by another
+    client are found; one that has no text cannot be read. Ids with colons are compared."""
+    texts = ("a", "Größe 🫖", "c")
+    lost, changed, _ = [await memory.store(t, {"user_id": "bob"}, tier="persistent") for t in texts]
+    session = await memory.registry.get_adapter("session")
+    await session.bulk_save([MemoryEntry(id="user:1", text="x")])
+    assert (await audit.reconcile(memory)).matching == 4
+    with redis.Redis(port=server.port) as client:
+        client.delete(f"persistent:memory:{lost}")
+        client.hset(f"persistent:memory:{changed}", "text", "evil")
+        copied = client.hgetall(f"persistent:memory:{changed}")
+        client.hset("session:memory:new", mapping={**copied, b"id": b"new"})
+        result = await audit.reconcile(memory)
+        client.hset("session:memory:half", "id", "half")
+        half = await audit.reconcile(memory)
+    for found in (result, half):
+        ids = {kind: [one["entry_id"] for one in some] for kind, some in found.findings.items()}
+        assert (ids["unrecorded"], ids["missing"]) == (["new"], [lost])
+        assert (ids["altered"], found.matching) == ([changed], 2)
+    assert (result.whole, half.whole, half.unlisted) == (True, False, {"session": 1})

@@ -942,6 +942,37 @@ async def test_qdrant_that_is_down(make_system: MakeSystem, audit: AuditLogger, 
 
 @pytest.mark.component
 @pytest.mark.filterwarnings("ignore")
+async def test_reconcile_on_qdrant(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """A text that is changed, an entry that is deleted and one that is inserted by another client
+    are found; reading makes no collection, and a server that is down is an error."""
+    require("qdrant_client")
+    from axon.adapters.qdrant import QdrantAdapter
+    from qdrant_client import AsyncQdrantClient, models
+
+    adapter = QdrantAdapter(collection_name="test", check_compatibility=False)
+    await adapter.client.close()
+    client = adapter.client = AsyncQdrantClient(":memory:")
+    memory: Any = make_system(persistent=adapter, embedder=OneHot())
+    assert (await audit.reconcile(memory)).in_store == 0
+    assert (await client.get_collections()).collections == []
+    lost, changed, _ = [await memory.store(text, {"user_id": "bob"}) for text in "abc"]
+    assert (await audit.reconcile(memory)).agrees
+    (point,) = await client.retrieve("test", [lost], with_vectors=True)
+    await client.delete("test", points_selector=models.PointIdsList(points=[lost]))
+    await client.set_payload("test", payload={"text": "evil"}, points=[changed])
+    new = "00000000-0000-4000-8000-000000000000"
+    fake = models.PointStruct(id=new, vector=point.vector, payload=point.payload)
+    await client.upsert("test", [fake])
+    findings = (await audit.reconcile(memory)).findings
+    ids = {kind: [one["entry_id"] for one in some] for kind, some in findings.items() if some}
+    assert ids == {"unrecorded": [new], "missing": [lost], "altered": [changed]}
+    adapter.client = AsyncQdrantClient("http://127.0.0.1:1", check_compatibility=False)
+    with pytest.raises(Exception, match=r"refused|failed"):
+        await audit.reconcile(memory)
+
+
+@pytest.mark.component
+@pytest.mark.filterwarnings("ignore")
 async def test_chroma(
     make_system: MakeSystem, audit: AuditLogger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ class TestCopies:
         await (await memory.registry.get_adapter("persistent")).delete("nothing")
         assert (operations(own), operations(audit)) == (["FORGET", "FORGET"], [])
 
+    @pytest.mark.slow
     async def test_pickled_with_its_logger(
         self, config: Any, make_audit: Make, run_script: Run
     ) -> None:

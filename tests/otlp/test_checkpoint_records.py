@@ -94,6 +94,7 @@ async def test_shipped(
     assert "no checkpoint" in cli("verify", archive, *given, code=2).stderr
 
 
+@pytest.mark.slow
 async def test_close_waits_for_them(
     make_audit: Make, tmp_path: Path, key: SigningKey, http: Receiver
 ) -> None:

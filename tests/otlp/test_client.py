@@ -168,6 +168,7 @@ def test_gzip(ask: Callable[..., Answer]) -> None:
     assert ask(_says(200, headers, _partial("no room"))).kind == "later"
 
 
+@pytest.mark.slow
 def test_huge_answers(ask: Callable[..., Answer]) -> None:
     """They are not read to their end, compressed or not."""
     large = _partial("x" * 200_000)

@@ -532,6 +532,7 @@ class TestProcesses:
         assert ALICE not in str(audit.query_events())
         audit.close()
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_forked_child(self, run_script: Run, archive: Path) -> None:
         """A child shares the keys: it reads and erases what its parent recorded."""
@@ -618,6 +619,7 @@ class TestProcesses:
         told = only_event(audit, operation="AUDIT").metadata["tokens"]
         assert (tokens[0].hex() in told) is (steps == 1)
 
+    @pytest.mark.slow
     def test_many_threads(self, run_script: Run, archive: Path) -> None:
         """Threads that record, read and erase the same users do not disturb each other."""
         said = run_script(
@@ -708,6 +710,7 @@ class TestKeys:
         monkeypatch.setenv("AXON_AUDIT_ERASABLE", str(keys_of(archive)))
         assert await make_audit(auto_export_path=archive, name="kept").log_event("STORE")
 
+    @pytest.mark.slow
     def test_not_given_to_another_process(self, run_script: Run, archive: Path) -> None:
         """Another process without keys is refused; a forked child goes on as its parent did."""
         said = run_script(

@@ -62,7 +62,7 @@ def _pattern(expected: str) -> str:
     "name",
     [
         *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
-        "docs/lineage.md",
+        *("docs/lineage.md", "docs/reconcile.md"),
     ],
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +132,7 @@ def test_shipping_example(tmp_path: Path) -> None:
         receiver.close()
 
 
+@pytest.mark.slow
 def test_first_block_is_a_program(tmp_path: Path) -> None:
     """The first block of the README, copied into a file, runs and prints what the page says."""
     (_, source, _), (_, expected, _) = _blocks(ROOT / "README.md")[1:3]
@@ -146,6 +147,7 @@ def _commands(beginning: str) -> list[str]:
     return [line.partition("  #")[0] for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the README's code, its commands work, but for those that go on or need a server."""
     monkeypatch.chdir(tmp_path)

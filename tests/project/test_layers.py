@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -24,6 +24,7 @@ WINGS = [
     "alerts",
     "operations",
     "integrations",
+    "evidence",
     "cli",
 ]
 #: Modules of the package itself, which no wing but `cli` imports.
@@ -43,17 +44,20 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
-def _imports(name: str) -> Iterator[str]:
+@cache
+def _imports(name: str) -> list[str]:
     """The modules of the package that *name* imports, wherever in it, also for types alone."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     here = name.split(".")
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = here[: len(here) - node.level]
             target = [*base, *(node.module.split(".") if node.module else [])]
             for alias in node.names:
                 longer = ".".join([*target, alias.name])
-                yield longer if longer in MODULES else ".".join(target) or "__init__"
+                found.append(longer if longer in MODULES else ".".join(target) or "__init__")
+    return found
 
 
 def _wing(name: str) -> str:

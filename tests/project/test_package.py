@@ -116,6 +116,7 @@ _FIRST = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules",
     [
@@ -129,6 +130,7 @@ def test_import_order(run_script: Run, modules: Sequence[str]) -> None:
     assert run_script(_FIRST, *(name for name in modules if name != "__main__")) == "the same\n"
 
 
+@pytest.mark.slow
 def test_import_order_without_the_sdk(run_script: Run) -> None:
     """The logger's own module imports no SDK, and a logger that is there before the SDK is
     recorded to all the same."""

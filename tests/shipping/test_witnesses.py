@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import slow
 from conftest import Make, until
 from cosigner import OTHER_TAIL, Cosigner
 from prometheus_client import CollectorRegistry
@@ -203,17 +204,17 @@ class TestFaults:
         "answer",
         [
             (403, ""),
-            (404, ""),
-            (400, ""),
-            (500, ""),
-            (409, "no number\n"),
-            (409, "0\n"),
-            (409, ""),
-            (422, ""),
-            (200, ""),
-            (200, "\u2014 witness.example/w1 AAAA\n"),
-            (200, "x" * 100_000),
-            (307, "", ("Location", "http://127.0.0.1:9/elsewhere")),
+            slow((404, "")),
+            slow((400, "")),
+            slow((500, "")),
+            slow((409, "no number\n")),
+            slow((409, "0\n")),
+            slow((409, "")),
+            slow((422, "")),
+            slow((200, "")),
+            slow((200, "\u2014 witness.example/w1 AAAA\n")),
+            slow((200, "x" * 100_000)),
+            slow((307, "", ("Location", "http://127.0.0.1:9/elsewhere"))),
         ],
     )
     async def test_answers(

@@ -4,7 +4,6 @@ was acknowledged is lost, and `verify` finds nothing. Every call is tried, one a
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import shutil
 import tempfile
@@ -247,8 +246,6 @@ def _numbers(report: VerifyReport, kind: str) -> set[int]:
 @pytest.fixture(name="root")
 def _root(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory, if possible: thousands of syncs of a device would take minutes."""
-    gc.collect()
-    gc.freeze()
     if os.access("/dev/shm", os.W_OK):
         directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
         yield directory
@@ -256,7 +253,6 @@ def _root(tmp_path: Path) -> Iterator[Path]:
             shutil.rmtree(directory, ignore_errors=True)
     else:
         yield tmp_path
-    gc.unfreeze()
 
 
 # --- a call that fails -------------------------------------------------------------------------

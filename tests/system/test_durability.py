@@ -169,6 +169,7 @@ class TestBlock:
         await memory.forget(await memory.store("x"))
         assert audit.event_count == 2
 
+    @pytest.mark.slow
     def test_unfinished_operation_is_named(self, make_audit: Make, tmp_path: Path) -> None:
         """An operation that was running when its process was killed is on the record."""
         script = """
@@ -289,6 +290,7 @@ class TestCheckpoints:
         assert audit.total_events_logged == 0
         assert Checkpoint.parse(notes[0]).head == event.hash
 
+    @pytest.mark.slow
     async def test_torn_by_a_kill(self, make_audit: Make, tmp_path: Path, key: SigningKey) -> None:
         """A checkpoint cut off by a kill, here and elsewhere, spoils no other."""
         sink, kept = tmp_path / "notes", tmp_path / "logs" / "default.checkpoints"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import slow
 from axon import MemorySystem
 from conftest import ListingAdapter, Make, Run, archived, file_in_place, until
 
@@ -260,7 +261,7 @@ def test_many_run_at_once(start: Callable[..., Application], tmp_path: Path) -> 
 # --- two processes ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("on_failure", ["degrade", "block"])
+@pytest.mark.parametrize("on_failure", ["degrade", slow("block")])
 async def test_two_on_one_archive(
     start: Callable[..., Application],
     run_script: Run,

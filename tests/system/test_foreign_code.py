@@ -459,6 +459,7 @@ class TestOurThreads:
         assert notes[0] == notes[1] != notes[2]
         assert audit.get_statistics()["failures"] == {"checkpoint": 1}
 
+    @pytest.mark.slow
     async def test_handlers(
         self, make_audit: Make, tmp_path: Path, error: type[BaseException]
     ) -> None:

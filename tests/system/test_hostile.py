@@ -20,6 +20,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from amounts import examples
 from axon import MemorySystem
 from conftest import ListingAdapter, Make, MakeSystem, only_event
 from hypothesis import given, settings
@@ -886,7 +887,7 @@ _anything = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(metadata=_anything, user=st.text(st.characters()), ids=st.lists(st.text(st.characters())))
 def test_anything(metadata: Any, user: str, ids: list[str]) -> None:
     """Any value as metadata and any text as id make an event that can be read, found by its

@@ -92,6 +92,7 @@ class TestAnywhere:
             assert verify(tmp_path).ok
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no interval timers")
 @pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="there a signal can strike between a lock and its block"

@@ -149,7 +149,7 @@ def test_at_random_moments(killed: Callable[..., Killed], durability: str) -> No
 
 def test_at_some_moments(killed: Callable[..., Killed]) -> None:
     """Kills at fewer moments, in the default run."""
-    check_all_are_there(killed(8, "process"))
+    check_all_are_there(killed(4, "process"))
 
 
 @pytest.mark.slow

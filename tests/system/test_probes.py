@@ -326,6 +326,7 @@ async def test_write_errors_leave_a_trace(make_audit: Make, tmp_path: Path) -> N
     assert writer.events + gap.last - gap.first + 1 == writer.last_sequence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disabled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sampling_drops_nothing(run_script: Run, tmp_path: Path, disabled: bool) -> None:
     """300 operations under a head sampler of 10 %, and with the SDK disabled: 300 events."""

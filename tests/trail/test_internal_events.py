@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import slow
 from conftest import Cli, Make, Run, assert_chained, file_in_place, history, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
@@ -120,7 +121,7 @@ def _leave_behind(gone: Path) -> LeaveBehind:
 
 
 class TestCounts:
-    @pytest.mark.parametrize("max_events", [10, 10_000])
+    @pytest.mark.parametrize("max_events", [10, slow(10_000)])
     def test_unclean_ends(
         self,
         leave_behind: LeaveBehind,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import slow
 from conftest import Make, Run, archived
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -464,7 +465,7 @@ class TestRegistry:
 
 
 class TestReimport:
-    @pytest.mark.parametrize("how", ["reload", "import again"])
+    @pytest.mark.parametrize("how", ["reload", slow("import again")])
     def test_both_are_scraped(self, run_script: Run, how: str) -> None:
         """Modules that are loaded again have the metrics of the default registry as well."""
         printed = run_script(
@@ -546,6 +547,7 @@ class TestThreads:
         await audit.log_event("STORE")
         assert count(registry, audit) == 2
 
+    @pytest.mark.slow
     def test_forks_while_others_ask(self, run_script: Run) -> None:
         """A child of a moment in which another thread holds a lock has its own."""
         printed = run_script(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import slow
 from conftest import Make, Run
 from opentelemetry._logs import NoOpLogger, NoOpLoggerProvider
 from opentelemetry._logs._internal import ProxyLoggerProvider
@@ -266,9 +267,9 @@ class TestUnknownVariables:
         ("variable", "nearest"),
         [
             ("AXON_AUDIT_MAX_EVNTS", "AXON_AUDIT_MAX_EVENTS"),
-            ("AXON_AUDIT_PSEUDONYMISE", "AXON_AUDIT_PSEUDONYMIZE"),
-            ("AXON_AUDIT_max_events", "AXON_AUDIT_MAX_EVENTS"),
-            ("AXON_AUDIT_EXPORT_PATH", "AXON_AUDIT_AUTO_EXPORT_PATH"),
+            slow("AXON_AUDIT_PSEUDONYMISE", "AXON_AUDIT_PSEUDONYMIZE"),
+            slow("AXON_AUDIT_max_events", "AXON_AUDIT_MAX_EVENTS"),
+            slow("AXON_AUDIT_EXPORT_PATH", "AXON_AUDIT_AUTO_EXPORT_PATH"),
         ],
     )
     def test_told(self, run_script: Run, variable: str, nearest: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from amounts import examples
 from conftest import Make
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def exact(numbers: list[float], share: float) -> float:
 
 
 class TestSketch:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300), deadline=None)
     @given(st.lists(_DURATIONS, min_size=1, max_size=200))
     def test_close_to_the_exact_ones(self, numbers: list[float]) -> None:
         """From nothing to months, whatever their distribution."""
@@ -41,7 +42,7 @@ class TestSketch:
         assert sketch.count == len(numbers)
         assert sketch.total == pytest.approx(sum(numbers))
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=examples(50), deadline=None)
     @given(_DURATIONS)
     def test_one_number_is_exact(self, number: float) -> None:
         """Of one number, or of equal ones, every quantile is that number."""

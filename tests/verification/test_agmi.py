@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from agmi.check import main
+from amounts import slow
 
 
-@pytest.mark.parametrize("adapter", ["EditedTrail", "ForgedTrail"])
+@pytest.mark.parametrize("adapter", ["EditedTrail", slow("ForgedTrail")])
 def test_every_edit_is_reported(adapter: str, tmp_path: Path) -> None:
     """Nine of nine, also by an attacker who makes every hash fit; the runner sees to it that each
     edit landed, and that nothing is reported without one."""
     assert verdicts(adapter, tmp_path) == (0, ["REPORTED"] * 9)
 
 
+@pytest.mark.slow
 def test_only_the_signature_knows(tmp_path: Path) -> None:
     """What that attacker makes does fit: without a key nobody could tell."""
     assert verdicts("BelievedTrail", tmp_path) == (1, ["ACCEPTED"] * 9)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from amounts import slow
 from by_definition import by_definition
 from conftest import Cli, Make, Run
 from forgery import rewrite
@@ -299,7 +300,7 @@ class TestBytes:
 
     @pytest.mark.parametrize(
         ("seed", "count"),
-        [(1, 300), pytest.param(2, 2_000, marks=pytest.mark.slow)],
+        [(1, 60), slow(2, 2_000)],
     )
     def test_with_checkpoints(self, archive: Archive, seed: int, count: int) -> None:
         """Each is found in sealed files, journal and manifest; a changed event is named by
@@ -310,7 +311,7 @@ class TestBytes:
 
     @pytest.mark.parametrize(
         ("seed", "count"),
-        [(3, 300), pytest.param(4, 2_000, marks=pytest.mark.slow)],
+        [(3, 60), slow(4, 2_000)],
     )
     def test_without(self, bare: Archive, seed: int, count: int) -> None:
         """Damage is found without checkpoints too; but nothing speaks of when the newest file was
@@ -380,7 +381,7 @@ class TestLines:
 
     @pytest.mark.parametrize(
         ("change", "kind"),
-        [(removed, "removed"), (swapped, "reordered"), (repeated, "inserted")],
+        [(removed, "removed"), slow(swapped, "reordered"), slow(repeated, "inserted")],
     )
     def test_every_event(
         self, bare: Archive, change: Callable[[list[bytes], int], None], kind: str
@@ -1041,6 +1042,7 @@ class TestExplained:
         (end,) = report.writers[0].unclean_ends
         assert (end.writer, end.events, end.torn_bytes) == ("killed", 5, 0)
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_killed_before_the_first_checkpoint(self, run_script: Run, tmp_path: Path) -> None:
         """A start signs the events that it recovers, also of a child that never runs again, and

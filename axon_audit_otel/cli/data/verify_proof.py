@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks a proof about an audit trail:  python3 verify_proof.py PROOF KEY
 
-It proves that an event is in the trail, or that the trail only grew between two checkpoints.
-PROOF is a file from `axon-audit prove`, KEY the public key (NAME+ID+KEY, or a file with it). Get
-the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
+It proves that an event is in the trail, or that the trail only grew between two checkpoints; of a
+receipt also that its statement is signed, and agrees with the event. PROOF is a file from
+`axon-audit prove` or `axon-audit receipt --json`, KEY the public key (NAME+ID+KEY, or a file with
+it). Get the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
 
 import json
@@ -22,7 +23,7 @@ def need(holds: object, otherwise: str) -> None:
         raise AssertionError(otherwise)
 
 
-def signed_text(note: str, key_line: str) -> list[str]:
+def signed_text(note: str, key_line: str, what: str = "checkpoint") -> list[str]:
     """The lines that the key has signed: Ed25519, format https://c2sp.org/signed-note."""
     name, key_id, encoded = key_line.strip().split("+", 2)
     key = b64decode(encoded, validate=True)
@@ -32,7 +33,7 @@ def signed_text(note: str, key_line: str) -> list[str]:
     lines = [line.split(" ") for line in signatures.splitlines()]
     made = [b64decode(one[2], validate=True) for one in lines if one[:2] == ["\u2014", name]]
     ours = [value[4:] for value in made if value[:4].hex() == key_id]
-    need(ours, f"the checkpoint is not signed by {name}")
+    need(ours, f"the {what} is not signed by {name}")
     Ed25519PublicKey.from_public_bytes(key[1:]).verify(ours[0], f"{text}\n".encode())
     return text.splitlines()
 
@@ -90,10 +91,8 @@ def check_consistency(proof: dict[str, Any], key_line: str) -> str:
     return f"the trail {old[0]} had the events up to {number}, {times}"
 
 
-def check(proof: dict[str, Any], key_line: str) -> str:
-    """The statement that *proof* proves; raises if it proves nothing."""
-    if "old" in proof:
-        return check_consistency(proof, key_line)
+def check_inclusion(proof: dict[str, Any], key_line: str) -> str:
+    """The statement that an event is in a trail; raises if *proof* does not prove it."""
     origin, size, signed, _, time = signed_text(proof["checkpoint"], key_line)[:5]
     need(int(size) == proof["in_manifest"]["size"], "the tree of seals is of another size")
     root = merkle_root(proof["seal"], **proof["in_manifest"])
@@ -107,6 +106,31 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     need(event["sequence"] < seal.get("adopted", event["sequence"] + 1), adopted)
     facts = ", ".join(ascii(event[name]) for name in ("operation", "user_id", "timestamp"))
     return f"event {event['event_id']!a} ({facts}) is in {origin}, signed at {time[5:]}"
+
+
+def check_receipt(receipt: dict[str, Any], key_line: str) -> str:
+    """The statement that an erasure is in a trail, and what its receipt says of it."""
+    proof, proved = receipt["proof"], check_inclusion(receipt["proof"], key_line)
+    first, *facts = signed_text(receipt["statement"], key_line, "statement")
+    need(first == "axon-audit receipt 1" and len(facts) == 1, "the statement is of no receipt")
+    said, event = json.loads(facts[0]), json.loads(proof["event"])
+    need(proof["checkpoint"].startswith(f"{said['trail']}\n"), "the statement is of another trail")
+    quoted = {**said["counted"], **said["event"]}
+    need({"event_id", "timestamp", "operation", "status", "entry_ids"} <= {*quoted}, "it says less")
+    recorded = {**said["counted"], **event["metadata"], **event}  # what is encrypted is not there
+    agrees = all(recorded.get(name) == quoted[name] for name in quoted)
+    need(agrees, "the statement does not say what the event says")
+    found = ", ".join(f"{one['kind']!a}" for one in said["remains"]) or "nothing"
+    erased = f"{said['erased']!a} erased, {said['verified']!a}; remains: {found}"
+    seen = f"seen again {said['seen_again']['number']!a} times"
+    return f"{proved}; its receipt of {said['made_at']!a} says: {erased}; {seen}"
+
+
+def check(proof: dict[str, Any], key_line: str) -> str:
+    """The statement that *proof* proves; raises if it proves nothing."""
+    if "statement" in proof:
+        return check_receipt(proof, key_line)
+    return (check_consistency if "old" in proof else check_inclusion)(proof, key_line)
 
 
 def main(proof: str, key: str) -> str:

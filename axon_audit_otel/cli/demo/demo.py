@@ -25,14 +25,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from ...archive.checkpoints import new_key
 from ...archive.directory import files_of
 from ...archive.search import search
 from ...core.errors import ArchiveError, AuditConfigError, without_login
+from ...core.files import make_directory
 from ...events.model import AuditEvent
 from ...events.query import Query
 from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
 from ...trail.audit_logger import AuditLogger
+from ..proof import write_key
 from ..render import EventLines, actor_table, print_table, statistics
 from .scenario import Day, dialogue, make_memory, personal, spoken
 
@@ -76,10 +79,38 @@ def run_demo(
         shipping = stack.enter_context(_Shipping(console)) if otlp else None
         server = None if port is None else stack.enter_context(_metrics_server(port, host))
         audit = stack.enter_context(
-            AuditLogger(10_000, output, True, name="demo", capture_content=False)
+            AuditLogger(
+                10_000,
+                output,
+                True,
+                name="demo",
+                capture_content=False,
+                signing_key=_signing_key(output),
+            )
         )
         demo = _Demo(console, audit, output, lines, users)
         asyncio.run(demo.run(server.url if server else None, shipping, report))
+
+
+def _signing_key(output: Path) -> Path | None:
+    """The file of the key that signs the archive *output*, beside it; None for one that has no key.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    path = output.with_name(f"{output.name}.key")
+    if not path.exists():
+        if output.is_dir() and any(output.iterdir()):
+            return None  # what is there already is not signed
+        try:
+            make_directory(output)
+        except OSError:
+            return None  # the logger says why
+        try:
+            write_key(new_key("demo"), path)
+        except OSError as exc:
+            raise ArchiveError(f"cannot write {str(path)!r}: {exc.strerror}") from exc
+    return path
 
 
 class _Demo:
@@ -223,6 +254,9 @@ class _Demo:
             count = sum(1 for _ in _events_in(file))
             size = file.stat().st_size / 1024
             self._print(f"  {_short(file):{width}}  {count} events, {size:.0f} KiB")
+        if self._audit.settings.signing_key is not None:
+            key = _short(self._output.with_name(f"{self._output.name}.key"))
+            self._print(f"  {key:{width}}  the key that signs them")
 
     def _show_erasure(self) -> None:
         """Tell what the deletion of a user's entries left, and what deleted that as well."""
@@ -253,6 +287,7 @@ class _Demo:
                 f"who touched the data of {subject}",
                 f"query {where} --subject {shlex.quote(subject)}",
             ),
+            *self._about_erasure(where),
             ("one user's day", f"stats {where} --user {shlex.quote(self._users[0])}"),
             ("for a spreadsheet", f"export {where} audit.csv"),
         ]
@@ -267,6 +302,20 @@ class _Demo:
             self._title("Serving")
             self._print(f"  {url}")
             self._print("  A few operations a second go on; Ctrl-C ends it.\n")
+
+    def _about_erasure(self, where: str) -> Iterator[tuple[str, str]]:
+        """Commands about the summary that outlived the deletion of its sources."""
+        signed = _short(self._output.with_name(f"{self._output.name}.key"))
+        for event in self._audit.query_events(operation="FORGET", subject_id=self._day.subject):
+            left = event.metadata.get("derived_remaining")
+            if left:
+                yield "what that summary was made of", f"lineage {left[0]} {where}"
+                yield "who had read it, and what came of that", f"influence {left[0]} {where}"
+            elif event.metadata.get("derived_deleted"):
+                yield (
+                    f"is it erased? A receipt for {self._day.subject}, signed",
+                    f"receipt {event.event_id} {where} --signing-key {shlex.quote(signed)}",
+                )
 
 
 def _short(path: Path | None) -> str:

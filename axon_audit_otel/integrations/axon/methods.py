@@ -18,7 +18,7 @@ from .added_methods import (
     derived_from,
     present_in,
 )
-from .entry import owner_named, owner_of
+from .entry import owner_named, owner_of, owners_in
 from .selection import Selection, has_matches, selects_everybody, unrestricted
 
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
@@ -78,6 +78,8 @@ def _before_store(op: Operation, args: Arguments) -> None:
 
 def _after_store(op: Operation, args: Arguments, result: Any) -> None:
     op.entry_ids = [result]
+    if "content" in op.metadata:
+        op.text_owners = op.owners_of_texts({result: op.activity.owners.get(result)})
     for entry in op.activity.saved.values():
         metadata = entry.metadata
         op.note(
@@ -115,7 +117,7 @@ def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     op.read(dict(zip(names, [entry.text for entry in result])), owners)
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
-        op.content(texts={entry.id: entry.text for entry in result})
+        op.content(texts={entry.id: entry.text for entry in result}, owners=owners_in(result))
 
 
 # --- export, import -------------------------------------------------------------------

@@ -412,8 +412,9 @@ class _Call:
         """What was announced has failed: nobody knows how far it came."""
         if self._method is _DELETE:
             known.ended(identifier(self.subject), failed=True)
-        for entry in self._method.passed(self.subject, None) if self._method.passes else ():
-            known.ended(identifier(_id_of(entry)), failed=True)
+        elif self._method.passes == "given":
+            for entry in self._method.passed(self.subject, None) or ():
+                known.ended(identifier(_id_of(entry)), failed=True)
 
     @property
     def _failure(self) -> tuple[str, str]:

@@ -96,6 +96,7 @@ class World:
         self.contents: dict[str, set[Content]] = {}  # all on record, by id: copies may differ
         self.gone: set[Place] = set()  # deleted on record, and not stored since
         self.moved: set[Place] = set()  # of these, by a sync
+        self.ids_told: set[str] = set()  # of entries that events name
         self.unsure: set[str] = set()  # copied behind the trail's back
         self.removed: list[tuple[str, MemoryEntry]] = []  # what was deleted
         self.owners: dict[str, str | None] = {}  # the last that the trail saw, by id
@@ -197,6 +198,7 @@ class World:
             return
         assert event is not None, name
         self.named[event.event_id] = set(event.subjects)
+        self.ids_told.update(event.entry_ids)
         facts = event.metadata
         remaining = set(facts.get("derived_remaining", ()))
         touched, maybe = set(map(self.told, said.touched)), set(map(self.told, said.maybe))
@@ -517,6 +519,7 @@ class World:
         self.audit.close()
         self.audit = self._make_audit()
         self.restarted = True
+        self.owners = {k: user for k, user in self.owners.items() if k in self.ids_told}
         self._renew()
 
     async def _renew_memory(self, user: str | None, tier: str, number: int) -> None:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from amounts import examples
 from conftest import Make, MakeSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ def run(world: World, steps: list[Any], acting: str | None = None) -> None:
     world.check()
 
 
-@settings(max_examples=30, **SEQUENCES)
+@settings(max_examples=examples(150), **SEQUENCES)
 @given(steps=st.lists(STEPS, min_size=10, max_size=20), acting=ACTORS, given=SETTINGS)
 def test_any_sequence(
     make_audit: Make,

@@ -144,6 +144,10 @@ class World:
             found |= self.behind.get(key, set())
         return {owner for owner in found if owner is not None}
 
+    def is_unread(self, place: Place) -> bool:
+        """True if an entry is read before it is deleted."""
+        return place not in self.seen or place in self.gone or place not in self.recorded
+
     def is_altered(self, place: Place, content: Content) -> bool:
         if not self.prints or place not in self.recorded or place in self.gone:
             return False
@@ -352,7 +356,7 @@ class World:
         missing = set(keys) - {key for _, key in places}
         touched = self.whose(places, before)
         past = {self.owners[key] for key in missing if self.owners.get(key) is not None}
-        maybe = frozenset(past if self.restarted else ())
+        maybe = frozenset(USERS if self.restarted and missing else ())  # files tell it in part
         ids = {key for _, key in places}  # an id may be in two tiers, and of two persons
         maybe |= {content.owner for place, content in before.items() if place[1] in ids} - touched
         touched |= past - maybe
@@ -378,7 +382,7 @@ class World:
     async def _delete(self, user: str | None, tier: str, number: int) -> Said:
         key, before, entries = self._pick(tier, number), self.held(), self._entries()
         place = (tier, key)
-        if place in before and (place not in self.seen or place in self.gone):
+        if place in before and self.is_unread(place):
             self.sees([place], before)
             said = self.said(set(), [place], before, altered=set())
         else:
@@ -389,7 +393,7 @@ class World:
     async def _clear(self, user: str | None, tier: str, number: int) -> Said:
         before, entries = self.held(), self._entries()
         places = [p for p in before if p[0] == tier]
-        unseen = [p for p in places if p not in self.seen or p in self.gone]
+        unseen = [p for p in places if self.is_unread(p)]
         self.sees(unseen, before)
         said = self.said(set(), unseen, before, altered=set())
         self.adapters[tier].clear()
@@ -400,7 +404,9 @@ class World:
     ) -> Said:
         keys = [k for _, k in places] or ([key] if key else [])
         owners = {self.seen.get(p) for p in places} or {self.owners.get(k) for k in keys}
-        maybe = frozenset(owners if self.restarted and not places else ())
+        maybe = frozenset(USERS if self.restarted and not places else ())
+        if not self.prints:  # then what was only read is read once more
+            maybe |= {entries[p].metadata.user_id for p in places}
         touched = {owner for owner in owners if owner is not None} - maybe
         for one in keys:
             touched |= self.behind.get(one, set())
@@ -494,7 +500,7 @@ class World:
             coordinator.adapters = dict(self.adapters)
             await coordinator.add_operation(transaction, "save", tier, entry=entry)
             await coordinator.add_operation(transaction, "delete", doomed[0], entry_id=doomed[1])
-        if doomed in before and (doomed not in self.seen or doomed in self.gone):
+        if doomed in before and self.is_unread(doomed):
             self.sees([doomed], before)
             said = self.said(set(), [doomed], before, altered=set())
         else:

@@ -221,15 +221,14 @@ class Entries:
         return [*owners, *self.owners_behind(keys)]
 
     def descendants(self, keys: Iterable[str]) -> list[str]:
-        """The entries made of these, and those made of them, each once."""
+        """The entries made of these, and those made of them, each once; also those of these that
+        were made of others of them."""
         if not self.derived:
             return []
-        asked, found = set(keys), dict[str, None]()
-        new = list(asked)
+        found, new = dict[str, None](), list(keys)
         while new:
             made = [key for source in new for key in self._made.get(source, ())]
-            new = [key for key in dict.fromkeys(made) if key not in asked]
-            asked.update(new)
+            new = [key for key in dict.fromkeys(made) if key not in found]
             found.update(dict.fromkeys(new))
         return list(found)
 

@@ -507,7 +507,7 @@ class World:
             said = Said(set())
         touched = {user} | self.behind.get(saved[1], set())
         if saved in before and saved[1] in self.owners:
-            if saved in self.gone:  # then it is read
+            if self.is_unread(saved):  # then it is read
                 self.seen.pop(saved, None)
             touched.add(self.seen.get(saved, before[saved].owner))
         if doomed in before:

@@ -221,7 +221,10 @@ class _Call:
             return None
         if all(isinstance(store.state(key), int) for store in stores):
             return stores[0]
-        return stores[0] if found and op.is_altered(key, found, stores) else None
+        if not found:  # without fingerprints: it lives there
+            stores[0].set_state([key] if stores[0].state(key) is None else (), "")
+            return None
+        return stores[0] if op.is_altered(key, found, stores) else None
 
     @property
     def waits(self) -> Operation | None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from ..core.time import to_microseconds
+from .changes import Changes
 from .lineage import derivations
 from .model import AuditEvent, EventStatus, OperationType
 
-__all__ = ["Derived", "Entries", "Store", "gone_in", "stored_in"]
+__all__ = ["Derived", "Entries", "gone_in", "stored_in"]
 
 #: Of so many entries the owners and states are kept, the newest.
 MOST_KNOWN = 65_536
 _MOST_CHANGED = 4_096
 _MOST_DERIVED = 65_536
+_MOST_SOURCES = 1_000_000  # of all of these
 
 #: The owner of an entry (None: it is nobody's; False: it is not known whose); its state; the store
 #: where it was seen; when it changed, in microseconds.
@@ -40,17 +42,25 @@ class Entries:
 
     Args:
         most: Of so many the owners and states are kept.
+        named: Whom a subject of an event is, for other events; None: it is not known.
     """
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(
+        self,
+        most: int = MOST_KNOWN,
+        named: Callable[[str], str | None] = lambda subject: subject,
+    ) -> None:
+        self._named = named
         self._half = max(1, most // 2)
         self.newer: dict[str, _Known] = {}
         self._older: dict[str, _Known] = {}  # dropped when the newer ones are many
-        self._elsewhere: dict[tuple[int, str], _Known] = {}  # those of other stores
-        # The state before a change, and when the change was over: who began to read before that
-        # may have seen either.
-        self._changed: dict[str, tuple[str | int, int | None]] = {}
+        self._elsewhere: dict[str, dict[int, _Known]] = {}  # those of other stores, by id
+        self._copies: dict[str, int] = {}  # in how many stores an entry is, if not in one
+        self._variants: dict[str, set[str]] = {}  # contents of copies besides the newest
+        self.changes = Changes()
         self._derived: dict[str, Derived] = {}
+        self._made: dict[str, list[str]] = {}  # of an entry: those made of it
+        self._sources = 0  # how many the derived entries have
         self._is_whole = False  # has what the files say of derived entries
 
     def _past(self) -> Entries | None:
@@ -63,8 +73,8 @@ class Entries:
         if known is None:
             past = self._past()
             return _NOTHING if past is None else past.find(key)
-        if store and known[2] != store and self._elsewhere:
-            return self._elsewhere.get((store, key), known)
+        if store and known[2] != store and key in self._elsewhere:
+            return self._elsewhere[key].get(store, known)
         return known
 
     def here(self, key: str) -> _Known:
@@ -83,7 +93,7 @@ class Entries:
         newer = self.newer
         before = self.here(key)
         if before[2] != store and before[2] and store:
-            self._elsewhere[before[2], key] = before
+            self._elsewhere.setdefault(key, {})[before[2]] = before
             if len(self._elsewhere) > _MOST_CHANGED:
                 _shorten(self._elsewhere)
         newer[key] = owner, state, store, moment
@@ -110,38 +120,94 @@ class Entries:
         """True if an entry was saved or seen, and is not gone, as far as is known."""
         return isinstance(self.state(key), str)
 
-    def changing(self, key: str, before: str | int) -> None:
-        """The state of an entry is about to change."""
-        self._changed[key] = before, None
-        if len(self._changed) > _MOST_CHANGED:
-            _shorten(self._changed)
+    # --- copies --------------------------------------------------------------------------
 
-    def has_changed(self, keys: Iterable[str], now: int) -> None:
-        """What `changing` announced is done. Where it failed, either may be the content."""
-        changed = self._changed
-        if changed:
-            changed.update({key: (changed[key][0], now) for key in keys if key in changed})
+    def copies(self, key: str) -> int:
+        """In how many stores a living entry is, as far as is known."""
+        if key in self._copies:
+            return self._copies[key]
+        past = self._past()
+        return 1 if past is None else past.copies(key)
 
-    def may_have_been(self, key: str, state: str, began: int) -> bool:
-        """True if who *began* to read then may have seen an entry in that *state*."""
-        before, over = self._changed.get(key, (None, 0))
-        return before == state and (over is None or began <= over)
+    def set_copies(self, key: str, number: int) -> None:
+        """A living entry is in *number* stores."""
+        if number != self.copies(key):
+            self._copies[key] = number
+            if len(self._copies) > _MOST_CHANGED:
+                _shorten(self._copies)
+
+    def vary(self, key: str, before: str | int | None, after: str) -> None:
+        """An entry gets another content; its copies may still have the one of *before*."""
+        if self.copies(key) == 1:
+            self._variants.pop(key, None)
+        elif isinstance(before, str) and before not in ("", after):
+            self._variants.setdefault(key, set()).add(before)
+            if len(self._variants) > _MOST_CHANGED:
+                _shorten(self._variants)
+
+    def is_variant(self, key: str, fingerprint: str) -> bool:
+        """True if a copy of an entry may have that content."""
+        if fingerprint in self._variants.get(key, ()):
+            return True
+        past = self._past()
+        return past is not None and past.is_variant(key, fingerprint)
+
+    def forget_elsewhere(self, key: str) -> None:
+        """An entry is where it was seen last, or nowhere: two stores may be one server."""
+        self._elsewhere.pop(key, None)
+
+    def leave(self, key: str, store: int, now: int) -> None:
+        """An entry is gone from one of its stores, and is in others."""
+        others = self._elsewhere.setdefault(key, {})
+        owner, state, *_ = self.find(key, store)
+        if self.find(key)[2] in (0, store):
+            living = [one for at, one in others.items() if at != store and type(one[1]) is str]
+            self.newer[key] = living[0] if living else (owner, state, 0, now_us())
+        others[store] = owner, now, store, now_us()
+
+    def end(self, key: str, now: int) -> None:
+        """An entry is gone, and all its copies are."""
+        if self.copies(key) > 1:
+            owner = self.find(key)[0]
+            self._elsewhere.pop(key, None)
+            self.set_copies(key, 1)
+            self.newer[key] = owner, now, 0, now_us()
 
     # --- lineage -------------------------------------------------------------------------
 
     def derive(self, key: str, sources: Iterable[str], owners: Iterable[str]) -> None:
         """The entry *key* is made of *sources*, which belong to *owners*."""
-        if len(self._derived) >= _MOST_DERIVED:
-            _shorten(self._derived)
-        self._derived[key] = Derived(tuple(sources), tuple(dict.fromkeys(owners)))
+        while self._derived and (
+            len(self._derived) >= _MOST_DERIVED or self._sources >= _MOST_SOURCES
+        ):
+            self._underive(next(iter(self._derived)))
+        self._underive(key)
+        one = Derived(tuple(islice(sources, _MOST_SOURCES)), tuple(dict.fromkeys(owners)))
+        self._derived[key] = one
+        self._sources += len(one.sources)
+        for source in one.sources:
+            self._made.setdefault(source, []).append(key)
+
+    def _underive(self, key: str) -> None:
+        """Forget what an entry was made of."""
+        one = self._derived.pop(key, None)
+        if one is not None:
+            self._sources -= len(one.sources)
+            for source in one.sources:
+                made = self._made.get(source, [])
+                made.remove(key)
+                if not made:
+                    del self._made[source]
 
     @property
     def derived(self) -> Mapping[str, Derived]:
         """Every entry that was made of others."""
         past = None if self._is_whole else self._past()
         if past is not None:
-            self._derived = {**past.derived, **self._derived}
             self._is_whole = True
+            newer, self._derived, self._made, self._sources = self._derived, {}, {}, 0
+            for key, one in {**past.derived, **newer}.items():
+                self.derive(key, *one)
         return self._derived
 
     def owners_behind(self, keys: Iterable[str]) -> list[str]:
@@ -156,20 +222,34 @@ class Entries:
         return [*owners, *self.owners_behind(keys)]
 
     def descendants(self, keys: Iterable[str]) -> list[str]:
-        """The entries made of these, and those made of them, each once."""
-        derived = self.derived
-        asked = new = set(keys)
-        found: dict[str, None] = {}
-        while new and derived:
-            made = [key for key, one in derived.items() if not new.isdisjoint(one.sources)]
-            new = {key for key in made if key not in asked}
-            asked = asked | new
-            found.update((key, None) for key in made if key in new)
+        """The entries made of these, and those made of them, each once; also those of these that
+        were made of others of them."""
+        if not self.derived:
+            return []
+        found, new = dict[str, None](), list(keys)
+        while new:
+            made = [key for source in new for key in self._made.get(source, ())]
+            new = [key for key in dict.fromkeys(made) if key not in found]
+            found.update(dict.fromkeys(new))
         return list(found)
 
-    def derived_of(self, owner: str) -> list[str]:
-        """The entries made of entries of *owner*."""
-        return [key for key, one in self.derived.items() if owner in one.owners]
+    def derived_of(self, owner: Iterable[str]) -> list[str]:
+        """The entries made of entries of somebody, by all his names."""
+        names = set(owner)
+        return [key for key, one in self.derived.items() if not names.isdisjoint(one.owners)]
+
+    def disown(self, names: Iterable[str]) -> None:
+        """Forget whose the entries of somebody are, who was erased."""
+        erased, past = set(names), self._past()
+        mappings: list[dict[Any, _Known]] = [self.newer, self._older, *self._elsewhere.values()]
+        for known in mappings:
+            theirs = [key for key, one in known.items() if one[0] in erased]
+            known.update({key: (False, *known[key][1:]) for key in theirs})
+        for key in self.derived_of(erased):
+            sources, owners = self.derived[key]
+            self._derived[key] = Derived(sources, tuple(o for o in owners if o not in erased))
+        if past is not None:
+            past.disown(erased)
 
     # --- from events ---------------------------------------------------------------------
 
@@ -179,118 +259,87 @@ class Entries:
         operation, ids = event.operation, event.entry_ids
         if operation is OperationType.AUDIT or not ids:
             return
-        owners, gone = self._owners_in(event), set(gone_in(event))
-        prints, altered = event.fingerprints or {}, event.metadata.get("altered")
-        if prints and isinstance(altered, list):
-            prints = {key: found for key, found in prints.items() if key not in altered}
+        subjects = [self._named(subject) for subject in event.subjects]
+        owners, gone, facts = self._owners_in(event, subjects), set(gone_in(event)), event.metadata
+        prints, copies = event.fingerprints or {}, facts.get("copies")
+        if type(copies) is int:  # of all
+            copies = dict.fromkeys(ids, copies)
+        copies = copies if isinstance(copies, dict) else {}
+        wrong = {*_listed(facts, "altered"), *_listed(facts, "resurrected")}
         stores = operation in _STORING
         moment = to_microseconds(event.timestamp)
         for key in ids:
             owner, state, _, changed = self.find(key)
             if changed > moment:
                 continue
+            if type(copies.get(key)) is int:
+                self.set_copies(key, copies[key])
+            elif key in gone:
+                self.set_copies(key, 1)
             if key in gone:
-                state = now
-            elif stores or not isinstance(state, int):
-                lives = state if isinstance(state, str) else None
-                state = prints.get(key, "" if stores and lives is None else lives)
+                state = state if key in copies else now
+            elif key not in wrong:
+                state = self._state_after(key, state, prints.get(key, ""), stores)
             self.put(key, owners.get(key, owner), state, 0, moment)
-        self.apply_derived(event, event.subjects)
+        self.apply_derived(event, subjects)
 
-    def apply_derived(self, event: AuditEvent, subjects: Iterable[str]) -> None:
+    def apply_derived(self, event: AuditEvent, subjects: Sequence[str | None]) -> None:
         """Take in what *event*, which touched data of *subjects*, says of derived entries."""
         for key, sources in derivations(event).items():
-            owners = self.whose(sources)
-            whole = all(self.knows(source) for source in sources)
-            self.derive(key, sources, owners if whole else [*owners, *subjects])
+            if key not in self._derived and sources != (key,):
+                owners = self._owners_of(key, sources, event, subjects)
+                self.derive(key, sources, [owner for owner in owners if owner is not None])
 
-    def _owners_in(self, event: AuditEvent) -> dict[str, str | None]:
+    def _state_after(
+        self, key: str, state: str | int | None, found: str, stores: bool
+    ) -> str | int | None:
+        """The state of an entry that was stored, or else read, with the fingerprint *found*."""
+        if stores:
+            self.vary(key, state, found)
+            return found or (state if isinstance(state, str) else "")
+        if isinstance(state, int) or not found:
+            return state
+        return state if state and comparable(state, found) else found
+
+    def _owners_of(
+        self, key: str, sources: tuple[str, ...], event: AuditEvent, subjects: Sequence[str | None]
+    ) -> list[str | None]:
+        """The owners of the *sources* of a new entry."""
+        told = event.metadata.get("derived_subjects")
+        places = told.get(key) if isinstance(told, dict) else None
+        if isinstance(places, list):
+            known = range(len(subjects))
+            return [subjects[at] for at in places if type(at) is int and at in known]
+        if event.operation is OperationType.COMPACT:  # else it would tell
+            return list(subjects)
+        whole = all(map(self.knows, sources))
+        return [*self.whose(sources), *(() if whole else subjects)]
+
+    def _owners_in(
+        self, event: AuditEvent, subjects: Sequence[str | None]
+    ) -> dict[str, str | Literal[False] | None]:
         """Whose the entries of *event* are, as far as it tells: it names persons, not pairs."""
-        ids, subjects, stores = event.entry_ids, event.subjects, event.operation in _STORING
+        ids, stores = event.entry_ids, event.operation in _STORING
         if not subjects:
             return dict.fromkeys(ids) if stores and event.system is not None else {}
+        if (len(subjects) > 1 and event.operation in _REPLACING) or subjects == [None]:
+            return dict.fromkeys(ids, False)
         if len(subjects) > 1 or not (stores or len(ids) == 1):
             return {}
+        if event.operation in _REPLACING:
+            return dict.fromkeys(ids, subjects[0])
         return {key: subjects[0] for key in ids if len(ids) == 1 or not self.knows(key)}
 
 
-class Store:
-    """The entries of one store, which belong to those of a trail."""
+def now_us() -> int:
+    """The time in microseconds."""
+    return time.time_ns() // 1000
 
-    _numbers = count(1)
 
-    def __init__(self, entries: Entries) -> None:
-        self.entries = entries
-        self._number = next(self._numbers)
-
-    def saw(self, key: str) -> bool:
-        """True if an entry passed here: whose it is needs no look into the trail."""
-        known = self.entries.find(key, self._number)
-        return known[2] == self._number
-
-    def owner(self, key: str) -> str | None:
-        """The owner of an entry; None where it has none, or none is known."""
-        return self.entries.find(key, self._number)[0] or None
-
-    def state(self, key: str) -> str | int | None:
-        """As `Entries.state`."""
-        return self.entries.find(key, self._number)[1]
-
-    def see(self, owners: Mapping[str, str | None], began: int | None = None) -> list[str]:
-        """Entries of these *owners*, by entry id, passed; returns those that must be gone.
-
-        *began*: when the reading began; None where it was none.
-        """
-        newer, number = self.entries.newer, self._number
-        back = []
-        for key, owner in owners.items():
-            known = newer.get(key)
-            if known is None or known[2] != number:
-                known = self.entries.find(key, number)
-            if known[0] != owner or known[2] != number:
-                self.entries.put(key, owner, known[1], number, known[3])
-            if type(known[1]) is int and began is not None and began > known[1]:
-                back.append(key)
-        return back
-
-    def saving(self, key: str, owner: str | None, fingerprint: str) -> None:
-        """An entry is about to be saved."""
-        entries = self.entries
-        before = entries.here(key)[1]
-        if before is not None and before != fingerprint:
-            entries.changing(key, before)
-        entries.put(key, owner, fingerprint, self._number, time.time_ns() // 1000)
-
-    def saved(self, keys: Iterable[str], now: int) -> None:
-        """What `saving` announced is done. Where it failed, either may be the content."""
-        self.entries.has_changed(keys, now)
-
-    def set_state(self, keys: Iterable[str], state: str | int) -> None:
-        """Entries have that state."""
-        number, moment = self._number, time.time_ns() // 1000
-        for key in keys:
-            self.entries.put(key, self.entries.find(key, number)[0], state, number, moment)
-
-    def revive(self, keys: Iterable[str]) -> None:
-        """Entries are not gone, although their deletion seemed to work."""
-        self.set_state((key for key in keys if isinstance(self.state(key), int)), "")
-
-    def agrees(self, key: str, fingerprint: str, began: int) -> bool:
-        """True if an entry that was read has the newest content that was recorded.
-
-        Also where there is nothing to compare it with: then that is the newest from now on.
-        *began*: when the reading began.
-        """
-        known = self.entries.newer.get(key)
-        if known is not None and known[1] == fingerprint and known[2] == self._number:
-            return True
-        state = self.state(key)
-        if state == fingerprint or isinstance(state, int):
-            return True
-        if not state or not comparable(state, fingerprint):
-            self.set_state((key,), fingerprint)
-            return True
-        return self.entries.may_have_been(key, fingerprint, began)
+def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:
+    """A fact that is a list; [] if it is none."""
+    found = facts.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _shorten(some: dict[Any, Any]) -> None:
@@ -299,11 +348,10 @@ def _shorten(some: dict[Any, Any]) -> None:
         some.pop(key, None)
 
 
+#: Operations after which an entry may be somebody else's.
+_REPLACING = frozenset((OperationType.IMPORT, OperationType.BULK_STORE, OperationType.TRANSACTION))
 _STORING = frozenset(
-    (
-        *(OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE),
-        *(OperationType.SYNC, OperationType.COMPACT, OperationType.TRANSACTION),
-    )
+    (*(OperationType.STORE, OperationType.SYNC, OperationType.COMPACT, *_REPLACING),)
 )
 
 

@@ -40,6 +40,12 @@ def plain_text(value: str, limit: int) -> str:
     return text if size <= limit else f"{text}[truncated: {size} characters]"
 
 
+class Recorded(str):
+    """An id that stands as it is in events: a pseudonym that was read there."""
+
+    __slots__ = ()
+
+
 def identifier(value: object) -> str:
     """An id as text: strings, numbers and UUIDs are taken, other types are marked."""
     if type(value) is str and len(value) <= MAX_ID and value.isascii():

@@ -18,7 +18,7 @@ from opentelemetry.trace import Status, StatusCode
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Acting, Draft, draft, intent
-from ..events.entries import Store
+from ..events.entries import Entries
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import (
     NOBODY,
@@ -29,6 +29,7 @@ from ..events.identity import (
 )
 from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
+from ..events.stores import Store
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
@@ -40,6 +41,9 @@ Arguments = dict[str, Any]
 
 #: Users by the ids of their entries; None: the entry is nobody's.
 OwnerOf = Mapping[str, "str | None"]
+
+#: Operations that save what they have read.
+COPYING = (OperationType.RECALL, OperationType.SYNC)
 
 _GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
 
@@ -87,7 +91,7 @@ class AdapterActivity:
     """The calls of storage adapters while an operation ran; dicts are ordered sets."""
 
     __slots__ = (
-        *("aside", "back", "deleted", "derived", "failed", "found", "listed"),
+        *("aside", "back", "copies", "deleted", "derived", "failed", "found", "listed"),
         *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
     )
 
@@ -103,6 +107,8 @@ class AdapterActivity:
         self.back: dict[str, None] = {}  # read, although they are gone
         self.prints: dict[str, str] = {}  # fingerprints of what was saved
         self.derived: dict[str, tuple[str, ...]] = {}  # of what a saved entry is made
+        # In how many stores an entry is that was copied, or deleted from one: before, and now.
+        self.copies: dict[str, tuple[int, int]] = {}
         self.others: dict[str, list[str | None]] = {}  # further ones: an id can be in two stores
         # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
         # the name of a failure without one.
@@ -119,6 +125,12 @@ class AdapterActivity:
                     self.others.setdefault(key, []).append(user)
         else:
             known.update(owners)
+
+    def copied(self, entries: Entries, key: str, now: int, before: int | None = None) -> None:
+        """An entry is *now* in so many stores."""
+        first = entries.copies(key) if before is None else before
+        entries.set_copies(key, max(1, now))
+        self.copies[key] = self.copies.get(key, (first, 0))[0], now
 
     def stores_of(self, key: str) -> list[Store]:
         """Where an entry was read."""
@@ -162,6 +174,8 @@ class AdapterActivity:
         self.back.update(other.back)
         self.prints.update(other.prints)
         self.derived.update(other.derived)
+        for key, (before, now) in other.copies.items():
+            self.copies[key] = self.copies.get(key, (before, 0))[0], now
         for key, users in other.others.items():
             self.others.setdefault(key, []).extend(users)
         self.aside += other.aside
@@ -180,6 +194,7 @@ class Operation:
     problems = 0  # failures that the SDK did not raise
     failed = False  # nothing of it worked, although nothing was raised
     error_type: str | None = None
+    _given: tuple[str | None, ...] | None = None  # the owners of what the caller got
     persons: tuple[str, ...] = ()  # whose data it is about, though it touched no entry of theirs
     subject_id: str | None = None
     user_id: str | None = None
@@ -212,6 +227,7 @@ class Operation:
         self.activity = AdapterActivity()
         self.metadata: dict[str, Any] = {}
         self.fingerprints: dict[str, str] = {}  # of what the caller got
+        self._altered: dict[str, str] = {}  # fingerprints of entries that have another content
         self.span_attributes: dict[str, Any] = {}
         self.gen_ai = kind.gen_ai
         self._signals = signals
@@ -309,40 +325,44 @@ class Operation:
             if value is not None:
                 metadata[name] = value
 
-    def read(self, texts: Mapping[str, str]) -> None:
+    def read(self, texts: Mapping[str, str], owners: OwnerOf | None = None) -> None:
         """The caller gets these entries: the text of each by its id.
 
         Notes their fingerprints, and which of them have not the newest content on record.
+        *owners* are theirs, where stores have entries of one id and of several owners.
         """
-        policy, owners = self.trail.policy, self.activity.owners
+        policy, whose = self.trail.policy, self.activity.owners
+        if owners is not None:
+            whose = {**whose, **owners}
+            self._given = (*(self._given or ()), *owners.values())
         if not policy.fingerprints:
             return
-        several = self.activity.others  # an id of two stores: it is not known which of them
-        prints = policy.fingerprints_of(
-            {key: (text, owners.get(key)) for key, text in texts.items() if key not in several}
-        )
+        prints = policy.fingerprints_of({k: (text, whose.get(k)) for k, text in texts.items()})
         self.fingerprints.update(prints)
         newest = self.trail.entries.newer
-        differ = {k: fp for k, fp in prints.items() if k not in newest or newest[k][1] != fp}
-        if differ:
-            self._note_altered(differ)
+        for key, found in prints.items():
+            if found and (key not in newest or newest[key][1] != found):
+                self.is_altered(key, found, self.activity.stores_of(key))
 
-    def _note_altered(self, prints: Mapping[str, str]) -> None:
-        """Note which entries with these fingerprints have not the newest content on record."""
-        altered = [key for key, found in prints.items() if found and self._differs(key, found)]
-        if altered and self.trail.entries.look(at_once=True):  # another process may know more
-            altered = [key for key in altered if self._differs(key, prints[key])]
-        self.note(altered=altered or None)
+    def is_altered(self, key: str, found: str, stores: list[Store]) -> bool:
+        """True, and noted, if an entry that was read in *stores* has not the newest content."""
+        if not stores or any(one.agrees(key, found, self._started) for one in stores):
+            return False
+        self._altered[key] = found
+        return True
 
-    def _differs(self, key: str, found: str) -> bool:
-        stores = self.activity.stores_of(key)
-        agreed = (store.agrees(key, found, self._started) for store in stores)
-        return bool(stores) and not any(agreed)
+    def _note_altered(self) -> None:
+        """Note which entries had not the newest content on record."""
+        altered, stores_of = self._altered, self.activity.stores_of
+        if self.trail.entries.look(at_once=True):  # another process may know more
+            altered = {k: fp for k, fp in altered.items() if self.is_altered(k, fp, stores_of(k))}
+        self.note(altered=list(altered) or None)
 
     def _note_back(self, names: list[str]) -> None:
         """Note which of the entries *names* are there although they are gone."""
         seen, known = self.activity, self.trail.entries
-        back = [key for key in names if key in seen.back and key not in seen.saved]
+        stored = () if self.kind.operation in COPYING else seen.saved
+        back = [key for key in names if key in seen.back and key not in stored]
         if back and known.look(at_once=True):  # another process may have brought them back
             back = [key for key in back if not known.lives(key)]
         self.note(resurrected=back or None)
@@ -535,6 +555,15 @@ class Operation:
         names = identifiers(known)
         if seen.back:
             self._note_back(names)
+        if self._altered:
+            self._note_altered()
+        if seen.copies:
+            told = {k: n for k, (before, n) in seen.copies.items() if n > 1 or (n and before > 1)}
+            is_one = len(set(told.values())) == 1 and told.keys() == set(names)
+            self.note(copies=next(iter(told.values())) if is_one else told or None)
+        subjects = self._distinct(self._subjects(names))
+        if seen.derived and subjects:
+            self._note_sources_owners(subjects)
         message = str(exc) if exc is not None and self.capture.on_events else ""
         event = self._draft(
             status,
@@ -546,20 +575,34 @@ class Operation:
             error_message=message or None,
             subject_id=self.subject_id,
             span=self._span.get_span_context(),
-            subjects=self._subjects(names),
+            subjects=subjects,
             fingerprints=self._fingerprints(),
             derived_from=self._derived_from(),
         )
         event.text_owners = self.text_owners
         return event
 
+    def _distinct(self, owners: tuple[str, ...]) -> tuple[str, ...]:
+        """Each of *owners* once, under whichever of his names."""
+        if len(owners) < 2:
+            return owners
+        name = self.trail.policy.recorded_name
+        return tuple({name(owner): owner for owner in owners}.values())
+
     def _subjects(self, names: list[str]) -> tuple[str, ...]:
         """The owners of the entries *names*, and of what these were made of."""
         seen = self.activity
-        owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
+        if self._given is not None:
+            owners = tuple(owner for owner in self._given if owner is not None)
+        else:
+            owners = (*self.persons, *(seen.owners_of(names) if seen.owners else ()))
         if self.kind.operation is OperationType.STORE and not seen.derived:
             return owners
-        return (*owners, *self.trail.entries.owners_behind(names))
+        known = self.trail.entries
+        if self.kind.deletes:  # what was asked for, and is gone, was somebody's
+            past = (known.owner(key) for key in names if key not in seen.owners)
+            owners = (*owners, *(owner for owner in past if owner is not None))
+        return (*owners, *known.owners_behind(names))
 
     def _fingerprints(self) -> dict[str, str]:
         saved, read = self.activity.prints, self.fingerprints
@@ -575,6 +618,20 @@ class Operation:
         if len(made) > 1 or (made and len(made) < len(derived)):
             self.metadata["derived"] = {key: list(some) for key, some in derived.items()}
         return [source for some in derived.values() for source in some]
+
+    def _note_sources_owners(self, subjects: tuple[str, ...]) -> None:
+        """Note whose the sources of each new entry are, by their places in the *subjects*; unless
+        all are everybody's."""
+        name = self.trail.policy.recorded_name
+        places = {name(owner): at for at, owner in enumerate(subjects)}
+        derived = self.trail.entries.derived
+        made = {
+            key: [places[o] for o in map(name, derived[key].owners) if o in places]
+            for key, sources in self.activity.derived.items()
+            if sources != (key,) and key in derived
+        }
+        if any(len(some) < len(subjects) for some in made.values()):
+            self.note(derived_subjects=made)
 
     def _end_span(self, event: Draft, exc: BaseException | None, seconds: float) -> None:
         failed = exc is not None or event["status"] == "FAILURE"

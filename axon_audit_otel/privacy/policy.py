@@ -11,13 +11,13 @@ from typing import Any
 
 from ..core import semconv
 from ..events.draft import Draft, note_many
-from ..events.identifiers import digest_of
+from ..events.identifiers import Recorded, digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
 from .encryption import Erasure, decrypted
 from .fingerprints import Fingerprints
-from .pseudonyms import Pseudonyms, mask_names, masked
+from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
 from .redaction import Privacy
 
 __all__ = ["PrivacyPolicy", "json_types"]
@@ -184,6 +184,16 @@ class PrivacyPolicy:
             return value
         return (self._pseudonyms.session if field == "session_id" else self._pseudonyms.user)(value)
 
+    def recorded_name(self, user: str) -> str:
+        """A user as events name him, but for encryption."""
+        return user if self._pseudonyms is None else self._pseudonyms.named(user)
+
+    def learned(self, subject: str) -> str | None:
+        """A subject of a readable event, whom other events may name; None: he was erased."""
+        if self._erasure is not None and subject.startswith(semconv.ERASABLE_PREFIX):
+            return None
+        return Recorded(subject) if self._pseudonyms and is_pseudonym(subject) else subject
+
     def span_identity(self, user_id: str | None, session_id: str | None) -> dict[str, str]:
         """The acting user and the session as attributes of a span."""
         attributes = {}
@@ -221,7 +231,7 @@ class PrivacyPolicy:
         for key, (text, owner) in entries.items():
             try:
                 if pseudonyms is not None and owner is not None:
-                    owner = pseudonyms.user(owner)
+                    owner = pseudonyms.named(owner)
                 prints[key] = make(text, owner)
             except Exception as exc:  # the instrumented call: any kind of text; a key in no file
                 self._fault(exc)

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..core.semconv import PSEUDONYM_PREFIX
+from ..events.identifiers import Recorded
 from ..events.model import FIELD_KINDS, fields_of, listed
 
 __all__ = ["Pseudonyms", "is_pseudonym", "mask_names", "masked"]
@@ -103,10 +104,8 @@ class Pseudonyms:
             if real is None:
                 continue
             if not isinstance(real, str):
-                hidden = {
-                    one: one if foreign and is_pseudonym(one) else self.user(one) for one in real
-                }
-                draft[field] = tuple(hidden.values())
+                hidden = {one: self.named(one, foreign) for one in real}
+                draft[field] = tuple(dict.fromkeys(hidden.values()))
                 masks += hidden.items()
             elif not (foreign and is_pseudonym(real)):
                 draft[field] = stand_in = (self.session if is_session else self.user)(real)
@@ -122,7 +121,14 @@ class Pseudonyms:
 
     def users(self, ids: Iterable[str], foreign: bool = False) -> tuple[str, ...]:
         """The pseudonyms of users; with *foreign*, what is one already stays."""
-        return tuple(one if foreign and is_pseudonym(one) else self.user(one) for one in ids)
+        return tuple(self.named(one, foreign) for one in ids)
+
+    def named(self, user: str, foreign: bool = False) -> str:
+        """The pseudonym of a user, who may be known by it alone; with *foreign*, what is one
+        already stays."""
+        if isinstance(user, Recorded) or (foreign and is_pseudonym(user)):
+            return str(user)
+        return self.user(user)
 
     def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
         """*text* with pseudonyms in place of those ids."""

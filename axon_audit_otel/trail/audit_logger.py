@@ -435,10 +435,12 @@ class AuditLogger(SdkLoggerInterface):
         if self.settings.baggage_identity:
             actor, _ = or_from_baggage(actor, session)
         try:
-            return self.trail.policy.erase(user, actor, metadata or {}, record)
+            done = self.trail.policy.erase(user, actor, metadata or {}, record)
         except OSError as exc:
             msg = f"the erasure is not complete: {exc.strerror or exc}; try again"
             raise ArchiveError(msg) from exc
+        self.trail.entries.disown(self.trail.policy.forms(user))
+        return done
 
     def receipt(
         self, event_id: str, *, subject_id: str | None = None, decrypt: bool = False

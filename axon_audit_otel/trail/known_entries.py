@@ -42,7 +42,7 @@ class KnownEntries(Entries):
     def __init__(
         self, directory: Path | None, policy: PrivacyPolicy, own: Callable[[], str]
     ) -> None:
-        super().__init__()
+        super().__init__(named=policy.learned)
         self._directory = directory
         self._policy = policy
         self._own = own
@@ -68,7 +68,7 @@ class KnownEntries(Entries):
                 for writer in writers_in(self._directory):
                     after = newest_number(self._directory, writer)
                     self._cursors[writer] = Cursor(self._directory, writer, after)
-            found = Entries()
+            found = Entries(named=self._policy.learned)
             events: list[AuditEvent] = []
             with suppress(ArchiveError):
                 recorded = partial(search, self._directory, missing=Missing())

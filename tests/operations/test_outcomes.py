@@ -454,6 +454,7 @@ class TestSync:
             "skipped": 0,
             "conflicts": 0,
             "deleted": 0,
+            "copies": 2,
         }
 
     async def test_move(self, make_system: MakeSystem, audit: AuditLogger) -> None:

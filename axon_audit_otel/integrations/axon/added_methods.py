@@ -6,6 +6,7 @@ import inspect
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
+from time import perf_counter_ns
 from typing import Any
 
 from ...core.errors import ForgetRefusedError, shown
@@ -156,14 +157,14 @@ async def derived_from(
     made = known.descendants(gone)
     person = None if selection is None else selection.person
     if person is not None:
-        made = list(dict.fromkeys([*made, *known.derived_of(person)]))
-        op.persons = (person,) if made else ()
+        made = list(dict.fromkeys([*made, *known.derived_of(op.trail.policy.forms(person))]))
     living = []
     for key in made:
         for adapter in adapters:
             if await exists(adapter, key):
                 living.append(key)
                 break
+    op.persons = (person,) if person is not None and living else ()
     return living
 
 
@@ -206,6 +207,13 @@ def conclude_forget(
         op.error_type = STILL_PRESENT
         if gone:
             op.note(remaining_ids=remaining)
+
+
+def conclude_copies(op: Operation, gone: Iterable[str]) -> None:
+    """Every store was asked: of what is *gone* there is no copy."""
+    for key in gone:
+        op.activity.copies.pop(key, None)
+        op.trail.entries.end(key, perf_counter_ns())
 
 
 async def forget(
@@ -252,8 +260,7 @@ async def forget(
     if tier is not None and tier not in self.config.tiers:
         raise ValueError(f"Invalid tier '{tier}'. Valid tiers: {list(self.config.tiers)}")
     erasure = _Erasure(self, entry_id, filter)
-    for name in [tier] if tier is not None else list(self.config.tiers):
-        await erasure.erase(name)
+    await erasure.erase_tiers(tier)
     await erasure.erase_derived(derived == "delete")
     return erasure.conclude()
 
@@ -307,6 +314,7 @@ class _Erasure:
         self._remaining: dict[str, None] = {}
         self._hidden = 0
         self._errors: list[Exception] = []
+        self._is_everywhere = False
         self._derived: list[str] = []  # what lives of entries made of these
 
     async def erase_derived(self, wanted: bool) -> None:
@@ -334,11 +342,22 @@ class _Erasure:
     def _of_others(self, op: Operation, asked: Iterable[str], keys: list[str]) -> list[str] | None:
         """Which of the derived entries *keys* hold data of others than the owners of *asked*."""
         person = self._selection.person
-        meant = {op.trail.entries.owner(key) for key in asked} | {person}
-        derived = op.trail.entries.derived
-        return [k for k in keys if k in derived and not meant.issuperset(derived[k].owners)] or None
+        known, name = op.trail.entries, op.trail.policy.recorded_name
+        meant = {name(o) for o in (person, *map(known.owner, asked)) if o is not None}
+        derived = known.derived
+        return [
+            key
+            for key in keys
+            if key in derived and not meant.issuperset(map(name, derived[key].owners))
+        ] or None
 
-    async def erase(self, tier: str) -> None:
+    async def erase_tiers(self, tier: str | None) -> None:
+        """Delete from a tier, or from all."""
+        self._is_everywhere = tier is None and self._selection.chosen is None
+        for name in [tier] if tier is not None else list(self._system.config.tiers):
+            await self._erase(name)
+
+    async def _erase(self, tier: str) -> None:
         """Delete from one tier; an error is kept until every tier was tried."""
         try:
             adapter = await self._system.registry.get_adapter(tier)
@@ -397,6 +416,8 @@ class _Erasure:
             )
             if self._gone.keys() - set(gone):  # deleted in one tier, still in another
                 op.activity.deleted = self._gone
+            if self._is_everywhere:
+                conclude_copies(op, gone)
             conclude_derived(op, self._derived)
         if self._errors:
             raise self._errors[0]

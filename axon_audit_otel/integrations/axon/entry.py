@@ -6,7 +6,7 @@ from typing import Any
 
 from ...events.identifiers import identifier
 
-__all__ = ["owner_of", "owners_in", "sources_of"]
+__all__ = ["owner_named", "owner_of", "owners_in", "sources_of"]
 
 #: What `compact` notes in the provenance of a summary: the ids of its sources, with commas.
 _SUMMARIZED = "summarized_ids"
@@ -14,8 +14,12 @@ _SUMMARIZED = "summarized_ids"
 
 def owner_of(entry: Any) -> str | None:
     """The owner of *entry*; None if it is nobody's."""
-    owner = getattr(getattr(entry, "metadata", None), "user_id", None)
-    return None if owner is None or owner == "" else identifier(owner)
+    return owner_named(getattr(getattr(entry, "metadata", None), "user_id", None))
+
+
+def owner_named(user_id: Any) -> str | None:
+    """The owner that the metadata of an entry names; None for none."""
+    return None if user_id is None or user_id == "" else identifier(user_id)
 
 
 def owners_in(entries: Any) -> dict[str, str | None]:

@@ -29,8 +29,8 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from ...core import semconv
 from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
 from ...core.log import logger
-from ...events.entries import Store
 from ...events.identifiers import identifier
+from ...events.stores import Store
 from ...operations.operation import Kind, Operation, Signals, current
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings

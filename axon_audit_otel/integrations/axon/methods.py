@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import (
     STILL_PRESENT,
+    conclude_copies,
     conclude_derived,
     conclude_forget,
     derived_from,
     present_in,
 )
-from .entry import owners_in
+from .entry import owner_named, owner_of, owners_in
 from .selection import Selection, has_matches, selects_everybody, unrestricted
 
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
@@ -112,7 +113,8 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     names = op.entry_ids = identifiers([entry.id for entry in result])
     op.note(result_count=len(result))
-    op.read(dict(zip(names, [entry.text for entry in result])))
+    owners = dict(zip(names, map(owner_of, result))) if op.activity.others else None
+    op.read(dict(zip(names, [entry.text for entry in result])), owners)
     op.failed = bool(op.activity.failed) and not op.activity.listed  # no tier gave an answer
     if op.captures:
         op.content(texts={entry.id: entry.text for entry in result}, owners=owners_in(result))
@@ -132,10 +134,22 @@ def _before_export(op: Operation, args: Arguments) -> None:
 
 def _after_export(op: Operation, args: Arguments, result: Any) -> None:
     entries = result["entries"]
-    names = op.entry_ids = identifiers([entry["id"] for entry in entries])
-    op.read(dict(zip(names, [entry["text"] for entry in entries])))
+    op.entry_ids = identifiers([entry["id"] for entry in entries])
+    for some in _by_tier(entries):
+        names = identifiers([entry["id"] for entry in some])
+        owners = [owner_named(entry["metadata"].get("user_id")) for entry in some]
+        told = dict(zip(names, owners)) if op.activity.others else None
+        op.read(dict(zip(names, [entry["text"] for entry in some])), told)
     op.note(total_entries=len(op.entry_ids), by_tier=result["statistics"]["by_tier"])
     op.failed = bool(op.activity.failed) and not op.entry_ids  # nothing came out
+
+
+def _by_tier(entries: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
+    """Exported entries by their tiers: each may have an entry of the same id."""
+    tiers: dict[Any, list[dict[str, Any]]] = {}
+    for entry in entries:
+        tiers.setdefault(entry.get("tier"), []).append(entry)
+    return tiers.values()
 
 
 def _before_import(op: Operation, args: Arguments) -> None:
@@ -280,6 +294,8 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
     op.activity.failed.clear()  # only the check counts, not failed calls on the way
     gone = [key for key in op.activity.deleted if key not in remaining]
     conclude_forget(op, requested, gone, remaining, hidden)
+    if tier is None and args.get("entry_id") is not None:
+        conclude_copies(op, gone)
     adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
     selection = Selection(args.get("filter"))
     conclude_derived(op, await derived_from(op, adapters, op.entry_ids or (), selection))

@@ -15,10 +15,10 @@ from contextvars import ContextVar
 from time import perf_counter_ns
 from typing import Any, Literal, NamedTuple
 
-from ...events.entries import Store
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
-from ...operations.operation import Kind, Operation, OwnerOf, current
+from ...events.stores import Store
+from ...operations.operation import COPYING, Kind, Operation, OwnerOf, current
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids
@@ -56,7 +56,7 @@ def _got(op: Operation, adapter: Any, key: Any, result: Any) -> None:
 
 def _queried(op: Operation, adapter: Any, vector: Any, result: Any) -> None:
     op.activity.listed.add(id(adapter))
-    if op.kind is methods.SYNC:
+    if op.kind is methods.SYNC or op.kind is methods.COMPACT:
         op.activity.queried.update((entry.id, entry) for entry in result)
 
 
@@ -182,20 +182,49 @@ class _Call:
         if op is None or known is None or not isinstance(entries, (list, tuple)):
             return
         try:
-            fingerprint, seen = op.trail.policy.fingerprint, op.activity
-            imports = op.kind.operation is OperationType.IMPORT
             for entry in entries:
-                key, sources = identifier(entry.id), sources_of(entry)
-                if imports and known.state(key) is not None:
-                    sources = sources or (key,)  # a copy of itself
-                if sources:
-                    seen.derived[key] = sources
-                    _learn_sources(known, key, sources)
-                owner = owner_of(entry)
-                seen.prints[key] = found = fingerprint(entry.text, owner)
-                known.saving(key, owner, found)
+                self._announce_one(op, known, entry)
         except Exception as exc:  # the instrumented call: entries may raise anything
             op.trail.fault("record", exc)
+
+    def _announce_one(self, op: Operation, known: Store, entry: Any) -> None:
+        operation, seen = op.kind.operation, op.activity
+        key, sources, owner = identifier(entry.id), sources_of(entry), owner_of(entry)
+        seen.prints[key] = found = op.trail.policy.fingerprint(entry.text, owner)
+        if operation is not OperationType.STORE:
+            if known.saw(key) and not isinstance(known.state(key), int):
+                seen.sees({key: known.owner(key)})
+            source = self._read_with_fault(op, known, key, found)
+            knows = known.state(key) is not None
+            is_here = known.has(key) or (id(self._adapter), key) in seen.found
+            if knows and not is_here and known.entries.lives(key):
+                seen.copied(known.entries, key, known.entries.copies(key) + 1)
+            if source is not None:
+                known.copying(key, owner, source)
+                return
+            known.entries.vary(key, known.entries.state(key), found)
+            if knows and operation is OperationType.IMPORT:
+                sources = sources or (key,)  # a copy of itself
+        if sources:
+            seen.derived[key] = sources
+            if sources != (key,):
+                _learn_sources(known, key, sources)
+        known.saving(key, owner, found, new=operation is OperationType.STORE)
+
+    @staticmethod
+    def _read_with_fault(op: Operation, known: Store, key: str, found: str) -> Store | None:
+        """Where an entry was read that is now copied, if it should not be there, or not so."""
+        if op.kind.operation not in COPYING:
+            return None
+        stores = [store for store in op.activity.stores_of(key) if store is not known]
+        if not stores:
+            return None
+        if all(isinstance(store.state(key), int) for store in stores):
+            return stores[0]
+        if not found:  # without fingerprints: it lives there
+            stores[0].set_state([key] if stores[0].state(key) is None else (), "")
+            return None
+        return stores[0] if op.is_altered(key, found, stores) else None
 
     @property
     def waits(self) -> Operation | None:
@@ -240,6 +269,8 @@ class _Call:
             if not self._nested or self._method.always:
                 self._method.note(op, self._adapter, self.subject, result)
                 self._see(op, self._method.passed(self.subject, result))
+            if self._method is _DELETE and not self._nested and self._known is not None:
+                self._known.ended(identifier(self.subject))
             if self._method is _DELETE and not (self._nested or result is None or result):
                 op.activity.undeleted[identifier(self.subject)] = None
             if op.activity.failed and not self._nested:  # a retry has succeeded
@@ -263,7 +294,8 @@ class _Call:
             seen = op.activity
             seen.sees(found)
             if self._method.passes == "given":
-                known.saved(found, perf_counter_ns())
+                if not self._nested and op.kind is not methods.STORE:
+                    known.saved(found, perf_counter_ns())
                 return
             if back := known.see(found, op.began):
                 seen.back.update(dict.fromkeys(back))
@@ -273,26 +305,76 @@ class _Call:
                     _learn_sources(known, identifier(entry.id), sources)
 
     def _see_deleted(self, op: Operation, known: Store) -> None:
-        one = self._method is _DELETE
+        one, seen = self._method is _DELETE, op.activity
         keys = (identifier(self.subject),) if one else tuple(identifiers(op.entry_ids))
-        op.activity.sees({key: known.owner(key) for key in keys})
-        gone = [key for key in keys if not one or key in op.activity.deleted]
-        known.set_state(gone, perf_counter_ns())
+        if one and keys[0] not in seen.deleted:
+            return
+        seen.sees({key: known.owner(key) for key in keys})
+        now = perf_counter_ns()
+        for key in keys:
+            if op.kind is methods.COMPACT and key in seen.queried:
+                found = op.trail.policy.fingerprint(seen.queried[key].text, known.owner(key))
+                if found:
+                    op.is_altered(key, found, seen.stores_of(key))
+            before = known.entries.copies(key)
+            seen.copied(known.entries, key, known.delete(key, now), before)
 
-    async def learn(self) -> None:
+    @property
+    def unread(self) -> list[str]:
+        """The ids of known entries that are about to be replaced, and passed nowhere here."""
+        known, op = self._known, self.op
+        if self._method.passes != "given" or self._nested or known is None or op is None:
+            return []
+        if op.kind.operation not in _REPLACING:
+            return []
+        with suppress(Exception):  # the instrumented call: entries may raise anything
+            keys = (identifier(entry.id) for entry in self._method.passed(self.subject, None))
+            entries = known.entries
+            known_ids = (k for k in keys if entries.knows(k) or entries.state(k) is not None)
+            return [key for key in known_ids if not known.has(key)]
+        return []
+
+    async def learn_replaced(self) -> None:
+        """Read what `unread` names, to know whose it is, and whether it is here."""
+        for key in self.unread:
+            with suppress(Exception):  # an adapter may raise anything: then it is not known
+                await self._adapter.get(key)
+
+    async def prepare(self) -> None:
+        """Before an entry is deleted: say so, after a look at whose it is."""
+        await self._learn()
+        if self._method is _DELETE and not self._nested and self._known is not None:
+            self._known.deleting(identifier(self.subject))
+
+    async def _learn(self) -> None:
         """Read an entry that is about to be deleted unread, to know whose it is."""
-        known, op = self._known, self._own_op
-        if self._method is not _DELETE or known is None or op is None:
+        known, op = self._known, self.op
+        if self._method is not _DELETE or known is None or op is None or self.subject is None:
             return
         key = identifier(self.subject)
-        if known.saw(key):
+        if key in op.activity.stores.get(known, ()):
+            return
+        if known.has(key) and op.kind is not methods.ROUTE_FORGET:
             return
         with suppress(Exception):  # an adapter may raise anything: then it is not known
             entry = self._adapter.get(self.subject)
-            entry = await entry if inspect.isawaitable(entry) else entry
-            found = {} if entry is None else owners_in((entry,))
-            op.activity.back.update(dict.fromkeys(known.see(found, op.began)))
-            op.activity.stores.setdefault(known, set()).update(found)
+            self._learned(op, known, await entry if inspect.isawaitable(entry) else entry)
+
+    def learn_all(self) -> None:
+        """Read, before a `clear`, the entries that passed nowhere, if that takes no waiting."""
+        known, op = self._known, self.op
+        if known is None or op is None:
+            return
+        with suppress(Exception):  # an adapter may raise anything: then they are not known
+            for key in op.entry_ids or ():
+                if not known.has(identifier(key)):
+                    self._learned(op, known, _at_once(self._adapter.get(key)))
+
+    @staticmethod
+    def _learned(op: Operation, known: Store, entry: Any) -> None:
+        found = {} if entry is None else owners_in((entry,))
+        op.activity.back.update(dict.fromkeys(known.see(found, op.began)))
+        op.activity.stores.setdefault(known, set()).update(found)
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
         self.active = False
@@ -316,6 +398,8 @@ class _Call:
         if self.op is None:
             return
         try:
+            if not self._nested and self._known is not None:
+                self._end_changes(self._known)
             not_there = self._method.name == "get" and isinstance(exc, KeyError)
             if not self._nested and not not_there:
                 self.op.activity.failed[self._failure] = exc
@@ -326,6 +410,14 @@ class _Call:
             self.op.trail.fault("record", fault)
         if self._own_op is not None:
             self._own_op.fail(exc)
+
+    def _end_changes(self, known: Store) -> None:
+        """What was announced has failed: nobody knows how far it came."""
+        if self._method is _DELETE:
+            known.ended(identifier(self.subject), failed=True)
+        elif self._method.passes == "given":
+            for entry in self._method.passed(self.subject, None) or ():
+                known.ended(identifier(_id_of(entry)), failed=True)
 
     @property
     def _failure(self) -> tuple[str, str]:
@@ -340,6 +432,22 @@ class _Call:
     def clears(self) -> bool:
         """Return True if the call has become an operation that deletes all entries."""
         return self._own_op is not None and self._own_op.kind is methods.CLEAR
+
+
+#: Operations that may replace entries which they have not read.
+_REPLACING = (OperationType.TRANSACTION, OperationType.BULK_STORE, OperationType.RECALL)
+
+
+def _at_once(result: Any) -> Any:
+    """The result of a call; of a coroutine only if it waits for nothing, else None."""
+    if not inspect.iscoroutine(result):
+        return result
+    try:
+        result.send(None)
+    except StopIteration as done:
+        return done.value
+    result.close()
+    return None
 
 
 def _learn_sources(known: Store, key: str, sources: tuple[str, ...]) -> None:
@@ -449,12 +557,14 @@ class AdapterWrappers:
             call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
+                await call.learn_replaced()
                 with call:
                     if own_op is not None:
                         await own_op.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
-                    await call.learn()
+                        call.learn_all()
+                    await call.prepare()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own_op is not None and not isinstance(exc, GeneratorExit):
@@ -487,6 +597,7 @@ class AdapterWrappers:
                         own_op.wait_intent_durable_now()
                     if call.clears:
                         _note_all_now(call.op, adapter)
+                        call.learn_all()
                     result = original(adapter, *args, **kwargs)
                     if not inspect.isawaitable(result):
                         return call.returned(result)

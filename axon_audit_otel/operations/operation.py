@@ -189,6 +189,7 @@ class Operation:
     # What most operations leave as it is.
     active = True
     entry_ids: list[Any] | None = None  # None: those that were saved or deleted
+    are_names = False  # True: these are texts as `identifiers` makes them
     entries: int | None = None  # how many the operation handled; None: len(entry_ids)
     attempted: int | None = None  # record count of the span; None: the same
     problems = 0  # failures that the SDK did not raise
@@ -337,11 +338,11 @@ class Operation:
             self._given = (*(self._given or ()), *owners.values())
         if not policy.fingerprints:
             return
-        prints = policy.fingerprints_of({k: (text, whose.get(k)) for k, text in texts.items()})
-        self.fingerprints.update(prints)
-        newest = self.trail.entries.newer
-        for key, found in prints.items():
-            if found and (key not in newest or newest[key][1] != found):
+        prints, newest, make = self.fingerprints, self.trail.entries.newer, policy.fingerprint
+        for key, text in texts.items():
+            found = prints[key] = make(text, whose.get(key))
+            known = newest.get(key)
+            if found and (known is None or known[1] != found):
                 self.is_altered(key, found, self.activity.stores_of(key))
 
     def is_altered(self, key: str, found: str, stores: list[Store]) -> bool:
@@ -552,7 +553,7 @@ class Operation:
         if seen.deleted or self.kind.deletes:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
-        names = identifiers(known)
+        names = known if self.are_names and known is ids else identifiers(known)
         if seen.back:
             self._note_back(names)
         if self._altered:

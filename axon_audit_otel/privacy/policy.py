@@ -216,27 +216,19 @@ class PrivacyPolicy:
         return self._fingerprints is not None
 
     def fingerprint(self, text: str, owner: str | None) -> str:
-        """The fingerprint of an entry with that *text* and *owner*; "" if it cannot be made."""
-        return self.fingerprints_of({"": (text, owner)})[""]
-
-    def fingerprints_of(self, entries: Mapping[str, tuple[str, str | None]]) -> dict[str, str]:
-        """The fingerprints of entries by their ids, from text and owner; "" if it cannot be made.
+        """The fingerprint of an entry with that *text* and *owner*; "" if it cannot be made.
 
         Never raises.
         """
-        prints: dict[str, str] = {}
         if self._fingerprints is None:
-            return dict.fromkeys(entries, "")
-        make, pseudonyms = self._fingerprints.of, self._pseudonyms
-        for key, (text, owner) in entries.items():
-            try:
-                if pseudonyms is not None and owner is not None:
-                    owner = pseudonyms.named(owner)
-                prints[key] = make(text, owner)
-            except Exception as exc:  # the instrumented call: any kind of text; a key in no file
-                self._fault(exc)
-                prints[key] = ""
-        return prints
+            return ""
+        try:
+            if self._pseudonyms is not None and owner is not None:
+                owner = self._pseudonyms.named(owner)
+            return self._fingerprints.of(text, owner)
+        except Exception as exc:  # the instrumented call: any kind of text; a key in no file
+            self._fault(exc)
+            return ""
 
     def possible_fingerprints(self, owner: str | None) -> Callable[[Any], tuple[str, ...]]:
         """What gives the fingerprints that a text of *owner* may have on record.

@@ -112,6 +112,7 @@ def _before_recall(op: Operation, args: Arguments) -> None:
 
 def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
     names = op.entry_ids = identifiers([entry.id for entry in result])
+    op.are_names = True
     op.note(result_count=len(result))
     owners = dict(zip(names, map(owner_of, result))) if op.activity.others else None
     op.read(dict(zip(names, [entry.text for entry in result])), owners)

@@ -22,7 +22,7 @@ from ...operations.operation import COPYING, Kind, Operation, OwnerOf, current
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids
-from .entry import owner_of, owners_in, sources_of
+from .entry import owner_of, owners_in, passing, sources_of
 
 #: Starts an operation for a call on an adapter; returns None if no trail records it.
 Begin = Callable[[Kind, Any, tuple[Any, ...], dict[str, Any]], "Operation | None"]
@@ -191,6 +191,8 @@ class _Call:
         operation, seen = op.kind.operation, op.activity
         key, sources, owner = identifier(entry.id), sources_of(entry), owner_of(entry)
         seen.prints[key] = found = op.trail.policy.fingerprint(entry.text, owner)
+        if operation is OperationType.STORE:
+            seen.sees({key: owner})
         if operation is not OperationType.STORE:
             if known.saw(key) and not isinstance(known.state(key), int):
                 seen.sees({key: known.owner(key)})
@@ -284,7 +286,9 @@ class _Call:
     def _see(self, op: Operation, entries: Any) -> None:
         """Note whose entries passed, or were deleted, and what that says of them."""
         known, stage = self._known, self._method.stage
-        found = owners_in(entries)
+        if op.kind is methods.STORE and known is not None and not self._nested:
+            return  # as announced
+        found, made = passing(entries)
         if known is None:
             if found:
                 op.activity.sees(found)
@@ -300,7 +304,7 @@ class _Call:
             if back := known.see(found, op.began):
                 seen.back.update(dict.fromkeys(back))
             seen.stores.setdefault(known, set()).update(found)
-            for entry in entries:
+            for entry in made:
                 if sources := sources_of(entry):
                     _learn_sources(known, identifier(entry.id), sources)
 
@@ -343,7 +347,7 @@ class _Call:
     async def prepare(self) -> None:
         """Before an entry is deleted: say so, after a look at whose it is."""
         await self._learn()
-        if self._method is _DELETE and not self._nested and self._known is not None:
+        if not self._nested and self._known is not None:
             self._known.deleting(identifier(self.subject))
 
     async def _learn(self) -> None:
@@ -557,14 +561,16 @@ class AdapterWrappers:
             call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
-                await call.learn_replaced()
+                if method.passes == "given" and not (op and op.kind is methods.STORE):
+                    await call.learn_replaced()
                 with call:
                     if own_op is not None:
                         await own_op.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
                         call.learn_all()
-                    await call.prepare()
+                    if method is _DELETE:
+                        await call.prepare()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
                 if own_op is not None and not isinstance(exc, GeneratorExit):

@@ -88,3 +88,11 @@ class TestOddities:
         with pytest.raises(OSError, match="full"):
             await memory.store("tea", {"user_id": "bob"})
         assert (last(audit).user_id, last(audit).subjects) == ("bob", ())
+
+
+async def test_number_of_the_request(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """A `forget` notes the number of the request that it is for."""
+    memory: Any = make_system(persistent=ListingAdapter())
+    entry = await memory.store("tea", {"user_id": "bob"})
+    await memory.forget(entry, request_id="DSR-17")
+    assert last(audit).metadata["request_id"] == "DSR-17"

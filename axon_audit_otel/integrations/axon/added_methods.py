@@ -224,6 +224,7 @@ async def forget(
     tier: str | None = None,
     everything: bool = False,
     derived: str | None = None,
+    request_id: str | None = None,
 ) -> int:
     """Delete an entry, or all entries that *filter* selects, and check that they are gone.
 
@@ -236,6 +237,7 @@ async def forget(
         derived: ``"delete"``: delete entries that were made of these as well, as summaries are,
             also where they hold data of other users; the audit event names them. Default: they
             stay, and the status is PARTIAL.
+        request_id: The number of the request, for the event and for a receipt.
         user_id: The user who acts (every audited method takes it).
         session_id: The session of that user.
 

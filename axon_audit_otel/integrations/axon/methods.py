@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...core import semconv
-from ...events.identifiers import identifiers
+from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
 from ...operations.operation import Arguments, Kind, Operation, error_type
 from .added_methods import (
@@ -268,6 +268,8 @@ def _before_forget(op: Operation, args: Arguments) -> None:
     op.entry_ids = []
     entry_id, chosen = args.get("entry_id"), args.get("filter")
     op.note(tier=_name(args.get("tier")))
+    if args.get("request_id") is not None:
+        op.note(request_id=identifier(args["request_id"]))
     if args.get("everything") is True and entry_id is None and chosen is None:
         op.note(everything=True)
     _of_filter(op, args)

@@ -91,7 +91,7 @@ def _lacking(found: Lineage | None, path: Path) -> Iterator[str]:
         yield f"deleted by retention: {amount(deleted, 'event')} up to {local(until)}"
     if found is not None and found.unreadable:
         events = amount(found.unreadable, "event")
-        yield f"no key opens the facts of {events}: whether these deleted entries is not known"
+        yield f"no key opens the facts of {events}: it is not known whether they deleted entries"
     if found is not None and found.unnamed:
         sources = amount(found.unnamed, "source")
         yield f"{sources} of derived entries had no room in their events: any entry may be one"

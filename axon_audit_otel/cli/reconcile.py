@@ -8,7 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, redirect_stdout
+from contextlib import asynccontextmanager, contextmanager, redirect_stdout, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +39,7 @@ from .options import (
     signing_option,
 )
 from .privacy import reader
-from .render import console, plain, print_json
+from .render import amount, console, plain, print_json
 
 if TYPE_CHECKING:
     from ..evidence.reconcile import Progress
@@ -112,6 +112,9 @@ def reconcile(
             found = asyncio.run(_compared(path, name, policy, missing, progress))
     except (AxonAuditError, OSError) as exc:
         raise NotAnswered(reason(exc)) from exc
+    hidden = policy.encrypts  # then each person has a key of their own
+    if found.not_comparable and not (hidden or _has_key(path, fingerprints, signing_key)):
+        found.lacking.append("the key of the fingerprints: texts could not be compared")
     is_recorded = _record(path, signing_key, keys, found)  # before a pipe can break
     if as_json:
         print_json(found.to_dict())
@@ -143,6 +146,15 @@ def _policy(
         click.echo(f"{why}: give the application's --signing-key, or --fingerprints", err=True)
         key = key_of(None)
     return policy.with_fingerprints(lambda: key)
+
+
+def _has_key(path: Path, secret: bytes | bool | None, signing_key: SigningKey | None) -> bool:
+    """True if the fingerprints on record can be made again."""
+    if isinstance(secret, bytes) or signing_key is not None:
+        return True
+    with suppress(FileNotFoundError):
+        return bool(key_of(path, make=False))
+    return False
 
 
 def _record(path: Path, key: SigningKey | None, keys: Path | None, found: Reconciliation) -> bool:
@@ -276,7 +288,11 @@ def _print(found: Reconciliation) -> None:
                 _say(f"and {len(some) - _SHOWN:,} more: --json has all", 2)
     if found.finds_nothing:
         click.echo()
-        _say("store and trail agree" if found.agrees else "in what can be known, they agree")
+        agree = "store and trail agree" if found.agrees else "in what can be known, they agree"
+        but = amount(found.not_comparable, "text")
+        _say(
+            f"{agree}, except for {but} that cannot be compared" if found.not_comparable else agree
+        )
     for line in _lacks(found):
         _say(line, err=True)
 

@@ -145,6 +145,12 @@ class Entries:
             if len(self._variants) > _MOST_CHANGED:
                 _shorten(self._variants)
 
+    def also(self, key: str, fingerprint: str) -> None:
+        """An entry may as well be read with that content: its store changes it."""
+        self._variants.setdefault(key, set()).add(fingerprint)
+        if len(self._variants) > _MOST_CHANGED:
+            _shorten(self._variants)
+
     def is_variant(self, key: str, fingerprint: str) -> bool:
         """True if a copy of an entry may have that content."""
         if fingerprint in self._variants.get(key, ()):
@@ -337,9 +343,9 @@ def now_us() -> int:
 
 
 def _listed(facts: Mapping[str, Any], name: str) -> list[Any]:
-    """A fact that is a list; [] if it is none."""
+    """The texts in a fact that is a list; [] if it is none."""
     found = facts.get(name)
-    return found if isinstance(found, list) else []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _shorten(some: dict[Any, Any]) -> None:

@@ -19,8 +19,9 @@ _SHOWN = 20  # ids of many
 _HOW = (
     "Save the JSON form of this receipt as receipt.json. Get the public key of the trail from a"
     " source that you trust. Then: python3 verify_proof.py receipt.json KEY. The program"
-    " verify_proof.py is printed by `axon-audit prove --script`; it needs nothing of the"
-    " organisation that made this receipt."
+    " verify_proof.py is printed by `axon-audit prove --script`; it needs Python and its package"
+    " cryptography (pip install cryptography), and nothing of the organisation that made this"
+    " receipt."
 )
 
 
@@ -115,8 +116,8 @@ def _erased(facts: dict[str, Any]) -> Iterator[str]:
     when = _time(event["timestamp"])
     if facts["erased"] == "keys":
         yield (
-            f"On {when} the keys were destroyed that the person's data in the audit trail is"
-            " encrypted with. Without them nobody can read it, in any copy of the trail."
+            f"On {when} the keys that encrypt the person's data in the audit trail were destroyed."
+            " Without them nobody can read it, in any copy of the trail."
         )
     elif "deleted" in counted:
         number = _amount(counted["deleted"], "memory entry was", "memory entries were")
@@ -125,8 +126,11 @@ def _erased(facts: dict[str, Any]) -> Iterator[str]:
         yield f"On {when} a deletion was recorded; how many entries it deleted is not known."
     if event["entry_ids"]:
         yield f"It was about these entries: {_ids(event['entry_ids'])}."
-    if made := facts.get("derived_deleted"):
-        yield f"Entries that had been made of these were deleted as well: {_ids(made)}."
+    made = facts.get("derived_deleted") or ()
+    if others := [key for key in made if key not in event["entry_ids"]]:
+        yield f"Entries that had been made of these were deleted as well: {_ids(others)}."
+    elif made:
+        yield f"Of these, {_ids(made)} had been made of entries of this person."
     if event["status"] != "SUCCESS":
         why = f" ({event['error_type']})" if "error_type" in event else ""
         yield f"It did not succeed in full: its outcome is {event['status']}{why}."
@@ -140,7 +144,7 @@ def _whose(facts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"The trail confirms that it was the data of {person['id']}."
             if person["confirmed"]
-            else f"Who made this receipt says that it was the data of {person['id']}."
+            else f"The maker of this receipt says that it was the data of {person['id']}."
         )
     named = [event["subject_id"]] if "subject_id" in event else []
     named = list(dict.fromkeys([*named, *event.get("subjects", [])]))

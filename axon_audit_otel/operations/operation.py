@@ -238,8 +238,7 @@ class Operation:
             kind.before(self, self.arguments)
         except Exception as exc:  # the instrumented call: its arguments may raise anything
             self.trail.fault("record", exc)
-        if kind.operation is not OperationType.STORE:
-            self.trail.entries.look()
+        self.trail.entries.look()
         self._identify(*identity)
         self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:

@@ -36,11 +36,14 @@ class KnownEntries(Entries):
     Args:
         directory: Of the archive; None without one.
         policy: Makes events readable.
-        own: The name of our writer there.
+        own: Gives what tells the name of our writer there, as long as there is one.
     """
 
     def __init__(
-        self, directory: Path | None, policy: PrivacyPolicy, own: Callable[[], str]
+        self,
+        directory: Path | None,
+        policy: PrivacyPolicy,
+        own: Callable[[], Callable[[], str] | None],
     ) -> None:
         super().__init__(named=policy.learned)
         self._directory = directory
@@ -52,7 +55,7 @@ class KnownEntries(Entries):
         """In a child: open files are its parent's. At a start: nothing is read yet."""
         self._lock = threading.Lock()
         self._in_files: Entries | None = None
-        self._is_whole = False
+        self._is_whole = self._follows = False
         self._cursors: dict[str, Cursor] = {}
         self._looked_at = 0
         finalize(self, _close, self._cursors).atexit = False
@@ -64,19 +67,24 @@ class KnownEntries(Entries):
     def _past(self) -> Entries | None:
         """What the newest events in the files say; read once, when it is first asked."""
         if self._in_files is None and self._directory is not None:
-            with suppress(OSError):
-                for writer in writers_in(self._directory):
-                    after = newest_number(self._directory, writer)
-                    self._cursors[writer] = Cursor(self._directory, writer, after)
-            found = Entries(named=self._policy.learned)
+            if not self._follows:
+                self._begin_to_follow(self._directory)
+            self._in_files = found = Entries(named=self._policy.learned)
             events: list[AuditEvent] = []
             with suppress(ArchiveError):
                 recorded = partial(search, self._directory, missing=Missing())
                 events += self._policy.read(Query(limit=_PAST), recorded)
             for event in reversed(events):
-                found.apply(event)
-            self._in_files = found
+                _apply(found, event, 0)
         return self._in_files
+
+    def _begin_to_follow(self, directory: Path) -> None:
+        """From now on, what other writers record is not the past."""
+        self._follows = True
+        with suppress(OSError):
+            for writer in writers_in(directory):
+                after = newest_number(directory, writer)
+                self._cursors[writer] = Cursor(directory, writer, after)
 
     def look(self, at_once: bool = False) -> bool:
         """Take in what other writers of the archive have recorded, at most once a second.
@@ -88,30 +96,38 @@ class KnownEntries(Entries):
             True if that was anything.
         """
         now = time.perf_counter_ns()
-        if self._in_files is None or (now < self._looked_at + _PAUSE_NS and not at_once):
+        if self._directory is None or (now < self._looked_at + _PAUSE_NS and not at_once):
             return False
         if not self._lock.acquire(blocking=False):
             return False  # another thread does it
         try:
             self._looked_at = now
-            return self._follow()
+            if not self._follows:
+                self._begin_to_follow(self._directory)
+                return False
+            return self._follow(self._directory)
         except OSError:
             return False
         finally:
             self._lock.release()
 
-    def _follow(self) -> bool:
-        assert self._directory is not None
-        own, anything = self._own(), False
-        for writer in writers_in(self._directory):
+    def _follow(self, directory: Path) -> bool:
+        name, anything = self._own(), False
+        own = "" if name is None else name()
+        for writer in writers_in(directory):
             if writer == own:
                 continue
             if writer not in self._cursors:
-                self._cursors[writer] = Cursor(self._directory, writer)
+                self._cursors[writer] = Cursor(directory, writer)
             for event in islice(self._cursors[writer].events(Missing()), _AT_ONCE):
-                self.apply(self._policy.reveal(event), time.perf_counter_ns())
+                _apply(self, self._policy.reveal(event), time.perf_counter_ns())
                 anything = True
         return anything
+
+
+def _apply(entries: Entries, event: AuditEvent, now: int) -> None:
+    with suppress(Exception):  # facts of a stranger: then they say nothing
+        entries.apply(event, now)
 
 
 def _close(cursors: dict[str, Cursor]) -> None:

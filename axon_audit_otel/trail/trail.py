@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet, finalize, ref
+from weakref import WeakMethod, WeakSet, finalize, ref
 
 from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
@@ -108,7 +108,7 @@ class Trail:
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
-        own = self.reader.writer_name
+        own = WeakMethod(self.reader.writer_name)  # what is known of entries may outlive it
         self.entries = KnownEntries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.

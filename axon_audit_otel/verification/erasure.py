@@ -123,6 +123,7 @@ class Aftermath:
         clear: The number of events about the data that are not encrypted.
         opened: The number of those that the keys at hand open.
         closed: The number of those that no key at hand opens.
+        named: The number of those in which a key at hand opens the id of one of the persons.
     """
 
     def __init__(self, erasure: AuditEvent, names: Iterable[str]) -> None:
@@ -136,7 +137,7 @@ class Aftermath:
         self.trails: dict[str, TrailEvents] = {}
         self.until: dict[str, int] = {}
         self.exports, self.seen = _Named(), _Named()
-        self.clear = self.opened = self.closed = 0
+        self.clear = self.opened = self.closed = self.named = 0
 
     def read(self, path: Path, policy: PrivacyPolicy, missing: Missing) -> None:
         """Take in every event at *path*.
@@ -173,16 +174,24 @@ class Aftermath:
 
     def _names_one(self, event: AuditEvent) -> bool:
         """True if an event, as it was recorded, names one of the persons."""
-        named = (event.user_id, event.subject_id, event.on_behalf_of, *event.subjects)
-        if any(name is not None and stands_for(name) in self._parts for name in named):
+        if any(name is not None and stands_for(name) in self._parts for name in _persons(event)):
             return True
         return bool(event.subjects) and has(event, "subject_id", tuple(self._names))
+
+    def _is_named_in(self, event: AuditEvent) -> bool:
+        """True if *event* shows the id of one of the persons, which was encrypted."""
+        before, now = map(_persons, (recorded(event), event))
+        return any(
+            name != real and name is not None and stands_for(name) in self._parts
+            for name, real in zip(before, now)
+        )
 
     def _count(self, trail: str, event: AuditEvent) -> None:
         self.trails.setdefault(trail, TrailEvents()).count(event)
         self._newest[trail] = event
         if is_key_erasure(event):
             return  # it names nobody
+        self.named += self._is_named_in(event)
         if BOX not in recorded(event).metadata:
             self.clear += 1
         elif BOX in event.metadata:
@@ -208,6 +217,10 @@ class Aftermath:
         for trail, found in sorted(self.trails.items()):
             if found.number:
                 yield trail, found.facts(self._newest.get(trail))
+
+
+def _persons(event: AuditEvent) -> tuple[str | None, ...]:
+    return event.user_id, event.subject_id, event.on_behalf_of, *event.subjects
 
 
 def _erased_in(event: AuditEvent) -> list[str]:

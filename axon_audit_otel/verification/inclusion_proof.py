@@ -201,8 +201,8 @@ def _covering(directory: Path, found: _Found, given: str | None) -> tuple[str, i
     if best is None:
         msg = (
             f"no signed checkpoint of {manifest.writer!r} covers event"
-            f" {shown(msgspec.json.decode(found.line)['event_id'])}: set a signing key, or give the"
-            " checkpoint that covers it"
+            f" {shown(msgspec.json.decode(found.line)['event_id'])}: the application must run with"
+            " signing_key=, or give the checkpoint that covers it"
         )
         raise ArchiveError(msg)
     return best[1], best[2]

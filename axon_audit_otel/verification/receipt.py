@@ -203,6 +203,8 @@ def _names(
     )
     if hidden and all(is_readable):
         msg = f"event {shown(event.event_id)} is not about {shown(person)}: no receipt for them"
+        if any(name.startswith(PSEUDONYM_PREFIX) for name in hidden):
+            msg += " (their ids are hashed: is it the secret that they were hashed with?)"
         raise InvalidEventError(msg)
     return [*hidden, *forms], False  # it may be in clear elsewhere
 
@@ -244,7 +246,7 @@ def _key_lives(event: AuditEvent, policy: PrivacyPolicy, after: Aftermath) -> bo
     """True if a key at hand is one of those that an erasure destroyed."""
     tokens = event.metadata.get("tokens")
     told = [token for token in tokens if isinstance(token, str)] if isinstance(tokens, list) else []
-    return after.opened > 0 or any(map(policy.has_key, told))
+    return after.named > 0 or any(map(policy.has_key, told))
 
 
 def _remains(

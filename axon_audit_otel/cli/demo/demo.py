@@ -311,10 +311,11 @@ class _Demo:
             if left:
                 yield "what that summary was made of", f"lineage {left[0]} {where}"
                 yield "who had read it, and what came of that", f"influence {left[0]} {where}"
-            elif event.metadata.get("derived_deleted"):
+                who = shlex.quote(self._day.subject)
                 yield (
                     f"is it erased? A receipt for {self._day.subject}, signed",
-                    f"receipt {event.event_id} {where} --signing-key {shlex.quote(signed)}",
+                    f"receipt {event.event_id} {where} --subject {who}"
+                    f" --signing-key {shlex.quote(signed)}",
                 )
 
 

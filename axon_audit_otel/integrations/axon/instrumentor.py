@@ -49,6 +49,8 @@ __all__ = ["AxonInstrumentor"]
 #: Only pre-releases of the SDK exist: a plain ">= 1.0" would match none of them.
 INSTRUMENTS = ("axon-sdk >= 1.0.0b1, < 2",)
 
+_MOST_TRAILS = 7  # besides the newest, of one adapter
+
 _IDENTITY = ("user_id", "session_id")
 
 _SYSTEM = "axon.core.memory_system"
@@ -167,7 +169,7 @@ class _Recorder:
         self._patch: _Patch | None = None
         # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
         self._systems: dict[int, tuple[ref[Any], ref[Any]]] = {}
-        self._entries: dict[int, tuple[ref[Any], Store]] = {}  # of an adapter
+        self._entries: dict[int, tuple[ref[Any], list[Store]]] = {}  # of an adapter, by trail
         self._loggers: WeakSet[AuditLogger] = WeakSet()
 
     def begin(
@@ -237,13 +239,16 @@ class _Recorder:
         """What is known of the entries in *adapter*, as the trail of *op* has it; None if that
         cannot be kept."""
         entry = self._entries.get(id(adapter))
-        if entry is None or entry[0]() is not adapter:
-            return self._new_store(adapter, op)
-        if op is not None and entry[1].entries is not op.trail.entries:
-            return self._new_store(adapter, op)
-        return entry[1]
+        stores = None if entry is None or entry[0]() is not adapter else entry[1]
+        if stores is not None and op is None:
+            return stores[-1]
+        if stores is not None and op is not None:
+            for store in stores:  # most often there is one
+                if store.entries is op.trail.entries:
+                    return store
+        return self._new_store(adapter, op, stores or [])
 
-    def _new_store(self, adapter: Any, op: Operation | None) -> Store | None:
+    def _new_store(self, adapter: Any, op: Operation | None, stores: list[Store]) -> Store | None:
         audit = self._trail_of(adapter) if op is None else op.audit
         if audit is None:
             return None
@@ -252,7 +257,7 @@ class _Recorder:
             gone = ref(adapter, lambda _: self._entries.pop(key, None))
         except TypeError:  # no weak references
             return None
-        self._entries[key] = gone, store
+        self._entries[key] = gone, [*stores[-_MOST_TRAILS:], store]
         return store
 
     def register(self, audit: AuditLogger) -> None:

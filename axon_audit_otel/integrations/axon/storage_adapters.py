@@ -118,6 +118,9 @@ _METHODS = (
     _Method("reindex", "reindex", _nothing, methods.REINDEX),
 )
 
+#: So many entries are read before they are replaced, to know whose they are.
+_MOST_READ = 16
+
 #: Methods whose failure is forgotten when another adapter has handled the same entry.
 _OF_ONE_ENTRY = {"save", "get", "delete"}
 
@@ -171,19 +174,24 @@ class _Call:
     def __enter__(self) -> _Call:
         self.active = True
         self._token = _running.set(self)
-        if self._method.passes == "given" and not self._nested:
-            self._announce()
         return self
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
         """Say what is about to be saved: who reads meanwhile may get that, or what was before."""
         op, known = self.op, self._known
+        if self._method.passes != "given" or op is None or known is None:
+            return
         entries = self._method.passed(self.subject, None)
-        if op is None or known is None or not isinstance(entries, (list, tuple)):
+        if not isinstance(entries, (list, tuple)):
             return
         try:
             for entry in entries:
-                self._announce_one(op, known, entry)
+                if self._nested and (key := identifier(entry.id)) in op.activity.prints:
+                    # A method that changes the text calls its base's: either may be read.
+                    text = op.trail.policy.fingerprint(entry.text, owner_of(entry))
+                    known.entries.also(key, text)
+                else:
+                    self._announce_one(op, known, entry)
         except Exception as exc:  # the instrumented call: entries may raise anything
             op.trail.fault("record", exc)
 
@@ -340,21 +348,30 @@ class _Call:
 
     async def learn_replaced(self) -> None:
         """Read what `unread` names, to know whose it is, and whether it is here."""
-        for key in self.unread:
+        known, op = self._known, self.op
+        for key in self.unread[:_MOST_READ]:
             with suppress(Exception):  # an adapter may raise anything: then it is not known
-                await self._adapter.get(key)
+                entry = self._adapter.get(key)
+                entry = await entry if inspect.isawaitable(entry) else entry
+                if entry is not None and op is not None and known is not None:
+                    op.activity.found[id(self._adapter), key] = entry
+                    self._learned(op, known, entry)
 
     async def prepare(self) -> None:
         """Before an entry is deleted: say so, after a look at whose it is."""
-        await self._learn()
-        if not self._nested and self._known is not None:
-            self._known.deleting(identifier(self.subject))
+        try:
+            await self._learn()
+            if not self._nested and self._known is not None:
+                self._known.deleting(identifier(self.subject))
+        except Exception as exc:  # the instrumented call
+            if self.op is not None:
+                self.op.trail.fault("record", exc)
 
     async def _learn(self) -> None:
         """Read an entry that is about to be deleted unread, to know whose it is."""
         known, op = self._known, self.op
-        if self._method is not _DELETE or known is None or op is None or self.subject is None:
-            return
+        if self._nested or known is None or op is None or self.subject is None:
+            return  # nested: the adapter may hold a lock of its own
         key = identifier(self.subject)
         if key in op.activity.stores.get(known, ()):
             return
@@ -561,15 +578,17 @@ class AdapterWrappers:
             call = _Call(method, adapter, args, kwargs, begin, op, self._entries)
             own_op = call.waits
             try:
-                if method.passes == "given" and not (op and op.kind is methods.STORE):
-                    await call.learn_replaced()
                 with call:
                     if own_op is not None:
                         await own_op.wait_intent_durable()
                     if call.clears:
                         await _note_all(call.op, adapter)
                         call.learn_all()
-                    if method is _DELETE:
+                    if method.passes == "given":
+                        if not (op and op.kind is methods.STORE):
+                            await call.learn_replaced()
+                        call.announce()
+                    elif method is _DELETE:
                         await call.prepare()
                     result = call.returned(await original(adapter, *args, **kwargs))
             except BaseException as exc:
@@ -604,6 +623,7 @@ class AdapterWrappers:
                     if call.clears:
                         _note_all_now(call.op, adapter)
                         call.learn_all()
+                    call.announce()
                     result = original(adapter, *args, **kwargs)
                     if not inspect.isawaitable(result):
                         return call.returned(result)

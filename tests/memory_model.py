@@ -171,6 +171,8 @@ class World:
         self.contents.setdefault(place[1], set()).add(content)
         self.gone.discard(place)
         self.moved.discard(place)
+        # Elsewhere it may be back without a record, but it is on record again.
+        self.moved.update(one for one in self.gone if one[1] == place[1])
         self.sees([place], {place: content})
 
     def deletes(self, places: Iterable[Place], before: dict[Place, MemoryEntry]) -> None:

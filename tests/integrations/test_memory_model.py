@@ -30,6 +30,7 @@ SETTINGS: Any = st.sampled_from(
 )
 ACTORS = st.sampled_from(("root", None))
 SEQUENCES: Any = {
+    "derandomize": True,  # a run of CI tells of the change, not of luck; by hand, switch it off
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }

@@ -11,7 +11,6 @@ from unittest.mock import patch
 from axon import Filter, MemoryEntry
 from axon.core.compaction_strategies import CompactionStrategy
 from conftest import ListingAdapter, Make, MakeSystem, history
-from hypothesis import strategies as st
 
 USERS = ("ann", "bob", "cyd", None)
 TIERS = ("session", "persistent")
@@ -595,9 +594,4 @@ _SELDOM = (
     *("forget", "route_forget", "forget_filter", "forget_derived", "delete", "clear", "get"),
     *("transaction", "restart", "renew_memory", "change", "change_owner", "insert", "put_back"),
 )
-STEPS = st.tuples(
-    st.sampled_from((*_OFTEN, *_SELDOM)),
-    st.sampled_from(USERS),
-    st.sampled_from(TIERS),
-    st.integers(0, 9),
-)
+NAMES = (*_OFTEN, *_SELDOM)

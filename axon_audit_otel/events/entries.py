@@ -179,6 +179,11 @@ class Entries:
             self.set_copies(key, 1)
             self.newer[key] = owner, now, 0, now_us()
 
+    def stores_with(self, key: str) -> set[int]:
+        """The stores in which an entry is known to live: of this process, by their numbers."""
+        known = (self.here(key), *self._elsewhere.get(key, {}).values())
+        return {one[2] for one in known if one[2] and type(one[1]) is str}
+
     # --- lineage -------------------------------------------------------------------------
 
     def derive(self, key: str, sources: Iterable[str], owners: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ class Store:
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
-        self._number = next(self._numbers)
+        self.number = self._number = next(self._numbers)
 
     def saw(self, key: str) -> bool:
         """True if an entry passed here: whose it is needs no look into the trail."""

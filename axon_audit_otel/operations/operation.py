@@ -202,6 +202,8 @@ class Operation:
     session_id: str | None = None
     text_owners: tuple[tuple[str, ...], ...] = ()  # of each text of an entry in the metadata
     acting: Acting = NOBODY.acting
+    #: Gives the adapters of any memory in which an entry is known to live.
+    holders: Callable[[str, Operation], list[Any]] = staticmethod(lambda key, op: [])
     _event_id: str | None = None  # given by `record_intent`
     _subject: tuple[str | None, str | None] = (None, None)
     _span: trace.Span = trace.INVALID_SPAN
@@ -599,6 +601,8 @@ class Operation:
         if self.kind.operation is OperationType.STORE and not seen.derived:
             return owners
         known = self.trail.entries
+        if self.entry_ids is not None and seen.saved:  # besides those that it names: promoted
+            owners = (*owners, *seen.owners_of(list(seen.saved)))
         if self.kind.deletes:  # what was asked for, and is gone, was somebody's
             past = (known.owner(key) for key in names if key not in seen.owners)
             owners = (*owners, *(owner for owner in past if owner is not None))

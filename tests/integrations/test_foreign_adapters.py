@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axon import InMemoryAdapter, MemoryEntry
+from axon import Filter, InMemoryAdapter, MemoryEntry
 from conftest import ListingAdapter, Make, MakeSystem
 
 from axon_audit_otel import AuditLogger
@@ -139,3 +139,38 @@ async def test_written_by_another_before_the_first_look(
     await theirs.import_from(data, overwrite=True)
     await ours.recall("tea")
     assert (facts(first), entry) == ({}, data["entries"][0]["id"])
+
+
+class Joining:
+    """A summarizer."""
+
+    async def summarize(self, entries: Any, *args: Any, **kwargs: Any) -> str:
+        return "all kinds of tea"
+
+
+async def test_derived_in_another_memory(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """What another memory of this process has made of copies of an entry, remains."""
+    ours, theirs = make_system(), make_system()
+    for number in range(3):
+        await ours.store(f"tea {number}", {"user_id": "bob"})
+    await theirs.import_from(await ours.export())
+    await theirs.compact("persistent", threshold=1, summarizer=Joining())
+    adapter = await theirs.registry.get_adapter("persistent")
+    (summary,) = adapter._storage
+    await ours.forget(filter=Filter(user_id="bob"))
+    event = audit.query_events(limit=1)[0]
+    assert (event.status, event.metadata["derived_remaining"]) == ("PARTIAL", [summary])
+    await adapter.delete(summary)
+    await ours.forget(filter=Filter(user_id="bob"))
+    assert audit.query_events(limit=1)[0].status == "SUCCESS"
+
+
+async def test_copy_in_another_memory(make_system: MakeSystem, audit: AuditLogger) -> None:
+    """A copy that another memory has imported is not back when the original is forgotten."""
+    ours = make_system()
+    theirs = make_system(session=ListingAdapter())
+    entry = await ours.store("green tea", {"user_id": "bob"})
+    await theirs.import_from(await ours.export())
+    await ours.forget(entry)
+    await theirs.recall("tea")
+    assert facts(audit) == {}

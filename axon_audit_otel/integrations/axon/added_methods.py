@@ -148,7 +148,7 @@ async def derived_from(
 
     Args:
         op: The deletion.
-        adapters: Where they may live.
+        adapters: Where they may live; also those of other memories that are known to have them.
         gone: What was deleted, or asked for.
         selection: The filter; one that selects all entries of a person also means what was made
             of those that had gone before.
@@ -160,7 +160,8 @@ async def derived_from(
         made = list(dict.fromkeys([*made, *known.derived_of(op.trail.policy.forms(person))]))
     living = []
     for key in made:
-        for adapter in adapters:
+        asked = {id(adapter): adapter for adapter in [*adapters, *op.holders(key, op)]}
+        for adapter in asked.values():
             if await exists(adapter, key):
                 living.append(key)
                 break
@@ -210,8 +211,10 @@ def conclude_forget(
 
 
 def conclude_copies(op: Operation, gone: Iterable[str]) -> None:
-    """Every store was asked: of what is *gone* there is no copy."""
+    """Every store was asked: of what is *gone* there is no copy, but in other memories."""
     for key in gone:
+        if op.holders(key, op):
+            continue
         op.activity.copies.pop(key, None)
         op.trail.entries.end(key, perf_counter_ns())
 

@@ -201,6 +201,7 @@ class _Recorder:
             if self.signals is None:
                 self.signals = _signals()
             operation = Operation(kind, audit, self.signals, args, kwargs, identity, outer)
+            operation.holders = self._holders
         except AuditUnavailableError:
             raise
         except Exception as exc:  # the instrumented call: a bug of ours must not reach it
@@ -247,6 +248,11 @@ class _Recorder:
                 if store.entries is op.trail.entries:
                     return store
         return self._new_store(adapter, op, stores or [])
+
+    def _holders(self, key: str, op: Operation) -> list[Any]:
+        numbers = op.trail.entries.stores_with(key)
+        known = [(gone(), stores) for gone, stores in list(self._entries.values())]
+        return [a for a, stores in known if a is not None and numbers & {s.number for s in stores}]
 
     def _new_store(self, adapter: Any, op: Operation | None, stores: list[Store]) -> Store | None:
         audit = self._trail_of(adapter) if op is None else op.audit

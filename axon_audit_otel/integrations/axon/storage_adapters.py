@@ -355,6 +355,7 @@ class _Call:
                 entry = await entry if inspect.isawaitable(entry) else entry
                 if entry is not None and op is not None and known is not None:
                     op.activity.found[id(self._adapter), key] = entry
+                    op.activity.sees(owners_in((entry,)))
                     self._learned(op, known, entry)
 
     async def prepare(self) -> None:

@@ -15,7 +15,7 @@ from ..archive.directory import newest_number, writers_in
 from ..archive.follow import Cursor
 from ..archive.missing import Missing
 from ..archive.search import search
-from ..core.errors import ArchiveError
+from ..core.errors import AxonAuditError
 from ..events.entries import Entries
 from ..events.model import AuditEvent
 from ..events.query import Query
@@ -71,7 +71,7 @@ class KnownEntries(Entries):
                 self._begin_to_follow(self._directory)
             self._in_files = found = Entries(named=self._policy.learned)
             events: list[AuditEvent] = []
-            with suppress(ArchiveError):
+            with suppress(AxonAuditError, OSError):
                 recorded = partial(search, self._directory, missing=Missing())
                 events += self._policy.read(Query(limit=_PAST), recorded)
             for event in reversed(events):
@@ -106,7 +106,7 @@ class KnownEntries(Entries):
                 self._begin_to_follow(self._directory)
                 return False
             return self._follow(self._directory)
-        except OSError:
+        except (AxonAuditError, OSError):
             return False
         finally:
             self._lock.release()

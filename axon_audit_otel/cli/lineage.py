@@ -14,7 +14,6 @@ from rich.text import Text
 from ..archive.manifest import deleted_in
 from ..archive.missing import Missing
 from ..archive.search import search
-from ..core.errors import AxonAuditError
 from ..events.family import Lineage, Mention, Relative, lineage_of
 from ..events.identifiers import identifier
 from ..events.localtime import local
@@ -22,12 +21,12 @@ from ..events.model import AuditEvent
 from ..events.query import Query
 from .options import (
     NotAnswered,
+    answering,
     json_option,
     keys_option,
     path_argument,
     print_missing,
     reads,
-    reason,
 )
 from .privacy import reader
 from .render import amount, console, on_screen, plain, print_json
@@ -55,20 +54,19 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
     Exit codes: 0, answered; 1, something needs a person: an entry lives although it was made of
     one that was forgotten, or a file could not be read; 2, no answer: no event names ENTRY.
     """
-    try:
+    with answering():
         found = _found(identifier(entry), path, keys, missing)
-    except (AxonAuditError, OSError) as exc:
-        raise NotAnswered(reason(exc)) from exc
     for note in _lacking(found, path):
         click.echo(note, err=True)
     if found is None:
         print_missing(missing)
         what = " that can be read" if missing else ""
         raise NotAnswered(f"no event{what} in {str(path)!r} names the entry {entry!r}")
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        _print(found, console())
+    with answering():
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            _print(found, console())
     if found.derived_remaining:
         print_missing(missing)
         click.get_current_context().exit(1)

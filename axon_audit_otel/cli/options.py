@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..archive.missing import Missing
-from ..core.errors import InvalidEventError, shown
+from ..core.errors import AxonAuditError, InvalidEventError, shown
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -23,6 +24,7 @@ from .render import plain
 __all__ = [
     "NOT_ANSWERED",
     "NotAnswered",
+    "answering",
     "erasable_option",
     "filters",
     "json_option",
@@ -49,6 +51,17 @@ class NotAnswered(click.ClickException):
     """The question could not be answered."""
 
     exit_code = NOT_ANSWERED
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn our errors, and those of the system, into `NotAnswered`."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads has enough
+        raise
+    except (AxonAuditError, OSError) as exc:
+        raise NotAnswered(reason(exc)) from exc
 
 
 def reads(command: Callable[..., None]) -> Callable[..., None]:

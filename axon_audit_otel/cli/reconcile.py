@@ -30,6 +30,7 @@ from ..trail.settings import Settings, parse_fingerprints
 from .admin_events import check_archive, check_signing, keys_for, record
 from .options import (
     NotAnswered,
+    answering,
     json_option,
     keys_option,
     parsed,
@@ -116,10 +117,11 @@ def reconcile(
     if found.not_comparable and not (hidden or _has_key(path, fingerprints, signing_key)):
         found.lacking.append("the key of the fingerprints: texts could not be compared")
     is_recorded = _record(path, signing_key, keys, found)  # before a pipe can break
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        _print(found)
+    with answering():
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            _print(found)
     print_missing(missing)
     is_well = found.agrees or (allow_unknown and found.finds_nothing and found.is_all_read)
     if not (is_recorded and is_well):

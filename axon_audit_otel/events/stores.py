@@ -23,27 +23,27 @@ class Store:
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
-        self.number = self._number = next(self._numbers)
+        self.number = next(self._numbers)
 
     def saw(self, key: str) -> bool:
         """True if an entry passed here: whose it is needs no look into the trail."""
-        known = self.entries.find(key, self._number)
-        return known[2] == self._number
+        known = self.entries.find(key, self.number)
+        return known[2] == self.number
 
     def owner(self, key: str) -> str | None:
         """The owner of an entry; None where it has none, or none is known."""
-        return self.entries.find(key, self._number)[0] or None
+        return self.entries.find(key, self.number)[0] or None
 
     def state(self, key: str) -> str | int | None:
         """As `Entries.state`."""
-        return self.entries.find(key, self._number)[1]
+        return self.entries.find(key, self.number)[1]
 
     def see(self, owners: Mapping[str, str | None], began: int | None = None) -> list[str]:
         """Entries of these *owners*, by entry id, passed; returns those that must be gone.
 
         *began*: when the reading began; None where it was none.
         """
-        newer, number = self.entries.newer, self._number
+        newer, number = self.entries.newer, self.number
         back = []
         for key, owner in owners.items():
             known = newer.get(key)
@@ -66,19 +66,19 @@ class Store:
         before = entries.here(key)[1]
         if not new:
             entries.changes.begin(key, before, fingerprint)
-        entries.put(key, owner, fingerprint, self._number, now_us())
+        entries.put(key, owner, fingerprint, self.number, now_us())
         if isinstance(before, int):
             entries.forget_elsewhere(key)
 
     def has(self, key: str) -> bool:
         """True if an entry is known to live here."""
-        known = self.entries.find(key, self._number)
-        return known[2] == self._number and type(known[1]) is str
+        known = self.entries.find(key, self.number)
+        return known[2] == self.number and type(known[1]) is str
 
     def copying(self, key: str, owner: str | None, source: Store) -> None:
         """An entry of *source*, with which something is wrong, is about to be saved here."""
         if not self.has(key):
-            self.entries.put(key, owner, source.state(key), self._number, now_us())
+            self.entries.put(key, owner, source.state(key), self.number, now_us())
 
     def deleting(self, key: str) -> None:
         """An entry is about to be deleted."""
@@ -90,13 +90,13 @@ class Store:
 
     def delete(self, key: str, now: int) -> int:
         """An entry is gone from here; returns in how many other stores it is."""
-        _, state, store, _ = self.entries.find(key, self._number)
-        if store == self._number and type(state) is int:  # already: a method calls its base's
+        _, state, store, _ = self.entries.find(key, self.number)
+        if store == self.number and type(state) is int:  # already: a method calls its base's
             return self.entries.copies(key) if self.entries.lives(key) else 0
         left = self.entries.copies(key) - 1
         if left:
             self.entries.set_copies(key, left)
-            self.entries.leave(key, self._number, now)
+            self.entries.leave(key, self.number, now)
         else:
             self.set_state((key,), now)
             self.entries.forget_elsewhere(key)
@@ -109,7 +109,7 @@ class Store:
 
     def set_state(self, keys: Iterable[str], state: str | int) -> None:
         """Entries have that state."""
-        number, moment = self._number, now_us()
+        number, moment = self.number, now_us()
         for key in keys:
             self.entries.put(key, self.entries.find(key, number)[0], state, number, moment)
 
@@ -124,7 +124,7 @@ class Store:
         *began*: when the reading began.
         """
         known = self.entries.newer.get(key)
-        if known is not None and known[1] == fingerprint and known[2] == self._number:
+        if known is not None and known[1] == fingerprint and known[2] == self.number:
             return True
         state = self.state(key)
         if state == fingerprint or isinstance(state, int):

@@ -195,3 +195,13 @@ def test_a_terminal(path: Path, columns: int) -> None:
     if columns == 80:
         assert max(map(len, lines)) <= columns
     assert "of alice, bob: lives; made by COMPACT" in " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_unwritable(path: Path, form: list[str]) -> None:
+    """An answer that cannot be written has exit code 2: 1 would be an answer."""
+    command = [sys.executable, "-m", "axon_audit_otel", "lineage", "s", str(path), *form]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr

@@ -3,7 +3,6 @@ the script that we ship, by the text of RFC 6962 and by Go's `tlog`."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import forgery
 import go_programs
+import proof_script
 import pytest
 from conftest import Cli, Make
 from prometheus_client import CollectorRegistry
@@ -49,12 +49,7 @@ async def _notes(make_audit: Make, tmp_path: Path) -> list[str]:
 @pytest.fixture(name="script", scope="module")
 def _script() -> ModuleType:
     """The shipped script as a module."""
-    spec = importlib.util.spec_from_file_location("verify_proof", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return proof_script.load()
 
 
 class TestProofs:

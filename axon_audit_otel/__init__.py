@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.axon.instrumentor import AxonInstrumentor
+    from .operations.audited import AuditedOperation, audited, current_operation
     from .otel_setup import configure, serve_metrics
     from .trail.audit_logger import AuditLogger
     from .trail.otel_processor import AuditLogRecordProcessor
@@ -44,6 +45,7 @@ __all__ = [
     "AuditLogRecordProcessor",
     "AuditLogger",
     "AuditUnavailableError",
+    "AuditedOperation",
     "AxonAuditError",
     "AxonInstrumentor",
     "EventStatus",
@@ -58,7 +60,9 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "audit_context",
+    "audited",
     "configure",
+    "current_operation",
     "serve_metrics",
     "verify",
 ]
@@ -75,6 +79,7 @@ _MODULES = {
     "AuditLogRecordProcessor": "trail.otel_processor",
     "AuditLogger": "trail.audit_logger",
     "AuditUnavailableError": "core.errors",
+    "AuditedOperation": "operations.audited",
     "AxonAuditError": "core.errors",
     "AxonInstrumentor": "integrations.axon.instrumentor",
     "EventStatus": "events.model",
@@ -88,7 +93,9 @@ _MODULES = {
     "SecurityMonitor": "alerts.monitor",
     "VerifyReport": "verification.report",
     "audit_context": "events.identity",
+    "audited": "operations.audited",
     "configure": "otel_setup",
+    "current_operation": "operations.audited",
     "serve_metrics": "otel_setup",
     "verify": "verification.verify",
 }

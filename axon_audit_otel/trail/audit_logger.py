@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from weakref import WeakValueDictionary, finalize
 
 from opentelemetry.context import Context
@@ -41,7 +42,12 @@ from .sdk_logger_interface import SdkLoggerInterface
 from .settings import Settings
 from .trail import Trail
 
-__all__ = ["AuditLogger"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..operations.audited import AuditedOperation  # for its type alone: it is above
+
+__all__ = ["AuditLogger", "EventFields", "loggers"]
 
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
 _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
@@ -50,6 +56,7 @@ _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 #: given one must be recorded. It is above this one: imported only then, by name, here alone.
 _INSTRUMENTOR = "axon_audit_otel.integrations.axon.instrumentor"
 #: The module that compares a memory with a trail: it is above this one as well.
+_AUDITED = "axon_audit_otel.operations.audited"
 _RECONCILE = "axon_audit_otel.evidence.reconcile"
 
 
@@ -60,6 +67,11 @@ def _free_name(name: str) -> str:
         number += 1
         taken = f"{name}-{number}"
     return taken
+
+
+def loggers() -> dict[str, AuditLogger]:
+    """The loggers of this process, by their names."""
+    return dict(_loggers)
 
 
 def _of_this_process(name: str) -> AuditLogger:
@@ -73,6 +85,34 @@ def _of_this_process(name: str) -> AuditLogger:
         msg = f"no AuditLogger named {shown(name)} in this process: make it before unpickling"
         raise AuditConfigError(msg)
     return found
+
+
+class EventFields(TypedDict, total=False):
+    """The arguments of `AuditLogger.log_event` besides the operation."""
+
+    user_id: str | None
+    session_id: str | None
+    entry_ids: Iterable[str] | None
+    metadata: dict[str, Any] | None
+    status: EventStatus | str
+    error_message: str | None
+    duration_ms: float | None
+    error_type: str | None
+    subject_id: str | None
+    agent_id: str | None
+    on_behalf_of: str | None
+    purpose: str | None
+    subjects: Iterable[str] | None
+    derived_from: Iterable[str] | None
+    fingerprints: Mapping[str, str] | None
+
+
+class _Drafted(NamedTuple):
+    """An event to be recorded, what it tells of entries, and whose these are."""
+
+    event: Draft
+    told: Told
+    whose: Sequence[str]
 
 
 class AuditLogger(SdkLoggerInterface):
@@ -289,65 +329,131 @@ class AuditLogger(SdkLoggerInterface):
                 negative, infinite or no number, or an id is no text.
             AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
+        drafted = self._drafted(
+            operation,
+            user_id=user_id,
+            session_id=session_id,
+            entry_ids=entry_ids,
+            metadata=metadata,
+            status=status,
+            error_message=error_message,
+            duration_ms=duration_ms,
+            error_type=error_type,
+            subject_id=subject_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+            subjects=subjects,
+            derived_from=derived_from,
+            fingerprints=fingerprints,
+        )
+        if type(operation).__module__.startswith("axon.") and self._merge(drafted.event):
+            return _event.decode(_event.encode_fields(drafted.event))
+        return self._learned(drafted, await self._record(drafted.event))
+
+    def record(self, operation: OperationType | str, **fields: Unpack[EventFields]) -> AuditEvent:
+        """Record an event by hand where there is no event loop: as `log_event`, whose arguments
+        it takes by name.
+
+        With ``durability="disk"`` the thread waits until the event is on stable storage.
+
+        Returns:
+            The event as recorded.
+
+        Raises:
+            InvalidEventError: As `log_event`.
+            AuditUnavailableError: As `log_event`.
+        """
+        drafted = self._drafted(operation, **fields)
+        if self.trail.blocks:
+            self._require_files(drafted.event)
+        recorded = self._emitted(drafted.event)
+        if self.trail.storage is not None:
+            with self._on_stable_storage():
+                self.trail.storage.wait_now()
+        return self._learned(drafted, self._kept(recorded))
+
+    def _drafted(self, operation: OperationType | str, **given: Unpack[EventFields]) -> _Drafted:
+        """The event that these arguments of `log_event` describe.
+
+        Raises:
+            InvalidEventError: As `log_event`.
+        """
         try:
-            by_the_sdk = type(operation).__module__.startswith("axon.")
-            # `value` has the same, by a detour over Python code before Python 3.12.
-            kind: str = OperationType.parse(operation)._value_
-            outcome: str = EventStatus.parse(status)._value_
-            actor, session, acting = named_or_current(user_id, session_id, checked_id)
-            if not (agent_id is on_behalf_of is purpose is None):
-                acting = acting_as(acting, agent_id, on_behalf_of, purpose)
-            if self.settings.baggage_identity:
-                actor, session = or_from_baggage(actor, session)
-            message = None if error_message is None else str(error_message)
-            whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
-            told = _NOTHING
-            if derived_from is not None or fingerprints is not None:
-                told = _told_of_entries(derived_from, fingerprints)
-                whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
-            if by_the_sdk and not self.settings.capture_content.on_events:
-                message, metadata = _without_content(message, metadata)
-            event = draft(
-                kind,
-                outcome,
-                user_id=actor,
-                session_id=session,
-                entry_ids=checked_ids(entry_ids),
-                metadata=metadata,
-                duration_ms=checked_duration(duration_ms),
-                trail=self.trail,
-                error_message=message,
-                error_type=None if error_type is None else checked_id("error_type", error_type),
-                subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
-                span=get_current_span().get_span_context(),
-                subjects=whose,
-                **acting,
-                **told,
-            )
-            self.trail.policy.event(event)
+            drafted = self._of_arguments(operation, given)
         except InvalidEventError:
             raise
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if kind == "AUDIT" and "record" in event["metadata"]:
+        if drafted.event["operation"] == "AUDIT" and "record" in drafted.event["metadata"]:
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
-        if by_the_sdk and self._merge(event):
-            return _event.decode(_event.encode_fields(event))
-        recorded = await self._record(event)
-        if told:
-            self.trail.entries.apply_derived(recorded, whose)
+        return drafted
+
+    def _of_arguments(self, operation: OperationType | str, given: EventFields) -> _Drafted:
+        # `value` has the same, by a detour over Python code before Python 3.12.
+        kind: str = OperationType.parse(operation)._value_
+        outcome: str = EventStatus.parse(given.get("status", EventStatus.SUCCESS))._value_
+        user_id, session_id = given.get("user_id"), given.get("session_id")
+        actor, session, acting = named_or_current(user_id, session_id, checked_id)
+        said = given.get("agent_id"), given.get("on_behalf_of"), given.get("purpose")
+        if said != (None, None, None):
+            acting = acting_as(acting, *said)
+        if self.settings.baggage_identity:
+            actor, session = or_from_baggage(actor, session)
+        message, metadata = given.get("error_message"), given.get("metadata")
+        message = None if message is None else str(message)
+        subjects, error_type = given.get("subjects"), given.get("error_type")
+        subject_id = given.get("subject_id")
+        whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
+        told = _NOTHING
+        derived_from, fingerprints = given.get("derived_from"), given.get("fingerprints")
+        if derived_from is not None or fingerprints is not None:
+            told = _told_of_entries(derived_from, fingerprints)
+            whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
+        by_the_sdk = type(operation).__module__.startswith("axon.")
+        if by_the_sdk and not self.settings.capture_content.on_events:
+            message, metadata = _without_content(message, metadata)
+        event = draft(
+            kind,
+            outcome,
+            user_id=actor,
+            session_id=session,
+            entry_ids=checked_ids(given.get("entry_ids")),
+            metadata=metadata,
+            duration_ms=checked_duration(given.get("duration_ms")),
+            trail=self.trail,
+            error_message=message,
+            error_type=None if error_type is None else checked_id("error_type", error_type),
+            subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
+            span=get_current_span().get_span_context(),
+            subjects=whose,
+            **acting,
+            **told,
+        )
+        self.trail.policy.event(event)
+        return _Drafted(event, told, whose)
+
+    def _learned(self, drafted: _Drafted, recorded: AuditEvent) -> AuditEvent:
+        if drafted.told:
+            self.trail.entries.apply_derived(recorded, drafted.whose)
         return recorded
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
             self._require_files(draft)
-        event = self.trail.reader.event(self.emit(draft), draft)
+        event = self._emitted(draft)
         if self.trail.storage is not None:
             await self.wait_durable()
+        return self._kept(event)
+
+    def _emitted(self, draft: Draft) -> AuditEvent:
+        return self.trail.reader.event(self.emit(draft), draft)
+
+    def _kept(self, event: AuditEvent) -> AuditEvent:
         if self.trail.blocks and not self.trail.is_kept:
-            msg = f"the {draft['operation']} is in no file: {self.trail.why}"
+            msg = f"the {event.operation.value} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
 
@@ -378,14 +484,83 @@ class AuditLogger(SdkLoggerInterface):
         Raises:
             AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
         """
-        try:
-            if self.trail.storage is not None:
+        if self.trail.storage is not None:
+            with self._on_stable_storage():
                 await self.trail.storage.wait()
+
+    @contextmanager
+    def _on_stable_storage(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as exc:
             self.trail.fault("commit", exc)
             if self.trail.blocks:
                 msg = f"not on stable storage: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
+
+    # --- operations ------------------------------------------------------------------------
+
+    def operation(
+        self,
+        operation: OperationType | str,
+        *,
+        system: str | None = None,
+        action: str | None = None,
+        store: str | None = None,
+        owner: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+    ) -> AuditedOperation:
+        """One operation on a memory, as a ``with`` or ``async with`` block.
+
+        The block is one span, one observation and one event, and says itself what happened::
+
+            with audit.operation("FORGET", system="notes", owner="alice") as op:
+                notes.delete(key)
+                op.deleted(key)
+
+        Inside of another operation on this trail it is a part of that. With
+        ``on_failure="block"`` it is refused before the block runs; with ``durability="disk"``
+        the end of the block waits for stable storage (a plain ``with`` holds up its thread).
+
+        Args:
+            operation: What it does: an `OperationType` or its name in any case.
+            system: The memory's library, or the program's own name for it.
+            action: The method, as that library names it: ``mem0.delete_all``.
+            store: Which of several stores.
+            owner: Whose data it is about. The owner acts, unless somebody else does.
+            entry_ids: The entries that are asked for, whatever becomes of them.
+            user_id: Who acts. Default: as `audit_context` says, else the owner.
+            session_id: In which session. Default: as `audit_context` says.
+            agent_id: The agent (the program) that does it. Default: likewise.
+            on_behalf_of: The person for whom it is done. Default: likewise.
+            purpose: Why, in words. Default: likewise.
+
+        Raises:
+            InvalidEventError: If *operation* is unknown, an id is no text, number or UUID, or a
+                name is no text.
+            AuditUnavailableError: When the block begins: if it cannot be recorded, with
+                ``on_failure="block"``.
+        """
+        made: AuditedOperation = import_module(_AUDITED).AuditedOperation(
+            self,
+            operation,
+            system=system,
+            action=action,
+            store=store,
+            owner=owner,
+            entry_ids=entry_ids,
+            user_id=user_id,
+            session_id=session_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+        )
+        return made
 
     # --- erasure ---------------------------------------------------------------------------
 

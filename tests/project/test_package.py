@@ -23,6 +23,7 @@ def test_names_are_these() -> None:
         "AuditLogRecordProcessor",
         "AuditLogger",
         "AuditUnavailableError",
+        "AuditedOperation",
         "AxonAuditError",
         "AxonInstrumentor",
         "EventStatus",
@@ -37,7 +38,9 @@ def test_names_are_these() -> None:
         "VerifyReport",
         "__version__",
         "audit_context",
+        "audited",
         "configure",
+        "current_operation",
         "serve_metrics",
         "verify",
     ]

@@ -330,26 +330,14 @@ class AuditLogger(SdkLoggerInterface):
             AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
         drafted = self._drafted(
-            operation,
-            user_id=user_id,
-            session_id=session_id,
-            entry_ids=entry_ids,
-            metadata=metadata,
-            status=status,
-            error_message=error_message,
-            duration_ms=duration_ms,
-            error_type=error_type,
-            subject_id=subject_id,
-            agent_id=agent_id,
-            on_behalf_of=on_behalf_of,
-            purpose=purpose,
-            subjects=subjects,
-            derived_from=derived_from,
-            fingerprints=fingerprints,
+            *(operation, user_id, session_id, entry_ids, metadata, status, error_message),
+            *(duration_ms, error_type, subject_id, agent_id, on_behalf_of, purpose),
+            *(subjects, derived_from, fingerprints),
         )
         if type(operation).__module__.startswith("axon.") and self._merge(drafted.event):
             return _event.decode(_event.encode_fields(drafted.event))
-        return self._learned(drafted, await self._record(drafted.event))
+        recorded = await self._record(drafted.event)
+        return self._learned(drafted, recorded) if drafted.told else recorded
 
     def record(self, operation: OperationType | str, **fields: Unpack[EventFields]) -> AuditEvent:
         """Record an event by hand where there is no event loop: as `log_event`, whose arguments
@@ -373,66 +361,74 @@ class AuditLogger(SdkLoggerInterface):
                 self.trail.storage.wait_now()
         return self._learned(drafted, self._kept(recorded))
 
-    def _drafted(self, operation: OperationType | str, **given: Unpack[EventFields]) -> _Drafted:
+    def _drafted(
+        self,
+        operation: OperationType | str,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        status: EventStatus | str = EventStatus.SUCCESS,
+        error_message: str | None = None,
+        duration_ms: float | None = None,
+        error_type: str | None = None,
+        subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        subjects: Iterable[str] | None = None,
+        derived_from: Iterable[str] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> _Drafted:
         """The event that these arguments of `log_event` describe.
 
         Raises:
             InvalidEventError: As `log_event`.
         """
         try:
-            drafted = self._of_arguments(operation, given)
+            # `value` has the same, by a detour over Python code before Python 3.12.
+            kind: str = OperationType.parse(operation)._value_
+            outcome: str = EventStatus.parse(status)._value_
+            actor, session, acting = named_or_current(user_id, session_id, checked_id)
+            if not (agent_id is on_behalf_of is purpose is None):
+                acting = acting_as(acting, agent_id, on_behalf_of, purpose)
+            if self.settings.baggage_identity:
+                actor, session = or_from_baggage(actor, session)
+            message = None if error_message is None else str(error_message)
+            whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
+            told = _NOTHING
+            if derived_from is not None or fingerprints is not None:
+                told = _told_of_entries(derived_from, fingerprints)
+                whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
+            by_the_sdk = type(operation).__module__.startswith("axon.")
+            if by_the_sdk and not self.settings.capture_content.on_events:
+                message, metadata = _without_content(message, metadata)
+            event = draft(
+                kind,
+                outcome,
+                user_id=actor,
+                session_id=session,
+                entry_ids=checked_ids(entry_ids),
+                metadata=metadata,
+                duration_ms=checked_duration(duration_ms),
+                trail=self.trail,
+                error_message=message,
+                error_type=None if error_type is None else checked_id("error_type", error_type),
+                subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
+                span=get_current_span().get_span_context(),
+                subjects=whose,
+                **acting,
+                **told,
+            )
+            self.trail.policy.event(event)
         except InvalidEventError:
             raise
         except Exception as exc:  # an argument that raises when one looks at it
             msg = f"an argument cannot be read: {type(exc).__name__}"
             raise InvalidEventError(msg) from exc
-        if drafted.event["operation"] == "AUDIT" and "record" in drafted.event["metadata"]:
+        if kind == "AUDIT" and "record" in event["metadata"]:
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
-        return drafted
-
-    def _of_arguments(self, operation: OperationType | str, given: EventFields) -> _Drafted:
-        # `value` has the same, by a detour over Python code before Python 3.12.
-        kind: str = OperationType.parse(operation)._value_
-        outcome: str = EventStatus.parse(given.get("status", EventStatus.SUCCESS))._value_
-        user_id, session_id = given.get("user_id"), given.get("session_id")
-        actor, session, acting = named_or_current(user_id, session_id, checked_id)
-        said = given.get("agent_id"), given.get("on_behalf_of"), given.get("purpose")
-        if said != (None, None, None):
-            acting = acting_as(acting, *said)
-        if self.settings.baggage_identity:
-            actor, session = or_from_baggage(actor, session)
-        message, metadata = given.get("error_message"), given.get("metadata")
-        message = None if message is None else str(message)
-        subjects, error_type = given.get("subjects"), given.get("error_type")
-        subject_id = given.get("subject_id")
-        whose: Sequence[str] = () if subjects is None else checked_ids(subjects, "subjects")
-        told = _NOTHING
-        derived_from, fingerprints = given.get("derived_from"), given.get("fingerprints")
-        if derived_from is not None or fingerprints is not None:
-            told = _told_of_entries(derived_from, fingerprints)
-            whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
-        by_the_sdk = type(operation).__module__.startswith("axon.")
-        if by_the_sdk and not self.settings.capture_content.on_events:
-            message, metadata = _without_content(message, metadata)
-        event = draft(
-            kind,
-            outcome,
-            user_id=actor,
-            session_id=session,
-            entry_ids=checked_ids(given.get("entry_ids")),
-            metadata=metadata,
-            duration_ms=checked_duration(given.get("duration_ms")),
-            trail=self.trail,
-            error_message=message,
-            error_type=None if error_type is None else checked_id("error_type", error_type),
-            subject_id=None if subject_id is None else checked_id("subject_id", subject_id),
-            span=get_current_span().get_span_context(),
-            subjects=whose,
-            **acting,
-            **told,
-        )
-        self.trail.policy.event(event)
         return _Drafted(event, told, whose)
 
     def _learned(self, drafted: _Drafted, recorded: AuditEvent) -> AuditEvent:

@@ -204,6 +204,16 @@ class AuditedOperation:
         except Exception as exc:
             op.trail.fault("record", exc)
 
+    def pause(self) -> None:
+        """Stop being the operation of this task, until `resume`: others are not inside it."""
+        if self._operation is not None:
+            self._operation.leave()
+
+    def resume(self) -> None:
+        """Be the operation of this task again."""
+        if self._operation is not None:
+            self._operation.enter()
+
     @property
     def event(self) -> AuditEvent | None:
         """The event as recorded, after the block; None before, and of a nested operation."""

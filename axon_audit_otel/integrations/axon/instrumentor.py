@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -25,17 +24,17 @@ from weakref import WeakSet, ref
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
+from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError
 from ...core.log import logger
 from ...events.identifiers import identifier
 from ...events.stores import Store
 from ...operations.operation import Kind, Operation, Signals, begin, current, use_signals
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
+from ..startup import announce, blocks, logger_of
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
 from .audit_attribute import AuditAttribute
-from .startup import announce, is_automatic, nearest_logger
 from .storage_adapters import AdapterWrappers
 from .trace_events import TraceBound
 from .watched import Watch
@@ -86,14 +85,7 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if unknown := kwargs.keys() - known:
             logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")
-        audit_logger = kwargs.get("audit_logger")
-        if audit_logger is None:
-            audit_logger = _own_logger(logger_provider)
-        elif not isinstance(audit_logger, AuditLogger):
-            msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
-            raise AuditConfigError(msg)
-        elif logger_provider is not None:
-            audit_logger.use(logger_provider)
+        audit_logger = _logger_of(kwargs.get("audit_logger"), logger_provider)
         most_traces = _most_traces(kwargs.get("max_trace_events"))
         _recorder.default, _recorder.refusal = audit_logger, ""
         use_signals(Signals.of(kwargs.get("tracer_provider"), kwargs.get("meter_provider")))
@@ -121,26 +113,16 @@ def _most_traces(given: Any = None) -> int:
         return Settings.max_trace_events
 
 
-def _own_logger(logger_provider: Any) -> AuditLogger:
-    """The logger that the environment describes.
-
-    Under ``opentelemetry-instrument``, whose user does not see errors, wrong settings are left
-    out.
-
-    Raises:
-        AxonAuditError: If the settings are wrong. With ``AXON_AUDIT_ON_FAILURE=block`` all
-            operations are refused from then on, even if nobody sees this error.
-    """
+def _logger_of(given: Any, logger_provider: Any) -> AuditLogger:
+    """As `logger_of`; with ``AXON_AUDIT_ON_FAILURE=block`` and wrong settings all operations are
+    refused from then on, even if nobody sees the error."""
     try:
-        return AuditLogger(logger_provider=logger_provider)
+        return logger_of(given, logger_provider)
     except AxonAuditError as exc:
-        if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
+        if given is None and blocks():
             _recorder.refusal = str(exc)
             _recorder.patch()
-            raise
-        if not is_automatic():
-            raise
-        return nearest_logger(logger_provider)
+        raise
 
 
 class _Recorder:

@@ -78,7 +78,8 @@ class AuditedStore(BaseStore):
         self._audit = audit
         self._owner = owner
         self._name = name
-        self.supports_ttl = inner.supports_ttl
+        # Some that let items expire say that they do not.
+        self.supports_ttl = inner.supports_ttl or hasattr(inner, "sweep_ttl")
         self.ttl_config = inner.ttl_config
         sweep = functools.partial(
             audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name

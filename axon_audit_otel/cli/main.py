@@ -34,6 +34,7 @@ from .export import FORMATS, export_events, export_otlp
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
+from .mcp_proxy import mcp_proxy
 from .notes import Answer
 from .options import (
     NOT_ANSWERED,
@@ -391,6 +392,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile),
+    *(influence, lineage, reconcile, mcp_proxy),
 ):
     main.add_command(_command)

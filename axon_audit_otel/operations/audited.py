@@ -317,6 +317,8 @@ class AuditedOperation:
             owners = {key: op.activity.owners.get(key, self._owner) for key in by_id}
             make = op.trail.policy.fingerprint
             for key, text in by_id.items():
+                if not key:  # of nothing that has an id
+                    continue
                 into = op.activity.prints if key in op.activity.saved else op.fingerprints
                 into[key] = make(text, owners[key])
             if op.captures:

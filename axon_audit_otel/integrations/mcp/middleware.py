@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_access_token
 from fastmcp.server.middleware import Middleware
 
+from ...core.errors import AuditUnavailableError
 from ...events.identity import current_identity
 from ...trail.audit_logger import AuditLogger
 from .tools import TOOL_ERROR, Tool, Tools
@@ -41,12 +43,16 @@ class AuditMiddleware(Middleware):
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         """Record one call."""
         name, arguments = context.message.name, context.message.arguments or {}
-        async with self._tools.operation(name, arguments, **await self._who(context, name)) as op:
-            result = await call_next(context)
-            if result.is_error:
-                op.failed(TOOL_ERROR)
-            else:
-                self._tools.report(op, name, arguments, result.structured_content)
+        who = await self._who(context, name)
+        try:
+            async with self._tools.operation(name, arguments, **who) as op:
+                result = await call_next(context)
+                if result.is_error:
+                    op.failed(TOOL_ERROR)
+                else:
+                    self._tools.report(op, name, arguments, result.structured_content)
+        except AuditUnavailableError as exc:
+            raise ToolError(str(exc)) from exc  # what a client is told
         return result
 
     async def _who(self, context: Any, name: str) -> dict[str, Any]:

@@ -147,7 +147,8 @@ class Tools:
             else:
                 op.deleted([key for key in named if there is None or key in there])
             query = arguments.get("query") if isinstance(arguments, Mapping) else None
-            texts = _texts(arguments if tool.operation == "STORE" else result)
+            said = arguments if tool.operation == "STORE" else result
+            texts = {} if tool.operation == "FORGET" else _texts(said, given or named)
             op.content(query=query if isinstance(query, str) else None, texts=texts)
 
 
@@ -157,7 +158,7 @@ def _at(path: str, value: Any) -> Iterator[str]:
         if isinstance(value, (str, int)) and not isinstance(value, bool):
             yield str(value)
         elif isinstance(value, Mapping):  # counted, where it is a part
-            yield json.dumps(value, sort_keys=True)
+            yield _json(value)
         return
     name, _, rest = path.partition(".")
     several = name.endswith("[]")
@@ -169,13 +170,15 @@ def _at(path: str, value: Any) -> Iterator[str]:
         yield from _at(rest, found)
 
 
-def _texts(value: Any) -> dict[str, str]:
-    """The contents of named entities in a JSON value."""
+def _texts(value: Any, ids: Sequence[str]) -> dict[str, str]:
+    """The contents of named entities in a JSON value; without any, all of it, under the one id
+    that there is, or none."""
     entities = value.get("entities") if isinstance(value, Mapping) else None
     if not isinstance(entities, list):
-        return {}
-    return {
-        str(one["name"]): json.dumps(one, sort_keys=True, ensure_ascii=False)
-        for one in entities
-        if isinstance(one, Mapping) and "name" in one
-    }
+        return {ids[0] if len(ids) == 1 else "": _json(value)} if value else {}
+    named = (one for one in entities if isinstance(one, Mapping) and "name" in one)
+    return {str(one["name"]): _json(one) for one in named}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -97,6 +97,7 @@ class AuditedOperation:
             self._acting["purpose"] = checked_text("purpose", purpose)
         self._more = 0  # deleted entries without an id
         self._found = 0
+        self._failed: dict[str, str] = {}  # attempts, by the ids of entries
         self._operation: Operation | None = None
 
     @classmethod
@@ -166,6 +167,9 @@ class AuditedOperation:
         """Give the operation what was reported, before it ends."""
         try:
             seen = op.activity
+            for key, name in self._failed.items():
+                if key not in seen.saved and key not in seen.deleted:
+                    self._partly(op, name)
             op.entry_ids, op.are_names = identifiers(list({**self._names, **seen.saved})), True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
             if around is not None and around._kind.operation is self._kind.operation:
@@ -262,6 +266,11 @@ class AuditedOperation:
             self._more += max(0, int(number))
             op.activity.deleted.update(dict.fromkeys(self._see(op, entry_ids, owner)))
 
+    @property
+    def deleted_ids(self) -> tuple[str, ...]:
+        """The ids of the entries that were reported as deleted so far."""
+        return () if self._operation is None else tuple(self._operation.activity.deleted)
+
     def remaining(self, *entry_ids: Any, owner: Any = None) -> None:
         """These entries were to be deleted, and are still there: PARTIAL, or FAILURE if none
         is gone."""
@@ -284,10 +293,17 @@ class AuditedOperation:
             if op is not None:
                 op.owned_by(tuple(identifiers(_listed(owners))))
 
-    def partial(self, error: BaseException | str) -> None:
-        """A part of it failed, though nothing is raised: an exception, or an ``error.type``."""
+    def partial(self, error: BaseException | str, *entry_ids: Any) -> None:
+        """A part of it failed, though nothing is raised: an exception, or an ``error.type``.
+
+        With *entry_ids* it is forgotten where these are saved or deleted by another attempt.
+        """
         with self.noting() as op:
-            if op is not None:
+            if op is None:
+                return
+            names = identifiers(_listed(entry_ids))
+            self._failed.update(dict.fromkeys(names, error_type(error)))
+            if not names:
                 self._partly(op, error_type(error))
 
     def failed(self, error: BaseException | str) -> None:

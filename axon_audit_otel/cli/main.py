@@ -183,6 +183,9 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
     if summary["agents"]:
         click.echo()
         print_table(to, actor_table(summary, "agent"))
+    if len(summary["systems"]) > 1:
+        click.echo()
+        print_table(to, actor_table(summary, "system"))
     if summary["findings"]:
         click.echo(f"\n{', '.join(found_words(summary['findings']))}")
 

@@ -701,6 +701,9 @@ class AuditLogger(SdkLoggerInterface):
         on_behalf_of: str | None = None,
         purpose: str | None = None,
         trace_id: str | None = None,
+        system: str | None = None,
+        store: str | None = None,
+        action: str | None = None,
         archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
@@ -726,6 +729,9 @@ class AuditLogger(SdkLoggerInterface):
             on_behalf_of: The person for whom it was done.
             purpose: Why it was done: the whole text, as it was recorded.
             trace_id: The W3C trace id, 32 hex digits.
+            system: The memory's library, as it was recorded: ``axon``, ``langgraph``.
+            store: Which of its stores.
+            action: The method, as that library names it.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
@@ -751,6 +757,9 @@ class AuditLogger(SdkLoggerInterface):
             on_behalf_of=on_behalf_of,
             purpose=purpose,
             trace_id=trace_id,
+            system=system,
+            store=store,
+            action=action,
             entry_ids=entry_ids,
             start_time=start_time,
             end_time=end_time,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axon import MemorySystem
-from conftest import ListingAdapter, Make, MakeSystem, Run, history, only_event
+from conftest import Cli, ListingAdapter, Make, MakeSystem, Run, history, only_event
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -433,3 +434,37 @@ class TestDecorator:
         )
         assert "audit=" in said
         assert said.endswith("1 1\n")
+
+
+class TestSystems:
+    """Several memories in one trail are told apart."""
+
+    def _three(self, audit: AuditLogger) -> None:
+        for system, store, action in (("a", "s1", "put"), ("a", "s2", "get"), ("b", "s1", "put")):
+            with audit.operation("STORE", system=system, store=store, action=action):
+                pass
+
+    def test_queries(self, make_audit: Make, tmp_path: Path) -> None:
+        """Queries know system, store and action: in memory and in files."""
+        audit = make_audit(auto_export_path=tmp_path / "audit_logs")
+        self._three(audit)
+        for archived in (False, True):
+            assert len(audit.query_events(system="a", archived=archived)) == 2
+            assert len(audit.query_events(store="s1", archived=archived)) == 2
+            assert len(audit.query_events(action="put", system="b", archived=archived)) == 1
+            assert audit.query_events(system="c", archived=archived) == []
+        with pytest.raises(InvalidEventError):
+            audit.query_events(system=3)  # type: ignore[arg-type]
+
+    def test_command_line(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
+        """So do the commands; `stats` counts by system where there are several."""
+        audit = make_audit(auto_export_path=tmp_path / "audit_logs")
+        self._three(audit)
+        audit.close()
+        logs = str(tmp_path / "audit_logs")
+        said = cli("query", logs, "--system", "a", "--store", "s2", "--action", "get", "--json")
+        assert len(said.stdout.splitlines()) == 1
+        stats = cli("stats", logs)
+        assert "system" in stats.stdout
+        found = json.loads(cli("stats", logs, "--json").stdout)["systems"]
+        assert [(one["system"], one["total_operations"]) for one in found] == [("a", 2), ("b", 1)]

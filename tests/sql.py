@@ -89,12 +89,11 @@ class ClickHouse:
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         assert "error" not in answer, answer["error"]
-        return [json.loads(line) for line in answer["rows"].splitlines()]
+        return [json.loads(line) for line in answer["rows"].split("\n") if line]
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process as process:  # closes its pipes, and waits
+            assert process.stdin
 
 
 def load(engine: DuckDB | ClickHouse, directory: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import hostile_events
 import pytest
 from conftest import Cli, Make, retire, sealed_files, until
+from forgery import FIRST_LINE, JOURNAL, rewrite
 from sql import ClickHouse, DuckDB, blocks, load, question
 
 from axon_audit_otel.events.model import deleted_entries
@@ -66,7 +67,7 @@ def _moment(value: Any) -> str:
 
 
 def _as_recorded(row: Row) -> Row:
-    """A row of `events` as the JSON of an event: what is empty is left out."""
+    """A row of `events` as the JSON of an event, in which what is empty is left out."""
     fields = {name: value for name, value in row.items() if value or name in _ALWAYS}
     for name in ("file", "hash", "deleted"):
         fields.pop(name, None)
@@ -82,11 +83,6 @@ _ALWAYS = {"user_id", "session_id", "entry_ids", "metadata", "status", "duration
 
 def _sorted(events: list[Row]) -> list[Row]:
     return sorted(events, key=lambda event: event["event_id"])
-
-
-def _given(event: Row) -> Row:
-    """An event without fields that are empty texts, which SQL cannot tell from none."""
-    return {name: value for name, value in event.items() if value != "" or name in _ALWAYS}
 
 
 ARCHIVES = ["plain", "compressed", "two_writers", "unclean", "erasable", "pseudonymized", "signed"]
@@ -110,11 +106,26 @@ class TestTheAnswersOfTheCommand:
         load(engine, hostile)
         found = [_as_recorded(row) for row in engine.ask("SELECT * FROM events")]
         printed = _printed(cli, hostile)
-        assert _sorted(found) == _sorted([_given(event) for event in printed])
+        assert _sorted(found) == _sorted(printed)
         assert len(found) > 100
         starts = engine.ask("SELECT count(*) AS number FROM trail WHERE operation = 'AUDIT'")
         audits = [event for event in printed if event["operation"] == "AUDIT"]
         assert int(starts[0]["number"]) == len(audits) + 2
+
+    async def test_unlisted_operations(
+        self, cli: Cli, engine: Any, make_audit: Make, tmp_path: Path
+    ) -> None:
+        """Any name is an operation: of a later version."""
+        logs = tmp_path / "logs"
+        with make_audit(auto_export_path=logs) as audit:
+            await audit.log_event("STORE")
+        (logs / JOURNAL).write_bytes(FIRST_LINE)
+        names = iter(["AUDIT", 'DREAM "of", ünï\n'])
+        rewrite(logs, lambda event: event.update(operation=next(names)))
+        load(engine, logs)
+        found = [_as_recorded(row) for row in engine.ask("SELECT * FROM events")]
+        assert found == _printed(cli, logs)
+        assert found[0]["operation"] == 'DREAM "of", ünï\n'
 
     def test_hashes(self, cli: Cli, engine: Any, hostile: Path) -> None:
         """The hash of a line is the one that the next event names."""
@@ -267,6 +278,15 @@ class TestDamage:
         assert found >= {event["event_id"] for event in _printed(cli, hostile)}
         ends = [row["file"] for row in engine.ask(blocks()["Is it whole?"][1])]
         assert sorted(ends) == sorted(file.name.removesuffix(".zst") for file in cut[:2])
+
+    def test_a_gap(self, cli: Cli, engine: Any, tmp_path: Path) -> None:
+        """The event after a gap, of which `verify` knows too."""
+        logs = _copied(DATA / "first_edition" / "unclean" / "logs", tmp_path / "logs")
+        load(engine, logs)
+        (broken,) = engine.ask(blocks()["Is it whole?"][0])
+        writers = json.loads(cli("verify", logs, "--json", code=None).stdout)["writers"]
+        (gap,) = [gap for writer in writers for gap in writer["gaps"]]
+        assert int(broken["sequence"]) == gap["last"] + 1
 
     def test_removed(self, engine: Any, tmp_path: Path) -> None:
         """A file in the middle, and the newest one, are missed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -38,8 +39,11 @@ def _exported(cli: Cli, source: Path, tmp_path: Path, *options: object) -> list[
     rows: list[Row] = pq.read_table(out).to_pylist()
     lines = tmp_path / "out.jsonl"
     cli("export", source, lines, "--force", *options, code=None)
-    expected = [json.loads(line) for line in lines.read_bytes().split(b"\n") if line]
-    assert list(map(_as_json, rows)) == expected
+    recorded = lines.read_bytes().split(b"\n")[:-1]
+    assert list(map(_as_json, rows)) == [json.loads(line) for line in recorded]
+    if "--decrypt" not in options:
+        hashes = [hashlib.sha256(b"\0" + line).hexdigest() for line in recorded]
+        assert [row["hash"] or known for row, known in zip(rows, hashes)] == hashes
     return rows
 
 

@@ -15,6 +15,7 @@ from axon_audit_otel.trail.settings import ContentCapture, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
+SQL = ROOT / "docs" / "sql.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -153,8 +154,30 @@ def wings() -> str:
     return "\n".join(rows) + "\n"
 
 
+_TYPES = {
+    "string": "text",
+    "dictionary<values=string, indices=int32, ordered=0>": "text",
+    "timestamp[us, tz=UTC]": "time, UTC, µs",
+    "double": "double",
+    "int64": "64-bit integer",
+    "list<element: string not null>": "list of texts",
+    "map<string, string>": "texts by name",
+}
+
+
+def columns() -> str:
+    """Every column of a Parquet file with its type and its meaning."""
+    from axon_audit_otel.cli.parquet import COLUMNS
+
+    rows = ["| column | type | what it holds |", "| --- | --- | --- |"]
+    for name, (kind, meaning) in COLUMNS.items():
+        rows.append(f"| `{name}` | {_TYPES[str(kind)]} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
+IN_SQL = {"columns": columns}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -170,5 +193,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE)):
+    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE), (SQL, IN_SQL)):
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -13,13 +13,14 @@ import msgspec
 
 from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
+from ..core.errors import ArchiveError
 from ..core.files import write_file
 from ..events.model import AuditEvent
 from ..otlp.encoding import Envelope, Record, record_of
 
-__all__ = ["FORMATS", "export_events", "export_otlp"]
+__all__ = ["FORMATS", "export_events", "export_otlp", "export_parquet"]
 
-FORMATS = ("json", "jsonl", "csv", "otlp")
+FORMATS = ("json", "jsonl", "csv", "otlp", "parquet")
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
 # so that whoever strips one apostrophe has the value back.
@@ -70,6 +71,34 @@ def export_otlp(
 
     _write(Envelope(resource).json_lines(records()), out)
     return count
+
+
+def export_parquet(
+    found: Iterable[tuple[str, AuditEvent]], out: Path | BinaryIO, decrypt: bool
+) -> int:
+    """Write events as an Apache Parquet file, with a type for each column.
+
+    Args:
+        found: Writers and their events.
+        out: Where to.
+        decrypt: Personal data that was made readable stays so.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written, or pyarrow is not installed.
+    """
+    try:
+        from .parquet import parquet_file
+    except ModuleNotFoundError as exc:
+        if exc.name != "pyarrow":
+            raise
+        msg = "Parquet needs pyarrow: pip install 'axon-audit-otel[parquet]'"
+        raise ArchiveError(msg) from exc
+    number = itertools.count()
+    _write(parquet_file((pair for pair, _ in zip(found, number)), decrypt), out)
+    return next(number)
 
 
 def _write(content: Iterable[bytes], out: Path | BinaryIO) -> None:

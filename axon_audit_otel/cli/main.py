@@ -30,7 +30,7 @@ from ..otlp.resource import resource_from_environment
 from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
-from .export import FORMATS, export_events, export_otlp
+from .export import FORMATS, export_events, export_otlp, export_parquet
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
@@ -255,14 +255,14 @@ def export(
     missing: Missing,
     **given: Any,
 ) -> None:
-    """Write events to a file, as JSON, JSON lines, CSV or OTLP.
+    """Write events to a file, as JSON, JSON lines, CSV, OTLP or Parquet.
 
     Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
     json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
     metadata as JSON, in which no cell is read as a formula; otlp, log records as
     OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME
-    and OTEL_RESOURCE_ATTRIBUTES name their source). OUT is written whole or not at all; the
-    name - prints to standard output.
+    and OTEL_RESOURCE_ATTRIBUTES name their source); parquet, a table with typed columns (see
+    docs/sql.md). OUT is written whole or not at all; the name - prints to standard output.
     """
     wanted = query_of(given)
     name = form or Path(out).suffix.lower().lstrip(".")
@@ -271,6 +271,9 @@ def export(
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp":
         written = _export_otlp(path, wanted, target, given, missing)
+    elif name == "parquet":
+        pairs = _by_writer(path, wanted, given, missing)
+        written = export_parquet(pairs, target, decrypt)
     else:
         keys, oldest = given["keys"], wanted.limit is None
         how = {"as_recorded": not decrypt, "oldest_first": oldest}
@@ -288,14 +291,18 @@ def _export_otlp(
     path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
 ) -> int:
     wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
-    policy = reader(path, given["keys"])
-    pairs = search_by_writer(path, policy.asking(wanted), missing)
-    found = (pair for pair in pairs if policy.answers(wanted, policy.reveal(pair[1])))
-    events: Any = Answer(found, path, wanted, given)
-    if wanted.limit is not None:
-        events = deque(events, maxlen=wanted.limit)
+    events = _by_writer(path, wanted, given, missing)
     directory = path if path.is_dir() else path.parent
     return export_otlp(events, directory, out, resource_from_environment())
+
+
+def _by_writer(path: Path, wanted: Query, given: dict[str, Any], missing: Missing) -> Any:
+    """The events that `wanted` asks for with their writers, readable; their bytes as recorded."""
+    policy = reader(path, given["keys"])
+    pairs = search_by_writer(path, policy.asking(wanted), missing)
+    read = ((writer, policy.reveal(event)) for writer, event in pairs)
+    events = Answer((pair for pair in read if policy.answers(wanted, pair[1])), path, wanted, given)
+    return events if wanted.limit is None else deque(events, maxlen=wanted.limit)
 
 
 @main.command()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .events.identity import audit_context
     from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
+    from .integrations.all import instrument_all
     from .integrations.axon.instrumentor import AxonInstrumentor
     from .operations.audited import AuditedOperation, audited, current_operation
     from .otel_setup import configure, serve_metrics
@@ -63,6 +64,7 @@ __all__ = [
     "audited",
     "configure",
     "current_operation",
+    "instrument_all",
     "serve_metrics",
     "verify",
 ]
@@ -96,6 +98,7 @@ _MODULES = {
     "audited": "operations.audited",
     "configure": "otel_setup",
     "current_operation": "operations.audited",
+    "instrument_all": "integrations.all",
     "serve_metrics": "otel_setup",
     "verify": "verification.verify",
 }

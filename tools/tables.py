@@ -10,12 +10,15 @@ from pathlib import Path
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon import methods as sdk
+from axon_audit_otel.integrations.mcp.tools import TOOLS
+from axon_audit_otel.integrations.mem0 import methods as mem0
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
 SQL = ROOT / "docs" / "sql.md"
+MEMORIES = ROOT / "docs" / "integrations.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -23,8 +26,8 @@ WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
     "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
-    "integrations": "knowledge of each memory library: `axon`",
-    "operations": "one audited call, of any memory library",
+    "integrations": "knowledge of each memory library: `axon`, `langgraph`, `mem0`, `mcp`",
+    "operations": "one audited call, of any memory library; the public `audit.operation`",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
     "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
     "shipping": "sends events to a collector at least once, and checkpoints to witnesses",
@@ -92,6 +95,30 @@ def coverage() -> str:
         for name, why in methods.items():
             named = name if name.startswith("(") else f"`{owner}.{name}`"
             rows.append(f"| {named} | not audited: {why} | |")
+    return "\n".join(rows) + "\n"
+
+
+#: Methods of LangGraph's stores, and what each of them is.
+_LANGGRAPH = {
+    "get, search, list_namespaces": "RECALL",
+    "put": "STORE",
+    "delete, sweep_ttl": "FORGET",
+}
+
+
+def integrations() -> str:
+    """The methods and tools of each memory that are audited, by operation."""
+    rows = ["| system | operation | methods, tools |", "| --- | --- | --- |"]
+    known: list[tuple[str, Mapping[str, str]]] = [
+        ("axon", {kind.action or "": kind.name for kind in sdk.METHODS.values()}),
+        ("langgraph", _LANGGRAPH),
+        ("mem0", {name: method.operation for name, method in mem0.METHODS.items()}),
+        ("mcp", {name: tool.operation for name, tool in TOOLS.items()}),
+    ]
+    for system, methods in known:
+        for operation in dict.fromkeys(methods.values()):
+            names = [name for name, one in methods.items() if one == operation]
+            rows.append(f"| `{system}` | {operation} | {', '.join(names)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -178,6 +205,7 @@ def columns() -> str:
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
 IN_SQL = {"columns": columns}
+IN_MEMORIES = {"integrations": integrations}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -193,5 +221,6 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE), (SQL, IN_SQL)):
+    pages = {REFERENCE: IN_REFERENCE, HOUSE: IN_HOUSE, SQL: IN_SQL, MEMORIES: IN_MEMORIES}
+    for path, tables in pages.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -41,6 +41,7 @@ def test_names_are_these() -> None:
         "audited",
         "configure",
         "current_operation",
+        "instrument_all",
         "serve_metrics",
         "verify",
     ]

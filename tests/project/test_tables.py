@@ -45,6 +45,12 @@ def test_columns_are_up_to_date(tables: ModuleType) -> None:
     assert tables.rendered(text, tables.IN_SQL) == text
 
 
+def test_integrations_are_up_to_date(tables: ModuleType) -> None:
+    """So is the table of what is recorded of each memory."""
+    text = tables.MEMORIES.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_MEMORIES) == text
+
+
 @pytest.mark.parametrize("owner", [MemorySystem, Router, StorageAdapter])
 def test_every_public_method_is_in_the_table(tables: ModuleType, owner: type) -> None:
     """The coverage table names every public method of the SDK's classes."""

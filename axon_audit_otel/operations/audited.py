@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
@@ -159,7 +158,7 @@ class AuditedOperation:
         except Exception as exc:  # a fault of ours: the block runs, and `_over` records it
             self._audit.trail.fault("record", exc)
             return
-        op.own_facts, op.keeps = False, op.outer is None
+        op.own_facts = False
         op.face = ref(self)
         self._operation = op
 
@@ -203,8 +202,8 @@ class AuditedOperation:
     def _learn(op: Operation) -> None:
         """What later operations know of these entries."""
         try:
-            if op.recorded is not None:
-                op.trail.entries.apply(op.recorded)
+            if op.changes and (event := _recorded(op)) is not None:
+                op.trail.entries.apply(event)
         except Exception as exc:
             op.trail.fault("record", exc)
 
@@ -221,18 +220,14 @@ class AuditedOperation:
     @property
     def event(self) -> AuditEvent | None:
         """The event as recorded, after the block; None before, and of a nested operation."""
-        return None if self._operation is None else self._operation.recorded
+        return None if self._operation is None else _recorded(self._operation)
 
     # --- what happened -------------------------------------------------------------------------
 
-    @contextmanager
-    def noting(self) -> Iterator[Operation | None]:
-        """What fails in this block is a fault of ours."""
-        op = self._operation
-        try:
-            yield op if op is not None and op.active else None
-        except Exception as exc:
-            self._audit.trail.fault("record", exc)
+    def noting(self) -> _Noting:
+        """A block in which what fails is a fault of ours: it gives the operation, while that
+        runs."""
+        return _Noting(self._audit, self._operation)
 
     def saved(
         self, *entry_ids: Any, owner: Any = None, derived_from: Iterable[Any] | None = None
@@ -353,6 +348,35 @@ class AuditedOperation:
     def _partly(op: Operation, name: str) -> None:
         op.problems += 1
         op.error_type = op.error_type or name
+
+
+class _Noting:
+    """See `AuditedOperation.noting`."""
+
+    __slots__ = ("_audit", "_operation")
+
+    def __init__(self, audit: AuditLogger, operation: Operation | None) -> None:
+        self._audit = audit
+        self._operation = operation
+
+    def __enter__(self) -> Operation | None:
+        op = self._operation
+        return op if op is not None and op.active else None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        if not isinstance(exc, Exception):
+            return False
+        self._audit.trail.fault("record", exc)
+        return True
+
+
+def _recorded(op: Operation) -> AuditEvent | None:
+    """The event of an operation as it is read; None before its end, and of a nested one."""
+    if op.line is None or op.draft is None:
+        return None
+    return op.trail.reader.event(op.line, op.draft)
 
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:

@@ -27,7 +27,7 @@ from ..events.identity import (
     running,
 )
 from ..events.log_attributes import ATTRIBUTES
-from ..events.model import AuditEvent, EventStatus, OperationType
+from ..events.model import EventStatus, OperationType
 from ..events.stores import Store
 from ..version import __version__
 from .activity import AdapterActivity, OwnerOf, error_type
@@ -111,8 +111,9 @@ class Operation:
     store: str | None = None  # which store of its library
     result: Any = None
     own_facts = True  # the names of the facts are ours, no text of anybody
-    recorded: AuditEvent | None = None  # after its end, where `keeps` asks for it
-    keeps = False
+    line: bytes | None = None  # of its event, once that is recorded
+    draft: Draft | None = None
+    changes = False  # at its end: whether it changed memory
     face: Any = None  # gives what reports to it, see `audited`
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Operation], list[Any]] = staticmethod(lambda key, op: [])
@@ -472,13 +473,12 @@ class Operation:
         except Exception as fault:  # the instrumented call: OpenTelemetry's span processors
             self.trail.fault("record", fault)
         try:
-            line = self.audit.emit(event, self._context)
-            if self.keeps:
-                self.recorded = self.trail.reader.event(line, event)
+            self.line, self.draft = self.audit.emit(event, self._context), event
         except AuditUnavailableError as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
             self.trail.intent_done(self._event_id)
+        self.changes = bool(self.activity.saved or self.activity.deleted)
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.activity, self.arguments = AdapterActivity(), {}
 

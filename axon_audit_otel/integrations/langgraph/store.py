@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import ref
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -94,6 +94,11 @@ class AuditedStore(BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `BaseStore.batch`."""
         asked = list(ops)
+        if len(asked) == 1 and not _deletes(asked[0]):  # most often
+            with self._operation(asked[0]) as operation:
+                results = self.inner.batch(asked)
+                self._report(asked, (operation,), {}, results)
+            return results
         with Together([self._operation(op) for op in asked]) as operations:
             there = self._there(asked)
             before = dict(zip(there, self.inner.batch([*there.values()]) if there else ()))
@@ -153,7 +158,7 @@ class AuditedStore(BaseStore):
         return {
             at: GetOp(op.namespace, op.key, refresh_ttl=False)
             for at, op in enumerate(ops)
-            if isinstance(op, PutOp) and op.value is None
+            if _deletes(op)
         }
 
     def _report(
@@ -186,6 +191,10 @@ class AuditedStore(BaseStore):
             operation.found(key, owner=self._owner_of(item.namespace, user))
             texts[key] = _text(item.value)
         operation.content(query=getattr(op, "query", None), texts=texts)
+
+
+def _deletes(op: Op) -> TypeGuard[PutOp]:
+    return isinstance(op, PutOp) and op.value is None
 
 
 def _described(op: Op) -> tuple[str, str, Sequence[str]]:

@@ -567,6 +567,9 @@ class Operation:
         """Each of *owners* once, under whichever of his names."""
         if len(owners) < 2:
             return owners
+        owners = tuple(dict.fromkeys(owners))
+        if len(owners) == 1:
+            return owners
         name = self.trail.policy.recorded_name
         return tuple({name(owner): owner for owner in owners}.values())
 

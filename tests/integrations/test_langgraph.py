@@ -143,6 +143,19 @@ class TestStore:
         too_short.put(("memories",), "k", {})
         assert [event.subjects for event in history(audit)] == [("ADA",), (), ()]
 
+    def test_wrong_calls(self, audit: AuditLogger) -> None:
+        """What the store itself refuses raises what the store raises, and is a FAILURE."""
+        inner, store = InMemoryStore(), AuditedStore(InMemoryStore(), audit, owner=1)
+        for wrong in ([GetOp(None, "k")], [object()], [PutOp((), 3, {})], 3):  # type: ignore[arg-type,list-item]
+            raised = []
+            for one in (inner, store):
+                try:
+                    one.batch(wrong)  # type: ignore[arg-type]
+                    raised.append("")
+                except Exception as exc:
+                    raised.append(type(exc).__name__)
+            assert raised[0] == raised[1], wrong
+
     def test_refused(self, audit: AuditLogger) -> None:
         """A store is audited once."""
         with pytest.raises(AuditConfigError, match="not audited yet"):

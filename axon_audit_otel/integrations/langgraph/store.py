@@ -39,8 +39,11 @@ Owner = int | Callable[[Namespace], "str | None"] | None
 
 def item_id(namespace: Namespace, key: str) -> str:
     """The entry id of an item: ``memories/alice/k1``. Slashes inside of a label are ``%2F``."""
-    labels = (*namespace, key)
-    return "/".join(str(label).replace("%", "%25").replace("/", "%2F") for label in labels)
+    labels = [str(label) for label in (*namespace, key)]
+    text = "/".join(labels)
+    if "%" not in text and text.count("/") == len(namespace):  # most often
+        return text
+    return "/".join(label.replace("%", "%25").replace("/", "%2F") for label in labels)
 
 
 class AuditedStore(BaseStore):
@@ -126,8 +129,11 @@ class AuditedStore(BaseStore):
     # --- what is recorded ----------------------------------------------------------------------
 
     def _operation(self, op: Op) -> AuditedOperation:
-        kind, action, keys = _described(op)
-        return self.operation(kind, action, _namespace(op), keys)
+        try:
+            kind, action, keys = _described(op)
+            return self.operation(kind, action, tuple(_namespace(op)), keys)
+        except Exception:  # no operation that a store knows: the store says so
+            return self.operation("OTHER", "batch", ())
 
     def operation(
         self, kind: str, action: str, namespace: Namespace, keys: Sequence[str] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,15 +72,23 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
 
 @contextmanager
 def recorder(
-    directory: Path, name: str, key: SigningKey | None, **settings: Any
+    directory: Path,
+    name: str,
+    key: SigningKey | None,
+    environ: Mapping[str, str] = os.environ,
+    **settings: Any,
 ) -> Iterator[AuditLogger]:
-    """A logger with a trail in *directory* that only the command writes."""
+    """A logger with a trail in *directory* that only the command writes.
+
+    What *settings* leave out is as the variables of *environ* say.
+    """
     from prometheus_client import CollectorRegistry  # slow to import, as the next
 
     from ..trail.audit_logger import AuditLogger
 
     class Recorder(AuditLogger):
         _names_users = settings.get("erasable") is not False
+        _environ = environ
 
     for place in (directory, settings.get("erasable")):
         if isinstance(place, Path) and place.is_dir():

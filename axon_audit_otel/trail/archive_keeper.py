@@ -36,6 +36,7 @@ __all__ = ["ArchiveKeeper"]
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
 _BATCH = 512  # events that durability="memory" holds back at most
+_PAUSED_S = 86_400.0  # how old a journal may get that is left to the next writer
 
 
 class ArchiveKeeper:
@@ -55,6 +56,9 @@ class ArchiveKeeper:
         internal: What is to be recorded about the archive.
         checkpointer: Makes its checkpoints.
         storage: Waits for stable storage; None where that is not promised.
+        leaves_journal: At the end, leave the journal to the next writer, for a day at most: for
+            writers of few events, which would make as many files.
+        continues: The journal is one that another process has begun.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class ArchiveKeeper:
         self._restores: float = _RESTORES  # how many more may follow at once
         self.why = ""
         self.writer: ArchiveWriter | None = None
+        self.leaves_journal = self.continues = False
         self.archived = 0
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
@@ -143,13 +148,14 @@ class ArchiveKeeper:
         with suppress(OSError):  # retention looks again
             self._upkeep.holds.look(self._directory)
         found.missing_holds += self._upkeep.holds.take_missing()
-        self.writer = writer
-        self.archived = max(sealed.last_sequence, writer.lost)
-        if writer.lost > sealed.last_sequence:
-            gap = Gap(sealed.last_sequence + 1, writer.lost, "journal: its newest events are gone")
+        self.writer, self.continues = writer, writer.count > 0
+        newest, head = writer.newest
+        self.archived = max(newest, writer.lost)
+        if writer.lost > newest:
+            gap = Gap(newest + 1, writer.lost, "journal: its newest events are gone")
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
-        return None if sealed.head is None else bytes.fromhex(sealed.head)
+        return None if head is None else bytes.fromhex(head)
 
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
@@ -417,11 +423,30 @@ class ArchiveKeeper:
             OSError: If that failed.
         """
         self._holds_back = self._holds_back and not program_ends
+        if self.leaves_journal and self._pause():
+            return
         self.seal()
         if self.writer is not None and not self.internal.gaps:
             self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
+
+    def _pause(self) -> bool:
+        """Leave the journal to the next writer; False if it is to be sealed.
+
+        Raises:
+            OSError: If that failed.
+        """
+        writer = self.writer
+        if writer is None or not self._all_archived() or self.internal.gaps:
+            return False
+        if writer.is_full(self._settings.max_events) or not writer.may_pause(_PAUSED_S):
+            return False
+        if writer.is_running:  # else it has ended before
+            if self.checkpointer.is_wanted:
+                self.make_checkpoint()
+            writer.pause()
+        return True
 
     def begin_after_fork(self) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""

@@ -222,7 +222,7 @@ class Trail:
         if keeper is not None:
             if keeper.writer is None:
                 self._reopen(keeper)
-            if not buffer.start and self.settings.start_record:
+            if not (buffer.start or keeper.continues) and self.settings.start_record:
                 self._append_start(draft.time_us)
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()
@@ -403,6 +403,12 @@ class Trail:
         self._come_after()
         if self._shipper is not None:
             self._shipper.flush()
+
+    def leave_journal(self) -> None:
+        """At the end, leave the journal to the next writer, which goes on; it is sealed when it is
+        full, or a day old."""
+        if self._keeper is not None:
+            self._keeper.leaves_journal = True
 
     def tick(self) -> float:
         """Do what is due although nothing is recorded: the backlog, a checkpoint, its sending.

@@ -215,11 +215,6 @@ class ArchiveWriter:
         return self.sealed.last_sequence, self.sealed.head
 
     @property
-    def is_running(self) -> bool:
-        """True from the first event to `end_well` or `pause`."""
-        return self._lock.is_running
-
-    @property
     def count(self) -> int:
         """Number of events in the journal."""
         return 0 if self._journal is None else self._journal.count
@@ -257,8 +252,6 @@ class ArchiveWriter:
         if journal is None:
             journal = self._open()
         else:
-            if not self._lock.is_running:  # it had paused
-                self._lock.mark_running()
             journal.check()
         data = b"%b%b\n" % (b"," if journal.count else b" ", line)
         if self.sealed.attested is not None:
@@ -548,7 +541,7 @@ class ArchiveWriter:
         return journal.first_time >= format_time((time.time_ns() - int(max_age * 1e9)) // 1000)
 
     def pause(self) -> None:
-        """End well, but leave the journal to the next writer of that name.
+        """End well, but leave the journal to the next writer of that name, and close all files.
 
         Raises:
             OSError: If that failed.
@@ -557,6 +550,7 @@ class ArchiveWriter:
         self._sync_journal(self._journal)
         self._lock.mark_paused()
         self.intents.remove()
+        self.release()
 
     def _close_journal(self) -> None:
         if self._journal is not None:

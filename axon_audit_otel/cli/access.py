@@ -209,9 +209,8 @@ class Reading:
             "pseudonymize": self._given.get("pseudonyms"),
             "fingerprints": False,
         }
-        with recorder(directory, name, key, environ=_environment(), **settings) as audit:
+        with recorder(directory, name, key, _environment(), is_guest=True, **settings) as audit:
             trail = audit.trail
-            trail.leave_journal()
             event = self._event(state, status, trail, keys)
             trail.policy.event(event, own=True, foreign=True)
             audit.emit(event)

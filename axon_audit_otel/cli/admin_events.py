@@ -76,11 +76,13 @@ def recorder(
     name: str,
     key: SigningKey | None,
     environ: Mapping[str, str] = os.environ,
+    is_guest: bool = False,
     **settings: Any,
 ) -> Iterator[AuditLogger]:
     """A logger with a trail in *directory* that only the command writes.
 
-    What *settings* leave out is as the variables of *environ* say.
+    What *settings* leave out is as the variables of *environ* say. A guest leaves its journal to
+    the next one, and what others left to them.
     """
     from prometheus_client import CollectorRegistry  # slow to import, as the next
 
@@ -89,6 +91,7 @@ def recorder(
     class Recorder(AuditLogger):
         _names_users = settings.get("erasable") is not False
         _environ = environ
+        _is_guest = is_guest
 
     for place in (directory, settings.get("erasable")):
         if isinstance(place, Path) and place.is_dir():

@@ -48,16 +48,18 @@ class ArchiveKeeper:
         lock: The trail's.
         metrics: The trail's.
         afterwards: Where failures are noted, and that what had failed works again.
+        is_guest: It writes few events beside the applications' trails, whose files and holds it
+            leaves to them; its journal it leaves to the next guest, for a day at most, or there
+            would be a file for each of them.
 
     Attributes:
-        writer: Writes the files; None in a forked child, until it has an event.
+        writer: Writes the files; None in a forked child, until it has an event, and after the end
+            of a guest.
         archived: The number of the newest event that is in a file, or lost.
         why: The newest failure, in words.
         internal: What is to be recorded about the archive.
         checkpointer: Makes its checkpoints.
         storage: Waits for stable storage; None where that is not promised.
-        leaves_journal: At the end, leave the journal to the next writer, for a day at most: for
-            writers of few events, which would make as many files.
         continues: The journal is one that another process has begun.
     """
 
@@ -68,6 +70,7 @@ class ArchiveKeeper:
         lock: Lock,
         metrics: TrailMetrics,
         afterwards: Afterwards,
+        is_guest: bool = False,
     ) -> None:
         assert settings.auto_export_path is not None
         self._settings = settings
@@ -88,7 +91,7 @@ class ArchiveKeeper:
         self._restores: float = _RESTORES  # how many more may follow at once
         self.why = ""
         self.writer: ArchiveWriter | None = None
-        self.leaves_journal = self.continues = False
+        self._is_guest, self.continues = is_guest, False
         self.archived = 0
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
@@ -137,17 +140,15 @@ class ArchiveKeeper:
         unfinished = writer.intents.unfinished(reversed(sealed.manifest.seals.values()))
         if writer.recovery is not None:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
-        attest = self.checkpointer.attest_other
-        others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
-        names = {other.writer for other in found.refused}
-        found.refused += [other for other in refused if other.writer not in names]
+        others = [] if self._is_guest else self._recover_others(writer)
         found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
         self._warn_of_unattested()
         found.unfinished = unfinished
-        with suppress(OSError):  # retention looks again
-            self._upkeep.holds.look(self._directory)
-        found.missing_holds += self._upkeep.holds.take_missing()
+        if not self._is_guest:
+            with suppress(OSError):  # retention looks again
+                self._upkeep.holds.look(self._directory)
+            found.missing_holds += self._upkeep.holds.take_missing()
         self.writer, self.continues = writer, writer.count > 0
         newest, head = writer.newest
         self.archived = max(newest, writer.lost)
@@ -156,6 +157,16 @@ class ArchiveKeeper:
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
         return None if head is None else bytes.fromhex(head)
+
+    def _recover_others(self, writer: ArchiveWriter) -> list[ArchiveWriter]:
+        """Recover the files of other writers that have ended; those are returned."""
+        found, attest = self.internal, self.checkpointer.attest_other
+        others, refused = recover_others(
+            self._directory, writer.name, attest, self._syncs, self._attestor
+        )
+        names = {other.writer for other in found.refused}
+        found.refused += [other for other in refused if other.writer not in names]
+        return others
 
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
@@ -229,7 +240,7 @@ class ArchiveKeeper:
 
     def catch_up(self) -> None:
         """Write what memory has and no file; leave a failed archive alone for a moment."""
-        if self.waits:
+        if self.waits or (self.writer is None and self._is_guest and self._all_archived()):
             return
         stage = "journal"
         try:
@@ -408,6 +419,8 @@ class ArchiveKeeper:
         *patience*: how many seconds to wait for another thread that does it.
         """
         writer = self.writer
+        if self._is_guest:
+            return
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
@@ -423,7 +436,7 @@ class ArchiveKeeper:
             OSError: If that failed.
         """
         self._holds_back = self._holds_back and not program_ends
-        if self.leaves_journal and self._pause():
+        if self._is_guest and self._pause():
             return
         self.seal()
         if self.writer is not None and not self.internal.gaps:
@@ -438,14 +451,16 @@ class ArchiveKeeper:
             OSError: If that failed.
         """
         writer = self.writer
-        if writer is None or not self._all_archived() or self.internal.gaps:
+        if writer is None:  # it did before
+            return self._all_archived()
+        if not self._all_archived() or self.internal.gaps:
             return False
         if writer.is_full(self._settings.max_events) or not writer.may_pause(_PAUSED_S):
             return False
-        if writer.is_running:  # else it has ended before
-            if self.checkpointer.is_wanted:
-                self.make_checkpoint()
-            writer.pause()
+        if self.checkpointer.is_wanted:
+            self.make_checkpoint()
+        writer.pause()
+        self.writer = None
         return True
 
     def begin_after_fork(self) -> None:

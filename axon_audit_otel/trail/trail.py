@@ -73,7 +73,11 @@ class Trail:
     """
 
     def __init__(
-        self, settings: Settings, name: str, registry: CollectorRegistry | None = None
+        self,
+        settings: Settings,
+        name: str,
+        registry: CollectorRegistry | None = None,
+        is_guest: bool = False,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -101,7 +105,9 @@ class Trail:
         keeper: ArchiveKeeper | None = None
         if settings.auto_export_path is not None:
             look_up()  # now: at the first event the lock is held
-            keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
+            keeper = ArchiveKeeper(
+                settings, buffer, self._lock, self.metrics, self._afterwards, is_guest
+            )
         elif settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
             logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
@@ -403,12 +409,6 @@ class Trail:
         self._come_after()
         if self._shipper is not None:
             self._shipper.flush()
-
-    def leave_journal(self) -> None:
-        """At the end, leave the journal to the next writer, which goes on; it is sealed when it is
-        full, or a day old."""
-        if self._keeper is not None:
-            self._keeper.leaves_journal = True
 
     def tick(self) -> float:
         """Do what is due although nothing is recorded: the backlog, a checkpoint, its sending.

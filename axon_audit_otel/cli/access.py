@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ..archive.checkpoints import SigningKey, is_signed
+from ..archive.checkpoints import SigningKey
 from ..archive.directory import files_of
 from ..archive.format import JOURNAL
 from ..archive.manifest import MANIFEST
@@ -33,8 +33,7 @@ from ..privacy.encryption import keyring_of, recorded
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import is_pseudonym
 from ..trail.settings import Settings, parse_signing_key
-from ..verification.checkpoint_files import SUFFIXES
-from .admin_events import keys_for, recorder
+from .admin_events import is_signed_archive, keys_for, recorder
 from .options import reason
 from .privacy import reader
 
@@ -223,7 +222,7 @@ class Reading:
         Raises:
             ValueError: If there is none.
         """
-        if not any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}"))):
+        if not is_signed_archive(directory):
             return None
         if self._key is None:
             raise ValueError("checkpoints of the archive are signed: give --signing-key")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..archive.attested import ATTESTED
 from ..archive.checkpoints import SigningKey, is_signed
 from ..archive.directory import files_of
 from ..archive.writer_lock import has_begun
 from ..core.errors import ArchiveError
-from ..core.files import give_back
+from ..core.files import give_back, listed
 from ..core.os_user import os_user
 from ..events.draft import draft
 from ..privacy.encryption import keyring_of, keys_of
@@ -25,7 +26,10 @@ from ..verification.checkpoint_files import SUFFIXES
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
 
-__all__ = ["check_archive", "check_signing", "keys_for", "record", "recorder"]
+__all__ = [
+    *("check_archive", "check_signing", "is_signed_archive"),
+    *("keys_for", "record", "recorder"),
+]
 
 
 def check_archive(directory: Path) -> None:
@@ -38,6 +42,13 @@ def check_archive(directory: Path) -> None:
         files_of(directory)
 
 
+def is_signed_archive(directory: Path) -> bool:
+    """Return True if a trail in *directory* is signed, or will be at its first checkpoint."""
+    if any(listed(directory, f"*{ATTESTED}")):
+        return True
+    return any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}")))
+
+
 def check_signing(directory: Path, key: SigningKey | None) -> None:
     """Refuse to record without a signature beside signed checkpoints.
 
@@ -45,7 +56,7 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
         click.UsageError: If *key* is missing: `verify` with a key would report the unsigned
             trail.
     """
-    if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}"))):
+    if key is None and is_signed_archive(directory):
         msg = f"checkpoints in {str(directory)!r} are signed, so this must be signed too"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
 

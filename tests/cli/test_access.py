@@ -29,6 +29,7 @@ from axon_audit_otel.privacy.policy import PrivacyPolicy
 
 ALICE, BOB, SECRET = "alice-7f3e", "bob-51c0", "0123456789abcdef0123456789abcdef"
 WHO = os_user().name
+NAMED = f':"{WHO}"'
 ALL = {"AXON_AUDIT_RECORD_READS": "all"}
 REQUIRED = {"AXON_AUDIT_RECORD_READS": "required"}
 
@@ -141,8 +142,8 @@ class TestWhichReadings:
         """A receipt that says who asked for the erasure is a reading."""
         audit = day(make_audit, archive, erasable=True, signing_key=key)
         audit.erase_user(BOB)
+        (erasure,) = [e for e in audit.query_events(operation="AUDIT") if "tokens" in e.metadata]
         audit.close()
-        (erasure,) = [e for e in audit.query_events("AUDIT") if "tokens" in e.metadata]
         options = ("--signing-key", key, "--json")
         cli("receipt", erasure.event_id, archive, *options, code=None)
         assert not readings(archive)
@@ -176,7 +177,7 @@ class TestWhatItSays:
         cli("query", archive, "--user", ALICE, "--reason", "the merger")
         cli("query", archive, "--subject", "mallory", **ALL)
         text = content(archive)
-        assert not {word for word in (ALICE, "mallory", "merger", f'"{WHO}"') if word in text}
+        assert not [word for word in (ALICE, "mallory", "merger", NAMED) if word in text]
         policy = PrivacyPolicy.for_reading(archive, keys_of(archive))
         assert not policy.knows("mallory")
         cli("erase", ALICE, archive)
@@ -198,7 +199,7 @@ class TestWhatItSays:
         assert hashed.user_id == of
         assert (without.user_id, without.subject_id) == (None, None)
         assert ALICE not in content(archive)
-        assert f'"{WHO}"' not in content(archive)
+        assert NAMED not in content(archive)
 
     def test_interrupted(self, make_audit: Make, archive: Path) -> None:
         """`| head`, and an application that still writes."""
@@ -221,7 +222,8 @@ class TestWhatItSays:
         command = [sys.executable, "-m", "axon_audit_otel", "tail", str(archive), "-f", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            for _ in range(6):
+                process.stdout.readline()
             (begun,) = readings(archive)
             process.send_signal(signal.SIGINT)
             process.stdout.read()
@@ -250,7 +252,7 @@ class TestWhereItCannotBeRecorded:
         assert len(readings(archive)) == 6
         report = verify(archive, [verifying])
         assert report.ok
-        assert report.proved
+        assert report.verdict == "ok"
 
     def test_keys_of_two_readers(
         self, make_audit: Make, cli: Cli, archive: Path, key: Path, tmp_path: Path
@@ -267,7 +269,8 @@ class TestWhereItCannotBeRecorded:
         assert records <= {"access", "start"}
         assert len(readings(archive)) == 4
         keys = [SigningKey(one.read_text()).verifying for one in (key, other)]
-        assert verify(archive, keys).proved
+        report = verify(archive, keys)
+        assert (report.verdict, report.unproved, report.findings) == ("ok", [], [])
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
     def test_another_user(self, make_audit: Make, archive: Path, tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ class TestWhereItCannotBeRecorded:
         assert cli("query", archive, code=1, **REQUIRED).stdout == ""
         ballast.unlink()
         cli("query", archive, **REQUIRED)
-        assert [record.metadata["state"] for record in readings(archive)] == ["begun", "ended"]
+        assert [record.metadata["state"] for record in readings(archive)][-2:] == ["begun", "ended"]
         assert verify(archive).ok
 
     def test_damaged(self, make_audit: Make, cli: Cli, archive: Path) -> None:
@@ -356,13 +359,12 @@ class TestFiles:
         """Readings at the same time are all recorded, in as many trails as there were at once."""
         audit = day(make_audit, archive, erasable=True)
         command = [sys.executable, "-m", "axon_audit_otel", "query", str(archive), "--limit", "1"]
-        for _ in range(2):
-            running = [
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                for _ in range(3)
-            ]
-            assert [process.wait() for process in running] == [0, 0, 0]
-        assert len(readings(archive)) == 6
+        running = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _ in range(3)
+        ]
+        assert [process.wait() for process in running] == [0, 0, 0]
+        assert len(readings(archive)) == 3
         assert len(list(archive.glob("access*.journal"))) <= 3
         audit.close()
         assert verify(archive).ok

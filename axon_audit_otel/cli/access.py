@@ -37,7 +37,7 @@ from .admin_events import is_signed_archive, keys_for, recorder
 from .options import reason
 from .privacy import reader
 
-__all__ = ["Reading", "recorded_reading"]
+__all__ = ["Access", "recorded_reading"]
 
 _TRAIL = "access"
 #: Options that name a person, the one whose data is asked for first.
@@ -50,7 +50,7 @@ _CHECKED = 100  # events at each end of the archive that are checked for hashed 
 
 
 def recorded_reading(*, always: bool = False, signs: bool = False) -> Callable[..., Any]:
-    """A decorator: the command gets a `Reading` as `reading`, which is recorded when it ends.
+    """A decorator: the command gets a `Access` as `reading`, which is recorded when it ends.
 
     It stands below the options, next to the function. That must have an argument ``path``;
     ``keys``, ``pseudonyms`` and the options of `filters` are taken note of if it has them. It
@@ -67,7 +67,7 @@ def recorded_reading(*, always: bool = False, signs: bool = False) -> Callable[.
         def run(**given: Any) -> None:
             name = click.get_current_context().info_name or command.__name__
             key = given.get("signing_key") if signs else given.pop("record_key")
-            with Reading(name, given, key, given.pop("record_reason"), always) as reading:
+            with Access(name, given, key, given.pop("record_reason"), always) as reading:
                 command(**given, reading=reading)
 
         return _reason_option(run if signs else _key_option(run))
@@ -88,8 +88,10 @@ _key_option = click.option(
 )
 
 
-class Reading:
+class Access:
     """One run of a command that reads an archive: what it showed, and the record of that.
+
+    It is a context: at its end the record is written.
 
     Args:
         command: The name of the command.
@@ -99,7 +101,7 @@ class Reading:
         always: See `recorded_reading`.
 
     Attributes:
-        events: How many events were shown.
+        events: How many events were shown, or what was shown was made of.
         revealed: How many of these were decrypted.
         decrypts: False if what the keys open serves to find events only.
         facts: Further facts for the record: nothing that names a person.
@@ -142,7 +144,7 @@ class Reading:
             self._begun = True
             self._record("begun", "SUCCESS")
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Access:
         if self._rule == "required":
             self.begin()
         return self

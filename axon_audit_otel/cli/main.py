@@ -31,7 +31,7 @@ from ..privacy.encryption import decrypted
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import EXIT_CODES
 from ..version import __version__
-from .access import Reading, recorded_reading
+from .access import Access, recorded_reading
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp
 from .hold import hold
@@ -142,7 +142,7 @@ def main() -> None:
 @json_option
 @reads
 @recorded_reading()
-def query(path: Path, as_json: bool, missing: Missing, reading: Reading, **given: Any) -> None:
+def query(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
@@ -163,7 +163,7 @@ def query(path: Path, as_json: bool, missing: Missing, reading: Reading, **given
 @json_option
 @reads
 @recorded_reading()
-def stats(path: Path, as_json: bool, missing: Missing, reading: Reading, **given: Any) -> None:
+def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Count events: success and latency by operation, users, agents.
 
     Counts the events that pass every filter. Times without a zone are local. With --json: one
@@ -215,7 +215,7 @@ def tail(
     keys: Path | None,
     as_json: bool,
     missing: Missing,
-    reading: Reading,
+    reading: Access,
 ) -> None:
     """Print the newest events, and new ones as they come.
 
@@ -243,7 +243,7 @@ def tail(
 
 
 def _readable(
-    events: Iterable[AuditEvent], policy: PrivacyPolicy, reading: Reading
+    events: Iterable[AuditEvent], policy: PrivacyPolicy, reading: Access
 ) -> Iterator[AuditEvent]:
     return map(decrypted, reading.shown(map(policy.reveal, events)))
 
@@ -272,7 +272,7 @@ def export(
     decrypt: bool,
     as_json: bool,
     missing: Missing,
-    reading: Reading,
+    reading: Access,
     **given: Any,
 ) -> None:
     """Write events to a file, as JSON, JSON lines, CSV or OTLP.

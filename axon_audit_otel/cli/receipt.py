@@ -15,7 +15,7 @@ from ..evidence.receipt import as_html, as_text
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_signing_key
 from ..verification.receipt import facts_of, make_receipt, open_points
-from .access import Reading, recorded_reading
+from .access import Access, recorded_reading
 from .options import (
     NotAnswered,
     json_option,
@@ -65,7 +65,7 @@ def receipt(
     keys: Path | None,
     pseudonyms: Pseudonyms | None,
     as_json: bool,
-    reading: Reading,
+    reading: Access,
 ) -> None:
     """Make a receipt for a person whose data was erased.
 

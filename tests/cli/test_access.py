@@ -53,7 +53,8 @@ def day(make_audit: Make, archive: Path, events: int = 6, **settings: Any) -> Au
     async def record() -> None:
         for number in range(events):
             facts = {"topic": f"topic {number}"}
-            await audit.log_event("RECALL", user_id=(ALICE, BOB)[number % 2], metadata=facts)
+            user = (ALICE, BOB)[number % 2]
+            await audit.log_event("RECALL", user, entry_ids=["entry-1"], metadata=facts)
 
     asyncio.run(record())
     return audit
@@ -81,6 +82,9 @@ class TestWhichReadings:
             ("query", "--user", ALICE),
             ("stats",),
             ("tail",),
+            ("alerts",),
+            ("influence", "entry-1"),
+            ("lineage", "entry-1"),
             ("export", "{out}", "--decrypt"),
             ("export", "{out}.csv", "--decrypt", "--limit", "2"),
         ],
@@ -91,7 +95,9 @@ class TestWhichReadings:
         """By default a command that decrypted what it showed leaves one record of that."""
         day(make_audit, archive, erasable=True).close()
         command, *rest = (word.format(out=tmp_path / "out") for word in arguments)
-        cli(command, archive, *rest, "--reason", "ticket 7")
+        first = rest[:1] if command in ("influence", "lineage") else []
+        options = (archive, *rest[len(first) :], "--reason", "ticket 7")
+        cli(command, *first, *options, code=1 if command == "influence" else 0)
         (record,) = readings(archive)
         assert (record.operation, record.status, record.user_id) == ("AUDIT", "SUCCESS", WHO)
         assert record.metadata["command"] == command

@@ -205,18 +205,31 @@ class Access:
         key = self._signing_key(directory)
         name = _TRAIL if key is None else f"{_TRAIL}-{key.verifying.id.hex()}"
         keys = keys_for(directory, self._given.get("keys"))
+        hides = self._hides(keys)
+        if hides:
+            click.echo(f"recorded without a name: {hides}", err=True)
         settings = {
             "erasable": keys or False,
             "pseudonymize": self._given.get("pseudonyms"),
             "fingerprints": False,
+            "start_record": not hides,  # it names the user of the machine
         }
         with recorder(directory, name, key, _environment(), is_guest=True, **settings) as audit:
             trail = audit.trail
-            event = self._event(state, status, trail, keys)
+            event = self._event(state, status, trail, bool(hides))
             trail.policy.event(event, own=True, foreign=True)
             audit.emit(event)
             if not trail.is_kept:
                 raise ArchiveError(trail.why or "the archive cannot be written")
+
+    def _hides(self, keys: Path | None) -> str:
+        """Why no person can be named in a record, since that would be in clear; "" if one can."""
+        if keys is None and keyring_of(self._directory) is not None:
+            return "the keys cannot be used (--keys)"
+        if self._given.get("pseudonyms") is None and self._has_hashed_ids():
+            secret = f"--pseudonymize @FILE, or {Settings.variable('pseudonymize')}"
+            return f"ids in this archive are hashed ({secret})"
+        return ""
 
     def _signing_key(self, directory: Path) -> SigningKey | None:
         """The key for a record in *directory*; None if nothing there is signed.
@@ -230,17 +243,13 @@ class Access:
             raise ValueError("checkpoints of the archive are signed: give --signing-key")
         return parse_signing_key(self._key)
 
-    def _event(self, state: str, status: str, trail: Any, keys: Path | None) -> Draft:
+    def _event(self, state: str, status: str, trail: Any, hides: bool) -> Draft:
         who, persons = os_user(), self._persons(trail.policy)
-        user: str | None = who.name
-        ids, why = who.ids, self._why
-        if keys is None and keyring_of(self._directory) is not None:
-            user, persons, ids, why = None, [], {}, None
-            click.echo("recorded without a name: the keys cannot be used (--keys)", err=True)
-        elif self._given.get("pseudonyms") is None and self._has_hashed_ids():
-            user, persons = None, [one for one in persons if is_pseudonym(one)]
-            secret = f"--pseudonymize @FILE, or {Settings.variable('pseudonymize')}"
-            click.echo(f"recorded without a name: ids here are hashed ({secret})", err=True)
+        user, ids, why = who.name, who.ids, self._why
+        if hides:
+            user, why, persons = None, None, list(filter(is_pseudonym, persons))
+            numbers = () if keyring_of(self._directory) else ("uid",)
+            ids = {name: ids[name] for name in numbers if name in ids}
         more: dict[str, Any] = {} if why is None else {"purpose": why}
         if state == "ended":
             more["duration_ms"] = (time.monotonic() - self._began) * 1000
@@ -309,7 +318,7 @@ def _check_writable(directory: Path) -> None:
     """
     if not has_begun(directory):
         files_of(directory)  # raises if nothing is there
-        raise ArchiveError(f"{str(directory)!r} is no archive of a running application")
+        raise ArchiveError(f"{str(directory)!r} is no archive that an application wrote")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ArchiveError(f"{str(directory)!r} cannot be written")
     if hasattr(os, "geteuid") and (us := os.geteuid()) != 0:

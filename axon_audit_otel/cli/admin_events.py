@@ -108,6 +108,8 @@ def recorder(
         if isinstance(place, Path) and place.is_dir():
             give_back(place)
     options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
+    if settings.get("erasable") is False and keyring_of(directory) is not None:
+        options["start_record"] = False  # it would name the user of the machine in clear
     with Recorder(name=name, auto_export_path=directory, **options) as audit:
         yield audit
 

@@ -134,6 +134,7 @@ class TestWhichReadings:
         (record,) = readings(archive)
         assert record.user_id is None
         assert "uid" not in record.metadata
+        assert NAMED not in content(archive)
 
     def test_off(self, make_audit: Make, cli: Cli, archive: Path) -> None:
         """Switched off, nothing is recorded; another value is an error."""
@@ -195,10 +196,10 @@ class TestWhatItSays:
     def test_hashed(self, make_audit: Make, cli: Cli, archive: Path) -> None:
         """In a hashed archive, no id is in clear, with the secret or without it."""
         day(make_audit, archive, pseudonymize=SECRET).close()
+        said = cli("query", archive, "--user", ALICE, "--reason", "of alice", **ALL).stderr
+        assert "recorded without a name: ids in this archive are hashed" in said
         cli("query", archive, "--user", ALICE, "--pseudonymize", SECRET, **ALL)
-        said = cli("query", archive, "--user", ALICE, **ALL).stderr
-        assert "recorded without a name: ids here are hashed" in said
-        with_secret, without = readings(archive)
+        without, with_secret = readings(archive)
         assert str(with_secret.user_id).startswith("hmac-sha256:")
         of = with_secret.subject_id
         hashed = next(search(archive, Query(operation=OperationType.RECALL, user_id=of)))
@@ -206,6 +207,7 @@ class TestWhatItSays:
         assert (without.user_id, without.subject_id) == (None, None)
         assert ALICE not in content(archive)
         assert NAMED not in content(archive)
+        assert without.metadata["uid"] == os.getuid()
 
     def test_interrupted(self, make_audit: Make, archive: Path) -> None:
         """`| head`, and an application that still writes."""

@@ -94,10 +94,11 @@ class ArchiveWriter:
         trail: Name of the trail. It is the writer's name as well, with a number added if another
             writer has it.
         fresh: Take a name that has no files yet.
-        exact: Take exactly that name, or fail; seal its journal.
+        exact: Take exactly that name, or fail.
         sync: Force sealed files and the manifest to stable storage.
         changed: Called after changed files were restored.
         attestor: Says what of the files that are there may be signed; None: nothing is signed.
+        continues: Go on with a journal that was left by `pause`.
 
     Attributes:
         recovery: What was recovered of the last writer; None if that ended well.
@@ -121,13 +122,14 @@ class ArchiveWriter:
         sync: bool = False,
         changed: Callable[[OSError], object] = lambda exc: None,
         attestor: Attestor | None = None,
+        continues: bool = False,
     ) -> None:
         self.directory = directory
         self.refused: list[NotAttestedError] = []
         self.adopted: Adopted | None = None
         self._attestor = attestor
         self._trail = trail
-        self._seals = exact
+        self._continues = continues
         self._sync = sync
         self._journal: Journal | None = None
         self._doubtful = False  # True after a failed sync of the journal
@@ -390,7 +392,7 @@ class ArchiveWriter:
         self._list_unlisted()
         ended_well, paused = self._lock.ended_well, self._lock.is_paused
         found = self._take_up(self.path(JOURNAL))
-        if paused and not self._seals and self.adopted is None and _is_whole(found):
+        if paused and self._continues and self.adopted is None and _is_whole(found):
             self._lock.mark_running()
             return None  # it goes on with that journal
         if found is not None:

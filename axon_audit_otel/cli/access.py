@@ -46,15 +46,17 @@ _PERSONS = ("subject", "user", "on_behalf_of", "agent")
 _NAMED_ONLY = (*_PERSONS, "session", "purpose")
 #: Options whose value is recorded as it is.
 _VALUES = ("operation", "status", "trace", "entry", "since", "until", "month", "limit")
+_IN_FILE = 500  # events of a sealed file: each record reads those that are not sealed
 _CHECKED = 100  # events at each end of the archive that are checked for hashed ids
 
 
 def recorded_reading(*, always: bool = False, signs: bool = False) -> Callable[..., Any]:
     """A decorator: the command gets a `Access` as `reading`, which is recorded when it ends.
 
-    It stands below the options, next to the function. That must have an argument ``path``;
-    ``keys``, ``pseudonyms`` and the options of `filters` are taken note of if it has them. It
-    gets an option ``--reason``, and ``--signing-key``.
+    It stands below the options, next to the function. That must have an argument ``path``. The
+    directory of keys (``erasable``, else ``keys``), ``pseudonyms``, ``decrypt`` and the options
+    of `filters` are taken note of if it has them. It gets an option ``--reason``, and
+    ``--signing-key``.
 
     Args:
         always: What it shows is made for others, so that it is recorded although nothing is
@@ -101,7 +103,7 @@ class Access:
         always: See `recorded_reading`.
 
     Attributes:
-        events: How many events were shown, or what was shown was made of.
+        events: How many events were shown, or what was shown was made of; None if nobody counts.
         revealed: How many of these were decrypted.
         decrypts: False if what the keys open serves to find events only.
         facts: Further facts for the record: nothing that names a person.
@@ -118,21 +120,31 @@ class Access:
         self._rule = Settings.one("record_reads")
         self._given = given
         self._path: Path = given["path"]
+        self._keys: Path | None = given.get("erasable" if "erasable" in given else "keys")
         self._key = key
         self._why = why
         self._always = always
         self._began = time.monotonic()
         self._begun = self._told = False
-        self.events = self.revealed = 0
-        self.decrypts = True
+        self._is_part = False
+        self.events: int | None = 0
+        self.revealed = 0
+        self.decrypts: bool = given.get("decrypt", True)
         self.facts: dict[str, Any] = {"command": command}
 
     def shown(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
         """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown."""
         for event in events:
-            self.events += 1
+            self.events = (self.events or 0) + 1
             self.revealed += self.decrypts and recorded(event) is not event
             yield event
+
+    def part(self, **given: Any) -> Access:
+        """One of several readings of this command, with options of its own: a context, recorded
+        if all readings are."""
+        part = Access(self.facts["command"], {**self._given, **given}, self._key, self._why)
+        part._is_part = True
+        return part
 
     def begin(self) -> None:
         """Record that it begins, if it may last, or reveal what is encrypted.
@@ -140,7 +152,7 @@ class Access:
         Raises:
             click.ClickException: If it must be recorded, and cannot be.
         """
-        if self._is_wanted or self._policy.encrypts:
+        if self._is_wanted or (self.decrypts and self._rule != "off" and self._policy.encrypts):
             self._begun = True
             self._record("begun", "SUCCESS")
 
@@ -150,11 +162,16 @@ class Access:
         return self
 
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        if isinstance(exc, click.UsageError) and not self._begun:
-            return
-        if self._begun or self._is_wanted or (self.revealed and self._rule != "off"):
-            error = None if exc is None or isinstance(exc, click.exceptions.Exit) else exc
+        error = None if exc is None or isinstance(exc, click.exceptions.Exit) else exc
+        if self._is_to_be_recorded(error):
             self._end(error)
+
+    def _is_to_be_recorded(self, error: BaseException | None) -> bool:
+        if self._begun or self._rule in ("off", "all", "required"):
+            return self._begun or (self._rule != "off" and not isinstance(error, click.UsageError))
+        if self._is_part or (error is not None and not self.events):
+            return False  # or it showed nothing
+        return self._always or self.revealed > 0
 
     def _end(self, exc: BaseException | None) -> None:
         status = "SUCCESS"
@@ -178,7 +195,7 @@ class Access:
 
     @property
     def _policy(self) -> PrivacyPolicy:
-        return reader(self._path, self._given.get("keys"), quiet=True)
+        return reader(self._path, self._keys, quiet=True)
 
     # --- the record ------------------------------------------------------------------------
 
@@ -204,7 +221,7 @@ class Access:
         _check_writable(directory)
         key = self._signing_key(directory)
         name = _TRAIL if key is None else f"{_TRAIL}-{key.verifying.id.hex()}"
-        keys = keys_for(directory, self._given.get("keys"))
+        keys = keys_for(directory, self._keys)
         hides = self._hides(keys)
         if hides:
             click.echo(f"recorded without a name: {hides}", err=True)
@@ -212,6 +229,7 @@ class Access:
             "erasable": keys or False,
             "pseudonymize": self._given.get("pseudonyms"),
             "fingerprints": False,
+            "max_events": _IN_FILE,
             "start_record": not hides,  # it names the user of the machine
         }
         with recorder(directory, name, key, _environment(), is_guest=True, **settings) as audit:
@@ -275,7 +293,7 @@ class Access:
             facts["by"] = by
         if not self._path.is_dir():
             facts["file"] = self._path.name
-        if state == "ended":
+        if state == "ended" and self.events is not None:
             facts |= {"events": self.events, "revealed": self.revealed}
         with suppress(OSError):
             facts["host"] = socket.gethostname()

@@ -414,8 +414,8 @@ def _erasure(facts: dict[str, Any], subject: str | None) -> str:
 
 
 def _access(facts: dict[str, Any], subject: str | None) -> str:
-    if facts["state"] == "begun":
-        shown = "begun"
+    if "events" not in facts:
+        shown = str(facts["state"])
     else:
         shown = amount(facts["events"], "event")
         shown += f", {facts['revealed']:,} decrypted" if facts["revealed"] else ""

@@ -126,10 +126,8 @@ class ArchiveKeeper:
         # Numbers that were given without an archive must not be there already.
         fresh = len(self._buffer) > 0
         name, sync = self._settings.name, self._syncs
-        attestor = self._attestor
-        writer = ArchiveWriter(
-            self._directory, name, fresh, sync=sync, changed=changed, attestor=attestor
-        )
+        how: dict[str, Any] = {"attestor": self._attestor, "continues": self._is_guest}
+        writer = ArchiveWriter(self._directory, name, fresh, sync=sync, changed=changed, **how)
         sealed, found = writer.sealed, self.internal
         found.refused = [*writer.refused]
         if fresh:

@@ -9,18 +9,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from conftest import Cli, Make
 
 from axon_audit_otel import AuditEvent, AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import SigningKey, new_key
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.search import search
+from axon_audit_otel.cli.access import Access, recorded_reading
+from axon_audit_otel.cli.options import keys_option, path_argument
 from axon_audit_otel.core.os_user import os_user
 from axon_audit_otel.events.model import OperationType
 from axon_audit_otel.events.query import Query
@@ -281,26 +286,26 @@ class TestWhereItCannotBeRecorded:
         assert (report.verdict, report.unproved, report.findings) == ("ok", [], [])
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
-    def test_another_user(self, make_audit: Make, archive: Path, tmp_path: Path) -> None:
+    def test_another_user(self, make_audit: Make) -> None:
         """Who may read but not write leaves nothing, and is told so."""
-        day(make_audit, archive, erasable=True).close()
-        for path in (archive, keys_of(archive), *archive.rglob("*"), *keys_of(archive).rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        for parent in list(tmp_path.parents)[:3]:
-            parent.chmod(0o755)
-        tmp_path.chmod(0o755)
-        program = (
-            "import os, sys; from axon_audit_otel.cli.main import main; os.setuid(65534);"
-            " main(sys.argv[1:])"
-        )
-        command = [sys.executable, "-c", program, "query", str(archive)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "cannot be written" in done.stderr
-        assert not readings(archive)
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, **REQUIRED}
-        )
-        assert (done.returncode, done.stdout) == (1, "")
+        with tempfile.TemporaryDirectory() as place:  # pytest's own are for one user only
+            Path(place).chmod(0o755)
+            archive = Path(place, "archive")
+            day(make_audit, archive, erasable=True).close()
+            for path in (archive, keys_of(archive), *Path(place).rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            program = (
+                "import os, sys; from axon_audit_otel.cli.main import main; os.setuid(65534);"
+                " main(sys.argv[1:])"
+            )
+            command = [sys.executable, "-c", program, "query", str(archive)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (done.returncode, "cannot be written" in done.stderr) == (0, True), done.stderr
+            assert ALICE in done.stdout
+            assert not readings(archive)
+            environ = {**os.environ, **REQUIRED}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+            assert (done.returncode, done.stdout) == (1, "")
 
     def test_full_disk(self, make_audit: Make, cli: Cli, small_disk: Path) -> None:
         """Where there is no room, the answer comes with a note, or, required, not at all."""
@@ -343,6 +348,52 @@ class TestWhereItCannotBeRecorded:
         """A wrong path is an error, and no archive is made there."""
         assert "no such file" in cli("query", tmp_path / "gone", code=1, **ALL).stderr
         assert not list(tmp_path.iterdir())
+
+
+@click.command()
+@path_argument
+@keys_option
+@click.option("--fail", is_flag=True)
+@recorded_reading(always=True)
+def made_for_others(path: Path, keys: Path | None, fail: bool, reading: Access) -> None:
+    """A command whose answers are given to others; it asks two questions."""
+    policy = PrivacyPolicy.for_reading(path, keys) if keys else PrivacyPolicy()
+    for user in (ALICE, BOB):
+        with reading.part(user=user) as part:
+            query = Query(user_id=user)
+            list(reading.shown(part.shown(policy.read(query, lambda asked: search(path, asked)))))
+    reading.facts["format"] = "html"
+    if fail:
+        raise click.ClickException("no")
+
+
+class TestMadeForOthers:
+    def invoke(self, *arguments: object, **environment: str) -> None:
+        CliRunner().invoke(made_for_others, list(map(str, arguments)), env=environment)
+
+    def test_always(self, make_audit: Make, archive: Path) -> None:
+        """It is recorded though nothing was encrypted, also if it fails after it showed something;
+        each of its questions only if all readings are."""
+        day(make_audit, archive).close()
+        self.invoke(archive)
+        self.invoke(archive, "--fail")
+        first, second = readings(archive)
+        assert first.metadata["events"] == 6
+        assert first.metadata["format"] == "html"
+        assert (first.status, second.status) == ("SUCCESS", "FAILURE")
+        self.invoke(archive, **ALL)
+        *_, alice, bob, whole = readings(archive)
+        assert [alice.subject_id, bob.subject_id, whole.subject_id] == [ALICE, BOB, None]
+        assert [alice.metadata["events"], whole.metadata["events"]] == [3, 6]
+        self.invoke(archive, AXON_AUDIT_RECORD_READS="off")
+        assert len(readings(archive)) == 5
+
+    def test_parts_that_reveal(self, make_audit: Make, archive: Path) -> None:
+        """What parts reveal is in the record of the whole."""
+        day(make_audit, archive, erasable=True).close()
+        self.invoke(archive, "--keys", keys_of(archive))
+        (record,) = readings(archive)
+        assert record.metadata["revealed"] == 6
 
 
 class TestFiles:

@@ -45,7 +45,10 @@ _PERSONS = ("subject", "user", "on_behalf_of", "agent")
 #: Options of which only the name is recorded, since their text may name somebody.
 _NAMED_ONLY = (*_PERSONS, "session", "purpose")
 #: Options whose value is recorded as it is.
-_VALUES = ("operation", "status", "trace", "entry", "since", "until", "month", "limit")
+_VALUES = (
+    *("operation", "status", "trace", "entry", "limit"),
+    *("since", "until", "month", "first", "last", "zone"),
+)
 _IN_FILE = 500  # events of a sealed file: each record reads those that are not sealed
 _CHECKED = 100  # events at each end of the archive that are checked for hashed ids
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 from conftest import Cli, Make
@@ -440,6 +441,42 @@ class TestFiles:
         assert not (archive / "access.journal").exists()
         assert len(list(archive.glob("audit_*.json"))) == 2
         assert len(readings(archive)) == 2
+
+    def test_killed(self, make_audit: Make, cli: Cli, archive: Path) -> None:
+        """After a reading that was killed while it wrote, the next one tells it, and goes on."""
+        day(make_audit, archive).close()
+        cli("query", archive, **ALL)
+        (archive / ".access.lock").write_text("4711\n")
+        with (archive / "access.journal").open("ab") as journal:
+            journal.write(b',{"event_id":"evt_')
+        cli("query", archive, **ALL)
+        cli("query", archive, **ALL)
+        assert len(readings(archive)) == 3
+        (told,) = [
+            event
+            for event in search(archive, Query(operation=OperationType.AUDIT))
+            if event.metadata["record"] == "unclean_end"
+        ]
+        assert told.metadata["torn_bytes"] == 18
+        assert verify(archive).ok
+
+    def test_invented_events(
+        self, make_audit: Make, cli: Cli, archive: Path, key: Path, tmp_path: Path
+    ) -> None:
+        """What somebody added to the journal of readings is not signed with it: it is adopted."""
+        day(make_audit, archive, signing_key=key).close()
+        signed = ("query", archive, "--signing-key", key)
+        cli(*signed, **ALL)
+        (journal,) = archive.glob("access-*.journal")
+        (last,) = readings(archive)
+        invented = msgspec.structs.replace(
+            last, event_id="evt_0", sequence=last.sequence + 1, previous_hash=last.hash
+        )
+        with journal.open("ab") as file:
+            file.write(b"," + invented.to_json() + b"\n")
+        cli(*signed, **ALL)
+        report = verify(archive, [SigningKey(key.read_text()).verifying])
+        assert [finding.kind for finding in report.findings] == ["adopted"]
 
     def test_environment_of_an_application(self, make_audit: Make, cli: Cli, archive: Path) -> None:
         """What tells an application to delete or ship does not tell a reading to."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import wraps
 from itertools import chain
 from pathlib import Path
@@ -181,7 +183,8 @@ class Access:
         if exc is not None:
             status = "PARTIAL" if _is_interruption(exc) else "FAILURE"
         try:
-            self._record("ended", status)
+            with _undisturbed():
+                self._record("ended", status)
         except click.ClickException as failure:
             if exc is None:
                 raise
@@ -357,6 +360,24 @@ def _environment() -> dict[str, str]:
     name = Settings.variable("checkpoint_to")
     place = os.environ.get(name, "")
     return {} if place.strip().lower() in ("", "otlp") else {name: place}
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the block: who presses the key twice is recorded as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def _is_interruption(exc: BaseException) -> bool:

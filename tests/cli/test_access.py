@@ -230,6 +230,29 @@ class TestWhatItSays:
         audit.close()
         assert verify(archive).ok
 
+    def test_interrupted_twice(
+        self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An impatient reader, whose second Ctrl-C comes while the first is recorded."""
+        day(make_audit, archive, erasable=True).close()
+        emit = AuditLogger.emit
+
+        def interrupted(*given: Any) -> bytes:
+            signal.raise_signal(signal.SIGINT)
+            return emit(*given)
+
+        monkeypatch.setattr(AuditLogger, "emit", interrupted)
+
+        def read() -> None:
+            with Access("query", {"path": archive}) as reading:
+                reading.events = reading.revealed = 6
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            read()
+        (record,) = readings(archive)
+        assert record.status == "PARTIAL"
+
     def test_follow(self, make_audit: Make, archive: Path) -> None:
         """`tail --follow` is recorded when it begins and when it ends."""
         day(make_audit, archive, erasable=True).close()

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -23,12 +23,15 @@ from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
 from ..core.errors import ArchiveError, AxonAuditError, harmless
 from ..events.localtime import local
-from ..events.model import age
+from ..events.model import AuditEvent, age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..otlp.resource import resource_from_environment
+from ..privacy.encryption import decrypted
+from ..privacy.policy import PrivacyPolicy
 from ..verification.report import EXIT_CODES
 from ..version import __version__
+from .access import Access, recorded_reading
 from .alerts import alerts
 from .export import FORMATS, export_events, export_otlp, export_parquet
 from .hold import hold
@@ -138,14 +141,16 @@ def main() -> None:
 @limit_option
 @json_option
 @reads
-def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
+@recorded_reading()
+def query(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
     Times without a zone are local.
     """
     wanted = query_of(given)
-    events = Answer(found(path, wanted, given["keys"], missing), path, wanted, given)
+    answers = found(path, wanted, given["keys"], missing, shown=reading.shown)
+    events = Answer(answers, path, wanted, given)
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == wanted.limit else ""
@@ -157,14 +162,16 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @filters
 @json_option
 @reads
-def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
+@recorded_reading()
+def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Count events: success and latency by operation, users, agents.
 
     Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
     """
     wanted = query_of(given)
-    events = found(path, wanted, given["keys"], missing, oldest_first=True)
+    how: Any = {"oldest_first": True, "shown": reading.shown}
+    events = found(path, wanted, given["keys"], missing, **how)
     summary = summarise(Answer(events, path, wanted, given))
     if as_json:
         user = given["user"]
@@ -200,8 +207,15 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @keys_option
 @json_option
 @reads
+@recorded_reading()
 def tail(
-    path: Path, count: int, follow: bool, keys: Path | None, as_json: bool, missing: Missing
+    path: Path,
+    count: int,
+    follow: bool,
+    keys: Path | None,
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
 ) -> None:
     """Print the newest events, and new ones as they come.
 
@@ -210,20 +224,28 @@ def tail(
     """
     wanted = Query(limit=count)
     if not follow:
-        _print_events(reversed(list(found(path, wanted, keys, missing))), as_json)
+        events = found(path, wanted, keys, missing, shown=reading.shown)
+        _print_events(reversed(list(events)), as_json)
         return
     policy = reader(path, keys)
+    reading.begin()
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, wanted, recent=(), missing=missing):
             pass  # reports damage in the files of these events only, not in all older ones
-        events = wanted.passing(follower.poll(Missing()))
-        newest = reversed(heapq.nlargest(max(count, 1), events, age)[:count])
-        _print_events(policy.readable(newest), as_json)
+        new = wanted.passing(follower.poll(Missing()))
+        newest = reversed(heapq.nlargest(max(count, 1), new, age)[:count])
+        _print_events(_readable(newest, policy, reading), as_json)
         while True:
             print_missing(missing)
             time.sleep(_POLL_S)
-            new = sorted(wanted.passing(follower.poll(missing)), key=age)
-            _print_events(policy.readable(new), as_json, header=False)
+            new = iter(sorted(wanted.passing(follower.poll(missing)), key=age))
+            _print_events(_readable(new, policy, reading), as_json, header=False)
+
+
+def _readable(
+    events: Iterable[AuditEvent], policy: PrivacyPolicy, reading: Access
+) -> Iterator[AuditEvent]:
+    return map(decrypted, reading.shown(map(policy.reveal, events)))
 
 
 @main.command()
@@ -241,6 +263,7 @@ def tail(
 @limit_option
 @json_option
 @reads
+@recorded_reading()
 def export(
     path: Path,
     out: str,
@@ -249,6 +272,7 @@ def export(
     decrypt: bool,
     as_json: bool,
     missing: Missing,
+    reading: Access,
     **given: Any,
 ) -> None:
     """Write events to a file, as JSON, JSON lines, CSV, OTLP or Parquet.
@@ -265,14 +289,15 @@ def export(
     name = name if name in FORMATS else "json"
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
+    reading.decrypts, reading.facts["format"] = decrypt and name != "otlp", name
     if name == "otlp":
-        written = _export_otlp(path, wanted, target, given, missing)
+        written = _export_otlp(path, wanted, target, given, missing, reading)
     elif name == "parquet":
-        pairs = _by_writer(path, wanted, given, missing)
+        pairs = _by_writer(path, wanted, given, missing, reading)
         written = export_parquet(pairs, target, decrypt)
     else:
         keys, oldest = given["keys"], wanted.limit is None
-        how = {"as_recorded": not decrypt, "oldest_first": oldest}
+        how: Any = {"as_recorded": not decrypt, "oldest_first": oldest, "shown": reading.shown}
         events: Any = Answer(found(path, wanted, keys, missing, **how), path, wanted, given)
         if wanted.limit is not None:
             events = reversed(list(events))
@@ -284,20 +309,29 @@ def export(
 
 
 def _export_otlp(
-    path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
+    path: Path,
+    wanted: Query,
+    out: Path | BinaryIO,
+    given: dict[str, Any],
+    missing: Missing,
+    reading: Access,
 ) -> int:
     wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
-    events = _by_writer(path, wanted, given, missing)
+    events = _by_writer(path, wanted, given, missing, reading)
     directory = path if path.is_dir() else path.parent
     return export_otlp(events, directory, out, resource_from_environment())
 
 
-def _by_writer(path: Path, wanted: Query, given: dict[str, Any], missing: Missing) -> Any:
+def _by_writer(
+    path: Path, wanted: Query, given: dict[str, Any], missing: Missing, reading: Access
+) -> Any:
     """The events that `wanted` asks for with their writers, readable; their bytes as recorded."""
     policy = reader(path, given["keys"])
     pairs = search_by_writer(path, policy.asking(wanted), missing)
     read = ((writer, policy.reveal(event)) for writer, event in pairs)
-    events = Answer((pair for pair in read if policy.answers(wanted, pair[1])), path, wanted, given)
+    answers = (pair for pair in read if policy.answers(wanted, pair[1]))
+    shown = ((writer, event) for writer, one in answers for event in reading.shown((one,)))
+    events = Answer(shown, path, wanted, given)
     return events if wanted.limit is None else deque(events, maxlen=wanted.limit)
 
 

@@ -75,6 +75,7 @@ type Event struct {
 	time     string
 	hash     tlog.Hash
 	own      *Own // of the trail about itself
+	line     []byte
 }
 
 // Own is what a trail says of itself.
@@ -99,7 +100,7 @@ func exactly[T any](data []byte) (value T, as bool) {
 // parseEvent reads an event; its hash is over its bytes, as they are.
 func parseEvent(data []byte) (*Event, bool) {
 	var fields map[string]json.RawMessage // a struct would take names in any case
-	if json.Unmarshal(data, &fields) != nil {
+	if json.Unmarshal(data, &fields) != nil || !isCanonical(data) {
 		return nil, false
 	}
 	var number *int64
@@ -114,7 +115,7 @@ func parseEvent(data []byte) (*Event, bool) {
 	if number == nil || time == nil || operation == nil {
 		return nil, false
 	}
-	event := &Event{number: *number, previous: previous, time: *time, hash: tlog.RecordHash(data)}
+	event := &Event{number: *number, previous: previous, time: *time, hash: tlog.RecordHash(data), line: data}
 	if *operation == "AUDIT" {
 		own := new(Own)
 		if json.Unmarshal(fields["metadata"], own) == nil {

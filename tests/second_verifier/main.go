@@ -2,12 +2,14 @@
 //
 //	second_verifier DIRECTORY [KEY]
 //	second_verifier consistency PROOF KEY
+//	second_verifier read [-key KEY] [-keys DIRECTORY] DIRECTORY
 //
 // It reads an archive by the description of its format, without the Python package, and prints
 // one JSON object: whether it is sound, what is not, and, for each writer, how far it is and up
 // to which event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
 //
-// The second form checks a proof that a trail only grew between two checkpoints.
+// The second form checks a proof that a trail only grew between two checkpoints. The third
+// prints every event as well, decrypted as far as the keys of persons are in a directory.
 package main
 
 import (
@@ -48,28 +50,47 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "read" {
+		read(os.Args[2:])
+		return
+	}
 	if len(os.Args) < 2 || len(os.Args) > 3 {
 		fmt.Fprintln(os.Stderr, "usage: second_verifier DIRECTORY [KEY]")
 		os.Exit(2)
 	}
-	archive := Archive{
-		Writers:  []*Trail{},
-		Problems: []Problem{},
-		files:    os.DirFS(os.Args[1]),
-		trails:   map[string]*Trail{},
-	}
+	key := ""
 	if len(os.Args) == 3 {
-		key, err := note.NewVerifier(os.Args[2])
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
-		archive.keys = note.VerifierList(key)
+		key = os.Args[2]
 	}
-	archive.verify()
+	archive := verified(os.Args[1], key)
 	_ = json.NewEncoder(os.Stdout).Encode(archive)
 	if !archive.OK {
 		os.Exit(1)
+	}
+}
+
+// verified is an archive that was verified, with a key unless that is "".
+func verified(directory, key string) *Archive {
+	archive := Archive{
+		Writers:  []*Trail{},
+		Problems: []Problem{},
+		files:    os.DirFS(directory),
+		trails:   map[string]*Trail{},
+	}
+	if key != "" {
+		verifier, err := note.NewVerifier(key)
+		stop(err)
+		archive.keys = note.VerifierList(verifier)
+	}
+	archive.verify()
+	return &archive
+}
+
+// stop ends the program with what is wrong, if anything is.
+func stop(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 }
 

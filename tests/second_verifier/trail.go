@@ -38,6 +38,7 @@ type Trail struct {
 	hashes  map[int64]string // of those that checkpoints name
 	missing []hole
 	gaps    []gap
+	found   []Found
 }
 
 // hole is a range of numbers that no event has, before one in a file.
@@ -290,6 +291,7 @@ func (t *Trail) follow(file string, event *Event) {
 		t.missing = append(t.missing, hole{file, t.number + 1, event.number - 1})
 	}
 	hash := hexed(event.hash)
+	t.found = append(t.found, Found{strings.TrimSuffix(file, ".zst"), hash, event.line})
 	t.number, t.head, t.Last = event.number, &hash, event.number
 	if t.Events++; t.Events == 1 {
 		t.First = event.number

@@ -39,6 +39,7 @@ type Record struct {
 	Writers   []Other     `json:"writers,omitempty"`
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
+	Adopted   int64       `json:"adopted,omitempty"`
 }
 
 // Other is how far another writer of the directory was.

@@ -1,15 +1,18 @@
-// Second verifier of audit archives.
+// Second reader and verifier of audit archives.
 //
 //	second_verifier DIRECTORY [KEY]
-//	second_verifier consistency PROOF KEY
-//	second_verifier read [-key KEY] [-keys DIRECTORY] DIRECTORY
+//	second_verifier read [-key KEY] [-keys DIRECTORY] [-witness KEY] DIRECTORY
+//	second_verifier proof FILE KEY
+//	second_verifier attested PRIVATE_KEY DIRECTORY
+//	second_verifier derive < QUESTIONS
 //
-// It reads an archive by the description of its format, without the Python package, and prints
-// one JSON object: whether it is sound, what is not, and, for each writer, how far it is and up
-// to which event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
+// It reads an archive by docs/format.md alone, without the Python package, and prints one JSON
+// object: whether it is sound, what is not, and, for each writer, how far it is and up to which
+// event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
 //
-// The second form checks a proof that a trail only grew between two checkpoints. The third
-// prints every event as well, decrypted as far as the keys of persons are in a directory.
+// read prints every event as well, decrypted as far as the keys of persons are in a directory;
+// proof says what a proof or a receipt proves; attested what the owner of a signing key attests;
+// derive answers how values are made of others.
 package main
 
 import (
@@ -43,15 +46,7 @@ type Archive struct {
 }
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == "consistency" {
-		if err := checkConsistency(os.Args[2], os.Args[3]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	if len(os.Args) > 2 && os.Args[1] == "read" {
-		read(os.Args[2:])
+	if len(os.Args) > 1 && command(os.Args[1], os.Args[2:]) {
 		return
 	}
 	if len(os.Args) < 2 || len(os.Args) > 3 {
@@ -67,6 +62,28 @@ func main() {
 	if !archive.OK {
 		os.Exit(1)
 	}
+}
+
+// command runs what is not the verification of an archive; false if name is no command.
+func command(name string, arguments []string) bool {
+	switch {
+	case name == "read" && len(arguments) > 0:
+		read(arguments)
+	case name == "proof" && len(arguments) == 2:
+		said, err := checkProof(arguments[0], arguments[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(said)
+	case name == "attested" && len(arguments) == 2:
+		attested(arguments[0], arguments[1])
+	case name == "derive" && len(arguments) == 0:
+		derive()
+	default:
+		return false
+	}
+	return true
 }
 
 // verified is an archive that was verified, with a key unless that is "".

@@ -25,17 +25,36 @@ type Shown struct {
 func read(arguments []string) {
 	options := flag.NewFlagSet("read", flag.ExitOnError)
 	key := options.String("key", "", "public key of the checkpoints")
+	keys := options.String("keys", "", "directory with the keys of persons")
+	witness := options.String("witness", "", "public key of a witness")
 	_ = options.Parse(arguments)
 	archive := verified(options.Arg(0), *key)
+	var ring *Keyring
+	if *keys != "" {
+		list, _ := archive.read(".keyring")
+		var err error
+		ring, err = newKeyring(os.DirFS(*keys), list)
+		stop(err)
+	}
 	events := []Shown{}
 	for _, trail := range archive.Writers {
 		for _, found := range trail.found {
-			events = append(events, Shown{found.file, found.hash, object(found.line)})
+			event := object(found.line)
+			if ring != nil {
+				ring.reveal(event)
+			}
+			events = append(events, Shown{found.file, found.hash, event})
 		}
 	}
-	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
+	said := map[string]any{
 		"ok": archive.OK, "problems": archive.Problems, "writers": archive.Writers, "events": events,
-	})
+	}
+	if *witness != "" {
+		known, err := newWitness(*witness)
+		stop(err)
+		said["cosigned"] = archive.cosigned(known)
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(said)
 }
 
 // object is a JSON object, its numbers as they are written; nil of anything else.

@@ -204,9 +204,12 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 		t.problem(file, "altered", "it was sealed after another file")
 	}
 	found.Kind, found.File, found.Sealed = seal.Kind, seal.File, seal.Sealed
-	found.Previous, found.Clock = seal.Previous, seal.Clock
+	found.Previous, found.Clock, found.Adopted = seal.Previous, seal.Clock, seal.Adopted
 	if !reflect.DeepEqual(found, seal.Record) {
 		t.problem(file, "altered", "it is not the file that was sealed")
+	}
+	if seal.Adopted > 0 {
+		t.problem(file, "adopted", "nothing attests event %d and those after it", seal.Adopted)
 	}
 }
 

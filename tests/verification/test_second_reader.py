@@ -161,6 +161,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "compressed": {"compress": True},
     "erasable": {"erasable": True, "fingerprints": True, "max_event_bytes": 16_384},
     "erasable and hashed": {
+        "max_event_bytes": 16_384,
         "erasable": True,
         "pseudonymize": "a secret that is long enough",
         "signing_key": True,

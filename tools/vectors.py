@@ -256,6 +256,7 @@ def started(archive: Path) -> None:
 
 
 def compressed(archive: Path) -> None:
+    """Two files, compressed with zstd."""
     with logger(archive, 2, compress=True) as audit:
         stores(audit, 4)
         until(lambda: len(list(archive.glob("*.zst"))) == 2)
@@ -375,6 +376,7 @@ def many(archive: Path) -> None:
 
 
 def pseudonymized(archive: Path) -> None:
+    """Keyed hashes stand for ids."""
     with logger(archive, pseudonymize=SECRET, fingerprints=SECRET) as audit:
         of = audit.trail.policy.fingerprint
         prints = {"e-1": of("blue shoes", "alice"), "e-2": of("a text of nobody", None)}
@@ -660,7 +662,8 @@ def make(target: Path) -> None:
         build(archive)
         for path in place.rglob("*.reserve"):  # 256 KiB of chance
             path.unlink()
-        write(place / "expected.json", expected(archive, is_signed))
+        about = (build.__doc__ or "").strip()
+        write(place / "expected.json", {"about": about, **expected(archive, is_signed)})
     (target / "README.md").write_text(_README, encoding="utf-8")
     fixed.begin("proofs")
     (target / "proofs").mkdir()

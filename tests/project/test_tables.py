@@ -31,6 +31,12 @@ def test_reference_is_up_to_date(tables: ModuleType) -> None:
     assert tables.rendered(text) == text
 
 
+def test_format_is_up_to_date(tables: ModuleType) -> None:
+    """So is docs/format.md: each of its examples is a test vector."""
+    text = tables.FORMAT.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_FORMAT) == text
+
+
 def test_wings_are_up_to_date(tables: ModuleType) -> None:
     """So is docs/architecture.md, and it leaves out no wing."""
     text = tables.HOUSE.read_text(encoding="utf-8")

@@ -170,18 +170,13 @@ func (t *Trail) passOver(seal *Seal) {
 	t.number, t.head = seal.Last, &seal.Head
 }
 
-// mayBeDeleted tells whether a deletion is signed, where that is asked: if a signed checkpoint
-// knew the file's events, and not yet their deletion.
+// mayBeDeleted tells whether a deletion is signed, where that is asked.
 func (t *Trail) mayBeDeleted(seal *Seal) bool {
-	known := false
-	for _, s := range t.statements {
-		known = known || (s.events >= seal.First && s.size < seal.line)
+	d, previous := seal.deleted, "None"
+	if d.Previous != nil {
+		previous = *d.Previous
 	}
-	d := seal.deleted
-	if !known || d.Previous == nil {
-		return !known
-	}
-	facts := []string{"axon-audit deletion", d.File, d.SHA256, d.Reason, d.Deleted, *d.Previous, ""}
+	facts := []string{"axon-audit deletion", d.File, d.SHA256, d.Reason, d.Deleted, previous, ""}
 	return t.checkSignature(strings.Join(facts, "\n"), d.Signature) == nil
 }
 

@@ -197,9 +197,14 @@ def _dump(data: bytes, *widths: int) -> str:
 _JSON_TYPES = {
     **dict.fromkeys(("user_id", "session_id"), "text or `null`"),
     **dict.fromkeys(("entry_ids", "subjects", "derived_from"), "list of texts"),
-    **{"metadata": "object", "duration_ms": "float or `null`", "fingerprints": "object of texts"},
+    "metadata": "object",
+    "duration_ms": "float or `null`",
+    "fingerprints": "object of texts",
     "sequence": "integer",
 }
+
+
+_MANY = "(see [digests](#digests))"
 
 
 def event_fields() -> str:
@@ -207,15 +212,18 @@ def event_fields() -> str:
     words = {
         found[1]: " ".join(found[2].split())
         for found in re.finditer(
-            r"^        (\w+): (.*?)(?=^        \w+: |\Z)", AuditEvent.__doc__ or "", re.M | re.S
+            r"^        (\w+): (.*?)(?=^        \w+: |\Z)",
+            AuditEvent.__doc__ or "",
+            re.MULTILINE | re.DOTALL,
         )
     }
     always = AuditEvent.__struct_fields__[: -len(AuditEvent.__struct_defaults__)]
     rows = ["| field | type | there | what it is |", "| --- | --- | --- | --- |"]
     for name in FIELD_KINDS:
         there = "always" if name in always else "unless empty"
-        about = words[name].replace("``", "`")
-        rows.append(f"| `{name}` | {_JSON_TYPES.get(name, 'text')} | {there} | {about} |")
+        what = words[name].replace("``", "`").replace("(see docs/identity.md)", _MANY)
+        what = re.sub("; None .*", ".", what)
+        rows.append(f"| `{name}` | {_JSON_TYPES.get(name, 'text')} | {there} | {what} |")
     return "\n".join(rows) + "\n"
 
 
@@ -305,12 +313,9 @@ def intent_example() -> str:
 
 def records_example() -> str:
     """The metadata of what a trail says of itself."""
-    told = []
-    for vector in ("started", "recovered", "gap", "adopted", "held"):
-        for line in _events(vector):
-            if '"metadata":{"record":' in line:
-                told.append(line.partition('"metadata":')[2].partition(',"status"')[0])
-    return _block(*dict.fromkeys(told))
+    vectors = ("started", "recovered", "gap", "adopted", "held")
+    lines = [line for vector in vectors for line in _events(vector) if '{"record":' in line]
+    return _block(*(line.partition('"metadata":')[2].partition(',"status"')[0] for line in lines))
 
 
 def keyring_example() -> str:
@@ -401,15 +406,32 @@ def vectors() -> str:
 
 
 IN_FORMAT = {
-    **{"event fields": event_fields, "spelling": spelling_example, "journal": journal_example},
-    **{"sealed file": sealed_example, "leaf": leaf_example, "root": root_example},
-    **{"manifest": manifest_example, "keys": key_example, "checkpoint": checkpoint_example},
-    **{"cosigned": cosigned_example, "deletion": deletion_example, "slot": attested_example},
-    **{"intent": intent_example, "records": records_example, "keyring": keyring_example},
-    **{"erased": erased_example, "erasable": erasable_example, "pseudonyms": pseudonyms_example},
-    **{"fingerprints": fingerprints_example, "digests": digests_example, "hold": hold_example},
-    **{"shipped": shipped_example, "inclusion": inclusion_example},
-    **{"consistency": consistency_example, "receipt": receipt_example, "vectors": vectors},
+    "event fields": event_fields,
+    "spelling": spelling_example,
+    "journal": journal_example,
+    "sealed file": sealed_example,
+    "leaf": leaf_example,
+    "root": root_example,
+    "manifest": manifest_example,
+    "keys": key_example,
+    "checkpoint": checkpoint_example,
+    "cosigned": cosigned_example,
+    "deletion": deletion_example,
+    "slot": attested_example,
+    "intent": intent_example,
+    "records": records_example,
+    "hold": hold_example,
+    "shipped": shipped_example,
+    "keyring": keyring_example,
+    "erased": erased_example,
+    "erasable": erasable_example,
+    "pseudonyms": pseudonyms_example,
+    "digests": digests_example,
+    "fingerprints": fingerprints_example,
+    "inclusion": inclusion_example,
+    "consistency": consistency_example,
+    "receipt": receipt_example,
+    "vectors": vectors,
 }
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}

@@ -217,7 +217,7 @@ def plain(archive: Path) -> None:
             fingerprints={"e-2": "x1ZCh5XUGGMIvUQVv0e"},
         )
         record(audit, "FORGET", "alice", entry_ids=["e-1"], metadata={"deleted": 1})
-        record(audit, "RECALL", "zo\u00eb \U0001f600", metadata=_SPELLED)
+        record(audit, "RECALL", "zo\u00eb\u2028\U0001f600", metadata=_SPELLED)
         made = draft("PURGE_CACHE", "SUCCESS", user_id="alice", trail=audit.trail)
         audit.emit(made)  # as of a version that knows more operations
         emit(
@@ -241,7 +241,7 @@ def last_hash(archive: Path) -> str:
 
 
 _SPELLED = {
-    "texts": ['quote " backslash \\ slash /', "\b\f\n\r\t\x01\x1f\x7f", "<&>\u2028"],
+    "texts": ['quote " backslash \\ slash /', "\b\f\n\r\t\x01\x1f\x7f", "<&>"],
     "numbers": [0, -1, 2**64, 0.0, -0.0, 1.5, 1e15, 1e16, 1.25e22, 1e-5, 1e-6, 5e-324, 0.1 + 0.2],
     "others": [True, False, None, [], {}],
 }
@@ -259,6 +259,7 @@ def compressed(archive: Path) -> None:
     """Two files, compressed with zstd."""
     with logger(archive, 2, compress=True) as audit:
         stores(audit, 4)
+        audit.trail.tick()
         until(lambda: len(list(archive.glob("*.zst"))) == 2)
 
 
@@ -278,6 +279,7 @@ def deleted(archive: Path) -> None:
     manifest = archive / "default.manifest"
     with logger(archive, 2, signing_key=KEY, max_archive_bytes=1800) as audit:
         stores(audit, 6)
+        audit.trail.tick()
         until(lambda: b'"delete"' in manifest.read_bytes())
 
 

@@ -214,7 +214,8 @@ func isCanonical(line []byte) bool {
 	if slices.Equal(names, order) {
 		return true
 	}
-	if !bytes.Contains(values["metadata"], []byte(`"dropped":`)) {
+	facts, _ := members(values["metadata"])
+	if !slices.ContainsFunc(facts, func(fact member) bool { return fact.name == "dropped" }) {
 		return false
 	}
 	order = slices.DeleteFunc(order, func(name string) bool { return slices.Contains(lastOfDropped, name) })

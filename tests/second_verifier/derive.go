@@ -124,6 +124,10 @@ func (a Asked) fingerprint() string {
 	value := []byte(a.Key.Value)
 	var key []byte
 	switch a.Key.From {
+	case "keyring": // the directory of an archive's keys
+		ring, err := newKeyring(os.DirFS(a.Key.Value), nil)
+		stop(err)
+		key = hmacOf(ring.keyOf(*a.Owner), []byte("axon-audit fingerprints"))
 	case "person":
 		raw, err := hex.DecodeString(a.Key.Value)
 		stop(err)

@@ -113,10 +113,10 @@ func stop(err error) {
 
 func (a *Archive) verify() {
 	var statements []*Statement
-	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints"} {
+	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints", ".cosigned"} {
 		for _, file := range a.named("*" + ending) {
 			a.trail(strings.TrimSuffix(file, ending))
-			if strings.HasPrefix(ending, ".checkpoint") {
+			if strings.HasPrefix(ending, ".c") {
 				statements = append(statements, a.statements(file)...)
 			}
 		}

@@ -23,8 +23,12 @@ from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.model import decode
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.encryption import Erasure, keys_of
+from axon_audit_otel.privacy.fingerprints import Fingerprints
+from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy
+from axon_audit_otel.privacy.pseudonyms import Pseudonyms
+from axon_audit_otel.trail.settings import parse_fingerprints
 
 pytestmark = pytest.mark.component  # Go
 
@@ -220,3 +224,29 @@ def test_agree_about_any_event(name: str, tmp_path: Path) -> None:
         texts = [one["metadata"]["content"] for one in said if "content" in one["metadata"]]
         assert any("[erased]" in some and set(some) != {"[erased]"} for some in texts)
         assert any(one["subjects"][-1].startswith("~") for one in said if "subjects" in one)
+
+
+def test_agree_about_any_text(tmp_path: Path) -> None:
+    """Pseudonyms, and fingerprints by each kind of key, of whatever text and owner."""
+    chance = random.Random(7)
+    key, secret = new_key("auditor"), text(chance)
+    ring = Erasure(Keyring(tmp_path / "keys"))
+    hidden = Pseudonyms(secret.encode())
+    makers = {
+        ("keyring", str(tmp_path / "keys")): Fingerprints(lambda: b"", ring),
+        ("secret", secret): Fingerprints(lambda: parse_fingerprints(secret.encode())),
+        ("signing key", key.line()): Fingerprints(lambda: key.derived("fingerprints")),
+        ("file", f"{bytes(32).hex()}\n"): Fingerprints(lambda: bytes(32).hex().encode()),
+    }
+    asked: list[dict[str, Any]] = []
+    for _ in range(50):
+        words, owner = text(chance), text(chance)
+        for kind, make in (("user", hidden.user), ("session", hidden.session)):
+            made = {"kind": kind, "id": owner, "secret": secret, "result": make(owner)}
+            asked.append({"what": "pseudonym", **made})
+        for (source, value), maker in makers.items():
+            whose = owner if source == "keyring" else chance.choice([owner, None])
+            made = {"key": {"from": source, "value": value}, "owner": whose, "text": words}
+            asked.append({"what": "fingerprint", **made, "result": maker.of(words, whose)})
+    answers = ask("derive", given=json.dumps(asked))
+    assert answers == [one["result"] for one in asked]

@@ -135,6 +135,7 @@ func (a *Archive) verify() {
 		a.Writers = append(a.Writers, trail)
 	}
 	slices.SortFunc(a.Writers, func(one, other *Trail) int { return strings.Compare(one.Name, other.Name) })
+	a.checkHolds()
 	if len(a.Writers) == 0 && len(a.Problems) == 0 {
 		a.problem("", "removed", "there is no archive")
 	}

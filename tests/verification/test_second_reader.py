@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import AuditLogger, verify
-from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel import ArchiveError, AuditLogger, verify
+from axon_audit_otel.archive.checkpoints import SigningKey, new_key
 from axon_audit_otel.archive.directory import Directory
+from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
@@ -100,6 +102,68 @@ def test_derived() -> None:
     assert len(answers) == len(expected)
     for asked, answer in zip(expected, answers, strict=True):
         assert answer == asked["result"], asked
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def damage(archive: Path, chance: random.Random) -> str:
+    """Change something in an archive; returns what."""
+    endings = (".json", ".journal", ".manifest", ".checkpoint", ".checkpoints", ".hold", ".zst")
+    file = chance.choice(sorted(path for path in archive.iterdir() if path.suffix in endings))
+    content = file.read_bytes()
+    at = chance.randrange(len(content))
+    lines = content.splitlines(keepends=True)
+    changed = {
+        "removed": None,
+        "cut": content[:at],
+        "without a line": b"".join(lines[: at % len(lines)] + lines[at % len(lines) + 1 :]),
+        "another byte": content[:at] + bytes([chance.choice(b'09af{",: \n\0')]) + content[at + 1 :],
+    }
+    how = chance.choice(list(changed))
+    file.unlink()
+    if (after := changed[how]) is not None:
+        file.write_bytes(after)
+    return f"{file.name}: {how}, {at}"
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_agree_about_damage(name: str, tmp_path: Path) -> None:
+    """Both say of the same archives that they are not sound, with a key and without one."""
+    key = json.loads((VECTORS / name / "expected.json").read_bytes())["key"]
+    for number in range(4):
+        archive = Path(shutil.copytree(VECTORS / name / "archive", tmp_path / str(number)))
+        what = damage(archive, random.Random(f"{name} {number}"))
+        for asked in {None, key}:
+            assert read(archive, asked)["ok"] == is_sound(archive, asked), what
+
+
+def is_sound(archive: Path, key: str | None) -> bool:
+    try:
+        return verify(archive, [] if key is None else [key]).ok
+    except ArchiveError:  # there is none any more
+        return False
+
+
+def test_deleted_on_hold(tmp_path: Path) -> None:
+    """Both find that a file was deleted while a hold was in force, by who has the key."""
+    archive = Path(shutil.copytree(VECTORS / "held" / "archive", tmp_path / "archive"))
+    key = SigningKey(PRIVATE)
+    manifest = Manifest(archive / "default.manifest")
+    (seal,) = manifest.seals.values()
+    record = DeleteRecord(
+        file=seal.file,
+        sha256=seal.sha256,
+        reason="retention: 1 day",
+        deleted_at="2025-01-15T10:01:30.000000Z",
+        previous=manifest.last_hash,
+    )
+    record.signature = key.signature(record.text)
+    manifest.add(record)
+    (archive / seal.file).unlink()
+    said = read(archive, str(key.verifying))
+    assert [one["kind"] for one in said["problems"]] == ["on_hold"]
+    assert [one.kind for one in verify(archive, [key.verifying]).findings] == ["on_hold"]
 
 
 # --- archives of today ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from axon_audit_otel.archive.manifest import (
 from axon_audit_otel.archive.writer import Adopted, Recovery
 from axon_audit_otel.core.files import LINE_LIMIT
 from axon_audit_otel.events import draft, identifiers, model
-from axon_audit_otel.privacy import box, encryption, keyring
+from axon_audit_otel.privacy import box, encryption, keyring, redaction
 from axon_audit_otel.shipping import acknowledgements
 from axon_audit_otel.shipping.witnesses import Refusal
 from axon_audit_otel.trail.settings import Settings
@@ -127,6 +127,7 @@ def test_limits() -> None:
     assert limit("an id") == identifiers.MAX_ID
     assert limit("`subjects`") == draft._SEVERAL_MOST
     assert limit("items in") == box._MOST_TEXTS
+    assert limit("levels of") == redaction.MAX_DEPTH
     assert model.LAST_NUMBER == 2**63 - 1
     assert writer_lock._LAST_TO_CONTINUE == 2**62
     assert limit("a closing line") == reader._LAST_LINE

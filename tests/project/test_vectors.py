@@ -30,7 +30,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The vectors, made anew in a process of their own: its clock stands still."""
     home = tmp_path_factory.mktemp("vectors")
     command = [sys.executable, ROOT / "tools" / "vectors.py", home]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True)
     return home
 
 

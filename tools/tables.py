@@ -12,10 +12,11 @@ from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon import methods as sdk
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
+from examples import IN_FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
-SQL = ROOT / "docs" / "sql.md"
+SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -193,5 +194,6 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE), (SQL, IN_SQL)):
+    pages = {REFERENCE: IN_REFERENCE, HOUSE: IN_HOUSE, SQL: IN_SQL, FORMAT: IN_FORMAT}
+    for path, tables in pages.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

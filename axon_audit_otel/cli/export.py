@@ -15,11 +15,15 @@ from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
 from ..core.files import write_file
 from ..events.model import AuditEvent
+from ..evidence.siem.ocsf import ocsf_line
+from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 
-__all__ = ["FORMATS", "export_events", "export_otlp"]
+__all__ = ["FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_siem"]
 
-FORMATS = ("json", "jsonl", "csv", "otlp")
+#: One line an event for a SIEM, by format.
+SIEM_FORMATS = {"ocsf": ocsf_line}
+FORMATS = ("json", "jsonl", "csv", "otlp", *SIEM_FORMATS)
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
 # so that whoever strips one apostrophe has the value back.
@@ -69,6 +73,36 @@ def export_otlp(
             yield record_of(event.to_json(), sources[writer])
 
     _write(Envelope(resource).json_lines(records()), out)
+    return count
+
+
+def export_siem(
+    found: Iterable[tuple[str, AuditEvent]], origins: Origins, out: Path | BinaryIO, form: str
+) -> int:
+    """Write events in one of `SIEM_FORMATS`, one a line.
+
+    Args:
+        found: Writers and their events.
+        origins: Where these are from.
+        out: Where to.
+        form: The name of the format.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+    line_of = SIEM_FORMATS[form]
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for writer, event in found:
+            count += 1
+            yield line_of(event, origins.of(writer, event))
+
+    _write(lines(), out)
     return count
 
 

@@ -23,14 +23,15 @@ from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
 from ..core.errors import ArchiveError, AxonAuditError, harmless
 from ..events.localtime import local
-from ..events.model import age
+from ..events.model import AuditEvent, age
 from ..events.query import Query
 from ..events.statistics import summarise
+from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
 from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
-from .export import FORMATS, export_events, export_otlp
+from .export import FORMATS, SIEM_FORMATS, export_events, export_otlp, export_siem
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
@@ -265,8 +266,8 @@ def export(
     name = name if name in FORMATS else "json"
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
-    if name == "otlp":
-        written = _export_otlp(path, wanted, target, given, missing)
+    if name == "otlp" or name in SIEM_FORMATS:
+        written = _export_by_writer(path, wanted, target, name, decrypt, given, missing)
     else:
         keys, oldest = given["keys"], wanted.limit is None
         how = {"as_recorded": not decrypt, "oldest_first": oldest}
@@ -280,18 +281,34 @@ def export(
         click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
-def _export_otlp(
-    path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
+def _export_by_writer(
+    path: Path,
+    wanted: Query,
+    out: Path | BinaryIO,
+    form: str,
+    decrypt: bool,
+    given: dict[str, Any],
+    missing: Missing,
 ) -> int:
-    wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
+    """Export in a format that tells of each event where it is from, and where in its trail."""
+    wanted = replace(wanted, with_start=True)  # whoever receives it counts: nothing is left out
     policy = reader(path, given["keys"])
-    pairs = search_by_writer(path, policy.asking(wanted), missing)
-    found = (pair for pair in pairs if policy.answers(wanted, policy.reveal(pair[1])))
-    events: Any = Answer(found, path, wanted, given)
+    asked = policy.asking(wanted)
+
+    def found() -> Iterator[tuple[str, AuditEvent]]:
+        for writer, event in search_by_writer(path, asked, missing):
+            readable = policy.reveal(event)
+            if policy.answers(wanted, readable):
+                yield writer, readable if decrypt else event
+
+    events: Any = Answer(found(), path, wanted, given)
     if wanted.limit is not None:
         events = deque(events, maxlen=wanted.limit)
+    resource = resource_from_environment()
+    if form in SIEM_FORMATS:
+        return export_siem(events, Origins(path, resource), out, form)
     directory = path if path.is_dir() else path.parent
-    return export_otlp(events, directory, out, resource_from_environment())
+    return export_otlp(events, directory, out, resource)
 
 
 @main.command()

@@ -15,19 +15,32 @@ from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
 from ..core.files import write_file
 from ..events.model import AuditEvent
+from ..evidence.siem.cef import cef_line
+from ..evidence.siem.ecs import ecs_line
 from ..evidence.siem.ocsf import ocsf_line
 from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 
-__all__ = ["FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_siem"]
+__all__ = ["FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_siem", "format_of"]
 
 #: One line an event for a SIEM, by format.
-SIEM_FORMATS = {"ocsf": ocsf_line}
+SIEM_FORMATS = {"ocsf": ocsf_line, "ecs": ecs_line, "cef": cef_line}
 FORMATS = ("json", "jsonl", "csv", "otlp", *SIEM_FORMATS)
+_LINES = (".json", ".jsonl", ".ndjson")  # may follow the name of a format with such lines
 
 # What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
 # so that whoever strips one apostrophe has the value back.
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def format_of(name: str) -> str:
+    """The format that the name of a file asks for: its ending, or the one before ``.jsonl``, as
+    in ``audit.ocsf.jsonl``; else ``json``."""
+    endings = Path(name.lower()).suffixes
+    if len(endings) > 1 and endings[-1] in _LINES and endings[-2][1:] in SIEM_FORMATS:
+        endings.pop()
+    last = endings[-1][1:] if endings else ""
+    return last if last in FORMATS else "json"
 
 
 def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:

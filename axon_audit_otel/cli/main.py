@@ -31,7 +31,7 @@ from ..otlp.resource import resource_from_environment
 from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .alerts import alerts
-from .export import FORMATS, SIEM_FORMATS, export_events, export_otlp, export_siem
+from .export import FORMATS, SIEM_FORMATS, export_events, export_otlp, export_siem, format_of
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
@@ -252,18 +252,19 @@ def export(
     missing: Missing,
     **given: Any,
 ) -> None:
-    """Write events to a file, as JSON, JSON lines, CSV or OTLP.
+    """Write events to a file, as JSON, CSV or OTLP, or for a SIEM.
 
     Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
     json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
     metadata as JSON, in which no cell is read as a formula; otlp, log records as
-    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME
-    and OTEL_RESOURCE_ATTRIBUTES name their source). OUT is written whole or not at all; the
-    name - prints to standard output.
+    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver; ocsf, ecs and cef,
+    one line an event, for a SIEM (OCSF Datastore Activity, Elastic Common Schema, ArcSight).
+    For these and otlp, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source, and the
+    records that a trail begins with are there too. OUT is written whole or not at all; the name
+    - prints to standard output.
     """
     wanted = query_of(given)
-    name = form or Path(out).suffix.lower().lstrip(".")
-    name = name if name in FORMATS else "json"
+    name = form or format_of(out)
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     if name == "otlp" or name in SIEM_FORMATS:

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ...core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
+from ...core.time import format_time, to_microseconds
 from ...events.model import ENCODE_ERRORS, AuditEvent
 from ...events.query import START
 from .origin import Origin
 
-__all__ = ["Row", "json_line", "nested", "record_name", "severity"]
+__all__ = ["Row", "bounded", "json_line", "nested", "record_name", "severity"]
+
+#: Characters of a text; four bytes each are what an index of Elasticsearch takes (Lucene: 32,766).
+LONGEST = 8_191
+#: Items of a list, and characters of all of them.
+MOST, MOST_CHARACTERS = 1_000, 1 << 18
 
 
 class Row(NamedTuple):
@@ -59,6 +65,24 @@ def nested(rows: Iterable[Row], event: AuditEvent, origin: Origin) -> dict[str, 
     return made
 
 
+def bounded(value: Any) -> tuple[Any, bool]:
+    """*value*, a JSON type, without what is beyond the bounds above; and whether there was any."""
+    if isinstance(value, str):
+        return (value, False) if len(value) <= LONGEST else (value[: LONGEST - 3] + "...", True)
+    if isinstance(value, dict):
+        pairs = {name: bounded(one) for name, one in value.items()}
+        return {name: one for name, (one, _) in pairs.items()}, any(c for _, c in pairs.values())
+    if not isinstance(value, list):
+        return value, False
+    kept, room = [], MOST_CHARACTERS
+    for one in map(bounded, value[:MOST]):
+        room -= len(one[0]) if isinstance(one[0], str) else 0
+        if room < 0:
+            break
+        kept.append(one)
+    return [one for one, _ in kept], len(kept) < len(value) or any(cut for _, cut in kept)
+
+
 # --- facts of events -----------------------------------------------------------------------------
 
 
@@ -68,7 +92,8 @@ def record_name(event: AuditEvent) -> str | None:
     return name if event.operation == "AUDIT" and type(name) is str else None
 
 
-#: How much an event asks of a person: 0 nothing, 1 a look, 2 soon, 3 now.
+#: Each `severity` on the scale of 0 to 10.
+LEVELS = (1, 4, 6, 8)
 _BY_STATUS = {"SUCCESS": 0, "PARTIAL": 1, "FAILURE": 2}
 _BY_RULE = {"info": 0, "warning": 2, "critical": 3}
 
@@ -101,6 +126,34 @@ def as_json(value: Mapping[str, Any] | None) -> str | None:
         return msgspec.json.encode(value).decode()
     except ENCODE_ERRORS:
         return None
+
+
+def message(event: AuditEvent) -> str:
+    """What happened, in a few words: ``STORE: SUCCESS``, ``AUDIT start: SUCCESS``."""
+    what = " ".join(filter(None, (event.operation.value, record_name(event))))
+    return f"{what}: {event.status.value}"
+
+
+def told_fingerprints(event: AuditEvent) -> list[dict[str, str]]:
+    """The fingerprints as a list, since names of entries are no names of fields."""
+    found = event.fingerprints or {}
+    return [{"entry_id": entry, "fingerprint": value} for entry, value in found.items()]
+
+
+def persons(event: AuditEvent) -> list[str]:
+    """Everybody whom the event names: who acted, for whom, and whose data it was; once each."""
+    named = (event.user_id, event.on_behalf_of, event.subject_id, *event.subjects)
+    return [one for one in dict.fromkeys(named) if one is not None]
+
+
+def written_time(event: AuditEvent) -> str:
+    """When it ended, as the archive writes it."""
+    return format_time(to_microseconds(event.timestamp))
+
+
+def at_milliseconds(event: AuditEvent) -> int:
+    """When it ended: Unix time in milliseconds."""
+    return to_microseconds(event.timestamp) // 1000
 
 
 def milliseconds(event: AuditEvent) -> int | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...core.time import format_time, to_microseconds
 from ...events.model import AuditEvent
 from .mapping import (
     Row,
     as_json,
+    at_milliseconds,
+    bounded,
     field,
     fixed,
     id_kind,
     json_line,
+    message,
     milliseconds,
     nested,
     record_name,
     severity,
+    told_fingerprints,
+    written_time,
 )
 from .origin import Origin
 
@@ -46,8 +50,14 @@ _MOST_OBSERVABLES = 100  # of one field
 
 
 def ocsf(event: AuditEvent, origin: Origin) -> dict[str, Any]:
-    """*event* as an OCSF event of the class Datastore Activity; JSON types."""
-    return nested(ROWS, event, origin)
+    """*event* as an OCSF event of the class Datastore Activity; JSON types.
+
+    Of very long texts and lists it has the beginning, and says so (``metadata.is_truncated``).
+    """
+    made, was_cut = bounded(nested(ROWS, event, origin))
+    if was_cut:
+        made["metadata"] |= {"is_truncated": True, "untruncated_size": len(event.to_json())}
+    return made  # type: ignore[no-any-return]
 
 
 def ocsf_line(event: AuditEvent, origin: Origin) -> bytes:
@@ -58,15 +68,6 @@ def ocsf_line(event: AuditEvent, origin: Origin) -> bytes:
 def _activity(event: AuditEvent) -> tuple[int, str]:
     name = event.operation.value
     return ACTIVITIES.get(name) or (99, name)
-
-
-def _message(event: AuditEvent) -> str:
-    what = " ".join(filter(None, (event.operation.value, record_name(event))))
-    return f"{what}: {event.status.value}"
-
-
-def _milliseconds_at(event: AuditEvent) -> int:
-    return to_microseconds(event.timestamp) // 1000
 
 
 def _user_type(event: AuditEvent) -> tuple[int, str] | tuple[None, None]:
@@ -102,11 +103,6 @@ def _observed(event: AuditEvent, origin: Origin) -> Iterator[tuple[str, tuple[in
     yield "src_endpoint.hostname", _HOST, (origin.host,)
 
 
-def _fingerprints(event: AuditEvent) -> list[dict[str, str]]:
-    found = event.fingerprints or {}
-    return [{"entry_id": entry, "fingerprint": value} for entry, value in found.items()]
-
-
 #: Every field, in the order of the JSON.
 ROWS: tuple[Row, ...] = (
     fixed("class_uid", _CLASS),
@@ -127,8 +123,8 @@ ROWS: tuple[Row, ...] = (
     Row("status", "status", lambda e, o: _STATUSES[e.status.value][1]),
     field("status_code", "error_type"),
     field("status_detail", "error_message"),
-    Row("message", "operation, record, status", lambda e, o: _message(e)),
-    Row("time", "timestamp", lambda e, o: _milliseconds_at(e)),
+    Row("message", "operation, metadata `record`, status", lambda e, o: message(e)),
+    Row("time", "timestamp", lambda e, o: at_milliseconds(e)),
     Row("duration", "duration_ms", lambda e, o: milliseconds(e)),
     fixed("metadata.version", VERSION),
     fixed("metadata.product.name", "axon-audit-otel"),
@@ -140,11 +136,7 @@ ROWS: tuple[Row, ...] = (
     Row("metadata.event_code", "operation", lambda e, o: e.operation.value),
     Row("metadata.sequence", "sequence", lambda e, o: e.sequence or None),
     field("metadata.correlation_uid", "trace_id"),
-    Row(
-        "metadata.original_time",
-        "timestamp",
-        lambda e, o: format_time(to_microseconds(e.timestamp)),
-    ),
+    Row("metadata.original_time", "timestamp", lambda e, o: written_time(e)),
     field("actor.user.uid", "user_id"),
     Row("actor.user.type_id", "user_id", lambda e, o: _user_type(e)[0]),
     Row("actor.user.type", "user_id", lambda e, o: _user_type(e)[1]),
@@ -173,7 +165,7 @@ ROWS: tuple[Row, ...] = (
     field("unmapped.purpose", "purpose"),
     field("unmapped.entry_ids", "entry_ids"),
     field("unmapped.derived_from", "derived_from"),
-    Row("unmapped.fingerprints", "fingerprints", lambda e, o: _fingerprints(e)),
+    Row("unmapped.fingerprints", "fingerprints", lambda e, o: told_fingerprints(e)),
     field("unmapped.duration_ms", "duration_ms"),
     field("unmapped.span_id", "span_id"),
     Row("unmapped.metadata", "metadata, as JSON text", lambda e, o: as_json(e.metadata)),

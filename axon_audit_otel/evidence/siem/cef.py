@@ -1,0 +1,154 @@
+"""Events in the Common Event Format of ArcSight: one line each, ``CEF:0|...``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from ...core.errors import escaped
+from ...events.model import AuditEvent
+from .mapping import (
+    LEVELS,
+    Row,
+    as_json,
+    at_milliseconds,
+    field,
+    record_name,
+    severity,
+    told_fingerprints,
+)
+from .origin import Origin
+
+__all__ = ["LENGTHS", "ROWS", "cef_line"]
+
+_PRODUCT = "axon-audit-otel"
+_LONGEST = 1_023  # characters of a text that LENGTHS does not name
+#: Characters that the dictionary of the format allows; of our own fields, that we do.
+LENGTHS = {
+    "act": 63,
+    "outcome": 63,
+    "externalId": 40,
+    "dvchost": 100,
+    "deviceExternalId": 255,
+    **{f"cs{number}": 4_000 for number in range(1, 7)},
+    "axonMetadata": 4_000,
+}
+_MOST_HEADER = 255
+
+
+def cef_line(event: AuditEvent, origin: Origin) -> bytes:
+    """*event* as one line. Of long texts it has the beginning, and three dots. Lists are JSON.
+
+    Line breaks are ``\\\\n`` and ``\\\\r`` there, as the format asks; other characters that are not
+    seen, which it has no words for, are the text of their Python escapes.
+    """
+    header = ("CEF:0", _PRODUCT, _PRODUCT, origin.version, event.operation.value, _name(event))
+    parts = [*(_in_header(part) for part in header), str(LEVELS[severity(event)])]
+    fields = " ".join(
+        f"{target}={text}"
+        for target, _, value_of in ROWS
+        if (text := _in_extension(target, value_of(event, origin)))
+    )
+    return f"{'|'.join(parts)}|{fields}\n".encode("utf-8", "backslashreplace")
+
+
+def _name(event: AuditEvent) -> str:
+    """What happened, for people: ``Memory bulk store``, ``Audit trail start``."""
+    if event.operation == "AUDIT":
+        return f"Audit trail {record_name(event) or 'record'}".replace("_", " ")
+    return f"Memory {event.operation.value.lower()}".replace("_", " ")
+
+
+def _in_header(text: str) -> str:
+    shown = escaped(_cut(text, _MOST_HEADER)).strip() or "unknown"
+    return shown.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _in_extension(target: str, value: Any) -> str:
+    if value is None:
+        return ""
+    most = LENGTHS.get(target, _LONGEST)
+    if isinstance(value, list):
+        value = _listed(value, most)
+    if isinstance(value, str):
+        text = _cut(value, most)
+        return "".join(map(_character, text)) if _ODD.search(text) else text
+    return str(value)
+
+
+# What is not seen is found one character at a time.
+_ODD = re.compile(r"[^ -<>-\[\]-~]")
+_NAMED = {"\\": "\\\\", "=": "\\=", "\n": "\\n", "\r": "\\r"}
+
+
+def _character(one: str) -> str:
+    if one in _NAMED:
+        return _NAMED[one]
+    return one if one.isprintable() else escaped(one).replace("\\", "\\\\")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _listed(values: list[Any], most: int) -> str:
+    """A list as JSON, since an item may hold any character; of a long one, its beginning."""
+    kept: list[Any] = []
+    room = most - len('["[dropped: 1000000 more]"]')
+    for one in values:
+        room -= len(msgspec.json.encode(one).decode()) + 1
+        if room < 0:
+            kept.append(f"[dropped: {len(values) - len(kept)} more]")
+            break
+        kept.append(one)
+    return msgspec.json.encode(kept).decode() if kept else ""
+
+
+def _labelled(target: str, label: str, row: Row) -> tuple[Row, Row]:
+    """A field of the kind that one labels, and its label, where the field is."""
+
+    def named(event: AuditEvent, origin: Origin) -> str | None:
+        return label if _in_extension(target, row.value(event, origin)) else None
+
+    return row._replace(target=target), Row(f"{target}Label", repr(label), named)
+
+
+#: Every field of the extension, in its order.
+ROWS: tuple[Row, ...] = (
+    Row("rt", "timestamp", lambda e, o: at_milliseconds(e)),
+    field("externalId", "event_id"),
+    Row("cat", "operation", lambda e, o: "audit trail" if e.operation == "AUDIT" else "memory"),
+    Row("act", "action, else operation", lambda e, o: e.action or e.operation.value),
+    Row("outcome", "status", lambda e, o: e.status.value),
+    field("reason", "error_type"),
+    field("msg", "error_message"),
+    field("suser", "user_id"),
+    field("duser", "subject_id"),
+    Row("sourceServiceName", "`service.name`, else the trail", lambda e, o: o.application),
+    Row("dvchost", "`start`", lambda e, o: o.host),
+    Row("deviceProcessName", "`start`", lambda e, o: o.process),
+    Row("dvcpid", "`start`", lambda e, o: o.pid),
+    Row("deviceExternalId", "the trail", lambda e, o: o.trail or None),
+    *_labelled("cn1", "sequence", Row("", "sequence", lambda e, o: e.sequence or None)),
+    *_labelled("cn2", "entries", Row("", "number of entry_ids", lambda e, o: len(e.entry_ids))),
+    *_labelled("cfp1", "durationMs", field("", "duration_ms")),
+    *_labelled("cs1", "sessionId", field("", "session_id")),
+    *_labelled("cs2", "entryIds", field("", "entry_ids")),
+    *_labelled("cs3", "subjects", field("", "subjects")),
+    *_labelled("cs4", "purpose", field("", "purpose")),
+    *_labelled("cs5", "agentId", field("", "agent_id")),
+    *_labelled("cs6", "hash", field("", "hash")),
+    Row("axonRecord", "metadata `record`", lambda e, o: record_name(e)),
+    field("axonOnBehalfOf", "on_behalf_of"),
+    field("axonSystem", "system"),
+    field("axonStore", "store"),
+    field("axonTraceId", "trace_id"),
+    field("axonSpanId", "span_id"),
+    field("axonDerivedFrom", "derived_from"),
+    Row("axonFingerprints", "fingerprints", lambda e, o: told_fingerprints(e)),
+    Row("axonTrailId", "the trail", lambda e, o: o.stream or None),
+    field("axonPreviousHash", "previous_hash"),
+    Row("axonMetadata", "metadata, as JSON", lambda e, o: as_json(e.metadata)),
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import msgspec
 
-from ...core.errors import escaped
 from ...events.model import AuditEvent
 from .mapping import (
     LEVELS,
@@ -41,8 +41,8 @@ _MOST_HEADER = 255
 def cef_line(event: AuditEvent, origin: Origin) -> bytes:
     """*event* as one line. Of long texts it has the beginning, and three dots. Lists are JSON.
 
-    Line breaks are ``\\\\n`` and ``\\\\r`` there, as the format asks; other characters that are not
-    seen, which it has no words for, are the text of their Python escapes.
+    Line breaks are ``\\n`` and ``\\r``, as the format asks. It has no words for other characters
+    that are not seen: they become the text of their JSON escapes, which breaks no line.
     """
     header = ("CEF:0", _PRODUCT, _PRODUCT, origin.version, event.operation.value, _name(event))
     parts = [*(_in_header(part) for part in header), str(LEVELS[severity(event)])]
@@ -62,7 +62,7 @@ def _name(event: AuditEvent) -> str:
 
 
 def _in_header(text: str) -> str:
-    shown = escaped(_cut(text, _MOST_HEADER)).strip() or "unknown"
+    shown = _cut("".join(map(_seen, text[: _MOST_HEADER + 1])), _MOST_HEADER).strip() or "unknown"
     return shown.replace("\\", "\\\\").replace("|", "\\|")
 
 
@@ -72,21 +72,25 @@ def _in_extension(target: str, value: Any) -> str:
     most = LENGTHS.get(target, _LONGEST)
     if isinstance(value, list):
         value = _listed(value, most)
-    if isinstance(value, str):
-        text = _cut(value, most)
-        return "".join(map(_character, text)) if _ODD.search(text) else text
-    return str(value)
+    if not isinstance(value, str):
+        return str(value)
+    if value.isprintable():
+        shown = _cut(value, most)
+    else:
+        shown = _cut("".join(c if c in _ENDS else _seen(c) for c in value[: most + 1]), most)
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], shown)
 
 
-# What is not seen is found one character at a time.
-_ODD = re.compile(r"[^ -<>-\[\]-~]")
-_NAMED = {"\\": "\\\\", "=": "\\=", "\n": "\\n", "\r": "\\r"}
+_ENDS = "\r\n"
+_ESCAPES = {"\\": "\\\\", "=": "\\=", "\n": "\\n", "\r": "\\r"}
+_SPECIAL = re.compile(r"[\\=\r\n]")
 
 
-def _character(one: str) -> str:
-    if one in _NAMED:
-        return _NAMED[one]
-    return one if one.isprintable() else escaped(one).replace("\\", "\\\\")
+def _seen(one: str) -> str:
+    """A character, or the text of its JSON escape if it is not seen."""
+    if one.isprintable():
+        return one
+    return json.dumps(one)[1:-1] if one != "\x7f" else "\\u007f"
 
 
 def _cut(text: str, most: int) -> str:

@@ -45,7 +45,8 @@ ACTIVITIES = {
 _SEVERITIES = ((1, "Informational"), (2, "Low"), (3, "Medium"), (4, "High"))
 _STATUSES = {"SUCCESS": (1, "Success"), "FAILURE": (2, "Failure"), "PARTIAL": (99, "PARTIAL")}
 _UNKNOWN = (0, "Unknown")
-_USER, _RESOURCE, _HOST = (31, "User Object: uid"), (10, "Resource UID"), (1, "Hostname")
+# Kinds of observables that every version of the schema has: 1.4 added one for ids of users.
+_USER, _RESOURCE, _HOST = (4, "User Name"), (10, "Resource UID"), (1, "Hostname")
 _MOST_OBSERVABLES = 100  # of one field
 
 

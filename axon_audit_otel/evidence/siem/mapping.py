@@ -159,7 +159,7 @@ def at_milliseconds(event: AuditEvent) -> int:
 def milliseconds(event: AuditEvent) -> int | None:
     """How long it took, as a whole number; None if that is not known, or no time."""
     took = event.duration_ms
-    return round(took) if took is not None and 0 <= took < 1 << 53 else None
+    return int(took + 0.5) if took is not None and 0 <= took < 1 << 53 else None
 
 
 # --- one event, one line -------------------------------------------------------------------------

@@ -47,7 +47,6 @@ _STATUSES = {"SUCCESS": (1, "Success"), "FAILURE": (2, "Failure"), "PARTIAL": (9
 _UNKNOWN = (0, "Unknown")
 # Kinds of observables that every version of the schema has: 1.4 added one for ids of users.
 _USER, _RESOURCE, _HOST = (4, "User Name"), (10, "Resource UID"), (1, "Hostname")
-_MOST_OBSERVABLES = 100  # of one field
 
 
 def ocsf(event: AuditEvent, origin: Origin) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def _observables(event: AuditEvent, origin: Origin) -> list[dict[str, Any]]:
     return [
         {"name": name, "type": caption, "type_id": number, "value": value}
         for name, (number, caption), values in _observed(event, origin)
-        for value in values[:_MOST_OBSERVABLES]
+        for value in values
         if value is not None
     ]
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
+from axon_audit_otel.events.model import AuditEvent, EventStatus, OperationType
+from axon_audit_otel.evidence.siem import cef, ecs, ocsf
+from axon_audit_otel.evidence.siem.mapping import Row
+from axon_audit_otel.evidence.siem.origin import Origin
 from axon_audit_otel.integrations.axon import methods as sdk
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
+SIEM = ROOT / "docs" / "siem.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -153,8 +162,117 @@ def wings() -> str:
     return "\n".join(rows) + "\n"
 
 
+# --- formats for SIEMs -------------------------------------------------------------------------
+
+_ORIGIN = Origin("default", "c1979ac67c4f9535", "shop", "host-1", "app.py", 4711, "0.1.0")
+
+
+def _event(operation: str, status: str = "SUCCESS", **fields: Any) -> AuditEvent:
+    given: dict[str, Any] = {
+        "event_id": "evt_01a225da9cd57903a3a6c698ce98afb1",
+        "timestamp": datetime(2026, 11, 29, 5, 50, 13, 717563, timezone.utc),
+        **dict.fromkeys(("user_id", "session_id", "duration_ms")),
+        "entry_ids": [],
+        "metadata": {},
+        **fields,
+    }
+    return AuditEvent(operation=OperationType(operation), status=EventStatus(status), **given)
+
+
+def _fields(rows: Iterable[Row], title: str) -> str:
+    """The fields of a format, and what each is made of; those of the same source together."""
+    by_source: dict[str, list[str]] = {}
+    for row in rows:
+        by_source.setdefault(row.source, []).append(f"`{row.target}`")
+    lines = [f"| {title} | from |", "| --- | --- |"]
+    lines += [
+        f"| {', '.join(targets)} | {_code(source)} |" for source, targets in by_source.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _code(source: str) -> str:
+    """The source of a field; names of the event's fields, and values, as code."""
+    if source[0] in "'[" or source.isdigit():
+        return f"`{source}`"
+    names = "|".join((*AuditEvent.__struct_fields__, "hash"))
+    return re.sub(rf"(?<!`)\b({names})\b(?!`)", r"`\1`", source)
+
+
+def operations() -> str:
+    """What each operation is in each format."""
+    rows = [
+        "| operation | OCSF activity | ECS `event.type` | CEF name |",
+        "| --- | --- | --- | --- |",
+    ]
+    for operation in OperationType:
+        told = _event(operation.value)
+        one, other = ocsf.ocsf(told, _ORIGIN), ecs.ecs(told, _ORIGIN)
+        named = one["type_name"].removeprefix("Datastore Activity: ")
+        activity = f"{one['activity_id']} {named}"
+        kinds = ", ".join(other["event"]["type"])
+        name = cef.cef_line(told, _ORIGIN).decode().split("|")[5]
+        rows.append(f"| {operation.value} | {activity} | {kinds} | {name} |")
+    return "\n".join(rows) + "\n"
+
+
+def severities() -> str:
+    """How severe each outcome is in each format."""
+    alert = {"record": "alert", "state": "firing"}
+    told = {status.value: _event("STORE", status.value) for status in EventStatus}
+    told["FAILURE of the trail itself"] = _event("AUDIT", "FAILURE", metadata={"record": "gap"})
+    for one in ("info", "warning", "critical"):
+        facts = {**alert, "severity": one}
+        told[f"alert of a rule of severity `{one}`"] = _event("AUDIT", metadata=facts)
+    rows = ["| event | OCSF | ECS `log.level` | ECS `event.severity`, CEF |", f"|{' --- |' * 4}"]
+    for name, event in told.items():
+        as_ocsf, as_ecs = ocsf.ocsf(event, _ORIGIN), ecs.ecs(event, _ORIGIN)
+        level, severity = as_ecs["log"]["level"], as_ecs["event"]["severity"]
+        words = f"{as_ocsf['severity_id']} {as_ocsf['severity']}"
+        rows.append(f"| {name} | {words} | {level} | {severity} |")
+    return "\n".join(rows) + "\n"
+
+
+def examples() -> str:
+    """One event in each format."""
+    told = _event(
+        "RECALL",
+        "FAILURE",
+        user_id="alice",
+        session_id="s-1",
+        entry_ids=["e-1"],
+        metadata={"k": 3},
+        duration_ms=12.25,
+        error_type="TimeoutError",
+        action="MemorySystem.recall",
+        system="axon",
+        subjects=("bob",),
+        purpose="support",
+        sequence=2,
+        previous_hash="c1979ac67c4f95353c3dda351bdca1afa341cc3382205c4022bbd86984bdb489",
+    )
+    made = (ocsf.ocsf(told, _ORIGIN), ecs.ecs(told, _ORIGIN))
+    objects = [msgspec.json.format(msgspec.json.encode(one), indent=2).decode() for one in made]
+    line = cef.cef_line(told, _ORIGIN).decode().rstrip()
+    blocks = [*(f"```json\n{one}\n```" for one in objects), f"```text\n{line}\n```"]
+    return "\n\n".join(blocks) + "\n"
+
+
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
+IN_SIEM = {
+    "operations": operations,
+    "severities": severities,
+    "ocsf": lambda: _fields(ocsf.ROWS, "OCSF"),
+    "ecs": lambda: _fields(ecs.ROWS, "ECS"),
+    "cef": lambda: _fields(cef.ROWS, "CEF"),
+    "examples": examples,
+}
+PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
+    REFERENCE: IN_REFERENCE,
+    HOUSE: IN_HOUSE,
+    SIEM: IN_SIEM,
+}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -170,5 +288,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE)):
+    for path, tables in PAGES.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

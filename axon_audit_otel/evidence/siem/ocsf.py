@@ -85,6 +85,11 @@ def _database(event: AuditEvent, origin: Origin) -> tuple[str, str]:
     return event.system or "unknown", "Agent memory"
 
 
+def _process_name(origin: Origin) -> str | None:
+    """Only with its number, which the schema requires."""
+    return None if origin.pid is None else origin.process
+
+
 def _observables(event: AuditEvent, origin: Origin) -> list[dict[str, Any]]:
     return [
         {"name": name, "type": caption, "type_id": number, "value": value}
@@ -129,9 +134,9 @@ ROWS: tuple[Row, ...] = (
     fixed("metadata.version", VERSION),
     fixed("metadata.product.name", "axon-audit-otel"),
     fixed("metadata.product.vendor_name", "axon-audit-otel"),
-    Row("metadata.product.version", "`start`", lambda e, o: o.version),
+    Row("metadata.product.version", "version in `start`", lambda e, o: o.version),
     fixed("metadata.log_provider", "axon-audit-otel"),
-    Row("metadata.log_name", "the trail", lambda e, o: o.trail or None),
+    Row("metadata.log_name", "name of the trail", lambda e, o: o.trail or None),
     field("metadata.uid", "event_id"),
     Row("metadata.event_code", "operation", lambda e, o: e.operation.value),
     Row("metadata.sequence", "sequence", lambda e, o: e.sequence or None),
@@ -143,9 +148,13 @@ ROWS: tuple[Row, ...] = (
     field("actor.session.uid", "session_id"),
     Row("actor.app_name", "`service.name`, else the trail", lambda e, o: o.application),
     field("actor.app_uid", "agent_id"),
-    Row("actor.process.pid", "`start`", lambda e, o: o.pid),
-    Row("actor.process.name", "`start`", lambda e, o: o.process if o.pid is not None else None),
-    Row("src_endpoint.hostname", "`start`", lambda e, o: o.host),
+    Row("actor.process.pid", "pid in `start`", lambda e, o: o.pid),
+    Row(
+        "actor.process.name",
+        "process in `start`",
+        lambda e, o: o.process if o.pid is not None else None,
+    ),
+    Row("src_endpoint.hostname", "host in `start`", lambda e, o: o.host),
     Row("src_endpoint.svc_name", "`service.name`, else the trail", lambda e, o: o.application),
     fixed("type_id", 1),
     fixed("type", "Database"),
@@ -154,7 +163,7 @@ ROWS: tuple[Row, ...] = (
     fixed("database.type_id", 99),
     Row("database.type", "operation", lambda e, o: _database(e, o)[1]),
     Row("observables", "ids of persons and entries, host", _observables),
-    Row("unmapped.trail_id", "the trail", lambda e, o: o.stream or None),
+    Row("unmapped.trail_id", "id of the chain", lambda e, o: o.stream or None),
     field("unmapped.hash", "hash"),
     field("unmapped.previous_hash", "previous_hash"),
     field("unmapped.action", "action"),

@@ -197,3 +197,15 @@ def test_no_events(demo: Path, cli: Cli, tmp_path: Path, form: str) -> None:
     """An empty answer is an empty file."""
     cli("export", demo, tmp_path / "out", "--format", form, "--user", "nobody")
     assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_the_commands_of_the_page(demo: Path, cli: Cli, tmp_path: Path) -> None:
+    """The first block of docs/siem.md does what it says."""
+    text = (DATA.parents[2] / "docs" / "siem.md").read_text(encoding="utf-8")
+    block = text.partition("```console\n")[2].partition("```")[0]
+    commands = [line.partition("#")[0].split()[2:] for line in block.splitlines()]
+    assert [words[0] for words in commands] == ["export"] * 3
+    for (_, directory, name, *options), form in zip(commands, FORMATS):
+        assert directory == "audit_logs"
+        asked = ("export", demo, tmp_path / name, *options, "--json")
+        assert json.loads(cli(*asked).stdout)["format"] == form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable, Iterable
 from itertools import product
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from collector import Collector, log_records, wait
+from collector import ROOT, Collector, free_port, log_records, wait
 from conftest import archived
+from receiver import Receiver
 from siem_events import BARE, FULL, HOSTILE, NAMES, RECORDS, STATUSES, event, ocsf_faults
 
 from axon_audit_otel import AuditEvent
@@ -160,3 +162,68 @@ def test_what_is_no_event_is_left_out(start_collector: Start, body: dict[str, An
     wait(lambda: written(there))
     assert_same(there, [event()], ORIGIN)
     assert len(there.audit()) == 3
+
+
+# --- where docs/siem.md sends them on -------------------------------------------------------------
+
+
+def further(number: int) -> str:
+    """A configuration of docs/siem.md, as an argument of ``--config``."""
+    text = (ROOT / "docs" / "siem.md").read_text(encoding="utf-8")
+    return "yaml:" + re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[number]
+
+
+def test_to_a_siem_over_http(start_collector: Start, http: Receiver) -> None:
+    """Each record has an OCSF event as its body, and the id to drop duplicates by."""
+    there = start_collector(
+        *("gateway.yaml", "overlays/ocsf.yaml", further(0)),
+        SIEM_ENDPOINT=http.url,
+        SIEM_AUTHORIZATION="Bearer tea",
+    )
+    events = [event(**FULL), *RECORDS]
+    sent(there, events, RESOURCE)
+    wait(lambda: len(http.records) >= len(events))
+    assert http.headers["authorization"] == "Bearer tea"
+    for record, one in zip(http.records, events):
+        made = json.loads(record.body.string_value)
+        assert ocsf_faults(made) == []
+        assert comparable(made) == comparable(ocsf(one, ORIGIN))
+        assert [item.value.string_value for item in record.attributes] == [one.event_id]
+    assert_same(there, events, ORIGIN)
+
+
+def test_to_object_storage(start_collector: Start) -> None:
+    """Objects of OCSF events, one a line, with nothing around them."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    credentials = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "something"}
+    server = ThreadedMotoServer("127.0.0.1", free_port(), verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        named = {name.lower(): value for name, value in credentials.items()}
+        store = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **named)
+        store.create_bucket(Bucket="bucket")
+        there = start_collector(
+            *("gateway.yaml", "overlays/ocsf.yaml", further(1)),
+            S3_BUCKET="bucket",
+            S3_ENDPOINT=url,
+            S3_PATH_STYLE="true",
+            S3_INTERVAL="100ms",
+            **credentials,
+        )
+        events = [event(**FULL), *RECORDS]
+        sent(there, events, RESOURCE)
+
+        def lines() -> list[bytes]:
+            found = store.list_objects(Bucket="bucket").get("Contents", [])
+            bodies = [store.get_object(Bucket="bucket", Key=one["Key"])["Body"] for one in found]
+            return [line for body in bodies for line in body.read().splitlines()]
+
+        wait(lambda: len(lines()) >= len(events))
+        made = list(map(json.loads, lines()))
+        assert [fault for one in made for fault in ocsf_faults(one)] == []
+        assert [comparable(one) for one in made] == [comparable(ocsf(e, ORIGIN)) for e in events]
+    finally:
+        server.stop()

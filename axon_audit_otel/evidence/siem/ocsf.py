@@ -149,11 +149,7 @@ ROWS: tuple[Row, ...] = (
     Row("actor.app_name", "`service.name`, else the trail", lambda e, o: o.application),
     field("actor.app_uid", "agent_id"),
     Row("actor.process.pid", "pid in `start`", lambda e, o: o.pid),
-    Row(
-        "actor.process.name",
-        "process in `start`",
-        lambda e, o: o.process if o.pid is not None else None,
-    ),
+    Row("actor.process.name", "process in `start`", lambda e, o: _process_name(o)),
     Row("src_endpoint.hostname", "host in `start`", lambda e, o: o.host),
     Row("src_endpoint.svc_name", "`service.name`, else the trail", lambda e, o: o.application),
     fixed("type_id", 1),

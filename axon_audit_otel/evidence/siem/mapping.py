@@ -10,16 +10,17 @@ import msgspec
 
 from ...core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ...core.time import format_time, to_microseconds
-from ...events.model import ENCODE_ERRORS, AuditEvent
+from ...events.model import ENCODE_ERRORS, AuditEvent, encode
 from ...events.query import START
 from .origin import Origin
 
-__all__ = ["Row", "bounded", "json_line", "nested", "record_name", "severity"]
+__all__ = ["Row", "Table", "bounded", "json_line", "record_name", "severity"]
 
 #: Characters of a text; four bytes each are what an index of Elasticsearch takes (Lucene: 32,766).
 LONGEST = 8_191
 #: Items of a list, and characters of all of them.
 MOST, MOST_CHARACTERS = 1_000, 1 << 18
+_SMALL = MOST  # bytes of an event that is within these bounds, whatever is in it
 
 
 class Row(NamedTuple):
@@ -50,19 +51,36 @@ def _plain(value: Any) -> Any:
     return list(value) if type(value) is tuple else value
 
 
-def nested(rows: Iterable[Row], event: AuditEvent, origin: Origin) -> dict[str, Any]:
-    """An object with the fields of *rows*; without what is None or an empty list."""
-    made: dict[str, Any] = {}
-    for target, _, value_of in rows:
-        value = value_of(event, origin)
-        if value is None or value == []:
-            continue
-        place = made
-        *path, last = target.split(".")
-        for name in path:
-            place = place.setdefault(name, {})
-        place[last] = value
-    return made
+class Table:
+    """The fields of a format, which is JSON.
+
+    Args:
+        rows: The fields, in the order of the JSON.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._fields = [(*_split(row.target), row.value) for row in rows]
+
+    def made_of(self, event: AuditEvent, origin: Origin) -> tuple[dict[str, Any], bool]:
+        """An object with the fields of *event*, within bounds; and whether something was cut.
+
+        What is None or an empty list is not in it.
+        """
+        made: dict[str, Any] = {}
+        for path, name, value_of in self._fields:
+            value = value_of(event, origin)
+            if value is None or value == []:
+                continue
+            place = made
+            for outer in path:
+                place = place.setdefault(outer, {})
+            place[name] = value
+        return (made, False) if len(encode(event)) <= _SMALL else bounded(made)
+
+
+def _split(target: str) -> tuple[list[str], str]:
+    *path, name = target.split(".")
+    return path, name
 
 
 def bounded(value: Any) -> tuple[Any, bool]:

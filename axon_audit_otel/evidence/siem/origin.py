@@ -19,6 +19,7 @@ from ...version import __version__
 __all__ = ["Origin", "Origins"]
 
 _T = TypeVar("_T")
+_LONGEST = 1_023  # characters
 _UNNAMED = "unknown_service"  # OpenTelemetry's default; more may follow
 
 
@@ -67,9 +68,9 @@ class Origin:
 
 
 def _typed(facts: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """A fact of that type; None for another, of another version or forged."""
+    """A fact of that type; None for another, or a very long one: of another version, or forged."""
     value = facts.get(name)
-    return value if type(value) is kind else None
+    return value if type(value) is kind and len(str(value)) <= _LONGEST else None
 
 
 class Origins:
@@ -86,7 +87,7 @@ class Origins:
     def __init__(self, path: Path, resource: Mapping[str, Any]) -> None:
         self._directory = path if path.is_dir() else path.parent
         named = str(resource.get(SERVICE_NAME) or _UNNAMED)
-        self._service = None if named.startswith(_UNNAMED) else named
+        self._service = None if named.startswith(_UNNAMED) else named[:_LONGEST]
         self._plain: dict[str, Origin] = {}
         self._started: dict[str, tuple[list[int], list[Origin]]] = {}
         # What these lack is reported by whoever reads the events themselves.

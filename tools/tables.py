@@ -30,7 +30,8 @@ PACKAGE = ROOT / "axon_audit_otel"
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
-    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
+    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail;"
+    " formats of SIEMs",
     "integrations": "knowledge of each memory library: `axon`",
     "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
@@ -183,7 +184,9 @@ def _fields(rows: Iterable[Row], title: str) -> str:
     """The fields of a format, and what each is made of; those of the same source together."""
     by_source: dict[str, list[str]] = {}
     for row in rows:
-        by_source.setdefault(row.source, []).append(f"`{row.target}`")
+        label = cef.LABELS.get(row.target)
+        named = f"`{row.target}`" + (f" (label `{label}`)" if label else "")
+        by_source.setdefault(row.source, []).append(named)
     lines = [f"| {title} | from |", "| --- | --- |"]
     lines += [
         f"| {', '.join(targets)} | {_code(source)} |" for source, targets in by_source.items()

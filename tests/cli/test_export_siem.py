@@ -137,6 +137,8 @@ def test_the_source_is_named(demo: Path, cli: Cli, form: str) -> None:
     """OpenTelemetry's variables name the application; else it is the trail."""
     (one, *_) = exported(cli, demo, form, OTEL_SERVICE_NAME="shop|=\n")
     assert one["service"].startswith("shop|=")
+    (one, *_) = exported(cli, demo, form, OTEL_SERVICE_NAME="s\udcff")  # no Unicode
+    assert one["service"] == "s\\udcff"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from amounts import examples
+from hypothesis import given, settings
 from siem_events import (
     BARE,
     FULL,
@@ -27,7 +28,7 @@ from siem_events import (
 )
 
 from axon_audit_otel import AuditEvent
-from axon_audit_otel.evidence.siem.cef import ROWS, cef_line
+from axon_audit_otel.evidence.siem.cef import LABELS, ROWS, cef_line
 from axon_audit_otel.evidence.siem.origin import Origin
 
 #: Type, or the most characters, of each field of the standard that we fill: *Implementing ArcSight
@@ -61,7 +62,7 @@ def checked(line: bytes) -> tuple[list[str], dict[str, str]]:
     assert header[:3] == ["CEF:0", "axon-audit-otel", "axon-audit-otel"]
     assert all(header)
     assert 0 <= int(header[6]) <= 10
-    assert set(fields) <= targets(ROWS)
+    assert set(fields) <= targets(ROWS, *(f"{name}Label" for name in LABELS))
     for key, value in fields.items():
         allowed = DICTIONARY.get(key, 4000)
         assert key in DICTIONARY or key.startswith("axon"), key
@@ -142,6 +143,7 @@ def test_every_character_comes_back(text: str) -> None:
     assert read["cs1"] == "s"
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(told=hostile_events, origin=origins)
 def test_hostile_values(told: AuditEvent, origin: Origin) -> None:
     """Whatever the values are: one line, the same fields, none made up, none overwritten."""

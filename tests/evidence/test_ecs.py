@@ -8,7 +8,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from amounts import examples
+from hypothesis import given, settings
 from siem_events import (
     BARE,
     FULL,
@@ -183,6 +184,7 @@ def test_durations(took: float, nanoseconds: int | None) -> None:
     assert ecs(event(duration_ms=took), ORIGIN)["event"].get("duration") == nanoseconds
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(told=hostile_events, origin=origins)
 def test_hostile_values(told: AuditEvent, origin: Origin) -> None:
     """Whatever the values are: the same fields of the same types, on one line."""

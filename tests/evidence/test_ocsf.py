@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from amounts import examples
+from hypothesis import given, settings
 from py_ocsf_models.events.base_event import BaseEvent
 from siem_events import (
     BARE,
@@ -160,6 +161,7 @@ def test_severities(told: AuditEvent, severity: str) -> None:
     assert ocsf(told, ORIGIN)["severity"] == severity
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(told=hostile_events, origin=origins)
 def test_hostile_values(told: AuditEvent, origin: Origin) -> None:
     """Whatever the values are: valid, on one line, and none is the name of a field."""

@@ -21,7 +21,7 @@ from .mapping import (
 )
 from .origin import Origin
 
-__all__ = ["LENGTHS", "ROWS", "cef_line"]
+__all__ = ["LABELS", "LENGTHS", "ROWS", "cef_line"]
 
 _PRODUCT = "axon-audit-otel"
 _LONGEST = 1_023  # characters of a text that LENGTHS does not name
@@ -46,12 +46,13 @@ def cef_line(event: AuditEvent, origin: Origin) -> bytes:
     """
     header = ("CEF:0", _PRODUCT, _PRODUCT, origin.version, event.operation.value, _name(event))
     parts = [*(_in_header(part) for part in header), str(LEVELS[severity(event)])]
-    fields = " ".join(
-        f"{target}={text}"
-        for target, _, value_of in ROWS
-        if (text := _in_extension(target, value_of(event, origin)))
-    )
-    return f"{'|'.join(parts)}|{fields}\n".encode("utf-8", "backslashreplace")
+    fields = []
+    for target, _, value_of in ROWS:
+        if text := _in_extension(target, value_of(event, origin)):
+            fields.append(f"{target}={text}")
+            if target in LABELS:
+                fields.append(f"{target}Label={LABELS[target]}")
+    return f"{'|'.join(parts)}|{' '.join(fields)}\n".encode()
 
 
 def _name(event: AuditEvent) -> str:
@@ -110,15 +111,18 @@ def _listed(values: list[Any], most: int) -> str:
     return msgspec.json.encode(kept).decode() if kept else ""
 
 
-def _labelled(target: str, label: str, row: Row) -> tuple[Row, Row]:
-    """A field of the kind that one labels, and its label, where the field is."""
-
-    def named(event: AuditEvent, origin: Origin) -> str | None:
-        return label if _in_extension(target, row.value(event, origin)) else None
-
-    return row._replace(target=target), Row(f"{target}Label", repr(label), named)
-
-
+#: What is in the fields that have no meaning of their own; beside each is one with its label.
+LABELS = {
+    "cn1": "sequence",
+    "cn2": "entries",
+    "cfp1": "durationMs",
+    "cs1": "sessionId",
+    "cs2": "entryIds",
+    "cs3": "subjects",
+    "cs4": "purpose",
+    "cs5": "agentId",
+    "cs6": "hash",
+}
 #: Every field of the extension, in its order.
 ROWS: tuple[Row, ...] = (
     Row("rt", "timestamp", lambda e, o: at_milliseconds(e)),
@@ -135,15 +139,15 @@ ROWS: tuple[Row, ...] = (
     Row("deviceProcessName", "process in `start`", lambda e, o: o.process),
     Row("dvcpid", "pid in `start`", lambda e, o: o.pid),
     Row("deviceExternalId", "name of the trail", lambda e, o: o.trail or None),
-    *_labelled("cn1", "sequence", Row("", "sequence", lambda e, o: e.sequence or None)),
-    *_labelled("cn2", "entries", Row("", "number of entry_ids", lambda e, o: len(e.entry_ids))),
-    *_labelled("cfp1", "durationMs", field("", "duration_ms")),
-    *_labelled("cs1", "sessionId", field("", "session_id")),
-    *_labelled("cs2", "entryIds", field("", "entry_ids")),
-    *_labelled("cs3", "subjects", field("", "subjects")),
-    *_labelled("cs4", "purpose", field("", "purpose")),
-    *_labelled("cs5", "agentId", field("", "agent_id")),
-    *_labelled("cs6", "hash", field("", "hash")),
+    Row("cn1", "sequence", lambda e, o: e.sequence or None),
+    Row("cn2", "number of entry_ids", lambda e, o: len(e.entry_ids)),
+    field("cfp1", "duration_ms"),
+    field("cs1", "session_id"),
+    field("cs2", "entry_ids"),
+    field("cs3", "subjects"),
+    field("cs4", "purpose"),
+    field("cs5", "agent_id"),
+    field("cs6", "hash"),
     Row("axonRecord", "metadata `record`", lambda e, o: record_name(e)),
     field("axonOnBehalfOf", "on_behalf_of"),
     field("axonSystem", "system"),

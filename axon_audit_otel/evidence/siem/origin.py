@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ...archive.missing import Missing
 from ...archive.origin import Source, source_of
@@ -18,7 +18,6 @@ from ...version import __version__
 
 __all__ = ["Origin", "Origins"]
 
-_T = TypeVar("_T")
 _LONGEST = 1_023  # characters
 _UNNAMED = "unknown_service"  # OpenTelemetry's default; more may follow
 
@@ -48,17 +47,18 @@ class Origin:
     @classmethod
     def of(cls, source: Source, service: str | None = None) -> Origin:
         """The origin of a *source*'s events, before its record `start` is known."""
-        return cls(source.trail, source.stream, service)
+        return cls(_text(source.trail), source.stream, service and _text(service))
 
     def since(self, start: AuditEvent) -> Origin:
         """This origin, from the record `start` of a writer on."""
         facts: Mapping[str, Any] = start.metadata
+        pid = facts.get("pid")
         return replace(
             self,
-            host=_typed(facts, "host", str),
-            process=_typed(facts, "process", str),
-            pid=_typed(facts, "pid", int),
-            version=_typed(facts, "axon_audit_otel", str) or self.version,
+            host=_told(facts, "host"),
+            process=_told(facts, "process"),
+            pid=pid if type(pid) is int and 0 <= pid < 1 << 31 else None,
+            version=_told(facts, "axon_audit_otel") or self.version,
         )
 
     @property
@@ -67,10 +67,15 @@ class Origin:
         return self.service or self.trail or "unknown"
 
 
-def _typed(facts: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """A fact of that type; None for another, or a very long one: of another version, or forged."""
+def _told(facts: Mapping[str, Any], name: str) -> str | None:
+    """A fact that is a text; None for what another version, or a forger, has there."""
     value = facts.get(name)
-    return value if type(value) is kind and len(str(value)) <= _LONGEST else None
+    return _text(value) if type(value) is str else None
+
+
+def _text(value: str) -> str:
+    """A text of the machine, bounded; what was no Unicode in names and variables is shown so."""
+    return value[:_LONGEST].encode("utf-8", "backslashreplace").decode()
 
 
 class Origins:
@@ -87,7 +92,7 @@ class Origins:
     def __init__(self, path: Path, resource: Mapping[str, Any]) -> None:
         self._directory = path if path.is_dir() else path.parent
         named = str(resource.get(SERVICE_NAME) or _UNNAMED)
-        self._service = None if named.startswith(_UNNAMED) else named[:_LONGEST]
+        self._service = None if named.startswith(_UNNAMED) else named
         self._plain: dict[str, Origin] = {}
         self._started: dict[str, tuple[list[int], list[Origin]]] = {}
         # What these lack is reported by whoever reads the events themselves.

@@ -56,6 +56,7 @@ ECS = {
     "user.id": "keyword",
     "user.hash": "keyword",
     "user.target.id": "keyword",
+    "user.target.hash": "keyword",
     "related.user": "keyword[]",
     "related.hosts": "keyword[]",
     "gen_ai.agent.id": "keyword",
@@ -125,7 +126,7 @@ def test_every_operation_and_outcome(fields: dict[str, Any], origin: Origin) -> 
 def test_every_field_is_filled() -> None:
     """Nothing is in the table that no event has."""
     users = ("alice", "erasable:a:b")
-    made = [ecs(event(**{**FULL, "user_id": user}), ORIGIN) for user in users]
+    made = [ecs(event(**{**FULL, "user_id": u, "subject_id": u}), ORIGIN) for u in users]
     made.append(ecs(RECORDS[0], ORIGIN))
     filled = {path for one in made for path, _ in paths(one)}
     named = {path.partition("[]")[0] for path in filled}
@@ -165,7 +166,8 @@ def test_what_it_tells() -> None:
 @pytest.mark.parametrize("user", ["hmac-sha256:00ff", "erasable:aa:bb"])
 def test_what_stands_for_a_user(user: str) -> None:
     """A hashed or encrypted id is the field of ECS for those, as it is in OpenTelemetry."""
-    assert ecs(event(user_id=user), ORIGIN)["user"] == {"hash": user}
+    made = ecs(event(user_id=user, subject_id=user), ORIGIN)
+    assert made["user"] == {"hash": user, "target": {"hash": user}}
 
 
 @pytest.mark.parametrize("told", RECORDS, ids=lambda told: str(told.metadata["record"])[:12])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ...events.model import AuditEvent
 from .mapping import (
     LEVELS,
@@ -13,6 +12,7 @@ from .mapping import (
     as_json,
     field,
     fixed,
+    id_kind,
     json_line,
     message,
     persons,
@@ -31,7 +31,6 @@ _OUTCOMES = {"SUCCESS": "success", "FAILURE": "failure", "PARTIAL": "unknown"}
 #: Operations that read; all others that are listed change something, but for those that tell.
 _READING, _TELLING = ("RECALL", "EXPORT"), ("AUDIT", "OTHER")
 _LEVELS = ("info", "warn", "error", "critical")
-_HIDDEN = (PSEUDONYM_PREFIX, ERASABLE_PREFIX)
 _LONGEST_NS = (1 << 63) - 1
 
 
@@ -58,10 +57,14 @@ def _types(event: AuditEvent) -> list[str]:
     return [kind, "error"] if event.status == "FAILURE" else [kind]
 
 
-def _user(event: AuditEvent, hidden: bool) -> str | None:
-    """The id, if it is a real one, or if it stands for one, as is asked."""
-    name = event.user_id
-    return name if name is not None and name.startswith(_HIDDEN) is hidden else None
+def _plain(name: str | None) -> str | None:
+    """An id, if it is a real one."""
+    return None if name is None or id_kind(name) else name
+
+
+def _hidden(name: str | None) -> str | None:
+    """What stands for an id."""
+    return name if name is not None and id_kind(name) else None
 
 
 def _nanoseconds(event: AuditEvent) -> int | None:
@@ -95,9 +98,10 @@ ROWS: tuple[Row, ...] = (
     fixed("event.module", "axon"),
     fixed("event.dataset", "axon.audit"),
     fixed("event.provider", "axon-audit-otel"),
-    Row("user.id", "user_id", lambda e, o: _user(e, hidden=False)),
-    Row("user.hash", "user_id, hashed or encrypted", lambda e, o: _user(e, hidden=True)),
-    field("user.target.id", "subject_id"),
+    Row("user.id", "user_id", lambda e, o: _plain(e.user_id)),
+    Row("user.hash", "user_id, hashed or encrypted", lambda e, o: _hidden(e.user_id)),
+    Row("user.target.id", "subject_id", lambda e, o: _plain(e.subject_id)),
+    Row("user.target.hash", "subject_id, hashed or encrypted", lambda e, o: _hidden(e.subject_id)),
     Row("related.user", "user_id, on_behalf_of, subject_id, subjects", lambda e, o: persons(e)),
     Row("related.hosts", "host in `start`", lambda e, o: [] if o.host is None else [o.host]),
     field("gen_ai.agent.id", "agent_id"),

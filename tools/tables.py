@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from siem_tables import IN_SIEM
+
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon import methods as sdk
@@ -17,13 +19,15 @@ from examples import IN_FORMAT
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
 SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
+SIEM = ROOT / "docs" / "siem.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
-    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
+    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail;"
+    " formats of SIEMs",
     "integrations": "knowledge of each memory library: `axon`",
     "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
@@ -179,6 +183,13 @@ def columns() -> str:
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
 IN_SQL = {"columns": columns}
+PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
+    REFERENCE: IN_REFERENCE,
+    HOUSE: IN_HOUSE,
+    SQL: IN_SQL,
+    FORMAT: IN_FORMAT,
+    SIEM: IN_SIEM,
+}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -194,6 +205,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    pages = {REFERENCE: IN_REFERENCE, HOUSE: IN_HOUSE, SQL: IN_SQL, FORMAT: IN_FORMAT}
-    for path, tables in pages.items():
+    for path, tables in PAGES.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

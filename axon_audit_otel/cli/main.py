@@ -26,14 +26,23 @@ from ..events.localtime import local
 from ..events.model import AuditEvent, age
 from ..events.query import Query
 from ..events.statistics import summarise
+from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
-from ..privacy.encryption import decrypted
+from ..privacy.encryption import decrypted, recorded
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
-from .export import FORMATS, export_events, export_otlp, export_parquet
+from .export import (
+    FORMATS,
+    SIEM_FORMATS,
+    export_events,
+    export_otlp,
+    export_parquet,
+    export_siem,
+    format_of,
+)
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
@@ -275,26 +284,25 @@ def export(
     reading: Access,
     **given: Any,
 ) -> None:
-    """Write events to a file, as JSON, JSON lines, CSV, OTLP or Parquet.
+    """Write events to a file: as JSON, CSV, Parquet or OTLP, or for a SIEM.
 
     Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
     json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
     metadata as JSON, in which no cell is read as a formula; otlp, log records as
-    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME
-    and OTEL_RESOURCE_ATTRIBUTES name their source); parquet, a table with typed columns (see
-    docs/sql.md). OUT is written whole or not at all; the name - prints to standard output.
+    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver; ocsf, ecs and cef,
+    one line an event, for a SIEM (OCSF Datastore Activity, Elastic Common Schema, ArcSight);
+    parquet, a table with typed columns (see docs/sql.md). For otlp and a SIEM,
+    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source, and the records that a trail
+    begins with are there too. OUT is written whole or not at all; the name - prints to standard
+    output.
     """
     wanted = query_of(given)
-    name = form or Path(out).suffix.lower().lstrip(".")
-    name = name if name in FORMATS else "json"
+    name = form or format_of(out)
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
     reading.decrypts, reading.facts["format"] = decrypt and name != "otlp", name
-    if name == "otlp":
-        written = _export_otlp(path, wanted, target, given, missing, reading)
-    elif name == "parquet":
-        pairs = _by_writer(path, wanted, given, missing, reading)
-        written = export_parquet(pairs, target, decrypt)
+    if name in ("otlp", "parquet", *SIEM_FORMATS):
+        written = _export_by_writer(path, wanted, target, name, decrypt, given, missing, reading)
     else:
         keys, oldest = given["keys"], wanted.limit is None
         how: Any = {"as_recorded": not decrypt, "oldest_first": oldest, "shown": reading.shown}
@@ -308,18 +316,27 @@ def export(
         click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
-def _export_otlp(
+def _export_by_writer(
     path: Path,
     wanted: Query,
     out: Path | BinaryIO,
+    form: str,
+    decrypt: bool,
     given: dict[str, Any],
     missing: Missing,
     reading: Access,
 ) -> int:
-    wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
-    events = _by_writer(path, wanted, given, missing, reading)
+    """Export in a format that tells of each event where it is from."""
+    if form == "parquet":
+        pairs = _by_writer(path, wanted, given, missing, reading)
+        return export_parquet(pairs, out, decrypt)
+    wanted = replace(wanted, with_start=True)  # whoever receives it counts: nothing is left out
+    pairs, resource = _by_writer(path, wanted, given, missing, reading), resource_from_environment()
+    if form in SIEM_FORMATS:
+        shown = pairs if decrypt else ((writer, recorded(event)) for writer, event in pairs)
+        return export_siem(shown, Origins(path, resource), out, form)
     directory = path if path.is_dir() else path.parent
-    return export_otlp(events, directory, out, resource_from_environment())
+    return export_otlp(pairs, directory, out, resource)
 
 
 def _by_writer(

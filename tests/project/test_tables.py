@@ -48,6 +48,12 @@ def test_columns_are_up_to_date(tables: ModuleType) -> None:
     assert tables.rendered(text, tables.IN_SQL) == text
 
 
+def test_formats_for_siems_are_up_to_date(tables: ModuleType) -> None:
+    """So is docs/siem.md: every field of each format, and an event in each."""
+    text = tables.SIEM.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_SIEM) == text
+
+
 @pytest.mark.parametrize("owner", [MemorySystem, Router, StorageAdapter])
 def test_every_public_method_is_in_the_table(tables: ModuleType, owner: type) -> None:
     """The coverage table names every public method of the SDK's classes."""

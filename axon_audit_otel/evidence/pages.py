@@ -1,0 +1,173 @@
+"""Pages for people: one file of HTML each, that needs no network and runs nothing of a stranger.
+
+How a page is made::
+
+    html = render("dossier.html", facts=facts)        # a template in `templates/`
+    write_file([html.encode()], path)
+
+    {# templates/dossier.html #}
+    {% extends "base.html" %}
+    {% import "macros.html" as m %}
+    {% block title %}Dossier of {{ facts.person }}{% endblock %}
+    {% block content %}
+    {% call m.section("held", "What is held") %}
+      {{ m.table("Entries", [("Entry", "name"), ("Stored", "time")], facts.entries) }}
+    {% endcall %}
+    {% endblock %}
+
+- What a template prints is escaped: markup, and (by `core.errors.escaped`) control characters and
+  those that turn the direction of text. Only `text|lines` keeps line breaks. None is "not known".
+- A name that is missing is an error (`StrictUndefined`), not an empty place.
+- `value|name` isolates and shortens a word of a stranger, `value|time` and `value|number` print
+  those; `m.table` does this by the kind of a column.
+- The Content-Security-Policy lets only our own style and script run: no ``style=`` or ``on...=``
+  attribute works. A page that needs more of them sets ``styles`` or ``scripts``, lists of files in
+  `templates/`; one that a server of ours gives sets ``served = true`` (forms, fetch).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from importlib import resources
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import AuditConfigError, escaped
+from ..version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+__all__ = ["render"]
+
+_SHOWN = 300  # characters of a name
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def render(template: str, /, **facts: Any) -> str:
+    """The page of *template*, a file in `templates/`, with *facts* as its variables.
+
+    Raises:
+        AuditConfigError: If Jinja2 is not installed.
+    """
+    return _environment().get_template(template).render(facts)
+
+
+@cache
+def _environment() -> Environment:
+    try:
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("jinja2", "markupsafe"):
+            raise
+        msg = "pages need Jinja2: pip install 'axon-audit-otel[report]'"
+        raise AuditConfigError(msg) from exc
+    made = Environment(
+        loader=FunctionLoader(_file),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printed,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals.update(asset=_asset, digest=_digest, made_with=f"axon-audit-otel {__version__}")
+    made.filters.update(lines=_lines, name=_name, number=_number, time=_time)
+    made.filters.update(order=_order, first_of=_first_of, greatest=_greatest)
+    return made
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / "templates" / name).read_text("utf-8")
+
+
+# --- what runs in a page ------------------------------------------------------------------------
+
+
+def _asset(name: str) -> Markup:
+    """A style or script of ours, as it is put between its tags."""
+    from markupsafe import Markup
+
+    return Markup(_file(name))  # noqa: S704 # our own file
+
+
+def _digest(name: str) -> str:
+    """Its hash, as a Content-Security-Policy names it."""
+    found = hashlib.sha256(_file(name).encode()).digest()
+    return f"'sha256-{base64.b64encode(found).decode()}'"
+
+
+# --- how values are printed -----------------------------------------------------------------------
+
+
+def _printed(value: Any) -> Any:
+    """What stands in the page for *value*; Jinja2 escapes its markup afterwards."""
+    if hasattr(value, "__html__"):
+        return value
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return escaped(str(value))
+
+
+def _lines(text: str) -> Markup:
+    """*text* of several lines."""
+    from markupsafe import Markup, escape
+
+    return Markup("\n").join(escape(escaped(line)) for line in text.split("\n"))
+
+
+def _name(value: Any) -> Markup:
+    """A word of a stranger: isolated from the text around it; of a long one, its beginning."""
+    from markupsafe import Markup
+
+    text = _printed(value)
+    more = len(text) - _SHOWN
+    if more > 0 and not hasattr(value, "__html__"):
+        shown = Markup("<bdi>{}…</bdi> <small>({:,} more characters)</small>")
+        return shown.format(text[:_SHOWN], more)
+    return Markup("<bdi>{}</bdi>").format(text)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}"
+
+
+def _time(value: datetime | str) -> Markup:
+    """A time as people read it, to the second; with its offset from UTC."""
+    from markupsafe import Markup
+
+    time = _as_time(value)
+    offset = time.strftime("%z")
+    zone = f"{offset[:3]}:{offset[3:5]}" if time.utcoffset() else "UTC"
+    text = f"{time:%Y-%m-%d %H:%M:%S} {zone}"
+    return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), text)
+
+
+def _as_time(value: datetime | str) -> datetime:
+    if isinstance(value, str):  # Python 3.10 reads no "Z"
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+def _order(value: Any, kind: str) -> int | float | None:
+    """The number by which a script sorts a cell of a table; None: by its text."""
+    if value is None:
+        return None
+    if kind == "time":
+        return (_as_time(value) - _EPOCH) // timedelta(microseconds=1)
+    return value if isinstance(value, int | float) else None
+
+
+def _first_of(rows: Iterable[Any], most: int) -> list[Any]:
+    return list(islice(rows, most))
+
+
+def _greatest(rows: list[Any], column: int) -> float:
+    return max((row[column] or 0 for row in rows), default=0)

@@ -62,6 +62,7 @@ from .render import (
     print_table,
     statistics,
 )
+from .subject import subject
 from .shipping import replay
 from .streams import standard_streams
 
@@ -391,6 +392,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile),
+    *(influence, lineage, reconcile, subject),
 ):
     main.add_command(_command)

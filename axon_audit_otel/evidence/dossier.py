@@ -1,0 +1,292 @@
+"""The dossier of one person: what a memory's trail knows of him, and what it cannot know.
+
+For a request of access (GDPR Art. 15; CJEU C-579/21) or an accounting of disclosures (45 CFR
+164.528). It holds data of that person alone: of other persons it says that they acted, under
+labels, unless asked for their ids.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..archive.checkpoints import VerifyingKey
+from ..archive.holds import in_force
+from ..archive.missing import Missing
+from ..core.errors import ArchiveError
+from ..core.semconv import ERASABLE_PREFIX
+from ..privacy.policy import PrivacyPolicy
+from ..verification.report import VerifyReport, WriterReport
+from ..verification.verify import verify
+from ..version import __version__
+from .dossier_limits import NEEDS_A_PERSON, limits
+from .dossier_reading import PARTS, Entry, Reading
+from .person import Person, is_hidden
+
+__all__ = ["BLANKS", "FORMAT", "Dossier", "make_dossier"]
+
+#: The name of the format.
+FORMAT = "axon-audit dossier 1"
+#: What the trail cannot say, and a person must fill in.
+BLANKS = (
+    *("controller", "data_protection_officer", "purposes", "legal_basis", "recipients_elsewhere"),
+    *("third_countries", "storage_period", "source_elsewhere", "automated_decisions"),
+    *("supervisory_authority", "copy_of_the_data"),
+)
+_MOST_GROUPS = 1000  # actors, agents and purposes that are listed
+
+
+class Dossier:
+    """The facts of a dossier, and its rows.
+
+    Attributes:
+        facts: Everything but the rows, as JSON types; see docs/dossier.md.
+    """
+
+    def __init__(self, facts: dict[str, Any], reading: Reading, shows_actors: bool) -> None:
+        self.facts = facts
+        self._reading = reading
+        self._actors = _Labels(reading, shows_actors)
+
+    def rows(self, part: str) -> Iterator[dict[str, Any]]:
+        """The rows of a part, one of `PARTS`, oldest first. Of one part at a time."""
+        return map(self._actors.row, self._reading.rows[part])
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The entries of the person, and those made of them, also deleted ones."""
+        for which, some in (("own", self._reading.entries), ("derived", self._reading.derived)):
+            for key, entry in some.items():
+                if entry.is_theirs:
+                    yield _entry(key, which, entry)
+
+    def entry_ids(self) -> Iterator[str]:
+        """The ids of these."""
+        return (entry["entry_id"] for entry in self.entries())
+
+    def needs_a_person(self) -> list[str]:
+        """What could not be known, and needs a person: names of limits; [] if nothing does."""
+        return [one["kind"] for one in self.facts["limits"] if one["kind"] in NEEDS_A_PERSON]
+
+    def json_lines(self) -> Iterator[bytes]:
+        """The dossier as one JSON object, in pieces."""
+        return _json(self)
+
+
+def make_dossier(
+    path: Path | str,
+    user_id: str,
+    policy: PrivacyPolicy | None = None,
+    keys: Iterable[VerifyingKey | str] = (),
+    *,
+    show_actors: bool = False,
+    zone: tzinfo | None = None,
+    progress: Callable[[str, int], object] = lambda what, number: None,
+) -> Dossier:
+    """The dossier of one person.
+
+    Reads the archive twice: to verify it, and for the person. What is recorded meanwhile may be
+    in it or not; ``until`` says up to which event of each trail it goes.
+
+    Args:
+        path: The archive's directory.
+        user_id: Whom it is about: the id as the application has it, or what stands for it in
+            events.
+        policy: Makes events readable, as far as it has keys and the secret of the ids.
+        keys: Public keys, of which one must have signed each checkpoint.
+        show_actors: Say who acted; else these have labels as ``staff 1``.
+        zone: In which months begin; None: the local one.
+        progress: Told what is read (``bytes`` or ``events``), and how much of it.
+
+    Raises:
+        ArchiveError: If *path* is no directory of an archive, or the keys cannot be read.
+        InvalidEventError: If *user_id* is no id.
+        AuditConfigError: If one of *keys* is no key.
+        OSError: If there is no room for what was read.
+    """
+    directory = Path(path)
+    if directory.exists() and not directory.is_dir():
+        msg = f"{str(directory)!r} is one file: a dossier needs the directory of the archive"
+        raise ArchiveError(msg)
+    policy = PrivacyPolicy() if policy is None else policy
+    report = verify(directory, keys, progress=lambda size: progress("bytes", size))
+    person = Person(user_id, policy)
+    reading, missing = Reading(person, policy, zone, lambda n: progress("events", n)), Missing()
+    reading.read(directory, missing)
+    facts = _facts(directory, policy, reading, missing, report)
+    dossier = Dossier(facts, reading, show_actors)
+    facts["summary"] = dossier._actors.summary()
+    return dossier
+
+
+# --- the facts -----------------------------------------------------------------------------------
+
+
+def _facts(
+    directory: Path,
+    policy: PrivacyPolicy,
+    reading: Reading,
+    missing: Missing,
+    report: VerifyReport,
+) -> dict[str, Any]:
+    numbers = {part: len(rows) for part, rows in reading.rows.items()}
+    entries = list(reading.entries.values())
+    theirs = [entry for entry in entries if entry.is_theirs]
+    held = [entry for entry in theirs if entry.gone is None]
+    derived = [entry for entry in reading.derived.values() if entry.gone is None]
+    is_on_record = any(numbers.values())
+    trails = {trail: known.facts(reading.newest.get(trail)) for trail, known in _known(reading)}
+    found = limits(directory, policy, reading.unknown, is_on_record, missing, report)
+    return {
+        "format": FORMAT,
+        "made_by": f"axon-audit-otel {__version__}",
+        "person": {"id": reading.person.id, "on_record": is_on_record},
+        "until": dict(sorted(reading.until.items())),
+        "numbers": {"held": len(held), "derived": len(derived), **numbers},
+        "seen_again": sum(entry.seen_again is not None for entry in theirs),
+        "erased_keys": any(name.startswith(ERASABLE_PREFIX) for name in reading.person.names)
+        and not policy.encrypts,
+        "collectors": list(reading.collectors),
+        "retention": {"trails": trails, "holds": in_force(directory)},
+        "proved": {
+            "verdict": report.verdict,
+            "keys": report.keys,
+            "trails": {one.writer: _proved(one) for one in report.writers if not one.is_empty},
+        },
+        "limits": list(found),
+        "blanks": list(BLANKS),
+    }
+
+
+def _known(reading: Reading) -> list[tuple[str, Any]]:
+    return sorted(reading.trails.items())
+
+
+def _proved(writer: WriterReport) -> dict[str, Any]:
+    """How far signed checkpoints cover a trail."""
+    return {
+        "events": writer.events,
+        "first": writer.first_sequence,
+        "last": writer.last_sequence,
+        "proved_until": writer.proved_until,
+        "deleted": sum(one.last - one.first + 1 for one in writer.deletions),
+        "deleted_by": sorted({one.rule for one in writer.deletions}),
+    }
+
+
+def _entry(key: str, which: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "entry_id": key,
+        "kind": which,
+        "state": "held" if entry.gone is None else "deleted",
+        "since": entry.since,
+        "source": entry.source,
+        "event_id": entry.event_id,
+        "first_seen": entry.seen,
+        "deleted_at": entry.gone,
+        "deleted_by": entry.gone_by,
+        "seen_again": entry.seen_again,
+        "consulted": entry.consulted,
+        "made_of": entry.made_of,
+        "holds_data_of_others": entry.of_others,
+    }
+
+
+# --- who acted -----------------------------------------------------------------------------------
+
+
+class _Labels:
+    """What rows show of who acted: their ids, or labels in the order of their first events."""
+
+    def __init__(self, reading: Reading, shows: bool) -> None:
+        person, self._reading = reading.person, reading
+        shown: dict[str, str] = {}
+        for name in reading.actors:
+            if person.has_name(name):
+                shown[name] = person.id
+            else:
+                shown[name] = name if shows else f"staff {len(shown) + 1}"
+        # The number of a label does not depend on whether the person acts himself.
+        number = 0
+        for name in reading.actors:
+            if not (shows or person.has_name(name)):
+                number += 1
+                shown[name] = f"staff {number}"
+        programs: list[str] = []
+        for name in reading.agents:
+            hidden = name in shown or name in reading.persons or is_hidden(name)
+            if person.has_name(name):
+                programs.append(person.id)
+            elif shows or not hidden:
+                programs.append(name)
+            else:
+                programs.append(shown.get(name) or f"program {len(programs) + 1}")
+        self._actors, self._programs = list(shown.values()), programs
+
+    def row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with names in place of numbers."""
+        return {
+            **row,
+            "actor": self._actor(row["actor"]),
+            "agent": self._program(row["agent"]),
+            "on_behalf_of": self._actor(row["on_behalf_of"]),
+        }
+
+    def _actor(self, place: int | None) -> str | None:
+        return None if place is None else self._actors[place]
+
+    def _program(self, place: int | None) -> str | None:
+        return None if place is None else self._programs[place]
+
+    def summary(self) -> dict[str, Any]:
+        """How much there is by month; and who consulted or exported, by number."""
+        months = self._reading.months
+        groups = sorted(self._reading.groups.items(), key=lambda one: -one[1][0])
+        return {
+            "by_month": [
+                {"month": month, **{part: months[month][part] for part in PARTS}}
+                for month in sorted(months)
+            ],
+            "by_actor": [
+                {
+                    "actor": self._actor(actor),
+                    "agent": self._program(agent),
+                    "purpose": purpose,
+                    "number": number,
+                    "first": first,
+                    "last": last,
+                }
+                for (actor, agent, purpose), (number, first, last) in groups[:_MOST_GROUPS]
+            ],
+            "actors": len(groups),
+        }
+
+
+# --- as JSON -------------------------------------------------------------------------------------
+
+
+def _json(dossier: Dossier) -> Iterator[bytes]:
+    encode = msgspec.json.Encoder().encode
+    head = msgspec.json.format(encode(dossier.facts), indent=2)
+    yield head[: head.rindex(b"\n")]
+    lists: list[tuple[str, Iterable[dict[str, Any]]]] = [("entries", dossier.entries())]
+    lists += [(part, dossier.rows(part)) for part in PARTS]
+    for name, rows in lists:
+        yield b',\n  "%b": [' % name.encode()
+        mark = b"\n    "
+        for row in rows:
+            yield mark + encode(row)
+            mark = b",\n    "
+        yield b"]" if mark == b"\n    " else b"\n  ]"
+    yield b"\n}\n"
+
+
+def receipt_command(event_id: str, directory: Path, person: Person) -> str:
+    """The command that makes the receipt of an erasure."""
+    return shlex.join(
+        ["axon-audit", "receipt", event_id, str(directory), "--subject", person.id]
+    )

@@ -1,0 +1,361 @@
+"""Reads an archive for the dossier of one person: his entries, and each event about him."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..archive.missing import Missing
+from ..archive.search import search_by_writer
+from ..core.time import format_time, to_microseconds
+from ..events.entries import Entries, gone_in, stored_in
+from ..events.findings import findings
+from ..events.lineage import derivations
+from ..events.model import AuditEvent, OperationType
+from ..events.query import Query, is_start
+from ..privacy.policy import PrivacyPolicy
+from ..privacy.pseudonyms import masked
+from ..verification.erasure import TrailEvents, is_key_erasure, stands_for
+from .dossier_limits import Unknown
+from .person import Person
+from .rows import Rows
+
+__all__ = ["PARTS", "Entry", "Reading"]
+
+#: The parts of a dossier that list events.
+PARTS = ("consultations", "exports", "changes", "erasures", "notices", "acts")
+
+_IDS = 100  # entries that a row names
+_MOST_ENTRIES = 1 << 20
+_MOST_GROUPS = 20_000  # actors, agents and purposes that are counted each
+_STEP = 10_000  # events between two reports of progress
+
+_PART_OF = {
+    OperationType.EXPORT: "exports",
+    OperationType.FORGET: "erasures",
+    OperationType.RECALL: "consultations",
+    OperationType.OTHER: "consultations",
+}
+_RECIPIENT = ("recipient", "destination")
+#: Records of a trail about itself that may name a person.
+_RECORDS = frozenset(("alert", "hold", "unfinished", "erasure", "access"))
+
+
+@dataclass
+class Entry:
+    """A memory entry of the person, or made of his data.
+
+    Attributes:
+        since: When it was stored; None: that is not on record.
+        source: By which operation.
+        event_id: By which event.
+        seen: When an event first named it.
+        gone: When it was deleted; None: it was not, as far as is on record.
+        gone_by: By which operation.
+        seen_again: When it was last found after that.
+        consulted: How many events read it.
+        made_of: The entries of the person that it was made of, of those that are known.
+        of_others: True if it holds data of others too.
+        is_theirs: False if it became somebody else's.
+    """
+
+    since: str | None = None
+    source: str | None = None
+    event_id: str | None = None
+    seen: str | None = None
+    gone: str | None = None
+    gone_by: str | None = None
+    seen_again: str | None = None
+    consulted: int = 0
+    made_of: list[str] = field(default_factory=list)
+    of_others: bool = False
+    is_theirs: bool = True
+
+
+class Reading:
+    """One reading of an archive, for one person. One pass over its files.
+
+    Args:
+        person: Whom it is about.
+        policy: Makes events readable, as far as it has keys.
+        zone: In which months begin; None: the local one.
+        progress: Told how many events are read.
+
+    Attributes:
+        rows: Of each of `PARTS`, the events.
+        entries: The person's entries by id, also deleted ones.
+        derived: Entries made of the person's and of others', by id.
+        actors: Who acted, by their ids as recorded; rows name them by their places in it.
+        agents: The same of agents.
+        persons: Further ids of persons that must not be shown.
+        trails: The events about the person by trail, and what each trail says of itself.
+        until: By trail, the first and the newest event that was read: number and time.
+        months: How many rows of each part, by month.
+        groups: Consultations and exports by actor, agent and purpose: number, first, last time.
+        unknown: What could not be known.
+    """
+
+    def __init__(
+        self,
+        person: Person,
+        policy: PrivacyPolicy,
+        zone: tzinfo | None = None,
+        progress: Callable[[int], object] = lambda number: None,
+    ) -> None:
+        self.person = person
+        self._policy = policy
+        self._zone = zone
+        self._progress = progress
+        self._states = Entries(sys.maxsize, self._named)
+        self.rows = {part: Rows() for part in PARTS}
+        self.entries: dict[str, Entry] = {}
+        self.derived: dict[str, Entry] = {}
+        self.actors: dict[str, int] = {}
+        self.agents: dict[str, int] = {}
+        self.persons: set[str] = set()
+        self.trails: dict[str, TrailEvents] = {}
+        self.newest: dict[str, AuditEvent] = {}
+        self.until: dict[str, dict[str, Any]] = {}
+        self.collectors: dict[str, None] = {}
+        self.months: dict[str, Counter[str]] = {}
+        self.groups: dict[tuple[int | None, int | None, str | None], list[Any]] = {}
+        self.unknown = Unknown(person)
+
+    def read(self, path: Path, missing: Missing) -> None:
+        """Take in every event at *path*.
+
+        Raises:
+            ArchiveError: If nothing is there.
+            OSError: If there is no room for the rows.
+        """
+        found = search_by_writer(path, Query(with_start=True), missing)
+        for number, (trail, event) in enumerate(found, 1):
+            if number % _STEP == 0:
+                self._progress(number)
+            until = self.until.get(trail)
+            if until is None:
+                until = self.until[trail] = {"first": event.sequence, "begins": _time(event)}
+            until["last"], until["at"] = event.sequence, event.timestamp
+            if is_start(event):
+                self._take_start(trail, event)
+            else:
+                self._take(trail, event)
+        for until in self.until.values():
+            until["ends"] = format_time(to_microseconds(until.pop("at")))
+
+    # --- one event --------------------------------------------------------------------------
+
+    def _take_start(self, trail: str, event: AuditEvent) -> None:
+        self.trails.setdefault(trail, TrailEvents()).take_start(event)
+        settings = event.metadata.get("settings")
+        host = settings.get("ship_to") if isinstance(settings, dict) else None
+        if isinstance(host, str):
+            self.collectors[host] = None
+
+    def _take(self, trail: str, event: AuditEvent) -> None:
+        if is_key_erasure(event):
+            self.unknown.keys_erased += 1
+        person = self.person
+        is_subject = person.is_subject(event)
+        is_actor = person.is_actor(event)
+        touched = not self.entries.keys().isdisjoint(event.entry_ids)
+        touched = touched or not self.derived.keys().isdisjoint(event.entry_ids)
+        if not (is_subject or is_actor or touched):
+            self.unknown.take_other(event)
+            return
+        before, event = event, self._policy.reveal(event)
+        self.trails.setdefault(trail, TrailEvents()).count(event)
+        self.newest[trail] = event
+        self.unknown.take(before, event)
+        self.persons.update(name for name in event.subjects if not person.has_name(name))
+        if event.subject_id is not None and not person.has_name(event.subject_id):
+            self.persons.add(event.subject_id)
+        whose = self._whose(event)
+        if event.operation is OperationType.AUDIT:
+            part = self._part_of_record(event, is_subject)
+            self._add(part, trail, event, {"record": self._record(event)})
+            return
+        self._apply(event, whose)
+        if is_subject or touched or person.id in whose:
+            part = _PART_OF.get(event.operation.listed, "changes")
+            self._add(part, trail, event, self._data(part, event, whose))
+        else:
+            self._add("acts", trail, event, {})
+
+    def _whose(self, event: AuditEvent) -> tuple[str, ...]:
+        """Whose data a readable event touched; where it names only one person, his."""
+        if event.subjects:
+            return tuple(map(self._named, event.subjects))
+        if event.subject_id is not None:
+            return (self._named(event.subject_id),)
+        if event.user_id is not None and event.system is None:  # of the first edition, or by hand
+            return (self._named(event.user_id),)
+        return ()
+
+    def _named(self, name: str) -> str:
+        return self.person.id if self.person.has_name(name) else name
+
+    def _part_of_record(self, event: AuditEvent, is_subject: bool) -> str:
+        if is_key_erasure(event) and is_subject:
+            return "erasures"
+        if event.metadata.get("record") == "access" and is_subject:
+            return "consultations"
+        return "notices" if is_subject else "acts"
+
+    def _record(self, event: AuditEvent) -> str:
+        name = event.metadata.get("record")
+        return name if name in _RECORDS else "other"
+
+    # --- entries ----------------------------------------------------------------------------
+
+    def _apply(self, event: AuditEvent, whose: tuple[str, ...]) -> None:
+        """Take in what *event* says of entries."""
+        event = msgspec.structs.replace(event, subjects=whose)
+        self._states.apply(event)
+        if len(self.entries) + len(self.derived) >= _MOST_ENTRIES:
+            self.unknown.entries_left_out = True
+        time, stored, gone = _time(event), set(stored_in(event)), set(gone_in(event))
+        for key in derivations(event):
+            self._derive(key)
+        for key in dict.fromkeys(event.entry_ids):
+            entry = self._entry(key)
+            if entry is None:
+                continue
+            entry.seen = entry.seen or time
+            is_gone = isinstance(self._states.state(key), int)
+            if key in stored and (entry.since is None or entry.gone is not None):
+                entry.since, entry.source = time, event.operation.listed.value
+                entry.event_id, entry.gone, entry.gone_by = event.event_id, None, None
+            elif is_gone and key in gone:
+                entry.gone, entry.gone_by = time, event.operation.listed.value
+                entry.seen_again = None
+            elif event.operation in (OperationType.RECALL, OperationType.EXPORT):
+                entry.consulted += 1
+                if entry.gone is not None:
+                    entry.seen_again = time
+
+    def _entry(self, key: str) -> Entry | None:
+        """What is known of an entry of the person; None if it is not known to be his."""
+        owner = self._states.here(key)[0]
+        entry = self.entries.get(key)
+        if owner == self.person.id:
+            if entry is None:
+                if self.unknown.entries_left_out:
+                    return self.derived.get(key)
+                entry = self.entries[key] = Entry()
+            entry.is_theirs = True
+        elif entry is not None and isinstance(owner, str):
+            entry.is_theirs = False
+        return entry if entry is not None and entry.is_theirs else self.derived.get(key)
+
+    def _derive(self, key: str) -> None:
+        """An entry was made of others: perhaps of the person's."""
+        made = self._states.derived.get(key)
+        if made is None or self.person.id not in made.owners or self.unknown.entries_left_out:
+            return
+        entry = self.derived.setdefault(key, Entry())
+        known = (one for one in made.sources if one in self.entries or one in self.derived)
+        entry.made_of = list(dict.fromkeys((*entry.made_of, *known)))
+        entry.of_others = entry.of_others or any(o != self.person.id for o in made.owners)
+
+    # --- rows -------------------------------------------------------------------------------
+
+    def _data(self, part: str, event: AuditEvent, whose: tuple[str, ...]) -> dict[str, Any]:
+        """What a row says of the person's data in *event*, and of no other's."""
+        named = list(dict.fromkeys(event.entry_ids))
+        theirs = [key for key in named if self._is_theirs(key)]
+        total = event.metadata.get("entry_ids_total")
+        total = total if type(total) is int else len(named)
+        alone = bool(event.subjects) and set(whose) == {self.person.id}
+        row: dict[str, Any] = {
+            "entries": max(total, len(named)) if alone else len(theirs),
+            "at_least": not alone and max(total, len(named)) > len(theirs),
+            "entry_ids": theirs[:_IDS],
+        }
+        if part == "erasures":
+            row |= self._erased(event, alone, theirs)
+        if part == "exports":
+            said = (event.metadata.get(name) for name in _RECIPIENT)
+            row["recipient"] = self._text(event, next((s for s in said if type(s) is str), None))
+        return row
+
+    def _erased(self, event: AuditEvent, alone: bool, theirs: list[str]) -> dict[str, Any]:
+        """What a deletion says of what it deleted, and left."""
+        facts = event.metadata
+        found = {name: facts[name] for name in ("deleted", "remaining") if _is_count(facts, name)}
+        row: dict[str, Any] = found if alone else {}
+        left = findings(facts).get("derived_remaining")
+        row["derived_remaining"] = 0 if left is None else left.number
+        gone = set(gone_in(event))
+        row["not_deleted"] = [key for key in theirs if key not in gone][:_IDS]
+        request = facts.get("request_id")
+        if isinstance(request, str):
+            row["request_id"] = self._text(event, request)
+        return row
+
+    def _is_theirs(self, key: str) -> bool:
+        entry = self.entries.get(key)
+        return (entry is not None and entry.is_theirs) or key in self.derived
+
+    def _add(self, part: str, trail: str, event: AuditEvent, more: dict[str, Any]) -> None:
+        actor, agent = _place(self.actors, event.user_id), _place(self.agents, event.agent_id)
+        purpose = self._text(event, event.purpose)
+        row = {
+            "time": _time(event),
+            "operation": event.operation.listed.value,
+            "outcome": event.status.value,
+            "actor": actor,
+            "agent": agent,
+            "on_behalf_of": _place(self.actors, event.on_behalf_of),
+            "purpose": purpose,
+            **more,
+            "event_id": event.event_id,
+            "trail": trail,
+            "sequence": event.sequence,
+        }
+        self.rows[part].add(row)
+        month = f"{event.timestamp.astimezone(self._zone):%Y-%m}"
+        self.months.setdefault(month, Counter())[part] += 1
+        if part in ("consultations", "exports"):
+            self._group((actor, agent, purpose), row["time"])
+
+    def _group(self, key: tuple[int | None, int | None, str | None], time: str) -> None:
+        group = self.groups.get(key)
+        if group is None:
+            if len(self.groups) >= _MOST_GROUPS:
+                key = (None, None, None)
+                self.unknown.groups_left_out += 1
+            group = self.groups.setdefault(key, [0, time, time])
+        group[0] += 1
+        group[2] = time
+
+    def _text(self, event: AuditEvent, text: str | None) -> str | None:
+        """A text of *event* without the ids of the other persons that this names."""
+        if not text:
+            return None
+        names = (event.user_id, event.subject_id, event.on_behalf_of, *event.subjects)
+        others = {name for name in names if name is not None and not self.person.has_name(name)}
+        masks = [(name, "[another person]") for name in sorted(others)]
+        hidden: str = masked({"": text}, masks)[""]
+        return hidden
+
+
+def _place(known: dict[str, int], name: str | None) -> int | None:
+    """The place of a name in a list of names, to which it is added."""
+    return None if name is None else known.setdefault(stands_for(name), len(known))
+
+
+def _is_count(facts: dict[str, Any], name: str) -> bool:
+    return type(facts.get(name)) is int
+
+
+def _time(event: AuditEvent) -> str:
+    return format_time(to_microseconds(event.timestamp))
+

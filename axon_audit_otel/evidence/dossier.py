@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from ..archive.checkpoints import VerifyingKey
 from ..archive.holds import in_force
 from ..archive.missing import Missing
-from ..core.errors import ArchiveError
-from ..core.semconv import ERASABLE_PREFIX
+from ..core.errors import ArchiveError, InvalidEventError
+from ..core.time import parse_time
 from ..privacy.policy import PrivacyPolicy
+from ..verification.inclusion_proof import prove
 from ..verification.report import VerifyReport, WriterReport
 from ..verification.verify import verify
 from ..version import __version__
 from .dossier_limits import NEEDS_A_PERSON, limits
-from .dossier_reading import PARTS, Entry, Reading
+from .dossier_reading import PARTS, Entry, Reading, in_zone
 from .person import Person, is_hidden
 
 __all__ = ["BLANKS", "FORMAT", "Dossier", "make_dossier"]
@@ -48,10 +47,14 @@ class Dossier:
         facts: Everything but the rows, as JSON types; see docs/dossier.md.
     """
 
-    def __init__(self, facts: dict[str, Any], reading: Reading, shows_actors: bool) -> None:
+    def __init__(
+        self, facts: dict[str, Any], reading: Reading, zone: tzinfo | None, shows_actors: bool
+    ) -> None:
         self.facts = facts
         self._reading = reading
+        self._zone = zone
         self._actors = _Labels(reading, shows_actors)
+        facts["summary"] = self._actors.summary()
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
         """The rows of a part, one of `PARTS`, oldest first. Of one part at a time."""
@@ -61,20 +64,17 @@ class Dossier:
         """The entries of the person, and those made of them, also deleted ones."""
         for which, some in (("own", self._reading.entries), ("derived", self._reading.derived)):
             for key, entry in some.items():
-                if entry.is_theirs:
-                    yield _entry(key, which, entry)
+                yield _entry(key, which, entry)
 
-    def entry_ids(self) -> Iterator[str]:
-        """The ids of these."""
-        return (entry["entry_id"] for entry in self.entries())
+    def local(self, time: str) -> datetime:
+        """A time of the facts on the clock that was asked for."""
+        moment = parse_time(time)
+        assert moment is not None  # `format_time` wrote it
+        return in_zone(moment, self._zone)
 
     def needs_a_person(self) -> list[str]:
         """What could not be known, and needs a person: names of limits; [] if nothing does."""
         return [one["kind"] for one in self.facts["limits"] if one["kind"] in NEEDS_A_PERSON]
-
-    def json_lines(self) -> Iterator[bytes]:
-        """The dossier as one JSON object, in pieces."""
-        return _json(self)
 
 
 def make_dossier(
@@ -85,7 +85,7 @@ def make_dossier(
     *,
     show_actors: bool = False,
     zone: tzinfo | None = None,
-    progress: Callable[[str, int], object] = lambda what, number: None,
+    progress: Callable[[str, int], None] = lambda what, number: None,
 ) -> Dossier:
     """The dossier of one person.
 
@@ -118,9 +118,7 @@ def make_dossier(
     reading, missing = Reading(person, policy, zone, lambda n: progress("events", n)), Missing()
     reading.read(directory, missing)
     facts = _facts(directory, policy, reading, missing, report)
-    dossier = Dossier(facts, reading, show_actors)
-    facts["summary"] = dossier._actors.summary()
-    return dossier
+    return Dossier(facts, reading, zone, show_actors)
 
 
 # --- the facts -----------------------------------------------------------------------------------
@@ -134,10 +132,9 @@ def _facts(
     report: VerifyReport,
 ) -> dict[str, Any]:
     numbers = {part: len(rows) for part, rows in reading.rows.items()}
-    entries = list(reading.entries.values())
-    theirs = [entry for entry in entries if entry.is_theirs]
-    held = [entry for entry in theirs if entry.gone is None]
-    derived = [entry for entry in reading.derived.values() if entry.gone is None]
+    held = sum(entry.gone is None for entry in reading.entries.values())
+    derived = sum(entry.gone is None for entry in reading.derived.values())
+    back = sum(entry.seen_again is not None for entry in reading.entries.values())
     is_on_record = any(numbers.values())
     trails = {trail: known.facts(reading.newest.get(trail)) for trail, known in _known(reading)}
     found = limits(directory, policy, reading.unknown, is_on_record, missing, report)
@@ -146,10 +143,7 @@ def _facts(
         "made_by": f"axon-audit-otel {__version__}",
         "person": {"id": reading.person.id, "on_record": is_on_record},
         "until": dict(sorted(reading.until.items())),
-        "numbers": {"held": len(held), "derived": len(derived), **numbers},
-        "seen_again": sum(entry.seen_again is not None for entry in theirs),
-        "erased_keys": any(name.startswith(ERASABLE_PREFIX) for name in reading.person.names)
-        and not policy.encrypts,
+        "numbers": {"held": held, "derived": derived, "seen_again": back, **numbers},
         "collectors": list(reading.collectors),
         "retention": {"trails": trails, "holds": in_force(directory)},
         "proved": {
@@ -157,9 +151,32 @@ def _facts(
             "keys": report.keys,
             "trails": {one.writer: _proved(one) for one in report.writers if not one.is_empty},
         },
+        "receipts": _receipts(directory, reading),
         "limits": list(found),
         "blanks": list(BLANKS),
     }
+
+
+def _receipts(directory: Path, reading: Reading) -> list[dict[str, Any]]:
+    """Of the newest deletions, the commands that make a receipt; or why there can be none."""
+    return [
+        {
+            "event_id": event_id,
+            "command": shlex.join(
+                ["axon-audit", "receipt", event_id, str(directory), "--subject", reading.person.id]
+            ),
+            "why_not": _why_not(directory, event_id),
+        }
+        for event_id in reading.deletions
+    ]
+
+
+def _why_not(directory: Path, event_id: str) -> str | None:
+    try:
+        prove(directory, event_id)
+    except (ArchiveError, InvalidEventError) as exc:
+        return str(exc).replace(repr(str(directory)), "the archive")
+    return None
 
 
 def _known(reading: Reading) -> list[tuple[str, Any]]:
@@ -204,18 +221,12 @@ class _Labels:
 
     def __init__(self, reading: Reading, shows: bool) -> None:
         person, self._reading = reading.person, reading
-        shown: dict[str, str] = {}
-        for name in reading.actors:
-            if person.has_name(name):
-                shown[name] = person.id
-            else:
-                shown[name] = name if shows else f"staff {len(shown) + 1}"
-        # The number of a label does not depend on whether the person acts himself.
-        number = 0
-        for name in reading.actors:
-            if not (shows or person.has_name(name)):
-                number += 1
-                shown[name] = f"staff {number}"
+        others = [name for name in reading.actors if not person.has_name(name)]
+        labels = {name: f"staff {number}" for number, name in enumerate(others, 1)}
+        shown = {
+            name: person.id if name not in labels else name if shows else labels[name]
+            for name in reading.actors
+        }
         programs: list[str] = []
         for name in reading.agents:
             hidden = name in shown or name in reading.persons or is_hidden(name)
@@ -264,29 +275,3 @@ class _Labels:
             ],
             "actors": len(groups),
         }
-
-
-# --- as JSON -------------------------------------------------------------------------------------
-
-
-def _json(dossier: Dossier) -> Iterator[bytes]:
-    encode = msgspec.json.Encoder().encode
-    head = msgspec.json.format(encode(dossier.facts), indent=2)
-    yield head[: head.rindex(b"\n")]
-    lists: list[tuple[str, Iterable[dict[str, Any]]]] = [("entries", dossier.entries())]
-    lists += [(part, dossier.rows(part)) for part in PARTS]
-    for name, rows in lists:
-        yield b',\n  "%b": [' % name.encode()
-        mark = b"\n    "
-        for row in rows:
-            yield mark + encode(row)
-            mark = b",\n    "
-        yield b"]" if mark == b"\n    " else b"\n  ]"
-    yield b"\n}\n"
-
-
-def receipt_command(event_id: str, directory: Path, person: Person) -> str:
-    """The command that makes the receipt of an erasure."""
-    return shlex.join(
-        ["axon-audit", "receipt", event_id, str(directory), "--subject", person.id]
-    )

@@ -23,7 +23,7 @@ __all__ = ["NEEDS_A_PERSON", "Unknown", "limits"]
 NEEDS_A_PERSON = frozenset(
     [
         *("archive_incomplete", "archive_damaged", "not_proved", "ids_hashed", "keys_not_here"),
-        *("maybe_erased", "facts_unreadable", "persons_not_named", "entries_left_out"),
+        *("maybe_erased", "keys_lost", "persons_not_named", "entries_left_out"),
     ]
 )
 #: What no trail can know, whatever it says.
@@ -51,7 +51,7 @@ class Unknown:
     """
 
     def __init__(self, person: Person) -> None:
-        self._person = person
+        self.person = person
         self.hashed = self.hashed_here = self.entries_left_out = False
         self.keys_erased = self.by_digest = self.closed = self.without_facts = 0
         self.no_subject = self.persons_not_named = self.deletions_not_named = 0
@@ -76,10 +76,10 @@ class Unknown:
             self._look_for_hashes(before)
         names = (before.user_id, before.subject_id, *before.subjects)
         self.hashed_here |= any(
-            is_pseudonym(name) for name in names if name and self._person.has_name(name)
+            is_pseudonym(name) for name in names if name and self.person.has_name(name)
         )
-        is_digested = self._person.is_digested_in(before)
-        self.by_digest += is_digested and not self._person.is_among(before.subjects)
+        is_digested = self.person.is_digested_in(before)
+        self.by_digest += is_digested and not self.person.is_among(before.subjects)
         self.closed += BOX in event.metadata and BOX in recorded(event).metadata
         self.without_facts += "dropped" in event.metadata
         self._look_for_unnamed(event)
@@ -137,6 +137,9 @@ def _of_the_report(report: VerifyReport) -> Iterator[dict[str, Any]]:
             yield {"kind": "adopted", "trail": writer.writer, "number": adopted}
         if writer.refusals:
             yield {"kind": "refused", "trail": writer.writer, "number": len(writer.refusals)}
+    lost = report.lost_keys
+    if lost is not None and not lost.why:
+        yield {"kind": "keys_lost", "events": lost.events, "persons": lost.users}
     if not report.keys:
         yield {"kind": "no_key_given"}
     elif report.verdict == "not proved" or any(
@@ -149,12 +152,14 @@ def _of_names(
     directory: Path, policy: PrivacyPolicy, unknown: Unknown, is_on_record: bool
 ) -> Iterator[dict[str, Any]]:
     """Where the person may be on record under a name that is not known."""
-    has_secret = len(policy.forms(unknown._person.id)) > 1
+    has_secret = len(policy.forms(unknown.person.id)) > 1
     if unknown.hashed and not has_secret and not unknown.hashed_here:
         yield {"kind": "ids_hashed"}
     elif unknown.hashed and not is_on_record:
         yield {"kind": "no_such_hash"}
-    if keyring_of(directory) is not None and not policy.encrypts:
+    if unknown.person.is_erased:
+        yield {"kind": "keys_destroyed"}
+    elif keyring_of(directory) is not None and not policy.encrypts:
         yield {"kind": "keys_not_here"}
     elif unknown.keys_erased or policy.has_erased:
         kind = "others_erased" if is_on_record else "maybe_erased"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..core.time import format_time, to_microseconds
 from ..events.entries import Entries, gone_in, stored_in
 from ..events.findings import findings
 from ..events.lineage import derivations
-from ..events.model import AuditEvent, OperationType
+from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, is_start
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import masked
@@ -27,13 +26,15 @@ from .dossier_limits import Unknown
 from .person import Person
 from .rows import Rows
 
-__all__ = ["PARTS", "Entry", "Reading"]
+__all__ = ["PARTS", "Entry", "Reading", "in_zone"]
 
 #: The parts of a dossier that list events.
 PARTS = ("consultations", "exports", "changes", "erasures", "notices", "acts")
 
 _IDS = 100  # entries that a row names
 _MOST_ENTRIES = 1 << 20
+_MOST_STATES = 1 << 18  # entries of which more is kept than the dossier says
+_RECEIPTS = 20  # the newest deletions, of which it is found out if there can be a receipt
 _MOST_GROUPS = 20_000  # actors, agents and purposes that are counted each
 _STEP = 10_000  # events between two reports of progress
 
@@ -43,12 +44,13 @@ _PART_OF = {
     OperationType.RECALL: "consultations",
     OperationType.OTHER: "consultations",
 }
+_STORING = (OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE)
 _RECIPIENT = ("recipient", "destination")
 #: Records of a trail about itself that may name a person.
 _RECORDS = frozenset(("alert", "hold", "unfinished", "erasure", "access"))
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """A memory entry of the person, or made of his data.
 
@@ -63,7 +65,6 @@ class Entry:
         consulted: How many events read it.
         made_of: The entries of the person that it was made of, of those that are known.
         of_others: True if it holds data of others too.
-        is_theirs: False if it became somebody else's.
     """
 
     since: str | None = None
@@ -76,7 +77,6 @@ class Entry:
     consulted: int = 0
     made_of: list[str] = field(default_factory=list)
     of_others: bool = False
-    is_theirs: bool = True
 
 
 class Reading:
@@ -90,7 +90,7 @@ class Reading:
 
     Attributes:
         rows: Of each of `PARTS`, the events.
-        entries: The person's entries by id, also deleted ones.
+        entries: The person's entries by id, also deleted ones; not those that are another's now.
         derived: Entries made of the person's and of others', by id.
         actors: Who acted, by their ids as recorded; rows name them by their places in it.
         agents: The same of agents.
@@ -99,6 +99,7 @@ class Reading:
         until: By trail, the first and the newest event that was read: number and time.
         months: How many rows of each part, by month.
         groups: Consultations and exports by actor, agent and purpose: number, first, last time.
+        deletions: The newest events that deleted something: their ids.
         unknown: What could not be known.
     """
 
@@ -113,7 +114,8 @@ class Reading:
         self._policy = policy
         self._zone = zone
         self._progress = progress
-        self._states = Entries(sys.maxsize, self._named)
+        self._states = Entries(_MOST_STATES, self._named)
+        self._others = _Newest(_MOST_STATES)  # entries of other persons
         self.rows = {part: Rows() for part in PARTS}
         self.entries: dict[str, Entry] = {}
         self.derived: dict[str, Entry] = {}
@@ -126,6 +128,7 @@ class Reading:
         self.collectors: dict[str, None] = {}
         self.months: dict[str, Counter[str]] = {}
         self.groups: dict[tuple[int | None, int | None, str | None], list[Any]] = {}
+        self.deletions: deque[str] = deque(maxlen=_RECEIPTS)
         self.unknown = Unknown(person)
 
     def read(self, path: Path, missing: Missing) -> None:
@@ -168,7 +171,7 @@ class Reading:
         touched = not self.entries.keys().isdisjoint(event.entry_ids)
         touched = touched or not self.derived.keys().isdisjoint(event.entry_ids)
         if not (is_subject or is_actor or touched):
-            self.unknown.take_other(event)
+            self._take_other(event)
             return
         before, event = event, self._policy.reveal(event)
         self.trails.setdefault(trail, TrailEvents()).count(event)
@@ -189,13 +192,19 @@ class Reading:
         else:
             self._add("acts", trail, event, {})
 
+    def _take_other(self, event: AuditEvent) -> None:
+        """Take in an event that is not known to be about the person."""
+        self.unknown.take_other(event)
+        if event.operation in _STORING and len(event.subjects) < 2:
+            self._others.add(event.entry_ids)
+
     def _whose(self, event: AuditEvent) -> tuple[str, ...]:
-        """Whose data a readable event touched; where it names only one person, his."""
+        """Whose data a readable event touched; where it only says who stored something, his."""
         if event.subjects:
             return tuple(map(self._named, event.subjects))
         if event.subject_id is not None:
             return (self._named(event.subject_id),)
-        if event.user_id is not None and event.system is None:  # of the first edition, or by hand
+        if event.user_id is not None and event.system is None and event.operation in _STORING:
             return (self._named(event.user_id),)
         return ()
 
@@ -219,18 +228,21 @@ class Reading:
         """Take in what *event* says of entries."""
         event = msgspec.structs.replace(event, subjects=whose)
         self._states.apply(event)
+        if event.operation in _STORING and len(whose) == 1 and whose[0] != self.person.id:
+            self._others.add(event.entry_ids)
         if len(self.entries) + len(self.derived) >= _MOST_ENTRIES:
             self.unknown.entries_left_out = True
         time, stored, gone = _time(event), set(stored_in(event)), set(gone_in(event))
+        failed = event.status is EventStatus.FAILURE
         for key in derivations(event):
             self._derive(key)
         for key in dict.fromkeys(event.entry_ids):
-            entry = self._entry(key)
+            entry = self._entry(key, key in stored)
             if entry is None:
                 continue
             entry.seen = entry.seen or time
             is_gone = isinstance(self._states.state(key), int)
-            if key in stored and (entry.since is None or entry.gone is not None):
+            if key in stored and not failed and (entry.since is None or entry.gone is not None):
                 entry.since, entry.source = time, event.operation.listed.value
                 entry.event_id, entry.gone, entry.gone_by = event.event_id, None, None
             elif is_gone and key in gone:
@@ -241,19 +253,19 @@ class Reading:
                 if entry.gone is not None:
                     entry.seen_again = time
 
-    def _entry(self, key: str) -> Entry | None:
+    def _entry(self, key: str, is_stored: bool) -> Entry | None:
         """What is known of an entry of the person; None if it is not known to be his."""
         owner = self._states.here(key)[0]
         entry = self.entries.get(key)
         if owner == self.person.id:
-            if entry is None:
+            if entry is None and (is_stored or key not in self._others):
                 if self.unknown.entries_left_out:
                     return self.derived.get(key)
                 entry = self.entries[key] = Entry()
-            entry.is_theirs = True
-        elif entry is not None and isinstance(owner, str):
-            entry.is_theirs = False
-        return entry if entry is not None and entry.is_theirs else self.derived.get(key)
+        elif entry is not None and isinstance(owner, str):  # it became another's
+            del self.entries[key]
+            entry = None
+        return self.derived.get(key) if entry is None else entry
 
     def _derive(self, key: str) -> None:
         """An entry was made of others: perhaps of the person's."""
@@ -270,17 +282,20 @@ class Reading:
     def _data(self, part: str, event: AuditEvent, whose: tuple[str, ...]) -> dict[str, Any]:
         """What a row says of the person's data in *event*, and of no other's."""
         named = list(dict.fromkeys(event.entry_ids))
-        theirs = [key for key in named if self._is_theirs(key)]
+        theirs = [key for key in named if key in self.entries or key in self.derived]
         total = event.metadata.get("entry_ids_total")
-        total = total if type(total) is int else len(named)
+        total = max(len(named), total if type(total) is int else 0)
         alone = bool(event.subjects) and set(whose) == {self.person.id}
+        others = sum(key in self._others for key in named if key not in self.entries)
         row: dict[str, Any] = {
-            "entries": max(total, len(named)) if alone else len(theirs),
-            "at_least": not alone and max(total, len(named)) > len(theirs),
+            "entries": total if alone else len(theirs),
+            "at_least": not alone and total > len(theirs) + others,
             "entry_ids": theirs[:_IDS],
         }
         if part == "erasures":
             row |= self._erased(event, alone, theirs)
+            if event.status is not EventStatus.FAILURE:
+                self.deletions.append(event.event_id)
         if part == "exports":
             said = (event.metadata.get(name) for name in _RECIPIENT)
             row["recipient"] = self._text(event, next((s for s in said if type(s) is str), None))
@@ -300,10 +315,6 @@ class Reading:
             row["request_id"] = self._text(event, request)
         return row
 
-    def _is_theirs(self, key: str) -> bool:
-        entry = self.entries.get(key)
-        return (entry is not None and entry.is_theirs) or key in self.derived
-
     def _add(self, part: str, trail: str, event: AuditEvent, more: dict[str, Any]) -> None:
         actor, agent = _place(self.actors, event.user_id), _place(self.agents, event.agent_id)
         purpose = self._text(event, event.purpose)
@@ -321,7 +332,7 @@ class Reading:
             "sequence": event.sequence,
         }
         self.rows[part].add(row)
-        month = f"{event.timestamp.astimezone(self._zone):%Y-%m}"
+        month = in_zone(event.timestamp, self._zone).isoformat()[:7]
         self.months.setdefault(month, Counter())[part] += 1
         if part in ("consultations", "exports"):
             self._group((actor, agent, purpose), row["time"])
@@ -347,9 +358,34 @@ class Reading:
         return hidden
 
 
+class _Newest:
+    """The newest of many ids."""
+
+    def __init__(self, most: int) -> None:
+        self._half = most // 2
+        self._newer: set[str] = set()
+        self._older: set[str] = set()
+
+    def add(self, ids: list[str]) -> None:
+        self._newer.update(ids)
+        if len(self._newer) > self._half:
+            self._older, self._newer = self._newer, set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._newer or key in self._older
+
+
 def _place(known: dict[str, int], name: str | None) -> int | None:
     """The place of a name in a list of names, to which it is added."""
     return None if name is None else known.setdefault(stands_for(name), len(known))
+
+
+def in_zone(moment: datetime, zone: tzinfo | None) -> datetime:
+    """*moment* in that zone, None: the local one; as it is at the ends of the calendar."""
+    try:
+        return moment.astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        return moment
 
 
 def _is_count(facts: dict[str, Any], name: str) -> bool:

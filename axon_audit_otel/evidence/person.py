@@ -30,6 +30,7 @@ class Person:
     Attributes:
         id: The id.
         names: All names under which events may have been recorded.
+        is_erased: True if the id is the token of a person whose keys are destroyed.
 
     Raises:
         InvalidEventError: If *user_id* is no id.
@@ -43,6 +44,7 @@ class Person:
         self.names = frozenset((*forms, *(name for some in found for name in some)))
         self._parts = frozenset(map(stands_for, self.names))
         self._digests = frozenset(map(digest_of, self.names))
+        self.is_erased = self.id.startswith(ERASABLE_PREFIX)
         self._has_tokens = any(part.startswith(ERASABLE_PREFIX) for part in self._parts)
 
     def has_name(self, name: str | None) -> bool:

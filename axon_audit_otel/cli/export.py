@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
-from ..core.cells import csv_lines
 from ..core.files import write_file
+from ..core.spreadsheet import csv_lines
 from ..events.model import AuditEvent
 from ..otlp.encoding import Envelope, Record, record_of
 
@@ -84,8 +84,7 @@ def _json_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
 
 
 def _csv_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
-    rows = (event.to_dict().values() for event in events)
-    return csv_lines(itertools.chain([AuditEvent.__struct_fields__], rows))
+    return csv_lines(AuditEvent.__struct_fields__, (e.to_dict().values() for e in events))
 
 
 _LAYOUTS = {"json": _document, "jsonl": _json_lines, "csv": _csv_lines}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -25,36 +26,47 @@ from ..verification.verify import verify
 from ..version import __version__
 from .dossier_limits import NEEDS_A_PERSON, limits
 from .dossier_reading import PARTS, Entry, Reading, in_zone
+from .dossier_words import BLANKS
 from .person import Person, is_hidden
 
-__all__ = ["BLANKS", "FORMAT", "Dossier", "make_dossier"]
+__all__ = ["FORMAT", "Dossier", "make_dossier"]
 
 #: The name of the format.
 FORMAT = "axon-audit dossier 1"
-#: What the trail cannot say, and a person must fill in.
-BLANKS = (
-    *("controller", "data_protection_officer", "purposes", "legal_basis", "recipients_elsewhere"),
-    *("third_countries", "storage_period", "source_elsewhere", "automated_decisions"),
-    *("supervisory_authority", "copy_of_the_data"),
-)
 _MOST_GROUPS = 1000  # actors, agents and purposes that are listed
 
 
 class Dossier:
-    """The facts of a dossier, and its rows.
+    """The facts of a dossier, and its rows. `close` it, or use it in a ``with`` block.
 
     Attributes:
         facts: Everything but the rows, as JSON types; see docs/dossier.md.
     """
 
     def __init__(
-        self, facts: dict[str, Any], reading: Reading, zone: tzinfo | None, shows_actors: bool
+        self,
+        facts: dict[str, Any],
+        reading: Reading,
+        stack: ExitStack,
+        zone: tzinfo | None,
+        shows_actors: bool,
     ) -> None:
         self.facts = facts
         self._reading = reading
+        self._stack = stack
         self._zone = zone
         self._actors = _Labels(reading, shows_actors)
         facts["summary"] = self._actors.summary()
+
+    def __enter__(self) -> Dossier:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary files that hold the rows."""
+        self._stack.close()
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
         """The rows of a part, one of `PARTS`, oldest first. Of one part at a time."""
@@ -114,11 +126,12 @@ def make_dossier(
         raise ArchiveError(msg)
     policy = PrivacyPolicy() if policy is None else policy
     report = verify(directory, keys, progress=lambda size: progress("bytes", size))
-    person = Person(user_id, policy)
-    reading, missing = Reading(person, policy, zone, lambda n: progress("events", n)), Missing()
-    reading.read(directory, missing)
-    facts = _facts(directory, policy, reading, missing, report)
-    return Dossier(facts, reading, zone, show_actors)
+    person, missing = Person(user_id, policy), Missing()
+    with ExitStack() as stack:
+        reading = Reading(person, policy, stack, zone, lambda n: progress("events", n))
+        reading.read(directory, missing)
+        facts = _facts(directory, policy, reading, missing, report)
+        return Dossier(facts, reading, stack.pop_all(), zone, show_actors)
 
 
 # --- the facts -----------------------------------------------------------------------------------
@@ -131,7 +144,7 @@ def _facts(
     missing: Missing,
     report: VerifyReport,
 ) -> dict[str, Any]:
-    numbers = {part: len(rows) for part, rows in reading.rows.items()}
+    numbers = {part: rows.count for part, rows in reading.rows.items()}
     held = sum(entry.gone is None for entry in reading.entries.values())
     derived = sum(entry.gone is None for entry in reading.derived.values())
     back = sum(entry.seen_again is not None for entry in reading.entries.values())

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..core.cells import csv_lines
-from ..events.localtime import written
+from ..core.spreadsheet import csv_lines
 from .dossier import Dossier
 from .dossier_reading import PARTS
 from .dossier_words import BLANKS, limit_words
@@ -48,15 +47,14 @@ def as_csv(dossier: Dossier) -> Iterator[bytes]:
     fill in).
     """
     rows = ([row.get(name) for name in _COLUMNS] for row in _rows(dossier))
-    yield from csv_lines([_COLUMNS])
-    yield from csv_lines(rows)
+    return csv_lines(_COLUMNS, rows)
 
 
 def _rows(dossier: Dossier) -> Iterator[dict[str, Any]]:
     facts = dossier.facts
 
     def clock(time: str | None) -> str | None:
-        return None if time is None else written(dossier.local(time))
+        return None if time is None else dossier.local(time).isoformat(" ")
 
     yield {"part": "person", "remark": facts["person"]["id"]}
     for trail, until in facts["until"].items():

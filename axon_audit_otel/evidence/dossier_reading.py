@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..privacy.pseudonyms import masked
 from ..verification.erasure import TrailEvents, is_key_erasure, stands_for
 from .dossier_limits import Unknown
 from .person import Person
-from .rows import Rows
+from .tally import Spool
 
 __all__ = ["PARTS", "Entry", "Reading", "in_zone"]
 
@@ -85,6 +86,7 @@ class Reading:
     Args:
         person: Whom it is about.
         policy: Makes events readable, as far as it has keys.
+        stack: Closes, and so removes, its temporary files.
         zone: In which months begin; None: the local one.
         progress: Told how many events are read.
 
@@ -107,6 +109,7 @@ class Reading:
         self,
         person: Person,
         policy: PrivacyPolicy,
+        stack: ExitStack,
         zone: tzinfo | None = None,
         progress: Callable[[int], object] = lambda number: None,
     ) -> None:
@@ -116,7 +119,7 @@ class Reading:
         self._progress = progress
         self._states = Entries(_MOST_STATES, self._named)
         self._others = _Newest(_MOST_STATES)  # entries of other persons
-        self.rows = {part: Rows() for part in PARTS}
+        self.rows = {part: Spool(stack) for part in PARTS}
         self.entries: dict[str, Entry] = {}
         self.derived: dict[str, Entry] = {}
         self.actors: dict[str, int] = {}
@@ -394,4 +397,3 @@ def _is_count(facts: dict[str, Any], name: str) -> bool:
 
 def _time(event: AuditEvent) -> str:
     return format_time(to_microseconds(event.timestamp))
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BLANKS", "OPERATIONS", "OUTCOMES", "SOURCES", "RECORDS", "limit_words"]
+__all__ = ["BLANKS", "OPERATIONS", "OUTCOMES", "RECORDS", "SOURCES", "limit_words"]
 
 #: What a person of the organisation must fill in.
 BLANKS = {
@@ -164,8 +164,8 @@ _LIMITS: dict[str, Callable[[dict[str, Any]], str]] = {
         f" {amount(point['number'], 'time')}: what it did at that moment may not be recorded."
     ),
     "adopted": lambda point: (
-        f"{amount(point['number'], 'event')} of the trail {point['trail']} were found there when the"
-        " program started: nothing attests that it recorded them."
+        f"{amount(point['number'], 'event')} of the trail {point['trail']} were found there when"
+        " the program started: nothing attests that it recorded them."
     ),
     "refused": lambda point: (
         "The program left files alone that it did not trust, as the trail"

@@ -62,11 +62,7 @@ class Person:
     def is_digested_in(self, event: AuditEvent) -> bool:
         """True if a digest in the subjects of *event*, which could not name all, is his."""
         subjects = event.subjects
-        return (
-            bool(subjects)
-            and is_digest(subjects[-1])
-            and not self._digests.isdisjoint(subjects)
-        )
+        return bool(subjects) and is_digest(subjects[-1]) and not self._digests.isdisjoint(subjects)
 
     def is_subject(self, event: AuditEvent) -> bool:
         """True if *event*, as recorded, says that it touched data of the person."""

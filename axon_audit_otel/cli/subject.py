@@ -22,8 +22,9 @@ from ..evidence.dossier_reading import PARTS
 from ..evidence.dossier_words import limit_words
 from ..privacy.encryption import keys_of
 from ..privacy.pseudonyms import Pseudonyms
-from .options import NotAnswered, answering, keys_option, secret_option
+from .options import NotAnswered, answering, erasable_option, secret_option
 from .privacy import reader
+from .proof import checkpoint_option, key_option, texts_of
 from .render import amount, console, plain
 
 __all__ = ["subject"]
@@ -60,14 +61,9 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
     callback=_zone,
     help="Whose times it shows: Europe/Berlin. Default: the local ones. In JSON they are UTC.",
 )
-@click.option(
-    "--key",
-    "public",
-    metavar="KEY",
-    multiple=True,
-    help="Public key (file or line); any of several must have signed each checkpoint.",
-)
-@keys_option
+@key_option
+@checkpoint_option
+@erasable_option
 @secret_option
 @click.pass_context
 def subject(
@@ -79,8 +75,9 @@ def subject(
     force: bool,
     show_actors: bool,
     zone: tzinfo | None,
-    public: tuple[str, ...],
-    keys: Path | None,
+    keys: Any,
+    notes: Any,
+    erasable: Path | None,
     pseudonyms: Pseudonyms | None,
 ) -> None:
     """Make the dossier of one person.
@@ -94,13 +91,21 @@ def subject(
     error says what); 2, there is no dossier.
     """
     name = form or _FORMATS.get(Path(out).suffix.lower(), "html")
-    target = None if out == "-" else _checked(Path(out), path, keys, force)
+    target = None if out == "-" else _checked(Path(out), path, erasable, force)
     if not user:
         raise NotAnswered("USER is empty")
     with answering(), _progress() as progress:
-        policy = reader(path, keys, pseudonyms=pseudonyms)
+        policy = reader(path, erasable, pseudonyms=pseudonyms)
         made = make_dossier(
-            path, user, policy, public, show_actors=show_actors, zone=zone, progress=progress
+            path,
+            user,
+            policy,
+            keys,
+            texts_of(notes),
+            erasable=erasable,
+            show_actors=show_actors,
+            zone=zone,
+            progress=progress,
         )
         with made:
             content = _content(made, name, zone)

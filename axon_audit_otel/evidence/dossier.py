@@ -94,7 +94,9 @@ def make_dossier(
     user_id: str,
     policy: PrivacyPolicy | None = None,
     keys: Iterable[VerifyingKey | str] = (),
+    checkpoints: Iterable[str] = (),
     *,
+    erasable: Path | None = None,
     show_actors: bool = False,
     zone: tzinfo | None = None,
     progress: Callable[[str, int], None] = lambda what, number: None,
@@ -110,6 +112,9 @@ def make_dossier(
             events.
         policy: Makes events readable, as far as it has keys and the secret of the ids.
         keys: Public keys, of which one must have signed each checkpoint.
+        checkpoints: Notes that were kept elsewhere.
+        erasable: The directory of the keys that personal data is encrypted with. Default: beside
+            the archive.
         show_actors: Say who acted; else these have labels as ``staff 1``.
         zone: In which months begin; None: the local one.
         progress: Told what is read (``bytes`` or ``events``), and how much of it.
@@ -125,7 +130,9 @@ def make_dossier(
         msg = f"{str(directory)!r} is one file: a dossier needs the directory of the archive"
         raise ArchiveError(msg)
     policy = PrivacyPolicy() if policy is None else policy
-    report = verify(directory, keys, progress=lambda size: progress("bytes", size))
+    report = verify(
+        directory, keys, checkpoints, lambda size: progress("bytes", size), erasable=erasable
+    )
     person, missing = Person(user_id, policy), Missing()
     with ExitStack() as stack:
         reading = Reading(person, policy, stack, zone, lambda n: progress("events", n))

@@ -67,10 +67,9 @@ def as_html(dossier: Dossier, clock: str) -> str:
     )
 
 
-def _newest(dossier: Dossier, part: str, most: int = _ROWS) -> Iterator[dict[str, Any]]:
+def _newest(dossier: Dossier, part: str, most: int = _ROWS) -> list[dict[str, Any]]:
     """The newest rows of a part, the newest first."""
-    newest: deque[dict[str, Any]] = deque(dossier.rows(part), maxlen=most)
-    return reversed(newest)
+    return list(deque(dossier.rows(part), maxlen=most))[::-1]
 
 
 # --- rows ----------------------------------------------------------------------------------------

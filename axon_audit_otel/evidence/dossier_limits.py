@@ -8,6 +8,7 @@ from typing import Any
 
 from ..archive.manifest import deleted_in
 from ..archive.missing import Missing
+from ..core.semconv import PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..privacy.box import BOX
@@ -28,9 +29,6 @@ NEEDS_A_PERSON = frozenset(
 )
 #: What no trail can know, whatever it says.
 _NEVER_KNOWN = ("other_stores", "backups", "models_and_caches")
-_TOUCHING = frozenset(
-    op for op in OperationType.__members__.values() if op is not OperationType.AUDIT
-)
 
 
 class Unknown:
@@ -61,12 +59,11 @@ class Unknown:
         """Take in an event, as recorded, that is not known to be about the person."""
         if not self.hashed:
             self._look_for_hashes(event)
-        if event.operation not in _TOUCHING:
+        if event.operation is OperationType.AUDIT:
             return
-        facts = event.metadata
-        if "subjects_unfound" in facts:
+        if "subjects_unfound" in event.metadata:
             self.persons_not_named += 1
-        if event.entry_ids and event.subject_id is None and not event.subjects:
+        if event.subject_id is None and not event.subjects and event.entry_ids:
             self.no_subject += event.user_id is None or event.system is not None
             self._look_for_unnamed(event)
 
@@ -85,8 +82,8 @@ class Unknown:
         self._look_for_unnamed(event)
 
     def _look_for_hashes(self, event: AuditEvent) -> None:
-        names = (event.user_id, event.subject_id, *event.subjects[:1])
-        self.hashed = any(is_pseudonym(name) for name in names if name)
+        name = event.user_id or event.subject_id or (event.subjects and event.subjects[0])
+        self.hashed = bool(name) and name.startswith(PSEUDONYM_PREFIX)
 
     def _look_for_unnamed(self, event: AuditEvent) -> None:
         if event.operation is OperationType.FORGET:

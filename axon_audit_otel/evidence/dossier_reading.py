@@ -35,7 +35,7 @@ PARTS = ("consultations", "exports", "changes", "erasures", "notices", "acts")
 _IDS = 100  # entries that a row names
 _MOST_ENTRIES = 1 << 20
 _MOST_STATES = 1 << 18  # entries of which more is kept than the dossier says
-_RECEIPTS = 20  # the newest deletions, of which it is found out if there can be a receipt
+_RECEIPTS = 5  # the newest deletions, of which it is found out if there can be a receipt
 _MOST_GROUPS = 20_000  # actors, agents and purposes that are counted each
 _STEP = 10_000  # events between two reports of progress
 
@@ -45,7 +45,7 @@ _PART_OF = {
     OperationType.RECALL: "consultations",
     OperationType.OTHER: "consultations",
 }
-_STORING = (OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE)
+_STORING = frozenset((OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE))
 _RECIPIENT = ("recipient", "destination")
 #: Records of a trail about itself that may name a person.
 _RECORDS = frozenset(("alert", "hold", "unfinished", "erasure", "access"))
@@ -198,7 +198,7 @@ class Reading:
     def _take_other(self, event: AuditEvent) -> None:
         """Take in an event that is not known to be about the person."""
         self.unknown.take_other(event)
-        if event.operation in _STORING and len(event.subjects) < 2:
+        if len(event.subjects) < 2 and event.operation in _STORING:
             self._others.add(event.entry_ids)
 
     def _whose(self, event: AuditEvent) -> tuple[str, ...]:

@@ -49,9 +49,9 @@ class Person:
 
     def has_name(self, name: str | None) -> bool:
         """True if *name* is one of the person's, as recorded or readable."""
-        if name is None:
-            return False
-        return name in self.names or (self._has_tokens and stands_for(name) in self._parts)
+        if name is None or name in self.names:
+            return name is not None
+        return self._has_tokens and stands_for(name) in self._parts
 
     def is_among(self, subjects: Iterable[str]) -> bool:
         """True if one of the *subjects* of an event is the person, by name."""
@@ -73,8 +73,7 @@ class Person:
 
     def is_actor(self, event: AuditEvent) -> bool:
         """True if the person did it, as a user or an agent, or it was done for him."""
-        return (
-            self.has_name(event.user_id)
-            or self.has_name(event.agent_id)
-            or self.has_name(event.on_behalf_of)
-        )
+        actors = event.user_id, event.agent_id, event.on_behalf_of
+        if self._has_tokens:
+            return any(map(self.has_name, actors))
+        return not self.names.isdisjoint(actors)

@@ -73,7 +73,9 @@ _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile", "report"), NOT_ANSWERED),
+    **dict.fromkeys(
+        ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
+    ),
 }
 
 

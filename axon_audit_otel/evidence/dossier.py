@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..archive.missing import Missing
 from ..core.errors import ArchiveError, InvalidEventError
 from ..core.time import parse_time
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.pseudonyms import masked
 from ..verification.inclusion_proof import prove
 from ..verification.report import VerifyReport, WriterReport
 from ..verification.verify import verify
@@ -33,6 +35,8 @@ __all__ = ["FORMAT", "Dossier", "make_dossier"]
 
 #: The name of the format.
 FORMAT = "axon-audit dossier 1"
+_TEXTS = ("purpose", "recipient", "request_id")
+_MOST_MASKED = 100  # names that are looked for in all texts
 _MOST_GROUPS = 1000  # actors, agents and purposes that are listed
 
 
@@ -56,6 +60,7 @@ class Dossier:
         self._stack = stack
         self._zone = zone
         self._actors = _Labels(reading, shows_actors)
+        facts["actors"] = "shown" if shows_actors else "masked"
         facts["summary"] = self._actors.summary()
 
     def __enter__(self) -> Dossier:
@@ -257,11 +262,18 @@ class _Labels:
             else:
                 programs.append(shown.get(name) or f"program {len(programs) + 1}")
         self._actors, self._programs = list(shown.values()), programs
+        masked_ids = [name for name in reading.agents if name not in programs]
+        if not shows:
+            masked_ids += [name for name in others if not is_hidden(name)]
+        masks = [(name, "[another person]") for name in masked_ids[:_MOST_MASKED]]
+        self._text = lru_cache(4096)(lambda text: masked({"": text}, masks)[""])
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
         """A row with names in place of numbers."""
+        texts = {name: self._text(row[name]) for name in _TEXTS if row.get(name)}
         return {
             **row,
+            **texts,
             "actor": self._actor(row["actor"]),
             "agent": self._program(row["agent"]),
             "on_behalf_of": self._actor(row["on_behalf_of"]),
@@ -286,7 +298,7 @@ class _Labels:
                 {
                     "actor": self._actor(actor),
                     "agent": self._program(agent),
-                    "purpose": purpose,
+                    "purpose": purpose and self._text(purpose),
                     "number": number,
                     "first": first,
                     "last": last,

@@ -82,8 +82,10 @@ class Unknown:
         self._look_for_unnamed(event)
 
     def _look_for_hashes(self, event: AuditEvent) -> None:
-        name = event.user_id or event.subject_id or (event.subjects and event.subjects[0])
-        self.hashed = bool(name) and name.startswith(PSEUDONYM_PREFIX)
+        name = event.user_id or event.subject_id
+        if name is None and event.subjects:
+            name = event.subjects[0]
+        self.hashed = name is not None and name.startswith(PSEUDONYM_PREFIX)
 
     def _look_for_unnamed(self, event: AuditEvent) -> None:
         if event.operation is OperationType.FORGET:

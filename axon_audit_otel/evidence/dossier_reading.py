@@ -183,15 +183,15 @@ class Reading:
         self.persons.update(name for name in event.subjects if not person.has_name(name))
         if event.subject_id is not None and not person.has_name(event.subject_id):
             self.persons.add(event.subject_id)
-        whose = self._whose(event)
+        owners = self._owners(event)
         if event.operation is OperationType.AUDIT:
             part = self._part_of_record(event, is_subject)
             self._add(part, trail, event, {"record": self._record(event)})
             return
-        self._apply(event, whose)
-        if is_subject or touched or person.id in whose:
+        self._apply(event, owners)
+        if is_subject or touched or person.id in owners:
             part = _PART_OF.get(event.operation.listed, "changes")
-            self._add(part, trail, event, self._data(part, event, whose))
+            self._add(part, trail, event, self._data(part, event, owners))
         else:
             self._add("acts", trail, event, {})
 
@@ -201,13 +201,16 @@ class Reading:
         if len(event.subjects) < 2 and event.operation in _STORING:
             self._others.add(event.entry_ids)
 
-    def _whose(self, event: AuditEvent) -> tuple[str, ...]:
-        """Whose data a readable event touched; where it only says who stored something, his."""
+    def _owners(self, event: AuditEvent) -> tuple[str, ...]:
+        """Whose entries a readable event tells of. Where it does not name the owners, whoever it
+        names stored his own; of what it read, or deleted, that is not said."""
         if event.subjects:
             return tuple(map(self._named, event.subjects))
+        if event.operation not in _STORING:
+            return ()
         if event.subject_id is not None:
             return (self._named(event.subject_id),)
-        if event.user_id is not None and event.system is None and event.operation in _STORING:
+        if event.user_id is not None and event.system is None:  # of the first edition, or by hand
             return (self._named(event.user_id),)
         return ()
 
@@ -227,11 +230,11 @@ class Reading:
 
     # --- entries ----------------------------------------------------------------------------
 
-    def _apply(self, event: AuditEvent, whose: tuple[str, ...]) -> None:
+    def _apply(self, event: AuditEvent, owners: tuple[str, ...]) -> None:
         """Take in what *event* says of entries."""
-        event = msgspec.structs.replace(event, subjects=whose)
+        event = msgspec.structs.replace(event, subjects=owners)
         self._states.apply(event)
-        if event.operation in _STORING and len(whose) == 1 and whose[0] != self.person.id:
+        if event.operation in _STORING and len(owners) == 1 and owners[0] != self.person.id:
             self._others.add(event.entry_ids)
         if len(self.entries) + len(self.derived) >= _MOST_ENTRIES:
             self.unknown.entries_left_out = True
@@ -282,13 +285,13 @@ class Reading:
 
     # --- rows -------------------------------------------------------------------------------
 
-    def _data(self, part: str, event: AuditEvent, whose: tuple[str, ...]) -> dict[str, Any]:
+    def _data(self, part: str, event: AuditEvent, owners: tuple[str, ...]) -> dict[str, Any]:
         """What a row says of the person's data in *event*, and of no other's."""
         named = list(dict.fromkeys(event.entry_ids))
         theirs = [key for key in named if key in self.entries or key in self.derived]
         total = event.metadata.get("entry_ids_total")
         total = max(len(named), total if type(total) is int else 0)
-        alone = bool(event.subjects) and set(whose) == {self.person.id}
+        alone = bool(event.subjects) and set(owners) == {self.person.id}
         others = sum(key in self._others for key in named if key not in self.entries)
         row: dict[str, Any] = {
             "entries": total if alone else len(theirs),

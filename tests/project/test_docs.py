@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 import subprocess
@@ -62,7 +63,7 @@ def _pattern(expected: str) -> str:
     "name",
     [
         *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
-        *("docs/lineage.md", "docs/reconcile.md"),
+        *("docs/lineage.md", "docs/reconcile.md", "docs/dossier.md"),
     ],
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +131,15 @@ def test_shipping_example(tmp_path: Path) -> None:
         assert receiver.numbers == [1, 2]  # the first is the record `start`
     finally:
         receiver.close()
+
+
+@pytest.mark.slow
+def test_dossier_example(tmp_path: Path) -> None:
+    """The commands of docs/dossier.md make a page and an object."""
+    _shell(_blocks(ROOT / "docs/dossier.md")[0][1], tmp_path, COLUMNS="80")
+    made = json.loads((tmp_path / "dormouse.json").read_text())
+    assert made["person"] == {"id": "dormouse", "on_record": True}
+    assert "What the records say about dormouse" in (tmp_path / "dormouse.html").read_text()
 
 
 @pytest.mark.slow

@@ -161,7 +161,11 @@ def _facts(
     derived = sum(entry.gone is None for entry in reading.derived.values())
     back = sum(entry.seen_again is not None for entry in reading.entries.values())
     is_on_record = any(numbers.values())
-    trails = {trail: known.facts(reading.newest.get(trail)) for trail, known in _known(reading)}
+    trails = {
+        trail: known.facts(reading.newest.get(trail))
+        for trail, known in sorted(reading.trails.items())
+        if known.number
+    }
     found = limits(directory, policy, reading.unknown, is_on_record, missing, report)
     return {
         "format": FORMAT,
@@ -202,10 +206,6 @@ def _why_not(directory: Path, event_id: str) -> str | None:
     except (ArchiveError, InvalidEventError) as exc:
         return str(exc).replace(repr(str(directory)), "the archive")
     return None
-
-
-def _known(reading: Reading) -> list[tuple[str, Any]]:
-    return sorted(reading.trails.items())
 
 
 def _proved(writer: WriterReport) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ..archive.manifest import deleted_in
 from ..archive.missing import Missing
 from ..core.semconv import PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
+from ..events.entries import stored_in
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..privacy.box import BOX
 from ..privacy.encryption import keyring_of, recorded
@@ -64,7 +65,9 @@ class Unknown:
         if "subjects_unfound" in event.metadata:
             self.persons_not_named += 1
         if event.subject_id is None and not event.subjects and event.entry_ids:
-            self.no_subject += event.user_id is None or event.system is not None
+            # Whoever stores something stores his own; or it is nobody's.
+            is_known = bool(stored_in(event)) and bool(event.system or event.user_id)
+            self.no_subject += not is_known
             self._look_for_unnamed(event)
 
     def take(self, before: AuditEvent, event: AuditEvent) -> None:
@@ -103,7 +106,7 @@ def limits(
     """Yield what the dossier of a person cannot know."""
     if missing:
         yield {"kind": "archive_incomplete", "problems": _problems(missing)}
-    yield from _of_the_report(report)
+    yield from _of_the_report(report, policy)
     number, until = deleted_in(directory)
     if number:
         newest = None if until is None else format_time(to_microseconds(until))
@@ -118,7 +121,7 @@ def limits(
         yield {"kind": kind}
 
 
-def _of_the_report(report: VerifyReport) -> Iterator[dict[str, Any]]:
+def _of_the_report(report: VerifyReport, policy: PrivacyPolicy) -> Iterator[dict[str, Any]]:
     """What `verify` found: damage, gaps, what nothing attests or proves."""
     if report.findings:
         found = [f"{one.file}: {one.explanation}" for one in report.findings[:20]]
@@ -137,7 +140,7 @@ def _of_the_report(report: VerifyReport) -> Iterator[dict[str, Any]]:
         if writer.refusals:
             yield {"kind": "refused", "trail": writer.writer, "number": len(writer.refusals)}
     lost = report.lost_keys
-    if lost is not None and not lost.why:
+    if lost is not None and not lost.why and policy.encrypts:
         yield {"kind": "keys_lost", "events": lost.events, "persons": lost.users}
     if not report.keys:
         yield {"kind": "no_key_given"}

@@ -46,6 +46,7 @@ _PART_OF = {
     OperationType.OTHER: "consultations",
 }
 _STORING = frozenset((OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE))
+_READING = frozenset((OperationType.RECALL, OperationType.EXPORT))
 _RECIPIENT = ("recipient", "destination")
 #: Records of a trail about itself that may name a person.
 _RECORDS = frozenset(("alert", "hold", "unfinished", "erasure", "access"))
@@ -232,46 +233,56 @@ class Reading:
 
     def _apply(self, event: AuditEvent, owners: tuple[str, ...]) -> None:
         """Take in what *event* says of entries."""
+        time, is_reading = _time(event), event.operation in _READING
+        own = not owners or owners == (self.person.id,)
+        if not (is_reading and own and all(key in self.entries for key in event.entry_ids)):
+            self._learn(event, owners, time)
+        if is_reading:
+            for key in dict.fromkeys(event.entry_ids):
+                entry = self._known(key)
+                if entry is not None:
+                    entry.consulted += 1
+                    entry.seen_again = time if entry.gone is not None else None
+
+    def _learn(self, event: AuditEvent, owners: tuple[str, ...], time: str) -> None:
+        """Take in what is new of entries: whose they are, and if they are gone."""
         event = msgspec.structs.replace(event, subjects=owners)
         self._states.apply(event)
         if event.operation in _STORING and len(owners) == 1 and owners[0] != self.person.id:
             self._others.add(event.entry_ids)
         if len(self.entries) + len(self.derived) >= _MOST_ENTRIES:
             self.unknown.entries_left_out = True
-        time, stored, gone = _time(event), set(stored_in(event)), set(gone_in(event))
-        failed = event.status is EventStatus.FAILURE
+        stored, gone = set(stored_in(event)), set(gone_in(event))
+        if event.status is EventStatus.FAILURE:
+            stored.clear()
         for key in derivations(event):
             self._derive(key)
         for key in dict.fromkeys(event.entry_ids):
-            entry = self._entry(key, key in stored)
+            self._own(key, key in stored)
+            entry = self._known(key)
             if entry is None:
                 continue
             entry.seen = entry.seen or time
-            is_gone = isinstance(self._states.state(key), int)
-            if key in stored and not failed and (entry.since is None or entry.gone is not None):
+            if key in stored and (entry.since is None or entry.gone is not None):
                 entry.since, entry.source = time, event.operation.listed.value
                 entry.event_id, entry.gone, entry.gone_by = event.event_id, None, None
-            elif is_gone and key in gone:
+            elif key in gone and isinstance(self._states.state(key), int):
                 entry.gone, entry.gone_by = time, event.operation.listed.value
                 entry.seen_again = None
-            elif event.operation in (OperationType.RECALL, OperationType.EXPORT):
-                entry.consulted += 1
-                if entry.gone is not None:
-                    entry.seen_again = time
 
-    def _entry(self, key: str, is_stored: bool) -> Entry | None:
-        """What is known of an entry of the person; None if it is not known to be his."""
+    def _known(self, key: str) -> Entry | None:
+        """What is known of an entry of the person, or made of his."""
+        return self.entries.get(key) or self.derived.get(key)
+
+    def _own(self, key: str, is_stored: bool) -> None:
+        """Add an entry that is known to be the person's; drop one that became another's."""
         owner = self._states.here(key)[0]
-        entry = self.entries.get(key)
         if owner == self.person.id:
-            if entry is None and (is_stored or key not in self._others):
-                if self.unknown.entries_left_out:
-                    return self.derived.get(key)
-                entry = self.entries[key] = Entry()
-        elif entry is not None and isinstance(owner, str):  # it became another's
-            del self.entries[key]
-            entry = None
-        return self.derived.get(key) if entry is None else entry
+            is_new = key not in self.entries and not self.unknown.entries_left_out
+            if is_new and (is_stored or key not in self._others):
+                self.entries[key] = Entry()
+        elif isinstance(owner, str):
+            self.entries.pop(key, None)
 
     def _derive(self, key: str) -> None:
         """An entry was made of others: perhaps of the person's."""

@@ -390,6 +390,31 @@ def test_no_archive(tmp_path: Path) -> None:
         dossier(tmp_path / "file", "ann-1")
 
 
+async def test_lost_keys(make_audit: Make, path: Path, tmp_path: Path) -> None:
+    """Keys that are not there at all are said to be not at hand, and not to be lost."""
+    audit = make_audit(auto_export_path=path, erasable=True)
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    audit.close()
+    keys = keys_of(path).rename(tmp_path / "elsewhere")
+    assert dossier(path, "ann-1").needs == ["keys_not_here"]
+    made = dossier(path, "ann-1", PrivacyPolicy.for_reading(path, keys), erasable=keys)
+    assert made.needs == []
+    assert made.held() == {"a1"}
+
+
+async def test_told(audit: AuditLogger, path: Path) -> None:
+    """Events that do not say whose data they touched, or name not all that they deleted."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    await audit.log_event("RECALL", user_id="desk", entry_ids=["x1"])
+    await audit.log_event("FORGET", user_id="desk", entry_ids=["x1"], metadata={"deleted": 9})
+    await audit.log_event("STORE", user_id="desk", entry_ids=["x2"])
+    audit.close()
+    made = dossier(path, "ann-1")
+    assert made.needs == []
+    numbers = {one["kind"]: one.get("number") for one in made.facts["limits"]}
+    assert (numbers["no_subject"], numbers["deletions_not_named"]) == (2, 1)
+
+
 # --- strangers ------------------------------------------------------------------------------------
 
 

@@ -84,7 +84,14 @@ def environment() -> Environment:
     )
     made.globals.update(asset=_asset, digest=_digest, made_with=f"axon-audit-otel {__version__}")
     made.filters.update(lines=_lines, name=_name, number=_number, time=_time)
-    made.filters.update(order=_order, first_of=_first_of, greatest=_greatest, kinds=_kinds)
+    made.filters.update(
+        by_number=_by_number,
+        cells=_cells,
+        order=_order,
+        first_of=_first_of,
+        greatest=_greatest,
+        kinds=_kinds,
+    )
     return made
 
 
@@ -173,6 +180,14 @@ def _order(value: Any, kind: str) -> int | float | None:
 
 def _first_of(rows: Iterable[Any], most: int) -> list[Any]:
     return list(islice(rows, most))
+
+
+def _cells(rows: Iterable[dict[str, Any]], *keys: str) -> list[list[Any]]:
+    return [[row[key] for key in keys] for row in rows]
+
+
+def _by_number(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: -row["events"])
 
 
 def _greatest(rows: list[Any], column: int) -> float:

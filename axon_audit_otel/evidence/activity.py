@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from ..core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
 from ..events.findings import FINDINGS, findings, has_findings
 from ..events.model import AuditEvent, OperationType, deleted_entries, success_rate, totals
@@ -182,9 +183,24 @@ class Activity:
             "by_day": [{"day": day, **_outcomes(self._days[day])} for day in sorted(self._days)],
             "by_actor": _top(self.actors()),
             "by_subject": _top(self.subjects()),
+            "ids": self._kinds(),
             **self._by_place(),
             "exports": _first(self.exports),
         }
+
+    def _kinds(self) -> dict[str, int]:
+        """How many events have an actor's id in clear, hashed, encrypted, or none."""
+        found: Counter[str] = Counter()
+        for (user, *_), number in self._actors.items():
+            found[_kind(user)] += number
+        return {kind: found[kind] for kind in ("clear", "hashed", "encrypted", "none")}
+
+    def by_method(self) -> Counter[str | None]:
+        """How many events each method has."""
+        found: Counter[str | None] = Counter()
+        for key, number in self._places.items():
+            found[key[-1]] += number
+        return found
 
     def _by_place(self) -> dict[str, Any]:
         """How many events each agent, system and store, purpose and method has."""
@@ -205,6 +221,15 @@ class Activity:
             "by_purpose": _listed(found["purpose"], "purpose"),
             "by_method": _listed(found["action"], "method"),
         }
+
+
+def _kind(name: str | None) -> str:
+    """How an id is recorded."""
+    if name is None:
+        return "none"
+    if name.startswith(ERASABLE_PREFIX):
+        return "encrypted"
+    return "hashed" if name.startswith(PSEUDONYM_PREFIX) else "clear"
 
 
 def _flat(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[list[Any]]:

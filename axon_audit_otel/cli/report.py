@@ -26,7 +26,7 @@ from .options import (
 )
 from .privacy import reader
 from .proof import checkpoint_option, key_option, quorum_of, texts_of, witness_options
-from .render import plain, print_json, reading_bar
+from .render import amount, plain, print_json, reading_bar
 
 __all__ = ["report"]
 
@@ -148,7 +148,11 @@ def _command(ctx: click.Context, period: Period) -> str:
     if given["month"] is not None:
         words += ["--month", given["month"]]
     else:
-        words += ["--from", given["first"], "--to", given["last"]]
+        said = period.facts()
+        for name, moment in (("first", said["first"]), ("last", said["last"])):
+            text = given[name].strip()  # "7d" means another time later
+            option = "--from" if name == "first" else "--to"
+            words += [option, text if re.match(r"\d{4}-", text) else moment]
     if period.zone_name is not None:
         words += ["--timezone", period.zone_name]
     for key in [key for several in given["keys"] for key in several]:

@@ -151,7 +151,7 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
 
 
 def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
-    """The report without trails that began after the period: what they are changes nothing of it."""
+    """The report without trails that began after the period, which change nothing of it."""
     reports = [report for report in verified.writers if archive.is_of_the_period(report.writer)]
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)

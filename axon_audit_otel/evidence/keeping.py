@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
 from ..archive.holds import HoldPeriod, HoldRecord, holds, parts, periods

@@ -53,16 +53,23 @@ def _needs(complete: dict[str, Any]) -> list[str]:
     return words
 
 
+_SIGNED = """It is signed by {}. With the public key of that name, from a source that
+you trust:
+
+    python3 verify_proof.py report.note KEY
+"""
+_NOT_SIGNED = """It is NOT SIGNED: nobody can be held to it. The digests only show that these files
+belong together:
+
+    sha256sum --check SHA256SUMS
+"""
+
+
 def readme(facts: dict[str, Any]) -> str:
     """The text of README.txt."""
     period, proofs = facts["scope"]["period"], facts["proofs"]
-    signed = (
-        f"It is signed by {proofs['signed_by'].split('+')[0]}. With the public key of that name from a source\n"
-        "that you trust:\n\n    python3 verify_proof.py report.note KEY\n"
-        if proofs["signed_by"]
-        else "It is NOT SIGNED: nobody can be held to it. The digests only show that files belong together:\n\n"
-        "    sha256sum --check SHA256SUMS\n"
-    )
+    by = proofs["signed_by"]
+    signed = _NOT_SIGNED if by is None else _SIGNED.format(by.partition("+")[0])
     checks = "".join(f"    {command}\n" for command in proofs["commands"] if "proofs/" in command)
     return f"""REPORT OF AN AUDIT TRAIL
 From {period["first"]} to {period["last"]}

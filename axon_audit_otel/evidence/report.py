@@ -1,7 +1,7 @@
 """The report of a period, for auditors: facts, and what each of them rests on.
 
 A report is a directory or a zip file. ``report.json`` has the facts, one key a part, and the page
-``report.html`` shows them; ``csv/`` has the long lists in full, ``proofs/`` what third parties check.
+``report.html`` shows them; ``csv/`` has the long lists in full, ``proofs/`` what others can check.
 The same archive and the same arguments give the same bytes: nothing says when it was made, and
 events after the period change nothing of it. docs/report.md describes all of it.
 """

@@ -85,7 +85,7 @@ class Spool:
     def add(self, row: Any) -> None:
         """Add a row."""
         if self._file is None:
-            self._file = self._stack.enter_context(tempfile.TemporaryFile())
+            self._file = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is it
         self._file.write(_encode(row) + b"\n")
         self.count += 1
 

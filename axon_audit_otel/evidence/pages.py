@@ -131,15 +131,15 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(escape(escaped(line)) for line in text.split("\n"))
 
 
-def _name(value: Any) -> Markup:
+def _name(value: Any, most: int = _SHOWN) -> Markup:
     """A word of a stranger: isolated from the text around it; of a long one, its beginning."""
     from markupsafe import Markup
 
     text = _printed(value)
-    more = len(text) - _SHOWN
+    more = len(text) - most
     if more > 0 and not hasattr(value, "__html__"):
         shown = Markup("<bdi>{}…</bdi> <small>({:,} more characters)</small>")
-        return shown.format(text[:_SHOWN], more)
+        return shown.format(text[:most], more)
     return Markup("<bdi>{}</bdi>").format(text)
 
 

@@ -13,6 +13,8 @@ Facts = dict[str, Any]
 
 _ORDER = ("bad", "warning", "unknown", "info", "ok")  # what counts most comes first
 
+_MOST = 30  # statements that a page has
+
 
 class Statement(NamedTuple):
     """A sentence about the period.
@@ -72,7 +74,12 @@ def statements(facts: Facts) -> list[Statement]:
     """What one must know first of the period's completeness."""
     part = facts["completeness"]
     found = [*_damage(part), *_missing(part), *_proved(part)]
-    return sorted(found, key=lambda one: _ORDER.index(one.kind))
+    found.sort(key=lambda one: _ORDER.index(one.kind))
+    more = len(found) - _MOST
+    if more > 0:
+        rest = Statement(found[_MOST].kind, "And more", f"{more:,} more of that kind, or less.")
+        return [*found[:_MOST], rest]
+    return found
 
 
 def _damage(part: Facts) -> Iterator[Statement]:

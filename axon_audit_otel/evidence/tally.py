@@ -53,8 +53,7 @@ class Tally:
         counted = sorted(self._counted.items())
         names: set[str | None] = set().union(*self._counted.values())
         nobody = [None] if None in names else []
-        names.discard(None)
-        for name in [*nobody, *sorted(filter(None.__ne__, names))]:  # type: ignore[type-var]
+        for name in [*nobody, *sorted(name for name in names if name is not None)]:
             yield name, {kind: of[name] for kind, of in counted if name in of}
 
     def items(self) -> Iterator[tuple[str | None, dict[str, int]]]:

@@ -30,7 +30,6 @@ _Outcome = tuple[str, str]
 _TOP = 100
 _STATUSES = ("SUCCESS", "PARTIAL", "FAILURE")
 _outcome = attrgetter("operation._value_", "status._value_")
-_place = attrgetter("system", "store")
 #: What is counted besides, by the names of its parts and of its rows.
 _NAMES = {
     "agent_id": ("by_agent", "agent_id"),
@@ -38,6 +37,7 @@ _NAMES = {
     "purpose": ("by_purpose", "purpose"),
     "action": ("by_method", "method"),
 }
+_said = attrgetter(*_NAMES, "system", "store")
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 _EXPORTED = (
     *("trail", "sequence", "event_id", "timestamp", "status", "user_id", "agent_id"),
@@ -81,9 +81,10 @@ class Activity:
         if not events:
             return
         self._count_days(events, groups)
-        for name in _NAMES:
-            self._names.add(name, map(attrgetter(name), events))
-        self._places.update(map(_place, events))
+        for (*names, system, store), number in Counter(map(_said, events)).items():
+            self._places[system, store] += number
+            for kind, name in zip(_NAMES, names):
+                self._names.count(kind, name, number)
         for event in events:
             if has_findings(event.metadata):
                 for kind, one in findings(event.metadata).items():

@@ -39,6 +39,10 @@ class Tally:
         """Count each of *names*, of that kind of event."""
         self._counted[kind].update(names)
 
+    def count(self, kind: str, name: str | None, number: int) -> None:
+        """Count *name* so many times, of that kind of event."""
+        self._counted[kind][name] += number
+
     def limit(self) -> None:
         """Keep to the limit of memory; to be called now and then."""
         if sum(map(len, self._counted.values())) > self._most:

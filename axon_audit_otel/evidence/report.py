@@ -32,9 +32,11 @@ from .coverage import Programs, coverage
 from .erasures import Erasures
 from .keeping import Holds, retention
 from .limits import limits, readme
+from .pages import environment
 from .period import Period
 from .proofs import Proofs, verifier
 from .reading import Reading
+from .report_page import report_page
 
 __all__ = ["FORMAT", "make_report"]
 
@@ -93,6 +95,7 @@ def make_report(
         msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
         raise ArchiveError(msg)
     check_output(target, directory, force)
+    environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
         parts = _Parts(period, policy, decrypt, stack)
@@ -192,6 +195,7 @@ def _write(
     bundle: Bundle, facts: dict[str, Any], files: dict[str, bytes], tables: dict[str, Table]
 ) -> None:
     bundle.add("README.txt", [readme(facts).encode()])
+    bundle.add("report.html", [report_page(facts).encode()])
     bundle.add("report.json", [json.dumps(facts, indent=2).encode() + b"\n"])
     for name, (header, rows) in tables.items():
         bundle.add(f"csv/{name}.csv", csv_lines(header, rows))

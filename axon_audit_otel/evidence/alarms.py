@@ -28,7 +28,7 @@ WARM_UP_US = max(rule.window + rule.keep_firing_for for rule in DEFAULT_RULES) /
     microseconds=1
 )
 _USERS = 100_000  # for whom a rule by user keeps a window; see `Detector`
-_LISTED = 1000
+_LISTED = 200  # in the report's JSON; all are in a table
 _AUDIT = OperationType.AUDIT
 _FAILURE, _FORGET, _EXPORT = EventStatus.FAILURE, OperationType.FORGET, OperationType.EXPORT
 _RECORDED = ("rule", "state", "severity", "count", "since", "event_id", "entry_ids")

@@ -146,7 +146,7 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
         "witnesses": shown.quorum,
         "lost_keys": None if shown.lost_keys is None else shown.lost_keys.words,
         "not_proved": shown.unproved,
-        "unknown": shown.unknown,
+        "unknown": shown.unknown if shown.writers else verified.unknown,
     }
 
 
@@ -156,11 +156,12 @@ def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)
     others = [words for words in verified.unproved if words not in of_trails]
+    here = unproved(reports, verified.keys, False, verified.quorum) if reports else []
     return msgspec.structs.replace(
         verified,
         writers=reports,
         findings=[f for f in verified.findings if archive.writer_of(f.file) not in later],
-        unproved=[*unproved(reports, verified.keys, False, verified.quorum), *others],
+        unproved=[*here, *others],
     )
 
 

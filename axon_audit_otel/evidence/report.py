@@ -103,8 +103,7 @@ def make_report(
             directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading
         )
         archive = Archive(directory, period, parts.reading.trails, given)
-        verified = of_the_period(verified, archive)
-        proofs = Proofs(archive, [report.writer for report in verified.writers])
+        proofs = Proofs(archive, [one.writer for one in of_the_period(verified, archive).writers])
         sample = list(proofs.sample())
         facts = {
             "scope": _scope(directory, period, policy, decrypt, knows_secret, command),
@@ -150,7 +149,9 @@ class _Parts:
             "activity": self._activity.facts(),
             "alerts": self._alarms.facts(),
             "erasures": self._erasures.facts(proofs.has),
-            "retention": retention(archive, self._programs, self._holds, verified),
+            "retention": retention(
+                archive, self._programs, self._holds, of_the_period(verified, archive)
+            ),
         }
 
     def tables(self, proofs: Proofs) -> dict[str, Table]:

@@ -3,8 +3,8 @@
 
 It proves that an event is in the trail, or that the trail only grew between two checkpoints; of a
 receipt also that its statement is signed, and agrees with the event; of a report that its files are
-those that were signed. PROOF is a file from `axon-audit prove` or `axon-audit receipt --json`, or the
-report.note in the directory of a report; KEY the public key (NAME+ID+KEY, or a file with it). Get
+those that were signed. PROOF is a file from `axon-audit prove` or `axon-audit receipt --json`, or
+report.note beside the files of a report; KEY the public key (NAME+ID+KEY, or a file with it). Get
 the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
 

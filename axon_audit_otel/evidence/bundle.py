@@ -1,4 +1,4 @@
-"""The files of a report: a directory or a zip file, the same bytes each time, whole or not there."""
+"""The files of a report: a directory or a zip file, reproducible, whole or not there."""
 
 from __future__ import annotations
 

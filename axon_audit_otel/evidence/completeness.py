@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..archive.checkpoints import Checkpoint
+from ..archive.checkpoints import Checkpoint, VerifyingKey, signed_by
 from ..archive.format import JOURNAL, ZST
 from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_listing
 from ..archive.missing import Missing
@@ -28,9 +28,17 @@ class Archive:
         directory: The archive.
         period: The period.
         trails: What each trail has of it, by writer.
+        keys: If there are any, a checkpoint counts only if one of them signed it.
     """
 
-    def __init__(self, directory: Path, period: Period, trails: dict[str, TrailPeriod]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        period: Period,
+        trails: dict[str, TrailPeriod],
+        keys: list[VerifyingKey],
+    ) -> None:
+        self._keys = keys
         self.directory = directory
         self.period = period
         self.trails = trails
@@ -83,9 +91,13 @@ class Archive:
 
     def _checkpoints(self, writer: str) -> list[tuple[Checkpoint, str]]:
         missing = Missing()
+        found = []
         with missing.caught(self.directory):
-            return list(notes_beside(self.directory, writer))
-        return []
+            for checkpoint, note in notes_beside(self.directory, writer):
+                text, _, signatures = note.partition("\n\n")
+                if not self._keys or signed_by(self._keys, f"{text}\n", signatures):
+                    found.append((checkpoint, note))
+        return found
 
     def checkpoint_facts(self, writer: str) -> dict[str, Any]:
         """The checkpoints beside the archive that are about the period."""
@@ -134,21 +146,22 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
         "witnesses": shown.quorum,
         "lost_keys": None if shown.lost_keys is None else shown.lost_keys.words,
         "not_proved": shown.unproved,
-        "unknown": shown.unknown,
+        "unknown": shown.unknown if shown.writers else verified.unknown,
     }
 
 
 def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
-    """The report without trails that began after the period: what they are changes nothing of it."""
+    """The report without trails that began after the period, which change nothing of it."""
     reports = [report for report in verified.writers if archive.is_of_the_period(report.writer)]
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)
     others = [words for words in verified.unproved if words not in of_trails]
+    here = unproved(reports, verified.keys, False, verified.quorum) if reports else []
     return msgspec.structs.replace(
         verified,
         writers=reports,
         findings=[f for f in verified.findings if archive.writer_of(f.file) not in later],
-        unproved=[*unproved(reports, verified.keys, False, verified.quorum), *others],
+        unproved=[*here, *others],
     )
 
 

@@ -65,6 +65,10 @@ class Period:
     def __contains__(self, moment: datetime) -> bool:
         return self.start_us <= to_microseconds(moment) <= self.end_us
 
+    def has(self, time: str) -> bool:
+        """True if a moment of the period was written as *time*, by `format_time`."""
+        return format_time(self.start_us) <= time <= format_time(self.end_us)
+
     def day_of(self, moment: datetime) -> str:
         """The day that *moment* is in: ``2026-11-30``. It is in one only, whatever clocks do."""
         moment_us = to_microseconds(moment)

@@ -262,10 +262,13 @@ async def test_texts_of_others(audit: AuditLogger, path: Path) -> None:
             subject_id="ann-1",
         )
         await audit.log_event("RECALL", user_id="bob-2", subject_id="ann-1")
+    with audit_context(user_id="desk", purpose="compare ann-1 with fay-6"):
+        await audit.log_event("RECALL", subjects=["ann-1", "fay-6"])
     audit.close()
     made = dossier(path, "ann-1")
     assert made["exports"][0]["recipient"] == "[another person] & sons"
-    knows_nothing_of(made, ("bob-2", "cid-3", "desk"))
+    assert made["consultations"][-1]["purpose"] == "compare ann-1 with [another person]"
+    knows_nothing_of(made, ("bob-2", "cid-3", "desk", "fay-6"))
 
 
 # --- hidden names ---------------------------------------------------------------------------------

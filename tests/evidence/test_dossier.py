@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from datetime import timezone
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +416,29 @@ async def test_told(audit: AuditLogger, path: Path) -> None:
     assert made.needs == []
     numbers = {one["kind"]: one.get("number") for one in made.facts["limits"]}
     assert (numbers["no_subject"], numbers["deletions_not_named"]) == (2, 1)
+
+
+async def test_running(audit: AuditLogger, path: Path) -> None:
+    """While the application runs, what it has recorded is there; a receipt must wait for a seal."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    await audit.log_event("FORGET", user_id="ann-1", entry_ids=["a1"])
+    made = dossier(path, "ann-1")
+    assert made.needs == []
+    assert [one["outcome"] for one in made["erasures"]] == ["SUCCESS"]
+    (receipt,) = made["receipts"]
+    assert "not sealed yet" in receipt["why_not"]
+    audit.close()
+
+
+def test_months(day: Day, path: Path) -> None:
+    """Months begin as they do in the zone that is asked for; a page of several shows them."""
+    with make_dossier(path, "ann-1", zone=timezone(timedelta(hours=14))) as made:
+        (month,) = made.facts["summary"]["by_month"]
+        (until,) = made.facts["until"].values()
+        shown = made.local(until["begins"])
+        assert month["month"] == f"{shown:%Y-%m}"
+        made.facts["summary"]["by_month"] = [month, {**month, "month": "2099-01"}]
+        assert "2099-01" in as_html(made, "UTC")
 
 
 # --- strangers ------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from ..verification.report import VerifyReport, WriterReport
 from ..verification.verify import verify
 from ..version import __version__
 from .dossier_limits import NEEDS_A_PERSON, limits
-from .dossier_reading import PARTS, Entry, Reading, in_zone
+from .dossier_reading import PARTS, Reading, in_zone
 from .dossier_words import BLANKS
+from .held import Entry
 from .person import Person, is_hidden
 
 __all__ = ["FORMAT", "Dossier", "make_dossier"]
@@ -79,7 +80,10 @@ class Dossier:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The entries of the person, and those made of them, also deleted ones."""
-        for which, some in (("own", self._reading.entries), ("derived", self._reading.derived)):
+        for which, some in (
+            ("own", self._reading.held.own),
+            ("derived", self._reading.held.derived),
+        ):
             for key, entry in some.items():
                 yield _entry(key, which, entry)
 
@@ -157,9 +161,9 @@ def _facts(
     report: VerifyReport,
 ) -> dict[str, Any]:
     numbers = {part: rows.count for part, rows in reading.rows.items()}
-    held = sum(entry.gone is None for entry in reading.entries.values())
-    derived = sum(entry.gone is None for entry in reading.derived.values())
-    back = sum(entry.seen_again is not None for entry in reading.entries.values())
+    held = sum(entry.gone is None for entry in reading.held.own.values())
+    derived = sum(entry.gone is None for entry in reading.held.derived.values())
+    back = sum(entry.seen_again is not None for entry in reading.held.own.values())
     is_on_record = any(numbers.values())
     trails = {
         trail: known.facts(reading.newest.get(trail))

@@ -5,36 +5,31 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..archive.missing import Missing
 from ..archive.search import search_by_writer
 from ..core.time import format_time, to_microseconds
-from ..events.entries import Entries, gone_in, stored_in
+from ..events.entries import gone_in
 from ..events.findings import findings
-from ..events.lineage import derivations
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, is_start
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import masked
 from ..verification.erasure import TrailEvents, is_key_erasure, stands_for
 from .dossier_limits import Unknown
+from .held import Held
 from .person import Person
 from .tally import Spool
 
-__all__ = ["PARTS", "Entry", "Reading", "in_zone"]
+__all__ = ["PARTS", "Reading", "in_zone"]
 
 #: The parts of a dossier that list events.
 PARTS = ("consultations", "exports", "changes", "erasures", "notices", "acts")
 
 _IDS = 100  # entries that a row names
-_MOST_ENTRIES = 1 << 20
-_MOST_STATES = 1 << 18  # entries of which more is kept than the dossier says
 _RECEIPTS = 5  # the newest deletions, of which it is found out if there can be a receipt
 _MOST_GROUPS = 20_000  # actors, agents and purposes that are counted each
 _STEP = 10_000  # events between two reports of progress
@@ -45,40 +40,9 @@ _PART_OF = {
     OperationType.RECALL: "consultations",
     OperationType.OTHER: "consultations",
 }
-_STORING = frozenset((OperationType.STORE, OperationType.IMPORT, OperationType.BULK_STORE))
-_READING = frozenset((OperationType.RECALL, OperationType.EXPORT))
 _RECIPIENT = ("recipient", "destination")
 #: Records of a trail about itself that may name a person.
 _RECORDS = frozenset(("alert", "hold", "unfinished", "erasure", "access"))
-
-
-@dataclass(slots=True)
-class Entry:
-    """A memory entry of the person, or made of his data.
-
-    Attributes:
-        since: When it was stored; None: that is not on record.
-        source: By which operation.
-        event_id: By which event.
-        seen: When an event first named it.
-        gone: When it was deleted; None: it was not, as far as is on record.
-        gone_by: By which operation.
-        seen_again: When it was last found after that.
-        consulted: How many events read it.
-        made_of: The entries of the person that it was made of, of those that are known.
-        of_others: True if it holds data of others too.
-    """
-
-    since: str | None = None
-    source: str | None = None
-    event_id: str | None = None
-    seen: str | None = None
-    gone: str | None = None
-    gone_by: str | None = None
-    seen_again: str | None = None
-    consulted: int = 0
-    made_of: list[str] = field(default_factory=list)
-    of_others: bool = False
 
 
 class Reading:
@@ -93,8 +57,7 @@ class Reading:
 
     Attributes:
         rows: Of each of `PARTS`, the events.
-        entries: The person's entries by id, also deleted ones; not those that are another's now.
-        derived: Entries made of the person's and of others', by id.
+        held: The entries of the person.
         actors: Who acted, by their ids as recorded; rows name them by their places in it.
         agents: The same of agents.
         persons: Further ids of persons that must not be shown.
@@ -118,11 +81,8 @@ class Reading:
         self._policy = policy
         self._zone = zone
         self._progress = progress
-        self._states = Entries(_MOST_STATES, self._named)
-        self._others = _Newest(_MOST_STATES)  # entries of other persons
+        self.held = Held(person)
         self.rows = {part: Spool(stack) for part in PARTS}
-        self.entries: dict[str, Entry] = {}
-        self.derived: dict[str, Entry] = {}
         self.actors: dict[str, int] = {}
         self.agents: dict[str, int] = {}
         self.persons: set[str] = set()
@@ -154,6 +114,7 @@ class Reading:
                 self._take_start(trail, event)
             else:
                 self._take(trail, event)
+        self.unknown.entries_left_out = self.held.is_cut
         for until in self.until.values():
             until["ends"] = format_time(to_microseconds(until.pop("at")))
 
@@ -172,8 +133,7 @@ class Reading:
         person = self.person
         is_subject = person.is_subject(event)
         is_actor = person.is_actor(event)
-        touched = not self.entries.keys().isdisjoint(event.entry_ids)
-        touched = touched or not self.derived.keys().isdisjoint(event.entry_ids)
+        touched = self.held.is_in(event.entry_ids)
         if not (is_subject or is_actor or touched):
             self._take_other(event)
             return
@@ -184,12 +144,12 @@ class Reading:
         self.persons.update(name for name in event.subjects if not person.has_name(name))
         if event.subject_id is not None and not person.has_name(event.subject_id):
             self.persons.add(event.subject_id)
-        owners = self._owners(event)
+        owners = self.held.owners_in(event)
         if event.operation is OperationType.AUDIT:
             part = self._part_of_record(event, is_subject)
             self._add(part, trail, event, {"record": self._record(event)})
             return
-        self._apply(event, owners)
+        self.held.take(event, owners)
         if is_subject or touched or person.id in owners:
             part = _PART_OF.get(event.operation.listed, "changes")
             self._add(part, trail, event, self._data(part, event, owners))
@@ -199,24 +159,7 @@ class Reading:
     def _take_other(self, event: AuditEvent) -> None:
         """Take in an event that is not known to be about the person."""
         self.unknown.take_other(event)
-        if len(event.subjects) < 2 and event.operation in _STORING:
-            self._others.add(event.entry_ids)
-
-    def _owners(self, event: AuditEvent) -> tuple[str, ...]:
-        """Whose entries a readable event tells of. Where it does not name the owners, whoever it
-        names stored his own; of what it read, or deleted, that is not said."""
-        if event.subjects:
-            return tuple(map(self._named, event.subjects))
-        if event.operation not in _STORING:
-            return ()
-        if event.subject_id is not None:
-            return (self._named(event.subject_id),)
-        if event.user_id is not None and event.system is None:  # of the first edition, or by hand
-            return (self._named(event.user_id),)
-        return ()
-
-    def _named(self, name: str) -> str:
-        return self.person.id if self.person.has_name(name) else name
+        self.held.take_other(event)
 
     def _part_of_record(self, event: AuditEvent, is_subject: bool) -> str:
         if is_key_erasure(event) and is_subject:
@@ -229,84 +172,18 @@ class Reading:
         name = event.metadata.get("record")
         return name if name in _RECORDS else "other"
 
-    # --- entries ----------------------------------------------------------------------------
-
-    def _apply(self, event: AuditEvent, owners: tuple[str, ...]) -> None:
-        """Take in what *event* says of entries."""
-        time, is_reading = _time(event), event.operation in _READING
-        own = not owners or owners == (self.person.id,)
-        if not (is_reading and own and all(key in self.entries for key in event.entry_ids)):
-            self._learn(event, owners, time)
-        if is_reading:
-            for key in dict.fromkeys(event.entry_ids):
-                entry = self._known(key)
-                if entry is not None:
-                    entry.consulted += 1
-                    entry.seen_again = time if entry.gone is not None else None
-
-    def _learn(self, event: AuditEvent, owners: tuple[str, ...], time: str) -> None:
-        """Take in what is new of entries: whose they are, and if they are gone."""
-        event = msgspec.structs.replace(event, subjects=owners)
-        self._states.apply(event)
-        if event.operation in _STORING and len(owners) == 1 and owners[0] != self.person.id:
-            self._others.add(event.entry_ids)
-        if len(self.entries) + len(self.derived) >= _MOST_ENTRIES:
-            self.unknown.entries_left_out = True
-        stored, gone = set(stored_in(event)), set(gone_in(event))
-        if event.status is EventStatus.FAILURE:
-            stored.clear()
-        for key in derivations(event):
-            self._derive(key)
-        for key in dict.fromkeys(event.entry_ids):
-            self._own(key, key in stored)
-            entry = self._known(key)
-            if entry is None:
-                continue
-            entry.seen = entry.seen or time
-            if key in stored and (entry.since is None or entry.gone is not None):
-                entry.since, entry.source = time, event.operation.listed.value
-                entry.event_id, entry.gone, entry.gone_by = event.event_id, None, None
-            elif key in gone and isinstance(self._states.state(key), int):
-                entry.gone, entry.gone_by = time, event.operation.listed.value
-                entry.seen_again = None
-
-    def _known(self, key: str) -> Entry | None:
-        """What is known of an entry of the person, or made of his."""
-        return self.entries.get(key) or self.derived.get(key)
-
-    def _own(self, key: str, is_stored: bool) -> None:
-        """Add an entry that is known to be the person's; drop one that became another's."""
-        owner = self._states.here(key)[0]
-        if owner == self.person.id:
-            is_new = key not in self.entries and not self.unknown.entries_left_out
-            if is_new and (is_stored or key not in self._others):
-                self.entries[key] = Entry()
-        elif isinstance(owner, str):
-            self.entries.pop(key, None)
-
-    def _derive(self, key: str) -> None:
-        """An entry was made of others: perhaps of the person's."""
-        made = self._states.derived.get(key)
-        if made is None or self.person.id not in made.owners or self.unknown.entries_left_out:
-            return
-        entry = self.derived.setdefault(key, Entry())
-        known = (one for one in made.sources if one in self.entries or one in self.derived)
-        entry.made_of = list(dict.fromkeys((*entry.made_of, *known)))
-        entry.of_others = entry.of_others or any(o != self.person.id for o in made.owners)
-
     # --- rows -------------------------------------------------------------------------------
 
     def _data(self, part: str, event: AuditEvent, owners: tuple[str, ...]) -> dict[str, Any]:
         """What a row says of the person's data in *event*, and of no other's."""
         named = list(dict.fromkeys(event.entry_ids))
-        theirs = [key for key in named if key in self.entries or key in self.derived]
+        theirs = [key for key in named if key in self.held]
         total = event.metadata.get("entry_ids_total")
         total = max(len(named), total if type(total) is int else 0)
         alone = bool(event.subjects) and set(owners) == {self.person.id}
-        others = sum(key in self._others for key in named if key not in self.entries)
         row: dict[str, Any] = {
             "entries": total if alone else len(theirs),
-            "at_least": not alone and total > len(theirs) + others,
+            "at_least": not alone and total > len(theirs) + self.held.of_others(named),
             "entry_ids": theirs[:_IDS],
         }
         if part == "erasures":
@@ -373,23 +250,6 @@ class Reading:
         masks = [(name, "[another person]") for name in sorted(others)]
         hidden: str = masked({"": text}, masks)[""]
         return hidden
-
-
-class _Newest:
-    """The newest of many ids."""
-
-    def __init__(self, most: int) -> None:
-        self._half = most // 2
-        self._newer: set[str] = set()
-        self._older: set[str] = set()
-
-    def add(self, ids: list[str]) -> None:
-        self._newer.update(ids)
-        if len(self._newer) > self._half:
-            self._older, self._newer = self._newer, set()
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._newer or key in self._older
 
 
 def _place(known: dict[str, int], name: str | None) -> int | None:

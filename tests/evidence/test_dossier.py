@@ -251,6 +251,28 @@ async def test_handed_over(audit: AuditLogger, path: Path) -> None:
     assert dossier(path, "bob-2").held() == {"e1"}
 
 
+async def test_found_again(audit: AuditLogger, path: Path) -> None:
+    """An entry that is read after it was deleted is told; stored again, it is held again."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    await audit.log_event("FORGET", user_id="ann-1", entry_ids=["a1"])
+    await audit.log_event("RECALL", user_id="desk", subject_id="ann-1", entry_ids=["a1"])
+    made = dossier(path, "ann-1")
+    assert made.facts["numbers"]["seen_again"] == 1
+    assert "Deleted, and found again" in made.html
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    audit.close()
+    assert dossier(path, "ann-1").held() == {"a1"}
+
+
+async def test_alerts(audit: AuditLogger, path: Path) -> None:
+    """What the trail itself records of a person is a notice."""
+    await audit.log_event("AUDIT", subject_id="ann-1", metadata={"record": "alert", "rule": "r"})
+    audit.close()
+    made = dossier(path, "ann-1")
+    assert [one["record"] for one in made["notices"]] == ["alert"]
+    assert "an alarm about unusual activity" in made.html
+
+
 async def test_texts_of_others(audit: AuditLogger, path: Path) -> None:
     """Another person's id in a purpose or a recipient, or as an agent's name, is not shown."""
     with audit_context(agent_id="bob-2", on_behalf_of="cid-3", purpose="ask bob-2 for cid-3"):

@@ -129,7 +129,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify, receipt, influence, lineage, reconcile, report and subject are their own.
+    verify, receipt, report, subject, influence, lineage and reconcile are their own.
     """
 
 

@@ -12,6 +12,7 @@ from ..archive.checkpoints import Checkpoint, VerifyingKey, signed_by
 from ..archive.format import JOURNAL, ZST
 from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_listing
 from ..archive.missing import Missing
+from ..core.errors import escaped
 from ..core.time import format_time, to_microseconds
 from ..verification.checkpoint_files import SUFFIXES, notes_beside
 from ..verification.report import Finding, VerifyReport, WriterReport, unproved
@@ -19,6 +20,9 @@ from .period import Period
 from .trail_period import TrailPeriod, event_facts
 
 __all__ = ["Archive", "completeness", "of_the_period"]
+
+
+_LISTED = 1000  # of what a trail tells; the rest is counted
 
 
 class Archive:
@@ -145,6 +149,7 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
         "keys": shown.keys,
         "witnesses": shown.quorum,
         "lost_keys": None if shown.lost_keys is None else shown.lost_keys.words,
+        "events_with_lost_keys": 0 if shown.lost_keys is None else shown.lost_keys.events,
         "not_proved": shown.unproved,
         "unknown": shown.unknown if shown.writers else verified.unknown,
     }
@@ -199,7 +204,7 @@ def _trail(report: WriterReport, archive: Archive) -> dict[str, Any]:
 
 def _told(trail: TrailPeriod, report: WriterReport) -> dict[str, Any]:
     """What the trail tells of itself that is about the period."""
-    told = {
+    told: dict[str, list[Any]] = {
         "gaps": [
             gap
             for gap in report.gaps
@@ -210,8 +215,10 @@ def _told(trail: TrailPeriod, report: WriterReport) -> dict[str, Any]:
         "refusals": [one for one in report.refusals if trail.told_in(one.told_by)],
         "steps_back": [one for one in report.steps_back if trail.told_in(one.sequence)],
     }
-    found: dict[str, Any] = msgspec.to_builtins(told)
-    return found
+    more = {name: len(facts) - _LISTED for name, facts in told.items() if len(facts) > _LISTED}
+    listed = {name: facts[:_LISTED] for name, facts in told.items()}
+    found: dict[str, Any] = msgspec.to_builtins(listed)
+    return {**found, "more": more}
 
 
 def _missing(
@@ -290,4 +297,6 @@ def _finding(finding: Finding, archive: Archive) -> dict[str, Any]:
     trail = archive.trails.get(writer or "")
     is_near = trail is None or finding.sequence is None or trail.told_in(finding.sequence)
     facts: dict[str, Any] = msgspec.to_builtins(finding)
-    return {**facts, "trail": writer, "may_be_of_the_period": is_near}
+    file, words = escaped(finding.file), escaped(finding.explanation)
+    named = {"file": file, "explanation": words, "trail": writer, "may_be_of_the_period": is_near}
+    return {**facts, **named}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..archive.checkpoints import SigningKey, VerifyingKey
 from ..archive.cosignatures import Quorum
-from ..core.errors import ArchiveError, shown
+from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
 from ..privacy.encryption import keyring_of
@@ -178,7 +178,7 @@ def _scope(
         "made_by": f"axon-audit-otel {__version__}",
         "command": command,
         "run_by": {"user": who.name, **who.ids},
-        "archive": str(directory),
+        "archive": escaped(str(directory)),
         "period": period.facts(),
         "trails": [],
         "filters": [],

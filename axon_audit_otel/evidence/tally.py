@@ -6,11 +6,13 @@ import heapq
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from typing import IO, Any
 
 import msgspec
+
+from ..core.errors import ArchiveError
 
 __all__ = ["MOST", "Spool", "Tally"]
 
@@ -88,9 +90,6 @@ class Spool:
 
     Args:
         stack: Closes, and so removes, the file.
-
-    Raises:
-        OSError: From every method, if the file cannot be written or read.
     """
 
     def __init__(self, stack: ExitStack) -> None:
@@ -99,15 +98,41 @@ class Spool:
         self.count = 0
 
     def add(self, row: Any) -> None:
-        """Add a row."""
-        if self._file is None:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
-            self._file = self._stack.enter_context(file)
-        self._file.write(_encode(row) + b"\n")
+        """Add a row.
+
+        Raises:
+            ArchiveError: If it cannot be written. (Not an OSError: whoever reads an archive
+                meanwhile would take that for damage of the archive.)
+        """
+        with _writing():
+            if self._file is None:
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
+                self._stack.callback(_close, file)
+                self._file = file
+            self._file.write(_encode(row) + b"\n")
         self.count += 1
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the rows; one reader at a time."""
+        """Yield the rows; one reader at a time.
+
+        Raises:
+            ArchiveError: If they cannot be written, or read.
+        """
         if self._file is not None:
-            self._file.seek(0)
+            with _writing():
+                self._file.seek(0)
             yield from map(_decode, self._file)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        why = exc.strerror or exc
+        raise ArchiveError(f"cannot write a temporary file (TMPDIR says where): {why}") from exc
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what was not written yet is of no use any more
+        file.close()

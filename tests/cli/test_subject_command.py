@@ -111,9 +111,18 @@ def test_full(path: Path, form: str, where: str) -> None:
 _LIMITED = """
 import resource, runpy, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+room = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 runpy.run_module("axon_audit_otel", run_name="__main__")
 """
+
+
+def _limited(room: int, *arguments: object) -> str:
+    """What the command says that may write files of *room* bytes only; it ends with 2."""
+    command: list[Any] = [sys.executable, "-c", _LIMITED, room, "subject", *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr.decode()
 
 
 @pytest.mark.parametrize("form", ["html", "json", "csv"])
@@ -122,9 +131,18 @@ def test_no_room(path: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / "place" / f"ann.{form}"
     out.parent.mkdir()
     out.write_text("older")
-    command: list[Any] = [sys.executable, "-c", _LIMITED, "subject", "ann", path, "--force"]
-    done = subprocess.run([*command, "--output", out], capture_output=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert b"cannot write" in done.stderr
+    done = _limited(2_000, "ann", path, "--force", "--output", out)
+    assert "cannot write" in done
     assert [each.name for each in out.parent.iterdir()] == [out.name]
     assert out.read_text() == "older"
+
+
+async def test_no_room_for_rows(make_audit: Make, tmp_path: Path) -> None:
+    """Nor is there a file where the rows have no room meanwhile; that is no damage."""
+    path, out = tmp_path / "archive", tmp_path / "ann.html"
+    audit = make_audit(auto_export_path=path)
+    for number in range(100):
+        await audit.log_event("STORE", user_id="ann", entry_ids=[f"a{number}"])
+    audit.close()
+    assert "File too large" in _limited(9_000, "ann", path, "--output", out)
+    assert not out.exists()

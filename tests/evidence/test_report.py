@@ -378,6 +378,29 @@ def test_a_full_disk(path: Path, tmp_path: Path, size: int, name: str) -> None:
         assert sorted(str(f) for f in whole.parent.rglob("*")) == there
 
 
+def test_a_full_disk_for_what_does_not_fit_into_memory(tmp_path: Path) -> None:
+    """It is no damage of the archive: there is no report."""
+    audit = AuditLogger(auto_export_path=tmp_path / "logs")
+    for number in range(300):
+        record(audit, "2025-11-03T00:00:00", "EXPORT", user_id=f"user {number}")
+    audit.close()
+    with at_most(10_000), pytest.raises(ArchiveError, match="cannot write a temporary file"):
+        report(tmp_path / "logs", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_name_that_is_no_text(path: Path, tmp_path: Path) -> None:
+    """A file whose name is no UTF-8 is told, and the report is text."""
+    other = tmp_path / os.fsdecode(b"caf\xe9")
+    path.rename(other)
+    (other / os.fsdecode(b"audit_\xff.json")).write_bytes(b'{"events":[\n')
+    facts = report(other, tmp_path / "r", command="axon-audit report")
+    assert {finding["file"] for finding in facts["completeness"]["findings"]} == {
+        "audit_\\udcff.json"
+    }
+    assert "caf\\udce9" in (tmp_path / "r" / "report.html").read_text()
+
+
 def test_damage(path: Path, tmp_path: Path) -> None:
     """What can be read is counted; what cannot is told."""
     files = sealed_files(path)

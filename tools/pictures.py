@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -27,12 +28,12 @@ def pages(directory: Path) -> Iterator[Path]:
     """Make the demo's archive in *directory*, and of it each page that the docs show."""
     _run(directory, "demo", "--output", "audit_logs")
     key = _public_key(directory / "audit_logs.key")
-    report = "report audit_logs --from 2000-01-01 --to 2100-01-01 --timezone UTC --output report"
+    month = f"{datetime.now(timezone.utc):%Y-%m}"
+    report = f"report audit_logs --month {month} --timezone UTC --output report"
     _run(directory, *report.split(), "--key", key, "--signing-key", "audit_logs.key")
     yield directory / "report" / "report.html"
-    _run(
-        directory, *["subject", "dormouse", "audit_logs", "--output", "dossier.html", "--key"], key
-    )
+    dossier = "subject dormouse audit_logs --timezone UTC --output dossier.html"
+    _run(directory, *dossier.split(), "--key", key)
     yield directory / "dossier.html"
 
 
@@ -46,7 +47,7 @@ def _run(directory: Path, *words: str) -> None:
     """Run a command of ours there: the page shows no path of this machine."""
     root = str(PICTURES.parent.parent)
     program = [sys.executable, "-m", "axon_audit_otel", *words]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 # our own commands
         program, cwd=directory, env={**os.environ, "PYTHONPATH": root}, capture_output=True
     )
     if done.returncode not in (0, 1):  # 1: something needs a person

@@ -37,6 +37,13 @@ _NAMES = {
     "purpose": ("by_purpose", "purpose"),
     "action": ("by_method", "method"),
 }
+#: Their tables.
+_TABLES = {
+    "agents": "agent_id",
+    "on_behalf_of": "on_behalf_of",
+    "purposes": "purpose",
+    "methods": "action",
+}
 _said = attrgetter(*_NAMES, "system", "store")
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 _EXPORTED = (
@@ -156,7 +163,7 @@ class Activity:
             "by_actor": actors.facts(),
             "by_subject": subjects.facts(),
             "ids": {kind: actors.kinds[kind] for kind in ("clear", "hashed", "encrypted", "none")},
-            **self._by_name(),
+            **{_NAMES[name][0]: found.facts() for name, found in self._named.items()},
             "by_store": [
                 {"system": system, "store": store, "events": self._places[system, store]}
                 for system, store in sorted(self._places, key=lambda key: list(map(_order, key)))
@@ -167,13 +174,14 @@ class Activity:
             },
         }
 
-    def _by_name(self) -> dict[str, Any]:
+    @cached_property
+    def _named(self) -> dict[str, _List]:
         """How many events each agent, purpose and method has, and each person they were for."""
         lists = {name: _List(self._stack) for name in _NAMES}
         for value, numbers in self._names.items():
             for name, number in numbers.items():
                 lists[name].add({_NAMES[name][1]: value, "events": number})
-        return {_NAMES[name][0]: found.facts() for name, found in lists.items()}
+        return lists
 
     def by_method(self) -> Counter[str | None]:
         """How many events each method has."""
@@ -192,6 +200,11 @@ class Activity:
         return {
             "actors": (of_actors, actors.cells(of_actors)),
             "subjects": (of_subjects, subjects.cells(of_subjects)),
+            **{
+                name: (columns, self._named[field].cells(columns))
+                for name, field in _TABLES.items()
+                for columns in [(_NAMES[field][1], "events")]
+            },
             "exports": (_EXPORTED, ([row[name] for name in _EXPORTED] for row in self._exports)),
         }
 
@@ -221,7 +234,7 @@ class _List:
     def cells(self, columns: Sequence[str]) -> Iterator[list[Any]]:
         """Yield the cells of all rows; numbers by operation are columns of their own."""
         for row in self._rows:
-            cells = {**row["by_operation"], **row}
+            cells = {**row.get("by_operation", {}), **row}
             yield [cells.get(name, 0) for name in columns]
 
 

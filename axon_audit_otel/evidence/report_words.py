@@ -55,19 +55,24 @@ def _is_midnight(moment: datetime) -> bool:
 
 def headline(facts: Facts) -> Statement:
     """The one that comes before all: if the period is complete."""
-    kinds = {one.kind for one in statements(facts)}
+    kinds, part = {one.kind for one in statements(facts)}, facts["completeness"]
     if "bad" in kinds:
         return Statement("bad", "Not complete", "Events are missing or altered, or may be.")
     if "warning" in kinds:
         text = "Not everything is here, or not all of it could be proved: see below."
         return Statement("warning", "Complete with exceptions", text)
-    if not facts["completeness"]["events"]:
+    if not part["events"]:
         return Statement("info", "No events", "Nothing is on record of this period.")
     if "unknown" in kinds:
         text = "Nothing is known to be missing or altered; not all of that can be proved."
         return Statement("unknown", "Complete as far as is known", text)
-    text = "Every event of the period is here and unaltered, and signed checkpoints cover it."
-    return Statement("ok", "Complete", text)
+    every = (
+        "that was recorded in the period is here and unaltered, and signed checkpoints cover it."
+    )
+    if any(hole["why"] == "deleted" for trail in part["trails"] for hole in trail["missing"]):
+        word = "Complete, but for what retention deleted"
+        return Statement("info", word, f"Every other event {every}")
+    return Statement("ok", "Complete", f"Every event {every}")
 
 
 def statements(facts: Facts) -> list[Statement]:

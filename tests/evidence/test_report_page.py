@@ -117,12 +117,18 @@ def _from_elsewhere(part: Facts) -> None:
     part["unknown"] = None
 
 
+def _deleted(part: Facts) -> None:
+    _from_elsewhere(part)
+    _hole("deleted")(part)
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "word", "text"),
     [
         (_from_elsewhere, "ok", "Complete", "cover every event"),
         (lambda part: None, "unknown", "Complete as far as is known", "could be missing"),
         (_hole("deleted"), "unknown", "Complete as far as is known", "3 events were deleted"),
+        (_deleted, "info", "Complete, but for what retention deleted", "3 events were deleted"),
         (_hole("lost"), "warning", "Complete with exceptions", "3 events were lost"),
         (_hole("unexplained"), "bad", "Not complete", "3 events are not here"),
         (_finding("damage"), "bad", "Not complete", "1 finding"),

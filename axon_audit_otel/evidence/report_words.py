@@ -66,13 +66,11 @@ def headline(facts: Facts) -> Statement:
     if "unknown" in kinds:
         text = "Nothing is known to be missing or altered; not all of that can be proved."
         return Statement("unknown", "Complete as far as is known", text)
-    every = (
-        "that was recorded in the period is here and unaltered, and signed checkpoints cover it."
-    )
+    every = "recorded in the period is here and unaltered, and signed checkpoints cover it."
     if any(hole["why"] == "deleted" for trail in part["trails"] for hole in trail["missing"]):
         word = "Complete, but for what retention deleted"
-        return Statement("info", word, f"Every other event {every}")
-    return Statement("ok", "Complete", f"Every event {every}")
+        return Statement("info", word, f"Every other event that was {every}")
+    return Statement("ok", "Complete", f"Every event that was {every}")
 
 
 def statements(facts: Facts) -> list[Statement]:

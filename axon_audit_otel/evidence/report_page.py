@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
@@ -57,6 +58,7 @@ def report_page(facts: Facts) -> str:
         headline=headline(facts),
         statements=statements(facts),
         trails=[_trail(trail) for trail in trails],
+        more=_more(trails),
         told={name: _of_trails(trails, name) for name in _TOLD},
         by_operation=by_operation,
         unit="Day" if by_operation is None or len(by_operation.columns[0].label) == 10 else "Month",
@@ -99,6 +101,15 @@ _BOUND = ("sequence", "event_id", "timestamp")
 def _of_trails(trails: list[Facts], name: str) -> list[Facts]:
     """What all trails have under *name*, one after the other, each with its trail."""
     return [{**row, "trail": trail["trail"]} for trail in trails for row in trail[name]]
+
+
+def _more(trails: list[Facts]) -> Counter[str]:
+    """How many of these are not listed."""
+    more: Counter[str] = Counter()
+    for trail in trails:
+        more.update(trail.get("more", {}))
+        more["missing"] += trail["more_missing"]
+    return more
 
 
 # --- charts ---------------------------------------------------------------------------------------

@@ -118,6 +118,9 @@ def _missing(part: Facts) -> Iterator[Statement]:
         yield Statement(kind, word, text.format(amount(number, *are)))
     if more := sum(trail["more_missing"] for trail in part["trails"]):
         yield Statement("bad", "Missing", f"{amount(more, 'more range')} of events are not here.")
+    if other := sum(trail["of_another_time"] for trail in part["trails"]):
+        text = f"{amount(other, 'event')} between those of the period, by a clock that was set."
+        yield Statement("info", "Another time", text)
     if not numbers and not more and part["events"]:
         text = "From the first to the last event of each trail no number is missing."
         yield Statement("ok", "No gap", text)
@@ -125,7 +128,8 @@ def _missing(part: Facts) -> Iterator[Statement]:
 
 def _proved(part: Facts) -> Iterator[Statement]:
     if part["lost_keys"]:
-        yield Statement("warning", "Keys", _sentence(part["lost_keys"]))
+        kind = "warning" if part["events_with_lost_keys"] else "unknown"
+        yield Statement(kind, "Keys", _sentence(part["lost_keys"]))
     for words in part["not_proved"]:
         yield Statement("warning", "Not proved", _sentence(words))
     trails = [trail for trail in part["trails"] if trail["events"]]

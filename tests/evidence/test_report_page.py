@@ -109,6 +109,10 @@ def _finding(verdict: str) -> Callable[[Facts], None]:
     return change
 
 
+def _lost_keys(events: int) -> Callable[[Facts], None]:
+    return lambda part: part.update(lost_keys="x", events_with_lost_keys=events)
+
+
 def _from_elsewhere(part: Facts) -> None:
     part["unknown"] = None
 
@@ -125,7 +129,8 @@ def _from_elsewhere(part: Facts) -> None:
         (_finding("not proved"), "warning", "Complete with exceptions", "1 finding"),
         (lambda part: part.update(keys=[]), "unknown", "Complete as far as is known", "No public"),
         (lambda part: part.update(not_proved=["x"]), "warning", "Complete with exceptions", "X."),
-        (lambda part: part.update(lost_keys="x"), "warning", "Complete with exceptions", "X."),
+        (_lost_keys(1), "warning", "Complete with exceptions", "X."),
+        (_lost_keys(0), "unknown", "Complete as far as is known", "X."),
     ],
 )
 def test_what_it_says_first(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
-from ..events.findings import FINDINGS, findings, has_findings
+from ..events.findings import FINDINGS, findings
 from ..events.model import AuditEvent, deleted_entries, listed, success_rate, totals
 from ..events.query import is_start
 from .period import Period
@@ -45,6 +45,7 @@ _TABLES = {
     "methods": "action",
 }
 _said = attrgetter(*_NAMES, "system", "store")
+_has_no_findings = frozenset(FINDINGS).isdisjoint
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 _EXPORTED = (
     *("trail", "sequence", "event_id", "timestamp", "status", "user_id", "agent_id"),
@@ -92,10 +93,9 @@ class Activity:
             self._places[system, store] += number
             for kind, name in zip(_NAMES, names):
                 self._names.count(kind, name, number)
-        for event in events:
-            if has_findings(event.metadata):
-                for kind, one in findings(event.metadata).items():
-                    self._found[kind] += one.number
+        for event in [event for event in events if not _has_no_findings(event.metadata)]:
+            for kind, one in findings(event.metadata).items():
+                self._found[kind] += one.number
         for tally in (self._actors, self._subjects, self._names):
             tally.limit()
 
@@ -103,11 +103,12 @@ class Activity:
         """Count events of one outcome."""
         self._outcomes[operation, status] += len(events)
         self._actors.add(f"{operation} {status}", [event.user_id for event in events])
-        named: list[str | None] = []
-        for event in events:
-            if event.subject_id is not None and event.subject_id not in event.subjects:
-                named.append(event.subject_id)
-            named += event.subjects
+        named: list[str | None] = [name for event in events for name in event.subjects]
+        named += [
+            event.subject_id
+            for event in events
+            if event.subject_id is not None and event.subject_id not in event.subjects
+        ]
         if named:
             self._subjects.add(operation, named)
         if operation in _DELETING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .charts import Chart, stacked
 from .pages import render
-from .report_words import amount, headline, period_name, statements
+from .report_words import MONTHS, amount, headline, period_name, statements
 
 __all__ = ["report_page"]
 
@@ -149,12 +149,16 @@ def _columns(period: Facts, days: Iterable[str]) -> tuple[list[str], list[str]]:
     known = [date.fromisoformat(day) for day in sorted([*days, *ends])]
     if (known[-1] - known[0]).days < _DAYS:
         every = [known[0] + timedelta(n) for n in range((known[-1] - known[0]).days + 1)]
-        return [f"{day}" for day in every], [f"{day.day} {day:%b}" for day in every]
+        return [f"{day}" for day in every], [
+            f"{day.day} {MONTHS[day.month - 1][:3]}" for day in every
+        ]
     # Without the ends: a report of all times has no column for each month since the year 1.
     first, last = (date.fromisoformat(end) for end in (min(days), max(days)))
     numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
     months = [date(number // 12, number % 12 + 1, 1) for number in numbers]
-    return [f"{one.isoformat()[:7]}" for one in months], [f"{one:%b %Y}" for one in months]
+    return [f"{one.isoformat()[:7]}" for one in months], [
+        f"{MONTHS[one.month - 1][:3]} {one.year}" for one in months
+    ]
 
 
 def _busiest(chart: Chart | None) -> str:

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-__all__ = ["Statement", "amount", "headline", "period_name", "statements"]
+__all__ = ["MONTHS", "Statement", "amount", "headline", "period_name", "statements"]
 
 Facts = dict[str, Any]
 
+#: The same in every locale, as a report has the same bytes everywhere.
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August"),
+    *("September", "October", "November", "December"),
+)
 _ORDER = ("bad", "warning", "unknown", "info", "ok")  # what counts most comes first
 
 _MOST = 30  # statements that a page has
@@ -43,7 +48,7 @@ def period_name(period: Facts) -> str:
         return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}"
     months = (after.year - first.year) * 12 + after.month - first.month
     if first.day == after.day == 1 and months == 1:
-        return f"{first:%B %Y}"
+        return f"{MONTHS[first.month - 1]} {first.year}"
     if first.date() == last.date():
         return f"{first:%Y-%m-%d}"
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"

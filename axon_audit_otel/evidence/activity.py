@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.semconv import ERASABLE_PREFIX, PSEUDONYM_PREFIX
 from ..core.time import format_time, to_microseconds
-from ..events.findings import FINDINGS, findings, has_findings
+from ..events.findings import FINDINGS, findings
 from ..events.model import AuditEvent, deleted_entries, listed, success_rate, totals
 from ..events.query import is_start
 from .period import Period
@@ -37,7 +37,15 @@ _NAMES = {
     "purpose": ("by_purpose", "purpose"),
     "action": ("by_method", "method"),
 }
+#: Their tables.
+_TABLES = {
+    "agents": "agent_id",
+    "on_behalf_of": "on_behalf_of",
+    "purposes": "purpose",
+    "methods": "action",
+}
 _said = attrgetter(*_NAMES, "system", "store")
+_has_no_findings = frozenset(FINDINGS).isdisjoint
 _DELETING = frozenset(("FORGET", "SYNC", "COMPACT"))
 _EXPORTED = (
     *("trail", "sequence", "event_id", "timestamp", "status", "user_id", "agent_id"),
@@ -85,10 +93,9 @@ class Activity:
             self._places[system, store] += number
             for kind, name in zip(_NAMES, names):
                 self._names.count(kind, name, number)
-        for event in events:
-            if has_findings(event.metadata):
-                for kind, one in findings(event.metadata).items():
-                    self._found[kind] += one.number
+        for event in [event for event in events if not _has_no_findings(event.metadata)]:
+            for kind, one in findings(event.metadata).items():
+                self._found[kind] += one.number
         for tally in (self._actors, self._subjects, self._names):
             tally.limit()
 
@@ -96,11 +103,12 @@ class Activity:
         """Count events of one outcome."""
         self._outcomes[operation, status] += len(events)
         self._actors.add(f"{operation} {status}", [event.user_id for event in events])
-        named: list[str | None] = []
-        for event in events:
-            if event.subject_id is not None and event.subject_id not in event.subjects:
-                named.append(event.subject_id)
-            named += event.subjects
+        named: list[str | None] = [name for event in events for name in event.subjects]
+        named += [
+            event.subject_id
+            for event in events
+            if event.subject_id is not None and event.subject_id not in event.subjects
+        ]
         if named:
             self._subjects.add(operation, named)
         if operation in _DELETING:
@@ -156,7 +164,7 @@ class Activity:
             "by_actor": actors.facts(),
             "by_subject": subjects.facts(),
             "ids": {kind: actors.kinds[kind] for kind in ("clear", "hashed", "encrypted", "none")},
-            **self._by_name(),
+            **{_NAMES[name][0]: found.facts() for name, found in self._named.items()},
             "by_store": [
                 {"system": system, "store": store, "events": self._places[system, store]}
                 for system, store in sorted(self._places, key=lambda key: list(map(_order, key)))
@@ -167,13 +175,14 @@ class Activity:
             },
         }
 
-    def _by_name(self) -> dict[str, Any]:
+    @cached_property
+    def _named(self) -> dict[str, _List]:
         """How many events each agent, purpose and method has, and each person they were for."""
         lists = {name: _List(self._stack) for name in _NAMES}
         for value, numbers in self._names.items():
             for name, number in numbers.items():
                 lists[name].add({_NAMES[name][1]: value, "events": number})
-        return {_NAMES[name][0]: found.facts() for name, found in lists.items()}
+        return lists
 
     def by_method(self) -> Counter[str | None]:
         """How many events each method has."""
@@ -192,6 +201,11 @@ class Activity:
         return {
             "actors": (of_actors, actors.cells(of_actors)),
             "subjects": (of_subjects, subjects.cells(of_subjects)),
+            **{
+                name: (columns, self._named[field].cells(columns))
+                for name, field in _TABLES.items()
+                for columns in [(_NAMES[field][1], "events")]
+            },
             "exports": (_EXPORTED, ([row[name] for name in _EXPORTED] for row in self._exports)),
         }
 
@@ -221,7 +235,7 @@ class _List:
     def cells(self, columns: Sequence[str]) -> Iterator[list[Any]]:
         """Yield the cells of all rows; numbers by operation are columns of their own."""
         for row in self._rows:
-            cells = {**row["by_operation"], **row}
+            cells = {**row.get("by_operation", {}), **row}
             yield [cells.get(name, 0) for name in columns]
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..archive.checkpoints import Checkpoint, VerifyingKey, signed_by
+from ..archive.checkpoints import Checkpoint, VerifyingKey, is_signed_note
 from ..archive.format import JOURNAL, ZST
 from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_listing
 from ..archive.missing import Missing
-from ..core.errors import escaped
+from ..core.errors import InvalidEventError, escaped
 from ..core.time import format_time, to_microseconds
-from ..verification.checkpoint_files import SUFFIXES, notes_beside
+from ..verification.checkpoint_files import SUFFIXES, notes_in_file
 from ..verification.report import Finding, VerifyReport, WriterReport, unproved
 from .period import Period
 from .trail_period import TrailPeriod, event_facts
@@ -94,41 +95,47 @@ class Archive:
         return self.files.get(name) if suffix is None else name.removesuffix(suffix)
 
     def _checkpoints(self, writer: str) -> list[tuple[Checkpoint, str]]:
-        missing = Missing()
-        found = []
-        with missing.caught(self.directory):
-            for checkpoint, note in notes_beside(self.directory, writer):
-                text, _, signatures = note.partition("\n\n")
-                if not self._keys or signed_by(self._keys, f"{text}\n", signatures):
-                    found.append((checkpoint, note))
-        return found
+        return [one for name in self._notes(writer).values() for one in name]
+
+    def _notes(self, writer: str) -> dict[str, list[tuple[Checkpoint, str]]]:
+        """The signed checkpoints in each file beside the archive, by its name."""
+        missing = Missing()  # `verify` reports damage
+        found: dict[str, list[tuple[Checkpoint, str]]] = {}
+        for path in [self.directory / f"{writer}{suffix}" for suffix in SUFFIXES]:
+            with missing.caught(path), suppress(FileNotFoundError):
+                found[path.name] = []
+                found[path.name] += filter(None, map(self._signed, notes_in_file(path)))
+        return {name: notes for name, notes in found.items() if (self.directory / name).exists()}
+
+    def _signed(self, note: str) -> tuple[Checkpoint, str] | None:
+        """The checkpoint in a note; None if there is none, or nobody signed it who should have."""
+        with suppress(InvalidEventError):
+            checkpoint = Checkpoint.parse(note, self._keys)
+            return (checkpoint, note) if is_signed_note(note) else None
+        return None
 
     def checkpoint_facts(self, writer: str) -> dict[str, Any]:
-        """The checkpoints beside the archive that are about the period."""
-        span, best = self.trails[writer].span, self.reaching(writer)
-        low, high = (0, 0) if span is None else span
-        about = {
-            (c.events, c.size, c.root)
-            for c, _ in self._checkpoints(writer)
-            if low <= c.events <= high
-        }
-        if best is not None:
-            about.add((best[0].events, best[0].size, best[0].root))
-        here = [f"{writer}{suffix}" for suffix in SUFFIXES]
-        return {
-            "files": [name for name in here if (self.directory / name).exists()],
-            "about_period": len(about),
-            "reaching": None
-            if best is None
-            else {
-                "origin": best[0].origin,
-                "size": best[0].size,
-                "root": best[0].root.hex(),
-                "events": best[0].events,
-                "head": best[0].head,
-                "time": best[0].time,
-            },
-        }
+        """The checkpoints beside the archive: how many up to the one that reaches the furthest
+        in the period, by file, and that one. Later ones change nothing."""
+        best = self.reaching(writer)
+        until = 0 if best is None else best[0].events
+        files = []
+        for name, notes in self._notes(writer).items():
+            is_log = name != f"{writer}{SUFFIXES[0]}"  # else it holds the newest alone
+            about = [c for c, _ in notes if c.events <= until or not is_log]
+            files.append({"file": name, "number": len(about)})
+        return {"files": files, "reaching": None if best is None else _facts(best[0])}
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "events": checkpoint.events,
+        "head": checkpoint.head,
+        "time": checkpoint.time,
+    }
 
 
 def _age(found: tuple[Checkpoint, str]) -> tuple[int, int, str, str]:

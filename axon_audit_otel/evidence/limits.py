@@ -76,7 +76,7 @@ Made with {facts["scope"]["made_by"]}
 
 report.html       the report, for people; it needs no network
 report.json       the same facts, for programs
-csv/              the long lists in full: actors, subjects, exports, erasures, alerts
+csv/              the long lists in full: actors, exports, erasures, alerts and others
 proofs/           checkpoints of the trails, and proofs of a sample of events
 verify_proof.py   checks signature and proofs; needs Python and its package cryptography,
                   and nothing of the organisation that made this report

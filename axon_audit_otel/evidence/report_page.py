@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
 from .charts import Chart, stacked
 from .pages import render
-from .report_words import amount, headline, period_name, statements
+from .report_words import MONTHS, amount, headline, period_name, statements
 
 __all__ = ["report_page"]
 
@@ -57,6 +58,7 @@ def report_page(facts: Facts) -> str:
         headline=headline(facts),
         statements=statements(facts),
         trails=[_trail(trail) for trail in trails],
+        more=_more(trails),
         told={name: _of_trails(trails, name) for name in _TOLD},
         by_operation=by_operation,
         unit="Day" if by_operation is None or len(by_operation.columns[0].label) == 10 else "Month",
@@ -101,6 +103,15 @@ def _of_trails(trails: list[Facts], name: str) -> list[Facts]:
     return [{**row, "trail": trail["trail"]} for trail in trails for row in trail[name]]
 
 
+def _more(trails: list[Facts]) -> Counter[str]:
+    """How many of these are not listed."""
+    more: Counter[str] = Counter()
+    for trail in trails:
+        more.update(trail.get("more", {}))
+        more["missing"] += trail["more_missing"]
+    return more
+
+
 # --- charts ---------------------------------------------------------------------------------------
 
 
@@ -138,12 +149,16 @@ def _columns(period: Facts, days: Iterable[str]) -> tuple[list[str], list[str]]:
     known = [date.fromisoformat(day) for day in sorted([*days, *ends])]
     if (known[-1] - known[0]).days < _DAYS:
         every = [known[0] + timedelta(n) for n in range((known[-1] - known[0]).days + 1)]
-        return [f"{day}" for day in every], [f"{day.day} {day:%b}" for day in every]
+        return [f"{day}" for day in every], [
+            f"{day.day} {MONTHS[day.month - 1][:3]}" for day in every
+        ]
     # Without the ends: a report of all times has no column for each month since the year 1.
     first, last = (date.fromisoformat(end) for end in (min(days), max(days)))
     numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
     months = [date(number // 12, number % 12 + 1, 1) for number in numbers]
-    return [f"{one.isoformat()[:7]}" for one in months], [f"{one:%b %Y}" for one in months]
+    return [f"{one.isoformat()[:7]}" for one in months], [
+        f"{MONTHS[one.month - 1][:3]} {one.year}" for one in months
+    ]
 
 
 def _busiest(chart: Chart | None) -> str:

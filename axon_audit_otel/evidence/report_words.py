@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-__all__ = ["Statement", "amount", "headline", "period_name", "statements"]
+__all__ = ["MONTHS", "Statement", "amount", "headline", "period_name", "statements"]
 
 Facts = dict[str, Any]
 
+#: The same in every locale, as a report has the same bytes everywhere.
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August"),
+    *("September", "October", "November", "December"),
+)
 _ORDER = ("bad", "warning", "unknown", "info", "ok")  # what counts most comes first
 
 _MOST = 30  # statements that a page has
@@ -43,7 +48,7 @@ def period_name(period: Facts) -> str:
         return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}"
     months = (after.year - first.year) * 12 + after.month - first.month
     if first.day == after.day == 1 and months == 1:
-        return f"{first:%B %Y}"
+        return f"{MONTHS[first.month - 1]} {first.year}"
     if first.date() == last.date():
         return f"{first:%Y-%m-%d}"
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
@@ -55,19 +60,22 @@ def _is_midnight(moment: datetime) -> bool:
 
 def headline(facts: Facts) -> Statement:
     """The one that comes before all: if the period is complete."""
-    kinds = {one.kind for one in statements(facts)}
+    kinds, part = {one.kind for one in statements(facts)}, facts["completeness"]
     if "bad" in kinds:
         return Statement("bad", "Not complete", "Events are missing or altered, or may be.")
     if "warning" in kinds:
         text = "Not everything is here, or not all of it could be proved: see below."
         return Statement("warning", "Complete with exceptions", text)
-    if not facts["completeness"]["events"]:
+    if not part["events"]:
         return Statement("info", "No events", "Nothing is on record of this period.")
     if "unknown" in kinds:
         text = "Nothing is known to be missing or altered; not all of that can be proved."
         return Statement("unknown", "Complete as far as is known", text)
-    text = "Every event of the period is here and unaltered, and signed checkpoints cover it."
-    return Statement("ok", "Complete", text)
+    every = "recorded in the period is here and unaltered, and signed checkpoints cover it."
+    if any(hole["why"] == "deleted" for trail in part["trails"] for hole in trail["missing"]):
+        word = "Complete, but for what retention deleted"
+        return Statement("info", word, f"Every other event that was {every}")
+    return Statement("ok", "Complete", f"Every event that was {every}")
 
 
 def statements(facts: Facts) -> list[Statement]:
@@ -118,6 +126,9 @@ def _missing(part: Facts) -> Iterator[Statement]:
         yield Statement(kind, word, text.format(amount(number, *are)))
     if more := sum(trail["more_missing"] for trail in part["trails"]):
         yield Statement("bad", "Missing", f"{amount(more, 'more range')} of events are not here.")
+    if other := sum(trail["of_another_time"] for trail in part["trails"]):
+        text = f"{amount(other, 'event')} between those of the period, by a clock that was set."
+        yield Statement("info", "Another time", text)
     if not numbers and not more and part["events"]:
         text = "From the first to the last event of each trail no number is missing."
         yield Statement("ok", "No gap", text)
@@ -125,7 +136,8 @@ def _missing(part: Facts) -> Iterator[Statement]:
 
 def _proved(part: Facts) -> Iterator[Statement]:
     if part["lost_keys"]:
-        yield Statement("warning", "Keys", _sentence(part["lost_keys"]))
+        kind = "warning" if part["events_with_lost_keys"] else "unknown"
+        yield Statement(kind, "Keys", _sentence(part["lost_keys"]))
     for words in part["not_proved"]:
         yield Statement("warning", "Not proved", _sentence(words))
     trails = [trail for trail in part["trails"] if trail["events"]]

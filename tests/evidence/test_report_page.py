@@ -109,8 +109,17 @@ def _finding(verdict: str) -> Callable[[Facts], None]:
     return change
 
 
+def _lost_keys(events: int) -> Callable[[Facts], None]:
+    return lambda part: part.update(lost_keys="x", events_with_lost_keys=events)
+
+
 def _from_elsewhere(part: Facts) -> None:
     part["unknown"] = None
+
+
+def _deleted(part: Facts) -> None:
+    _from_elsewhere(part)
+    _hole("deleted")(part)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +128,15 @@ def _from_elsewhere(part: Facts) -> None:
         (_from_elsewhere, "ok", "Complete", "cover every event"),
         (lambda part: None, "unknown", "Complete as far as is known", "could be missing"),
         (_hole("deleted"), "unknown", "Complete as far as is known", "3 events were deleted"),
+        (_deleted, "info", "Complete, but for what retention deleted", "3 events were deleted"),
         (_hole("lost"), "warning", "Complete with exceptions", "3 events were lost"),
         (_hole("unexplained"), "bad", "Not complete", "3 events are not here"),
         (_finding("damage"), "bad", "Not complete", "1 finding"),
         (_finding("not proved"), "warning", "Complete with exceptions", "1 finding"),
         (lambda part: part.update(keys=[]), "unknown", "Complete as far as is known", "No public"),
         (lambda part: part.update(not_proved=["x"]), "warning", "Complete with exceptions", "X."),
-        (lambda part: part.update(lost_keys="x"), "warning", "Complete with exceptions", "X."),
+        (_lost_keys(1), "warning", "Complete with exceptions", "X."),
+        (_lost_keys(0), "unknown", "Complete as far as is known", "X."),
     ],
 )
 def test_what_it_says_first(

@@ -22,10 +22,10 @@ from ..evidence.dossier_reading import PARTS
 from ..evidence.dossier_words import limit_words
 from ..privacy.encryption import keys_of
 from ..privacy.pseudonyms import Pseudonyms
-from .options import NotAnswered, answering, erasable_option, secret_option
+from .options import NotAnswered, answering, erasable_option, json_option, secret_option
 from .privacy import reader
 from .proof import checkpoint_option, key_option, texts_of
-from .render import amount, console, plain
+from .render import amount, console, plain, print_json
 
 __all__ = ["subject"]
 
@@ -65,6 +65,7 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
 @checkpoint_option
 @erasable_option
 @secret_option
+@json_option
 @click.pass_context
 def subject(
     ctx: click.Context,
@@ -79,13 +80,15 @@ def subject(
     notes: Any,
     erasable: Path | None,
     pseudonyms: Pseudonyms | None,
+    as_json: bool,
 ) -> None:
     """Make the dossier of one person.
 
     For a request of access (GDPR Art. 15), or an accounting of disclosures (HIPAA): what is on
     record in DIR, the directory of an archive, about USER: what is held, who read it, when and
     why, where it went, what was deleted, how long it is kept, and what cannot be known. It shows
-    nobody else's data. A page shows the newest of long lists; JSON and CSV have all.
+    nobody else's data. A page shows the newest of long lists; JSON and CSV have all. With
+    --json: what was written, and what could not be known (with FILE -, on standard error).
 
     Exit codes: 0, it is whole; 1, something could not be known that needs a person (standard
     error says what); 2, there is no dossier.
@@ -114,7 +117,12 @@ def subject(
             else:
                 sys.stdout.buffer.writelines(content)
                 sys.stdout.buffer.flush()
-    _tell(ctx, made, target)
+    if as_json:
+        print_json({"path": out, "format": name, **_told(made)}, err=target is None)
+    else:
+        _tell(made, target)
+    if made.needs_a_person():
+        ctx.exit(1)
 
 
 def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:
@@ -126,7 +134,13 @@ def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:
     return iter([as_html(made, clock).encode()])
 
 
-def _tell(ctx: click.Context, made: Dossier, target: Path | None) -> None:
+def _told(made: Dossier) -> dict[str, Any]:
+    """What a program is told of a dossier."""
+    facts = {name: made.facts[name] for name in ("person", "numbers", "limits")}
+    return {**facts, "needs_a_person": made.needs_a_person()}
+
+
+def _tell(made: Dossier, target: Path | None) -> None:
     """Say what was written, and what needs a person."""
     numbers = made.facts["numbers"]
     events = sum(number for part, number in numbers.items() if part in PARTS)
@@ -138,8 +152,6 @@ def _tell(ctx: click.Context, made: Dossier, target: Path | None) -> None:
     for point in made.facts["limits"]:
         if point["kind"] in NEEDS_A_PERSON:
             click.echo(f"needs a person: {plain(limit_words(point))}", err=True)
-    if made.needs_a_person():
-        ctx.exit(1)
 
 
 def _checked(out: Path, path: Path, keys: Path | None, force: bool) -> Path:

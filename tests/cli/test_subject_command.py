@@ -56,6 +56,16 @@ def test_printed(cli: Cli, path: Path) -> None:
     assert made["person"]["id"] == "ann"
 
 
+def test_told_to_a_program(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """With --json, what was written; beside a dossier that is printed, on standard error."""
+    out = tmp_path / "ann.csv"
+    told = json.loads(cli("subject", "ann", path, "--output", out, "--json").stdout)
+    assert (told["path"], told["format"], told["needs_a_person"]) == (str(out), "csv", [])
+    assert told["numbers"]["consultations"] == 1
+    done = cli("subject", "ann", path, "--output", "-", "--format", "json", "--json")
+    assert json.loads(done.stderr)["person"] == json.loads(done.stdout)["person"]
+
+
 def test_times(cli: Cli, path: Path) -> None:
     """Shown as the clock of a zone shows them, which is named; UTC in JSON."""
     arguments = ("subject", "ann", path, "--output", "-", "--timezone", "Asia/Kathmandu")

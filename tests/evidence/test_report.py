@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -467,9 +468,13 @@ def test_the_command(cli: Cli, path: Path, tmp_path: Path) -> None:
 
 def test_the_command_makes_it_again(cli: Cli, path: Path, tmp_path: Path) -> None:
     """The command in a report, with a place to write to, makes the same bytes."""
+    kept = tmp_path / "kept elsewhere"
+    shutil.copy(path / "default.checkpoint", kept)
     first = ("report", path, "--from", "2025-11-01", "--to", "2025-11-20T10:00")
+    first = (*first, "--key", KEY.verifying, "--checkpoint", kept)
     done = cli(*first, "--timezone", "Asia/Kathmandu", "--json", "--output", tmp_path / "a.zip")
-    command = json.loads(done.stdout)["scope"]["command"].split(" ")
+    command = json.loads(done.stdout)["scope"]["command"]
+    command = shlex.split(command)
     assert command[:2] == ["axon-audit", "report"]
     cli(*command[1:-1], tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()

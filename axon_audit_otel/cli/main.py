@@ -74,8 +74,10 @@ from .render import (
     print_table,
     statistics,
 )
+from .report import report
 from .shipping import replay
 from .streams import standard_streams
+from .subject import subject
 
 __all__ = ["main"]
 
@@ -83,7 +85,9 @@ _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile"), NOT_ANSWERED),
+    **dict.fromkeys(
+        ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
+    ),
 }
 
 
@@ -137,7 +141,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify, receipt, influence, lineage and reconcile are their own.
+    verify, receipt, report, subject, influence, lineage and reconcile are their own.
     """
 
 
@@ -449,6 +453,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile),
+    *(influence, lineage, reconcile, report, subject),
 ):
     main.add_command(_command)

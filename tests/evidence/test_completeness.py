@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from forgery import lines_of
 from month import KEY, archive, days, record, report
 
 from axon_audit_otel import AuditLogger
+from axon_audit_otel.archive.checkpoints import new_key
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -217,11 +220,24 @@ def test_a_later_trail_changes_nothing(tmp_path: Path) -> None:
         assert (tmp_path / "before.zip").read_bytes() == (tmp_path / "after.zip").read_bytes()
 
 
-def test_later_events_of_the_trails_change_nothing(tmp_path: Path) -> None:
-    """Also of a trail that goes on, and has new checkpoints."""
-    path = archive(tmp_path / "logs", MOMENTS)
-    report(path, tmp_path / "before.zip", **GIVEN)
-    archive(path, days(10, 28, "2025-12"))
-    assert b"2025-12-28" in sealed_files(path)[-1].read_bytes()
-    report(path, tmp_path / "after.zip", **GIVEN)
+_GOES_ON = """
+import sys
+from pathlib import Path
+from month import archive, days
+from axon_audit_otel.archive.checkpoints import SigningKey
+archive(Path(sys.argv[1]), days(1, 24, "2025-12"), key=SigningKey(sys.argv[2]), name="app")
+"""
+
+
+def test_later_events_of_the_trail_change_nothing(tmp_path: Path) -> None:
+    """Also of a trail that another process goes on with, and its new checkpoints."""
+    key, path = new_key("app"), tmp_path / "logs"
+    given = {"keys": [key.verifying], "signing_key": key}
+    archive(path, MOMENTS[:-8], key=key, name="app")
+    report(path, tmp_path / "before.zip", **given)
+    helpers = Path(__file__).parents[1]
+    line = [sys.executable, "-c", _GOES_ON, str(path), key.line()]
+    subprocess.run(line, check=True, cwd=helpers)
+    assert path.joinpath("app.manifest").read_text().count('"kind":"seal"') > 5
+    report(path, tmp_path / "after.zip", **given)
     assert (tmp_path / "before.zip").read_bytes() == (tmp_path / "after.zip").read_bytes()

@@ -17,6 +17,7 @@ from ..evidence.period import Period
 from ..evidence.report import make_report
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_signing_key
+from .access import Access, recorded_reading
 from .options import (
     answering,
     erasable_option,
@@ -62,9 +63,8 @@ __all__ = ["report"]
 @erasable_option
 @secret_option
 @json_option
-@click.pass_context
+@recorded_reading(always=True, signs=True)
 def report(
-    ctx: click.Context,
     path: Path,
     month: str | None,
     first: str | None,
@@ -81,6 +81,7 @@ def report(
     erasable: Path | None,
     pseudonyms: Pseudonyms | None,
     as_json: bool,
+    reading: Access,
 ) -> None:
     """Make the report of a period, for an auditor.
 
@@ -96,6 +97,7 @@ def report(
     person: damage, missing events, or not proved as it was asked for (standard error says
     what); 2, no report could be made.
     """
+    ctx = click.get_current_context()
     with answering():
         period = _period(month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
@@ -119,6 +121,8 @@ def report(
                 force=force,
                 progress=progress,
             )
+    reading.events = facts["completeness"]["events"]
+    reading.revealed = facts["completeness"]["events"] if decrypt and policy.encrypts else 0
     _print(facts, output, as_json)
     if needs := facts["limits"]["needs_a_person"]:
         for words in needs[:_SHOWN]:

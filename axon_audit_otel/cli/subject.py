@@ -22,6 +22,7 @@ from ..evidence.dossier_reading import PARTS
 from ..evidence.dossier_words import limit_words
 from ..privacy.encryption import keys_of
 from ..privacy.pseudonyms import Pseudonyms
+from .access import Access, recorded_reading
 from .options import NotAnswered, answering, erasable_option, json_option, secret_option
 from .privacy import reader
 from .proof import checkpoint_option, key_option, texts_of
@@ -66,9 +67,8 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
 @erasable_option
 @secret_option
 @json_option
-@click.pass_context
+@recorded_reading(always=True)
 def subject(
-    ctx: click.Context,
     user: str,
     path: Path,
     out: str,
@@ -81,6 +81,7 @@ def subject(
     erasable: Path | None,
     pseudonyms: Pseudonyms | None,
     as_json: bool,
+    reading: Access,
 ) -> None:
     """Make the dossier of one person.
 
@@ -103,7 +104,7 @@ def subject(
             path,
             user,
             policy,
-            keys,
+            [key for several in keys for key in several],
             texts_of(notes),
             erasable=erasable,
             show_actors=show_actors,
@@ -111,6 +112,9 @@ def subject(
             progress=progress,
         )
         with made:
+            reading.events = _events(made)
+            reading.revealed = reading.events if policy.encrypts else 0
+            reading.facts |= {"format": name, "show_actors": show_actors}
             content = _content(made, name, zone)
             if target is not None:
                 write_file(content, target)
@@ -122,7 +126,7 @@ def subject(
     else:
         _tell(made, target)
     if made.needs_a_person():
-        ctx.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:
@@ -134,6 +138,12 @@ def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:
     return iter([as_html(made, clock).encode()])
 
 
+def _events(made: Dossier) -> int:
+    """How many events it is made of."""
+    numbers = made.facts["numbers"]
+    return sum(number for part, number in numbers.items() if part in PARTS)
+
+
 def _told(made: Dossier) -> dict[str, Any]:
     """What a program is told of a dossier."""
     facts = {name: made.facts[name] for name in ("person", "numbers", "limits")}
@@ -142,8 +152,7 @@ def _told(made: Dossier) -> dict[str, Any]:
 
 def _tell(made: Dossier, target: Path | None) -> None:
     """Say what was written, and what needs a person."""
-    numbers = made.facts["numbers"]
-    events = sum(number for part, number in numbers.items() if part in PARTS)
+    events = _events(made)
     if target is not None:
         who = plain(made.facts["person"]["id"])
         click.echo(f"dossier of {who}, of {amount(events, 'event')}, written to {plain(target)}")

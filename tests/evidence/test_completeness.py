@@ -74,18 +74,24 @@ def test_without_keys(path: Path) -> None:
 # --- taken away --------------------------------------------------------------------------------
 
 
+def _of_the_month(path: Path) -> list[Path]:
+    """The whole files of November of the first trail."""
+    of_trail = [f for f in sealed_files(path) if b'"trail":"default"' in f.read_bytes()]
+    return [file for file in of_trail if file.read_bytes().count(b"2025-11-") == 10]
+
+
 def a_line(path: Path) -> None:
-    file = sealed_files(path)[2]
+    file = _of_the_month(path)[0]
     lines = lines_of(file)
     file.write_bytes(b"".join([*lines[:4], *lines[5:]]))
 
 
 def a_file(path: Path) -> None:
-    sealed_files(path)[2].unlink()
+    _of_the_month(path)[0].unlink()
 
 
 def a_file_and_its_line(path: Path) -> None:
-    file = next(one for one in sealed_files(path) if b'"trail":"default"' in one.read_bytes())
+    file = _of_the_month(path)[0]
     file.unlink()
     manifest = path / "default.manifest"
     kept = [line for line in lines_of(manifest) if file.name.encode() not in line]

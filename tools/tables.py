@@ -21,6 +21,7 @@ PACKAGE = ROOT / "axon_audit_otel"
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
+    "viewer": "the local pages of `axon-audit view`",
     "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
     "integrations": "knowledge of each memory library: `axon`",
     "operations": "one audited call, of any memory library",

@@ -64,6 +64,7 @@ from .render import (
 )
 from .shipping import replay
 from .streams import standard_streams
+from .view import view
 
 __all__ = ["main"]
 
@@ -391,6 +392,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile),
+    *(influence, lineage, reconcile, view),
 ):
     main.add_command(_command)

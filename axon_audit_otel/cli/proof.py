@@ -40,7 +40,7 @@ from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
-__all__ = ["keygen", "prove", "verify", "write_key"]
+__all__ = ["keygen", "prove", "public_key_option", "verify", "write_key"]
 
 _LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
 _LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
@@ -137,6 +137,16 @@ def _keys_in(text: str) -> list[VerifyingKey]:
     return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
 
 
+#: Public keys, as a list for each time that the option is given.
+public_key_option = click.option(
+    "--key",
+    "verifying",
+    type=_Public(_keys_in),
+    multiple=True,
+    help="Public key (file or line); any of several must have signed each checkpoint.",
+)
+
+
 def _witnesses_in(text: str) -> list[WitnessKey]:
     """The keys of witnesses, also with their URLs and comments beside them."""
     lines = [line.split("#")[0].split() for line in text.splitlines()]
@@ -180,13 +190,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.Path(path_type=Path),
     help="With --otlp-json: the archive of which every event must be there.",
 )
-@click.option(
-    "--key",
-    "keys",
-    type=_Public(_keys_in),
-    multiple=True,
-    help="Public key (file or line); any of several must have signed each checkpoint.",
-)
+@public_key_option
 @click.option(
     "--checkpoint",
     "notes",
@@ -261,7 +265,7 @@ def _verify(
     otlp_json: bool,
     partial: bool,
     archive: Path | None,
-    keys: Any,
+    verifying: Any,
     notes: Any,
     erasable: Path | None,
     require_checkpoint: bool,
@@ -271,7 +275,7 @@ def _verify(
     as_json: bool,
 ) -> Verdict:
     quorum = _quorum([witness for several in witnesses for witness in several], needed)
-    given = [key for several in keys for key in several]
+    given = [key for several in verifying for key in several]
     texts = [_text_of(note) for note in notes]
     if otlp_json:
         if witnesses:

@@ -1,0 +1,90 @@
+"""The filters of a page: from the form's fields to a query, and back into addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from ..core.errors import InvalidEventError
+from ..core.time import to_microseconds
+from ..events.localtime import earliest, latest
+from ..events.query import Query
+
+__all__ = ["FIELDS", "Filters"]
+
+#: The fields, as the command line names them: the argument of `Query.of`, and the label.
+FIELDS = {
+    "user": ("user_id", "User"),
+    "subject": ("subject_id", "Subject"),
+    "agent": ("agent_id", "Agent"),
+    "on_behalf_of": ("on_behalf_of", "On behalf of"),
+    "session": ("session_id", "Session"),
+    "entry": ("entry_ids", "Entry"),
+    "purpose": ("purpose", "Purpose"),
+    "trace": ("trace_id", "Trace"),
+    "system": ("system", "System"),
+    "operation": ("operation", "Operation"),
+    "status": ("status", "Status"),
+}
+_TIMES: dict[str, Callable[[str], datetime]] = {"since": earliest, "until": latest}
+_NO_TIME = "no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30, 10:30, today, 15m or 24h"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a form was filled in with.
+
+    Attributes:
+        given: The texts of the fields that are not empty.
+        errors: What is wrong, by field.
+        query: What they ask for; without the fields that are wrong.
+    """
+
+    given: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    query: Query = field(default_factory=Query)
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Filters:
+        """The filters among the fields of a form, or of an address."""
+        given = {name: text for name in (*FIELDS, *_TIMES) if (text := values.get(name, ""))}
+        errors: dict[str, str] = {}
+        asked: dict[str, Any] = {}
+        for name, text in given.items():
+            if name in FIELDS:
+                argument = FIELDS[name][0]
+                try:
+                    Query.of(**{argument: text})
+                    asked[argument] = text
+                except InvalidEventError as exc:
+                    errors[name] = str(exc)
+        moments: dict[str, datetime] = {}
+        for name, parse in _TIMES.items():
+            if text := given.get(name, "").strip():
+                try:
+                    moments[name] = parse(text)
+                except (ValueError, OverflowError, OSError):
+                    errors[name] = _NO_TIME
+        # The same text twice is allowed: a day that the clock skips ends before it begins.
+        is_backwards = len(moments) == 2 and moments["since"] > moments["until"]
+        if is_backwards and given["since"] != given["until"]:
+            errors["until"] = "it is before the beginning"
+        bounds = {name: to_microseconds(moment) for name, moment in moments.items()}
+        query = Query.of(**asked)
+        query = replace(query, start_us=bounds.get("since"), end_us=bounds.get("until"))
+        return cls(given, errors, query)
+
+    def address(self, **changes: str | None) -> dict[str, str]:
+        """The arguments of an address with these filters; None leaves one out."""
+        changed = {**self.given, **changes}
+        return {name: text for name, text in changed.items() if text is not None}
+
+    def without(self, name: str) -> dict[str, str]:
+        """The arguments of an address without that filter."""
+        left = dict(self.given)
+        with suppress(KeyError):
+            del left[name]
+        return left

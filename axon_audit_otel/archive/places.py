@@ -57,7 +57,8 @@ def read_places(path: Path, places: Iterable[Place], missing: Missing) -> dict[P
         places: Where.
         missing: Takes files that cannot be read.
     """
-    path, found = named(path), {}
+    path = named(path)
+    found: dict[Place, Found] = {}
     wanted: dict[str, set[Place]] = {}
     for place in places:
         wanted.setdefault(place.source, set()).add(place)

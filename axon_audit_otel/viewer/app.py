@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from flask import Flask, Response, abort, jsonify, redirect, request, send_file, url_for
@@ -96,19 +95,18 @@ class _Pages:
 
     def events(self) -> AnyResponse:
         """The events that pass the filters: a timeline, and a page of them."""
-        if "" in request.args.values():  # of a form
-            left = {name: text for name, text in request.args.items() if text}
-            return redirect(url_for("events", **left), 303)
-        if wanted := request.args.get("id"):
-            return redirect(url_for("event", id=wanted.strip()), 303)
+        if wanted := request.args.get("id", "").strip():
+            return redirect(url_for("event", id=wanted), 303)
         filters = Filters.of(request.args)
+        if "" in request.args.values():  # of the form
+            return redirect(address("events", filters.given), 303)
         before, after = (_key(request.args.get(name)) for name in ("before", "after"))
         with self._give_way.page():
             page = self._reading.page(filters.query, _SIZE, before, after)
             query, line = filters.query, None
             if page.answer is not None:
                 line = timeline(page.answer, query.start_us, query.end_us)
-            html = self._page(
+            return self._page(
                 "viewer/events.html",
                 page.missing,
                 status=400 if filters.errors else 200,
@@ -124,7 +122,6 @@ class _Pages:
                 exports=list(_EXPORTS),
                 **self._neighbours(page),
             )
-        return html
 
     def _neighbours(self, page: Page) -> dict[str, Any]:
         """The keys of the pages before and after, and of the newest event shown."""
@@ -262,6 +259,7 @@ class _Pages:
         html = render(
             template,
             url=url_for,
+            address=address,
             archive=str(self._reading.path),
             name=self._reading.path.resolve().name or str(self._reading.path),
             state={"kind": kind, "words": words},
@@ -291,6 +289,12 @@ class _Pages:
             "what": self._words.short(self._words.details(event)),
             "sequence": event.sequence,
         }
+
+
+def address(page: str, given: Mapping[str, str]) -> str:
+    """The address of a page with these arguments."""
+    values: dict[str, Any] = dict(given)
+    return url_for(page, **values)
 
 
 def moment(time: datetime) -> str:

@@ -55,10 +55,10 @@ class Filters:
         asked: dict[str, Any] = {}
         for name, text in given.items():
             if name in FIELDS:
-                argument = FIELDS[name][0]
+                one: dict[str, Any] = {FIELDS[name][0]: text}
                 try:
-                    Query.of(**{argument: text})
-                    asked[argument] = text
+                    Query.of(**one)
+                    asked.update(one)
                 except InvalidEventError as exc:
                     errors[name] = str(exc)
         moments: dict[str, datetime] = {}

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import compress, islice, takewhile
+from itertools import compress, islice, pairwise, takewhile
 from typing import NamedTuple
 
 from ..archive.places import Place
@@ -151,8 +151,9 @@ class _Rows:
         self._add("event_id", row, event.event_id)
         for name in event.entry_ids:
             self._add("entry_ids", row, name)
-        for name in {event.subject_id, *event.subjects} - {None}:
-            self._add("subject_id", row, str(name))
+        for subject in {event.subject_id, *event.subjects}:
+            if subject is not None:
+                self._add("subject_id", row, subject)
         if is_start(event):
             self._starts.append(row)
         if self.is_ordered and row and time_us < self.times[-1]:
@@ -266,7 +267,7 @@ class _Chosen:
         coded = rows.statuses[:size].translate(codes)
         kept = int.from_bytes(coded, "big") & (int.from_bytes(self._mask, "big") * 0xFF)
         chosen = kept.to_bytes(size, "big")
-        for period, (low, high) in enumerate(zip(bounds, bounds[1:])):
+        for period, (low, high) in enumerate(pairwise(bounds)):
             for code, status in enumerate(STATUSES, 1):
                 if high > low and (number := chosen.count(code, low, high)):
                     yield period, status, number

@@ -61,6 +61,6 @@ def coverage(report: VerifyReport | None, writer: str, number: int) -> tuple[str
     if not report.keys:
         return (
             "unknown",
-            "Its chain is intact; no key was given (--key), so no signature is checked",
+            "Its chain is intact; no signature was checked: no --key was given",
         )
     return "warning", "Its chain is intact; no signed checkpoint covers it yet"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
-from axon_audit_otel.integrations.axon import methods as sdk
+from axon_audit_otel.integrations.axon.coverage import AUDITED, NOT_AUDITED
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
 
@@ -36,58 +36,13 @@ WINGS = {
     "core": "errors, names, files, hashes: independent of auditing",
 }
 
-#: Public methods of the SDK that are not audited, and why.
-NOT_AUDITED = {
-    "MemorySystem": {
-        "close": "closes connections; touches no entry",
-        "get_provenance_chain": "lineage for debugging; reads through the adapters only",
-        "find_derived_entries": "lineage for debugging; reads through the adapters only",
-        "export_audit_log": "reads the audit trail, not the memory",
-        "get_statistics": "counters",
-        "get_trace_events": "the SDK's own debug list",
-        "clear_trace_events": "the SDK's own debug list",
-        "enable_tracing": "switches that debug list on and off",
-    },
-    "Router": {
-        "route_store": "called by `store`, which is audited",
-        "route_recall": "called by `recall`, which is audited",
-        "select_tier": "chooses a tier; touches no entry",
-        "get_tier_stats": "counters",
-        "reset_stats": "counters",
-    },
-    "StorageAdapter": {
-        "save, get, query": "noted inside operations; alone they are below the memory's API",
-        "save_sync, get_sync, query_sync": "call the methods above",
-        "delete_sync, bulk_save_sync, reindex_sync": "call the audited methods",
-        "supports_transactions": "touches no entry",
-        "prepare_transaction, commit_transaction, abort_transaction": "no adapter has them yet",
-        "(expiry in the backend)": "a TTL that runs out in Redis never reaches the SDK",
-    },
-}
-_ADAPTER = {
-    "delete": sdk.DELETE,
-    "clear, clear_async": sdk.CLEAR,
-    "bulk_save": sdk.BULK_SAVE,
-    "reindex": sdk.REINDEX,
-}
-
 
 def coverage() -> str:
     """The methods of the SDK: audited ones with their event, others with the reason."""
     rows = ["| SDK method | event | span |", "| --- | --- | --- |"]
-    systems = {**sdk.METHODS, "transaction": sdk.TRANSACTION}
-    supplied = {"forget": sdk.FORGET, "import_data": sdk.IMPORT}
-    audited = [
-        *((f"`MemorySystem.{name}`", kind, "") for name, kind in systems.items()),
-        *((f"`MemorySystem.{name}`", kind, " (supplied)") for name, kind in supplied.items()),
-        ("`Router.route_forget`", sdk.ROUTE_FORGET, ""),
-        *(
-            (f"`StorageAdapter.{name}`", kind, " (outside of an operation)")
-            for name, kind in _ADAPTER.items()
-        ),
-    ]
-    for method, kind, remark in audited:
-        rows.append(f"| {method}{remark} | {kind.operation.value} | `{kind.span}` |")
+    for method, kind, remark in AUDITED:
+        said = f" ({remark})" if remark else ""
+        rows.append(f"| `{method}`{said} | {kind.operation.value} | `{kind.span}` |")
     for owner, methods in NOT_AUDITED.items():
         for name, why in methods.items():
             named = name if name.startswith("(") else f"`{owner}.{name}`"

@@ -13,7 +13,7 @@ import click
 from ..alerts.detector import Alert, Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..archive.missing import Missing
-from ..core.time import format_time, to_microseconds
+from ..core.time import to_microseconds
 from ..core.units import seconds
 from ..events.findings import findings
 from ..events.localtime import local
@@ -58,7 +58,7 @@ def alerts(
     answer = Answer(events, path, query, {"keys": keys, "pseudonyms": None})
     found = sorted(_found(answer), key=lambda alert: alert.since)
     if as_json:
-        print_json([_facts(alert) for alert in found])
+        print_json([alert.facts() for alert in found])
         return
     for alert in found:
         until = "now" if alert.resolved_at is None else local(alert.resolved_at)
@@ -80,20 +80,3 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
             yield from (alert for alert in changes if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active
-
-
-def _facts(alert: Alert) -> dict[str, Any]:
-    over = alert.resolved_at
-    return {
-        "rule": alert.rule.name,
-        "severity": alert.rule.severity,
-        "summary": alert.rule.summary,
-        "user_id": alert.user_id,
-        "count": alert.count,
-        "over": alert.rule.over,
-        "window_s": alert.rule.window.total_seconds(),
-        "since": format_time(to_microseconds(alert.since)),
-        "resolved_at": None if over is None else format_time(to_microseconds(over)),
-        "event_id": alert.event_id,
-        "entry_ids": list(alert.entry_ids),
-    }

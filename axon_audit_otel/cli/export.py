@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
 from ..core.files import write_file
+from ..core.spreadsheet import csv_lines
 from ..events.model import AuditEvent
 from ..otlp.encoding import Envelope, Record, record_of
 
 __all__ = ["FORMATS", "export_events", "export_otlp"]
 
 FORMATS = ("json", "jsonl", "csv", "otlp")
-
-# What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
-# so that whoever strips one apostrophe has the value back.
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:
@@ -91,24 +84,7 @@ def _json_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
 
 
 def _csv_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
-    line = io.StringIO()
-    rows = csv.writer(line)
-    rows.writerow(AuditEvent.__struct_fields__)
-    for event in events:
-        rows.writerow(map(_cell, event.to_dict().values()))
-        yield line.getvalue().encode("utf-8", "backslashreplace")
-        line.seek(0)
-        line.truncate()
-    yield line.getvalue().encode()  # the header, where there was no event
+    return csv_lines(AuditEvent.__struct_fields__, (e.to_dict().values() for e in events))
 
 
 _LAYOUTS = {"json": _document, "jsonl": _json_lines, "csv": _csv_lines}
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (list, dict)):
-        value = msgspec.json.encode(value).decode()
-    text = str(value)
-    return f"'{text}" if text.startswith(_DANGEROUS) else text

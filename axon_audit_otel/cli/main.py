@@ -62,6 +62,7 @@ from .render import (
     print_table,
     statistics,
 )
+from .report import report
 from .shipping import replay
 from .streams import standard_streams
 from .view import view
@@ -72,7 +73,7 @@ _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile"), NOT_ANSWERED),
+    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile", "report"), NOT_ANSWERED),
 }
 
 
@@ -392,6 +393,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile, view),
+    *(influence, lineage, reconcile, report, view),
 ):
     main.add_command(_command)

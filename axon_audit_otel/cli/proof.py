@@ -40,7 +40,17 @@ from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
-__all__ = ["keygen", "prove", "public_key_option", "verify", "write_key"]
+__all__ = [
+    "checkpoint_option",
+    "key_option",
+    "keygen",
+    "prove",
+    "quorum_of",
+    "texts_of",
+    "verify",
+    "witness_options",
+    "write_key",
+]
 
 _LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
 _LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
@@ -137,16 +147,6 @@ def _keys_in(text: str) -> list[VerifyingKey]:
     return [VerifyingKey.parse(line) for line in text.splitlines() if line.strip()]
 
 
-#: Public keys, as a list for each time that the option is given.
-public_key_option = click.option(
-    "--key",
-    "verifying",
-    type=_Public(_keys_in),
-    multiple=True,
-    help="Public key (file or line); any of several must have signed each checkpoint.",
-)
-
-
 def _witnesses_in(text: str) -> list[WitnessKey]:
     """The keys of witnesses, also with their URLs and comments beside them."""
     lines = [line.split("#")[0].split() for line in text.splitlines()]
@@ -173,6 +173,46 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{shown(value)}: {getattr(exc, 'strerror', None) or exc}", param, ctx)
 
 
+#: Public keys that must have signed the checkpoints.
+key_option = click.option(
+    "--key",
+    "keys",
+    type=_Public(_keys_in),
+    multiple=True,
+    help="Public key (file or line); any of several must have signed each checkpoint.",
+)
+
+#: Checkpoints that were kept elsewhere.
+checkpoint_option = click.option(
+    "--checkpoint",
+    "notes",
+    type=_Text(),
+    multiple=True,
+    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
+)
+
+_WITNESS = [
+    click.option(
+        "--witness",
+        "witnesses",
+        type=_Public(_witnesses_in),
+        multiple=True,
+        help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+    ),
+    click.option(
+        "--witness-quorum",
+        "needed",
+        type=int,
+        help="How many of the witnesses must have. Default: all.",
+    ),
+]
+
+
+def witness_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """*command* with the options ``witnesses`` and ``needed``, for `quorum_of`."""
+    return _WITNESS[0](_WITNESS[1](command))
+
+
 @click.command()
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
@@ -190,14 +230,8 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.Path(path_type=Path),
     help="With --otlp-json: the archive of which every event must be there.",
 )
-@public_key_option
-@click.option(
-    "--checkpoint",
-    "notes",
-    type=_Text(),
-    multiple=True,
-    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
-)
+@key_option
+@checkpoint_option
 @erasable_option
 @click.option(
     "--require-checkpoint",
@@ -212,19 +246,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="A trail that must be there, as verify prints it; no other may be there."
     " Such as axon-audit/default/3f9a0c7be5d1824f.",
 )
-@click.option(
-    "--witness",
-    "witnesses",
-    type=_Public(_witnesses_in),
-    multiple=True,
-    help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
-)
-@click.option(
-    "--witness-quorum",
-    "needed",
-    type=int,
-    help="How many of the witnesses must have. Default: all.",
-)
+@witness_options
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
@@ -265,7 +287,7 @@ def _verify(
     otlp_json: bool,
     partial: bool,
     archive: Path | None,
-    verifying: Any,
+    keys: Any,
     notes: Any,
     erasable: Path | None,
     require_checkpoint: bool,
@@ -274,9 +296,9 @@ def _verify(
     needed: int | None,
     as_json: bool,
 ) -> Verdict:
-    quorum = _quorum([witness for several in witnesses for witness in several], needed)
-    given = [key for several in verifying for key in several]
-    texts = [_text_of(note) for note in notes]
+    quorum = quorum_of(witnesses, needed)
+    given = [key for several in keys for key in several]
+    texts = texts_of(notes)
     if otlp_json:
         if witnesses:
             raise click.UsageError("--witness and --witness-quorum are for archives")
@@ -307,11 +329,22 @@ def _verify(
     return report.verdict
 
 
-def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
+def quorum_of(witnesses: Any, needed: int | None) -> Quorum:
+    """The quorum that `witness_options` asks for."""
+    given = tuple(witness for several in witnesses for witness in several)
     try:
-        return Quorum(tuple(witnesses), len(witnesses) if needed is None else needed)
+        return Quorum(given, len(given) if needed is None else needed)
     except AuditConfigError as exc:
         raise click.UsageError(str(exc)) from None
+
+
+def texts_of(notes: Any) -> list[str]:
+    """The checkpoints in the files of `checkpoint_option`.
+
+    Raises:
+        InvalidEventError: If there is none in one of them.
+    """
+    return [_text_of(note) for note in notes]
 
 
 def _text_of(file: TextIO) -> str:

@@ -17,9 +17,9 @@ from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .export import export_events
-from .options import keys_option, path_argument, secret_option
+from .options import erasable_option, path_argument, secret_option
 from .privacy import reader
-from .proof import public_key_option
+from .proof import checkpoint_option, key_option, texts_of
 from .render import details, plain, without_ciphers
 
 __all__ = ["view"]
@@ -38,9 +38,10 @@ _HOSTS = ("127.0.0.1", "localhost", "::1")
 )
 @click.option("--open/--no-open", "opens", default=True, help="Open it in the browser, or not.")
 @click.option("--decrypt", is_flag=True, help="Decrypt personal data; needs --keys.")
-@keys_option
+@erasable_option
 @secret_option
-@public_key_option
+@key_option
+@checkpoint_option
 def view(
     path: Path,
     host: str,

@@ -22,7 +22,8 @@ How a page is made::
   those; `m.table` does this by the kind of a column.
 - The Content-Security-Policy lets only our own style and script run: no ``style=`` or ``on...=``
   attribute works. A page that needs more of them sets ``styles`` or ``scripts``, lists of files in
-  `templates/`; one that a server of ours gives sets ``served = true`` (forms, fetch).
+  `templates/`; one that a server of ours gives sets ``served = true`` (forms, fetch); one that
+  has no tables sets ``still = true`` and has no script at all; ``letter = true``: it is all text.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["render"]
+__all__ = ["environment", "render"]
 
 _SHOWN = 300  # characters of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -55,11 +56,16 @@ def render(template: str, /, **facts: Any) -> str:
     Raises:
         AuditConfigError: If Jinja2 is not installed.
     """
-    return _environment().get_template(template).render(facts)
+    return environment().get_template(template).render(facts)
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Jinja2 as our pages need it: `render` uses it.
+
+    Raises:
+        AuditConfigError: If Jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ModuleNotFoundError as exc:
@@ -78,7 +84,14 @@ def _environment() -> Environment:
     )
     made.globals.update(asset=_asset, digest=_digest, made_with=f"axon-audit-otel {__version__}")
     made.filters.update(lines=_lines, name=_name, number=_number, time=_time)
-    made.filters.update(order=_order, first_of=_first_of, greatest=_greatest)
+    made.filters.update(
+        by_number=_by_number,
+        cells=_cells,
+        order=_order,
+        first_of=_first_of,
+        greatest=_greatest,
+        kinds=_kinds,
+    )
     return made
 
 
@@ -169,5 +182,17 @@ def _first_of(rows: Iterable[Any], most: int) -> list[Any]:
     return list(islice(rows, most))
 
 
+def _cells(rows: Iterable[dict[str, Any]], *keys: str) -> list[list[Any]]:
+    return [[row[key] for key in keys] for row in rows]
+
+
+def _by_number(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: -row["events"])
+
+
 def _greatest(rows: list[Any], column: int) -> float:
     return max((row[column] or 0 for row in rows), default=0)
+
+
+def _kinds(titles: Iterable[str], kind: str) -> list[tuple[str, str]]:
+    return [(title, kind) for title in titles]

@@ -56,7 +56,8 @@
       said.textContent = input.value.trim() === "" ? ""
         : `${number.toLocaleString("en")} of ${all} rows have “${input.value.trim()}”`;
     });
-    table.before(box);
+    table.setAttribute("aria-label", text(table.caption));
+    table.caption.firstElementChild.append(box);
   }
 
   for (const table of document.querySelectorAll("table[data-table]")) {

@@ -22,7 +22,7 @@ _HEADERS = {
 }
 
 
-def guard(app: Flask, token: str, hosts: set[str]) -> None:
+def guard(app: Flask, token: str, once: str, hosts: set[str]) -> None:
     """Answer only requests to read that know the token, by one of the names of this server.
 
     The token is in the address that is opened first; a cookie has the place of it then, so that it
@@ -31,9 +31,11 @@ def guard(app: Flask, token: str, hosts: set[str]) -> None:
     Args:
         app: The pages.
         token: The secret.
+        once: Another one, which is taken once: who starts a program shows everybody its arguments.
         hosts: What ``Host`` may be: another is of a page that has its name point here.
     """
     ticket = secrets.token_urlsafe(32)
+    unused = [once]
 
     @app.before_request
     def check() -> AnyResponse | None:
@@ -44,7 +46,9 @@ def guard(app: Flask, token: str, hosts: set[str]) -> None:
             abort(405, valid_methods=["GET", "HEAD"])
         cookie = f"axon_audit_view_{host.rpartition(':')[2]}"  # all ports share their cookies
         if (given := request.args.get("token")) is not None and request.path == "/":
-            if not _same(given, token):
+            if unused and _same(given, unused[0]):
+                unused.clear()
+            elif not _same(given, token):
                 abort(403)
             answer = redirect("/", 303)
             answer.set_cookie(cookie, ticket, httponly=True, samesite="Strict")

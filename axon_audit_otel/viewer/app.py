@@ -19,16 +19,15 @@ from ..core.time import to_microseconds
 from ..events.localtime import shown
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..evidence.pages import render
-from .access import guard
 from .background import Follow, GiveWay, Verification
 from .event import facts_of, lineage_facts
-from .filters import FIELDS, Filters
+from .filters import LABELS, MORE, Filters
 from .index import Key
 from .reading import Page, Reading
 from .timeline import timeline
 from .verified import SYMBOLS, state_of
 
-__all__ = ["Words", "application"]
+__all__ = ["Background", "Words", "application"]
 
 _SIZE = 50  # events on a page
 _EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
@@ -56,28 +55,16 @@ class Background(NamedTuple):
     give_way: GiveWay
 
 
-def application(
-    reading: Reading, background: Background, words: Words, token: str, hosts: set[str]
-) -> Flask:
-    """The pages over an archive, for whoever knows *token*.
-
-    Args:
-        reading: Reads the archive.
-        background: Has the index and the verification.
-        words: How events are printed.
-        token: See `guard`.
-        hosts: See `guard`.
-    """
+def application(reading: Reading, background: Background, words: Words) -> Flask:
+    """The pages over an archive, for everybody: see `guard`."""
     app = Flask("axon_audit_otel", static_folder=None, template_folder=None)
-    app.url_map.merge_slashes = False
-    guard(app, token, hosts)
     pages = _Pages(reading, background, words)
     for rule, view in (
         ("/", pages.events),
         ("/event", pages.event),
         ("/lineage", pages.lineage),
         ("/verification", pages.verification),
-        ("/export.<form>", pages.export),
+        ("/export/<form>", pages.export),
         ("/state", pages.state),
     ):
         app.add_url_rule(rule, view.__name__, view, methods=["GET"])
@@ -95,8 +82,6 @@ class _Pages:
 
     def events(self) -> AnyResponse:
         """The events that pass the filters: a timeline, and a page of them."""
-        if wanted := request.args.get("id", "").strip():
-            return redirect(url_for("event", id=wanted), 303)
         filters = Filters.of(request.args)
         if "" in request.args.values():  # of the form
             return redirect(address("events", filters.given), 303)
@@ -111,7 +96,8 @@ class _Pages:
                 page.missing,
                 status=400 if filters.errors else 200,
                 filters=filters,
-                fields=FIELDS,
+                labels=LABELS,
+                more=MORE,
                 choices={
                     "operation": list(OperationType.__members__),
                     "status": list(EventStatus.__members__),
@@ -135,7 +121,11 @@ class _Pages:
 
     def event(self) -> AnyResponse:
         """One event, with what is around it."""
-        missing, event_id, at = Missing(), request.args.get("id", ""), request.args.get("at", "")
+        missing, event_id, at = (
+            Missing(),
+            request.args.get("id", "").strip(),
+            request.args.get("at", ""),
+        )
         with self._give_way.page():
             at_us = int(at) if at.isascii() and at.lstrip("-").isdigit() and len(at) < 20 else None
             seen = self._reading.event(event_id, at_us, missing)
@@ -265,7 +255,8 @@ class _Pages:
             state={"kind": kind, "words": words},
             verified_at=self._verification.finished_at,
             indexed=self._follow.progress,
-            seen=self._follow.seen,
+            is_too_large=self._follow.is_too_large,
+            zone=shown(datetime.now().astimezone())[1],
             trouble=self._follow.trouble,
             missing=lacking.lines(),
             short=self._words.short,

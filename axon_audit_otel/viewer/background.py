@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = ["Follow", "GiveWay", "Verification"]
 _POLL_S = 1.0
 _BATCH = 200  # events between two looks whether a page waits
 _LONGEST_S = 0.05  # that a page holds up the background at a time
+_MOST = 5_000_000  # events in the index: about half a GiB
 _RARELY = 20  # times as long as it takes, between two of it
 
 
@@ -65,6 +66,7 @@ class Follow:
     Attributes:
         missing: What could not be read.
         trouble: Why the archive cannot be read at all; "" if it can.
+        is_too_large: There are more than five million events: they get no index.
     """
 
     def __init__(self, path: Path, policy: PrivacyPolicy, give_way: GiveWay) -> None:
@@ -78,6 +80,7 @@ class Follow:
         self._is_ready = threading.Event()
         self.missing = Missing()
         self.trouble = ""
+        self.is_too_large = False
         self._worker = Worker("axon-audit-view-index", self._step, self._failed)
 
     def start(self) -> None:
@@ -112,7 +115,7 @@ class Follow:
         self._is_stale = True
         self._worker.wake()
 
-    def _step(self) -> float:
+    def _step(self) -> float | None:
         sealed = set(sealed_in(self._path)) if self._path.is_dir() else set()
         is_stale = self._is_stale or bool(self._sealed - sealed)  # retention has deleted some
         self._sealed = sealed
@@ -124,12 +127,21 @@ class Follow:
         for number, (source, event) in enumerate(self._follower.poll_by_source(self.missing)):
             if number % _BATCH == 0:
                 self._give_way.wait()
+                if len(self._index) >= _MOST:
+                    self._give_up()
+                    return None
             self._index.add(source, self._policy.reveal(event))
+        self._index.settle()
         if not self._is_ready.is_set():
             self._took = time.monotonic() - started
             self._is_ready.set()
         self.trouble = ""
         return _POLL_S
+
+    def _give_up(self) -> None:
+        self.is_too_large, self._is_stale = True, True
+        self._index, self._follower = Index(), None
+        self._is_ready.set()
 
     def _may_begin(self) -> bool:
         return time.monotonic() - self._built_at > _RARELY * self._took
@@ -158,6 +170,7 @@ class Verification:
     Args:
         path: A file, or a directory.
         keys: See `verify`.
+        checkpoints: See `verify`.
         erasable: See `verify`.
         follow: Tells whether there are new events.
         give_way: See there.
@@ -172,14 +185,16 @@ class Verification:
         self,
         path: Path,
         keys: Iterable[VerifyingKey],
+        checkpoints: Iterable[str],
         erasable: Path | None,
         follow: Follow,
         give_way: GiveWay,
     ) -> None:
-        self._path, self._keys, self._erasable = path, list(keys), erasable
+        self._path, self._erasable = path, erasable
+        self._keys, self._checkpoints = list(keys), list(checkpoints)
         self._follow, self._give_way = follow, give_way
         self._done, self._size = 0, 1  # bytes
-        self._seen = -1
+        self._seen: list[tuple[str, int, int]] = []
         self.report: VerifyReport | None = None
         self.finished_at: datetime | None = None
         self.trouble = ""
@@ -201,15 +216,29 @@ class Verification:
     def _step(self) -> float:
         if not self._follow.wait(0.2):
             return _POLL_S / 10
-        if self._seen == self._follow.seen and self.report is not None:
+        seen, started = self._state(), time.monotonic()
+        if self._seen == seen and self.report is not None:
             return _POLL_S
-        seen, started = self._follow.seen, time.monotonic()
-        files = [file for file in files_of(self._path) if file.is_file()]
-        self._done, self._size = 0, 1 + sum(file.stat().st_size for file in files)
-        report = verify(self._path, self._keys, progress=self._progressed, erasable=self._erasable)
+        self._done, self._size = 0, 1 + sum(size for _, size, _ in seen)
+        report = verify(
+            self._path,
+            self._keys,
+            self._checkpoints,
+            progress=self._progressed,
+            erasable=self._erasable,
+        )
         self.report, self.finished_at = report, datetime.now(timezone.utc)
         self._seen, self.trouble = seen, ""
         return max(10 * _POLL_S, _RARELY * (time.monotonic() - started))
+
+    def _state(self) -> list[tuple[str, int, int]]:
+        """Names, sizes and times of the files."""
+        found = []
+        for file in files_of(self._path) if not self._path.is_dir() else self._path.iterdir():
+            with suppress(FileNotFoundError):
+                status = file.stat()
+                found.append((file.name, status.st_size, status.st_mtime_ns))
+        return sorted(found)
 
     def _progressed(self, size: int) -> None:
         self._done += size

@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from ..archive.missing import Missing
-from ..core.time import to_microseconds
 from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
@@ -19,6 +20,7 @@ from .verified import coverage
 __all__ = ["Facts", "facts_of", "lineage_facts"]
 
 _TRACED = 50
+_LONGEST = 200_000  # characters of a line
 #: The filter of the pages that a field's value is for.
 _FILTERS = {
     "user_id": "user",
@@ -42,7 +44,9 @@ class Facts:
     """What a page says of one event.
 
     Attributes:
-        fields: Name, value, and the filter for it ("" for none), of every field that is not empty.
+        fields: Name, value, and the filter for it ("" for none), of every field that is not empty
+            and no dict.
+        dicts: Name and text as JSON, of those that are.
         writer: Its writer; "" if its file names none.
         file: The file that it is in; None if that is not known.
         line: Its bytes as they are in the file.
@@ -55,6 +59,7 @@ class Facts:
     """
 
     fields: list[tuple[str, Any, str]]
+    dicts: list[tuple[str, str]]
     writer: str
     file: str | None
     line: str
@@ -79,13 +84,18 @@ def facts_of(seen: Seen, reading: Reading, verification: Verification, missing: 
     fields = [
         (name, value, _FILTERS.get(name, ""))
         for name, value in event.to_dict().items()
-        if value not in (None, [], {}, "")
+        if value not in (None, [], {}, "") and not isinstance(value, dict)
     ]
     facts = Facts(
         fields=fields,
+        dicts=[
+            (name, _indented(value))
+            for name, value in event.to_dict().items()
+            if value and isinstance(value, dict)
+        ],
         writer=seen.writer,
         file=reading.file_of(seen, missing),
-        line=as_recorded.to_json().decode("utf-8", "backslashreplace"),
+        line=_beginning(as_recorded.to_json().decode("utf-8", "backslashreplace")),
         hash=as_recorded.hash,
         links=_links(as_recorded, before, after),
         around={name: one for name, one in around.items() if one is not None},
@@ -146,6 +156,10 @@ def lineage_facts(entry_id: str, reading: Reading, missing: Missing) -> Lineage 
     return lineage_of(entry_id, search)
 
 
-def at_of(event: AuditEvent) -> int:
-    """The time of an event as addresses have it."""
-    return to_microseconds(event.timestamp)
+def _indented(value: dict[str, Any]) -> str:
+    return _beginning(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _beginning(text: str) -> str:
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]}… ({more:,} more characters)"

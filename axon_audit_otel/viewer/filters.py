@@ -13,23 +13,27 @@ from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest
 from ..events.query import Query
 
-__all__ = ["FIELDS", "Filters"]
+__all__ = ["LABELS", "MORE", "Filters"]
 
-#: The fields, as the command line names them: the argument of `Query.of`, and the label.
-FIELDS = {
-    "user": ("user_id", "User"),
-    "subject": ("subject_id", "Subject"),
-    "agent": ("agent_id", "Agent"),
-    "on_behalf_of": ("on_behalf_of", "On behalf of"),
-    "session": ("session_id", "Session"),
-    "entry": ("entry_ids", "Entry"),
-    "purpose": ("purpose", "Purpose"),
-    "trace": ("trace_id", "Trace"),
-    "system": ("system", "System"),
-    "operation": ("operation", "Operation"),
-    "status": ("status", "Status"),
+#: The fields, as the command line names them, with the argument of `Query.of`.
+_ARGUMENTS = {
+    "operation": "operation",
+    "status": "status",
+    "user": "user_id",
+    "subject": "subject_id",
+    "agent": "agent_id",
+    "on_behalf_of": "on_behalf_of",
+    "session": "session_id",
+    "entry": "entry_ids",
+    "purpose": "purpose",
+    "trace": "trace_id",
+    "system": "system",
 }
 _TIMES: dict[str, Callable[[str], datetime]] = {"since": earliest, "until": latest}
+#: What people read beside each field.
+LABELS = {name: name.replace("_", " ").capitalize() for name in (*_ARGUMENTS, *_TIMES)}
+#: The fields that are asked for less often.
+MORE = tuple(name for name in _ARGUMENTS if name not in ("operation", "status", "user"))
 _NO_TIME = "no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30, 10:30, today, 15m or 24h"
 
 
@@ -50,12 +54,12 @@ class Filters:
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Filters:
         """The filters among the fields of a form, or of an address."""
-        given = {name: text for name in (*FIELDS, *_TIMES) if (text := values.get(name, ""))}
+        given = {name: text for name in LABELS if (text := values.get(name, ""))}
         errors: dict[str, str] = {}
         asked: dict[str, Any] = {}
         for name, text in given.items():
-            if name in FIELDS:
-                one: dict[str, Any] = {FIELDS[name][0]: text}
+            if name in _ARGUMENTS:
+                one: dict[str, Any] = {_ARGUMENTS[name]: text}
                 try:
                     Query.of(**one)
                     asked.update(one)
@@ -76,6 +80,11 @@ class Filters:
         query = Query.of(**asked)
         query = replace(query, start_us=bounds.get("since"), end_us=bounds.get("until"))
         return cls(given, errors, query)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether one of the fields that are asked for less often is filled in."""
+        return not self.given.keys().isdisjoint(MORE)
 
     def address(self, **changes: str | None) -> dict[str, str]:
         """The arguments of an address with these filters; None leaves one out."""

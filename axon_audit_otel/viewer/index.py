@@ -11,7 +11,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import compress, islice, pairwise, takewhile
+from itertools import compress, islice, pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..archive.places import Place
@@ -23,10 +24,14 @@ from ..events.query import Query, is_start
 __all__ = ["Answer", "Counts", "Index", "Key"]
 
 STATUSES = tuple(EventStatus.__members__)
+#: Fields with one value, and with several.
 _FIELDS = (
     *("operation", "user_id", "session_id", "agent_id", "on_behalf_of"),
-    *("purpose", "trace_id", "system"),
+    *("purpose", "trace_id", "system", "event_id"),
 )
+_SEVERAL = ("subject_id", "entry_ids")
+_values_of = attrgetter("operation.value", *_FIELDS[1:])
+_CODES = {status: code for code, status in enumerate(EventStatus)}
 
 
 class Key(NamedTuple):
@@ -66,6 +71,12 @@ class Index:
         if rows is None:
             rows = self._sources[source] = _Rows()
         rows.add(event)
+
+    def settle(self) -> None:
+        """Sort what came from files that name no writer: their events may be in any order."""
+        for source, rows in list(self._sources.items()):
+            if source.startswith("/") and not rows.is_ordered:
+                self._sources[source] = rows.sorted()
 
     def ask(self, query: Query) -> Answer:
         """The events that answer *query* (its `facts`, `derives` and `limit` are not looked at)."""
@@ -139,20 +150,20 @@ class _Rows:
         self.is_ordered = True  # time never runs backwards
         self.order = self.times  # the latest time so far, of each
         self._starts = array("I")
-        # Of each field, hashes of its values and the rows that have them.
-        self._words = {name: (array("q"), array("I")) for name in (*_FIELDS, *_SEVERAL)}
+        # Of each field, the rows that have a value, and its hash.
+        self._words = {name: (array("I"), array("q")) for name in (*_FIELDS, *_SEVERAL)}
+        self._appends = [(rows.append, hashes.append) for rows, hashes in self._words.values()]
 
     def add(self, event: AuditEvent) -> None:
         row, time_us = self.size, to_microseconds(event.timestamp)
-        for name in _FIELDS:
-            value = getattr(event, name)
+        for value, (append_row, append_hash) in zip(_values_of(event), self._appends):
             if value is not None:
-                self._add(name, row, str(value))
-        self._add("event_id", row, event.event_id)
+                append_row(row)  # first: the other one is what is looked through
+                append_hash(hash(value))
         for name in event.entry_ids:
             self._add("entry_ids", row, name)
-        for subject in {event.subject_id, *event.subjects}:
-            if subject is not None:
+        if event.subjects or event.subject_id is not None:
+            for subject in {event.subject_id, *event.subjects} - {None}:
                 self._add("subject_id", row, subject)
         if is_start(event):
             self._starts.append(row)
@@ -163,13 +174,30 @@ class _Rows:
             self.order.append(max(self.order[-1], time_us))
         self.times.append(time_us)
         self.numbers.append(event.sequence)
-        self.statuses.append(STATUSES.index(event.status.value))
+        self.statuses.append(_CODES[event.status])
         self.size = row + 1
 
-    def _add(self, field: str, row: int, value: str) -> None:
-        hashes, rows = self._words[field]
-        rows.append(row)  # first: the other one is what is looked through
+    def _add(self, field: str, row: int, value: str | None) -> None:
+        rows, hashes = self._words[field]
+        rows.append(row)
         hashes.append(hash(value))
+
+    def sorted(self) -> _Rows:
+        """The same, by time."""
+        order = sorted(range(self.size), key=lambda row: (self.times[row], self.numbers[row]))
+        places = array("I", bytes(4 * self.size))
+        for place, row in enumerate(order):
+            places[row] = place
+        new = _Rows()
+        new.size = self.size
+        new.times = new.order = array("q", map(self.times.__getitem__, order))
+        new.numbers = array("q", map(self.numbers.__getitem__, order))
+        new.statuses = bytearray(map(self.statuses.__getitem__, order))
+        new._starts = array("I", map(places.__getitem__, self._starts))
+        for name, (rows, hashes) in self._words.items():
+            new._words[name][0].extend(map(places.__getitem__, rows))
+            new._words[name][1].extend(hashes)
+        return new
 
     def place(self, source: str, row: int) -> Place:
         return Place(source, self.numbers[row], self.times[row])
@@ -178,8 +206,8 @@ class _Rows:
         """A mask of the rows in which the hash of a value is one of *wanted*."""
         size = self.size if size is None else size
         mask = bytearray(size)
-        hashes, rows = self._words[field]
-        for row in takewhile(size.__gt__, compress(rows, map(wanted.__contains__, hashes))):
+        rows, hashes = self._words[field]
+        for row in filter(size.__gt__, compress(rows, map(wanted.__contains__, hashes))):
             mask[row] = 1
         return mask
 
@@ -201,7 +229,7 @@ class _Rows:
             mask &= int.from_bytes(self._within(query.start_us, query.end_us, size), "big")
         chosen = bytearray(mask.to_bytes(size, "big"))
         if query.operation is None and not query.with_start:
-            for row in takewhile(size.__gt__, self._starts):
+            for row in filter(size.__gt__, self._starts):
                 chosen[row] = 0
         return _Chosen(self, bytes(chosen))
 
@@ -213,9 +241,6 @@ class _Rows:
         low_row = 0 if start_us is None else bisect_left(self.times, start_us, 0, size)
         high_row = size if end_us is None else bisect_right(self.times, end_us, 0, size)
         return b"\0" * low_row + b"\1" * max(0, high_row - low_row) + b"\0" * (size - high_row)
-
-
-_SEVERAL = ("event_id", "entry_ids", "subject_id")
 
 
 class _Chosen:

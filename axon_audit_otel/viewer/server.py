@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
 
-__all__ = ["bound", "server_of"]
+__all__ = ["listening", "server_of"]
 
 _HEAD_S = 10.0  # to send a request
 _PATIENCE_S = 20.0  # until some more of an answer is taken
@@ -74,7 +74,7 @@ class _Server(ThreadedWSGIServer):
         """Nothing."""
 
 
-def bound(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A socket that listens at *port* (0: a free one) of *host*.
 
     Raises:
@@ -85,7 +85,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def server_of(app: Flask, at: socket.socket) -> BaseWSGIServer:
-    """A server of *app* for a socket of `bound`, which it closes at its end."""
+    """A server of *app* for a socket of `listening`, which it closes at its end."""
     host, port = at.getsockname()[:2]
     with at:
         return _Server(host, port, app, at.fileno())

@@ -28,19 +28,16 @@ class Bar(NamedTuple):
     Attributes:
         start: Its first moment, for the filter ``since``.
         end: Its last one, for ``until``.
-        label: When that is, in words.
+        words: When that is, and what there is.
         total: How many events.
-        by_status: How many of each status.
-        height: 0 to 100; of an event at least 2.
-        parts: Where each status begins in the bar and how high it is, from the top.
+        parts: What each status has of the bar: where it begins, from the top, and its height, both
+            in percent.
     """
 
     start: str
     end: str
-    label: str
+    words: str
     total: int
-    by_status: dict[str, int]
-    height: float
     parts: list[tuple[str, float, float]]
 
 
@@ -82,9 +79,9 @@ def timeline(answer: Answer, start_us: int | None, end_us: int | None) -> Timeli
     for start, end, by_status in counts:
         total = sum(by_status.values())
         height = max(2.0, round(100 * total / greatest, 2)) if total else 0.0
-        label = f"{_words(start)} to {_words(end + 1)}"
-        parts = _parts(by_status, total, height)
-        bars.append(Bar(_text(start), _text(end), label, total, by_status, height, parts))
+        parts = ", ".join(f"{number:,} {status}" for status, number in by_status.items() if number)
+        words = f"{_words(start)} to {_words(end + 1)}: {parts}"
+        bars.append(Bar(_text(start), _text(end), words, total, _parts(by_status, total, height)))
     step = _length(edges[1] - edges[0])
     return Timeline(bars, step, greatest, _words(edges[0]), _words(edges[-1]))
 

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ..archive.missing import Missing
 from ..core.errors import AxonAuditError, InvalidEventError, harmless
 from ..core.time import to_microseconds
-from ..events.localtime import shown
+from ..events.localtime import shown, usual_offset
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..evidence.pages import render
 from .background import Follow, GiveWay, Verification
@@ -218,7 +218,7 @@ class _Pages:
             return self._problem(503, said, Missing(), [harmless(str(exc))])
         with suppress(OSError):
             sys.stderr.write(f"Error: {harmless(repr(exc))}\n")
-        return self._problem(500, "This page could not be made", Missing(), [type(exc).__name__])
+        return self._problem(500, "This page could not be made", Missing(), bare=True)
 
     def _problem(
         self,
@@ -228,14 +228,11 @@ class _Pages:
         details: Iterable[str] = (),
         bare: bool = False,
     ) -> Response:
-        return self._page(
-            "viewer/problem.html",
-            missing,
-            status=code,
-            problem=title,
-            details=list(details),
-            bare=bare,
-        )
+        facts = {"problem": title, "details": list(details), "bare": bare}
+        if bare:  # it tells nothing of the archive
+            html = render("viewer/problem.html", url=url_for, **facts)
+            return Response(html, code, mimetype="text/html")
+        return self._page("viewer/problem.html", missing, status=code, **facts)
 
     # --- what pages have in common -------------------------------------------------------------
 
@@ -256,7 +253,7 @@ class _Pages:
             verified_at=self._verification.finished_at,
             indexed=self._follow.progress,
             is_too_large=self._follow.is_too_large,
-            zone=shown(datetime.now().astimezone())[1],
+            zone=_zone(),
             trouble=self._follow.trouble,
             missing=lacking.lines(),
             short=self._words.short,
@@ -275,6 +272,7 @@ class _Pages:
             "operation": event.operation.value,
             "status": event.status.value,
             "user": event.user_id,
+            "user_href": address("events", {"user": event.user_id or ""}),
             "session": event.session_id,
             "duration_ms": event.duration_ms,
             "what": self._words.short(self._words.details(event)),
@@ -286,6 +284,14 @@ def address(page: str, given: Mapping[str, str]) -> str:
     """The address of a page with these arguments."""
     values: dict[str, Any] = dict(given)
     return url_for(page, **values)
+
+
+def _zone() -> str:
+    """How far the local clock is from UTC."""
+    offset = usual_offset()
+    return (
+        "as the clock here showed them" if offset is None else f"UTC{offset}".replace("+00:00", "")
+    )
 
 
 def moment(time: datetime) -> str:

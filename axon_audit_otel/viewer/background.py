@@ -81,7 +81,7 @@ class Follow:
         self.missing = Missing()
         self.trouble = ""
         self.is_too_large = False
-        self._worker = Worker("axon-audit-view-index", self._step, self._failed)
+        self._worker = Worker("axon-audit-view-index", self._step, self._failed, self._end)
 
     def start(self) -> None:
         """Begin."""
@@ -94,7 +94,8 @@ class Follow:
     @property
     def index(self) -> Index | None:
         """The index; None while it is being built."""
-        return self._index if self._is_ready.is_set() and not self._is_stale else None
+        index = self._index  # before: it may be replaced meanwhile
+        return index if self._is_ready.is_set() and not self._is_stale else None
 
     @property
     def progress(self) -> int:
@@ -117,11 +118,11 @@ class Follow:
 
     def _step(self) -> float | None:
         sealed = set(sealed_in(self._path)) if self._path.is_dir() else set()
-        is_stale = self._is_stale or bool(self._sealed - sealed)  # retention has deleted some
+        if self._sealed - sealed:  # retention has deleted some
+            self._is_stale = True
         self._sealed = sealed
-        if self._follower is None or (is_stale and self._may_begin()):
+        if self._follower is None or (self._is_stale and self._may_begin()):
             self._begin()
-        self._is_stale = is_stale and self._is_stale
         assert self._follower is not None
         started = time.monotonic()
         for number, (source, event) in enumerate(self._follower.poll_by_source(self.missing)):
@@ -163,6 +164,10 @@ class Follow:
         self.trouble = harmless(str(exc)) or type(exc).__name__
         self._is_stale = True
 
+    def _end(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+
 
 class Verification:
     """Verifies an archive again and again while it changes.
@@ -198,6 +203,7 @@ class Verification:
         self.report: VerifyReport | None = None
         self.finished_at: datetime | None = None
         self.trouble = ""
+        self._is_done = threading.Event()
         self._worker = Worker("axon-audit-view-verify", self._step, self._failed)
 
     def start(self) -> None:
@@ -207,6 +213,10 @@ class Verification:
     def close(self) -> None:
         """End, after the current step."""
         self._worker.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the first result; returns whether it is there."""
+        return self._is_done.wait(seconds)
 
     @property
     def progress(self) -> int:
@@ -229,6 +239,7 @@ class Verification:
         )
         self.report, self.finished_at = report, datetime.now(timezone.utc)
         self._seen, self.trouble = seen, ""
+        self._is_done.set()
         return max(10 * _POLL_S, _RARELY * (time.monotonic() - started))
 
     def _state(self) -> list[tuple[str, int, int]]:

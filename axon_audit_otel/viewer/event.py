@@ -80,6 +80,7 @@ def facts_of(seen: Seen, reading: Reading, verification: Verification, missing: 
     """
     event, as_recorded = seen.event, recorded(seen.event)
     before, after = reading.beside(seen, missing)
+    file = reading.file_of(seen, missing)
     around = {"previous": before, "next": after}
     fields = [
         (name, value, _FILTERS.get(name, ""))
@@ -94,12 +95,12 @@ def facts_of(seen: Seen, reading: Reading, verification: Verification, missing: 
             if value and isinstance(value, dict)
         ],
         writer=seen.writer,
-        file=reading.file_of(seen, missing),
+        file=file,
         line=_beginning(as_recorded.to_json().decode("utf-8", "backslashreplace")),
         hash=as_recorded.hash,
         links=_links(as_recorded, before, after),
         around={name: one for name, one in around.items() if one is not None},
-        coverage=coverage(verification.report, seen.writer, event.sequence),
+        coverage=coverage(verification.report, seen.writer, file, event.sequence),
         commands=_commands(event, reading),
         entry_ids=event.entry_ids,
     )

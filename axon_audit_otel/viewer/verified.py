@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..archive.format import JOURNAL
+from ..archive.manifest import MANIFEST
 from ..verification.report import VerifyReport, WriterReport
 from .background import Verification
 
@@ -42,14 +44,17 @@ def _ends(trails: list[WriterReport], name: str) -> str:
     return ", ".join(f"event {number:,} of {writer}" for writer, number in ends) or "its end"
 
 
-def coverage(report: VerifyReport | None, writer: str, number: int) -> tuple[str, str]:
+def coverage(
+    report: VerifyReport | None, writer: str, file: str | None, number: int
+) -> tuple[str, str]:
     """Whether what was verified covers event *number* of *writer*: a kind, and words."""
     if report is None:
         return "info", "It is being verified"
     found = next((of for of in report.writers if of.writer == writer), None)
     if found is None or not number:
         return "unknown", "It is in no chain of this archive: nothing is known of it"
-    damaged = [f for f in report.findings if f.sequence == number and writer in f.file]
+    names = {file, f"{writer}{JOURNAL}", f"{writer}{MANIFEST}"}
+    damaged = [one for one in report.findings if one.sequence == number and one.file in names]
     if damaged:
         return "bad", damaged[0].explanation
     if any(one.first <= number <= one.last for one in found.adopted):

@@ -71,6 +71,7 @@ class Viewer:
         base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self.url, self.opening_url = f"{base}/?token={token}", f"{base}/?token={once}"
         self._server = server_of(self.app, at)
+        self._is_serving = False
 
     def start(self) -> None:
         """Begin to read the archive."""
@@ -79,11 +80,13 @@ class Viewer:
 
     def serve(self) -> None:
         """Answer requests until Ctrl-C, or `close`."""
+        self._is_serving = True
         self._server.serve_forever(poll_interval=0.2)
 
     def close(self) -> None:
         """End all of it."""
-        self._server.shutdown()
+        if self._is_serving:
+            self._server.shutdown()
         self._server.server_close()
         self.follow.close()
         self.verification.close()

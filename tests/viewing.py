@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,12 @@ class Viewing:
 
     def all_ids(self, **given: Any) -> list[str]:
         """The ids of the events on all these pages."""
-        return [one for page in self.pages(**given) for one in _ids_in(page)]
+        return list(self.ids_on(self.pages(**given)))
+
+    @staticmethod
+    def ids_on(pages: Iterable[str]) -> Iterator[str]:
+        """Yield the ids of the events in the tables of *pages*."""
+        return (one for page in pages for one in _ids_in(page))
 
 
 def address_in(page: str, attribute: str) -> str | None:

@@ -105,6 +105,7 @@ class _Pages:
                 rows=[self._row(event) for _, event in page.events],
                 count=None if page.answer is None else page.answer.count,
                 timeline=line,
+                notes=self._reading.notes(query, bool(page.events)),
                 exports=list(_EXPORTS),
                 **self._neighbours(page),
             )

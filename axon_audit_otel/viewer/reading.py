@@ -19,6 +19,7 @@ from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .background import Follow
 from .index import Answer, Key
+from .notes import notes_on
 
 __all__ = ["Page", "Reading", "Seen"]
 
@@ -142,6 +143,12 @@ class Reading:
         """
         by = partial(search, self.path, oldest_first=oldest_first, missing=missing)
         return map(decrypted, self._policy.read(query.under(self._pseudonyms), by))
+
+    def notes(self, query: Query, found: bool) -> list[str]:
+        """What the answer to *query* may lack, in words; see `notes_on`."""
+        return list(
+            notes_on(self.path, query.under(self._pseudonyms), found, self._policy.encrypts)
+        )
 
     # --- one event -------------------------------------------------------------------------
 

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
 from random import Random
 from statistics import median
 from time import perf_counter, sleep
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
@@ -65,6 +66,11 @@ def _megabytes(process: int, name: str) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+def _read(opener: OpenerDirector, url: str) -> bytes:
+    with opener.open(url) as answer:
+        return bytes(answer.read())
+
+
 def _timed(ask: Callable[[], object]) -> float:
     start = perf_counter()
     ask()
@@ -80,15 +86,16 @@ def measure(directory: Path) -> None:
     try:
         url = process.stdout.readline().strip()
         base, opener = url.partition("?")[0], build_opener(HTTPCookieProcessor(CookieJar()))
-        opener.open(url).read()
+        _read(opener, url)
         print(f"| from the command to the first page | {perf_counter() - start:.2f} s |")
-        while b'"ready":true' not in opener.open(f"{base}state").read().replace(b" ", b""):
+        while b'"ready":true' not in _read(opener, f"{base}state").replace(b" ", b""):
             sleep(0.1)
         print(f"| to the index | {perf_counter() - start:.1f} s |")
         for given in FILTERS:
-            seconds = median(_timed(opener.open(f"{base}?{given}").read) for _ in range(5))
+            ask = partial(_read, opener, f"{base}?{given}")
+            seconds = median(_timed(ask) for _ in range(5))
             print(f"| page {given or 'without a filter'} | {1000 * seconds:.0f} ms |")
-        while b"Verifying" in opener.open(base).read():
+        while b"Verifying" in _read(opener, base):
             sleep(0.1)
         print(f"| to the end of the verification | {perf_counter() - start:.1f} s |")
         print(f"| most memory | {_megabytes(process.pid, 'VmHWM'):.0f} MB |")

@@ -24,6 +24,7 @@ from .render import details, plain, without_ciphers
 __all__ = ["view"]
 
 _HOSTS = ("127.0.0.1", "localhost", "::1")
+_FIRST_PAGE_S = 1.0  # until the browser has asked for it, and it is made
 _OURS = ("flask", "werkzeug", "jinja2", "markupsafe")
 
 
@@ -99,7 +100,7 @@ def view(
     if opens and _has_screen():
         threading.Thread(target=webbrowser.open, args=(viewer.opening_url,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    viewer.start()
+    viewer.start(_FIRST_PAGE_S)
     viewer.serve()
 
 

@@ -83,9 +83,9 @@ class Follow:
         self.is_too_large = False
         self._worker = Worker("axon-audit-view-index", self._step, self._failed, self._end)
 
-    def start(self) -> None:
-        """Begin."""
-        self._worker.start()
+    def start(self, wait: float) -> None:
+        """Begin, in *wait* seconds."""
+        self._worker.start(wait)
 
     def close(self) -> None:
         """End, after the current step."""
@@ -206,9 +206,9 @@ class Verification:
         self._is_done = threading.Event()
         self._worker = Worker("axon-audit-view-verify", self._step, self._failed)
 
-    def start(self) -> None:
-        """Begin."""
-        self._worker.start()
+    def start(self, wait: float) -> None:
+        """Begin, in *wait* seconds."""
+        self._worker.start(wait)
 
     def close(self) -> None:
         """End, after the current step."""

@@ -73,10 +73,10 @@ class Viewer:
         self._server = server_of(self.app, at)
         self._is_serving = False
 
-    def start(self) -> None:
-        """Begin to read the archive."""
-        self.follow.start()
-        self.verification.start()
+    def start(self, wait: float = 0.0) -> None:
+        """Begin to read the archive, in *wait* seconds: the first page may come before."""
+        self.follow.start(wait)
+        self.verification.start(wait)
 
     def serve(self) -> None:
         """Answer requests until Ctrl-C, or `close`."""

@@ -18,6 +18,8 @@ from viewing import address_in, viewing
 
 from axon_audit_otel import AuditLogger
 from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.privacy.policy import PrivacyPolicy
+from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 
 WITH_AND_WITHOUT = pytest.mark.parametrize("has_index", [True, False], ids=["index", "search"])
 
@@ -381,3 +383,56 @@ async def test_times_are_local(make_audit: Make, tmp_path: Path, zone: object) -
         page = view.text(since=shown[:10], until=shown[:10])
         assert shown in page
         assert "UTC+09:00" in page
+
+
+# --- privacy --------------------------------------------------------------------------------------
+
+SECRET = Pseudonyms(b"a secret of enough length")
+
+
+@WITH_AND_WITHOUT
+async def test_hashed_ids_are_found_by_the_real_ones(
+    make_audit: Make, tmp_path: Path, has_index: bool
+) -> None:
+    """With the secret; without it the page says why nothing is found."""
+    audit = make_audit(auto_export_path=tmp_path, pseudonymize=b"a secret of enough length")
+    event = await audit.log_event("STORE", user_id="alice", subject_id="bob", session_id="s1")
+    audit.close()
+    policy = PrivacyPolicy(pseudonyms=SECRET)
+    with viewing(tmp_path, has_index=has_index, policy=policy, pseudonyms=SECRET) as view:
+        for given in ({"user": "alice"}, {"subject": "bob"}, {"session": "s1"}):
+            assert view.ids(**given) == [event.event_id], given
+        assert view.ids(user="carol") == []
+    with viewing(tmp_path, has_index=has_index) as view:
+        assert view.ids(user="alice") == []
+        assert "Ids here are hashed" in view.text(user="alice")
+        assert "Ids here are hashed" not in view.text()
+
+
+@WITH_AND_WITHOUT
+async def test_encrypted_data_is_shown_only_if_asked_for(
+    make_audit: Make, tmp_path: Path, has_index: bool
+) -> None:
+    """Decrypted it is found and shown; else it is shown as it was recorded, and the page says so.
+    After an erasure nothing of that user is shown."""
+    path, keys = tmp_path / "archive", tmp_path / "keys"
+    audit = make_audit(auto_export_path=path, erasable=keys)
+    event = await audit.log_event("STORE", user_id="alice", metadata={"note": "her words"})
+    await audit.log_event("STORE", user_id="bob")
+    address = "/event?id=" + event.event_id
+    with viewing(path, has_index=has_index, erasable=keys) as view:
+        assert "is not decrypted here" in view.text()
+        for page in (view.text(), view.text(address), view.get("/export/csv").text):
+            assert "alice" not in page
+            assert "her words" not in page
+    policy = PrivacyPolicy.for_reading(path, keys)
+    with viewing(path, has_index=has_index, policy=policy, erasable=keys) as view:
+        assert view.ids(user="alice") == [event.event_id]
+        assert "her words" in view.text(address)
+        assert "alice" in view.get("/export/csv").text
+        assert event.hash in view.text(address)
+        audit.erase_user("alice")
+        assert view.ids(user="alice") == []
+        assert "alice" not in view.text()
+        assert "her words" not in view.text(address)
+    audit.close()

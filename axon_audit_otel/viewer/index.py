@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ..archive.places import Place
 from ..core.time import to_microseconds
-from ..events.identifiers import digest_of
+from ..events.identifiers import digest_of, is_digest
 from ..events.model import AuditEvent, EventStatus
 from ..events.query import Query, is_start
 
@@ -30,6 +30,7 @@ _FIELDS = (
     *("purpose", "trace_id", "system", "event_id"),
 )
 _SEVERAL = ("subject_id", "entry_ids")
+_DIGEST = "digest"  # what a name among many subjects may be
 _values_of = attrgetter("operation.value", *_FIELDS[1:])
 _CODES = {status: code for code, status in enumerate(EventStatus)}
 
@@ -165,6 +166,9 @@ class _Rows:
         if event.subjects or event.subject_id is not None:
             for subject in {event.subject_id, *event.subjects} - {None}:
                 self._add("subject_id", row, subject)
+        if event.subjects and is_digest(event.subjects[-1]):
+            for subject in event.subjects:
+                self._add("subject_id", row, (_DIGEST, subject))
         if is_start(event):
             self._starts.append(row)
         if self.is_ordered and row and time_us < self.times[-1]:
@@ -177,7 +181,7 @@ class _Rows:
         self.statuses.append(_CODES[event.status])
         self.size = row + 1
 
-    def _add(self, field: str, row: int, value: str | None) -> None:
+    def _add(self, field: str, row: int, value: object) -> None:
         rows, hashes = self._words[field]
         rows.append(row)
         hashes.append(hash(value))
@@ -219,7 +223,9 @@ class _Rows:
                 codes = bytes(value in values for value in STATUSES).ljust(256, b"\0")
                 found: bytes | bytearray = self.statuses[:size].translate(codes)
             else:
-                words = {*values, *map(digest_of, values)} if name == "subject_id" else values
+                words: set[object] = set(values)
+                if name == "subject_id":  # as `query.has`
+                    words |= {(_DIGEST, digest_of(value)) for value in values}
                 found = self.having(name, set(map(hash, words)), size)
             mask &= int.from_bytes(found, "big")
         if query.entry_ids is not None:

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from ..archive.missing import Missing
 from ..core.errors import AxonAuditError, InvalidEventError, harmless
-from ..core.time import to_microseconds
+from ..core.time import FIRST_US, to_microseconds
 from ..events.localtime import shown, usual_offset
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..evidence.pages import render
@@ -30,6 +30,7 @@ from .verified import SYMBOLS, state_of
 __all__ = ["Background", "Words", "application"]
 
 _SIZE = 50  # events on a page
+_BEFORE_ALL = f"{FIRST_US}:0:"  # a key
 _EXPORTS = {"csv": "text/csv", "jsonl": "application/jsonl"}
 
 
@@ -85,30 +86,38 @@ class _Pages:
         filters = Filters.of(request.args)
         if "" in request.args.values():  # of the form
             return redirect(address("events", filters.given), 303)
+        if filters.errors:  # whatever it finds, it is not what was meant
+            return self._events(filters, Page([], Missing(), False, False, None), [], 400)
         before, after = (_key(request.args.get(name)) for name in ("before", "after"))
         with self._give_way.page():
             page = self._reading.page(filters.query, _SIZE, before, after)
-            query, line = filters.query, None
-            if page.answer is not None:
-                line = timeline(page.answer, query.start_us, query.end_us)
-            return self._page(
-                "viewer/events.html",
-                page.missing,
-                status=400 if filters.errors else 200,
-                filters=filters,
-                labels=LABELS,
-                more=MORE,
-                choices={
-                    "operation": list(OperationType.__members__),
-                    "status": list(EventStatus.__members__),
-                },
-                rows=[self._row(event) for _, event in page.events],
-                count=None if page.answer is None else page.answer.count,
-                timeline=line,
-                notes=self._reading.notes(query, bool(page.events)),
-                exports=list(_EXPORTS),
-                **self._neighbours(page),
-            )
+            notes = self._reading.notes(filters.query, bool(page.events))
+            return self._events(filters, page, notes)
+
+    def _events(
+        self, filters: Filters, page: Page, notes: list[str], status: int = 200
+    ) -> AnyResponse:
+        query, line = filters.query, None
+        if page.answer is not None:
+            line = timeline(page.answer, query.start_us, query.end_us)
+        return self._page(
+            "viewer/events.html",
+            page.missing,
+            status=status,
+            filters=filters,
+            labels=LABELS,
+            more=MORE,
+            choices={
+                "operation": list(OperationType.__members__),
+                "status": list(EventStatus.__members__),
+            },
+            rows=[self._row(event) for _, event in page.events],
+            count=None if page.answer is None else page.answer.count,
+            timeline=line,
+            notes=notes,
+            exports=list(_EXPORTS),
+            **self._neighbours(page),
+        )
 
     def _neighbours(self, page: Page) -> dict[str, Any]:
         """The keys of the pages before and after, and of the newest event shown."""
@@ -116,19 +125,15 @@ class _Pages:
         return {
             "newer": keys[0] if page.has_newer and keys else None,
             "older": keys[-1] if page.has_older and keys else None,
-            "newest": keys[0] if keys and not page.has_newer else None,
+            "newest": None if page.has_newer else keys[0] if keys else _BEFORE_ALL,
             "is_first": not page.has_newer,
         }
 
     def event(self) -> AnyResponse:
         """One event, with what is around it."""
-        missing, event_id, at = (
-            Missing(),
-            request.args.get("id", "").strip(),
-            request.args.get("at", ""),
-        )
+        missing, event_id = Missing(), request.args.get("id", "").strip()
+        at_us = request.args.get("at", type=int)
         with self._give_way.page():
-            at_us = int(at) if at.isascii() and at.lstrip("-").isdigit() and len(at) < 20 else None
             seen = self._reading.event(event_id, at_us, missing)
             if seen is None:
                 return self._problem(404, f"No event has the id {event_id}", missing)

@@ -6,6 +6,8 @@
   if (!words) return;
   const fresh = document.getElementById("fresh");
   const indexing = document.getElementById("indexing");
+  let touched = false; // a filter is being typed
+  document.addEventListener("input", () => { touched = true; });
 
   async function look() {
     if (!document.hidden) {
@@ -23,7 +25,7 @@
   }
 
   function show(state) {
-    if (indexing && state.ready) location.reload();
+    if (indexing && state.ready && !touched) location.reload();
     words.textContent = state.words;
     badge.className = `badge ${state.kind}`;
     badge.querySelector(".symbol").textContent = state.symbol;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,11 +31,13 @@ class Place(NamedTuple):
         number: Its number; 0 if it has none.
         time_us: Its time, in microseconds. In a file that names no writer, numbers may be those
             of several trails: 0 finds any of them.
+        which: Of the events of such a file with that number and time: 0 for the first in the file.
     """
 
     source: str
     number: int
     time_us: int = 0
+    which: int = 0
 
 
 class Found(NamedTuple):
@@ -101,7 +104,7 @@ def _files_of(here: Directory, writer: str) -> Iterator[EventFile]:
 
 def _in_other(path: Path, wanted: set[Place], missing: Missing) -> Iterator[tuple[Place, Found]]:
     left = {place for place in wanted if place.time_us}
-    numbers = {place.number: place for place in wanted if place.number > 0}
+    numbers = {one.number: one for one in wanted if one.number > 0 and not one.which}
     with suppress(OSError), open_events_file(path) as file:
         if numbers and LineReader(file, path).is_ours():
             for event in _numbered(file, path, list(numbers), missing):
@@ -112,11 +115,13 @@ def _in_other(path: Path, wanted: set[Place], missing: Missing) -> Iterator[tupl
     if left:
         times = [place.time_us for place in left]
         period = Query(start_us=min(times), end_us=max(times), with_start=True)
-        for event in search(path, period, missing=missing):
+        alike: Counter[tuple[int, int]] = Counter()
+        asked = {place[1:]: place for place in left}
+        for event in search(path, period, oldest_first=True, missing=missing):
             at = event.sequence, to_microseconds(event.timestamp)
-            for place in [place for place in left if place[1:] == at]:
-                left.discard(place)
-                yield place, Found(event, path.name)
+            if (one := asked.get((*at, alike[at]))) is not None:
+                yield one, Found(event, path.name)
+            alike[at] += 1
 
 
 # --- in one file ----------------------------------------------------------------------------------

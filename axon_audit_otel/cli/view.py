@@ -8,7 +8,7 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,10 @@ from .options import erasable_option, path_argument, reason, secret_option
 from .privacy import reader
 from .proof import checkpoint_option, key_option, texts_of
 from .render import details, plain, without_ciphers
+
+if TYPE_CHECKING:
+    from ..viewer.app import Words
+    from ..viewer.viewer import Viewer
 
 __all__ = ["view"]
 
@@ -70,20 +74,13 @@ def view(
         raise click.UsageError("--decrypt needs --keys DIR")
     if not path.exists():
         raise ArchiveError(f"no such file or directory: {str(path)!r}")
-    try:
-        from ..viewer.app import Words
-        from ..viewer.viewer import Viewer
-    except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] not in _OURS:
-            raise
-        msg = "the pages need Flask: pip install 'axon-audit-otel[view]'"
-        raise click.ClickException(msg) from exc
+    viewer_of, words_of = _loaded()
     policy = reader(path, erasable, pseudonyms=pseudonyms) if decrypt else None
     texts = texts_of(notes)
     try:
-        viewer = Viewer(
+        viewer = viewer_of(
             path,
-            Words(details, without_ciphers, export_events),
+            words_of(details, without_ciphers, export_events),
             host,
             port,
             policy=policy or PrivacyPolicy(pseudonyms=pseudonyms),
@@ -102,6 +99,18 @@ def view(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     viewer.start(_FIRST_PAGE_S)
     viewer.serve()
+
+
+def _loaded() -> tuple[type[Viewer], type[Words]]:
+    try:
+        from ..viewer.app import Words
+        from ..viewer.viewer import Viewer
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in _OURS:
+            raise
+        msg = "the pages need Flask: pip install 'axon-audit-otel[view]'"
+        raise click.ClickException(msg) from exc
+    return Viewer, Words
 
 
 def _has_screen() -> bool:

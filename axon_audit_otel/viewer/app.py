@@ -220,7 +220,8 @@ class _Pages:
         if isinstance(exc, InvalidEventError):
             return self._problem(400, "This cannot be asked", Missing(), [str(exc)])
         if isinstance(exc, (AxonAuditError, OSError)):
-            said = "The archive cannot be read"
+            is_ours = isinstance(exc, AxonAuditError)
+            said = "The archive cannot be read" if is_ours else "The system refused this"
             return self._problem(503, said, Missing(), [harmless(str(exc))])
         with suppress(OSError):
             sys.stderr.write(f"Error: {harmless(repr(exc))}\n")

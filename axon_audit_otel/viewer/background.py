@@ -124,8 +124,8 @@ class Follow:
         if self._follower is None or (self._is_stale and self._may_begin()):
             self._begin()
         assert self._follower is not None
-        started = time.monotonic()
-        for number, (source, event) in enumerate(self._follower.poll_by_source(self.missing)):
+        started, found = time.monotonic(), Missing()
+        for number, (source, event) in enumerate(self._follower.poll_by_source(found)):
             if number % _BATCH == 0:
                 self._give_way.wait()
                 if len(self._index) >= _MOST:
@@ -133,6 +133,8 @@ class Follow:
                     return None
             self._index.add(source, self._policy.reveal(event))
         self._index.settle()
+        found.include(self.missing)
+        self.missing = found  # a new one: pages look through the old one meanwhile
         if not self._is_ready.is_set():
             self._took = time.monotonic() - started
             self._is_ready.set()

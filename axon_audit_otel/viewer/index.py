@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import compress, islice, pairwise
+from itertools import compress, count, islice, pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -151,24 +151,22 @@ class _Rows:
         self.is_ordered = True  # time never runs backwards
         self.order = self.times  # the latest time so far, of each
         self._starts = array("I")
-        # Of each field, the rows that have a value, and its hash.
-        self._words = {name: (array("I"), array("q")) for name in (*_FIELDS, *_SEVERAL)}
-        self._appends = [(rows.append, hashes.append) for rows, hashes in self._words.values()]
+        self._words = {name: _Words() for name in (*_FIELDS, *_SEVERAL)}
+        self._add = [words.add for words in self._words.values()]
 
     def add(self, event: AuditEvent) -> None:
         row, time_us = self.size, to_microseconds(event.timestamp)
-        for value, (append_row, append_hash) in zip(_values_of(event), self._appends):
+        for value, add in zip(_values_of(event), self._add):
             if value is not None:
-                append_row(row)  # first: the other one is what is looked through
-                append_hash(hash(value))
+                add(row, value)
         for name in event.entry_ids:
-            self._add("entry_ids", row, name)
+            self._words["entry_ids"].add(row, name)
         if event.subjects or event.subject_id is not None:
             for subject in {event.subject_id, *event.subjects} - {None}:
-                self._add("subject_id", row, subject)
+                self._words["subject_id"].add(row, subject)
         if event.subjects and is_digest(event.subjects[-1]):
             for subject in event.subjects:
-                self._add("subject_id", row, (_DIGEST, subject))
+                self._words["subject_id"].add(row, (_DIGEST, subject))
         if is_start(event):
             self._starts.append(row)
         if self.is_ordered and row and time_us < self.times[-1]:
@@ -180,11 +178,6 @@ class _Rows:
         self.numbers.append(event.sequence)
         self.statuses.append(_CODES[event.status])
         self.size = row + 1
-
-    def _add(self, field: str, row: int, value: object) -> None:
-        rows, hashes = self._words[field]
-        rows.append(row)
-        hashes.append(hash(value))
 
     def sorted(self) -> _Rows:
         """The same, by time."""
@@ -198,20 +191,21 @@ class _Rows:
         new.numbers = array("q", map(self.numbers.__getitem__, order))
         new.statuses = bytearray(map(self.statuses.__getitem__, order))
         new._starts = array("I", map(places.__getitem__, self._starts))
-        for name, (rows, hashes) in self._words.items():
-            new._words[name][0].extend(map(places.__getitem__, rows))
-            new._words[name][1].extend(hashes)
+        for name, words in self._words.items():
+            new._words[name].take(words, places)
         return new
 
     def place(self, source: str, row: int) -> Place:
-        return Place(source, self.numbers[row], self.times[row])
+        first, at = row, (self.numbers[row], self.times[row])
+        while first and (self.numbers[first - 1], self.times[first - 1]) == at:
+            first -= 1
+        return Place(source, *at, row - first)
 
     def having(self, field: str, wanted: set[int], size: int | None = None) -> bytearray:
         """A mask of the rows in which the hash of a value is one of *wanted*."""
         size = self.size if size is None else size
         mask = bytearray(size)
-        rows, hashes = self._words[field]
-        for row in filter(size.__gt__, compress(rows, map(wanted.__contains__, hashes))):
+        for row in filter(size.__gt__, self._words[field].rows_of(wanted)):
             mask[row] = 1
         return mask
 
@@ -249,6 +243,35 @@ class _Rows:
         return b"\0" * low_row + b"\1" * max(0, high_row - low_row) + b"\0" * (size - high_row)
 
 
+class _Words:
+    """The rows that have a value in one field, and its hash."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+        self._rows = array("I")
+        self._is_dense = True  # each row has one value so far: their numbers are not kept
+
+    def add(self, row: int, value: object) -> None:
+        if self._is_dense and row != len(self._hashes):
+            self._rows.extend(range(len(self._hashes)))
+            self._is_dense = False
+        if not self._is_dense:
+            self._rows.append(row)  # first: the other one is what is looked through
+        self._hashes.append(hash(value))
+
+    def take(self, others: _Words, places: Sequence[int]) -> None:
+        """Add what *others* have, by the new places of their rows."""
+        rows = range(len(others._hashes)) if others._is_dense else others._rows
+        self._rows.extend(map(places.__getitem__, rows))
+        self._hashes.extend(others._hashes)
+        self._is_dense = False
+
+    def rows_of(self, wanted: set[int]) -> Iterator[int]:
+        """Yield the rows in which the hash of a value is one of *wanted*."""
+        found = map(wanted.__contains__, self._hashes)
+        return compress(count() if self._is_dense else self._rows, found)
+
+
 class _Chosen:
     """The rows of one source that answer a query."""
 
@@ -277,7 +300,8 @@ class _Chosen:
 
     def _key(self, source: str, row: int) -> Key:
         number = row + 1 if source.startswith("/") else self._rows.numbers[row]
-        return Key(self._rows.order[row], number, source)
+        name = source.encode(errors="backslashreplace").decode()  # of a file: any bytes
+        return Key(self._rows.order[row], number, name)
 
     def _first_at(self, key: Key, source: str) -> int:
         """The first row whose key is not below *key*."""

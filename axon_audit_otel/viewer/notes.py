@@ -7,9 +7,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from ..archive.directory import files_of
 from ..archive.manifest import deleted_in
 from ..archive.missing import Missing
 from ..archive.search import search
+from ..core.errors import ArchiveError
 from ..core.time import to_microseconds
 from ..events.localtime import local
 from ..events.query import Query
@@ -31,6 +33,11 @@ def notes_on(path: Path, query: Query, found: bool, decrypts: bool) -> Iterator[
         found: Whether any event answered.
         decrypts: Whether events are decrypted, as far as there are keys.
     """
+    if not found:
+        try:
+            files_of(path)
+        except ArchiveError as exc:
+            yield f"{exc}"
     directory = path if path.is_dir() else path.parent
     if not decrypts and keyring_of(directory) is not None:
         yield "Personal data is encrypted, and is not decrypted here (--keys DIR --decrypt)."

@@ -6,10 +6,12 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from conftest import Cli, Make, archived, sealed_files, until
 from hostile_names import HOSTILE, visible
@@ -287,6 +289,56 @@ async def test_an_archive_of_other_files(make_audit: Make, tmp_path: Path) -> No
         assert "its previous_hash" in view.text("/event", id=events[20].event_id)
 
 
+async def test_the_system_is_a_filter(make_audit: Make, cli: Cli, tmp_path: Path) -> None:
+    """Of the pages, with the index and without, and of the command line."""
+    audit = await _filled(make_audit, tmp_path / "archive", 12)
+    audit.close()
+    events = archived(tmp_path / "archive")
+    ours = [
+        msgspec.structs.replace(event, system="mem0" if number % 3 else "axon")
+        for number, event in enumerate(events)
+    ]
+    others = tmp_path / "others"
+    others.mkdir()
+    name = os.fsencode(others) + b"/audit_\xff.json"  # not UTF-8
+    with open(name, "wb") as file:  # noqa: ASYNC230
+        file.writelines(event.to_json() + b"\n" for event in ours)
+    expected = [event.event_id for event in reversed(ours) if event.system == "mem0"]
+    said = cli("query", others, "--json", "--system", "mem0").stdout.splitlines()
+    assert [json.loads(line)["event_id"] for line in said] == expected
+    for has_index in (True, False):
+        with viewing(others, has_index=has_index) as view:
+            assert view.all_ids(system="mem0") == expected
+            assert view.all_ids(system="other") == []
+
+
+async def test_many_events_of_one_moment(make_audit: Make, tmp_path: Path) -> None:
+    """Of a file that names no writer, and numbers no events: each is on one page."""
+    audit = await _filled(make_audit, tmp_path / "archive", 120)
+    audit.close()
+    first, *_ = events = archived(tmp_path / "archive")
+    lines = [
+        msgspec.structs.replace(
+            event, timestamp=first.timestamp, sequence=0, previous_hash=None
+        ).to_json()
+        for event in events
+    ]
+    (tmp_path / "others.jsonl").write_bytes(b"\n".join(lines))
+    with viewing(tmp_path / "others.jsonl") as view:
+        assert sorted(view.all_ids()) == sorted(event.event_id for event in events)
+
+
+async def test_an_empty_directory_fills(make_audit: Make, tmp_path: Path) -> None:
+    """Its page says that there is nothing; later it shows the first events."""
+    with viewing(tmp_path) as view:
+        assert "no audit files" in view.text()
+        audit = make_audit(auto_export_path=tmp_path)
+        event = await audit.log_event("STORE", user_id="alice")
+        await until(lambda: view.viewer.follow.seen == 2)
+        assert view.ids() == [event.event_id]
+        audit.close()
+
+
 # --- words of strangers ---------------------------------------------------------------------------
 
 
@@ -366,6 +418,8 @@ async def test_filters_that_cannot_be_meant(make_audit: Make, tmp_path: Path) ->
         assert view.get("/", since="today", until="2001-01-01").status_code == 400
         for name in ("before", "after", "newest"):
             assert view.get("/", **{name: "1:x"}).status_code == 200
+        assert view.get("/event", id="x", at="9" * 30).status_code == 404
+        assert view.get("/event", id="x", at="--5").status_code == 404
         huge = view.get("/", before=f"{10**30}:1:default")
         assert huge.status_code == 200
         answer = view.get("/", user="", status="FAILURE", _external="1", endpoint="x")

@@ -25,7 +25,7 @@ __all__ = ["Follow", "GiveWay", "Verification"]
 _POLL_S = 1.0
 _BATCH = 200  # events between two looks whether a page waits
 _LONGEST_S = 0.05  # that a page holds up the background at a time
-_MOST = 5_000_000  # events in the index: about half a GiB
+_MOST = 5_000_000  # events in the index: about 400 MB
 _RARELY = 20  # times as long as it takes, between two of it
 
 

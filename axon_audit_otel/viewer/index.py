@@ -1,7 +1,7 @@
 """Finds the events of an archive that answer a query, without reading files: columns in memory.
 
 The index is never believed: it says where events are, and whoever shows one reads it there.
-Values are kept as their hashes: about 110 bytes an event. A query is a mask for each source, a
+Values are kept as their hashes: about 80 bytes an event. A query is a mask for each source, a
 byte for each event, made by loops that run in C: a million events take some 50 ms for each filter.
 """
 

@@ -16,10 +16,10 @@ from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .export import export_events
-from .options import erasable_option, path_argument, reason, secret_option
+from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
 from .proof import checkpoint_option, key_option, texts_of
-from .render import details, plain, without_ciphers
+from .render import details, plain, print_json, without_ciphers
 
 if TYPE_CHECKING:
     from ..viewer.app import Words
@@ -50,6 +50,7 @@ _OURS = ("flask", "werkzeug", "jinja2", "markupsafe")
 @secret_option
 @key_option
 @checkpoint_option
+@json_option
 def view(
     path: Path,
     host: str,
@@ -60,6 +61,7 @@ def view(
     pseudonyms: Pseudonyms | None,
     keys: Any,
     notes: Any,
+    as_json: bool,
 ) -> None:
     """Look at an archive in the browser.
 
@@ -92,8 +94,11 @@ def view(
     except OSError as exc:
         msg = f"cannot listen at {host}, port {port}: {plain(reason(exc))}"
         raise click.ClickException(msg) from exc
-    click.echo(viewer.url)
-    click.echo("(Ctrl-C ends it)", err=True)
+    if as_json:
+        print_json({"url": viewer.url})
+    else:
+        click.echo(viewer.url)
+        click.echo("(Ctrl-C ends it)", err=True)
     if opens and _has_screen():
         threading.Thread(target=webbrowser.open, args=(viewer.opening_url,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

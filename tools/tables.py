@@ -7,14 +7,19 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from siem_tables import IN_SIEM
+
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon.coverage import AUDITED, NOT_AUDITED
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
+from examples import IN_FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
+SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
+SIEM = ROOT / "docs" / "siem.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -22,7 +27,8 @@ WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
     "viewer": "the local pages of `axon-audit view`",
-    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
+    "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"
+    " with its trail; formats of SIEMs",
     "integrations": "knowledge of each memory library: `axon`",
     "operations": "one audited call, of any memory library",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
@@ -109,8 +115,37 @@ def wings() -> str:
     return "\n".join(rows) + "\n"
 
 
+_TYPES = {
+    "string": "text",
+    "dictionary<values=string, indices=int32, ordered=0>": "text",
+    "timestamp[us, tz=UTC]": "time, UTC, µs",
+    "double": "double",
+    "int64": "64-bit integer",
+    "list<element: string not null>": "list of texts",
+    "map<string, string>": "texts by name",
+}
+
+
+def columns() -> str:
+    """Every column of a Parquet file with its type and its meaning."""
+    from axon_audit_otel.cli.parquet import COLUMNS
+
+    rows = ["| column | type | what it holds |", "| --- | --- | --- |"]
+    for name, (kind, meaning) in COLUMNS.items():
+        rows.append(f"| `{name}` | {_TYPES[str(kind)]} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
+IN_SQL = {"columns": columns}
+PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
+    REFERENCE: IN_REFERENCE,
+    HOUSE: IN_HOUSE,
+    SQL: IN_SQL,
+    FORMAT: IN_FORMAT,
+    SIEM: IN_SIEM,
+}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -126,5 +161,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    for path, tables in ((REFERENCE, IN_REFERENCE), (HOUSE, IN_HOUSE)):
+    for path, tables in PAGES.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -19,6 +19,7 @@ from ..events.findings import findings
 from ..events.localtime import local
 from ..events.model import AuditEvent, deleted_entries
 from ..events.query import Query
+from .access import Access, recorded_reading
 from .notes import Answer
 from .options import json_option, keys_option, path_argument, reads
 from .privacy import found as found_in
@@ -42,8 +43,14 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 @keys_option
 @json_option
 @reads
+@recorded_reading()
 def alerts(
-    path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
+    path: Path,
+    last: timedelta | None,
+    keys: Path | None,
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
 ) -> None:
     """Find suspicious activity: deletions, exports, altered entries.
 
@@ -54,7 +61,7 @@ def alerts(
     """
     since = None if last is None else datetime.now(timezone.utc) - last
     query = Query.of(start_time=since)
-    events = found_in(path, query, keys, missing, oldest_first=True)
+    events = found_in(path, query, keys, missing, oldest_first=True, shown=reading.shown)
     answer = Answer(events, path, query, {"keys": keys, "pseudonyms": None})
     found = sorted(_found(answer), key=lambda alert: alert.since)
     if as_json:

@@ -9,14 +9,35 @@ from typing import Any, BinaryIO
 
 from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
+from ..core.errors import ArchiveError
 from ..core.files import write_file
 from ..core.spreadsheet import csv_lines
 from ..events.model import AuditEvent
+from ..evidence.siem.cef import cef_line
+from ..evidence.siem.ecs import ecs_line
+from ..evidence.siem.ocsf import ocsf_line
+from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 
-__all__ = ["FORMATS", "export_events", "export_otlp"]
+__all__ = [
+    *("FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_parquet", "export_siem"),
+    "format_of",
+]
 
-FORMATS = ("json", "jsonl", "csv", "otlp")
+#: One line an event for a SIEM, by format.
+SIEM_FORMATS = {"ocsf": ocsf_line, "ecs": ecs_line, "cef": cef_line}
+FORMATS = ("json", "jsonl", "csv", "otlp", "parquet", *SIEM_FORMATS)
+_LINES = (".json", ".jsonl", ".ndjson")  # may follow the name of a format with such lines
+
+
+def format_of(name: str) -> str:
+    """The format that the name of a file asks for: its ending, or the one before ``.jsonl``, as
+    in ``audit.ocsf.jsonl``; else ``json``."""
+    endings = Path(name.lower()).suffixes
+    if len(endings) > 1 and endings[-1] in _LINES and endings[-2][1:] in SIEM_FORMATS:
+        endings.pop()
+    last = endings[-1][1:] if endings else ""
+    return last if last in FORMATS else "json"
 
 
 def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:
@@ -62,6 +83,64 @@ def export_otlp(
             yield record_of(event.to_json(), sources[writer])
 
     _write(Envelope(resource).json_lines(records()), out)
+    return count
+
+
+def export_parquet(
+    found: Iterable[tuple[str, AuditEvent]], out: Path | BinaryIO, decrypt: bool
+) -> int:
+    """Write events as an Apache Parquet file, with a type for each column.
+
+    Args:
+        found: Writers and their events.
+        out: Where to.
+        decrypt: Personal data that was made readable stays so.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written, or pyarrow is not installed.
+    """
+    try:
+        from .parquet import parquet_file
+    except ModuleNotFoundError as exc:
+        if exc.name != "pyarrow":
+            raise
+        msg = "Parquet needs pyarrow: pip install 'axon-audit-otel[parquet]'"
+        raise ArchiveError(msg) from exc
+    number = itertools.count()
+    _write(parquet_file((pair for pair, _ in zip(found, number)), decrypt), out)
+    return next(number)
+
+
+def export_siem(
+    found: Iterable[tuple[str, AuditEvent]], origins: Origins, out: Path | BinaryIO, form: str
+) -> int:
+    """Write events in one of `SIEM_FORMATS`, one a line.
+
+    Args:
+        found: Writers and their events.
+        origins: Where these are from.
+        out: Where to.
+        form: The name of the format.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+    line_of = SIEM_FORMATS[form]
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for writer, event in found:
+            count += 1
+            yield line_of(event, origins.of(writer, event))
+
+    _write(lines(), out)
     return count
 
 

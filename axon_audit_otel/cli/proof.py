@@ -41,6 +41,7 @@ from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
 __all__ = [
+    "NOTES",
     "checkpoint_option",
     "key_option",
     "keygen",
@@ -52,6 +53,8 @@ __all__ = [
     "write_key",
 ]
 
+#: Under this name a context has the files of `checkpoint_option`.
+NOTES = "axon_audit_otel.checkpoints"
 _LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
 _LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
 _SHOWN = 5  # gaps and unclean ends of many
@@ -154,11 +157,15 @@ def _witnesses_in(text: str) -> list[WitnessKey]:
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-)."""
+    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-).
+
+    What was typed is in ``ctx.meta[NOTES]``.
+    """
 
     name = "filename"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> TextIO:
+        ctx.meta.setdefault(NOTES, []).append(str(value))
         path = Path(value)
         try:
             if value == "-":

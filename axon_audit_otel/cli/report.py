@@ -25,7 +25,7 @@ from .options import (
     secret_option,
 )
 from .privacy import reader
-from .proof import checkpoint_option, key_option, quorum_of, texts_of, witness_options
+from .proof import NOTES, checkpoint_option, key_option, quorum_of, texts_of, witness_options
 from .render import amount, plain, print_json, reading_bar
 
 __all__ = ["report"]
@@ -157,8 +157,8 @@ def _command(ctx: click.Context, period: Period) -> str:
         words += ["--timezone", period.zone_name]
     for key in [key for several in given["keys"] for key in several]:
         words += ["--key", str(key)]
-    for note in given["notes"]:
-        words += ["--checkpoint", str(getattr(note, "name", "-"))]
+    for note in ctx.meta.get(NOTES, ()):
+        words += ["--checkpoint", note]
     for witness in [witness for several in given["witnesses"] for witness in several]:
         words += ["--witness", str(witness)]
     if given["needed"] is not None:

@@ -15,6 +15,7 @@ import click
 from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
+from .access import Access, recorded_reading
 from .export import export_events
 from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
@@ -51,6 +52,7 @@ _OURS = ("flask", "werkzeug", "jinja2", "markupsafe")
 @key_option
 @checkpoint_option
 @json_option
+@recorded_reading()
 def view(
     path: Path,
     host: str,
@@ -62,6 +64,7 @@ def view(
     keys: Any,
     notes: Any,
     as_json: bool,
+    reading: Access,
 ) -> None:
     """Look at an archive in the browser.
 
@@ -90,10 +93,12 @@ def view(
             keys=[key for several in keys for key in several],
             checkpoints=texts,
             erasable=erasable,
+            shown=reading.shown,
         )
     except OSError as exc:
         msg = f"cannot listen at {host}, port {port}: {plain(reason(exc))}"
         raise click.ClickException(msg) from exc
+    reading.begin()
     if as_json:
         print_json({"url": viewer.url})
     else:

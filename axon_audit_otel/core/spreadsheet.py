@@ -32,6 +32,8 @@ def cell(value: object) -> str:
     """The text of a cell: a list or a dict is JSON; None is nothing."""
     if value is None:
         return ""
+    if type(value) is int and value >= 0:
+        return str(value)
     if isinstance(value, (list, dict)):
         value = msgspec.json.encode(value).decode()
     text = str(value)

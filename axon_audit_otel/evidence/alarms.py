@@ -13,7 +13,7 @@ from ..alerts.detector import Alert, Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..alerts.warm_up import is_alert
 from ..core.time import format_time, to_microseconds
-from ..events.findings import Finding, findings, has_findings
+from ..events.findings import FINDINGS, Finding, findings
 from ..events.model import AuditEvent, EventStatus, OperationType, deleted_entries
 from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
@@ -28,9 +28,10 @@ WARM_UP_US = max(rule.window + rule.keep_firing_for for rule in DEFAULT_RULES) /
     microseconds=1
 )
 _USERS = 100_000  # for whom a rule by user keeps a window; see `Detector`
-_LISTED = 1000
+_LISTED = 200  # in the report's JSON; all are in a table
 _AUDIT = OperationType.AUDIT
 _FAILURE, _FORGET, _EXPORT = EventStatus.FAILURE, OperationType.FORGET, OperationType.EXPORT
+_has_no_findings = frozenset(FINDINGS).isdisjoint
 _RECORDED = ("rule", "state", "severity", "count", "since", "event_id", "entry_ids")
 _COLUMNS = (
     *("source", "rule", "severity", "state", "user_id", "count", "over", "window_s", "since"),
@@ -62,15 +63,17 @@ class Alarms:
 
     def take(self, writer: str, events: list[AuditEvent]) -> None:
         """Take events of one trail, of the period and of `WARM_UP_US` before it."""
-        for event in events:
-            if (
-                event.status is _FAILURE
-                or event.operation is _FORGET
-                or event.operation is _EXPORT
-                or event.operation is _AUDIT
-                or has_findings(event.metadata)
-            ):
-                self._take(writer, self._policy.reveal(event))
+        watched = [
+            event
+            for event in events
+            if event.status is _FAILURE
+            or event.operation is _FORGET
+            or event.operation is _EXPORT
+            or event.operation is _AUDIT
+            or not _has_no_findings(event.metadata)
+        ]
+        for event in watched:
+            self._take(writer, self._policy.reveal(event))
 
     def _take(self, writer: str, event: AuditEvent) -> None:
         shown = event if self._decrypt else recorded(event)

@@ -47,9 +47,15 @@ class Chart(NamedTuple):
     names: list[str]
     lines: list[tuple[float, int]]
 
+    def header(self, unit: str) -> list[tuple[str, str]]:
+        """The headings of `rows`, and the kinds of what is below them."""
+        return [(unit, "text"), *((name, "number") for name in self.names)]
+
     def rows(self) -> list[list[str | int]]:
-        """The numbers, as rows of a table: a label, and a number for each name."""
-        return [[one.label, *(part.number for part in one.parts)] for one in self.columns]
+        """The numbers, as rows of a table: a label, and a number for each name; none where all
+        of them are 0."""
+        rows = ((one.label, [part.number for part in one.parts]) for one in self.columns)
+        return [[label, *numbers] for label, numbers in rows if any(numbers)]
 
 
 def stacked(

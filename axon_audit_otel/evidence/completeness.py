@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..archive.checkpoints import Checkpoint, VerifyingKey, signed_by
+from ..archive.checkpoints import Checkpoint, VerifyingKey, is_signed_note
 from ..archive.format import JOURNAL, ZST
 from ..archive.manifest import MANIFEST, DeleteRecord, SealRecord, read_listing
 from ..archive.missing import Missing
+from ..core.errors import InvalidEventError, escaped
 from ..core.time import format_time, to_microseconds
-from ..verification.checkpoint_files import SUFFIXES, notes_beside
-from ..verification.report import Finding, VerifyReport, WriterReport, unproved
+from ..verification.checkpoint_files import SUFFIXES, notes_in_file
+from ..verification.report import Finding, VerifyReport, WriterReport
+from ..verification.verify import unproved
 from .period import Period
 from .trail_period import TrailPeriod, event_facts
 
 __all__ = ["Archive", "completeness", "of_the_period"]
+
+
+_LISTED = 1000  # of what a trail tells; the rest is counted
 
 
 class Archive:
@@ -90,41 +96,47 @@ class Archive:
         return self.files.get(name) if suffix is None else name.removesuffix(suffix)
 
     def _checkpoints(self, writer: str) -> list[tuple[Checkpoint, str]]:
-        missing = Missing()
-        found = []
-        with missing.caught(self.directory):
-            for checkpoint, note in notes_beside(self.directory, writer):
-                text, _, signatures = note.partition("\n\n")
-                if not self._keys or signed_by(self._keys, f"{text}\n", signatures):
-                    found.append((checkpoint, note))
-        return found
+        return [one for name in self._notes(writer).values() for one in name]
+
+    def _notes(self, writer: str) -> dict[str, list[tuple[Checkpoint, str]]]:
+        """The signed checkpoints in each file beside the archive, by its name."""
+        missing = Missing()  # `verify` reports damage
+        found: dict[str, list[tuple[Checkpoint, str]]] = {}
+        for path in [self.directory / f"{writer}{suffix}" for suffix in SUFFIXES]:
+            with missing.caught(path), suppress(FileNotFoundError):
+                found[path.name] = []
+                found[path.name] += filter(None, map(self._signed, notes_in_file(path)))
+        return {name: notes for name, notes in found.items() if (self.directory / name).exists()}
+
+    def _signed(self, note: str) -> tuple[Checkpoint, str] | None:
+        """The checkpoint in a note; None if there is none, or nobody signed it who should have."""
+        with suppress(InvalidEventError):
+            checkpoint = Checkpoint.parse(note, self._keys)
+            return (checkpoint, note) if is_signed_note(note) else None
+        return None
 
     def checkpoint_facts(self, writer: str) -> dict[str, Any]:
-        """The checkpoints beside the archive that are about the period."""
-        span, best = self.trails[writer].span, self.reaching(writer)
-        low, high = (0, 0) if span is None else span
-        about = {
-            (c.events, c.size, c.root)
-            for c, _ in self._checkpoints(writer)
-            if low <= c.events <= high
-        }
-        if best is not None:
-            about.add((best[0].events, best[0].size, best[0].root))
-        here = [f"{writer}{suffix}" for suffix in SUFFIXES]
-        return {
-            "files": [name for name in here if (self.directory / name).exists()],
-            "about_period": len(about),
-            "reaching": None
-            if best is None
-            else {
-                "origin": best[0].origin,
-                "size": best[0].size,
-                "root": best[0].root.hex(),
-                "events": best[0].events,
-                "head": best[0].head,
-                "time": best[0].time,
-            },
-        }
+        """The checkpoints beside the archive: how many up to the one that reaches the furthest
+        in the period, by file, and that one. Later ones change nothing."""
+        best = self.reaching(writer)
+        until = 0 if best is None else best[0].events
+        files = []
+        for name, notes in self._notes(writer).items():
+            is_log = name != f"{writer}{SUFFIXES[0]}"  # else it holds the newest alone
+            about = [c for c, _ in notes if c.events <= until or not is_log]
+            files.append({"file": name, "number": len(about)})
+        return {"files": files, "reaching": None if best is None else _facts(best[0])}
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "events": checkpoint.events,
+        "head": checkpoint.head,
+        "time": checkpoint.time,
+    }
 
 
 def _age(found: tuple[Checkpoint, str]) -> tuple[int, int, str, str]:
@@ -145,8 +157,9 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
         "keys": shown.keys,
         "witnesses": shown.quorum,
         "lost_keys": None if shown.lost_keys is None else shown.lost_keys.words,
+        "events_with_lost_keys": 0 if shown.lost_keys is None else shown.lost_keys.events,
         "not_proved": shown.unproved,
-        "unknown": shown.unknown,
+        "unknown": shown.unknown if shown.writers else verified.unknown,
     }
 
 
@@ -156,11 +169,12 @@ def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)
     others = [words for words in verified.unproved if words not in of_trails]
+    here = unproved(reports, verified.keys, False, verified.quorum) if reports else []
     return msgspec.structs.replace(
         verified,
         writers=reports,
         findings=[f for f in verified.findings if archive.writer_of(f.file) not in later],
-        unproved=[*unproved(reports, verified.keys, False, verified.quorum), *others],
+        unproved=[*here, *others],
     )
 
 
@@ -198,7 +212,7 @@ def _trail(report: WriterReport, archive: Archive) -> dict[str, Any]:
 
 def _told(trail: TrailPeriod, report: WriterReport) -> dict[str, Any]:
     """What the trail tells of itself that is about the period."""
-    told = {
+    told: dict[str, list[Any]] = {
         "gaps": [
             gap
             for gap in report.gaps
@@ -209,8 +223,10 @@ def _told(trail: TrailPeriod, report: WriterReport) -> dict[str, Any]:
         "refusals": [one for one in report.refusals if trail.told_in(one.told_by)],
         "steps_back": [one for one in report.steps_back if trail.told_in(one.sequence)],
     }
-    found: dict[str, Any] = msgspec.to_builtins(told)
-    return found
+    more = {name: len(facts) - _LISTED for name, facts in told.items() if len(facts) > _LISTED}
+    listed = {name: facts[:_LISTED] for name, facts in told.items()}
+    found: dict[str, Any] = msgspec.to_builtins(listed)
+    return {**found, "more": more}
 
 
 def _missing(
@@ -289,4 +305,6 @@ def _finding(finding: Finding, archive: Archive) -> dict[str, Any]:
     trail = archive.trails.get(writer or "")
     is_near = trail is None or finding.sequence is None or trail.told_in(finding.sequence)
     facts: dict[str, Any] = msgspec.to_builtins(finding)
-    return {**facts, "trail": writer, "may_be_of_the_period": is_near}
+    file, words = escaped(finding.file), escaped(finding.explanation)
+    named = {"file": file, "explanation": words, "trail": writer, "may_be_of_the_period": is_near}
+    return {**facts, **named}

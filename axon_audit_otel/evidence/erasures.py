@@ -19,7 +19,7 @@ from .tally import Spool
 
 __all__ = ["Erasures"]
 
-_LISTED = 1000
+_LISTED = 200  # in the report's JSON; all are in a table
 _NAMED = 20  # ids of many
 _FORGET, _AUDIT = OperationType.FORGET, OperationType.AUDIT
 _COLUMNS = (

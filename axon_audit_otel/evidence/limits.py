@@ -35,10 +35,9 @@ def limits(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _needs(complete: dict[str, Any]) -> list[str]:
     """What of the completeness needs a person, in words; [] if nothing does."""
-    words = []
-    number = len(complete["findings"]) + complete["more_findings"]
-    if number:
-        words.append(f"{number} finding{'s' * (number > 1)}: the archive is not as it was written")
+    words = [f"{one['file']}: {one['kind']}: {one['explanation']}" for one in complete["findings"]]
+    if complete["more_findings"]:
+        words.append(f"{complete['more_findings']} more findings")
     words += complete["not_proved"]
     for trail in complete["trails"]:
         for hole in trail["missing"]:
@@ -48,7 +47,7 @@ def _needs(complete: dict[str, Any]) -> list[str]:
                 words.append(f"{which} of {trail['trail']} are {why}")
         if trail["more_missing"]:
             words.append(f"{trail['more_missing']} more ranges of {trail['trail']} are missing")
-    if complete["lost_keys"] is not None:
+    if complete["events_with_lost_keys"]:
         words.append(complete["lost_keys"])
     return words
 
@@ -77,7 +76,7 @@ Made with {facts["scope"]["made_by"]}
 
 report.html       the report, for people; it needs no network
 report.json       the same facts, for programs
-csv/              the long lists in full: actors, subjects, exports, erasures, alerts
+csv/              the long lists in full: actors, exports, erasures, alerts and others
 proofs/           checkpoints of the trails, and proofs of a sample of events
 verify_proof.py   checks signature and proofs; needs Python and its package cryptography,
                   and nothing of the organisation that made this report

@@ -31,13 +31,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AuditConfigError, escaped
+from ..core.time import parse_time, to_microseconds
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["environment", "render"]
 
 _SHOWN = 300  # characters of a name
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_WORD = 20  # of a word that a cell keeps in one piece
 
 
 def render(template: str, /, **facts: Any) -> str:
@@ -84,14 +85,8 @@ def environment() -> Environment:
     )
     made.globals.update(asset=_asset, digest=_digest, made_with=f"axon-audit-otel {__version__}")
     made.filters.update(lines=_lines, name=_name, number=_number, time=_time)
-    made.filters.update(
-        by_number=_by_number,
-        cells=_cells,
-        order=_order,
-        first_of=_first_of,
-        greatest=_greatest,
-        kinds=_kinds,
-    )
+    made.filters.update(order=_order, first_of=_first_of, greatest=_greatest)
+    made.tests["long"] = _is_long
     return made
 
 
@@ -136,45 +131,51 @@ def _lines(text: str) -> Markup:
     return Markup("\n").join(escape(escaped(line)) for line in text.split("\n"))
 
 
-def _name(value: Any) -> Markup:
+def _name(value: Any, most: int = _SHOWN) -> Markup:
     """A word of a stranger: isolated from the text around it; of a long one, its beginning."""
     from markupsafe import Markup
 
     text = _printed(value)
-    more = len(text) - _SHOWN
+    more = len(text) - most
     if more > 0 and not hasattr(value, "__html__"):
         shown = Markup("<bdi>{}…</bdi> <small>({:,} more characters)</small>")
-        return shown.format(text[:_SHOWN], more)
+        return shown.format(text[:most], more)
     return Markup("<bdi>{}</bdi>").format(text)
 
 
-def _number(value: Any) -> str:
-    return f"{value:,}"
+def _is_long(value: Any) -> bool:
+    """True if a word of it may be broken anywhere, so that columns beside it have room."""
+    several = value if isinstance(value, list | tuple) else (value,)
+    return any(len(word) > _WORD for one in several for word in str(one).split())
+
+
+def _number(value: float) -> str:
+    return f"{int(value) if value == int(value) else value:,}"
 
 
 def _time(value: datetime | str) -> Markup:
-    """A time as people read it, to the second; with its offset from UTC."""
+    """A time as people read it, to the second, with its offset from UTC; else what is there."""
     from markupsafe import Markup
 
     time = _as_time(value)
+    if time is None:
+        return _name(value)
     offset = time.strftime("%z")
     zone = f"{offset[:3]}:{offset[3:5]}" if time.utcoffset() else "UTC"
     text = f"{time:%Y-%m-%d %H:%M:%S} {zone}"
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), text)
 
 
-def _as_time(value: datetime | str) -> datetime:
-    if isinstance(value, str):  # Python 3.10 reads no "Z"
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+def _as_time(value: datetime | str) -> datetime | None:
+    time = parse_time(value) if isinstance(value, str) else value
+    return time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def _order(value: Any, kind: str) -> int | float | None:
     """The number by which a script sorts a cell of a table; None: by its text."""
-    if value is None:
-        return None
-    if kind == "time":
-        return (_as_time(value) - _EPOCH) // timedelta(microseconds=1)
+    if kind == "time" and value is not None:
+        time = _as_time(value)
+        return None if time is None else to_microseconds(time)
     return value if isinstance(value, int | float) else None
 
 
@@ -182,17 +183,5 @@ def _first_of(rows: Iterable[Any], most: int) -> list[Any]:
     return list(islice(rows, most))
 
 
-def _cells(rows: Iterable[dict[str, Any]], *keys: str) -> list[list[Any]]:
-    return [[row[key] for key in keys] for row in rows]
-
-
-def _by_number(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: -row["events"])
-
-
-def _greatest(rows: list[Any], column: int) -> float:
+def _greatest(rows: list[Any], column: int | str) -> float:
     return max((row[column] or 0 for row in rows), default=0)
-
-
-def _kinds(titles: Iterable[str], kind: str) -> list[tuple[str, str]]:
-    return [(title, kind) for title in titles]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..core.time import to_microseconds
+from ..core.time import FIRST_US, to_microseconds
 from ..events.model import AuditEvent, OperationType
 from ..privacy.policy import PrivacyPolicy
 from .alarms import WARM_UP_US
@@ -64,25 +64,21 @@ class Reading:
         times = [event.timestamp for event in events]
         first, last = min(times), max(times)
         found = trail.take(events, hashes, (first, last))
-        low, high, end = to_microseconds(first), to_microseconds(last), self._period.end_us
-        if low > end:
+        low, high = to_microseconds(first), to_microseconds(last)
+        if low > self._period.end_us:
             return
-        self._take(self._past, writer, self._until(end, events, high, audit=True))
+        told = [event for event in events if event.operation is _AUDIT]
+        self._take(self._past, writer, self._between(FIRST_US, told))
         if high >= self._begin:
-            near = found if len(found) == len(events) else self._until(end, events, high)
+            is_inside = len(found) == len(events)
+            near = found if is_inside else self._between(self._begin, events)
             self._take(self._near, writer, near)
         self._take(self._parts, writer, found)
 
-    def _until(
-        self, end: int, events: list[AuditEvent], high: int, audit: bool = False
-    ) -> list[AuditEvent]:
-        """Those of *events* up to *end*; with *audit*, what the trail says of itself; otherwise
-        those that are near enough."""
-        if audit:
-            events = [event for event in events if event.operation is _AUDIT]
-        else:
-            events = [e for e in events if to_microseconds(e.timestamp) >= self._begin]
-        return events if high <= end else [e for e in events if to_microseconds(e.timestamp) <= end]
+    def _between(self, begin: int, events: list[AuditEvent]) -> list[AuditEvent]:
+        """Those of *events* from *begin* to the end of the period."""
+        end = self._period.end_us
+        return [event for event in events if begin <= to_microseconds(event.timestamp) <= end]
 
     def _take(self, parts: list[Part], writer: str, events: list[AuditEvent]) -> None:
         if events:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..archive.checkpoints import SigningKey, VerifyingKey
 from ..archive.cosignatures import Quorum
-from ..core.errors import ArchiveError, shown
+from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
 from ..privacy.encryption import keyring_of
@@ -32,9 +32,11 @@ from .coverage import Programs, coverage
 from .erasures import Erasures
 from .keeping import Holds, retention
 from .limits import limits, readme
+from .pages import environment
 from .period import Period
 from .proofs import Proofs, verifier
 from .reading import Reading
+from .report_page import report_page
 
 __all__ = ["FORMAT", "make_report"]
 
@@ -93,6 +95,7 @@ def make_report(
         msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
         raise ArchiveError(msg)
     check_output(target, directory, force)
+    environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
         parts = _Parts(period, policy, decrypt, stack)
@@ -100,8 +103,7 @@ def make_report(
             directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading
         )
         archive = Archive(directory, period, parts.reading.trails, given)
-        verified = of_the_period(verified, archive)
-        proofs = Proofs(archive, [report.writer for report in verified.writers])
+        proofs = Proofs(archive, [one.writer for one in of_the_period(verified, archive).writers])
         sample = list(proofs.sample())
         facts = {
             "scope": _scope(directory, period, policy, decrypt, knows_secret, command),
@@ -147,7 +149,9 @@ class _Parts:
             "activity": self._activity.facts(),
             "alerts": self._alarms.facts(),
             "erasures": self._erasures.facts(proofs.has),
-            "retention": retention(archive, self._programs, self._holds, verified),
+            "retention": retention(
+                archive, self._programs, self._holds, of_the_period(verified, archive)
+            ),
         }
 
     def tables(self, proofs: Proofs) -> dict[str, Table]:
@@ -174,7 +178,7 @@ def _scope(
         "made_by": f"axon-audit-otel {__version__}",
         "command": command,
         "run_by": {"user": who.name, **who.ids},
-        "archive": str(directory),
+        "archive": escaped(str(directory)),
         "period": period.facts(),
         "trails": [],
         "filters": [],
@@ -191,6 +195,7 @@ def _write(
     bundle: Bundle, facts: dict[str, Any], files: dict[str, bytes], tables: dict[str, Table]
 ) -> None:
     bundle.add("README.txt", [readme(facts).encode()])
+    bundle.add("report.html", [report_page(facts).encode()])
     bundle.add("report.json", [json.dumps(facts, indent=2).encode() + b"\n"])
     for name, (header, rows) in tables.items():
         bundle.add(f"csv/{name}.csv", csv_lines(header, rows))

@@ -4,67 +4,85 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from typing import IO, Any
 
 import msgspec
 
+from ..core.errors import ArchiveError
+
 __all__ = ["MOST", "Spool", "Tally"]
 
-#: Different keys that a `Tally` counts in memory.
-MOST = 300_000
+#: What a `Tally` counts in memory: names, for each kind of event.
+MOST = 1_000_000
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
-Key = tuple[Any, ...]
-
 
 class Tally:
-    """Counts keys, exactly: tuples of texts and None.
+    """Counts names, exactly, of each kind of event.
 
     Args:
         stack: Closes, and so removes, its temporary files.
-        most: Different keys in memory; when there are more, they are sorted and written to a file.
+        most: Names, counted for each kind, in memory; when there are more, all are written to a
+            file, in order.
     """
 
     def __init__(self, stack: ExitStack, most: int = MOST) -> None:
         self._stack = stack
         self._most = most
-        self._counted: Counter[Key] = Counter()
+        self._counted: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
         self._runs: list[Spool] = []
 
-    def add(self, keys: Iterable[Key]) -> None:
-        """Count each of *keys*."""
-        self._counted.update(keys)
-        if len(self._counted) > self._most:
-            self._write()
+    def add(self, kind: str, names: Iterable[str | None]) -> None:
+        """Count each of *names*, of that kind of event."""
+        self._counted[kind].update(names)
 
-    def _write(self) -> None:
-        run = Spool(self._stack)
-        for key in sorted(self._counted, key=_order):
-            run.add([*key, self._counted[key]])
-        self._runs.append(run)
-        self._counted = Counter()
+    def count(self, kind: str, name: str | None, number: int) -> None:
+        """Count *name* so many times, of that kind of event."""
+        self._counted[kind][name] += number
 
-    def items(self) -> Iterator[tuple[Key, int]]:
-        """Yield each key once, in order (None first), with its number."""
-        here = ((key, self._counted[key]) for key in sorted(self._counted, key=_order))
-        runs = [((tuple(row[:-1]), row[-1]) for row in run) for run in self._runs]
-        merged = heapq.merge(here, *runs, key=lambda item: _order(item[0]))
-        for key, several in groupby(merged, key=lambda item: item[0]):
-            yield key, sum(number for _, number in several)
+    def limit(self) -> None:
+        """Keep to the limit of memory; to be called now and then."""
+        if sum(map(len, self._counted.values())) > self._most:
+            run = Spool(self._stack)
+            for row in self._rows():
+                run.add(row)
+            self._runs.append(run)
+            self._counted.clear()
+
+    def _rows(self) -> Iterator[tuple[str | None, dict[str, int]]]:
+        """Yield what is in memory: each name, in order (None first), and its numbers."""
+        counted = sorted(self._counted.items())
+        names: set[str | None] = set().union(*self._counted.values())
+        nobody = [None] if None in names else []
+        for name in [*nobody, *sorted(name for name in names if name is not None)]:
+            yield name, {kind: of[name] for kind, of in counted if name in of}
+
+    def items(self) -> Iterator[tuple[str | None, dict[str, int]]]:
+        """Yield each name once, in order (None first), and its number of each kind."""
+        if not self._runs:
+            yield from self._rows()
+            return
+        merged = heapq.merge(self._rows(), *self._runs, key=_order)
+        for (is_name, text), several in groupby(merged, key=_order):
+            total: Counter[str] = Counter()
+            for _, numbers in several:
+                total.update(numbers)
+            yield text if is_name else None, {kind: total[kind] for kind in sorted(total)}
 
     @property
     def spilled(self) -> int:
-        """How often keys were written to a file."""
+        """How often names were written to a file."""
         return len(self._runs)
 
 
-def _order(key: Key) -> tuple[tuple[bool, str], ...]:
-    return tuple((part is not None, part or "") for part in key)
+def _order(row: Any) -> tuple[bool, str]:
+    name = row[0]
+    return name is not None, name or ""
 
 
 class Spool:
@@ -72,9 +90,6 @@ class Spool:
 
     Args:
         stack: Closes, and so removes, the file.
-
-    Raises:
-        OSError: From every method, if the file cannot be written or read.
     """
 
     def __init__(self, stack: ExitStack) -> None:
@@ -83,13 +98,41 @@ class Spool:
         self.count = 0
 
     def add(self, row: Any) -> None:
-        """Add a row."""
-        if self._file is None:
-            self._file = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is it
-        self._file.write(_encode(row) + b"\n")
+        """Add a row.
+
+        Raises:
+            ArchiveError: If it cannot be written. (Not an OSError: whoever reads an archive
+                meanwhile would take that for damage of the archive.)
+        """
+        with _writing():
+            if self._file is None:
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - the stack closes it
+                self._stack.callback(_close, file)
+                self._file = file
+            self._file.write(_encode(row) + b"\n")
         self.count += 1
 
     def __iter__(self) -> Iterator[Any]:
+        """Yield the rows; one reader at a time.
+
+        Raises:
+            ArchiveError: If they cannot be written, or read.
+        """
         if self._file is not None:
-            self._file.seek(0)
+            with _writing():
+                self._file.seek(0)
             yield from map(_decode, self._file)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        why = exc.strerror or exc
+        raise ArchiveError(f"cannot write a temporary file (TMPDIR says where): {why}") from exc
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # what was not written yet is of no use any more
+        file.close()

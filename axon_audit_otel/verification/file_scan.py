@@ -156,6 +156,13 @@ def _is_repeated(event: bytes, before: bytes) -> bool:
     return bool(place) and before.startswith(payload + b',"sequence":')
 
 
+def _event_in(body: bytes) -> list[AuditEvent]:
+    """The event in a line; [] if it is none."""
+    with suppress(InvalidEventError):
+        return [decode(body)]
+    return []
+
+
 def _text(moment: datetime) -> str:
     return format_time(to_microseconds(moment))
 
@@ -206,12 +213,13 @@ class _Lines:
         leaves: list[bytes],
     ) -> None:
         """Show the events that can be read, whether or not they are in their place."""
-        if events is not None:
+        if events is None:
+            known = [
+                (event, leaf) for body, leaf in zip(bodies, leaves) for event in _event_in(body)
+            ]
+            events, leaves = [event for event, _ in known], [leaf for _, leaf in known]
+        if events:
             observer(self._facts.writer, events, leaves)
-            return
-        for body, leaf in zip(bodies, leaves):
-            with suppress(InvalidEventError):
-                observer(self._facts.writer, [decode(body)], [leaf])
 
     def _continue(
         self,

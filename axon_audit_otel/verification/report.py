@@ -376,34 +376,6 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         }
 
 
-def unproved(
-    reports: Iterable[WriterReport], keys: list[str], require_checkpoint: bool, quorum: str | None
-) -> list[str]:
-    """What was asked for of trails, and could not be proved, in words.
-
-    Args:
-        reports: Of the trails.
-        keys: Names of the keys, one of which must have signed a checkpoint of each trail.
-        require_checkpoint: Each must be covered by a checkpoint from elsewhere.
-        quorum: How many of which witnesses must have cosigned a checkpoint of each.
-    """
-    trails = [report for report in reports if not report.is_empty]
-    words = []
-    if keys:
-        missing = f"no checkpoint that {' or '.join(keys)} signed covers"
-        words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
-        words += [] if trails else [f"{missing} anything here"]
-    if require_checkpoint:
-        missing = "no checkpoint from elsewhere (--checkpoint) covers"
-        words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
-        words += [] if trails else [f"{missing} anything here"]
-    if quorum is not None:
-        unseen = [of.writer for of in trails if of.cosigned_until is None]
-        unseen += [] if trails else ["anything here"]
-        words += [f"no checkpoint of {of} is cosigned by {quorum}" for of in unseen]
-    return words
-
-
 def parsed_origins(origins: Iterable[str]) -> set[str]:
     """The *origins*, checked.
 

@@ -19,7 +19,7 @@ from ..archive.places import Place
 from ..core.time import to_microseconds
 from ..events.identifiers import digest_of, is_digest
 from ..events.model import AuditEvent, EventStatus
-from ..events.query import Query, is_start
+from ..events.query import Query, is_aside
 
 __all__ = ["Answer", "Counts", "Index", "Key"]
 
@@ -150,7 +150,7 @@ class _Rows:
         self.statuses = bytearray()
         self.is_ordered = True  # time never runs backwards
         self.order = self.times  # the latest time so far, of each
-        self._starts = array("I")
+        self._aside = array("I")
         self._words = {name: _Words() for name in (*_FIELDS, *_SEVERAL)}
         self._add = [words.add for words in self._words.values()]
 
@@ -167,8 +167,8 @@ class _Rows:
         if event.subjects and is_digest(event.subjects[-1]):
             for subject in event.subjects:
                 self._words["subject_id"].add(row, (_DIGEST, subject))
-        if is_start(event):
-            self._starts.append(row)
+        if is_aside(event):
+            self._aside.append(row)
         if self.is_ordered and row and time_us < self.times[-1]:
             self.order = self.times[:]
             self.is_ordered = False
@@ -190,7 +190,7 @@ class _Rows:
         new.times = new.order = array("q", map(self.times.__getitem__, order))
         new.numbers = array("q", map(self.numbers.__getitem__, order))
         new.statuses = bytearray(map(self.statuses.__getitem__, order))
-        new._starts = array("I", map(places.__getitem__, self._starts))
+        new._aside = array("I", map(places.__getitem__, self._aside))
         for name, words in self._words.items():
             new._words[name].take(words, places)
         return new
@@ -229,7 +229,7 @@ class _Rows:
             mask &= int.from_bytes(self._within(query.start_us, query.end_us, size), "big")
         chosen = bytearray(mask.to_bytes(size, "big"))
         if query.operation is None and not query.with_start:
-            for row in filter(size.__gt__, self._starts):
+            for row in filter(size.__gt__, self._aside):
                 chosen[row] = 0
         return _Chosen(self, bytes(chosen))
 

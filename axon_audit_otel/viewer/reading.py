@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -21,7 +21,9 @@ from .background import Follow
 from .index import Answer, Key
 from .notes import notes_on
 
-__all__ = ["Page", "Reading", "Seen"]
+__all__ = ["Page", "Reading", "Seen", "Shown"]
+
+Shown = Callable[[Iterable[AuditEvent]], Iterator[AuditEvent]]
 
 
 @dataclass
@@ -64,12 +66,18 @@ class Reading:
         policy: Reads its events.
         pseudonyms: The secret that ids were hashed with.
         follow: Has the index.
+        shown: Takes note of the events that are shown.
     """
 
     def __init__(
-        self, path: Path, policy: PrivacyPolicy, pseudonyms: Pseudonyms | None, follow: Follow
+        self,
+        path: Path,
+        policy: PrivacyPolicy,
+        pseudonyms: Pseudonyms | None,
+        follow: Follow,
+        shown: Shown = iter,
     ) -> None:
-        self.path = path
+        self.path, self._shown = path, shown
         self._policy, self._pseudonyms, self._follow = policy, pseudonyms, follow
 
     def page(
@@ -97,7 +105,7 @@ class Reading:
         for key, place in places:
             if place in found:
                 event = self._policy.reveal(found[place].event)
-                events += [(key, event) for event in query.passing([event])]
+                events += [(key, event) for event in self._shown(query.passing([event]))]
         if len(events) < len(places):  # deleted, or damaged, since it was indexed
             self._follow.disagrees()
             return self._searched(query, size, before, after, missing)
@@ -142,7 +150,8 @@ class Reading:
             ArchiveError: If the archive cannot be read at all.
         """
         by = partial(search, self.path, oldest_first=oldest_first, missing=missing)
-        return map(decrypted, self._policy.read(query.under(self._pseudonyms), by))
+        found = self._policy.read(query.under(self._pseudonyms), by)
+        return map(decrypted, self._shown(found))
 
     def notes(self, query: Query, found: bool) -> list[str]:
         """What the answer to *query* may lack, in words; see `notes_on`."""
@@ -166,7 +175,8 @@ class Reading:
             asked = Query(start_us=time_us, end_us=time_us, with_start=True)
             for writer, event in search_by_writer(self.path, asked, missing):
                 if event.event_id == event_id:
-                    return Seen(self._policy.reveal(event), writer)
+                    (event,) = self._shown([self._policy.reveal(event)])
+                    return Seen(event, writer)
         return None
 
     def beside(self, seen: Seen, missing: Missing) -> tuple[AuditEvent | None, AuditEvent | None]:

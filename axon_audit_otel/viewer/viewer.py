@@ -12,7 +12,7 @@ from ..privacy.pseudonyms import Pseudonyms
 from .access import guard
 from .app import Background, Words, application
 from .background import Follow, GiveWay, Verification
-from .reading import Reading
+from .reading import Reading, Shown
 from .server import listening, server_of
 
 __all__ = ["Viewer"]
@@ -31,6 +31,7 @@ class Viewer:
         keys: See `verify`.
         checkpoints: See `verify`.
         erasable: See `verify`.
+        shown: Takes note of the events that are shown.
 
     Attributes:
         app: The pages, as a WSGI application.
@@ -54,12 +55,13 @@ class Viewer:
         keys: Iterable[VerifyingKey] = (),
         checkpoints: Iterable[str] = (),
         erasable: Path | None = None,
+        shown: Shown = iter,
     ) -> None:
         policy = policy or PrivacyPolicy()
         give_way = GiveWay()
         self.follow = Follow(path, policy, give_way)
         self.verification = Verification(path, keys, checkpoints, erasable, self.follow, give_way)
-        reading = Reading(path, policy, pseudonyms, self.follow)
+        reading = Reading(path, policy, pseudonyms, self.follow, shown)
         background = Background(self.follow, self.verification, give_way)
         self.app = application(reading, background, words)
         at = listening(host, port)

@@ -61,7 +61,7 @@ def test_what_cannot_be_served(cli: Cli, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         cases = {
-            ("--host", "0.0.0.0"): (2, "'0.0.0.0' is not one of '127.0.0.1'"),  # noqa: S104
+            ("--host", "0.0.0.0"): (2, "'0.0.0.0' is not one of '127.0.0.1'"),
             ("--port", str(port)): (1, f"cannot listen at 127.0.0.1, port {port}"),
             ("--decrypt",): (2, "--decrypt needs --keys DIR"),
         }

@@ -36,6 +36,7 @@ PAGE = """{% extends "base.html" %}
            rows) }}
 {{ m.table("Names", [("Name", "name"), ("Names", "names"), ("Share", "bar")], hostile) }}
 {{ m.table("Long", [("Who", "name"), ("Events", "number")], rows, 2) }}
+{{ m.table("Numbers", [("Counted", "number")], many) }}
 {{ m.table("Empty", [("Who", "name")], []) }}
 {% endcall %}
 {% call m.section("chart", "A chart") %}
@@ -60,6 +61,7 @@ def _page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "names": HOSTILE,
         "rows": ROWS,
         "hostile": [[name, HOSTILE, at] for at, name in enumerate(HOSTILE)],
+        "many": [[number] for number in range(100)],
         "chart": stacked(days, series),
     }
     path = tmp_path_factory.mktemp("page") / "specimen.html"
@@ -126,5 +128,6 @@ def test_print(browser: Browser, page: Path, tmp_path: Path) -> None:
         text = printed(on, tmp_path / "page.pdf")
     for words in ("Everything", "user-15", "alice", "not known", "8 more rows", "2026-11-30"):
         assert words in text
+    assert text.count("Counted") > 2  # once a page
     assert "Search this table" not in text
     assert "As JSON" not in text  # for programs

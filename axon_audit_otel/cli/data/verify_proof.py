@@ -3,8 +3,8 @@
 
 It proves that an event is in the trail, or that the trail only grew between two checkpoints; of a
 receipt also that its statement is signed, and agrees with the event; of a report that its files are
-those that were signed. PROOF is a file from `axon-audit prove` or `axon-audit receipt --json`, or the
-report.note in the directory of a report; KEY the public key (NAME+ID+KEY, or a file with it). Get
+those that were signed. PROOF is a file from `axon-audit prove` or `axon-audit receipt --json`, or
+report.note beside the files of a report; KEY the public key (NAME+ID+KEY, or a file with it). Get
 the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
 
@@ -129,18 +129,14 @@ def check_receipt(receipt: dict[str, Any], key_line: str) -> str:
 
 def check_report(note: str, key_line: str, place: Path) -> str:
     """The statement that the files in *place* are those of a report; raises if one is not."""
-    for line in signed_text(note, key_line, "report")[1:]:
-        digest, _, name = line.partition("  ")
-        inside = name and not Path(name).is_absolute() and ".." not in Path(name).parts
+    listed = [line.partition("  ") for line in signed_text(note, key_line, "report")[1:]]
+    for digest, _, name in listed:
+        inside = ".." not in Path(name).parts and not Path(name).is_absolute()
         need(inside, f"{name!a} is outside of the report")
         need((place / name).is_file(), f"{name!a} is missing")
-        with (place / name).open("rb") as file:
-            found = sha256()
-            while block := file.read(1 << 20):
-                found.update(block)
-        need(found.hexdigest() == digest, f"{name!a} is not as it was signed")
-    number = len(note.partition("\n\n")[0].splitlines()) - 1
-    return f"the {number} files of the report are those that were signed; others may be beside them"
+        is_same = sha256((place / name).read_bytes()).hexdigest() == digest
+        need(is_same, f"{name!a} is not as it was signed")
+    return f"the {len(listed)} files of the report are as they were signed; others may be beside"
 
 
 def check(proof: dict[str, Any], key_line: str) -> str:

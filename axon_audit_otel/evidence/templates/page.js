@@ -56,8 +56,7 @@
       said.textContent = input.value.trim() === "" ? ""
         : `${number.toLocaleString("en")} of ${all} rows have “${input.value.trim()}”`;
     });
-    table.setAttribute("aria-label", text(table.caption));
-    table.caption.firstElementChild.append(box);
+    table.before(box);
   }
 
   for (const table of document.querySelectorAll("table[data-table]")) {

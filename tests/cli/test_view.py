@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -54,6 +55,25 @@ async def test_it_is_reached_by_its_address_and_ends(
         process.send_signal(ending)
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "(Ctrl-C ends it)\n")
+
+
+async def test_what_is_decrypted_is_recorded(make_audit: Make, tmp_path: Path, cli: Cli) -> None:
+    """Who looked at personal data is in the archive: when it began, and how much was shown."""
+    path, keys = tmp_path / "archive", tmp_path / "keys"
+    audit = make_audit(auto_export_path=path, erasable=keys)
+    await audit.log_event("STORE", user_id="alice")
+    audit.close()
+    with _running(path, "--no-open", "--decrypt", "--keys", keys) as (process, url):
+        with build_opener(HTTPCookieProcessor(CookieJar())).open(url) as answer:
+            assert b"alice" in answer.read()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    said = cli("query", path, "--operation", "AUDIT", "--json", "--keys", keys).stdout
+    facts = [json.loads(line)["metadata"] for line in said.splitlines()]
+    read = [one for one in facts if one.get("command") == "view"]
+    assert [one["state"] for one in read] == ["ended", "begun"]
+    assert read[0]["revealed"] == 1
 
 
 def test_what_cannot_be_served(cli: Cli, tmp_path: Path) -> None:

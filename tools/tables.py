@@ -26,6 +26,7 @@ PACKAGE = ROOT / "axon_audit_otel"
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
+    "viewer": "the local pages of `axon-audit view`",
     "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"
     " with its trail; formats of SIEMs",
     "integrations": "knowledge of each memory library: `axon`",

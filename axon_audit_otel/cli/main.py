@@ -78,6 +78,7 @@ from .report import report
 from .shipping import replay
 from .streams import standard_streams
 from .subject import subject
+from .view import view
 
 __all__ = ["main"]
 
@@ -453,6 +454,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile, report, subject),
+    *(influence, lineage, reconcile, report, subject, view),
 ):
     main.add_command(_command)

@@ -222,6 +222,7 @@ _FILTERS = [
     click.option("--on-behalf-of", metavar="ID", help="The person for whom it was done."),
     click.option("--purpose", metavar="TEXT", help="Why it was done: the whole text."),
     click.option("--trace", metavar="ID", callback=_trace, help="The trace: 32 hex digits."),
+    click.option("--system", metavar="NAME", help="The memory's library, such as axon."),
     *_PERIOD,
     secret_option,
     keys_option,
@@ -265,6 +266,7 @@ def query_of(given: dict[str, Any]) -> Query:
         on_behalf_of=given["on_behalf_of"],
         purpose=given["purpose"],
         trace_id=given["trace"],
+        system=given["system"],
         entry_ids=given["entry"] or None,
         limit=given.get("limit"),
     )

@@ -28,7 +28,7 @@ _AUDIT = OperationType.AUDIT  # looked up once: that is slow
 #: Fields with ids of persons and sessions, which may be recorded in another form; and all that
 #: are compared as they are.
 _NAMES = ("user_id", "session_id", "subject_id", "agent_id", "on_behalf_of")
-_EXACT = ("operation", "status", *_NAMES, "purpose", "trace_id")
+_EXACT = ("operation", "status", *_NAMES, "purpose", "trace_id", "system")
 _is_trace = re.compile("[0-9a-f]{32}").fullmatch
 
 
@@ -56,6 +56,7 @@ class Query:
     on_behalf_of: str | None = None
     purpose: str | None = None
     trace_id: str | None = None
+    system: str | None = None
     entry_ids: frozenset[str] | None = None
     facts: tuple[str, ...] = ()  # names, of which its metadata must have one
     start_us: int | None = None
@@ -84,6 +85,7 @@ class Query:
         on_behalf_of: str | None = None,
         purpose: str | None = None,
         trace_id: str | None = None,
+        system: str | None = None,
     ) -> Query:
         """A query from the arguments of `AuditLogger.query_events`.
 
@@ -117,6 +119,7 @@ class Query:
             on_behalf_of=None if on_behalf_of is None else identifier(on_behalf_of),
             purpose=None if purpose is None else checked_text("purpose", purpose),
             trace_id=None if trace_id is None else _trace(trace_id),
+            system=None if system is None else identifier(system),
             entry_ids=ids,
             start_us=start_us,
             end_us=end_us,

@@ -25,6 +25,7 @@ WINGS = [
     "operations",
     "integrations",
     "evidence",
+    "viewer",
     "cli",
 ]
 #: Modules of the package itself, which no wing but `cli` imports.

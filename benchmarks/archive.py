@@ -37,6 +37,8 @@ from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.model import encode_fields, place
 from axon_audit_otel.events.query import Query
+from axon_audit_otel.evidence.period import Period
+from axon_audit_otel.evidence.report import make_report
 
 from .cases import METADATA, Comparison, Group, audit_logger, log_events
 
@@ -244,6 +246,11 @@ def _measured(job: str, directory: Path) -> dict[str, Any]:
         report = verify(directory)
         assert report.ok, report.findings[:3]
         found = report.events
+    elif job == "report":
+        with tempfile.TemporaryDirectory() as output:
+            period = Period.of("2000-01", "2099-12", "UTC")
+            facts = make_report(directory, period, Path(output) / "report")
+        found = facts["activity"]["events"]
     elif job == "user":
         found = sum(1 for _ in search(directory, Query.of(user_id="user_000042")))
     else:
@@ -256,7 +263,12 @@ def _measured(job: str, directory: Path) -> dict[str, Any]:
     }
 
 
-_JOBS = {"verify": "verify", "user": "one user's events", "hour": "the last hour"}
+_JOBS = {
+    "verify": "verify",
+    "report": "report",
+    "user": "one user's events",
+    "hour": "the last hour",
+}
 
 
 def _reading(directory: Path) -> tuple[float, int]:

@@ -7,25 +7,31 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from siem_tables import IN_SIEM
+
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
 from axon_audit_otel.integrations.axon import methods as sdk
+from axon_audit_otel.integrations.axon.coverage import AUDITED, NOT_AUDITED
 from axon_audit_otel.integrations.mcp.tools import TOOLS
 from axon_audit_otel.integrations.mem0 import methods as mem0
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
+from examples import IN_FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
-SQL = ROOT / "docs" / "sql.md"
-MEMORIES = ROOT / "docs" / "integrations.md"
+SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
+SIEM, MEMORIES = ROOT / "docs" / "siem.md", ROOT / "docs" / "integrations.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
 WINGS = {
     "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
     "cli": "the command `axon-audit`: parses and prints; its demo",
-    "evidence": "what people are given who ask: receipts; whether a store agrees with its trail",
+    "viewer": "the local pages of `axon-audit view`",
+    "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"
+    " with its trail; formats of SIEMs",
     "integrations": "knowledge of each memory library: `axon`, `langgraph`, `mem0`, `mcp`",
     "operations": "one audited call, of any memory library; the public `audit.operation`",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
@@ -39,58 +45,13 @@ WINGS = {
     "core": "errors, names, files, hashes: independent of auditing",
 }
 
-#: Public methods of the SDK that are not audited, and why.
-NOT_AUDITED = {
-    "MemorySystem": {
-        "close": "closes connections; touches no entry",
-        "get_provenance_chain": "lineage for debugging; reads through the adapters only",
-        "find_derived_entries": "lineage for debugging; reads through the adapters only",
-        "export_audit_log": "reads the audit trail, not the memory",
-        "get_statistics": "counters",
-        "get_trace_events": "the SDK's own debug list",
-        "clear_trace_events": "the SDK's own debug list",
-        "enable_tracing": "switches that debug list on and off",
-    },
-    "Router": {
-        "route_store": "called by `store`, which is audited",
-        "route_recall": "called by `recall`, which is audited",
-        "select_tier": "chooses a tier; touches no entry",
-        "get_tier_stats": "counters",
-        "reset_stats": "counters",
-    },
-    "StorageAdapter": {
-        "save, get, query": "noted inside operations; alone they are below the memory's API",
-        "save_sync, get_sync, query_sync": "call the methods above",
-        "delete_sync, bulk_save_sync, reindex_sync": "call the audited methods",
-        "supports_transactions": "touches no entry",
-        "prepare_transaction, commit_transaction, abort_transaction": "no adapter has them yet",
-        "(expiry in the backend)": "a TTL that runs out in Redis never reaches the SDK",
-    },
-}
-_ADAPTER = {
-    "delete": sdk.DELETE,
-    "clear, clear_async": sdk.CLEAR,
-    "bulk_save": sdk.BULK_SAVE,
-    "reindex": sdk.REINDEX,
-}
-
 
 def coverage() -> str:
     """The methods of the SDK: audited ones with their event, others with the reason."""
     rows = ["| SDK method | event | span |", "| --- | --- | --- |"]
-    systems = {**sdk.METHODS, "transaction": sdk.TRANSACTION}
-    supplied = {"forget": sdk.FORGET, "import_data": sdk.IMPORT}
-    audited = [
-        *((f"`MemorySystem.{name}`", kind, "") for name, kind in systems.items()),
-        *((f"`MemorySystem.{name}`", kind, " (supplied)") for name, kind in supplied.items()),
-        ("`Router.route_forget`", sdk.ROUTE_FORGET, ""),
-        *(
-            (f"`StorageAdapter.{name}`", kind, " (outside of an operation)")
-            for name, kind in _ADAPTER.items()
-        ),
-    ]
-    for method, kind, remark in audited:
-        rows.append(f"| {method}{remark} | {kind.operation.value} | `{kind.span}` |")
+    for method, kind, remark in AUDITED:
+        said = f" ({remark})" if remark else ""
+        rows.append(f"| `{method}`{said} | {kind.operation.value} | `{kind.span}` |")
     for owner, methods in NOT_AUDITED.items():
         for name, why in methods.items():
             named = name if name.startswith("(") else f"`{owner}.{name}`"
@@ -206,6 +167,14 @@ IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "setti
 IN_HOUSE = {"wings": wings}
 IN_SQL = {"columns": columns}
 IN_MEMORIES = {"integrations": integrations}
+PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
+    REFERENCE: IN_REFERENCE,
+    HOUSE: IN_HOUSE,
+    SQL: IN_SQL,
+    FORMAT: IN_FORMAT,
+    SIEM: IN_SIEM,
+    MEMORIES: IN_MEMORIES,
+}
 
 
 def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) -> str:
@@ -221,6 +190,5 @@ def rendered(text: str, tables: Mapping[str, Callable[[], str]] = IN_REFERENCE) 
 
 
 if __name__ == "__main__":
-    pages = {REFERENCE: IN_REFERENCE, HOUSE: IN_HOUSE, SQL: IN_SQL, MEMORIES: IN_MEMORIES}
-    for path, tables in pages.items():
+    for path, tables in PAGES.items():
         path.write_text(rendered(path.read_text(encoding="utf-8"), tables), encoding="utf-8")

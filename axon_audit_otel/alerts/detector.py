@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from itertools import count
+from typing import Any
 
 from ..core.errors import shown
+from ..core.time import format_time, to_microseconds
 from ..core.units import short
 from ..events.findings import FINDINGS, Finding, few
 from ..events.model import EventStatus, OperationType, listed
@@ -69,6 +71,23 @@ class Alert:
     def state(self) -> str:
         """``firing`` or ``resolved``."""
         return "firing" if self.resolved_at is None else "resolved"
+
+    def facts(self) -> dict[str, Any]:
+        """The alert as JSON types; times as in events."""
+        over = self.resolved_at
+        return {
+            "rule": self.rule.name,
+            "severity": self.rule.severity,
+            "summary": self.rule.summary,
+            "user_id": self.user_id,
+            "count": self.count,
+            "over": self.rule.over,
+            "window_s": self.rule.window.total_seconds(),
+            "since": format_time(to_microseconds(self.since)),
+            "resolved_at": None if over is None else format_time(to_microseconds(over)),
+            "event_id": self.event_id,
+            "entry_ids": list(self.entry_ids),
+        }
 
     def __str__(self) -> str:
         rule = self.rule

@@ -14,7 +14,7 @@ from ..archive.missing import Missing
 from ..core.time import to_microseconds
 from ..events.findings import findings
 from ..events.model import AuditEvent, OperationType, deleted_entries
-from ..events.query import Query, is_start
+from ..events.query import Query, is_aside
 from ..trail.trail import Trail
 from .detector import MOST_NAMED, Alert, AlertKey, Detector, Tracker
 
@@ -55,7 +55,7 @@ def count_past(
             status=_only(statuses),
         ):
             if event.operation == OperationType.AUDIT and (
-                is_alert(event.metadata) or is_start(event)
+                is_alert(event.metadata) or is_aside(event)
             ):
                 continue
             found = findings(event.metadata)

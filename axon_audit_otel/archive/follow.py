@@ -6,6 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -297,6 +298,11 @@ class Follower:
         Raises:
             ArchiveError: If there is nothing at the path any more.
         """
+        return (event for _, event in self.poll_by_source(missing))
+
+    def poll_by_source(self, missing: Missing) -> Iterator[tuple[str, AuditEvent]]:
+        """Yield what `poll` does, each event with its source: its writer, or, if its file names
+        none, "/" and the name of the file."""
         if not self._path.is_dir():
             files_of(self._path)  # raises if there is nothing
             self._others.setdefault(self._path, _OtherFile(self._path, is_named=True))
@@ -304,9 +310,9 @@ class Follower:
             if self._path.is_dir():
                 self._look(missing)
                 for writer in self._writers:
-                    yield from self._cursor(writer).events(missing)
-            for file in self._others.values():
-                yield from self._read(file, missing)
+                    yield from zip(repeat(writer), self._cursor(writer).events(missing))
+            for path, file in self._others.items():
+                yield from zip(repeat(f"/{path.name}"), self._read(file, missing))
 
     def _look(self, missing: Missing) -> None:
         """Find the writers, and the sealed files that no manifest lists, if names are new."""

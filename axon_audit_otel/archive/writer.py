@@ -10,7 +10,8 @@ Any number of trails and processes share a directory; each writer holds the lock
     default.journal.replaced       a foreign file that took the place of the journal
 
 Sealing adds a last line to the journal and renames it. An event is handed to the kernel
-before `append` returns.
+before `append` returns. A writer that has few events leaves its journal to the next one of that
+name (`pause`).
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from ..core.files import (
     sync_directory,
     sync_file,
 )
+from ..core.time import format_time
 from .attested import Attestor, NotAttestedError, State
 from .format import HEAD, JOURNAL, tail
 from .intents import Intents
 from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
 from .manifest import MANIFEST, trail_id
 from .sealed_files import SealedFiles
-from .writer_lock import LOCK, MAX_WRITERS, BusyError, claim
+from .writer_lock import LOCK, MAX_WRITERS, BusyError, claim, is_paused
 
 __all__ = ["Adopted", "ArchiveWriter", "Recovery", "recover_others"]
 
@@ -96,6 +98,7 @@ class ArchiveWriter:
         sync: Force sealed files and the manifest to stable storage.
         changed: Called after changed files were restored.
         attestor: Says what of the files that are there may be signed; None: nothing is signed.
+        continues: Go on with a journal that was left by `pause`.
 
     Attributes:
         recovery: What was recovered of the last writer; None if that ended well.
@@ -119,12 +122,14 @@ class ArchiveWriter:
         sync: bool = False,
         changed: Callable[[OSError], object] = lambda exc: None,
         attestor: Attestor | None = None,
+        continues: bool = False,
     ) -> None:
         self.directory = directory
         self.refused: list[NotAttestedError] = []
         self.adopted: Adopted | None = None
         self._attestor = attestor
         self._trail = trail
+        self._continues = continues
         self._sync = sync
         self._journal: Journal | None = None
         self._doubtful = False  # True after a failed sync of the journal
@@ -385,14 +390,20 @@ class ArchiveWriter:
     def _recover_at_start(self) -> Recovery | None:
         """Seal the events that the last writer left in its journal."""
         self._list_unlisted()
-        ended_well = self._lock.ended_well
+        ended_well, paused = self._lock.ended_well, self._lock.is_paused
         found = self._take_up(self.path(JOURNAL))
+        if paused and self._continues and self.adopted is None and _is_whole(found):
+            self._lock.mark_running()
+            return None  # it goes on with that journal
         if found is not None:
             self.seal()
         self.sealed.adopted = 0
         if found is None:
             return None if ended_well else Recovery(self.name, 0, 0)
         journal, torn, damaged = found
+        if paused and _is_whole(found):
+            self._lock.mark_ended()
+            return None
         # The lock keeps the mark of the unclean end until an event reports it.
         return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
 
@@ -524,6 +535,25 @@ class ArchiveWriter:
             self._lock.mark_ended()
             self.intents.remove()
 
+    def may_pause(self, max_age: float) -> bool:
+        """Return True if it can `pause`: it has events, and none older than *max_age* seconds."""
+        journal = self._journal
+        if journal is None or not journal.count or not self.sealed.all_listed:
+            return False
+        return journal.first_time >= format_time((time.time_ns() - int(max_age * 1e9)) // 1000)
+
+    def pause(self) -> None:
+        """End well, but leave the journal to the next writer of that name, and close all files.
+
+        Raises:
+            OSError: If that failed.
+        """
+        assert self._journal is not None
+        self._sync_journal(self._journal)
+        self._lock.mark_paused()
+        self.intents.remove()
+        self.release()
+
     def _close_journal(self) -> None:
         if self._journal is not None:
             self._journal.close()
@@ -540,6 +570,11 @@ class ArchiveWriter:
     def __del__(self) -> None:
         if hasattr(self, "intents") and contextlib is not None:  # None: Python is ending
             self.release()
+
+
+def _is_whole(found: tuple[Journal, int, int] | None) -> bool:
+    """True of a journal with events, and with nothing else, as `_take_up` found it."""
+    return found is not None and found[0].count > 0 and not found[1] and not found[2]
 
 
 def _gone(directory: Path) -> JournalChangedError:
@@ -572,9 +607,12 @@ def recover_others(
         manifests = {path.stem for path in listed(directory, f"*{MANIFEST}")}
         for name in sorted((journals | manifests) - {current}):
             lock = directory / f".{name}{LOCK}"
-            # Not empty: the writer runs, or was killed, or its recovery was.
+            # Not empty: the writer runs, was killed or paused, or its recovery was.
             if is_there(lock) and (name in journals or lock.stat().st_size):
                 with contextlib.suppress(OSError):
+                    knows = attestor is None or attestor.knows(directory / name)
+                    if not knows and is_paused(lock):
+                        continue  # of another key: whoever has it goes on
                     try:
                         found.append(_recover_other(directory, name, attest, sync, attestor))
                     except NotAttestedError as exc:

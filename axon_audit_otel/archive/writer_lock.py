@@ -30,10 +30,12 @@ __all__ = [
     "WriterLock",
     "claim",
     "has_begun",
+    "is_paused",
     "name_of_the_gone",
 ]
 
 LOCK = ".lock"
+_PAUSED = b"paused\n"
 MAX_WRITERS = 4096
 _LAST_TO_CONTINUE = 1 << 62  # no trail gets so far: somebody wrote that number
 _NO_LOCKS = UNSUPPORTED | {errno.ENOLCK}
@@ -52,12 +54,23 @@ def has_begun(directory: Path) -> bool:
     return any(listed(directory, pattern) for pattern in (f"*{MANIFEST}", f".*{LOCK}"))
 
 
+def is_paused(lock: Path) -> bool:
+    """Return True if the last writer with that *lock* left its journal to the next one.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open_regular(lock) as file:
+        return file.read(len(_PAUSED) + 1) == _PAUSED
+
+
 @dataclass
 class WriterLock:
     """The name of a writer in a directory, and our lock on it.
 
     The lock's file is empty, except from `mark_running` to `mark_ended`. A writer that finds a file
-    that is not empty knows that the last writer did not end well.
+    that is not empty knows that the last writer did not end well, unless it says that this left
+    its journal for the next (`mark_paused`).
 
     Attributes:
         directory: The archive.
@@ -79,6 +92,11 @@ class WriterLock:
     def ended_well(self) -> bool:
         """True if the file is empty: no writer of this name runs or was killed."""
         return os.fstat(self.file).st_size == 0
+
+    @property
+    def is_paused(self) -> bool:
+        """True if the last writer ended well, and left its journal to the next one."""
+        return os.pread(self.file, len(_PAUSED) + 1, 0) == _PAUSED
 
     def is_held(self) -> bool:
         """Return True if our file is still at its path: it was not removed or moved.
@@ -115,6 +133,16 @@ class WriterLock:
             OSError: If that failed.
         """
         os.ftruncate(self.file, 0)
+        self.is_running = False
+
+    def mark_paused(self) -> None:
+        """Mark in the file that this writer ended well, and left its journal to the next one.
+
+        Raises:
+            OSError: If that failed.
+        """
+        os.ftruncate(self.file, 0)  # killed here, it only seems to have ended with a journal
+        os.pwrite(self.file, _PAUSED, 0)
         self.is_running = False
 
     def release(self) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..archive.attested import ATTESTED
 from ..archive.checkpoints import SigningKey, is_signed
 from ..archive.directory import files_of
 from ..archive.writer_lock import has_begun
 from ..core.errors import ArchiveError
-from ..core.files import give_back
+from ..core.files import give_back, listed
 from ..core.os_user import os_user
 from ..events.draft import draft
 from ..privacy.encryption import keyring_of, keys_of
@@ -25,7 +26,10 @@ from ..verification.checkpoint_files import SUFFIXES
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
 
-__all__ = ["check_archive", "check_signing", "keys_for", "record", "recorder"]
+__all__ = [
+    *("check_archive", "check_signing", "is_signed_archive"),
+    *("keys_for", "record", "recorder"),
+]
 
 
 def check_archive(directory: Path) -> None:
@@ -38,6 +42,13 @@ def check_archive(directory: Path) -> None:
         files_of(directory)
 
 
+def is_signed_archive(directory: Path) -> bool:
+    """Return True if a trail in *directory* is signed, or will be at its first checkpoint."""
+    if any(listed(directory, f"*{ATTESTED}")):
+        return True
+    return any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}")))
+
+
 def check_signing(directory: Path, key: SigningKey | None) -> None:
     """Refuse to record without a signature beside signed checkpoints.
 
@@ -45,7 +56,7 @@ def check_signing(directory: Path, key: SigningKey | None) -> None:
         click.UsageError: If *key* is missing: `verify` with a key would report the unsigned
             trail.
     """
-    if key is None and any(map(is_signed, directory.glob(f"*{SUFFIXES[1]}"))):
+    if key is None and is_signed_archive(directory):
         msg = f"checkpoints in {str(directory)!r} are signed, so this must be signed too"
         raise click.UsageError(f"{msg}: give --signing-key (axon-audit keygen makes one)")
 
@@ -72,20 +83,33 @@ def keys_for(directory: Path, given: Path | None) -> Path | None:
 
 @contextmanager
 def recorder(
-    directory: Path, name: str, key: SigningKey | None, **settings: Any
+    directory: Path,
+    name: str,
+    key: SigningKey | None,
+    environ: Mapping[str, str] = os.environ,
+    is_guest: bool = False,
+    **settings: Any,
 ) -> Iterator[AuditLogger]:
-    """A logger with a trail in *directory* that only the command writes."""
+    """A logger with a trail in *directory* that only the command writes.
+
+    What *settings* leave out is as the variables of *environ* say. A guest leaves its journal to
+    the next one, and what others left to them.
+    """
     from prometheus_client import CollectorRegistry  # slow to import, as the next
 
     from ..trail.audit_logger import AuditLogger
 
     class Recorder(AuditLogger):
         _names_users = settings.get("erasable") is not False
+        _environ = environ
+        _is_guest = is_guest
 
     for place in (directory, settings.get("erasable")):
         if isinstance(place, Path) and place.is_dir():
             give_back(place)
     options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
+    if settings.get("erasable") is False and keyring_of(directory) is not None:
+        options["start_record"] = False  # it would name the user of the machine in clear
     with Recorder(name=name, auto_export_path=directory, **options) as audit:
         yield audit
 

@@ -13,12 +13,13 @@ import click
 from ..alerts.detector import Alert, Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..archive.missing import Missing
-from ..core.time import format_time, to_microseconds
+from ..core.time import to_microseconds
 from ..core.units import seconds
 from ..events.findings import findings
 from ..events.localtime import local
 from ..events.model import AuditEvent, deleted_entries
 from ..events.query import Query
+from .access import Access, recorded_reading
 from .notes import Answer
 from .options import json_option, keys_option, path_argument, reads
 from .privacy import found as found_in
@@ -42,8 +43,14 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 @keys_option
 @json_option
 @reads
+@recorded_reading()
 def alerts(
-    path: Path, last: timedelta | None, keys: Path | None, as_json: bool, missing: Missing
+    path: Path,
+    last: timedelta | None,
+    keys: Path | None,
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
 ) -> None:
     """Find suspicious activity: deletions, exports, altered entries.
 
@@ -54,11 +61,11 @@ def alerts(
     """
     since = None if last is None else datetime.now(timezone.utc) - last
     query = Query.of(start_time=since)
-    events = found_in(path, query, keys, missing, oldest_first=True)
+    events = found_in(path, query, keys, missing, oldest_first=True, shown=reading.shown)
     answer = Answer(events, path, query, {"keys": keys, "pseudonyms": None})
     found = sorted(_found(answer), key=lambda alert: alert.since)
     if as_json:
-        print_json([_facts(alert) for alert in found])
+        print_json([alert.facts() for alert in found])
         return
     for alert in found:
         until = "now" if alert.resolved_at is None else local(alert.resolved_at)
@@ -80,20 +87,3 @@ def _found(events: Iterable[AuditEvent]) -> Iterator[Alert]:
             yield from (alert for alert in changes if alert.resolved_at is not None)
     yield from detector.advance(time.time_ns() // 1000)
     yield from detector.active
-
-
-def _facts(alert: Alert) -> dict[str, Any]:
-    over = alert.resolved_at
-    return {
-        "rule": alert.rule.name,
-        "severity": alert.rule.severity,
-        "summary": alert.rule.summary,
-        "user_id": alert.user_id,
-        "count": alert.count,
-        "over": alert.rule.over,
-        "window_s": alert.rule.window.total_seconds(),
-        "since": format_time(to_microseconds(alert.since)),
-        "resolved_at": None if over is None else format_time(to_microseconds(over)),
-        "event_id": alert.event_id,
-        "entry_ids": list(alert.entry_ids),
-    }

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from ..archive.format import laid_out
 from ..archive.origin import Source, source_of
 from ..core.errors import ArchiveError
 from ..core.files import write_file
+from ..core.spreadsheet import csv_lines
 from ..events.model import AuditEvent
+from ..evidence.siem.cef import cef_line
+from ..evidence.siem.ecs import ecs_line
+from ..evidence.siem.ocsf import ocsf_line
+from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
 
-__all__ = ["FORMATS", "export_events", "export_otlp", "export_parquet"]
+__all__ = [
+    *("FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_parquet", "export_siem"),
+    "format_of",
+]
 
-FORMATS = ("json", "jsonl", "csv", "otlp", "parquet")
+#: One line an event for a SIEM, by format.
+SIEM_FORMATS = {"ocsf": ocsf_line, "ecs": ecs_line, "cef": cef_line}
+FORMATS = ("json", "jsonl", "csv", "otlp", "parquet", *SIEM_FORMATS)
+_LINES = (".json", ".jsonl", ".ndjson")  # may follow the name of a format with such lines
 
-# What a spreadsheet takes for a formula (OWASP, "CSV Injection"), and the mark against it,
-# so that whoever strips one apostrophe has the value back.
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+def format_of(name: str) -> str:
+    """The format that the name of a file asks for: its ending, or the one before ``.jsonl``, as
+    in ``audit.ocsf.jsonl``; else ``json``."""
+    endings = Path(name.lower()).suffixes
+    if len(endings) > 1 and endings[-1] in _LINES and endings[-2][1:] in SIEM_FORMATS:
+        endings.pop()
+    last = endings[-1][1:] if endings else ""
+    return last if last in FORMATS else "json"
 
 
 def export_events(events: Iterable[AuditEvent], out: Path | BinaryIO, form: str = "json") -> int:
@@ -101,6 +114,36 @@ def export_parquet(
     return next(number)
 
 
+def export_siem(
+    found: Iterable[tuple[str, AuditEvent]], origins: Origins, out: Path | BinaryIO, form: str
+) -> int:
+    """Write events in one of `SIEM_FORMATS`, one a line.
+
+    Args:
+        found: Writers and their events.
+        origins: Where these are from.
+        out: Where to.
+        form: The name of the format.
+
+    Returns:
+        How many.
+
+    Raises:
+        ArchiveError: If it cannot be written.
+    """
+    count = 0
+    line_of = SIEM_FORMATS[form]
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for writer, event in found:
+            count += 1
+            yield line_of(event, origins.of(writer, event))
+
+    _write(lines(), out)
+    return count
+
+
 def _write(content: Iterable[bytes], out: Path | BinaryIO) -> None:
     """To a file, which appears whole or not at all, or to one that is open."""
     if isinstance(out, Path):
@@ -120,24 +163,7 @@ def _json_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
 
 
 def _csv_lines(events: Iterable[AuditEvent]) -> Iterator[bytes]:
-    line = io.StringIO()
-    rows = csv.writer(line)
-    rows.writerow(AuditEvent.__struct_fields__)
-    for event in events:
-        rows.writerow(map(_cell, event.to_dict().values()))
-        yield line.getvalue().encode("utf-8", "backslashreplace")
-        line.seek(0)
-        line.truncate()
-    yield line.getvalue().encode()  # the header, where there was no event
+    return csv_lines(AuditEvent.__struct_fields__, (e.to_dict().values() for e in events))
 
 
 _LAYOUTS = {"json": _document, "jsonl": _json_lines, "csv": _csv_lines}
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (list, dict)):
-        value = msgspec.json.encode(value).decode()
-    text = str(value)
-    return f"'{text}" if text.startswith(_DANGEROUS) else text

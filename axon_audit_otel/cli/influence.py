@@ -20,6 +20,7 @@ from ..events.influence import Influence, Influenced, Reading
 from ..events.influence import influence as influence_in
 from ..events.localtime import local
 from ..events.query import Query
+from .access import Access, recorded_reading
 from .notes import Answer
 from .options import (
     NOT_ANSWERED,
@@ -47,8 +48,8 @@ _NARROWEST = 30  # cells of a line
 @period
 @keys_option
 @json_option
-@click.pass_context
-def influence(ctx: click.Context, /, entry: str, path: Path, as_json: bool, **given: Any) -> None:
+@recorded_reading()
+def influence(entry: str, path: Path, as_json: bool, **given: Any) -> None:
     """Find who read an entry, and what it may have influenced.
 
     Follows a poisoned memory: who read ENTRY, in which traces and sessions, which entries were
@@ -65,16 +66,22 @@ def influence(ctx: click.Context, /, entry: str, path: Path, as_json: bool, **gi
         if isinstance(exc, BrokenPipeError):
             raise
         raise NotAnswered(reason(exc)) from exc
-    ctx.exit(found)
+    click.get_current_context().exit(found)
 
 
 def _answer(
-    entry: str, path: Path, since: Any, until: Any, keys: Path | None, as_json: bool
+    entry: str,
+    path: Path,
+    since: Any,
+    until: Any,
+    keys: Path | None,
+    as_json: bool,
+    reading: Access,
 ) -> int:
     """Print the answer; return the exit code."""
     missing = Missing()
     query = within(Query(), since, until)
-    events = found_in(path, query, keys, missing, oldest_first=True)
+    events = found_in(path, query, keys, missing, oldest_first=True, shown=reading.shown)
     found = influence_in(entry, Answer(events, path, query, {"keys": keys, "pseudonyms": None}))
     if not found.is_named and (since or until):
         ever = Query(entry_ids=frozenset([entry]), limit=1)

@@ -19,6 +19,7 @@ from ..events.identifiers import identifier
 from ..events.localtime import local
 from ..events.model import AuditEvent
 from ..events.query import Query
+from .access import Access, recorded_reading
 from .options import (
     NotAnswered,
     answering,
@@ -44,7 +45,10 @@ _NAMED = 10  # owners, and entries in a sentence
 @keys_option
 @json_option
 @reads
-def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: Missing) -> None:
+@recorded_reading()
+def lineage(
+    entry: str, path: Path, keys: Path | None, as_json: bool, missing: Missing, reading: Access
+) -> None:
     """Show what an entry was made of, and what was made of it.
 
     Prints the ancestors and the descendants of the memory entry ENTRY as trees: of each its
@@ -55,7 +59,7 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
     one that was forgotten, or a file could not be read; 2, no answer: no event names ENTRY.
     """
     with answering():
-        found = _found(identifier(entry), path, keys, missing)
+        found = _found(identifier(entry), path, keys, missing, reading)
     for note in _lacking(found, path):
         click.echo(note, err=True)
     if found is None:
@@ -72,12 +76,14 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
         click.get_current_context().exit(1)
 
 
-def _found(entry_id: str, path: Path, keys: Path | None, missing: Missing) -> Lineage | None:
+def _found(
+    entry_id: str, path: Path, keys: Path | None, missing: Missing, reading: Access
+) -> Lineage | None:
     policy = reader(path, keys)
 
     def search_here(query: Query) -> Iterator[AuditEvent]:
         with missing.one_of_several() as here:
-            yield from policy.read(query, partial(search, path, missing=here))
+            yield from reading.shown(policy.read(query, partial(search, path, missing=here)))
 
     return lineage_of(entry_id, search_here)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -23,14 +23,26 @@ from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
 from ..core.errors import ArchiveError, AxonAuditError, harmless
 from ..events.localtime import local
-from ..events.model import age
+from ..events.model import AuditEvent, age
 from ..events.query import Query
 from ..events.statistics import summarise
+from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
+from ..privacy.encryption import decrypted, recorded
+from ..privacy.policy import PrivacyPolicy
 from ..verification.report import EXIT_CODES
 from ..version import __version__
+from .access import Access, recorded_reading
 from .alerts import alerts
-from .export import FORMATS, export_events, export_otlp, export_parquet
+from .export import (
+    FORMATS,
+    SIEM_FORMATS,
+    export_events,
+    export_otlp,
+    export_parquet,
+    export_siem,
+    format_of,
+)
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
@@ -63,8 +75,11 @@ from .render import (
     print_table,
     statistics,
 )
+from .report import report
 from .shipping import replay
 from .streams import standard_streams
+from .subject import subject
+from .view import view
 
 __all__ = ["main"]
 
@@ -72,7 +87,9 @@ _POLL_S = 0.2
 #: The exit code if the answer cannot be written, of commands whose 1 is an answer.
 _UNWRITTEN = {
     "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(("influence", "lineage", "receipt", "reconcile"), NOT_ANSWERED),
+    **dict.fromkeys(
+        ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
+    ),
 }
 
 
@@ -126,7 +143,7 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify, receipt, influence, lineage and reconcile are their own.
+    verify, receipt, report, subject, influence, lineage and reconcile are their own.
     """
 
 
@@ -139,14 +156,16 @@ def main() -> None:
 @limit_option
 @json_option
 @reads
-def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
+@recorded_reading()
+def query(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Print events that pass every filter, newest first.
 
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
     Times without a zone are local.
     """
     wanted = query_of(given)
-    events = Answer(found(path, wanted, given["keys"], missing), path, wanted, given)
+    answers = found(path, wanted, given["keys"], missing, shown=reading.shown)
+    events = Answer(answers, path, wanted, given)
     _print_events(events, as_json)
     if not as_json:
         which = "the newest " if events.count == wanted.limit else ""
@@ -158,14 +177,16 @@ def query(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @filters
 @json_option
 @reads
-def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
+@recorded_reading()
+def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Count events: success and latency by operation, users, agents.
 
     Counts the events that pass every filter. Times without a zone are local. With --json: one
     object; durations in milliseconds.
     """
     wanted = query_of(given)
-    events = found(path, wanted, given["keys"], missing, oldest_first=True)
+    how: Any = {"oldest_first": True, "shown": reading.shown}
+    events = found(path, wanted, given["keys"], missing, **how)
     summary = summarise(Answer(events, path, wanted, given))
     if as_json:
         user = given["user"]
@@ -204,8 +225,15 @@ def stats(path: Path, as_json: bool, missing: Missing, **given: Any) -> None:
 @keys_option
 @json_option
 @reads
+@recorded_reading()
 def tail(
-    path: Path, count: int, follow: bool, keys: Path | None, as_json: bool, missing: Missing
+    path: Path,
+    count: int,
+    follow: bool,
+    keys: Path | None,
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
 ) -> None:
     """Print the newest events, and new ones as they come.
 
@@ -214,20 +242,28 @@ def tail(
     """
     wanted = Query(limit=count)
     if not follow:
-        _print_events(reversed(list(found(path, wanted, keys, missing))), as_json)
+        events = found(path, wanted, keys, missing, shown=reading.shown)
+        _print_events(reversed(list(events)), as_json)
         return
     policy = reader(path, keys)
+    reading.begin()
     with closing(Follower(path)) as follower, suppress(KeyboardInterrupt):
         for _ in search(path, wanted, recent=(), missing=missing):
             pass  # reports damage in the files of these events only, not in all older ones
-        events = wanted.passing(follower.poll(Missing()))
-        newest = reversed(heapq.nlargest(max(count, 1), events, age)[:count])
-        _print_events(policy.readable(newest), as_json)
+        new = wanted.passing(follower.poll(Missing()))
+        newest = reversed(heapq.nlargest(max(count, 1), new, age)[:count])
+        _print_events(_readable(newest, policy, reading), as_json)
         while True:
             print_missing(missing)
             time.sleep(_POLL_S)
-            new = sorted(wanted.passing(follower.poll(missing)), key=age)
-            _print_events(policy.readable(new), as_json, header=False)
+            new = iter(sorted(wanted.passing(follower.poll(missing)), key=age))
+            _print_events(_readable(new, policy, reading), as_json, header=False)
+
+
+def _readable(
+    events: Iterable[AuditEvent], policy: PrivacyPolicy, reading: Access
+) -> Iterator[AuditEvent]:
+    return map(decrypted, reading.shown(map(policy.reveal, events)))
 
 
 @main.command()
@@ -245,6 +281,7 @@ def tail(
 @limit_option
 @json_option
 @reads
+@recorded_reading()
 def export(
     path: Path,
     out: str,
@@ -253,30 +290,31 @@ def export(
     decrypt: bool,
     as_json: bool,
     missing: Missing,
+    reading: Access,
     **given: Any,
 ) -> None:
-    """Write events to a file, as JSON, JSON lines, CSV, OTLP or Parquet.
+    """Write events to a file: as JSON, CSV, Parquet or OTLP, or for a SIEM.
 
     Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
     json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and
     metadata as JSON, in which no cell is read as a formula; otlp, log records as
-    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver (OTEL_SERVICE_NAME
-    and OTEL_RESOURCE_ATTRIBUTES name their source); parquet, a table with typed columns (see
-    docs/sql.md). OUT is written whole or not at all; the name - prints to standard output.
+    OpenTelemetry's JSON lines, for a collector's otlp_json_file receiver; ocsf, ecs and cef,
+    one line an event, for a SIEM (OCSF Datastore Activity, Elastic Common Schema, ArcSight);
+    parquet, a table with typed columns (see docs/sql.md). For otlp and a SIEM,
+    OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES name the source, and the records that a trail
+    begins with are there too. OUT is written whole or not at all; the name - prints to standard
+    output.
     """
     wanted = query_of(given)
-    name = form or Path(out).suffix.lower().lstrip(".")
-    name = name if name in FORMATS else "json"
+    name = form or format_of(out)
     printed = out == "-"  # compared as text: as a path it would equal ./-
     target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
-    if name == "otlp":
-        written = _export_otlp(path, wanted, target, given, missing)
-    elif name == "parquet":
-        pairs = _by_writer(path, wanted, given, missing)
-        written = export_parquet(pairs, target, decrypt)
+    reading.decrypts, reading.facts["format"] = decrypt and name != "otlp", name
+    if name in ("otlp", "parquet", *SIEM_FORMATS):
+        written = _export_by_writer(path, wanted, target, name, decrypt, given, missing, reading)
     else:
         keys, oldest = given["keys"], wanted.limit is None
-        how = {"as_recorded": not decrypt, "oldest_first": oldest}
+        how: Any = {"as_recorded": not decrypt, "oldest_first": oldest, "shown": reading.shown}
         events: Any = Answer(found(path, wanted, keys, missing, **how), path, wanted, given)
         if wanted.limit is not None:
             events = reversed(list(events))
@@ -287,21 +325,39 @@ def export(
         click.echo(f"{amount(written, 'event')} written to {plain(out)}", err=printed)
 
 
-def _export_otlp(
-    path: Path, wanted: Query, out: Path | BinaryIO, given: dict[str, Any], missing: Missing
+def _export_by_writer(
+    path: Path,
+    wanted: Query,
+    out: Path | BinaryIO,
+    form: str,
+    decrypt: bool,
+    given: dict[str, Any],
+    missing: Missing,
+    reading: Access,
 ) -> int:
-    wanted = replace(wanted, with_start=True)  # a receiver of it verifies: nothing is left out
-    events = _by_writer(path, wanted, given, missing)
+    """Export in a format that tells of each event where it is from."""
+    if form == "parquet":
+        pairs = _by_writer(path, wanted, given, missing, reading)
+        return export_parquet(pairs, out, decrypt)
+    wanted = replace(wanted, with_start=True)  # whoever receives it counts: nothing is left out
+    pairs, resource = _by_writer(path, wanted, given, missing, reading), resource_from_environment()
+    if form in SIEM_FORMATS:
+        shown = pairs if decrypt else ((writer, recorded(event)) for writer, event in pairs)
+        return export_siem(shown, Origins(path, resource), out, form)
     directory = path if path.is_dir() else path.parent
-    return export_otlp(events, directory, out, resource_from_environment())
+    return export_otlp(pairs, directory, out, resource)
 
 
-def _by_writer(path: Path, wanted: Query, given: dict[str, Any], missing: Missing) -> Any:
+def _by_writer(
+    path: Path, wanted: Query, given: dict[str, Any], missing: Missing, reading: Access
+) -> Any:
     """The events that `wanted` asks for with their writers, readable; their bytes as recorded."""
     policy = reader(path, given["keys"])
     pairs = search_by_writer(path, policy.asking(wanted), missing)
     read = ((writer, policy.reveal(event)) for writer, event in pairs)
-    events = Answer((pair for pair in read if policy.answers(wanted, pair[1])), path, wanted, given)
+    answers = (pair for pair in read if policy.answers(wanted, pair[1]))
+    shown = ((writer, event) for writer, one in answers for event in reading.shown((one,)))
+    events = Answer(shown, path, wanted, given)
     return events if wanted.limit is None else deque(events, maxlen=wanted.limit)
 
 
@@ -402,6 +458,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile, mcp_proxy),
+    *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,19 @@ def found(
     *,
     as_recorded: bool = False,
     oldest_first: bool = False,
+    shown: Callable[[Iterator[AuditEvent]], Iterator[AuditEvent]] = iter,
 ) -> Iterator[AuditEvent]:
     """The events that `search` finds, decrypted if the keys are there.
 
-    With *as_recorded*, the keys only serve to find events, which stay encrypted.
+    With *as_recorded*, the keys only serve to find events, which stay encrypted. *shown* takes
+    note of each event as the keys open it.
 
     Raises:
         ArchiveError: As `search`, or if the keys cannot be used.
     """
     search_for = partial(search, path, oldest_first=oldest_first, missing=missing)
-    return map(recorded if as_recorded else decrypted, reader(path, keys).read(query, search_for))
+    events = shown(reader(path, keys).read(query, search_for))
+    return map(recorded if as_recorded else decrypted, events)
 
 
 @click.command()
@@ -107,7 +110,7 @@ def erase(
     done = PrivacyPolicy.for_reading(path, place, pseudonyms).knows(identifier(user))
     if done:
         check_signing(path, signing_key)
-        settings = {"erasable": place, "pseudonymize": pseudonyms}
+        settings: dict[str, Any] = {"erasable": place, "pseudonymize": pseudonyms}
         who = os_user()
         facts: dict[str, Any] = {} if reason is None else {"reason": reason.strip()}
         if who.name != identifier(user):  # whoever erases himself is not named

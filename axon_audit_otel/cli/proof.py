@@ -40,8 +40,21 @@ from .options import erasable_option, json_option, path_argument, reason
 from .render import amount, console, plain, print_json, reading_bar
 from .shipping import verify_files
 
-__all__ = ["keygen", "prove", "verify", "write_key"]
+__all__ = [
+    "NOTES",
+    "checkpoint_option",
+    "key_option",
+    "keygen",
+    "prove",
+    "quorum_of",
+    "texts_of",
+    "verify",
+    "witness_options",
+    "write_key",
+]
 
+#: Under this name a context has the files of `checkpoint_option`.
+NOTES = "axon_audit_otel.checkpoints"
 _LONGEST_KEYS = 1 << 20  # bytes of a file of public keys
 _LONGEST_PIPE = 1 << 28  # bytes of checkpoints that come out of a pipe
 _SHOWN = 5  # gaps and unclean ends of many
@@ -144,11 +157,15 @@ def _witnesses_in(text: str) -> list[WitnessKey]:
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-)."""
+    """A text without an endless line: of a file, a link to one, a pipe, or standard input (-).
+
+    What was typed is in ``ctx.meta[NOTES]``.
+    """
 
     name = "filename"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> TextIO:
+        ctx.meta.setdefault(NOTES, []).append(str(value))
         path = Path(value)
         try:
             if value == "-":
@@ -161,6 +178,46 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return file
         except (OSError, ValueError) as exc:
             self.fail(f"{shown(value)}: {getattr(exc, 'strerror', None) or exc}", param, ctx)
+
+
+#: Public keys that must have signed the checkpoints.
+key_option = click.option(
+    "--key",
+    "keys",
+    type=_Public(_keys_in),
+    multiple=True,
+    help="Public key (file or line); any of several must have signed each checkpoint.",
+)
+
+#: Checkpoints that were kept elsewhere.
+checkpoint_option = click.option(
+    "--checkpoint",
+    "notes",
+    type=_Text(),
+    multiple=True,
+    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
+)
+
+_WITNESS = [
+    click.option(
+        "--witness",
+        "witnesses",
+        type=_Public(_witnesses_in),
+        multiple=True,
+        help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+    ),
+    click.option(
+        "--witness-quorum",
+        "needed",
+        type=int,
+        help="How many of the witnesses must have. Default: all.",
+    ),
+]
+
+
+def witness_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """*command* with the options ``witnesses`` and ``needed``, for `quorum_of`."""
+    return _WITNESS[0](_WITNESS[1](command))
 
 
 @click.command()
@@ -180,20 +237,8 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     type=click.Path(path_type=Path),
     help="With --otlp-json: the archive of which every event must be there.",
 )
-@click.option(
-    "--key",
-    "keys",
-    type=_Public(_keys_in),
-    multiple=True,
-    help="Public key (file or line); any of several must have signed each checkpoint.",
-)
-@click.option(
-    "--checkpoint",
-    "notes",
-    type=_Text(),
-    multiple=True,
-    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
-)
+@key_option
+@checkpoint_option
 @erasable_option
 @click.option(
     "--require-checkpoint",
@@ -208,19 +253,7 @@ class _Text(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     help="A trail that must be there, as verify prints it; no other may be there."
     " Such as axon-audit/default/3f9a0c7be5d1824f.",
 )
-@click.option(
-    "--witness",
-    "witnesses",
-    type=_Public(_witnesses_in),
-    multiple=True,
-    help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
-)
-@click.option(
-    "--witness-quorum",
-    "needed",
-    type=int,
-    help="How many of the witnesses must have. Default: all.",
-)
+@witness_options
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
@@ -270,9 +303,9 @@ def _verify(
     needed: int | None,
     as_json: bool,
 ) -> Verdict:
-    quorum = _quorum([witness for several in witnesses for witness in several], needed)
+    quorum = quorum_of(witnesses, needed)
     given = [key for several in keys for key in several]
-    texts = [_text_of(note) for note in notes]
+    texts = texts_of(notes)
     if otlp_json:
         if witnesses:
             raise click.UsageError("--witness and --witness-quorum are for archives")
@@ -303,11 +336,22 @@ def _verify(
     return report.verdict
 
 
-def _quorum(witnesses: list[WitnessKey], needed: int | None) -> Quorum:
+def quorum_of(witnesses: Any, needed: int | None) -> Quorum:
+    """The quorum that `witness_options` asks for."""
+    given = tuple(witness for several in witnesses for witness in several)
     try:
-        return Quorum(tuple(witnesses), len(witnesses) if needed is None else needed)
+        return Quorum(given, len(given) if needed is None else needed)
     except AuditConfigError as exc:
         raise click.UsageError(str(exc)) from None
+
+
+def texts_of(notes: Any) -> list[str]:
+    """The checkpoints in the files of `checkpoint_option`.
+
+    Raises:
+        InvalidEventError: If there is none in one of them.
+    """
+    return [_text_of(note) for note in notes]
 
 
 def _text_of(file: TextIO) -> str:

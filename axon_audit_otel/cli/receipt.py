@@ -15,6 +15,7 @@ from ..evidence.receipt import as_html, as_text
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_signing_key
 from ..verification.receipt import facts_of, make_receipt, open_points
+from .access import Access, recorded_reading
 from .options import (
     NotAnswered,
     json_option,
@@ -53,9 +54,8 @@ __all__ = ["receipt"]
 @keys_option
 @secret_option
 @json_option
-@click.pass_context
+@recorded_reading(signs=True)
 def receipt(
-    ctx: click.Context,
     event: str,
     path: Path,
     subject: str | None,
@@ -65,6 +65,7 @@ def receipt(
     keys: Path | None,
     pseudonyms: Pseudonyms | None,
     as_json: bool,
+    reading: Access,
 ) -> None:
     """Make a receipt for a person whose data was erased.
 
@@ -86,6 +87,7 @@ def receipt(
     try:
         policy = reader(path, keys, pseudonyms=pseudonyms)
         made = make_receipt(path, event, policy, signing_key, subject_id=subject, decrypt=decrypt)
+        reading.events, reading.revealed = 1, int(decrypt and policy.encrypts)
         if page is not None:
             write_file([as_html(made).encode()], page)
         _print(made, page, as_json)
@@ -96,7 +98,7 @@ def receipt(
     points = _told(made)
     if points:
         click.echo(f"needs a person: {', '.join(points)}", err=True)
-        ctx.exit(1)
+        click.get_current_context().exit(1)
 
 
 def _print(made: dict[str, Any], page: Path | None, as_json: bool) -> None:

@@ -348,7 +348,8 @@ def _record_text(event: AuditEvent) -> str:
     """The text of an event that has a metadata["record"]."""
     facts, name = event.metadata, str(event.metadata["record"])
     try:
-        return _RECORDS[name](facts, event.subject_id)
+        told = _RECORDS[name](facts, event.subject_id)
+        return f"{told}: {event.purpose}" if event.purpose else told
     except _UNREADABLE:  # of another version, or forged
         return name.replace("_", " ")
 
@@ -412,6 +413,16 @@ def _erasure(facts: dict[str, Any], subject: str | None) -> str:
     return f"erasure: {keys} destroyed, of {subject}{why}"
 
 
+def _access(facts: dict[str, Any], subject: str | None) -> str:
+    if "events" not in facts:
+        shown = str(facts["state"])
+    else:
+        shown = amount(facts["events"], "event")
+        shown += f", {facts['revealed']:,} decrypted" if facts["revealed"] else ""
+    of = "" if subject is None else f" of {subject}"
+    return f"read with {facts['command']}: {shown}{of}"
+
+
 def _alert(facts: dict[str, Any], subject: str | None) -> str:
     who = "" if subject is None else f" by {subject}"
     limit = f"more than {facts['over']} in {short(timedelta(seconds=facts['window_s']))}"
@@ -438,6 +449,7 @@ _RECORDS: dict[str, Callable[[dict[str, Any], str | None], str]] = {
     "refused": _refused,
     "unfinished": _unfinished,
     "witness_refused": _witness_refused,
+    "access": _access,
     "hold": _hold,
     "erasure": _erasure,
     "alert": _alert,

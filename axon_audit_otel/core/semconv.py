@@ -37,6 +37,7 @@ LOG_RECORD_UID = "log.record.uid"
 USER_ID = "user.id"
 USER_HASH = "user.hash"
 SESSION_ID = "session.id"
+SERVICE_NAME = "service.name"
 SERVICE_INSTANCE_ID = "service.instance.id"
 
 # --- OpenTelemetry audit-logging draft -------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from contextlib import suppress
@@ -29,15 +30,22 @@ __all__ = [
 ]
 
 MAX_ID = 512  # characters of an identifier
+_CUT = r"\[truncated: [1-9]\d{0,18} characters\]"
 
 
 def plain_text(value: str, limit: int) -> str:
     """*value* as an exact `str` that UTF-8 can carry, cut at *limit* characters."""
     size = str.__len__(value)
+    if size > limit and _is_cut(value, limit):  # an id that was recorded
+        return str.__str__(value)
     text = str.__getitem__(value, slice(limit))  # exact, whatever a subclass overrides
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode()
     return text if size <= limit else f"{text}[truncated: {size} characters]"
+
+
+def _is_cut(value: str, limit: int) -> bool:
+    return str.isascii(value) and re.fullmatch(_CUT, value[limit:]) is not None
 
 
 class Recorded(str):

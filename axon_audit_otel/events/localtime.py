@@ -23,66 +23,67 @@ _OUT_OF_RANGE = (ValueError, OverflowError, OSError)
 # --- from what is written to moments ----------------------------------------------------------
 
 
-def earliest(text: str) -> datetime:
+def earliest(text: str, zone: tzinfo | None = None) -> datetime:
     """The first moment that *text* means: a day's first one, or a time's where it comes twice.
 
     Args:
         text: ``2025-01-31``, ``2025-01`` (each with an offset after it, or not), ``today``,
             ``yesterday``, ``2025-01-31T10:30``, ``10:30`` (today), or ``15m``, ``24h``, ``7d``
-            (that long ago). Without an offset it is local.
+            (that long ago).
+        zone: Where that is read without an offset. Default: local.
 
     Raises:
         ValueError, OverflowError: If it means none.
     """
-    period = _period(text)
+    period = _period(text, zone)
     if period is not None:
         return _first(datetime.combine(period[0], time_of_day.min), period[2])
-    moment = _moment(text)
-    return _first(moment, moment.tzinfo)
+    moment = _moment(text, zone)
+    return moment if moment.tzinfo else _first(moment, zone)
 
 
-def latest(text: str) -> datetime:
+def latest(text: str, zone: tzinfo | None = None) -> datetime:
     """The last moment that *text* means; see `earliest`.
 
     A day ends right before `earliest` of the next one: whatever the clocks do meanwhile, every
     moment is in one day, and in one only.
     """
-    period = _period(text)
+    period = _period(text, zone)
     if period is None:
-        moment = _moment(text)
-        return moment if moment.tzinfo else _last(moment)
+        moment = _moment(text, zone)
+        return moment if moment.tzinfo else _last(moment, zone)
     _, following, zone = period
     if following is None:
         return datetime.max.replace(tzinfo=timezone.utc)
     return _first(datetime.combine(following, time_of_day.min), zone) - _MICROSECOND
 
 
-def _period(text: str) -> tuple[date, date | None, tzinfo | None] | None:
+def _period(text: str, zone: tzinfo | None) -> tuple[date, date | None, tzinfo | None] | None:
     """The first day of a day or a month, the one after it (None: after 9999), and their zone."""
-    today = datetime.now().date()
     if text in ("today", "yesterday"):
+        today = datetime.now(zone).date()
         first = today if text == "today" else today - _DAY
-        return first, first + _DAY, None
+        return first, first + _DAY, zone
     parts = re.fullmatch(r"(\d{4}-\d\d)(-\d\d)?(Z|[+-]\d\d:\d\d)?", text)
     if parts is None:
         return None
     is_month = parts[2] is None
     first = date.fromisoformat(parts[1] + (parts[2] or "-01"))
-    zone = datetime.strptime(parts[3], "%z").tzinfo if parts[3] else None
+    zone = datetime.strptime(parts[3], "%z").tzinfo if parts[3] else zone
     try:
         return first, (first + 31 * _DAY).replace(day=1) if is_month else first + _DAY, zone
     except OverflowError:
         return first, None, zone
 
 
-def _moment(text: str) -> datetime:
-    """A time; a naive one is local."""
+def _moment(text: str, zone: tzinfo | None) -> datetime:
+    """A time; one without an offset is naive."""
     if ago := re.fullmatch(r"(\d+)\s*([smhdw])", text):
         return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     text = re.sub(r"[zZ]$", "+00:00", text)
     if re.match(r"\d\d:\d\d", text):
         hour = time_of_day.fromisoformat(text)
-        return datetime.combine(datetime.now(hour.tzinfo).date(), hour)
+        return datetime.combine(datetime.now(hour.tzinfo or zone).date(), hour)
     if not re.match(r"\d{4}-\d\d-\d\d.\d\d", text):  # a week, or a day without dashes
         raise ValueError(text)
     return datetime.fromisoformat(text)
@@ -93,32 +94,40 @@ def _moment(text: str) -> datetime:
 
 def _first(wall: datetime, zone: tzinfo | None) -> datetime:
     """The first moment at which the clock shows *wall*; where it skips that, the one after."""
-    if zone is not None:
-        return wall.replace(tzinfo=zone)
-    moments = _moments(wall)
-    return moments[0] if moments else _jump(wall)
+    moments = _moments(wall, zone)
+    return moments[0] if moments else _jump(wall, zone)
 
 
-def _last(wall: datetime) -> datetime:
+def _last(wall: datetime, zone: tzinfo | None) -> datetime:
     """The last moment at which the clock shows *wall*; where it skips that, the one before."""
-    moments = _moments(wall)
-    return moments[-1] if moments else _jump(wall) - _MICROSECOND
+    moments = _moments(wall, zone)
+    return moments[-1] if moments else _jump(wall, zone) - _MICROSECOND
 
 
-def _moments(wall: datetime) -> list[datetime]:
-    """The moments at which the local clock shows *wall*: one, two or none."""
-    first, last = aware(wall), aware(wall.replace(fold=1))
+def _moments(wall: datetime, zone: tzinfo | None) -> list[datetime]:
+    """The moments at which the clock of *zone* shows *wall*: one, two or none."""
+    first, last = _at(wall, zone), _at(wall.replace(fold=1), zone)
     if first == last:  # also at the ends of the calendar
         return [first]
     return [first, last] if first < last else []  # as PEP 495 has it
 
 
-def _jump(wall: datetime) -> datetime:
+def _at(wall: datetime, zone: tzinfo | None) -> datetime:
+    """The moment of *wall*, as UTC: in a zone, Python compares and subtracts the clock's faces."""
+    if zone is None:
+        return aware(wall)
+    try:
+        return wall.replace(tzinfo=zone).astimezone(timezone.utc)
+    except OverflowError:  # the first or last day of the calendar
+        return wall.replace(tzinfo=timezone.utc)
+
+
+def _jump(wall: datetime, zone: tzinfo | None) -> datetime:
     """The moment at which the clock jumps over *wall*."""
-    before, after = aware(wall.replace(fold=1)), aware(wall)
+    before, after = _at(wall.replace(fold=1), zone), _at(wall, zone)
     while after - before > _MICROSECOND:
         middle = before + (after - before) // 2
-        if middle.astimezone().replace(tzinfo=None) < wall:
+        if middle.astimezone(zone).replace(tzinfo=None) < wall:
             before = middle
         else:
             after = middle

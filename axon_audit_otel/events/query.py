@@ -17,10 +17,12 @@ from .identifiers import checked_text, digest_of, identifier, identifiers, is_di
 from .lineage import tells_of_derived
 from .model import AuditEvent, EventStatus, OperationType, success_rate, totals
 
-__all__ = ["START", "Query", "is_start"]
+__all__ = ["ACCESS", "START", "Query", "is_aside", "is_start"]
 
 #: metadata["record"] of the AUDIT event that each writer begins with.
 START = "start"
+#: metadata["record"] of the AUDIT event that says who read the trail.
+ACCESS = "access"
 _AUDIT = OperationType.AUDIT  # looked up once: that is slow
 
 #: Fields with ids of persons and sessions, which may be recorded in another form; and all that
@@ -41,8 +43,8 @@ class Aliases(Protocol):
 class Query:
     """Filters that an event must all pass; None lets every event pass.
 
-    The record `start` says who wrote what follows, not what was done: it passes only if the
-    operation AUDIT is asked for, or with *with_start*.
+    The records `start` and `access` say who wrote, and who read the trail, not what was done in
+    the memory: they pass only if the operation AUDIT is asked for, or with *with_start*.
     """
 
     operation: OperationType | None = None
@@ -159,7 +161,7 @@ class Query:
         for name, values in self.keys.items():
             events = _having(events, name, values)
         if self.operation is None and not self.with_start:
-            events = filterfalse(is_start, events)
+            events = filterfalse(is_aside, events)
         if self.derives:
             events = filter(tells_of_derived, events)
         if self.entry_ids is not None:
@@ -174,6 +176,11 @@ class Query:
 def is_start(event: AuditEvent) -> bool:
     """Whether *event* is the record that a writer begins with."""
     return event.operation is _AUDIT and event.metadata.get("record") == START
+
+
+def is_aside(event: AuditEvent) -> bool:
+    """Whether *event* says who wrote or read the trail, and nothing of the memory."""
+    return event.operation is _AUDIT and event.metadata.get("record") in (START, ACCESS)
 
 
 def has(event: AuditEvent, name: str, values: tuple[str, ...]) -> bool:

@@ -1,17 +1,15 @@
-"""A receipt for people: as text, and as one page of HTML that needs nothing else."""
+"""A receipt for people: as text, and as a page."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
-from html import escape
-from importlib import resources
-from string import Template
 from typing import Any, NamedTuple
 
 from ..core.errors import escaped
 from ..verification.receipt import facts_of, signers_of
+from .pages import render
 
 __all__ = ["Section", "as_html", "as_text", "sections"]
 
@@ -49,16 +47,17 @@ def as_text(receipt: dict[str, Any], width: int = 80) -> str:
 
 
 def as_html(receipt: dict[str, Any]) -> str:
-    """A receipt as one HTML file: no script, nothing from a network; the JSON form is in it."""
-    page = resources.files(__package__).joinpath("data/receipt.html").read_text("utf-8")
-    parts = []
-    for section in sections(receipt):
-        paragraphs = "".join(f"<p>{escape(text)}</p>\n" for text in section.paragraphs)
-        parts.append(f"<section>\n<h2>{escape(section.heading)}</h2>\n{paragraphs}</section>\n")
-    return Template(page).substitute(
-        made=escape(_made(receipt)),
-        sections="".join(parts),
-        json=escape(json.dumps(receipt, indent=2)),
+    """A receipt as one HTML file: no script, nothing from a network; the JSON form is in it.
+
+    Raises:
+        AuditConfigError: If Jinja2 is not installed.
+    """
+    return render(
+        "receipt.html",
+        made=_made(receipt),
+        signers=signers_of(receipt),
+        sections=sections(receipt),
+        json=json.dumps(receipt, indent=2),
     )
 
 

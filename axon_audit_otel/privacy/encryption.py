@@ -7,8 +7,8 @@ An event of a user is recorded so (``erasable=``)::
 
 That is what hash chain, proofs and files are made of; to destroy a key changes none of them. Which
 keys the metadata needs, and whose the texts in it are, is the matter of `box`. Of the record of an
-erasure or of a legal hold only what tells of persons is encrypted, so that `verify` needs no key to
-read it.
+erasure, of a legal hold or of a reading only what tells of persons is encrypted, so that nobody
+needs a key to know what it is.
 
 Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. The file ``.keyring`` in
 an archive lists the tokens of erased users, each with a code that only the keys can make: so a copy
@@ -45,7 +45,7 @@ from ..events.model import (
     fields_of,
     nameless,
 )
-from ..events.query import Query, has
+from ..events.query import ACCESS, Query, has
 from .box import BOX, ENTRY_FACTS, Facts, closed, facts_of_entries, opened
 from .keyring import Keyring, User, name_of
 
@@ -58,9 +58,9 @@ _MOST = 64 << 20  # bytes of it: a million erased users
 _PERSONS = fields_of("person", "persons")
 _ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
-#: Facts in the records of erasures and holds that tell of nobody.
+#: Facts in the records of erasures, holds and readings that tell of nobody.
 _OPEN = frozenset(("record", "tokens", "hold", "state"))
-_TOLD = ("erasure", "hold")
+_TOLD = ("erasure", "hold", ACCESS)
 
 
 class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=True):
@@ -158,9 +158,10 @@ def is_erasure(fields: Mapping[str, Any]) -> bool:
 
 
 def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a trail's own event that stay readable: of the records of erasures and holds."""
+    """The facts of a trail's own event that stay readable: of the records of erasures, holds
+    and readings."""
     facts = fields["metadata"]
-    if not (facts.get("record") == "hold" or is_erasure(fields)):
+    if not (facts.get("record") in ("hold", ACCESS) or is_erasure(fields)):
         return {}
     return {name: fact for name, fact in facts.items() if name in _OPEN}
 

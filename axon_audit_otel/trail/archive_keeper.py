@@ -36,6 +36,7 @@ __all__ = ["ArchiveKeeper"]
 _RETRY_S = 1.0  # how long a failed archive is left alone
 _RESTORES = 10  # of changed files that may follow at once, then one a second
 _BATCH = 512  # events that durability="memory" holds back at most
+_PAUSED_S = 86_400.0  # how old a journal may get that is left to the next writer
 
 
 class ArchiveKeeper:
@@ -47,14 +48,19 @@ class ArchiveKeeper:
         lock: The trail's.
         metrics: The trail's.
         afterwards: Where failures are noted, and that what had failed works again.
+        is_guest: It writes few events beside the applications' trails, whose files and holds it
+            leaves to them; its journal it leaves to the next guest, for a day at most, or there
+            would be a file for each of them.
 
     Attributes:
-        writer: Writes the files; None in a forked child, until it has an event.
+        writer: Writes the files; None in a forked child, until it has an event, and after the end
+            of a guest.
         archived: The number of the newest event that is in a file, or lost.
         why: The newest failure, in words.
         internal: What is to be recorded about the archive.
         checkpointer: Makes its checkpoints.
         storage: Waits for stable storage; None where that is not promised.
+        continues: The journal is one that another process has begun.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class ArchiveKeeper:
         lock: Lock,
         metrics: TrailMetrics,
         afterwards: Afterwards,
+        is_guest: bool = False,
     ) -> None:
         assert settings.auto_export_path is not None
         self._settings = settings
@@ -84,6 +91,7 @@ class ArchiveKeeper:
         self._restores: float = _RESTORES  # how many more may follow at once
         self.why = ""
         self.writer: ArchiveWriter | None = None
+        self._is_guest, self.continues = is_guest, False
         self.archived = 0
         self.internal = InternalEvents(WallClock())
         key, clock = settings.signing_key, self.internal.clock
@@ -118,10 +126,8 @@ class ArchiveKeeper:
         # Numbers that were given without an archive must not be there already.
         fresh = len(self._buffer) > 0
         name, sync = self._settings.name, self._syncs
-        attestor = self._attestor
-        writer = ArchiveWriter(
-            self._directory, name, fresh, sync=sync, changed=changed, attestor=attestor
-        )
+        how: dict[str, Any] = {"attestor": self._attestor, "continues": self._is_guest}
+        writer = ArchiveWriter(self._directory, name, fresh, sync=sync, changed=changed, **how)
         sealed, found = writer.sealed, self.internal
         found.refused = [*writer.refused]
         if fresh:
@@ -132,24 +138,33 @@ class ArchiveKeeper:
         unfinished = writer.intents.unfinished(reversed(sealed.manifest.seals.values()))
         if writer.recovery is not None:
             self.checkpointer.attest(writer)  # we may be killed before the first that is due
-        attest = self.checkpointer.attest_other
-        others, refused = recover_others(self._directory, writer.name, attest, sync, attestor)
-        names = {other.writer for other in found.refused}
-        found.refused += [other for other in refused if other.writer not in names]
+        others = [] if self._is_guest else self._recover_others(writer)
         found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
         found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
         self._warn_of_unattested()
         found.unfinished = unfinished
-        with suppress(OSError):  # retention looks again
-            self._upkeep.holds.look(self._directory)
-        found.missing_holds += self._upkeep.holds.take_missing()
-        self.writer = writer
-        self.archived = max(sealed.last_sequence, writer.lost)
-        if writer.lost > sealed.last_sequence:
-            gap = Gap(sealed.last_sequence + 1, writer.lost, "journal: its newest events are gone")
+        if not self._is_guest:
+            with suppress(OSError):  # retention looks again
+                self._upkeep.holds.look(self._directory)
+            found.missing_holds += self._upkeep.holds.take_missing()
+        self.writer, self.continues = writer, writer.count > 0
+        newest, head = writer.newest
+        self.archived = max(newest, writer.lost)
+        if writer.lost > newest:
+            gap = Gap(newest + 1, writer.lost, "journal: its newest events are gone")
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
-        return None if sealed.head is None else bytes.fromhex(sealed.head)
+        return None if head is None else bytes.fromhex(head)
+
+    def _recover_others(self, writer: ArchiveWriter) -> list[ArchiveWriter]:
+        """Recover the files of other writers that have ended; those are returned."""
+        found, attest = self.internal, self.checkpointer.attest_other
+        others, refused = recover_others(
+            self._directory, writer.name, attest, self._syncs, self._attestor
+        )
+        names = {other.writer for other in found.refused}
+        found.refused += [other for other in refused if other.writer not in names]
+        return others
 
     def _warn_of_unattested(self) -> None:
         found, name = self.internal, self._settings.name
@@ -223,7 +238,7 @@ class ArchiveKeeper:
 
     def catch_up(self) -> None:
         """Write what memory has and no file; leave a failed archive alone for a moment."""
-        if self.waits:
+        if self.waits or (self.writer is None and self._is_guest and self._all_archived()):
             return
         stage = "journal"
         try:
@@ -402,6 +417,8 @@ class ArchiveKeeper:
         *patience*: how many seconds to wait for another thread that does it.
         """
         writer = self.writer
+        if self._is_guest:
+            return
         if writer is not None and self._upkeep.run(writer, self._lock, patience):
             with self._lock:
                 self.make_checkpoint()
@@ -417,11 +434,32 @@ class ArchiveKeeper:
             OSError: If that failed.
         """
         self._holds_back = self._holds_back and not program_ends
+        if self._is_guest and self._pause():
+            return
         self.seal()
         if self.writer is not None and not self.internal.gaps:
             self.checkpointer.conclude(self.writer)
         if self.writer is not None and self._all_archived():
             self.writer.end_well()  # else the next start records an unclean end
+
+    def _pause(self) -> bool:
+        """Leave the journal to the next writer; False if it is to be sealed.
+
+        Raises:
+            OSError: If that failed.
+        """
+        writer = self.writer
+        if writer is None:  # it did before
+            return self._all_archived()
+        if not self._all_archived() or self.internal.gaps:
+            return False
+        if writer.is_full(self._settings.max_events) or not writer.may_pause(_PAUSED_S):
+            return False
+        if self.checkpointer.is_wanted:
+            self.make_checkpoint()
+        writer.pause()
+        self.writer = None
+        return True
 
     def begin_after_fork(self) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""

@@ -184,6 +184,7 @@ class AuditLogger(SdkLoggerInterface):
 
     _warned_of_files = False
     _names_users = True  # what does not needs no keys
+    _is_guest = False  # in an archive of others
     _environ: Mapping[str, str] = os.environ
 
     def __init__(
@@ -233,7 +234,8 @@ class AuditLogger(SdkLoggerInterface):
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()
-        self.trail = Trail(self.settings, _free_name(self.settings.name), _registry(registry))
+        free_name = _free_name(self.settings.name)
+        self.trail = Trail(self.settings, free_name, _registry(registry), self._is_guest)
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         _loggers[self.trail.name] = self

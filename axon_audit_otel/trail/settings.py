@@ -419,6 +419,14 @@ class Settings:
         "begin each writer of the archive with an AUDIT event: host, process, user, versions,"
         " settings",
     )
+    record_reads: str = _setting(
+        "revealing",
+        _one_of("off", "revealing", "all", "required"),
+        "of the commands that read an archive, as AUDIT events: which readings are recorded."
+        " `revealing`: of personal data that was encrypted, and what is made for others; `all`;"
+        " `required`: as `all`, and nothing is shown that cannot be recorded",
+        argument=False,
+    )
     max_trace_events: int = _setting(
         1_000,
         _whole,

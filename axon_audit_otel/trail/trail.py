@@ -73,7 +73,11 @@ class Trail:
     """
 
     def __init__(
-        self, settings: Settings, name: str, registry: CollectorRegistry | None = None
+        self,
+        settings: Settings,
+        name: str,
+        registry: CollectorRegistry | None = None,
+        is_guest: bool = False,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -101,7 +105,9 @@ class Trail:
         keeper: ArchiveKeeper | None = None
         if settings.auto_export_path is not None:
             look_up()  # now: at the first event the lock is held
-            keeper = ArchiveKeeper(settings, buffer, self._lock, self.metrics, self._afterwards)
+            keeper = ArchiveKeeper(
+                settings, buffer, self._lock, self.metrics, self._afterwards, is_guest
+            )
         elif settings.idle:
             words = "audit trail %r has no files: %s mean nothing without auto_export_path"
             logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
@@ -222,7 +228,7 @@ class Trail:
         if keeper is not None:
             if keeper.writer is None:
                 self._reopen(keeper)
-            if not buffer.start and self.settings.start_record:
+            if not (buffer.start or keeper.continues) and self.settings.start_record:
                 self._append_start(draft.time_us)
         draft.sequence = buffer.next
         draft.previous_hash = None if self._head is None else self._head.hex()

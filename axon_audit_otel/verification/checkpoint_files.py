@@ -23,7 +23,15 @@ from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
 from .report import Findings
 
-__all__ = ["SUFFIXES", "CheckpointSet", "Statement", "notes_beside", "notes_in", "notes_of"]
+__all__ = [
+    "SUFFIXES",
+    "CheckpointSet",
+    "Statement",
+    "notes_beside",
+    "notes_in",
+    "notes_in_file",
+    "notes_of",
+]
 
 SUFFIXES = (".checkpoint", ".checkpoints", COSIGNED)
 _START = "axon-audit/"

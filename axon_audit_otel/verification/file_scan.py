@@ -18,14 +18,17 @@ from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree, leaf_hashes
 from ..core.time import format_time, to_microseconds
-from ..events.model import AuditEvent, OperationType, all_canonical, decode_recorded
+from ..events.model import AuditEvent, OperationType, all_canonical, decode, decode_recorded
 from .event_ids import EventIds
 from .hash_chain import Chain, Link
 from .hold_check import Erased
 from .key_check import KeyCheck
 from .report import Gap, Refusal, StepBack, UncleanEnd
 
-__all__ = ["Content", "TrailFacts", "scan"]
+__all__ = ["Content", "Observer", "TrailFacts", "scan"]
+
+#: Takes a writer's name, some of its events in the order of its files, and the hash of each.
+Observer = Callable[[str, list[AuditEvent], list[bytes]], object]
 
 _STEPS = 100  # steps back in time, and events with known ids, that are kept
 _AUDIT = OperationType.AUDIT
@@ -47,10 +50,18 @@ class TrailFacts:
         wanted: Numbers of the events that checkpoints name.
         writer: Name of the writer.
         keys: Counts the encrypted events that no key opens; None: they are not counted.
+        observer: Takes every event that can be read.
     """
 
-    def __init__(self, wanted: set[int], writer: str = "", keys: KeyCheck | None = None) -> None:
+    def __init__(
+        self,
+        wanted: set[int],
+        writer: str = "",
+        keys: KeyCheck | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.wanted = wanted
+        self.observer = observer
         self.writer = writer
         self.keys = keys
         self.holds: list[HoldRecord] = []
@@ -145,6 +156,13 @@ def _is_repeated(event: bytes, before: bytes) -> bool:
     return bool(place) and before.startswith(payload + b',"sequence":')
 
 
+def _event_in(body: bytes) -> list[AuditEvent]:
+    """The event in a line; [] if it is none."""
+    with suppress(InvalidEventError):
+        return [decode(body)]
+    return []
+
+
 def _text(moment: datetime) -> str:
     return format_time(to_microseconds(moment))
 
@@ -178,12 +196,30 @@ class _Lines:
         events = all_canonical(bodies)
         if self._facts.keys is not None:
             self._facts.keys.look(bodies, events)
+        if self._facts.observer is not None:
+            self._show(self._facts.observer, bodies, events, leaves)
         if events is not None and self._continue(lines, bodies, events, leaves):
             self.number += len(lines)
             return
         for line, body, leaf in zip(lines, bodies, leaves):
             self.number += 1
             self._take(line[0], body, leaf)
+
+    def _show(
+        self,
+        observer: Observer,
+        bodies: list[bytes],
+        events: list[AuditEvent] | None,
+        leaves: list[bytes],
+    ) -> None:
+        """Show the events that can be read, whether or not they are in their place."""
+        if events is None:
+            known = [
+                (event, leaf) for body, leaf in zip(bodies, leaves) for event in _event_in(body)
+            ]
+            events, leaves = [event for event, _ in known], [leaf for _, leaf in known]
+        if events:
+            observer(self._facts.writer, events, leaves)
 
     def _continue(
         self,

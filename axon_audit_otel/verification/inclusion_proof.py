@@ -8,7 +8,8 @@ checks a proof, and imports nothing of this package.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,7 +29,7 @@ from ..core.time import format_time
 from .checkpoint_files import notes_beside, notes_in
 from .manifest_tree import DAMAGED, ManifestTree, inclusion
 
-__all__ = ["FORMAT", "prove"]
+__all__ = ["FORMAT", "prove", "prove_numbers"]
 
 FORMAT = "axon-audit proof 1"
 
@@ -73,13 +74,59 @@ def prove(path: Path | str, event_id: str, checkpoint: str | None = None) -> dic
             raise ArchiveError(DAMAGED) from exc
 
 
+def prove_numbers(
+    directory: Path, writer: str, numbers: Iterable[int], checkpoint: str
+) -> Iterator[dict[str, Any]]:
+    """Yield inclusion proofs as `prove` makes them, of events of one writer by their numbers.
+
+    Events that are deleted, lost, adopted or damaged, or that *checkpoint* does not cover, are
+    left out.
+
+    Args:
+        directory: The archive's.
+        writer: The name of the writer.
+        numbers: Of the events.
+        checkpoint: The signed note that each proof ends in.
+
+    Raises:
+        ArchiveError: If the directory cannot be read.
+    """
+    with archive_errors(directory), Directory(directory, Missing()) as here:
+        manifest = ManifestTree(directory / f"{writer}{MANIFEST}")
+        for number in numbers:
+            with suppress(ArchiveError, OSError, InvalidEventError, ValueError, *DECODE_ERRORS):
+                found = _numbered(here, manifest, number)
+                if found is not None:
+                    yield _leading_to(found, directory, checkpoint)
+
+
+def _numbered(here: Directory, manifest: ManifestTree, number: int) -> _Found | None:
+    """The sealed event of that number."""
+    for seal in manifest.listing.seals.values():
+        if seal.first_sequence <= number <= seal.last_sequence:
+            file = EventFile.listed_as(seal, here.path)
+            found = _look_in(here, file, lambda line: _has_number(line, number))
+            if found is not None and root_hash(found[2]).hex() == seal.root:
+                return _Found(manifest, manifest.records.index(seal), seal, *found)
+    return None
+
+
+def _has_number(line: bytes, number: int) -> bool:
+    return b'"sequence":%d' % number in line and position_of(line[1:-1]).sequence == number
+
+
 def _proof(path: Path, event_id: str, checkpoint: str | None) -> dict[str, Any]:
     found = _find(path, event_id)
+    directory = path if path.is_dir() else path.parent
+    return _leading_to(found, directory, checkpoint)
+
+
+def _leading_to(found: _Found, directory: Path, checkpoint: str | None) -> dict[str, Any]:
     adopted = found.seal.adopted
     if isinstance(adopted, int) and position_of(found.line).sequence >= adopted:
+        event_id = msgspec.json.decode(found.line)["event_id"]
         msg = f"event {shown(event_id)} is adopted: the application found it at a start, and"
         raise ArchiveError(f"{msg} nothing attests that it recorded it")
-    directory = path if path.is_dir() else path.parent
     note, size = _covering(directory, found, checkpoint)
     return {
         "format": FORMAT,
@@ -114,7 +161,7 @@ def _find(path: Path, event_id: str) -> _Found:
         for manifest, seal in sealed:
             file = EventFile.listed_as(seal, directory)
             try:
-                found = _look_in(here, file, needle)
+                found = _look_in(here, file, lambda line: line.startswith(needle, 1))
                 if found is not None and root_hash(found[2]).hex() != seal.root:
                     raise ArchiveError(DAMAGED)  # or a copy of another file
             except FileNotFoundError:
@@ -169,11 +216,11 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _look_in(
-    here: Directory, sealed: EventFile, needle: bytes
+    here: Directory, sealed: EventFile, is_it: Callable[[bytes], bool]
 ) -> tuple[bytes, int, list[bytes]] | None:
     """The event's line, its index, and the hashes of all lines; None if it is not in the file."""
     with here.open(sealed) as file:
-        found = ((i, line) for i, line in enumerate(_lines(file)) if line.startswith(needle, 1))
+        found = ((i, line) for i, line in enumerate(_lines(file)) if is_it(line))
         index, line = next(found, (0, b""))
     if not line:
         return None

@@ -29,7 +29,7 @@ from ..version import __version__
 from .erasure import Aftermath, is_key_erasure
 from .inclusion_proof import prove
 
-__all__ = ["FORMAT", "facts_of", "make_receipt", "open_points", "signers_of"]
+__all__ = ["FORMAT", "facts_of", "is_read_again", "make_receipt", "open_points", "signers_of"]
 
 #: The name of the format, and the first line of what is signed.
 FORMAT = "axon-audit receipt 1"
@@ -238,8 +238,12 @@ def _verified(event: AuditEvent, policy: PrivacyPolicy, after: Aftermath) -> str
     if is_key_erasure(event):
         is_gone = policy.encrypts and not _key_lives(event, policy, after)
         return "no_key" if is_gone else "not_verified"
-    is_ours = event.action in _READ_AGAIN and _number(event, "remaining") is not None
-    return "read_again" if is_ours else "not_verified"
+    return "read_again" if is_read_again(event) else "not_verified"
+
+
+def is_read_again(event: AuditEvent) -> bool:
+    """True if the deletion that *event* is asked for each entry again afterwards, and says so."""
+    return event.action in _READ_AGAIN and _number(event, "remaining") is not None
 
 
 def _key_lives(event: AuditEvent, policy: PrivacyPolicy, after: Aftermath) -> bool:

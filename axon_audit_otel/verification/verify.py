@@ -23,15 +23,22 @@ from ..core.errors import ArchiveError, archive_errors
 from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
-from .file_scan import TrailFacts
+from .file_scan import Observer, TrailFacts
 from .hold_check import check_holds
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
-from .report import Findings, LostKeys, VerifyReport, WriterReport, numbers, parsed_origins
+from .report import (
+    Findings,
+    LostKeys,
+    VerifyReport,
+    WriterReport,
+    numbers,
+    parsed_origins,
+)
 from .segments import CheckedDirectory, segments_of
 from .writer_check import WriterCheck
 
-__all__ = ["verify"]
+__all__ = ["unproved", "verify"]
 
 
 def verify(
@@ -43,6 +50,7 @@ def verify(
     require_checkpoint: bool = False,
     quorum: Quorum | None = None,
     erasable: Path | str | None = None,
+    observer: Observer | None = None,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -58,6 +66,9 @@ def verify(
         quorum: Of each writer, how many witnesses must have cosigned a checkpoint.
         erasable: The directory of the keys that personal data is encrypted with, to find events
             that no key opens though nobody was erased. Default: beside the archive.
+        observer: Called with each writer's name, its events in the order of its files (as they
+            were recorded, some at a time) and their hashes, so that whoever counts them need not
+            read the archive twice. Events that are no part of a trail are not among them.
 
     Returns:
         The damage, and the newest event that is proved.
@@ -73,7 +84,7 @@ def verify(
     tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
         verification = _Verification(
-            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place, observer
         )
         return verification.run(wanted, require_checkpoint)
 
@@ -89,6 +100,7 @@ class _Verification:
         progress: Callable[[int], None],
         quorum: Quorum,
         erasable: Path | None,
+        observer: Observer | None,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -97,6 +109,7 @@ class _Verification:
         self._only = None if path.is_dir() else path
         self._keys = keys
         self._progress = progress
+        self._observer = observer
         self._findings = Findings()
         self._checkpoints = CheckpointSet(keys, self._findings, quorum)
         self._checkpoints.add_given(notes)
@@ -254,6 +267,7 @@ class _Verification:
             self._progress,
             only,
             self._key_check,
+            self._observer,
         )
         self._facts.append(check.facts)
         journal = self._found.journals.get(writer)
@@ -288,23 +302,13 @@ class _Verification:
         self, reports: list[WriterReport], require_checkpoint: bool, lost: LostKeys | None
     ) -> list[str]:
         """What was asked for and could not be proved, in words."""
-        trails = [report for report in reports if not report.is_empty]
-        words = []
-        if self._keys:
-            names = " or ".join(key.name for key in self._keys)
-            missing = f"no checkpoint that {names} signed covers"
-            words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
-            if not trails:
-                words.append(f"{missing} anything here")
-        if require_checkpoint:
-            missing = "no checkpoint from elsewhere (--checkpoint) covers"
-            words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
-            if not trails:
-                words.append(f"{missing} anything here")
-        if (quorum := self._checkpoints.quorum).needed:
-            unseen = [of.writer for of in trails if of.cosigned_until is None]
-            unseen += [] if trails else ["anything here"]
-            words += [f"no checkpoint of {of} is cosigned by {quorum}" for of in unseen]
+        quorum = self._checkpoints.quorum
+        words = unproved(
+            reports,
+            [key.name for key in self._keys],
+            require_checkpoint,
+            str(quorum) if quorum.needed else None,
+        )
         if self._key_check.is_asked_for and lost is not None and lost.why:
             words.append(f"the keys could not be looked at: {lost.why}")
         return words
@@ -370,3 +374,31 @@ class _Verification:
 def _any_proves(statements: Iterable[Statement]) -> bool:
     """Return True if one of them proves at least one event."""
     return any(s.proves and s.checkpoint.events for s in statements)
+
+
+def unproved(
+    reports: Iterable[WriterReport], keys: list[str], require_checkpoint: bool, quorum: str | None
+) -> list[str]:
+    """What was asked for of trails, and could not be proved, in words.
+
+    Args:
+        reports: Of the trails.
+        keys: Names of the keys, one of which must have signed a checkpoint of each trail.
+        require_checkpoint: Each must be covered by a checkpoint from elsewhere.
+        quorum: How many of which witnesses must have cosigned a checkpoint of each.
+    """
+    trails = [report for report in reports if not report.is_empty]
+    words = []
+    if keys:
+        missing = f"no checkpoint that {' or '.join(keys)} signed covers"
+        words += [f"{missing} {of.writer}" for of in trails if of.proved_until is None]
+        words += [] if trails else [f"{missing} anything here"]
+    if require_checkpoint:
+        missing = "no checkpoint from elsewhere (--checkpoint) covers"
+        words += [f"{missing} {of.writer}" for of in trails if of.outside_until is None]
+        words += [] if trails else [f"{missing} anything here"]
+    if quorum is not None:
+        unseen = [of.writer for of in trails if of.cosigned_until is None]
+        unseen += [] if trails else ["anything here"]
+        words += [f"no checkpoint of {of} is cosigned by {quorum}" for of in unseen]
+    return words

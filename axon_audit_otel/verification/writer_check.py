@@ -16,7 +16,7 @@ from ..core.time import parse_time
 from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
 from .event_ids import twice_in
-from .file_scan import Content, TrailFacts, scan
+from .file_scan import Content, Observer, TrailFacts, scan
 from .hash_chain import ANY, Chain, outside
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
@@ -52,6 +52,7 @@ class WriterCheck:
         progress: Takes the number of bytes read.
         only: Name of the one file to verify; None: all.
         key_check: Counts the encrypted events that no key opens.
+        observer: Takes the events as they are read.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class WriterCheck:
         progress: Callable[[int], None],
         only: str | None,
         key_check: KeyCheck,
+        observer: Observer | None = None,
     ) -> None:
         self._manifest = manifest
         self._segments = segments
@@ -77,7 +79,7 @@ class WriterCheck:
         self._chain = Chain(findings.add, self._miss)
         self._claims = claims
         wanted = {claim.number for claim in claims} | {s.checkpoint.events for s in statements}
-        self._facts = TrailFacts(wanted, self._report.writer, key_check)
+        self._facts = TrailFacts(wanted, self._report.writer, key_check, observer)
         self._missing: list[tuple[str, int, int, bool]] = []
         self._unclaimed: list[int] = []  # in a file: events that no other event continues
         # Reported only if a file has no other findings: that file, and the finding.

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import json
 import os
 import re
 import subprocess
@@ -63,6 +64,7 @@ def _pattern(expected: str) -> str:
     [
         *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
         *("docs/lineage.md", "docs/reconcile.md", "docs/integrations.md"),
+        "docs/dossier.md",
         *(
             pytest.param(f"docs/{name}.md", marks=pytest.mark.component)
             for name in ("langgraph", "mcp", "mem0")
@@ -154,6 +156,15 @@ def test_examples_run(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_dossier_example(tmp_path: Path) -> None:
+    """The commands of docs/dossier.md make a page and an object."""
+    _shell(_blocks(ROOT / "docs/dossier.md")[0][1], tmp_path, COLUMNS="80")
+    made = json.loads((tmp_path / "dormouse.json").read_text())
+    assert made["person"] == {"id": "dormouse", "on_record": True}
+    assert "What the records say about dormouse" in (tmp_path / "dormouse.html").read_text()
+
+
+@pytest.mark.slow
 def test_first_block_is_a_program(tmp_path: Path) -> None:
     """The first block of the README, copied into a file, runs and prints what the page says."""
     (_, source, _), (_, expected, _) = _blocks(ROOT / "README.md")[1:3]
@@ -175,7 +186,7 @@ def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     _run_page(ROOT / "README.md")
     endless = "--follow", "--serve", "http://collector"
     ran = [line for line in _commands("axon-audit query") if not any(x in line for x in endless)]
-    assert len(ran) == 6
+    assert len(ran) == 7
     _shell("\n".join(ran), tmp_path)
 
 

@@ -25,6 +25,7 @@ WINGS = [
     "operations",
     "integrations",
     "evidence",
+    "viewer",
     "cli",
 ]
 #: The one look up: the face of a trail says of what type its operations are.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -17,18 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(name="tables", scope="module")
 def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "tools" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        return importlib.import_module("tables")
 
 
 def test_reference_is_up_to_date(tables: ModuleType) -> None:
     """Running tools/tables.py would change nothing."""
     text = tables.REFERENCE.read_text(encoding="utf-8")
     assert tables.rendered(text) == text
+
+
+def test_format_is_up_to_date(tables: ModuleType) -> None:
+    """So is docs/format.md: each of its examples is a test vector."""
+    text = tables.FORMAT.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_FORMAT) == text
 
 
 def test_wings_are_up_to_date(tables: ModuleType) -> None:
@@ -49,6 +52,12 @@ def test_integrations_are_up_to_date(tables: ModuleType) -> None:
     """So is the table of what is recorded of each memory."""
     text = tables.MEMORIES.read_text(encoding="utf-8")
     assert tables.rendered(text, tables.IN_MEMORIES) == text
+
+
+def test_formats_for_siems_are_up_to_date(tables: ModuleType) -> None:
+    """So is docs/siem.md: every field of each format, and an event in each."""
+    text = tables.SIEM.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_SIEM) == text
 
 
 @pytest.mark.parametrize("owner", [MemorySystem, Router, StorageAdapter])

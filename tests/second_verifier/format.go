@@ -39,6 +39,7 @@ type Record struct {
 	Writers   []Other     `json:"writers,omitempty"`
 	Previous  *string     `json:"previous"`
 	Clock     json.Number `json:"clock,omitempty"`
+	Adopted   int64       `json:"adopted,omitempty"`
 }
 
 // Other is how far another writer of the directory was.
@@ -53,8 +54,8 @@ type Other struct {
 type Seal struct {
 	Record
 	path    string  // in the directory; "" if it is not there
+	line    int64   // of the manifest, from 1
 	deleted *Record // by retention
-	line    int64   // that says so, from 1
 }
 
 // Closing is the last line of a sealed file, without its bracket.
@@ -70,11 +71,14 @@ type Closing struct {
 
 // Event is what verification needs of one.
 type Event struct {
+	id       string
 	number   int64
 	previous *string
 	time     string
+	status   string
 	hash     tlog.Hash
 	own      *Own // of the trail about itself
+	line     []byte
 }
 
 // Own is what a trail says of itself.
@@ -82,6 +86,8 @@ type Own struct {
 	Record string `json:"record"`
 	First  int64  `json:"first"`
 	Last   int64  `json:"last"`
+	Hold   string `json:"hold"`
+	State  string `json:"state"`
 }
 
 // exactly decodes data, and tells whether it is as the writer of such a value encodes it.
@@ -99,23 +105,28 @@ func exactly[T any](data []byte) (value T, as bool) {
 // parseEvent reads an event; its hash is over its bytes, as they are.
 func parseEvent(data []byte) (*Event, bool) {
 	var fields map[string]json.RawMessage // a struct would take names in any case
-	if json.Unmarshal(data, &fields) != nil {
+	if json.Unmarshal(data, &fields) != nil || !isCanonical(data) {
 		return nil, false
 	}
 	var number *int64
-	var time, operation, previous *string
+	var id, time, operation, status string
+	var previous *string
 	for name, target := range map[string]any{
-		"sequence": &number, "timestamp": &time, "operation": &operation, "previous_hash": &previous,
+		"event_id": &id, "sequence": &number, "timestamp": &time, "operation": &operation,
+		"status": &status, "previous_hash": &previous,
 	} {
 		if value, there := fields[name]; there && json.Unmarshal(value, target) != nil {
 			return nil, false
 		}
 	}
-	if number == nil || time == nil || operation == nil {
+	if number == nil {
 		return nil, false
 	}
-	event := &Event{number: *number, previous: previous, time: *time, hash: tlog.RecordHash(data)}
-	if *operation == "AUDIT" {
+	event := &Event{
+		id: id, number: *number, previous: previous, time: time, status: status,
+		hash: tlog.RecordHash(data), line: data,
+	}
+	if operation == "AUDIT" {
 		own := new(Own)
 		if json.Unmarshal(fields["metadata"], own) == nil {
 			event.own = own

@@ -1,13 +1,18 @@
-// Second verifier of audit archives.
+// Second reader and verifier of audit archives.
 //
 //	second_verifier DIRECTORY [KEY]
-//	second_verifier consistency PROOF KEY
+//	second_verifier read [-key KEY] [-keys DIRECTORY] [-witness KEY] DIRECTORY
+//	second_verifier proof FILE KEY
+//	second_verifier attested PRIVATE_KEY DIRECTORY
+//	second_verifier derive < QUESTIONS
 //
-// It reads an archive by the description of its format, without the Python package, and prints
-// one JSON object: whether it is sound, what is not, and, for each writer, how far it is and up
-// to which event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
+// It reads an archive by docs/format.md alone, without the Python package, and prints one JSON
+// object: whether it is sound, what is not, and, for each writer, how far it is and up to which
+// event checkpoints that KEY signed prove it. Exit code 1: something is not sound.
 //
-// The second form checks a proof that a trail only grew between two checkpoints.
+// read prints every event as well, decrypted as far as the keys of persons are in a directory;
+// proof says what a proof or a receipt proves; attested what the owner of a signing key attests;
+// derive answers how values are made of others.
 package main
 
 import (
@@ -41,44 +46,77 @@ type Archive struct {
 }
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == "consistency" {
-		if err := checkConsistency(os.Args[2], os.Args[3]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if len(os.Args) > 1 && command(os.Args[1], os.Args[2:]) {
 		return
 	}
 	if len(os.Args) < 2 || len(os.Args) > 3 {
 		fmt.Fprintln(os.Stderr, "usage: second_verifier DIRECTORY [KEY]")
 		os.Exit(2)
 	}
-	archive := Archive{
-		Writers:  []*Trail{},
-		Problems: []Problem{},
-		files:    os.DirFS(os.Args[1]),
-		trails:   map[string]*Trail{},
-	}
+	key := ""
 	if len(os.Args) == 3 {
-		key, err := note.NewVerifier(os.Args[2])
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
-		archive.keys = note.VerifierList(key)
+		key = os.Args[2]
 	}
-	archive.verify()
+	archive := verified(os.Args[1], key)
 	_ = json.NewEncoder(os.Stdout).Encode(archive)
 	if !archive.OK {
 		os.Exit(1)
 	}
 }
 
+// command runs what is not the verification of an archive; false if name is no command.
+func command(name string, arguments []string) bool {
+	switch {
+	case name == "read" && len(arguments) > 0:
+		read(arguments)
+	case name == "proof" && len(arguments) == 2:
+		said, err := checkProof(arguments[0], arguments[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(said)
+	case name == "attested" && len(arguments) == 2:
+		attested(arguments[0], arguments[1])
+	case name == "derive" && len(arguments) == 0:
+		derive()
+	default:
+		return false
+	}
+	return true
+}
+
+// verified is an archive that was verified, with a key unless that is "".
+func verified(directory, key string) *Archive {
+	archive := Archive{
+		Writers:  []*Trail{},
+		Problems: []Problem{},
+		files:    os.DirFS(directory),
+		trails:   map[string]*Trail{},
+	}
+	if key != "" {
+		verifier, err := note.NewVerifier(key)
+		stop(err)
+		archive.keys = note.VerifierList(verifier)
+	}
+	archive.verify()
+	return &archive
+}
+
+// stop ends the program with what is wrong, if anything is.
+func stop(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+}
+
 func (a *Archive) verify() {
 	var statements []*Statement
-	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints"} {
+	for _, ending := range []string{".manifest", ".journal", ".checkpoint", ".checkpoints", ".cosigned"} {
 		for _, file := range a.named("*" + ending) {
 			a.trail(strings.TrimSuffix(file, ending))
-			if strings.HasPrefix(ending, ".checkpoint") {
+			if strings.HasPrefix(ending, ".c") {
 				statements = append(statements, a.statements(file)...)
 			}
 		}
@@ -97,6 +135,7 @@ func (a *Archive) verify() {
 		a.Writers = append(a.Writers, trail)
 	}
 	slices.SortFunc(a.Writers, func(one, other *Trail) int { return strings.Compare(one.Name, other.Name) })
+	a.checkHolds()
 	if len(a.Writers) == 0 && len(a.Problems) == 0 {
 		a.problem("", "removed", "there is no archive")
 	}

@@ -38,6 +38,10 @@ type Trail struct {
 	hashes  map[int64]string // of those that checkpoints name
 	missing []hole
 	gaps    []gap
+	told    []told
+	found   []Found
+	ids     map[string]bool
+	before  []byte // the newest event, without its place
 }
 
 // hole is a range of numbers that no event has, before one in a file.
@@ -50,7 +54,7 @@ type hole struct {
 type gap struct{ first, last, toldBy int64 }
 
 func (a *Archive) newTrail(name string) *Trail {
-	t := &Trail{Archive: a, Name: name, hashes: map[int64]string{}}
+	t := &Trail{Archive: a, Name: name, hashes: map[int64]string{}, ids: map[string]bool{}}
 	content, _ := a.read(name + ".manifest")
 	ended, _ := lines(content) // the rest was not finished
 	for _, line := range ended {
@@ -70,11 +74,11 @@ func (t *Trail) record(line []byte) {
 		as = as && said.Writer == t.Name
 	case "seal":
 		as = as && seal == nil && said.First <= said.Last
-		t.seals = append(t.seals, &Seal{Record: said})
+		t.seals = append(t.seals, &Seal{Record: said, line: number})
 	case "delete":
 		as = as && seal != nil && seal.SHA256 == said.SHA256
 		if as {
-			seal.deleted, seal.line = &said, number
+			seal.deleted = &said
 		}
 	case "head":
 		for _, other := range t.seals {
@@ -151,6 +155,7 @@ func (t *Trail) verify() {
 		t.readSealed(t.unfinished, nil, false)
 	}
 	t.readJournal()
+	t.disbelieve()
 	t.explain()
 	t.attest()
 	if t.head != nil {
@@ -169,18 +174,13 @@ func (t *Trail) passOver(seal *Seal) {
 	t.number, t.head = seal.Last, &seal.Head
 }
 
-// mayBeDeleted tells whether a deletion is signed, where that is asked: if a signed checkpoint
-// knew the file's events, and not yet their deletion.
+// mayBeDeleted tells whether a deletion is signed, where that is asked.
 func (t *Trail) mayBeDeleted(seal *Seal) bool {
-	known := false
-	for _, s := range t.statements {
-		known = known || (s.events >= seal.First && s.size < seal.line)
+	d, previous := seal.deleted, "None"
+	if d.Previous != nil {
+		previous = *d.Previous
 	}
-	d := seal.deleted
-	if !known || d.Previous == nil {
-		return !known
-	}
-	facts := []string{"axon-audit deletion", d.File, d.SHA256, d.Reason, d.Deleted, *d.Previous, ""}
+	facts := []string{"axon-audit deletion", d.File, d.SHA256, d.Reason, d.Deleted, previous, ""}
 	return t.checkSignature(strings.Join(facts, "\n"), d.Signature) == nil
 }
 
@@ -203,7 +203,7 @@ func (t *Trail) readSealed(file string, seal *Seal, first bool) {
 		t.problem(file, "altered", "it was sealed after another file")
 	}
 	found.Kind, found.File, found.Sealed = seal.Kind, seal.File, seal.Sealed
-	found.Previous, found.Clock = seal.Previous, seal.Clock
+	found.Previous, found.Clock, found.Adopted = seal.Previous, seal.Clock, seal.Adopted
 	if !reflect.DeepEqual(found, seal.Record) {
 		t.problem(file, "altered", "it is not the file that was sealed")
 	}
@@ -290,6 +290,7 @@ func (t *Trail) follow(file string, event *Event) {
 		t.missing = append(t.missing, hole{file, t.number + 1, event.number - 1})
 	}
 	hash := hexed(event.hash)
+	t.found = append(t.found, Found{strings.TrimSuffix(file, ".zst"), hash, event.line})
 	t.number, t.head, t.Last = event.number, &hash, event.number
 	if t.Events++; t.Events == 1 {
 		t.First = event.number
@@ -297,7 +298,18 @@ func (t *Trail) follow(file string, event *Event) {
 	if _, wanted := t.hashes[event.number]; wanted {
 		t.hashes[event.number] = hash
 	}
-	if own := event.own; own != nil && own.Record == "gap" && 0 < own.First && own.First <= own.Last && own.Last < event.number {
+	payload := event.line[:bytes.LastIndex(event.line, []byte(`,"sequence":`))]
+	// A trail that was interrupted may have recorded an event again, with the next number.
+	if t.ids[event.id] && !bytes.Equal(payload, t.before) {
+		t.problem(file, "inserted", "event %d has the id of another one", event.number)
+	}
+	t.ids[event.id], t.before = true, payload
+	own := event.own
+	if own == nil {
+		return
+	}
+	t.told = append(t.told, told{own, event.number, event.time, event.status, file})
+	if own.Record == "gap" && 0 < own.First && own.First <= own.Last && own.Last < event.number {
 		t.gaps = append(t.gaps, gap{own.First, own.Last, event.number})
 	}
 }

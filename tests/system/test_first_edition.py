@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,4 +94,5 @@ def facts(cli: Cli, logs: Path, receiver: Receiver) -> dict[str, Any]:
 def test_it_answers_as_it_did(kind: str, cli: Cli, receiver: Receiver, tmp_path: Path) -> None:
     """Events, counts, findings, proofs and what is sent are those of the first edition."""
     expected = json.loads((DATA / kind / "expected.json").read_text("utf-8"))
-    assert facts(cli, _copied(kind, tmp_path / kind), receiver) == expected
+    ask = partial(cli, AXON_AUDIT_RECORD_READS="off")  # a record of each would be one more answer
+    assert facts(ask, _copied(kind, tmp_path / kind), receiver) == expected

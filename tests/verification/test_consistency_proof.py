@@ -80,7 +80,7 @@ def test_by_another_library(notes: list[str], tmp_path: Path) -> None:
 
     def accepts(proof: dict[str, Any]) -> bool:
         file.write_text(json.dumps(proof))
-        command = [str(second), "consistency", str(file), PUBLIC]
+        command = [str(second), "proof", str(file), PUBLIC]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     for old, other in pairwise(notes):

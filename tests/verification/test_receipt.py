@@ -685,7 +685,7 @@ def test_documented_example(script: ModuleType) -> None:
     assert script.check(receipt, key)
     facts = facts_of(receipt)
     line = json.dumps(facts, separators=(",", ":"))
-    assert receipt["statement"].startswith(f"{FORMAT}\n{line}\n\n\u2014 auditor-2025 ")
+    assert receipt["statement"].startswith(f"{FORMAT}\n{line}\n\n\u2014 auditor ")
     assert all(f"| `{name}`" in said or f"`{name}`" in said for name in facts)
 
 

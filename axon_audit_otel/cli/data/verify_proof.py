@@ -2,9 +2,10 @@
 """Checks a proof about an audit trail:  python3 verify_proof.py PROOF KEY
 
 It proves that an event is in the trail, or that the trail only grew between two checkpoints; of a
-receipt also that its statement is signed, and agrees with the event. PROOF is a file from
-`axon-audit prove` or `axon-audit receipt --json`, KEY the public key (NAME+ID+KEY, or a file with
-it). Get the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
+receipt also that its statement is signed, and agrees with the event; of a report that its files are
+those that were signed. PROOF is a file from `axon-audit prove` or `axon-audit receipt --json`, or
+report.note beside the files of a report; KEY the public key (NAME+ID+KEY, or a file with it). Get
+the key from a source that you trust, not with the proof. Needs `pip install cryptography`.
 """
 
 import json
@@ -126,6 +127,18 @@ def check_receipt(receipt: dict[str, Any], key_line: str) -> str:
     return f"{proved}; its receipt of {said['made_at']!a} says: {erased}; {seen}"
 
 
+def check_report(note: str, key_line: str, place: Path) -> str:
+    """The statement that the files in *place* are those of a report; raises if one is not."""
+    listed = [line.partition("  ") for line in signed_text(note, key_line, "report")[1:]]
+    for digest, _, name in listed:
+        inside = ".." not in Path(name).parts and not Path(name).is_absolute()
+        need(inside, f"{name!a} is outside of the report")
+        need((place / name).is_file(), f"{name!a} is missing")
+        is_same = sha256((place / name).read_bytes()).hexdigest() == digest
+        need(is_same, f"{name!a} is not as it was signed")
+    return f"the {len(listed)} files of the report are as they were signed; others may be beside"
+
+
 def check(proof: dict[str, Any], key_line: str) -> str:
     """The statement that *proof* proves; raises if it proves nothing."""
     if "statement" in proof:
@@ -136,7 +149,10 @@ def check(proof: dict[str, Any], key_line: str) -> str:
 def main(proof: str, key: str) -> str:
     try:
         key_line = Path(key).read_text(encoding="utf-8") if Path(key).is_file() else key
-        return f"PROVED: {check(json.loads(Path(proof).read_bytes()), key_line)}"
+        content = Path(proof).read_bytes()
+        if content.startswith(b"axon-audit report 1\n"):
+            return f"PROVED: {check_report(content.decode(), key_line, Path(proof).parent)}"
+        return f"PROVED: {check(json.loads(content), key_line)}"
     except (AssertionError, InvalidSignature) as reason:
         return f"NOT PROVED: {ascii(str(reason) or 'that is not what was signed')[1:-1]}"
     except Exception as error:  # a hostile file may raise anything

@@ -1,0 +1,137 @@
+"""The files of a report: a directory or a zip file, reproducible, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from ..archive.checkpoints import SigningKey
+from ..core.errors import ArchiveError, shown
+from ..core.files import make_directory, replacement, write_file
+
+__all__ = ["NOTE", "SUMS", "Bundle", "check_output", "new_bundle"]
+
+#: The list of digests, as `sha256sum --check` reads it; and the same list, signed.
+SUMS, NOTE = "SHA256SUMS", "report.note"
+_MADE = (1980, 1, 1, 0, 0, 0)  # of every file in a zip: the earliest time that it can have
+_numbers = count(1)
+
+
+class Bundle:
+    """The files of a report, in a temporary directory until they are all there.
+
+    Args:
+        place: The temporary directory.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.digests: dict[str, str] = {}
+
+    def add(self, name: str, content: Iterable[bytes]) -> None:
+        """Write a file.
+
+        Args:
+            name: Its name; with a folder, if there is a ``/`` in it.
+            content: Its content, in parts.
+
+        Raises:
+            ArchiveError: If it cannot be written.
+        """
+        digest = hashlib.sha256()
+
+        def parts() -> Iterator[bytes]:
+            for part in content:
+                digest.update(part)
+                yield part
+
+        write_file(parts(), self._place / name)
+        self.digests[name] = digest.hexdigest()
+
+    def finish(self, head: str, key: SigningKey | None) -> None:
+        """Write the list of digests, and with a *key* the same signed; *head* is its first line."""
+        lines = [f"{self.digests[name]}  {name}\n" for name in sorted(self.digests)]
+        self.add(SUMS, [line.encode() for line in lines])
+        if key is not None:
+            self.add(NOTE, [key.sign(f"{head}\n{''.join(lines)}").encode()])
+
+
+def check_output(output: Path, archive: Path, force: bool) -> None:
+    """Refuse an *output* that exists, or is a part of the archive.
+
+    Raises:
+        ArchiveError: If so; with *force* only if it is a part of the archive, or is neither a
+            file nor a report.
+    """
+    name, target = shown(str(output)), Path(os.path.realpath(output))
+    inside = Path(os.path.realpath(archive))
+    if target == inside or inside in target.parents or target in inside.parents:
+        raise ArchiveError(f"{name} is not apart from the archive: write to another place")
+    if not os.path.lexists(output):
+        return
+    if not force:
+        raise ArchiveError(f"{name} exists: --force replaces it")
+    is_report = target.is_dir() and ((target / SUMS).is_file() or not any(target.iterdir()))
+    if output.suffix == ".zip" and not target.is_file():
+        raise ArchiveError(f"{name} is no regular file")
+    if output.suffix != ".zip" and not is_report:
+        raise ArchiveError(f"{name} is no directory with a report: only that is replaced")
+
+
+@contextmanager
+def new_bundle(output: Path) -> Iterator[Bundle]:
+    """Yield a `Bundle`, which becomes *output* when the block ends: a directory, or a file if its
+    name ends in ``.zip``.
+
+    Raises:
+        ArchiveError: If it cannot be written; then there is nothing new at *output*.
+    """
+    output = Path(os.path.realpath(output))
+    place = output.with_name(f".{output.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
+    try:
+        make_directory(place)
+        bundle = Bundle(place)
+        yield bundle
+        if output.suffix == ".zip":
+            _zip(place, sorted(bundle.digests), output)
+        else:
+            _move(place, output)
+    except OSError as exc:
+        why = exc.strerror or exc
+        raise ArchiveError(f"cannot write {shown(str(output))}: {why}") from exc
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _zip(place: Path, names: list[str], output: Path) -> None:
+    with (
+        replacement(output, output.with_name(f"{place.name}.zip")) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in names:
+            info = zipfile.ZipInfo(name, _MADE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.file_size = (place / name).stat().st_size  # is it for ZIP64?
+            info.create_system, info.external_attr = 3, 0o600 << 16  # on every system the same
+            with (place / name).open("rb") as source, archive.open(info, "w") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _move(place: Path, output: Path) -> None:
+    """Put a directory in the place of another, which is there until the new one is."""
+    old = place.with_name(f"{place.name}.old")
+    with suppress(FileNotFoundError):
+        output.rename(old)
+    try:
+        place.rename(output)
+    except OSError:
+        with suppress(FileNotFoundError):
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,204 @@
+"""The report of a period, for auditors: facts, and what each of them rests on.
+
+A report is a directory or a zip file. ``report.json`` has the facts, one key a part, and the page
+``report.html`` shows them; ``csv/`` has the long lists in full, ``proofs/`` what others can check.
+The same archive and the same arguments give the same bytes: nothing says when it was made, and
+events after the period change nothing of it. docs/report.md describes all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..archive.checkpoints import SigningKey, VerifyingKey
+from ..archive.cosignatures import Quorum
+from ..core.errors import ArchiveError, escaped, shown
+from ..core.os_user import os_user
+from ..core.spreadsheet import csv_lines
+from ..privacy.encryption import keyring_of
+from ..privacy.policy import PrivacyPolicy
+from ..verification.report import VerifyReport
+from ..verification.verify import verify
+from ..version import __version__
+from .activity import Activity, Table
+from .alarms import Alarms
+from .bundle import Bundle, check_output, new_bundle
+from .completeness import Archive, completeness, of_the_period
+from .coverage import Programs, coverage
+from .erasures import Erasures
+from .keeping import Holds, retention
+from .limits import limits, readme
+from .pages import environment
+from .period import Period
+from .proofs import Proofs, verifier
+from .reading import Reading
+from .report_page import report_page
+
+__all__ = ["FORMAT", "make_report"]
+
+#: The name of the format, and the first line of what is signed.
+FORMAT = "axon-audit report 1"
+
+
+def make_report(
+    path: Path | str,
+    period: Period,
+    output: Path | str,
+    *,
+    keys: Iterable[VerifyingKey] = (),
+    checkpoints: Iterable[str] = (),
+    quorum: Quorum | None = None,
+    policy: PrivacyPolicy | None = None,
+    erasable: Path | None = None,
+    knows_secret: bool = False,
+    decrypt: bool = False,
+    signing_key: SigningKey | None = None,
+    command: str | None = None,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Make the report of a period, from one reading of an archive.
+
+    Args:
+        path: The archive's directory.
+        period: The period: ``Period.of("2026-11", zone="Europe/Berlin")``.
+        output: Where to: a new directory; or a file, if its name ends in ``.zip``. It is there
+            whole, or not at all.
+        keys: Public keys, one of which must have signed every checkpoint; see `verify`.
+        checkpoints: Checkpoints that were kept elsewhere; see `verify`.
+        quorum: How many witnesses must have cosigned; see `verify`.
+        policy: Makes events readable, as far as it has keys. Default: none.
+        erasable: The directory of the keys that personal data is encrypted with; see `verify`.
+        knows_secret: The secret that ids were hashed with was given; the report says so.
+        decrypt: Show ids and texts in clear where they are encrypted and *policy* has the keys.
+        signing_key: Signs the list of the files' digests. None: the report is not signed.
+        command: What makes the report again, for the report.
+        force: Replace the report at *output*.
+        progress: Called with the number of bytes read since the last call.
+
+    Returns:
+        The facts in ``report.json``: a dict of JSON types with the parts ``scope``,
+        ``completeness``, ``coverage``, ``activity``, ``alerts``, ``erasures``, ``retention``,
+        ``proofs`` and ``limits``. ``limits.needs_a_person`` is [] if the period is complete.
+
+    Raises:
+        ArchiveError: If there is no archive at *path*, or *output* cannot be written: it exists,
+            or is in the archive.
+        AuditConfigError, InvalidEventError: As `verify`.
+    """
+    directory, target = Path(path), Path(output)
+    if directory.exists() and not directory.is_dir():
+        msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
+        raise ArchiveError(msg)
+    check_output(target, directory, force)
+    environment()  # an error before the archive is read, not after
+    given, policy = list(keys), PrivacyPolicy() if policy is None else policy
+    with ExitStack() as stack:
+        parts = _Parts(period, policy, decrypt, stack)
+        verified = verify(
+            directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading
+        )
+        archive = Archive(directory, period, parts.reading.trails, given)
+        proofs = Proofs(archive, [one.writer for one in of_the_period(verified, archive).writers])
+        sample = list(proofs.sample())
+        facts = {
+            "scope": _scope(directory, period, policy, decrypt, knows_secret, command),
+            **parts.facts(verified, archive, proofs),
+            "proofs": proofs.facts(sample, given, signing_key),
+        }
+        facts["scope"]["trails"] = [
+            {name: trail[name] for name in ("trail", "id", "origin", "events")}
+            for trail in facts["completeness"]["trails"]
+        ]
+        facts["limits"] = limits(facts)
+        with new_bundle(target) as bundle:
+            _write(bundle, facts, {**proofs.files(sample)}, parts.tables(proofs))
+            bundle.finish(FORMAT, signing_key)
+    return facts
+
+
+class _Parts:
+    """What takes the events while an archive is read."""
+
+    def __init__(
+        self, period: Period, policy: PrivacyPolicy, decrypt: bool, stack: ExitStack
+    ) -> None:
+        self._activity = Activity(period, stack)
+        self._erasures = Erasures(policy, decrypt, stack)
+        self._alarms = Alarms(period, policy, decrypt, stack)
+        self._programs, self._holds = Programs(period), Holds()
+        self.reading = Reading(
+            period,
+            policy,
+            decrypt,
+            parts=[self._activity, self._erasures],
+            near=[self._alarms],
+            past=[self._programs, self._holds],
+        )
+
+    def facts(self, verified: VerifyReport, archive: Archive, proofs: Proofs) -> dict[str, Any]:
+        """The parts that they make."""
+        trails = {name for name, trail in self.reading.trails.items() if trail.events}
+        return {
+            "completeness": completeness(verified, archive),
+            "coverage": coverage(self._programs, trails, self._activity.by_method()),
+            "activity": self._activity.facts(),
+            "alerts": self._alarms.facts(),
+            "erasures": self._erasures.facts(proofs.has),
+            "retention": retention(
+                archive, self._programs, self._holds, of_the_period(verified, archive)
+            ),
+        }
+
+    def tables(self, proofs: Proofs) -> dict[str, Table]:
+        """The long lists, in full."""
+        return {
+            **self._activity.tables(),
+            "alerts": self._alarms.table(),
+            "erasures": self._erasures.table(proofs.has),
+        }
+
+
+def _scope(
+    directory: Path,
+    period: Period,
+    policy: PrivacyPolicy,
+    decrypt: bool,
+    knows_secret: bool,
+    command: str | None,
+) -> dict[str, Any]:
+    """The part ``scope``, without the trails."""
+    who = os_user()
+    return {
+        "format": FORMAT,
+        "made_by": f"axon-audit-otel {__version__}",
+        "command": command,
+        "run_by": {"user": who.name, **who.ids},
+        "archive": escaped(str(directory)),
+        "period": period.facts(),
+        "trails": [],
+        "filters": [],
+        "privacy": {
+            "is_encrypted": keyring_of(directory) is not None,
+            "keys_were_at_hand": policy.encrypts,
+            "secret_was_given": knows_secret,
+            "is_decrypted": decrypt and policy.encrypts,
+        },
+    }
+
+
+def _write(
+    bundle: Bundle, facts: dict[str, Any], files: dict[str, bytes], tables: dict[str, Table]
+) -> None:
+    bundle.add("README.txt", [readme(facts).encode()])
+    bundle.add("report.html", [report_page(facts).encode()])
+    bundle.add("report.json", [json.dumps(facts, indent=2).encode() + b"\n"])
+    for name, (header, rows) in tables.items():
+        bundle.add(f"csv/{name}.csv", csv_lines(header, rows))
+    for name, content in files.items():
+        bundle.add(name, [content])
+    bundle.add("verify_proof.py", [verifier()])

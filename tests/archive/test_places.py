@@ -83,5 +83,3 @@ async def test_damage_is_passed_over(make_audit: Make, tmp_path: Path) -> None:
     found = read_places(tmp_path, places, missing)
     after = [event for event in events if event.sequence > own[-1].sequence]
     assert [found[place].event for place in places if place in found] == left + after
-
-

@@ -293,7 +293,7 @@ def export(
     reading: Access,
     **given: Any,
 ) -> None:
-    """Write events to a file: as JSON, CSV, Parquet or OTLP, or for a SIEM.
+    """Write events to a file, in the format of other programs.
 
     Writes the events at PATH that pass every filter to the file OUT, oldest first. Formats:
     json, as the sealed files; jsonl, one event a line; csv, a table with entry_ids and

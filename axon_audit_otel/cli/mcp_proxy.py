@@ -15,7 +15,7 @@ from .options import NotAnswered
 __all__ = ["mcp_proxy"]
 
 
-@click.command("mcp-proxy", context_settings={"ignore_unknown_options": True})
+@click.command("mcp-proxy", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--archive",
     type=click.Path(path_type=Path, file_okay=False),

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .events.identity import audit_context
     from .events.influence import Influence
     from .events.model import AuditEvent, EventStatus, OperationType
+    from .integrations.all import instrument_all
     from .integrations.axon.instrumentor import AxonInstrumentor
+    from .operations.audited import AuditedOperation, audited, current_operation
     from .otel_setup import configure, serve_metrics
     from .trail.audit_logger import AuditLogger
     from .trail.otel_processor import AuditLogRecordProcessor
@@ -44,6 +46,7 @@ __all__ = [
     "AuditLogRecordProcessor",
     "AuditLogger",
     "AuditUnavailableError",
+    "AuditedOperation",
     "AxonAuditError",
     "AxonInstrumentor",
     "EventStatus",
@@ -58,7 +61,10 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "audit_context",
+    "audited",
     "configure",
+    "current_operation",
+    "instrument_all",
     "serve_metrics",
     "verify",
 ]
@@ -75,6 +81,7 @@ _MODULES = {
     "AuditLogRecordProcessor": "trail.otel_processor",
     "AuditLogger": "trail.audit_logger",
     "AuditUnavailableError": "core.errors",
+    "AuditedOperation": "operations.audited",
     "AxonAuditError": "core.errors",
     "AxonInstrumentor": "integrations.axon.instrumentor",
     "EventStatus": "events.model",
@@ -88,7 +95,10 @@ _MODULES = {
     "SecurityMonitor": "alerts.monitor",
     "VerifyReport": "verification.report",
     "audit_context": "events.identity",
+    "audited": "operations.audited",
     "configure": "otel_setup",
+    "current_operation": "operations.audited",
+    "instrument_all": "integrations.all",
     "serve_metrics": "otel_setup",
     "verify": "verification.verify",
 }

@@ -15,6 +15,7 @@ from . import (
     concurrency,
     files,
     imports,
+    integrations,
     memory,
     monitor,
     peers,
@@ -42,6 +43,7 @@ GROUPS: dict[str, list[Callable[[Scale], Awaitable[Group]]]] = {
     "files": [files.files],
     "scrape": [scrape.scrape],
     "flat": [trail.flat],
+    "integrations": [integrations.integrations],
 }
 
 

@@ -11,7 +11,10 @@ from siem_tables import IN_SIEM
 
 from axon_audit_otel.alerts.rules import DEFAULT_RULES, Rule
 from axon_audit_otel.core.units import short
+from axon_audit_otel.integrations.axon import methods as sdk
 from axon_audit_otel.integrations.axon.coverage import AUDITED, NOT_AUDITED
+from axon_audit_otel.integrations.mcp.tools import TOOLS
+from axon_audit_otel.integrations.mem0 import methods as mem0
 from axon_audit_otel.trail.metrics import SPECS
 from axon_audit_otel.trail.settings import ContentCapture, Settings
 from examples import IN_FORMAT
@@ -19,7 +22,7 @@ from examples import IN_FORMAT
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
 SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
-SIEM = ROOT / "docs" / "siem.md"
+SIEM, MEMORIES = ROOT / "docs" / "siem.md", ROOT / "docs" / "integrations.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
@@ -29,8 +32,8 @@ WINGS = {
     "viewer": "the local pages of `axon-audit view`",
     "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"
     " with its trail; formats of SIEMs",
-    "integrations": "knowledge of each memory library: `axon`",
-    "operations": "one audited call, of any memory library",
+    "integrations": "knowledge of each memory library: `axon`, `langgraph`, `mem0`, `mcp`",
+    "operations": "one audited call, of any memory library; the public `audit.operation`",
     "alerts": "the monitor in the process: rules, detector, warm-up from files",
     "trail": "the events of one logger: recorded, numbered, kept, counted, queried; settings",
     "shipping": "sends events to a collector at least once, and checkpoints to witnesses",
@@ -53,6 +56,30 @@ def coverage() -> str:
         for name, why in methods.items():
             named = name if name.startswith("(") else f"`{owner}.{name}`"
             rows.append(f"| {named} | not audited: {why} | |")
+    return "\n".join(rows) + "\n"
+
+
+#: Methods of LangGraph's stores, and what each of them is.
+_LANGGRAPH = {
+    "get, search, list_namespaces": "RECALL",
+    "put": "STORE",
+    "delete, sweep_ttl": "FORGET",
+}
+
+
+def integrations() -> str:
+    """The methods and tools of each memory that are audited, by operation."""
+    rows = ["| system | operation | methods, tools |", "| --- | --- | --- |"]
+    known: list[tuple[str, Mapping[str, str]]] = [
+        ("axon", {kind.action or "": kind.name for kind in sdk.METHODS.values()}),
+        ("langgraph", _LANGGRAPH),
+        ("mem0", {name: method.operation for name, method in mem0.METHODS.items()}),
+        ("mcp", {name: tool.operation for name, tool in TOOLS.items()}),
+    ]
+    for system, methods in known:
+        for operation in dict.fromkeys(methods.values()):
+            names = [name for name, one in methods.items() if one == operation]
+            rows.append(f"| `{system}` | {operation} | {', '.join(names)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -139,12 +166,14 @@ def columns() -> str:
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
 IN_SQL = {"columns": columns}
+IN_MEMORIES = {"integrations": integrations}
 PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
     REFERENCE: IN_REFERENCE,
     HOUSE: IN_HOUSE,
     SQL: IN_SQL,
     FORMAT: IN_FORMAT,
     SIEM: IN_SIEM,
+    MEMORIES: IN_MEMORIES,
 }
 
 

@@ -19,7 +19,7 @@ __all__ = ["LineFilter"]
 #: The fields to look for; those with the fewest hits first.
 _FIELDS = (
     *("trace_id", "session_id", "on_behalf_of", "user_id", "subject_id"),
-    *("purpose", "agent_id", "status", "operation", "system"),
+    *("purpose", "agent_id", "action", "store", "system", "status", "operation"),
 )
 _MANY = 16  # with more entry ids than this, they are not looked for
 _TIME = b'"timestamp":"'

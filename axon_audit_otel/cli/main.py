@@ -46,6 +46,7 @@ from .export import (
 from .hold import hold
 from .influence import influence
 from .lineage import lineage
+from .mcp_proxy import mcp_proxy
 from .notes import Answer
 from .options import (
     NOT_ANSWERED,
@@ -203,6 +204,9 @@ def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given:
     if summary["agents"]:
         click.echo()
         print_table(to, actor_table(summary, "agent"))
+    if len(summary["systems"]) > 1:
+        click.echo()
+        print_table(to, actor_table(summary, "system"))
     if summary["findings"]:
         click.echo(f"\n{', '.join(found_words(summary['findings']))}")
 
@@ -454,6 +458,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, reconcile, report, subject, view),
+    *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

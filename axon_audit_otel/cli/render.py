@@ -530,11 +530,11 @@ def _counts(total: int, of: dict[str, Any]) -> tuple[str, Text, str, str]:
 
 
 def actor_table(summary: dict[str, Any], kind: str) -> Table:
-    """The table by ``user``, or by ``agent``, of what `summarise` counted, of the busiest ones."""
+    """The table by ``user``, ``agent`` or ``system``, of the busiest, as `summarise` counted."""
     table = _table(kind, "count", "success", "mostly", "last activity", numbers=2)
     actors = summary[f"{kind}s"]
     for user in actors[:_USERS]:
-        named = user[f"{kind}_id"]
+        named = user["system" if kind == "system" else f"{kind}_id"]
         name = "(no user)" if named is None else plain(named)
         table.add_row(
             Text(name, style="bold"),

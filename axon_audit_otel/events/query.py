@@ -28,7 +28,7 @@ _AUDIT = OperationType.AUDIT  # looked up once: that is slow
 #: Fields with ids of persons and sessions, which may be recorded in another form; and all that
 #: are compared as they are.
 _NAMES = ("user_id", "session_id", "subject_id", "agent_id", "on_behalf_of")
-_EXACT = ("operation", "status", *_NAMES, "purpose", "trace_id", "system")
+_EXACT = ("operation", "status", "system", "store", "action", *_NAMES, "purpose", "trace_id")
 _is_trace = re.compile("[0-9a-f]{32}").fullmatch
 
 
@@ -57,6 +57,8 @@ class Query:
     purpose: str | None = None
     trace_id: str | None = None
     system: str | None = None
+    store: str | None = None
+    action: str | None = None
     entry_ids: frozenset[str] | None = None
     facts: tuple[str, ...] = ()  # names, of which its metadata must have one
     start_us: int | None = None
@@ -86,13 +88,15 @@ class Query:
         purpose: str | None = None,
         trace_id: str | None = None,
         system: str | None = None,
+        store: str | None = None,
+        action: str | None = None,
     ) -> Query:
         """A query from the arguments of `AuditLogger.query_events`.
 
         Raises:
             InvalidEventError: If an argument cannot be meant: an unknown operation or
                 status, no datetime, *start_time* after *end_time*, a negative *limit*, a
-                *purpose* that is no text, a *trace_id* without 32 hex digits.
+                *purpose* or name that is no text, a *trace_id* without 32 hex digits.
         """
         try:
             ids = None if entry_ids is None else frozenset(identifiers(entry_ids))
@@ -119,7 +123,9 @@ class Query:
             on_behalf_of=None if on_behalf_of is None else identifier(on_behalf_of),
             purpose=None if purpose is None else checked_text("purpose", purpose),
             trace_id=None if trace_id is None else _trace(trace_id),
-            system=None if system is None else identifier(system),
+            system=None if system is None else checked_text("system", system),
+            store=None if store is None else checked_text("store", store),
+            action=None if action is None else checked_text("action", action),
             entry_ids=ids,
             start_us=start_us,
             end_us=end_us,

@@ -24,11 +24,13 @@ def summarise(events: Iterable[AuditEvent]) -> dict[str, Any]:
         ``success_rate``, ``latency_ms`` with ``avg``, ``p50``, ``p95``, ``p99``, exact) and
         ``users`` (a list, the busiest first: ``user_id``, ``total_operations``,
         ``by_status``, ``success_rate``, ``most_common_operation``, ``last_activity``) and
-        ``agents`` (likewise, with ``agent_id``; operations without an agent are in none).
+        ``agents`` (likewise, with ``agent_id``; operations without an agent are in none) and
+        ``systems`` (likewise, with ``system``).
     """
     operations: defaultdict[str, _Operation] = defaultdict(_Operation)
     users: defaultdict[str | None, _Actor] = defaultdict(_Actor)
     agents: defaultdict[str | None, _Actor] = defaultdict(_Actor)
+    systems: defaultdict[str | None, _Actor] = defaultdict(_Actor)
     found: Counter[str] = Counter()
 
     def counted() -> Iterator[AuditEvent]:
@@ -39,6 +41,8 @@ def summarise(events: Iterable[AuditEvent]) -> dict[str, Any]:
                 found[kind] += finding.number
             if event.agent_id is not None:
                 agents[event.agent_id].add(event)
+            if event.system is not None:
+                systems[event.system].add(event)
             yield event
 
     totals = activity(counted())
@@ -48,6 +52,7 @@ def summarise(events: Iterable[AuditEvent]) -> dict[str, Any]:
         "operations": {name: operations[name].summary() for name in totals["by_operation"]},
         "users": [{"user_id": one, **actor.summary()} for one, actor in _busiest(users)],
         "agents": [{"agent_id": one, **actor.summary()} for one, actor in _busiest(agents)],
+        "systems": [{"system": one, **actor.summary()} for one, actor in _busiest(systems)],
     }
 
 
@@ -86,7 +91,7 @@ class _Operation:
 
 
 class _Actor:
-    """The events of one user, or of one agent."""
+    """The events of one user, agent or system."""
 
     def __init__(self) -> None:
         self.total = 0

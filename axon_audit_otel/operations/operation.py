@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Status, StatusCode
 
 from ..core import semconv
 from ..core.errors import AuditUnavailableError
 from ..events.draft import Acting, Draft, draft, intent
-from ..events.entries import Entries
 from ..events.identifiers import identifier, identifiers
 from ..events.identity import (
     NOBODY,
@@ -30,6 +29,8 @@ from ..events.identity import (
 from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
 from ..events.stores import Store
+from ..version import __version__
+from .activity import AdapterActivity, OwnerOf, error_type
 
 if TYPE_CHECKING:
     from ..trail.audit_logger import AuditLogger
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 MAX_ENTRY_IDS = 100_000
 
 Arguments = dict[str, Any]
-
-#: Users by the ids of their entries; None: the entry is nobody's.
-OwnerOf = Mapping[str, "str | None"]
 
 #: Operations that save what they have read.
 COPYING = (OperationType.RECALL, OperationType.SYNC)
@@ -87,104 +85,12 @@ class Kind:
         object.__setattr__(self, "deletes", self.operation is OperationType.FORGET)
 
 
-class AdapterActivity:
-    """The calls of storage adapters while an operation ran; dicts are ordered sets."""
-
-    __slots__ = (
-        *("aside", "back", "copies", "deleted", "derived", "failed", "found", "listed"),
-        *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
-    )
-
-    def __init__(self) -> None:
-        self.saved: dict[str, Any] = {}  # id -> entry
-        self.deleted: dict[str, None] = {}
-        self.undeleted: dict[str, None] = {}  # `delete` answered that it did not
-        self.found: dict[tuple[int, str], Any] = {}  # by get: adapter, id -> entry
-        self.queried: dict[str, Any] = {}  # by query: id -> entry
-        self.listed: set[int] = set()  # adapters asked for all their entries
-        self.owners: dict[str, str | None] = {}  # of the entries seen
-        self.stores: dict[Store, set[str]] = {}  # which entries were read where
-        self.back: dict[str, None] = {}  # read, although they are gone
-        self.prints: dict[str, str] = {}  # fingerprints of what was saved
-        self.derived: dict[str, tuple[str, ...]] = {}  # of what a saved entry is made
-        # In how many stores an entry is that was copied, or deleted from one: before, and now.
-        self.copies: dict[str, tuple[int, int]] = {}
-        self.others: dict[str, list[str | None]] = {}  # further ones: an id can be in two stores
-        # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
-        # the name of a failure without one.
-        self.failed: dict[tuple[str, str], BaseException | str] = {}
-        # What failed of the SDK's housekeeping: nobody had asked for that.
-        self.aside: list[tuple[str, BaseException]] = []
-
-    def sees(self, owners: OwnerOf) -> None:
-        """Entries of these *owners* are read, saved or deleted."""
-        known = self.owners
-        if known and not known.keys().isdisjoint(owners):
-            for key, user in owners.items():
-                if known.setdefault(key, user) != user:  # in two stores, or replaced
-                    self.others.setdefault(key, []).append(user)
-        else:
-            known.update(owners)
-
-    def copied(self, entries: Entries, key: str, now: int, before: int | None = None) -> None:
-        """An entry is *now* in so many stores."""
-        first = entries.copies(key) if before is None else before
-        entries.set_copies(key, max(1, now))
-        self.copies[key] = self.copies.get(key, (first, 0))[0], now
-
-    def stores_of(self, key: str) -> list[Store]:
-        """Where an entry was read."""
-        return [store for store, keys in self.stores.items() if key in keys]
-
-    def owners_of(self, ids: list[str]) -> tuple[str, ...]:
-        """The owners of the entries of those *ids*, as far as they were seen; each once."""
-        if len(ids) == 1 and not self.others:
-            owner = self.owners.get(ids[0])
-            return () if owner is None else (owner,)
-        found = dict.fromkeys(map(self.owners.get, ids))
-        if self.others:
-            for key in ids:
-                found.update(dict.fromkeys(self.others.get(key, ())))
-        return tuple(user for user in found if user is not None)
-
-    def set_aside(self, stage: str, exc: BaseException) -> None:
-        """*exc* ended something of the SDK's own, so it is no failure of the operation."""
-        self.failed = {key: error for key, error in self.failed.items() if error is not exc}
-        self.aside.append((stage, exc))
-
-    def swallowed(self, raised: BaseException | None) -> list[tuple[str, str]]:
-        """Stage and type of each failure but the one *raised*; housekeeping comes last."""
-        by_error: dict[int, tuple[str, str]] = {}
-        for stage, error in [*((key[0], e) for key, e in self.failed.items()), *self.aside]:
-            if error is not raised:
-                by_error.setdefault(id(error), (stage, error_type(error)))
-        return list(by_error.values())
-
-    def take(self, other: AdapterActivity, failures: bool) -> None:
-        """Add the calls of an operation inside this one; its *failures* if it raised none."""
-        self.saved.update(other.saved)
-        self.deleted.update(other.deleted)
-        self.undeleted.update(other.undeleted)
-        self.found.update(other.found)
-        self.queried.update(other.queried)
-        self.listed.update(other.listed)
-        self.sees(other.owners)
-        for store, keys in other.stores.items():
-            self.stores.setdefault(store, set()).update(keys)
-        self.back.update(other.back)
-        self.prints.update(other.prints)
-        self.derived.update(other.derived)
-        for key, (before, now) in other.copies.items():
-            self.copies[key] = self.copies.get(key, (before, 0))[0], now
-        for key, users in other.others.items():
-            self.others.setdefault(key, []).extend(users)
-        self.aside += other.aside
-        if failures:
-            self.failed.update(other.failed)
-
-
 class Operation:
-    """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises."""
+    """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises.
+
+    Or from `__init__` to the end of a ``with`` or ``async with`` block, which waits for stable
+    storage as well; what the call returns is to be `result` then.
+    """
 
     # What most operations leave as it is.
     active = True
@@ -202,6 +108,13 @@ class Operation:
     session_id: str | None = None
     text_owners: tuple[tuple[str, ...], ...] = ()  # of each text of an entry in the metadata
     acting: Acting = NOBODY.acting
+    store: str | None = None  # which store of its library
+    result: Any = None
+    own_facts = True  # the names of the facts are ours, no text of anybody
+    line: bytes | None = None  # of its event, once that is recorded
+    draft: Draft | None = None
+    changes = False  # at its end: whether it changed memory
+    face: Any = None  # gives what reports to it, see `audited`
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Operation], list[Any]] = staticmethod(lambda key, op: [])
     _event_id: str | None = None  # given by `record_intent`
@@ -221,8 +134,15 @@ class Operation:
         kwargs: Arguments,
         identity: tuple[Any, Any] = (None, None),
         outer: Operation | None = None,
+        acting: Mapping[str, Any] | None = None,
+        store: str | None = None,
+        owner: str | None = None,
     ) -> None:
         self.outer = outer  # records this one, unless it ends before
+        if store is not None:
+            self.store = store
+        if owner is not None:
+            self._subject, self.persons = (owner, None), (owner,)
         self.kind = kind
         self.audit = audit
         self.trail = audit.trail
@@ -242,6 +162,8 @@ class Operation:
             self.trail.fault("record", exc)
         self.trail.entries.look()
         self._identify(*identity)
+        if acting:
+            self.acting = cast("Acting", {**self.acting, **acting})
         self._gauge = self.trail.metrics.in_progress(kind.name)
         if outer is None:
             self._gauge.inc()
@@ -311,6 +233,43 @@ class Operation:
         """When it began, by `time.perf_counter_ns`."""
         return self._started
 
+    # --- as a block --------------------------------------------------------------------------
+
+    def __enter__(self) -> Operation:
+        if self._event_id is not None:
+            try:
+                self.wait_intent_durable_now()
+            except BaseException as exc:
+                self.fail(exc)
+                raise
+        return self
+
+    def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
+        self._over(exc)
+        if self.waits:
+            self.wait_durable_now()
+
+    async def __aenter__(self) -> Operation:
+        if self._event_id is not None:
+            try:
+                await self.wait_intent_durable()
+            except BaseException as exc:
+                self.fail(exc)
+                raise
+        return self
+
+    async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
+        self._over(exc)
+        if self.waits and not isinstance(exc, GeneratorExit):
+            await self.wait_durable()
+
+    def _over(self, exc: BaseException | None) -> None:
+        result, self.result = self.result, None
+        if exc is None:
+            self.succeed(result)
+        else:
+            self.fail(exc)
+
     # --- facts, noted by the kinds ---------------------------------------------------------
 
     def concerns(self, user_id: Any, session_id: Any) -> None:
@@ -378,12 +337,28 @@ class Operation:
 
     def _identify(self, user_id: Any, session_id: Any) -> None:
         actor, session, self.acting = named_or_current(user_id, session_id)
+        self._actor = actor, session
+        self._settle()
+
+    def _settle(self) -> None:
+        """Say who acts: the owner of the data, unless it is somebody else."""
+        actor, session = self._actor
         subject, its_session = self._subject
         self.subject_id = None if actor is None else subject
         self.user_id = subject if actor is None else actor
         self.session_id = its_session if session is None else session
         if self.trail.settings.baggage_identity:
             self.user_id, self.session_id = or_from_baggage(self.user_id, self.session_id)
+
+    def owned_by(self, owners: tuple[str, ...]) -> None:
+        """Whose data it is, learnt late."""
+        self.persons = tuple(dict.fromkeys((*self.persons, *owners)))
+        if self._subject[0] is None and len(self.persons) == 1:
+            self._subject = self.persons[0], self._subject[1]
+            self._settle()
+            if self._own_span and self._span.is_recording():
+                named = self.trail.policy.span_identity(self.user_id, self.session_id)
+                self._span.set_attributes(named)
 
     def _start_span(self) -> None:
         try:
@@ -394,6 +369,8 @@ class Operation:
             attributes = {semconv.AXON_OPERATION: self.kind.name}
             if self.gen_ai is not None:
                 attributes[semconv.GEN_AI_OPERATION_NAME] = self.gen_ai
+            if self.store is not None:
+                attributes[semconv.GEN_AI_MEMORY_STORE_ID] = self.store
             attributes |= self.trail.policy.span_identity(self.user_id, self.session_id)
             if self.acting:
                 for field, real in self._persons().items():
@@ -490,17 +467,18 @@ class Operation:
                 facts["deleted"] = self._gone()
             entries, duration_ms = facts.get("deleted"), elapsed_ns / 1e6
             event = self._draft(status, metadata=facts, entries=entries, duration_ms=duration_ms)
-        self.trail.policy.event(event, own=True)
+        self.trail.policy.event(event, own=self.own_facts)
         try:
             self._end_span(event, exc, elapsed_ns / 1e9)
         except Exception as fault:  # the instrumented call: OpenTelemetry's span processors
             self.trail.fault("record", fault)
         try:
-            self.audit.emit(event, self._context)
+            self.line, self.draft = self.audit.emit(event, self._context), event
         except AuditUnavailableError as fault:
             self.trail.fault("record", fault)
         if self._event_id is not None:
             self.trail.intent_done(self._event_id)
+        self.changes = bool(self.activity.saved or self.activity.deleted)
         # The context of a task that was begun inside may live long: keep no memories alive.
         self.activity, self.arguments = AdapterActivity(), {}
 
@@ -537,6 +515,7 @@ class Operation:
             error_type=self.error_type,
             action=self.kind.action,
             system=self.kind.system,
+            store=self.store,
             **self.acting,
             **facts,
         )
@@ -587,6 +566,9 @@ class Operation:
     def _distinct(self, owners: tuple[str, ...]) -> tuple[str, ...]:
         """Each of *owners* once, under whichever of his names."""
         if len(owners) < 2:
+            return owners
+        owners = tuple(dict.fromkeys(owners))
+        if len(owners) == 1:
             return owners
         name = self.trail.policy.recorded_name
         return tuple({name(owner): owner for owner in owners}.values())
@@ -665,7 +647,7 @@ class Operation:
                 attributes[semconv.GEN_AI_MEMORY_RECORD_ID] = ids[0]
             attributes[semconv.GEN_AI_MEMORY_RECORD_COUNT] = count
         facts = event["metadata"]
-        for key, name in semconv.SPAN_ATTRIBUTES[self.kind.name].items():
+        for key, name in semconv.SPAN_ATTRIBUTES.get(self.kind.name, {}).items():
             if key in facts:
                 value = facts[key]
                 if isinstance(value, (str, bool, int, float)) or (
@@ -730,18 +712,65 @@ class Signals:
     tracer: trace.Tracer
     duration: Any
 
+    @classmethod
+    def of(cls, tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
+        """Those of these providers; default: the global ones."""
+        meter = metrics.get_meter(semconv.SCOPE_NAME, __version__, meter_provider)
+        return cls(
+            tracer=trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
+            duration=meter.create_histogram(
+                semconv.GEN_AI_CLIENT_OPERATION_DURATION,
+                unit="s",
+                description="GenAI operation duration.",
+                explicit_bucket_boundaries_advisory=semconv.GEN_AI_DURATION_BUCKETS,
+            ),
+        )
 
-def error_type(exc: BaseException | str) -> str:
-    """The class of *exc* as ``error.type``: qualified, built-in names bare; or a name as it is."""
-    if isinstance(exc, str):
-        return exc
-    kind = type(exc)
-    module = kind.__module__
-    if module == "builtins":
-        return kind.__qualname__
-    if module == "asyncio.exceptions":
-        module = "asyncio"
-    return f"{module}.{kind.__qualname__}"
+
+_signals: Signals | None = None
+
+
+def use_signals(signals: Signals | None) -> None:
+    """Let all operations from now on use *signals*; None: those of the global providers."""
+    global _signals
+    _signals = signals
+
+
+def _current_signals() -> Signals:
+    if _signals is None:
+        use_signals(Signals.of())
+    return cast("Signals", _signals)
+
+
+def begin(
+    kind: Kind,
+    audit: AuditLogger,
+    args: tuple[Any, ...] = (),
+    kwargs: Arguments | None = None,
+    identity: tuple[Any, Any] = (None, None),
+    **more: Any,
+) -> Operation:
+    """An operation on the trail of *audit*, inside the one that runs there in this task.
+
+    Raises:
+        AuditUnavailableError: If it is refused, since it cannot be recorded.
+    """
+    outer = current()
+    if outer is not None and outer.trail is not audit.trail:
+        outer = None
+    operation = Operation(
+        kind,
+        audit,
+        _current_signals(),
+        args,
+        {} if kwargs is None else kwargs,
+        identity,
+        outer,
+        **more,
+    )
+    if outer is None and audit.trail.blocks:
+        operation.record_intent()
+    return operation
 
 
 def current() -> Operation | None:

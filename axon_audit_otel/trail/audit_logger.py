@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 from weakref import WeakValueDictionary, finalize
 
 from opentelemetry.context import Context
@@ -41,7 +42,12 @@ from .sdk_logger_interface import SdkLoggerInterface
 from .settings import Settings
 from .trail import Trail
 
-__all__ = ["AuditLogger"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..operations.audited import AuditedOperation  # for its type alone: it is above
+
+__all__ = ["AuditLogger", "EventFields", "loggers"]
 
 _trails: WeakValueDictionary[str, Trail] = WeakValueDictionary()
 _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
@@ -50,6 +56,7 @@ _loggers: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
 #: given one must be recorded. It is above this one: imported only then, by name, here alone.
 _INSTRUMENTOR = "axon_audit_otel.integrations.axon.instrumentor"
 #: The module that compares a memory with a trail: it is above this one as well.
+_AUDITED = "axon_audit_otel.operations.audited"
 _RECONCILE = "axon_audit_otel.evidence.reconcile"
 
 
@@ -60,6 +67,11 @@ def _free_name(name: str) -> str:
         number += 1
         taken = f"{name}-{number}"
     return taken
+
+
+def loggers() -> dict[str, AuditLogger]:
+    """The loggers of this process, by their names."""
+    return dict(_loggers)
 
 
 def _of_this_process(name: str) -> AuditLogger:
@@ -73,6 +85,34 @@ def _of_this_process(name: str) -> AuditLogger:
         msg = f"no AuditLogger named {shown(name)} in this process: make it before unpickling"
         raise AuditConfigError(msg)
     return found
+
+
+class EventFields(TypedDict, total=False):
+    """The arguments of `AuditLogger.log_event` besides the operation."""
+
+    user_id: str | None
+    session_id: str | None
+    entry_ids: Iterable[str] | None
+    metadata: dict[str, Any] | None
+    status: EventStatus | str
+    error_message: str | None
+    duration_ms: float | None
+    error_type: str | None
+    subject_id: str | None
+    agent_id: str | None
+    on_behalf_of: str | None
+    purpose: str | None
+    subjects: Iterable[str] | None
+    derived_from: Iterable[str] | None
+    fingerprints: Mapping[str, str] | None
+
+
+class _Drafted(NamedTuple):
+    """An event to be recorded, what it tells of entries, and whose these are."""
+
+    event: Draft
+    told: Told
+    whose: Sequence[str]
 
 
 class AuditLogger(SdkLoggerInterface):
@@ -291,8 +331,63 @@ class AuditLogger(SdkLoggerInterface):
                 negative, infinite or no number, or an id is no text.
             AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
+        drafted = self._drafted(
+            *(operation, user_id, session_id, entry_ids, metadata, status, error_message),
+            *(duration_ms, error_type, subject_id, agent_id, on_behalf_of, purpose),
+            *(subjects, derived_from, fingerprints),
+        )
+        if type(operation).__module__.startswith("axon.") and self._merge(drafted.event):
+            return _event.decode(_event.encode_fields(drafted.event))
+        recorded = await self._record(drafted.event)
+        return self._learned(drafted, recorded) if drafted.told else recorded
+
+    def record(self, operation: OperationType | str, **fields: Unpack[EventFields]) -> AuditEvent:
+        """Record an event by hand where there is no event loop: as `log_event`, whose arguments
+        it takes by name.
+
+        With ``durability="disk"`` the thread waits until the event is on stable storage.
+
+        Returns:
+            The event as recorded.
+
+        Raises:
+            InvalidEventError: As `log_event`.
+            AuditUnavailableError: As `log_event`.
+        """
+        drafted = self._drafted(operation, **fields)
+        if self.trail.blocks:
+            self._require_files(drafted.event)
+        recorded = self._emitted(drafted.event)
+        if self.trail.storage is not None:
+            with self._on_stable_storage():
+                self.trail.storage.wait_now()
+        return self._learned(drafted, self._kept(recorded))
+
+    def _drafted(
+        self,
+        operation: OperationType | str,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        status: EventStatus | str = EventStatus.SUCCESS,
+        error_message: str | None = None,
+        duration_ms: float | None = None,
+        error_type: str | None = None,
+        subject_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+        subjects: Iterable[str] | None = None,
+        derived_from: Iterable[str] | None = None,
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> _Drafted:
+        """The event that these arguments of `log_event` describe.
+
+        Raises:
+            InvalidEventError: As `log_event`.
+        """
         try:
-            by_the_sdk = type(operation).__module__.startswith("axon.")
             # `value` has the same, by a detour over Python code before Python 3.12.
             kind: str = OperationType.parse(operation)._value_
             outcome: str = EventStatus.parse(status)._value_
@@ -307,6 +402,7 @@ class AuditLogger(SdkLoggerInterface):
             if derived_from is not None or fingerprints is not None:
                 told = _told_of_entries(derived_from, fingerprints)
                 whose = (*whose, *self.trail.entries.whose(told.get("derived_from", ())))
+            by_the_sdk = type(operation).__module__.startswith("axon.")
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
             event = draft(
@@ -335,21 +431,27 @@ class AuditLogger(SdkLoggerInterface):
         if kind == "AUDIT" and "record" in event["metadata"]:
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
-        if by_the_sdk and self._merge(event):
-            return _event.decode(_event.encode_fields(event))
-        recorded = await self._record(event)
-        if told:
-            self.trail.entries.apply_derived(recorded, whose)
+        return _Drafted(event, told, whose)
+
+    def _learned(self, drafted: _Drafted, recorded: AuditEvent) -> AuditEvent:
+        if drafted.told:
+            self.trail.entries.apply_derived(recorded, drafted.whose)
         return recorded
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
             self._require_files(draft)
-        event = self.trail.reader.event(self.emit(draft), draft)
+        event = self._emitted(draft)
         if self.trail.storage is not None:
             await self.wait_durable()
+        return self._kept(event)
+
+    def _emitted(self, draft: Draft) -> AuditEvent:
+        return self.trail.reader.event(self.emit(draft), draft)
+
+    def _kept(self, event: AuditEvent) -> AuditEvent:
         if self.trail.blocks and not self.trail.is_kept:
-            msg = f"the {draft['operation']} is in no file: {self.trail.why}"
+            msg = f"the {event.operation.value} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
         return event
 
@@ -380,14 +482,83 @@ class AuditLogger(SdkLoggerInterface):
         Raises:
             AuditUnavailableError: If it cannot be, with ``on_failure="block"``.
         """
-        try:
-            if self.trail.storage is not None:
+        if self.trail.storage is not None:
+            with self._on_stable_storage():
                 await self.trail.storage.wait()
+
+    @contextmanager
+    def _on_stable_storage(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as exc:
             self.trail.fault("commit", exc)
             if self.trail.blocks:
                 msg = f"not on stable storage: {exc.strerror or exc}"
                 raise AuditUnavailableError(msg) from exc
+
+    # --- operations ------------------------------------------------------------------------
+
+    def operation(
+        self,
+        operation: OperationType | str,
+        *,
+        system: str | None = None,
+        action: str | None = None,
+        store: str | None = None,
+        owner: str | None = None,
+        entry_ids: Iterable[str] | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_id: str | None = None,
+        on_behalf_of: str | None = None,
+        purpose: str | None = None,
+    ) -> AuditedOperation:
+        """One operation on a memory, as a ``with`` or ``async with`` block.
+
+        The block is one span, one observation and one event, and says itself what happened::
+
+            with audit.operation("FORGET", system="notes", owner="alice") as op:
+                notes.delete(key)
+                op.deleted(key)
+
+        Inside of another operation on this trail it is a part of that. With
+        ``on_failure="block"`` it is refused before the block runs; with ``durability="disk"``
+        the end of the block waits for stable storage (a plain ``with`` holds up its thread).
+
+        Args:
+            operation: What it does: an `OperationType` or its name in any case.
+            system: The memory's library, or the program's own name for it.
+            action: The method, as that library names it: ``mem0.delete_all``.
+            store: Which of several stores.
+            owner: Whose data it is about. The owner acts, unless somebody else does.
+            entry_ids: The entries that are asked for, whatever becomes of them.
+            user_id: Who acts. Default: as `audit_context` says, else the owner.
+            session_id: In which session. Default: as `audit_context` says.
+            agent_id: The agent (the program) that does it. Default: likewise.
+            on_behalf_of: The person for whom it is done. Default: likewise.
+            purpose: Why, in words. Default: likewise.
+
+        Raises:
+            InvalidEventError: If *operation* is unknown, an id is no text, number or UUID, or a
+                name is no text.
+            AuditUnavailableError: When the block begins: if it cannot be recorded, with
+                ``on_failure="block"``.
+        """
+        made: AuditedOperation = import_module(_AUDITED).AuditedOperation(
+            self,
+            operation,
+            system=system,
+            action=action,
+            store=store,
+            owner=owner,
+            entry_ids=entry_ids,
+            user_id=user_id,
+            session_id=session_id,
+            agent_id=agent_id,
+            on_behalf_of=on_behalf_of,
+            purpose=purpose,
+        )
+        return made
 
     # --- erasure ---------------------------------------------------------------------------
 
@@ -532,6 +703,9 @@ class AuditLogger(SdkLoggerInterface):
         on_behalf_of: str | None = None,
         purpose: str | None = None,
         trace_id: str | None = None,
+        system: str | None = None,
+        store: str | None = None,
+        action: str | None = None,
         archived: bool | None = None,
         strict: bool = False,
     ) -> list[AuditEvent]:
@@ -557,6 +731,9 @@ class AuditLogger(SdkLoggerInterface):
             on_behalf_of: The person for whom it was done.
             purpose: Why it was done: the whole text, as it was recorded.
             trace_id: The W3C trace id, 32 hex digits.
+            system: The memory's library, as it was recorded: ``axon``, ``langgraph``.
+            store: Which of its stores.
+            action: The method, as that library names it.
             archived: Also those in the files of the archive, of other writers as well. It
                 reads files: in a coroutine, use `asyncio.to_thread`. Where one of them, or a
                 part of it, cannot be read or is gone, the rest is the answer, and an
@@ -582,6 +759,9 @@ class AuditLogger(SdkLoggerInterface):
             on_behalf_of=on_behalf_of,
             purpose=purpose,
             trace_id=trace_id,
+            system=system,
+            store=store,
+            action=action,
             entry_ids=entry_ids,
             start_time=start_time,
             end_time=end_time,

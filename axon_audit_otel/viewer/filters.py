@@ -28,6 +28,8 @@ _ARGUMENTS = {
     "purpose": "purpose",
     "trace": "trace_id",
     "system": "system",
+    "store": "store",
+    "action": "action",
 }
 _TIMES: dict[str, Callable[[str], datetime]] = {"since": earliest, "until": latest}
 #: What people read beside each field.

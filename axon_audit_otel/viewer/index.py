@@ -27,7 +27,7 @@ STATUSES = tuple(EventStatus.__members__)
 #: Fields with one value, and with several.
 _FIELDS = (
     *("operation", "user_id", "session_id", "agent_id", "on_behalf_of"),
-    *("purpose", "trace_id", "system", "event_id"),
+    *("purpose", "trace_id", "system", "store", "action", "event_id"),
 )
 _SEVERAL = ("subject_id", "entry_ids")
 _DIGEST = "digest"  # what a name among many subjects may be

@@ -63,7 +63,12 @@ def _pattern(expected: str) -> str:
     "name",
     [
         *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
-        *("docs/lineage.md", "docs/reconcile.md", "docs/dossier.md"),
+        *("docs/lineage.md", "docs/reconcile.md", "docs/integrations.md"),
+        "docs/dossier.md",
+        *(
+            pytest.param(f"docs/{name}.md", marks=pytest.mark.component)
+            for name in ("langgraph", "mcp", "mem0")
+        ),
     ],
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +136,23 @@ def test_shipping_example(tmp_path: Path) -> None:
         assert receiver.numbers == [1, 2]  # the first is the record `start`
     finally:
         receiver.close()
+
+
+def test_a_memory_of_ones_own_is_short() -> None:
+    """An integration of a toy memory takes fewer than 40 lines."""
+    (source,) = (
+        code for kind, code, _ in _blocks(ROOT / "docs/integrations.md") if kind == "python"
+    )
+    assert len(source.splitlines()) < 40
+
+
+@pytest.mark.component
+@pytest.mark.parametrize("name", ["langgraph", "mem0", "mcp"])
+def test_examples_run(name: str, tmp_path: Path) -> None:
+    """The examples of other memories run without a network, and leave an archive that is whole."""
+    said = _shell(f"$ python {ROOT}/examples/{name}_memory.py", tmp_path)
+    assert f"now: axon-audit verify {name}_audit" in said
+    assert "No damage was found." in _shell(f"$ axon-audit verify {name}_audit", tmp_path)
 
 
 @pytest.mark.slow

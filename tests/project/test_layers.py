@@ -28,6 +28,8 @@ WINGS = [
     "viewer",
     "cli",
 ]
+#: The one look up: the face of a trail says of what type its operations are.
+UP_FOR_TYPES = ("trail.audit_logger", "operations.audited")
 #: Modules of the package itself, which no wing but `cli` imports.
 TOP = {"__init__", "__main__", "otel_setup", "version"}
 
@@ -58,7 +60,7 @@ def _imports(name: str) -> list[str]:
             for alias in node.names:
                 longer = ".".join([*target, alias.name])
                 found.append(longer if longer in MODULES else ".".join(target) or "__init__")
-    return found
+    return [other for other in found if (name, other) != UP_FOR_TYPES]
 
 
 def _wing(name: str) -> str:

@@ -23,6 +23,7 @@ def test_names_are_these() -> None:
         "AuditLogRecordProcessor",
         "AuditLogger",
         "AuditUnavailableError",
+        "AuditedOperation",
         "AxonAuditError",
         "AxonInstrumentor",
         "EventStatus",
@@ -37,7 +38,10 @@ def test_names_are_these() -> None:
         "VerifyReport",
         "__version__",
         "audit_context",
+        "audited",
         "configure",
+        "current_operation",
+        "instrument_all",
         "serve_metrics",
         "verify",
     ]

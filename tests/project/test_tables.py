@@ -48,6 +48,12 @@ def test_columns_are_up_to_date(tables: ModuleType) -> None:
     assert tables.rendered(text, tables.IN_SQL) == text
 
 
+def test_integrations_are_up_to_date(tables: ModuleType) -> None:
+    """So is the table of what is recorded of each memory."""
+    text = tables.MEMORIES.read_text(encoding="utf-8")
+    assert tables.rendered(text, tables.IN_MEMORIES) == text
+
+
 def test_formats_for_siems_are_up_to_date(tables: ModuleType) -> None:
     """So is docs/siem.md: every field of each format, and an event in each."""
     text = tables.SIEM.read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -23,22 +22,19 @@ from typing import Any
 from weakref import WeakSet, ref
 
 import wrapt
-from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from ...core import semconv
-from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError, shown
+from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError
 from ...core.log import logger
 from ...events.identifiers import identifier
 from ...events.stores import Store
-from ...operations.operation import Kind, Operation, Signals, current
+from ...operations.operation import Kind, Operation, Signals, begin, current, use_signals
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
-from ...version import __version__
+from ..startup import announce, blocks, logger_of
 from ..wrappers import Wrappers
 from . import added_methods, methods, watched
 from .audit_attribute import AuditAttribute
-from .startup import announce, is_automatic, nearest_logger
 from .storage_adapters import AdapterWrappers
 from .trace_events import TraceBound
 from .watched import Watch
@@ -89,24 +85,17 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if unknown := kwargs.keys() - known:
             logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         logger_provider = kwargs.get("logger_provider")
-        audit_logger = kwargs.get("audit_logger")
-        if audit_logger is None:
-            audit_logger = _own_logger(logger_provider)
-        elif not isinstance(audit_logger, AuditLogger):
-            msg = f"audit_logger={shown(audit_logger)}: must be an axon_audit_otel.AuditLogger"
-            raise AuditConfigError(msg)
-        elif logger_provider is not None:
-            audit_logger.use(logger_provider)
+        audit_logger = _logger_of(kwargs.get("audit_logger"), logger_provider)
         most_traces = _most_traces(kwargs.get("max_trace_events"))
         _recorder.default, _recorder.refusal = audit_logger, ""
-        _recorder.signals = _signals(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        use_signals(Signals.of(kwargs.get("tracer_provider"), kwargs.get("meter_provider")))
         _recorder.patch(most_traces)
         announce(audit_logger)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
         _recorder.default, _recorder.refusal = None, ""
-        _recorder.signals = None
+        use_signals(None)
 
 
 def _most_traces(given: Any = None) -> int:
@@ -124,39 +113,16 @@ def _most_traces(given: Any = None) -> int:
         return Settings.max_trace_events
 
 
-def _own_logger(logger_provider: Any) -> AuditLogger:
-    """The logger that the environment describes.
-
-    Under ``opentelemetry-instrument``, whose user does not see errors, wrong settings are left
-    out.
-
-    Raises:
-        AxonAuditError: If the settings are wrong. With ``AXON_AUDIT_ON_FAILURE=block`` all
-            operations are refused from then on, even if nobody sees this error.
-    """
+def _logger_of(given: Any, logger_provider: Any) -> AuditLogger:
+    """As `logger_of`; with ``AXON_AUDIT_ON_FAILURE=block`` and wrong settings all operations are
+    refused from then on, even if nobody sees the error."""
     try:
-        return AuditLogger(logger_provider=logger_provider)
+        return logger_of(given, logger_provider)
     except AxonAuditError as exc:
-        if os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block":
+        if given is None and blocks():
             _recorder.refusal = str(exc)
             _recorder.patch()
-            raise
-        if not is_automatic():
-            raise
-        return nearest_logger(logger_provider)
-
-
-def _signals(tracer_provider: Any = None, meter_provider: Any = None) -> Signals:
-    meter = metrics.get_meter(semconv.SCOPE_NAME, __version__, meter_provider)
-    return Signals(
-        tracer=trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
-        duration=meter.create_histogram(
-            semconv.GEN_AI_CLIENT_OPERATION_DURATION,
-            unit="s",
-            description="GenAI operation duration.",
-            explicit_bucket_boundaries_advisory=semconv.GEN_AI_DURATION_BUCKETS,
-        ),
-    )
+        raise
 
 
 class _Recorder:
@@ -164,7 +130,6 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.default: AuditLogger | None = None  # set while instrumented
-        self.signals: Signals | None = None
         self.refusal = ""  # reason why operations are refused: `block` is set, but no trail made
         self._patch: _Patch | None = None
         # Keyed by id, since an adapter may not be hashable. An entry is deleted with its part.
@@ -195,22 +160,15 @@ class _Recorder:
                 raise AuditUnavailableError(msg)
             if audit is None:
                 return None
-            outer = current()
-            if outer is not None and outer.trail is not audit.trail:
-                outer = None
-            if self.signals is None:
-                self.signals = _signals()
-            operation = Operation(kind, audit, self.signals, args, kwargs, identity, outer)
+            operation = begin(kind, audit, args, kwargs, identity)
             operation.holders = self._holders
+            return operation
         except AuditUnavailableError:
             raise
         except Exception as exc:  # the instrumented call: a bug of ours must not reach it
             if audit is not None:
                 audit.trail.fault("record", exc)
             return None
-        if audit.trail.blocks and outer is None:
-            operation.record_intent()
-        return operation
 
     def _trail_of(self, target: Any) -> AuditLogger | None:
         """The audit logger of the system if it is one of ours, else the default one."""
@@ -393,20 +351,10 @@ class _Patch:
                 return await function(system, *args, **kwargs)
             if parts:
                 self._see_parts(operation, system, parts)
-            try:
-                if operation.waits:
-                    await operation.wait_intent_durable()
-                result = await function(system, *args, **kwargs)
+            async with operation:
+                operation.result = result = await function(system, *args, **kwargs)
                 if kind.verify is not None:
                     await _verify(operation, system, result)
-            except BaseException as exc:
-                operation.fail(exc)
-                if operation.waits and not isinstance(exc, GeneratorExit):
-                    await operation.wait_durable()
-                raise
-            operation.succeed(result)
-            if operation.waits:
-                await operation.wait_durable()
             return result
 
         if original is None:  # where pickle finds it

@@ -9,7 +9,8 @@ from typing import Any
 from ...core import semconv
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
-from ...operations.operation import Arguments, Kind, Operation, error_type
+from ...operations.activity import error_type
+from ...operations.operation import Arguments, Kind, Operation
 from .added_methods import (
     STILL_PRESENT,
     conclude_copies,

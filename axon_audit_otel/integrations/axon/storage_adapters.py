@@ -18,7 +18,8 @@ from typing import Any, Literal, NamedTuple
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
 from ...events.stores import Store
-from ...operations.operation import COPYING, Kind, Operation, OwnerOf, current
+from ...operations.activity import OwnerOf
+from ...operations.operation import COPYING, Kind, Operation, current
 from ..wrappers import Wrappers
 from . import methods
 from .added_methods import all_queried, count, limited, listed_ids

@@ -1,20 +1,21 @@
-"""Start of `instrument`: makes the logger that the environment describes, and logs where its
-events go."""
+"""Start of `instrument`: finds the logger of the process, or makes the one that the environment
+describes, and logs where its events go."""
 
 from __future__ import annotations
 
 import os
 import sys
 from typing import Any
+from weakref import WeakValueDictionary
 
 from opentelemetry import trace
 
-from ...core.errors import AxonAuditError
-from ...core.log import logger
-from ...trail.audit_logger import AuditLogger
-from ...trail.settings import Settings
+from ..core.errors import AuditConfigError, AxonAuditError, shown
+from ..core.log import logger
+from ..trail.audit_logger import AuditLogger
+from ..trail.settings import Settings
 
-__all__ = ["announce", "is_automatic", "nearest_logger"]
+__all__ = ["announce", "blocks", "is_automatic", "logger_of"]
 
 
 _LIMIT = "max_archive_bytes"
@@ -31,7 +32,49 @@ def is_automatic() -> bool:
     return "opentelemetry.instrumentation.auto_instrumentation" in sys.modules
 
 
-def nearest_logger(logger_provider: Any) -> AuditLogger:
+#: The logger that the environment described: one for all libraries.
+_shared: WeakValueDictionary[str, AuditLogger] = WeakValueDictionary()
+
+
+def logger_of(given: Any, logger_provider: Any) -> AuditLogger:
+    """The logger *given* to `instrument`; else the one that the environment describes, which all
+    instrumentors of the process share.
+
+    Under ``opentelemetry-instrument``, whose user does not see errors, wrong settings are left
+    out.
+
+    Raises:
+        AuditConfigError: If *given* is no `AuditLogger`.
+        AxonAuditError: If the settings are wrong.
+    """
+    if given is None:
+        shared = _shared.get("")
+        if shared is None:
+            _shared[""] = shared = _of_environment(logger_provider)
+        return shared
+    if not isinstance(given, AuditLogger):
+        msg = f"audit_logger={shown(given)}: must be an axon_audit_otel.AuditLogger"
+        raise AuditConfigError(msg)
+    if logger_provider is not None:
+        given.use(logger_provider)
+    return given
+
+
+def _of_environment(logger_provider: Any) -> AuditLogger:
+    try:
+        return AuditLogger(logger_provider=logger_provider)
+    except AxonAuditError:
+        if blocks() or not is_automatic():
+            raise
+        return _nearest_logger(logger_provider)
+
+
+def blocks() -> bool:
+    """Return True if the environment asks to refuse what cannot be recorded."""
+    return os.environ.get(Settings.variable("on_failure"), "").strip().lower() == "block"
+
+
+def _nearest_logger(logger_provider: Any) -> AuditLogger:
     """A logger with all settings of the environment that work; wrong settings are logged.
 
     Used where nobody sees what `instrument` raises: a misspelt value must not leave the program

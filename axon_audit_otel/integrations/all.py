@@ -1,0 +1,44 @@
+"""Instruments every memory library of this process that an integration is there for."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
+
+from ..core.log import logger
+
+__all__ = ["GROUP", "instrument_all"]
+
+#: The entry points of integrations: ours, and those of other packages.
+GROUP = "axon_audit.integrations"
+
+
+def instrument_all(**options: Any) -> list[str]:
+    """Instrument every installed memory library that an integration is there for.
+
+    Integrations are the entry points of the group ``axon_audit.integrations``: classes of
+    instrumentors, such as `AxonInstrumentor`. One that fails is told in a warning; the others go
+    on.
+
+    Args:
+        options: What every instrumentor takes: ``audit_logger`` and providers.
+
+    Returns:
+        The names of those that were started, in their order.
+    """
+    started = []
+    for point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
+        try:
+            instrumentor = point.load()()
+            if get_dependency_conflicts(instrumentor.instrumentation_dependencies()) is not None:
+                continue  # its library is not here, or in a version that it does not know
+            instrumentor.instrument(**options)
+            started.append(point.name)
+        except Exception as exc:  # of whoever wrote it
+            logger.warning(
+                "the integration %r could not be started, and its memory is not recorded: %s: %s",
+                *(point.name, type(exc).__name__, exc),
+            )
+    return started

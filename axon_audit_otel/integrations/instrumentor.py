@@ -1,0 +1,69 @@
+"""What the instrumentors of all memory libraries have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+from ..core.log import logger
+from ..operations.operation import Signals, use_signals
+from ..trail.audit_logger import AuditLogger
+from .startup import announce, logger_of
+from .wrappers import Wrappers
+
+__all__ = ["LibraryInstrumentor"]
+
+
+class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Records the operations of one memory library.
+
+    `instrument` takes, all optional and by name: ``audit_logger`` (default: the one that the
+    environment describes, which all instrumentors of the process share), ``tracer_provider``,
+    ``meter_provider``, ``logger_provider`` (default: the global ones), and what the library's
+    own instrumentor adds. A subclass says which library, and wraps it.
+
+    A library that is not as expected is left alone, with one warning; the application goes on.
+    """
+
+    #: The packages without which `instrument` does nothing, as requirements.
+    instruments: ClassVar[tuple[str, ...]] = ()
+    #: The names of the arguments that the subclass adds.
+    options: ClassVar[frozenset[str]] = frozenset()
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The packages without which `instrument` does nothing."""
+        return self.instruments
+
+    def wrap(self, wrappers: Wrappers, audit: AuditLogger, options: Mapping[str, Any]) -> None:
+        """Wrap the library's methods; *options* has those that the subclass adds."""
+        raise NotImplementedError
+
+    def _instrument(self, **kwargs: Any) -> None:
+        known = {"audit_logger", "tracer_provider", "meter_provider", "logger_provider"}
+        if unknown := kwargs.keys() - known - self.options:
+            logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
+        audit = logger_of(kwargs.get("audit_logger"), kwargs.get("logger_provider"))
+        providers = kwargs.get("tracer_provider"), kwargs.get("meter_provider")
+        if providers != (None, None):
+            use_signals(Signals.of(*providers))
+        self._wrappers = Wrappers()
+        self._audit: AuditLogger | None = audit  # held here: it ends when nobody has it
+        try:
+            self.wrap(self._wrappers, audit, kwargs)
+        except Exception as exc:  # a version that we do not know
+            self._wrappers.undo()
+            self._audit = None
+            logger.warning(
+                "%s is not instrumented, and its operations are not recorded: this version is not"
+                " as expected (%s: %s)",
+                *(self.instruments[0], type(exc).__name__, exc),
+            )
+            return
+        announce(audit)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self._wrappers.undo()
+        self._audit = None
+        use_signals(None)

@@ -1,0 +1,272 @@
+"""`AuditedStore`: a LangGraph store whose every operation is recorded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeGuard
+from weakref import ref
+
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    Item,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+)
+
+from ...core.errors import AuditConfigError, shown
+from ...events.identity import current_identity
+from ...operations.audited import AuditedOperation
+from ...operations.together import Together
+from ...trail.audit_logger import AuditLogger
+
+__all__ = ["AuditedStore", "item_id"]
+
+SYSTEM = "langgraph"
+
+Namespace = tuple[str, ...]
+#: Whose data lies in a namespace: the place of the label that names the person, or a function.
+Owner = int | Callable[[Namespace], "str | None"] | None
+
+
+def item_id(namespace: Namespace, key: str) -> str:
+    """The entry id of an item: ``memories/alice/k1``. Slashes inside of a label are ``%2F``."""
+    labels = [str(label) for label in (*namespace, key)]
+    text = "/".join(labels)
+    if "%" not in text and text.count("/") == len(namespace):  # most often
+        return text
+    return "/".join(label.replace("%", "%25").replace("/", "%2F") for label in labels)
+
+
+class AuditedStore(BaseStore):
+    """Records the operations on a LangGraph store, and passes them on to it.
+
+    Each get, put, search, delete and listing is one event, also in a batch. A get or search is a
+    RECALL, a put a STORE, a delete a FORGET, which says whether the item was there. What else the
+    store has (``sweep_ttl``, ``setup``, ...) works as before; what expires by `sweep_ttl` is a
+    FORGET with a number, since LangGraph tells no ids.
+
+    In a graph, the session is its ``thread_id``, and ``langgraph_auth_user``, ``langgraph_user_id``
+    or ``user_id`` in ``configurable`` acts, where `audit_context` names nobody.
+
+    Args:
+        inner: The store.
+        audit: Where it is recorded.
+        owner: Whose data lies in a namespace: the place of the label that names the person (1 for
+            ``("memories", "alice")``, -1 for the last), or a function of the namespace. Default:
+            the acting user, where a label is his id; else it is not known.
+        name: Which of several stores it is. Default: none.
+
+    Raises:
+        AuditConfigError: If *inner* is no store, or audited already.
+    """
+
+    __slots__ = ("_audit", "_name", "_owner", "inner", "supports_ttl", "ttl_config")
+
+    def __init__(
+        self, inner: BaseStore, audit: AuditLogger, owner: Owner = None, name: str | None = None
+    ) -> None:
+        if not isinstance(inner, BaseStore) or isinstance(inner, AuditedStore):
+            msg = f"AuditedStore({shown(inner)}): must be a LangGraph store, not audited yet"
+            raise AuditConfigError(msg)
+        self.inner = inner
+        self._audit = audit
+        self._owner = owner
+        self._name = name
+        # Some that let items expire say that they do not.
+        self.supports_ttl = inner.supports_ttl or hasattr(inner, "sweep_ttl")
+        self.ttl_config = inner.ttl_config
+        sweep = functools.partial(
+            audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name
+        )
+        _watch_sweeps(inner, sweep)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    # --- the two methods through which all others go -------------------------------------------
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `BaseStore.batch`."""
+        asked = list(ops)
+        if len(asked) == 1 and not _deletes(asked[0]):  # most often
+            with self._operation(asked[0]) as operation:
+                results = self.inner.batch(asked)
+                self._report(asked, (operation,), {}, results)
+            return results
+        with Together([self._operation(op) for op in asked]) as operations:
+            there = self._there(asked)
+            before = dict(zip(there, self.inner.batch([*there.values()]) if there else ()))
+            results = self.inner.batch(asked)
+            self._report(asked, operations, before, results)
+        return results
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `BaseStore.abatch`."""
+        asked = list(ops)
+        async with Together([self._operation(op) for op in asked]) as operations:
+            there = self._there(asked)
+            before = dict(zip(there, await self.inner.abatch([*there.values()]) if there else ()))
+            results = await self.inner.abatch(asked)
+            self._report(asked, operations, before, results)
+        return results
+
+    async def __aenter__(self) -> AuditedStore:
+        await self.inner.__aenter__()  # type: ignore[attr-defined]
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> Any:
+        return await self.inner.__aexit__(*exc_info)  # type: ignore[attr-defined]
+
+    # --- what is recorded ----------------------------------------------------------------------
+
+    def _operation(self, op: Op) -> AuditedOperation:
+        try:
+            kind, action, keys = _described(op)
+            return self.operation(kind, action, tuple(_namespace(op)), keys)
+        except Exception:  # no operation that a store knows: the store says so
+            return self.operation("OTHER", "batch", ())
+
+    def operation(
+        self, kind: str, action: str, namespace: Namespace, keys: Sequence[str] = ()
+    ) -> AuditedOperation:
+        """An operation on the store, of whoever acts in the graph that runs."""
+        user, session = _acting()
+        return self._audit.operation(
+            kind,
+            system=SYSTEM,
+            action=f"BaseStore.{action}",
+            store=self._name,
+            owner=self._owner_of(namespace, user),
+            entry_ids=keys,
+            user_id=user,
+            session_id=session,
+        )
+
+    def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
+        with suppress(Exception):  # a function of the user's, or a namespace that is too short
+            if callable(self._owner):
+                return self._owner(namespace)
+            if self._owner is not None:
+                return namespace[self._owner]
+        return user if user in namespace else None
+
+    def _there(self, ops: list[Op]) -> dict[int, GetOp]:
+        """Reads, by the places of deletions in the batch: is there anything to delete?"""
+        return {
+            at: GetOp(op.namespace, op.key, refresh_ttl=False)
+            for at, op in enumerate(ops)
+            if _deletes(op)
+        }
+
+    def _report(
+        self,
+        ops: list[Op],
+        operations: Sequence[AuditedOperation],
+        before: dict[int, Result],
+        results: list[Result],
+    ) -> None:
+        for at, (op, operation, result) in enumerate(zip(ops, operations, results)):
+            with operation.noting():
+                if isinstance(op, PutOp):
+                    key = item_id(op.namespace, op.key)
+                    if op.value is not None:
+                        operation.saved(key)
+                        operation.content(texts={key: _text(op.value)})
+                    elif before.get(at) is not None:
+                        operation.deleted(key)
+                elif isinstance(op, ListNamespacesOp):
+                    operation.note(namespaces=len(result))  # type: ignore[arg-type]
+                else:
+                    self._found(op, operation, result)
+
+    def _found(self, op: Op, operation: AuditedOperation, result: Any) -> None:
+        items: list[Item] = [result] if isinstance(result, Item) else result or []
+        user = _acting()[0]
+        texts = {}
+        for item in items:
+            key = item_id(item.namespace, item.key)
+            operation.found(key, owner=self._owner_of(item.namespace, user))
+            texts[key] = _text(item.value)
+        operation.content(query=getattr(op, "query", None), texts=texts)
+
+
+def _deletes(op: Op) -> TypeGuard[PutOp]:
+    return isinstance(op, PutOp) and op.value is None
+
+
+def _described(op: Op) -> tuple[str, str, Sequence[str]]:
+    """The operation, the method's name, and the ids that it names."""
+    if isinstance(op, GetOp):
+        return "RECALL", "get", (item_id(op.namespace, op.key),)
+    if isinstance(op, PutOp):
+        is_delete = op.value is None
+        names = (item_id(op.namespace, op.key),)
+        return ("FORGET", "delete", names) if is_delete else ("STORE", "put", names)
+    if isinstance(op, SearchOp):
+        return "RECALL", "search", ()
+    return "RECALL", "list_namespaces", ()
+
+
+def _namespace(op: Op) -> Namespace:
+    if isinstance(op, (GetOp, PutOp)):
+        return op.namespace
+    return op.namespace_prefix if isinstance(op, SearchOp) else ()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _acting() -> tuple[str | None, str | None]:
+    """Who acts, and in which session, as the graph that runs says; None where `audit_context`
+    says it, or nobody does."""
+    config = var_child_runnable_config.get()
+    said = (config or {}).get("configurable") or {}
+    here = current_identity()
+    user = session = None
+    if here.user_id is None:
+        known = getattr(said.get("langgraph_auth_user"), "identity", None)
+        names = ("langgraph_auth_user_id", "langgraph_user_id", "user_id")
+        said_ids = (known, *map(said.get, names))
+        user = next((one for one in said_ids if one is not None), None)
+    if here.session_id is None:
+        session = said.get("thread_id")
+    return (user if user is None else str(user)), (session if session is None else str(session))
+
+
+def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -> None:
+    """Record what expires, also by the store's own sweeper, which calls the method directly."""
+    sweep = getattr(type(inner), "sweep_ttl", None)
+    if sweep is None or "sweep_ttl" in getattr(inner, "__dict__", {}):
+        return
+    here = ref(inner)  # the store holds the function
+
+    if inspect.iscoroutinefunction(sweep):
+
+        @functools.wraps(sweep)
+        async def audited(*args: Any, **kwargs: Any) -> Any:
+            async with operation() as op:
+                number = await sweep(here(), *args, **kwargs)
+                op.deleted(number=number)
+            return number
+
+    else:
+
+        @functools.wraps(sweep)
+        def audited(*args: Any, **kwargs: Any) -> Any:
+            with operation() as op:
+                number = sweep(here(), *args, **kwargs)
+                op.deleted(number=number)
+            return number
+
+    with suppress(AttributeError):  # of a class without a dictionary: its sweeps are not seen
+        inner.sweep_ttl = audited  # type: ignore[attr-defined]

@@ -1,0 +1,171 @@
+"""`Mem0Instrumentor`: records what is done with mem0's memories."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.log import logger
+from ...events.identity import current_identity
+from ...operations.audited import AuditedOperation
+from ...trail.audit_logger import AuditLogger
+from ..instrumentor import LibraryInstrumentor
+from ..wrappers import Wrappers
+from .methods import METHODS, SYSTEM, Method, note_texts_left, persons_in
+from .vector_store import watch
+
+__all__ = ["Mem0Instrumentor"]
+
+
+class Mem0Instrumentor(LibraryInstrumentor):
+    """Records every operation of mem0's `Memory` and `AsyncMemory`, of all that are made from
+    then on, and what happens in their vector stores.
+
+    `instrument` takes what all instrumentors take. The owner is mem0's ``user_id``, the agent its
+    ``agent_id``, the session its ``run_id``, where `audit_context` says no other.
+    """
+
+    instruments = ("mem0ai >= 2, < 3",)
+
+    def wrap(self, wrappers: Wrappers, audit: AuditLogger, options: Mapping[str, Any]) -> None:
+        """Wrap the methods of both classes."""
+        from mem0.memory.main import AsyncMemory, Memory
+
+        for cls in (Memory, AsyncMemory):
+            for name in METHODS:
+                if not callable(cls.__dict__.get(name)):
+                    msg = f"{cls.__name__} has no method {name}"
+                    raise AttributeError(msg)
+            calls = _Calls(wrappers, audit)
+            for name, method in METHODS.items():
+                wrappers.wrap(cls, name, functools.partial(calls.make, name, method))
+            wrappers.wrap(cls, "__init__", calls.created)
+
+
+class _Calls:
+    """Makes the wrappers."""
+
+    def __init__(self, wrappers: Wrappers, audit: AuditLogger) -> None:
+        self._wrappers = wrappers
+        self._audit = audit
+
+    def created(self, original: Any) -> Any:
+        """The wrapper of `__init__`."""
+
+        @functools.wraps(original)
+        def created(memory: Any, /, *args: Any, **kwargs: Any) -> None:
+            original(memory, *args, **kwargs)
+            if self._wrappers.active:
+                self._watch(memory)
+
+        return created
+
+    def _watch(self, memory: Any) -> None:
+        try:
+            watch(memory.vector_store, self._audit)
+        except Exception:  # the memory itself must work
+            logger.exception("the vector store of a mem0 memory is not watched")
+
+    def make(self, name: str, method: Method, original: Any) -> Any:
+        """The wrapper of a method."""
+        signature, wrappers = inspect.signature(original), self._wrappers
+
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def called(memory: Any, /, *args: Any, **kwargs: Any) -> Any:
+                if not wrappers.active:
+                    return await original(memory, *args, **kwargs)
+                call = _Call(self._audit, name, method, memory, signature, args, kwargs)
+                async with call.operation() as op:
+                    result = await original(memory, *args, **kwargs)
+                    call.report(op, result)
+                if name == "reset":
+                    self._watch(memory)
+                return result
+
+        else:
+
+            @functools.wraps(original)
+            def called(memory: Any, /, *args: Any, **kwargs: Any) -> Any:
+                if not wrappers.active:
+                    return original(memory, *args, **kwargs)
+                call = _Call(self._audit, name, method, memory, signature, args, kwargs)
+                with call.operation() as op:
+                    result = original(memory, *args, **kwargs)
+                    call.report(op, result)
+                if name == "reset":
+                    self._watch(memory)
+                return result
+
+        return called
+
+
+class _Call:
+    """One call of a method."""
+
+    def __init__(
+        self,
+        audit: AuditLogger,
+        name: str,
+        method: Method,
+        memory: Any,
+        signature: inspect.Signature,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._audit = audit
+        self._name = name
+        self._method = method
+        self._memory = memory
+        try:
+            self._given: Mapping[str, Any] = signature.bind(memory, *args, **kwargs).arguments
+        except TypeError:  # the call itself raises it
+            self._given = {}
+        filters = self._given.get("filters")
+        self._owners = persons_in(filters if method.filtered else self._given)
+
+    def operation(self) -> AuditedOperation:
+        """The operation that the call is."""
+        here, said = current_identity(), self._given
+        more: dict[str, Any] = {}
+        if self._method.filtered:
+            filters = said.get("filters")
+            agents, runs = persons_in(filters, "agent_id"), persons_in(filters, "run_id")
+        else:
+            agents, runs = persons_in(said, "agent_id"), persons_in(said, "run_id")
+        if len(agents) == 1 and "agent_id" not in here.acting:
+            more["agent_id"] = agents[0]
+        if len(runs) == 1 and here.session_id is None:
+            more["session_id"] = runs[0]
+        named = said.get(self._method.named) if self._method.named else None
+        collection = getattr(self._memory, "collection_name", None)
+        return self._audit.operation(
+            self._method.operation,
+            system=SYSTEM,
+            action=f"mem0.{self._name}",
+            store=collection if isinstance(collection, str) else None,
+            owner=self._owners[0] if len(self._owners) == 1 else None,
+            entry_ids=[str(named)] if isinstance(named, (str, int)) else None,
+            **more,
+        )
+
+    def report(self, op: AuditedOperation, result: Any) -> None:
+        """Report what the call gave, and what mem0 keeps of what it deleted."""
+        with op.noting():
+            if len(self._owners) > 1:
+                op.owned_by(self._owners)
+            query = self._given.get("query")
+            op.content(query=query if isinstance(query, str) else None)
+            self._method.after(op, result)
+            if self._name == "history":
+                self._see_owner(op)
+            if self._method.operation == "FORGET" and self._name != "reset":
+                owner = self._owners[0] if len(self._owners) == 1 else None
+                note_texts_left(op, self._memory, op.deleted_ids, owner)
+
+    def _see_owner(self, op: AuditedOperation) -> None:
+        """Read the entry whose history was asked for, to know whose it is."""
+        self._memory.vector_store.get(vector_id=self._given.get("memory_id"))

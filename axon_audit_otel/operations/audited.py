@@ -1,0 +1,554 @@
+"""The public operation: how a program, or the integration of a memory library, records one call.
+
+Usage::
+
+    with audit.operation("FORGET", system="notes", action="Notes.delete", owner="alice") as op:
+        notes.delete(key)
+        op.deleted(key)
+
+`AuditLogger.operation` makes it, for ``with`` and for ``async with``; `audited` is its decorator.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import ref
+
+from ..core import semconv
+from ..core.errors import AuditConfigError, AuditUnavailableError, InvalidEventError, shown
+from ..events.draft import checked_ids
+from ..events.identifiers import checked_id, checked_text, identifiers
+from ..events.model import AuditEvent, OperationType
+from .activity import error_type
+from .operation import Kind, Operation, begin, current
+
+if TYPE_CHECKING:
+    from ..trail.audit_logger import AuditLogger
+
+__all__ = ["AuditedOperation", "audited", "current_operation"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: ``error.type`` of a deletion after which entries were still there.
+STILL_PRESENT = "entry_still_present"
+#: ``error.type`` of a deletion after which entries live that were made of the deleted ones.
+DERIVED_REMAIN = "derived_entries_remain"
+
+_SPANS = {
+    OperationType.STORE: semconv.CREATE_MEMORY,
+    OperationType.RECALL: semconv.SEARCH_MEMORY,
+    OperationType.FORGET: semconv.DELETE_MEMORY,
+    OperationType.IMPORT: semconv.CREATE_MEMORY,
+}
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(operation: OperationType, system: str | None, action: str | None) -> Kind:
+    span = _SPANS.get(operation, f"axon.{operation.value.lower()}")
+    return Kind(operation, span, action=action, system=system)
+
+
+class AuditedOperation:
+    """One operation on a memory: one span, one observation, one event.
+
+    It begins with its block and ends with it: SUCCESS, or FAILURE if the block raises (PARTIAL
+    if it had changed memory by then). Inside of another operation on the same trail it adds what
+    it reports to that one, and is no event of its own.
+
+    The methods say what happened, and never raise: what cannot be recorded is logged once and
+    counted. Entries are named by ids: text, numbers or UUIDs; one list of them is as good as
+    several arguments. An *owner* is the person whose data an entry is; where none is given, it
+    is that of the operation.
+    """
+
+    def __init__(
+        self,
+        audit: AuditLogger,
+        operation: OperationType | str,
+        *,
+        system: str | None = None,
+        action: str | None = None,
+        store: str | None = None,
+        owner: Any = None,
+        entry_ids: Iterable[Any] | None = None,
+        user_id: Any = None,
+        session_id: Any = None,
+        agent_id: Any = None,
+        on_behalf_of: Any = None,
+        purpose: str | None = None,
+    ) -> None:
+        parsed = OperationType.parse(operation)
+        self._kind = _kind(parsed, _name("system", system), _name("action", action))
+        self._audit = audit
+        self._store = _name("store", store)
+        self._owner = None if owner is None else checked_id("owner", owner)
+        self._names = dict.fromkeys(checked_ids(entry_ids))
+        self._identity = _id("user_id", user_id), _id("session_id", session_id)
+        self._acting: dict[str, Any] = {}
+        for name, value in (("agent_id", agent_id), ("on_behalf_of", on_behalf_of)):
+            if value is not None:
+                self._acting[name] = checked_id(name, value)
+        if purpose is not None:
+            self._acting["purpose"] = checked_text("purpose", purpose)
+        self._more = 0  # deleted entries without an id
+        self._found = 0
+        self._failed: dict[str, str] = {}  # attempts, by the ids of entries
+        self._operation: Operation | None = None
+
+    @classmethod
+    def of(cls, operation: Operation) -> AuditedOperation:
+        """What reports to an *operation* that runs."""
+        made = cls(operation.audit, operation.kind.operation)
+        made._operation = operation
+        return made
+
+    # --- the block -----------------------------------------------------------------------------
+
+    def __enter__(self) -> AuditedOperation:
+        self._begin()
+        if self._operation is not None:
+            self._operation.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._operation is None:
+            self._record_without(exc)
+            return
+        self._conclude(self._operation)
+        self._operation.__exit__(kind, exc, tb)
+        self._learn(self._operation)
+
+    async def __aenter__(self) -> AuditedOperation:
+        self._begin()
+        if self._operation is not None:
+            await self._operation.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._operation is None:
+            self._record_without(exc)
+            return
+        self._conclude(self._operation)
+        await self._operation.__aexit__(kind, exc, tb)
+        self._learn(self._operation)
+
+    def _begin(self) -> None:
+        if self._operation is not None:
+            msg = f"the {self._kind.name} has begun already: one operation is one block"
+            raise InvalidEventError(msg)
+        try:
+            op = begin(
+                self._kind,
+                self._audit,
+                identity=self._identity,
+                acting=self._acting,
+                store=self._store,
+                owner=self._owner,
+            )
+        except AuditUnavailableError:
+            raise
+        except Exception as exc:  # a fault of ours: the block runs, and `_over` records it
+            self._audit.trail.fault("record", exc)
+            return
+        op.own_facts = False
+        op.face = ref(self)
+        self._operation = op
+
+    def _conclude(self, op: Operation) -> None:
+        """Give the operation what was reported, before it ends."""
+        try:
+            seen = op.activity
+            for key, name in self._failed.items():
+                if key not in seen.saved and key not in seen.deleted:
+                    self._partly(op, name)
+            op.entry_ids, op.are_names = identifiers(list({**self._names, **seen.saved})), True
+            around = None if op.outer is None or op.outer.face is None else op.outer.face()
+            if around is not None and around._kind.operation is self._kind.operation:
+                around._names.update(self._names)
+                around._found += self._found
+            if self._kind.operation is OperationType.RECALL:
+                op.note(result_count=self._found)
+            if self._more:
+                op.note(deleted=len(seen.deleted) + self._more)
+            if seen.deleted:
+                known = op.trail.entries
+                left = [key for key in known.descendants(seen.deleted) if known.lives(key)]
+                if left := [key for key in left if key not in seen.deleted]:
+                    op.note(derived_remaining=left)
+                    self._partly(op, DERIVED_REMAIN)
+            if self._kind.operation is OperationType.AUDIT:
+                op.metadata.pop("record", None)  # only the trail itself records that
+        except Exception as exc:
+            op.trail.fault("record", exc)
+
+    def _record_without(self, exc: BaseException | None) -> None:
+        """Record the bare fact, where the operation could not begin for a fault of ours."""
+        try:
+            status = "SUCCESS" if exc is None else "FAILURE"
+            facts = {"dropped": "[details that could not be recorded]"}
+            self._audit.record(self._kind.name, status=status, metadata=facts)
+        except Exception as fault:
+            self._audit.trail.fault("record", fault)
+
+    @staticmethod
+    def _learn(op: Operation) -> None:
+        """What later operations know of these entries."""
+        try:
+            if op.changes and (event := _recorded(op)) is not None:
+                op.trail.entries.apply(event)
+        except Exception as exc:
+            op.trail.fault("record", exc)
+
+    def pause(self) -> None:
+        """Stop being the operation of this task, until `resume`: others are not inside it."""
+        if self._operation is not None:
+            self._operation.leave()
+
+    def resume(self) -> None:
+        """Be the operation of this task again."""
+        if self._operation is not None:
+            self._operation.enter()
+
+    @property
+    def event(self) -> AuditEvent | None:
+        """The event as recorded, after the block; None before, and of a nested operation."""
+        return None if self._operation is None else _recorded(self._operation)
+
+    # --- what happened -------------------------------------------------------------------------
+
+    def noting(self) -> _Noting:
+        """A block in which what fails is a fault of ours: it gives the operation, while that
+        runs."""
+        return _Noting(self._audit, self._operation)
+
+    def saved(
+        self, *entry_ids: Any, owner: Any = None, derived_from: Iterable[Any] | None = None
+    ) -> None:
+        """These entries are new, or have a new content.
+
+        Args:
+            entry_ids: Their ids.
+            owner: Whose data they are.
+            derived_from: The entries that they were made of: of a summary, for example.
+        """
+        with self.noting() as op:
+            if op is None:
+                return
+            sources = tuple(identifiers(_listed((derived_from or (),))))
+            for key in self._see(op, entry_ids, owner):
+                op.activity.saved[key] = None
+                if sources:
+                    op.activity.derived[key] = sources
+
+    def found(self, *entry_ids: Any, owner: Any = None) -> None:
+        """The caller gets these entries."""
+        with self.noting() as op:
+            self._found += len(self._see(op, entry_ids, owner)) if op is not None else 0
+
+    def deleted(self, *entry_ids: Any, owner: Any = None, number: int = 0) -> None:
+        """These entries are gone, and *number* further ones whose ids are not known."""
+        with self.noting() as op:
+            if op is None:
+                return
+            self._more += max(0, int(number))
+            op.activity.deleted.update(dict.fromkeys(self._see(op, entry_ids, owner)))
+
+    @property
+    def deleted_ids(self) -> tuple[str, ...]:
+        """The ids of the entries that were reported as deleted so far."""
+        return () if self._operation is None else tuple(self._operation.activity.deleted)
+
+    def remaining(self, *entry_ids: Any, owner: Any = None) -> None:
+        """These entries were to be deleted, and are still there: PARTIAL, or FAILURE if none
+        is gone."""
+        with self.noting() as op:
+            if op is None:
+                return
+            left = [*op.metadata.get("remaining_ids", ()), *self._see(op, entry_ids, owner)]
+            op.note(remaining=len(left), remaining_ids=left)
+            self._partly(op, STILL_PRESENT)
+
+    def touched(self, *entry_ids: Any, owner: Any = None) -> None:
+        """It was about these entries, whatever became of them: asked for, and not there."""
+        with self.noting() as op:
+            if op is not None:
+                self._see(op, entry_ids, owner)
+
+    def owned_by(self, *owners: Any) -> None:
+        """Whose data it was about, learnt only now."""
+        with self.noting() as op:
+            if op is not None:
+                op.owned_by(tuple(identifiers(_listed(owners))))
+
+    def partial(self, error: BaseException | str, *entry_ids: Any) -> None:
+        """A part of it failed, though nothing is raised: an exception, or an ``error.type``.
+
+        With *entry_ids* it is forgotten where these are saved or deleted by another attempt.
+        """
+        with self.noting() as op:
+            if op is None:
+                return
+            names = identifiers(_listed(entry_ids))
+            self._failed.update(dict.fromkeys(names, error_type(error)))
+            if not names:
+                self._partly(op, error_type(error))
+
+    def failed(self, error: BaseException | str) -> None:
+        """Nothing of it worked, though nothing is raised: an exception, or an ``error.type``."""
+        with self.noting() as op:
+            if op is not None:
+                self._partly(op, error_type(error))
+                op.failed = True
+
+    def note(self, **facts: Any) -> None:
+        """Facts for the event's metadata; JSON types. None is left out. No content: that is for
+        `content`, which is recorded only where it is switched on."""
+        with self.noting() as op:
+            if op is not None:
+                op.note(**facts)
+
+    def content(self, *, query: str | None = None, texts: Mapping[Any, str] | None = None) -> None:
+        """What was asked for, and the texts of entries by their ids.
+
+        They are recorded only where content capture is switched on; of the texts keyed hashes
+        are, unless ``fingerprints=False``.
+        """
+        with self.noting() as op:
+            if op is None:
+                return
+            by_id = dict(zip(identifiers(list(texts)), texts.values())) if texts else {}
+            owners = {key: op.activity.owners.get(key, self._owner) for key in by_id}
+            make = op.trail.policy.fingerprint
+            for key, text in by_id.items():
+                if not key:  # of nothing that has an id
+                    continue
+                into = op.activity.prints if key in op.activity.saved else op.fingerprints
+                into[key] = make(text, owners[key])
+            if op.captures:
+                op.content(query=query, texts=by_id or None, owners=owners)
+
+    def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
+        """The names of these entries, from now on among those of the operation."""
+        names = identifiers(_listed(entry_ids))
+        whose = self._owner if owner is None else identifiers([owner])[0]
+        self._names.update(dict.fromkeys(names))
+        if whose is not None:
+            op.activity.sees(dict.fromkeys(names, whose))
+        return names
+
+    @staticmethod
+    def _partly(op: Operation, name: str) -> None:
+        op.problems += 1
+        op.error_type = op.error_type or name
+
+
+class _Noting:
+    """See `AuditedOperation.noting`."""
+
+    __slots__ = ("_audit", "_operation")
+
+    def __init__(self, audit: AuditLogger, operation: Operation | None) -> None:
+        self._audit = audit
+        self._operation = operation
+
+    def __enter__(self) -> Operation | None:
+        op = self._operation
+        return op if op is not None and op.active else None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool:
+        if not isinstance(exc, Exception):
+            return False
+        self._audit.trail.fault("record", exc)
+        return True
+
+
+def _recorded(op: Operation) -> AuditEvent | None:
+    """The event of an operation as it is read; None before its end, and of a nested one."""
+    if op.line is None or op.draft is None:
+        return None
+    return op.trail.reader.event(op.line, op.draft)
+
+
+def _listed(values: tuple[Any, ...]) -> list[Any]:
+    """*values*, and what is in those of them that are lists."""
+    found: list[Any] = []
+    for value in values:
+        is_several = isinstance(value, (list, tuple, set, frozenset, dict)) or (
+            isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+        )
+        found += value if is_several else (value,)
+    return found
+
+
+def _name(field: str, value: Any) -> str | None:
+    """A name of a system, store or method, checked.
+
+    Raises:
+        InvalidEventError: If it is no text.
+    """
+    return None if value is None else checked_text(field, value)
+
+
+def _id(field: str, value: Any) -> str | None:
+    return None if value is None else checked_id(field, value)
+
+
+def current_operation() -> AuditedOperation | None:
+    """The operation that runs in this task, for whoever sees what happens to entries below it (a
+    wrapper of a store, for example); None without one."""
+    op = current()
+    if op is None:
+        return None
+    face: AuditedOperation | None = None if op.face is None else op.face()
+    return AuditedOperation.of(op) if face is None else face
+
+
+# --- as a decorator ------------------------------------------------------------------------------
+
+
+def audited(
+    operation: OperationType | str,
+    *,
+    audit: AuditLogger | None = None,
+    owner: str | Callable[..., Any] | None = None,
+    ids: str | Callable[[Any], Any] | None = None,
+    system: str | None = None,
+    action: str | None = None,
+    store: str | None = None,
+) -> Callable[[_F], _F]:
+    """Make each call of a function, or coroutine function, one operation.
+
+    Args:
+        operation: What it does: an `OperationType` or its name in any case.
+        audit: Where it is recorded. Default: the logger of the name "default", else the only one
+            of this process.
+        owner: Whose data it is: the name of the parameter that says it, or a function that is
+            called with the arguments of the call.
+        ids: The entries: the name of the parameter that has their ids, or a function that is
+            called with the result of the call. By what the operation is, these are saved (STORE,
+            IMPORT), deleted (FORGET, unless the call returns False or 0), or found.
+        system: The memory's library, or the program's own name for it.
+        action: The function, as that names it. Default: its qualified name.
+        store: Which of several stores.
+
+    Raises:
+        InvalidEventError: If *operation* is unknown, or *owner* or *ids* name no parameter.
+        TypeError: If the function is a generator.
+    """
+    parsed = OperationType.parse(operation)
+
+    def decorate(function: _F) -> _F:
+        call = _Call(function, parsed, audit, owner, ids)
+        call.options = {"system": system, "store": store}
+        call.options["action"] = function.__qualname__ if action is None else action
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def recorded(*args: Any, **kwargs: Any) -> Any:
+                async with call.operation(args, kwargs) as op:
+                    result = await function(*args, **kwargs)
+                    call.report(op, args, kwargs, result)
+                return result
+
+        else:
+
+            @functools.wraps(function)
+            def recorded(*args: Any, **kwargs: Any) -> Any:
+                with call.operation(args, kwargs) as op:
+                    result = function(*args, **kwargs)
+                    call.report(op, args, kwargs, result)
+                return result
+
+        return recorded  # type: ignore[return-value]
+
+    return decorate
+
+
+class _Call:
+    """How the calls of one function are recorded."""
+
+    options: dict[str, Any]
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        operation: OperationType,
+        audit: AuditLogger | None,
+        owner: str | Callable[..., Any] | None,
+        ids: str | Callable[[Any], Any] | None,
+    ) -> None:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            msg = f"{shown(function.__qualname__)} is a generator: put its work in a `with` block"
+            raise TypeError(msg)
+        self._signature = inspect.signature(function)
+        for name, given in (("owner", owner), ("ids", ids)):
+            if isinstance(given, str) and given not in self._signature.parameters:
+                msg = f"{name}={shown(given)}: {function.__qualname__} has no such parameter"
+                raise InvalidEventError(msg)
+        self._operation = operation
+        self._audit = audit
+        self._owner = owner
+        self._ids = ids
+
+    def operation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AuditedOperation:
+        """The operation of a call."""
+        audit = _the_logger() if self._audit is None else self._audit
+        owner = None
+        try:
+            owner = self._value(self._owner, args, kwargs)
+            owner = None if owner is None else checked_id("owner", owner)
+        except Exception as exc:  # the call itself must go on
+            audit.trail.fault("record", exc)
+        return AuditedOperation(audit, self._operation, owner=owner, **self.options)
+
+    def _value(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not isinstance(source, str):
+            return None if source is None else source(*args, **kwargs)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments[source]
+
+    def report(
+        self, op: AuditedOperation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        """Report the entries of a call."""
+        if self._ids is None:
+            return
+        with op.noting():
+            ids = self._ids(result) if callable(self._ids) else self._value(self._ids, args, kwargs)
+            ids = [] if ids is None else ids
+            if self._operation in (OperationType.STORE, OperationType.IMPORT):
+                op.saved(ids)
+            elif self._operation is not OperationType.FORGET:
+                op.found(ids)
+            elif result is None or result:
+                op.deleted(ids)
+            else:
+                op.touched(ids)
+
+
+def _the_logger() -> AuditLogger:
+    """The logger that a decorator means which names none.
+
+    Raises:
+        AuditConfigError: If there is none, or one cannot be told from others.
+    """
+    from ..trail.audit_logger import loggers
+
+    found = loggers()
+    if "default" in found:
+        return found["default"]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    msg = f"@audited: there are {len(found)} audit loggers: say which one, audit=..."
+    raise AuditConfigError(msg)

@@ -1,0 +1,100 @@
+"""All integrations of a process start at once, those of other packages too."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import pytest
+from conftest import only_event
+
+from axon_audit_otel import AuditLogger, AxonInstrumentor, instrument_all
+from axon_audit_otel.integrations import all as every
+from axon_audit_otel.integrations.instrumentor import LibraryInstrumentor
+
+
+class Notes:
+    """A memory of another package."""
+
+    def add(self, text: str) -> str:
+        return text
+
+
+class NotesInstrumentor(LibraryInstrumentor):
+    """Its integration."""
+
+    instruments = ("pytest >= 1",)
+
+    def wrap(self, wrappers: Any, audit: AuditLogger, options: Any) -> None:
+        def make(original: Any) -> Any:
+            def add(notes: Notes, text: str) -> Any:
+                with audit.operation("STORE", system="notes", action="Notes.add") as op:
+                    result = original(notes, text)
+                    op.saved(result)
+                return result
+
+            return add
+
+        wrappers.wrap(Notes, "add", make)
+
+
+class MissingInstrumentor(LibraryInstrumentor):
+    """Of a library that is not here."""
+
+    instruments = ("no-such-library >= 1",)
+
+
+class FailingInstrumentor:
+    """One that cannot even be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("of another version")
+
+
+def points(*classes: type) -> list[metadata.EntryPoint]:
+    """Entry points of integrations in this file."""
+    return [
+        metadata.EntryPoint(cls.__name__, f"{__name__}:{cls.__name__}", every.GROUP)
+        for cls in classes
+    ]
+
+
+class TestAll:
+    def test_ours_are_listed(self) -> None:
+        """The package lists its own integrations, also for `opentelemetry-instrument`."""
+        names = {point.name for point in metadata.entry_points(group=every.GROUP)}
+        assert names >= {"axon", "langgraph", "mem0"}
+        values = {p.value for p in metadata.entry_points(group="opentelemetry_instrumentor")}
+        assert values >= {point.value for point in metadata.entry_points(group=every.GROUP)}
+
+    def test_others(
+        self,
+        audit: AuditLogger,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """One that fails is told, and the others go on; one without its library does nothing."""
+        found = points(FailingInstrumentor, MissingInstrumentor, NotesInstrumentor)
+        monkeypatch.setattr(every, "entry_points", lambda group: found)
+        assert instrument_all(audit_logger=audit) == ["NotesInstrumentor"]
+        assert "FailingInstrumentor" in caplog.text
+        assert "of another version" in caplog.text
+        Notes().add("n1")
+        assert only_event(audit).entry_ids == ["n1"]
+        NotesInstrumentor().uninstrument()
+        Notes().add("n2")
+        assert only_event(audit).entry_ids == ["n1"]
+
+    def test_one_trail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a logger, all record to the one that the environment describes."""
+        monkeypatch.setattr(every, "entry_points", lambda group: points(NotesInstrumentor))
+        instrument_all()
+        AxonInstrumentor().instrument()
+        try:
+            Notes().add("n1")
+            logger = AxonInstrumentor().audit_logger
+            assert logger is not None
+            assert only_event(logger).system == "notes"
+        finally:
+            AxonInstrumentor().uninstrument()
+            NotesInstrumentor().uninstrument()

@@ -1,0 +1,277 @@
+"""LangGraph's stores, the real ones, are recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from conformance import Conformance, MakeMemory
+from conftest import Make, history, only_event
+
+from axon_audit_otel import AuditConfigError, AuditLogger, audit_context
+
+pytest.importorskip("langgraph", reason="the extra langgraph is not installed")
+
+from langgraph.config import get_store
+from langgraph.graph import START, StateGraph
+from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, SearchOp
+from langgraph.store.memory import InMemoryStore
+
+from axon_audit_otel.integrations.langgraph.instrumentor import LangGraphInstrumentor
+from axon_audit_otel.integrations.langgraph.store import AuditedStore, item_id
+
+
+class Breaking(InMemoryStore):
+    """Fails once, on purpose."""
+
+    broken = False
+
+    def batch(self, ops: Any) -> Any:
+        if self.broken:
+            self.broken = False
+            raise OSError("broken on purpose")
+        return super().batch(ops)
+
+    async def abatch(self, ops: Any) -> Any:
+        return self.batch(ops)
+
+
+class _Async:
+    """As `conformance.Memory`, by the store's coroutines."""
+
+    system = "langgraph"
+    actions = ("BaseStore.put", "BaseStore.search", "BaseStore.delete")
+
+    def __init__(self, audit: AuditLogger) -> None:
+        self.inner = Breaking()
+        self.audited = AuditedStore(self.inner, audit, owner=1)
+        self._number = 0
+
+    async def store(self, owner: str, text: str) -> str:
+        self._number += 1
+        key = f"k{self._number}"
+        await self.audited.aput(("memories", owner), key, {"text": text})
+        return f"memories/{owner}/{key}"
+
+    async def recall(self, owner: str, query: str) -> list[str]:
+        found = await self.audited.asearch(("memories", owner), query=query)
+        return [item.value["text"] for item in found]
+
+    async def forget(self, owner: str, entry_id: str) -> None:
+        await self.audited.adelete(("memories", owner), entry_id.rpartition("/")[2])
+
+    async def texts(self) -> list[str]:
+        return [item.value["text"] for item in self.inner.search(("memories",))]
+
+    def breaks(self) -> None:
+        self.inner.broken = True
+
+
+class _Plain(_Async):
+    """The same, by the store's functions."""
+
+    async def store(self, owner: str, text: str) -> str:
+        self._number += 1
+        key = f"k{self._number}"
+        self.audited.put(("memories", owner), key, {"text": text})
+        return f"memories/{owner}/{key}"
+
+    async def recall(self, owner: str, query: str) -> list[str]:
+        found = self.audited.search(("memories", owner), query=query)
+        return [item.value["text"] for item in found]
+
+    async def forget(self, owner: str, entry_id: str) -> None:
+        self.audited.delete(("memories", owner), entry_id.rpartition("/")[2])
+
+
+class TestConformance(Conformance):
+    @pytest.fixture(params=[_Async, _Plain])
+    def make(self, request: pytest.FixtureRequest) -> MakeMemory:
+        """Of both kinds of calls."""
+        kind: MakeMemory = request.param
+        return kind
+
+
+class TestStore:
+    def test_batch(self, audit: AuditLogger) -> None:
+        """Each operation of a batch is an event, with its own owner."""
+        store = AuditedStore(InMemoryStore(), audit, owner=1)
+        store.put(("memories", "alice"), "k1", {"text": "tea"})
+        store.put(("memories", "bob"), "k2", {"text": "nuts"})
+        store.batch(
+            [
+                GetOp(("memories", "alice"), "k1"),
+                SearchOp(("memories",)),
+                PutOp(("memories", "bob"), "k2", None),
+                PutOp(("memories", "bob"), "k3", None),
+                ListNamespacesOp(),
+            ]
+        )
+        got, searched, deleted, missing, listed = history(audit)[2:]
+        assert (got.entry_ids, got.subjects) == (["memories/alice/k1"], ("alice",))
+        assert set(searched.entry_ids) == {"memories/alice/k1", "memories/bob/k2"}
+        assert (searched.user_id, set(searched.subjects)) == (None, {"alice", "bob"})
+        assert (deleted.entry_ids, deleted.metadata) == (["memories/bob/k2"], {"deleted": 1})
+        assert (missing.entry_ids, missing.metadata) == (["memories/bob/k3"], {"deleted": 0})
+        assert (listed.operation, listed.action) == ("RECALL", "BaseStore.list_namespaces")
+
+    def test_batch_that_fails(self, audit: AuditLogger) -> None:
+        """If the batch raises, all of it has failed."""
+        inner = Breaking()
+        store = AuditedStore(inner, audit)
+        inner.broken = True
+        with pytest.raises(OSError, match="broken"):
+            store.batch([GetOp(("a",), "1"), GetOp(("a",), "2")])
+        assert [event.status for event in history(audit)] == ["FAILURE", "FAILURE"]
+
+    def test_ids_are_not_mixed_up(self) -> None:
+        """Two items have never one id."""
+        assert item_id(("a", "b"), "c") != item_id(("a",), "b/c")
+        assert item_id(("a%2Fb",), "c") != item_id(("a/b",), "c")
+
+    def test_owner(self, audit: AuditLogger) -> None:
+        """Whose data it is: a label, what a function says, or the acting user if he is a label."""
+        by_function = AuditedStore(InMemoryStore(), audit, owner=lambda space: space[0].upper())
+        by_function.put(("ada",), "k", {})
+        by_acting = AuditedStore(InMemoryStore(), audit)
+        with audit_context(user_id="bob"):
+            by_acting.put(("memories", "carol"), "k", {})
+        too_short = AuditedStore(InMemoryStore(), audit, owner=4)
+        too_short.put(("memories",), "k", {})
+        assert [event.subjects for event in history(audit)] == [("ADA",), (), ()]
+
+    def test_wrong_calls(self, audit: AuditLogger) -> None:
+        """What the store itself refuses raises what the store raises, and is a FAILURE."""
+        inner, store = InMemoryStore(), AuditedStore(InMemoryStore(), audit, owner=1)
+        for wrong in ([GetOp(None, "k")], [object()], [PutOp((), 3, {})], 3):  # type: ignore[arg-type,list-item]
+            raised = []
+            for one in (inner, store):
+                try:
+                    one.batch(wrong)  # type: ignore[arg-type]
+                    raised.append("")
+                except Exception as exc:
+                    raised.append(type(exc).__name__)
+            assert raised[0] == raised[1], wrong
+
+    def test_refused(self, audit: AuditLogger) -> None:
+        """A store is audited once."""
+        with pytest.raises(AuditConfigError, match="not audited yet"):
+            AuditedStore(AuditedStore(InMemoryStore(), audit), audit)
+        with pytest.raises(AuditConfigError):
+            AuditedStore(3, audit)  # type: ignore[arg-type]
+
+
+@pytest.fixture(name="sqlite")
+async def _sqlite(tmp_path: Path) -> AsyncIterator[BaseStore]:
+    from langgraph.store.sqlite.aio import AsyncSqliteStore
+
+    path = str(tmp_path / "store.db")
+    async with AsyncSqliteStore.from_conn_string(path, ttl={"default_ttl": 0.0001}) as store:
+        await store.setup()
+        yield store
+
+
+class TestSqlite:
+    async def test_file(self, audit: AuditLogger, sqlite: BaseStore) -> None:
+        """A store in a file, whose own queue is passed by."""
+        store = AuditedStore(sqlite, audit, owner=1)
+        users = [f"u{number}" for number in range(8)]
+
+        async def one(user: str) -> None:
+            with audit_context(user_id=user):
+                await store.aput(("memories", user), "k", {"text": user})
+
+        await asyncio.gather(*map(one, users))
+        events = history(audit)
+        assert {(e.user_id, e.entry_ids[0]) for e in events} == {
+            (user, f"memories/{user}/k") for user in users
+        }
+        assert len(await store.asearch(("memories",))) == 8
+
+    async def test_sweeps(self, audit: AuditLogger, sqlite: BaseStore) -> None:
+        """What expires is a deletion, also by the store's own method: LangGraph tells no ids."""
+        store = AuditedStore(sqlite, audit, owner=1)
+        await store.aput(("memories", "alice"), "k", {"text": "tea"}, ttl=0.0001)
+        deadline = asyncio.get_running_loop().time() + 20
+        while not await sqlite.sweep_ttl():  # type: ignore[attr-defined]
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.2)
+        last = history(audit)[-1]
+        assert (last.operation, last.action) == ("FORGET", "BaseStore.sweep_ttl")
+        assert last.metadata == {"deleted": 1}
+
+
+class State(TypedDict):
+    """Of the graphs here."""
+
+    text: str
+
+
+def _remember(state: State) -> State:
+    get_store().put(("memories", "alice"), "k", {"text": state["text"]})
+    return state
+
+
+async def _look(state: State) -> State:
+    await get_store().aget(("memories", "alice"), "k")
+    return state
+
+
+def _graph(store: BaseStore | None) -> Any:
+    graph = StateGraph(State).add_node("remember", _remember).add_node("look", _look)
+    inner = StateGraph(State).add_node("look", _look).add_edge(START, "look").compile()
+    graph.add_node("inner", inner)
+    graph.add_edge(START, "remember").add_edge("remember", "look").add_edge("look", "inner")
+    return graph.compile(store=store)
+
+
+class TestGraph:
+    async def test_users_and_threads(self, audit: AuditLogger) -> None:
+        """In a real graph, and its subgraph, the configuration says who acts in which thread."""
+        LangGraphInstrumentor().instrument(audit_logger=audit, owner=1)
+        try:
+            graph = _graph(InMemoryStore())
+            for user in ("bob", "carol"):
+                said = {"configurable": {"thread_id": f"t-{user}", "langgraph_user_id": user}}
+                await graph.ainvoke({"text": "tea"}, said)
+        finally:
+            LangGraphInstrumentor().uninstrument()
+        events = history(audit)
+        assert [(e.operation.value, e.user_id, e.session_id) for e in events] == [
+            (operation, user, f"t-{user}")
+            for user in ("bob", "carol")
+            for operation in ("STORE", "RECALL", "RECALL")
+        ]
+        assert {event.subjects for event in events} == {("alice",)}
+
+    def test_restored(self, audit: AuditLogger) -> None:
+        """`uninstrument` leaves LangGraph as it was; graphs without a store work."""
+        LangGraphInstrumentor().instrument(audit_logger=audit)
+        assert _graph(None).store is None
+        LangGraphInstrumentor().uninstrument()
+        store = InMemoryStore()
+        assert _graph(store).store is store
+        assert audit.query_events() == []
+
+    def test_another_version(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A LangGraph that is not as expected is left alone, with one warning that names it."""
+        monkeypatch.delattr("langgraph.pregel.Pregel")
+        LangGraphInstrumentor().instrument(audit_logger=make_audit())
+        LangGraphInstrumentor().uninstrument()
+        (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert said.startswith("langgraph >= 1, < 2 is not instrumented")
+
+    async def test_langmem(self, audit: AuditLogger) -> None:
+        """langmem's tools go through the store."""
+        langmem = pytest.importorskip("langmem", reason="langmem is not installed")
+        store = AuditedStore(InMemoryStore(), audit, owner=1)
+        tool = langmem.create_manage_memory_tool(("memories", "{langgraph_user_id}"), store=store)
+        said = {"configurable": {"langgraph_user_id": "alice"}}
+        await tool.ainvoke({"content": "likes tea", "action": "create"}, said)
+        event = only_event(audit)
+        assert (event.operation, event.user_id, event.subjects) == ("STORE", "alice", ("alice",))

@@ -1,0 +1,294 @@
+"""Calls of the tools of MCP servers are recorded: in a FastMCP server, and before any other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance import Conformance, MakeMemory
+from conftest import only_event
+
+from axon_audit_otel import AuditEvent, AuditLogger
+from axon_audit_otel.archive.search import search
+from axon_audit_otel.events.query import Query
+from axon_audit_otel.integrations.mcp.tools import Tool, Tools
+
+#: What the tools of the toy memory do.
+DESCRIBED = {
+    "remember": Tool("STORE", "", "id"),
+    "look": Tool("RECALL", "", "ids[]"),
+    "drop": Tool("FORGET", "id"),
+}
+
+
+class TestTools:
+    """Without any server: what tools do."""
+
+    @pytest.mark.parametrize(
+        ("name", "annotations", "operation"),
+        [
+            ("delete_entities", {}, "FORGET"),
+            ("read_graph", {}, "RECALL"),
+            ("create_entities", {}, "STORE"),
+            ("memory.remove", {}, "FORGET"),
+            ("getMemory", {}, "RECALL"),
+            ("add-note", {"readOnlyHint": True}, "STORE"),
+            ("ponder", {"readOnlyHint": True}, "RECALL"),
+            ("ponder", {"destructiveHint": True}, "FORGET"),
+            ("ponder", {}, "OTHER"),
+            ("", {}, "OTHER"),
+        ],
+    )
+    def test_operations(
+        self, audit: AuditLogger, name: str, annotations: dict[str, Any], operation: str
+    ) -> None:
+        """A tool is told by what is described, by its verb, then by what the server says."""
+        tools = Tools(audit)
+        tools.learn(name, annotations)
+        assert tools.tool(name).operation == operation
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            None,
+            [],
+            3,
+            {"entityNames": 3},
+            {"entityNames": [3, None, {"a": 1}]},
+            {"entityNames": {}},
+        ],
+    )
+    def test_hostile_arguments(self, audit: AuditLogger, arguments: Any) -> None:
+        """Whatever the arguments are, the call is an event."""
+        tools = Tools(audit)
+        with tools.operation("delete_entities", arguments) as op:
+            tools.report(op, "delete_entities", arguments, arguments)
+        assert only_event(audit).operation == "FORGET"
+
+
+# --- FastMCP -----------------------------------------------------------------------------------
+
+
+class _Toy:
+    """As `conformance.Memory`: a FastMCP server with the middleware, and its client."""
+
+    system = "mcp"
+    actions = ("remember", "look", "drop")
+
+    def __init__(self, audit: AuditLogger) -> None:
+        fastmcp = pytest.importorskip("fastmcp", reason="the extra mcp is not installed")
+        from axon_audit_otel.integrations.mcp.middleware import AuditMiddleware
+
+        self._client = fastmcp.Client
+        self._audit = audit
+        self._kept: dict[str, str] = {}
+        self._broken = False
+        self._middleware = AuditMiddleware
+        self._fastmcp = fastmcp.FastMCP
+
+    def _server(self, owner: str) -> Any:
+        server = self._fastmcp("toy")
+        server.add_middleware(self._middleware(self._audit, DESCRIBED, owner=owner))
+
+        @server.tool
+        def remember(text: str) -> dict[str, Any]:
+            key = f"k{len(self._kept) + 1}"
+            self._kept[key] = text
+            return {"id": key, "entities": [{"name": key, "text": text}]}
+
+        @server.tool
+        def look(query: str) -> dict[str, Any]:
+            if self._broken:
+                raise OSError("broken on purpose")
+            found = {key: text for key, text in self._kept.items() if query in text}
+            entities = [{"name": key, "text": text} for key, text in found.items()]
+            return {"ids": list(found), "entities": entities}
+
+        @server.tool
+        def drop(id: str) -> dict[str, Any]:
+            del self._kept[id]
+            return {"done": True}
+
+        return server
+
+    async def _call(self, owner: str, name: str, **arguments: Any) -> Any:
+        async with self._client(self._server(owner)) as client:
+            return (await client.call_tool(name, arguments)).structured_content
+
+    async def store(self, owner: str, text: str) -> str:
+        return str((await self._call(owner, "remember", text=text))["id"])
+
+    async def recall(self, owner: str, query: str) -> list[str]:
+        found = await self._call(owner, "look", query=query)
+        return [entity["text"] for entity in found["entities"]]
+
+    async def forget(self, owner: str, entry_id: str) -> None:
+        await self._call(owner, "drop", id=entry_id)
+
+    async def texts(self) -> list[str]:
+        return list(self._kept.values())
+
+    def breaks(self) -> None:
+        self._broken = True
+
+
+class TestMiddleware(Conformance):
+    """The conformance suite, through a real client."""
+
+    error_type = "fastmcp.exceptions.ToolError"
+
+    @property
+    def error(self) -> type[Exception]:  # type: ignore[override]
+        """FastMCP tells its clients what was raised in words."""
+        from fastmcp.exceptions import ToolError
+
+        return ToolError
+
+    refusal = error  # type: ignore[assignment]
+
+    @pytest.fixture
+    def make(self) -> MakeMemory:
+        """The toy memory."""
+        return _Toy
+
+
+# --- the proxy ---------------------------------------------------------------------------------
+
+
+def _events(archive: Path) -> list[AuditEvent]:
+    return list(search(archive, Query(), oldest_first=True))
+
+
+class _Session:
+    """A client of the proxy, which writes and reads lines."""
+
+    def __init__(self, archive: Path, *command: str, **environ: str) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "axon_audit_otel", "mcp-proxy", "--archive", str(archive)),
+                *("--user", "alice", "--", *command),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environ},
+        )
+        self._number = 0
+
+    def send(self, line: bytes) -> dict[str, Any]:
+        """Send a line; the next that comes back."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer to a request."""
+        self._number += 1
+        request = {"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}
+        answer = self.send(json.dumps(request).encode())
+        assert answer["id"] == self._number
+        return answer
+
+    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a call of a tool."""
+        return self.ask("tools/call", name=name, arguments=arguments)
+
+    def end(self) -> int:
+        """Close the connection; the exit code."""
+        with self._process:
+            pass
+        return self._process.wait(30)
+
+
+#: A server that answers each call with what it was given, and ends at the tool "exit".
+_ECHO = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message:
+        continue
+    asked = message.get("params", {})
+    if asked.get("name") == "exit":
+        sys.exit(3)
+    result = {"structuredContent": asked.get("arguments"), "isError": asked.get("name") == "bad"}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+"""
+
+
+@pytest.mark.slow
+class TestProxy:
+    def _echo(self, archive: Path) -> _Session:
+        return _Session(archive, sys.executable, "-c", _ECHO)
+
+    def test_what_passes(self, tmp_path: Path) -> None:
+        """Calls are recorded; all else passes unchanged."""
+        session = self._echo(tmp_path / "audit_logs")
+        client = {"name": "some-agent", "version": "1"}
+        assert session.ask("initialize", clientInfo=client)["result"]["isError"] is False
+        assert session.call("delete_note", id="n1")["result"]["structuredContent"] == {"id": "n1"}
+        assert session.call("bad")["result"]["isError"] is True
+        assert session.end() == 0
+        good, bad = _events(tmp_path / "audit_logs")
+        assert (good.operation, good.action, good.system) == ("FORGET", "delete_note", "mcp")
+        assert (good.entry_ids, good.user_id, good.agent_id) == (["n1"], "alice", "some-agent")
+        assert (bad.operation, bad.status, bad.error_type) == ("OTHER", "FAILURE", "tool_error")
+        assert good.session_id == bad.session_id
+        assert good.session_id is not None
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b'[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_note"}}]',
+            b'{"jsonrpc":"2.0","id":1' + b"0" * 5000 + b',"method":"tools/call"}',
+            b'{"jsonrpc":"2.0","method":"tools/call","params":{"name":"delete_note"}}',
+            b'{"jsonrpc":"2.0","id":[1],"method":"tools/call"}',
+            b"no JSON",
+        ],
+    )
+    def test_nothing_passes_unseen(self, tmp_path: Path, line: bytes) -> None:
+        """What cannot be told, or could not be answered, is not passed on."""
+        session = self._echo(tmp_path / "audit_logs")
+        answer = session.send(line)
+        assert "not passed on" in answer["error"]["message"]
+        assert session.call("look")["result"]["isError"] is False
+        assert session.end() == 0
+        assert [event.action for event in _events(tmp_path / "audit_logs")] == ["look"]
+
+    def test_server_ends(self, tmp_path: Path) -> None:
+        """A call that the server never answers has failed; its exit code is ours."""
+        archive = tmp_path / "audit_logs"
+        session = self._echo(archive)
+        assert session._process.stdin is not None
+        said = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "exit"}}
+        session._process.stdin.write(json.dumps(said).encode() + b"\n")
+        session._process.stdin.flush()
+        assert session.end() == 3
+        assert only(_events(archive)).status == "FAILURE"
+
+    def test_refused(self, tmp_path: Path) -> None:
+        """With `on_failure="block"` a call that cannot be recorded is not passed on."""
+        archive = tmp_path / "audit_logs"
+        session = _Session(archive, sys.executable, "-c", _ECHO, AXON_AUDIT_ON_FAILURE="block")
+        session.call("look")
+        shutil.rmtree(archive)
+        archive.write_text("no directory")
+        answer = session.call("delete_note", id="n1")
+        assert "refused" in answer["error"]["message"]
+        session.end()
+
+    def test_no_such_command(self, tmp_path: Path) -> None:
+        """A command that is not there is one line, and an exit code."""
+        assert _Session(tmp_path / "audit_logs", "no-such-command").end() == 2
+
+
+def only(events: list[AuditEvent]) -> AuditEvent:
+    """The only event."""
+    (event,) = events
+    return event

@@ -1,0 +1,470 @@
+"""The public operation: a program, or an integration, records what it does to a memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axon import MemorySystem
+from conftest import Cli, ListingAdapter, Make, MakeSystem, Run, history, only_event
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from axon_audit_otel import (
+    AuditLogger,
+    AuditUnavailableError,
+    AxonInstrumentor,
+    InvalidEventError,
+    audit_context,
+    audited,
+    current_operation,
+)
+
+
+@pytest.fixture(autouse=True)
+def _instrument(audit: AuditLogger, tracer_provider: TracerProvider) -> None:
+    AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+
+
+class TestOneEvent:
+    def test_what_it_says(self, audit: AuditLogger) -> None:
+        """The event has what the block reported, and whose data it was."""
+        with audit.operation(
+            "store", system="notes", action="Notes.add", store="n1", owner="alice"
+        ) as op:
+            op.saved("k1")
+            op.note(size=3)
+        event = only_event(audit)
+        assert (event.operation, event.status, event.user_id) == ("STORE", "SUCCESS", "alice")
+        assert (event.system, event.action, event.store) == ("notes", "Notes.add", "n1")
+        assert (event.entry_ids, event.subjects) == (["k1"], ("alice",))
+        assert event.metadata == {"size": 3}
+        assert event.duration_ms is not None
+        assert op.event == event
+
+    async def test_in_a_coroutine(self, audit: AuditLogger) -> None:
+        """`async with` does the same."""
+        async with audit.operation("RECALL", system="notes", owner="alice") as op:
+            op.found(["k1", "k2"], owner="bob")
+            await asyncio.sleep(0)
+        event = only_event(audit)
+        assert event.entry_ids == ["k1", "k2"]
+        assert event.metadata == {"result_count": 2}
+        assert set(event.subjects) == {"alice", "bob"}
+
+    def test_span(self, audit: AuditLogger, span_exporter: InMemorySpanExporter) -> None:
+        """Its span follows the GenAI conventions, and is the event's."""
+        with audit.operation("FORGET", system="notes", store="n1", owner="alice") as op:
+            op.deleted("k1")
+        (span,) = span_exporter.get_finished_spans()
+        assert span.name == "delete_memory"
+        assert dict(span.attributes or {}) == {
+            "axon.operation": "FORGET",
+            "axon.status": "SUCCESS",
+            "axon.forget.deleted": 1,
+            "gen_ai.operation.name": "delete_memory",
+            "gen_ai.memory.record.id": "k1",
+            "gen_ai.memory.record.count": 1,
+            "gen_ai.memory.store.id": "n1",
+            "user.id": "alice",
+        }
+        assert only_event(audit).span_id == format(span.context.span_id, "016x")
+
+    def test_metrics_agree(self, audit: AuditLogger) -> None:
+        """It is counted as any other operation."""
+        with audit.operation("COMPACT", system="notes"):
+            pass
+        assert audit.get_statistics()["by_operation"]["COMPACT"] == 1
+
+
+class TestOutcomes:
+    def test_raises(self, audit: AuditLogger) -> None:
+        """A block that raises is a FAILURE, and raises what it raised."""
+        error = ValueError("no")
+        with pytest.raises(ValueError, match="no") as raised, audit.operation("RECALL"):
+            raise error
+        assert raised.value is error
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("FAILURE", "ValueError")
+
+    def test_raises_after_a_change(self, audit: AuditLogger) -> None:
+        """It is PARTIAL if memory is not what it was."""
+        with (  # noqa: PT012 - the block is what is tested
+            pytest.raises(OSError, match="late"),
+            audit.operation("STORE") as op,
+        ):
+            op.saved("k1")
+            raise OSError("late")
+        assert (only_event(audit).status, only_event(audit).entry_ids) == ("PARTIAL", ["k1"])
+
+    async def test_cancelled(self, audit: AuditLogger) -> None:
+        """A cancelled block is a FAILURE."""
+
+        async def block() -> None:
+            async with audit.operation("RECALL"):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("FAILURE", "asyncio.CancelledError")
+
+    def test_partial(self, audit: AuditLogger) -> None:
+        """What was swallowed is reported: by an exception, or by a name."""
+        with audit.operation("STORE") as op:
+            op.saved("k1")
+            op.partial(KeyError("k2"))
+        assert (only_event(audit).status, only_event(audit).error_type) == ("PARTIAL", "KeyError")
+
+    def test_failed(self, audit: AuditLogger) -> None:
+        """Nothing worked, and nothing was raised."""
+        with audit.operation("STORE") as op:
+            op.failed("store_refused")
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("FAILURE", "store_refused")
+
+    def test_deletion(self, audit: AuditLogger) -> None:
+        """A deletion says what is gone, what is still there, and what never was."""
+        with audit.operation("FORGET", entry_ids=["a", "b", "c"]) as op:
+            op.deleted("a", number=2)
+            op.remaining("b")
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("PARTIAL", "entry_still_present")
+        assert event.entry_ids == ["a", "b", "c"]
+        assert event.metadata == {"deleted": 3, "remaining": 1, "remaining_ids": ["b"]}
+
+    def test_nothing_was_there(self, audit: AuditLogger) -> None:
+        """A deletion that found nothing deleted nothing, and names what was asked for."""
+        with audit.operation("FORGET", entry_ids=["a"]):
+            pass
+        event = only_event(audit)
+        assert (event.status, event.entry_ids) == ("SUCCESS", ["a"])
+        assert event.metadata == {"deleted": 0}
+
+    def test_what_is_made_of_it_lives(self, audit: AuditLogger) -> None:
+        """A deletion is PARTIAL while an entry lives that was made of the deleted one."""
+        for key, made_of in (("a", None), ("b", ["a"]), ("c", ["b"])):
+            with audit.operation("STORE", owner="alice") as op:
+                op.saved(key, derived_from=made_of)
+        with audit.operation("FORGET", owner="alice") as op:
+            op.deleted("a", "b")
+        event = only_event(audit, operation="FORGET")
+        assert (event.status, event.error_type) == ("PARTIAL", "derived_entries_remain")
+        assert event.metadata["derived_remaining"] == ["c"]
+
+
+class TestWho:
+    def test_owner_acts_unless_somebody_else_does(self, audit: AuditLogger) -> None:
+        """Where only the owner is known, he acts."""
+        with audit.operation("RECALL", owner="alice"):
+            pass
+        with audit_context(user_id="bob", agent_id="bot"), audit.operation("RECALL", owner="alice"):
+            pass
+        with audit.operation("RECALL", owner="alice", user_id="carol", purpose="support"):
+            pass
+        first, second, third = history(audit)
+        assert (first.user_id, first.subject_id, first.subjects) == ("alice", None, ("alice",))
+        assert (second.user_id, second.subject_id, second.agent_id) == ("bob", "alice", "bot")
+        assert (third.user_id, third.subject_id, third.purpose) == ("carol", "alice", "support")
+
+    def test_owner_learnt_late(
+        self, audit: AuditLogger, span_exporter: InMemorySpanExporter
+    ) -> None:
+        """The same holds for an owner whom the block finds out."""
+        with audit.operation("FORGET", entry_ids=["k1"]) as op:
+            op.owned_by("alice")
+            op.deleted("k1")
+        with audit.operation("FORGET", user_id="bob") as op:
+            op.owned_by("alice")
+        first, second = history(audit)
+        assert (first.user_id, first.subject_id) == ("alice", None)
+        assert (second.user_id, second.subject_id) == ("bob", "alice")
+        assert (span_exporter.get_finished_spans()[0].attributes or {})["user.id"] == "alice"
+
+    def test_several_owners(self, audit: AuditLogger) -> None:
+        """Of several owners, nobody is said to act."""
+        with audit.operation("RECALL") as op:
+            op.owned_by("alice", "bob")
+        event = only_event(audit)
+        assert (event.user_id, event.subjects) == (None, ("alice", "bob"))
+
+
+class TestNesting:
+    async def test_one_event(self, audit: AuditLogger) -> None:
+        """An operation inside of another is a part of it."""
+        async with audit.operation("FORGET", system="outer", owner="alice"):
+            with audit.operation("FORGET", system="inner") as inner:
+                inner.deleted("k1", owner="bob")
+            assert inner.event is None
+        event = only_event(audit)
+        assert (event.system, event.metadata["deleted"]) == ("outer", 1)
+        assert event.entry_ids == ["k1"]
+        assert set(event.subjects) == {"alice", "bob"}
+
+    async def test_around_axon(self, audit: AuditLogger, make_system: MakeSystem) -> None:
+        """So is an operation of another library that is instrumented."""
+        memory: MemorySystem = make_system(session=ListingAdapter())
+        async with audit.operation("STORE", system="app"):
+            key = await memory.store("tea", tier="session", user_id="alice")
+        event = only_event(audit)
+        assert (event.system, event.entry_ids, event.subjects) == ("app", [key], ("alice",))
+
+    async def test_current_operation(self, audit: AuditLogger) -> None:
+        """What lies below a call reports to the operation of that call."""
+        assert current_operation() is None
+        async with audit.operation("FORGET") as op:
+            assert current_operation() is op
+            below = await asyncio.to_thread(current_operation)
+            assert below is op
+            below.deleted("k1")
+        assert current_operation() is None
+        assert only_event(audit).entry_ids == ["k1"]
+
+    async def test_current_operation_of_axon(
+        self, audit: AuditLogger, make_system: MakeSystem
+    ) -> None:
+        """The storage of an instrumented library can report to its operation as well."""
+
+        class Noting(ListingAdapter):
+            async def save(self, entry: Any) -> str:
+                op = current_operation()
+                assert op is not None
+                op.note(shelf=4)
+                return await super().save(entry)
+
+        await make_system(session=Noting()).store("tea", tier="session")
+        assert only_event(audit).metadata["shelf"] == 4
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"operation": "eat"},
+            {"operation": "STORE", "owner": object()},
+            {"operation": "STORE", "system": 3},
+            {"operation": "STORE", "entry_ids": [None]},
+            {"operation": "STORE", "user_id": True},
+            {"operation": "STORE", "purpose": 1},
+        ],
+    )
+    def test_refused_before_the_block(self, audit: AuditLogger, wrong: dict[str, Any]) -> None:
+        """What cannot be meant is refused where the operation is made."""
+        with pytest.raises(InvalidEventError):
+            audit.operation(**wrong)
+
+    def test_nothing_is_raised_inside(self, audit: AuditLogger) -> None:
+        """Inside the block nothing of ours is raised, whatever is reported."""
+
+        class Hostile:
+            def __str__(self) -> str:
+                raise RuntimeError
+
+            __repr__ = __str__
+
+        with audit.operation("FORGET") as op:
+            op.deleted("k1", Hostile(), number="many")  # type: ignore[arg-type]
+            op.deleted("k2")
+            op.partial(Hostile())  # type: ignore[arg-type]
+            op.note(what=Hostile())
+            op.content(texts={"k2": Hostile()})  # type: ignore[dict-item]
+            op.owned_by(Hostile())
+        assert "k2" in only_event(audit).entry_ids
+
+    def test_reports_after_the_end(self, audit: AuditLogger) -> None:
+        """What is reported when the block is over changes nothing."""
+        with audit.operation("FORGET") as op:
+            pass
+        op.deleted("k1")
+        assert only_event(audit).entry_ids == []
+
+    def test_begun_twice(self, audit: AuditLogger) -> None:
+        """One operation is one block."""
+        operation = audit.operation("STORE")
+        with operation:
+            pass
+        with pytest.raises(InvalidEventError, match="begun already"), operation:
+            pass
+
+    def test_no_content(self, make_audit: Make) -> None:
+        """Content is recorded only where that is switched on; its fingerprints are."""
+        off, on = make_audit(name="off"), make_audit(name="on", capture_content=True)
+        for audit in (off, on):
+            with audit.operation("STORE", owner="alice") as op:
+                op.saved("k1")
+                op.content(texts={"k1": "Alice likes tea"})
+        assert "tea" not in str(only_event(off))
+        assert only_event(on).metadata["content"] == ["Alice likes tea"]
+        for audit in (off, on):
+            assert list(only_event(audit).fingerprints or ()) == ["k1"]
+
+    def test_record_is_the_trails(self, audit: AuditLogger) -> None:
+        """Nobody can make a record of the trail itself."""
+        with audit.operation("AUDIT") as op:
+            op.note(record="start", more=1)
+        assert only_event(audit, operation="AUDIT").metadata == {"more": 1}
+
+
+class TestBlocked:
+    def test_refused_before_the_block_runs(self, make_audit: Make, tmp_path: Path) -> None:
+        """With `on_failure="block"` what cannot be recorded does not happen."""
+        archive = tmp_path / "audit_logs"
+        audit = make_audit(auto_export_path=archive, on_failure="block")
+        with audit.operation("STORE") as op:
+            op.saved("k1")
+        audit.close()
+        for file in archive.iterdir():
+            file.unlink()
+        archive.rmdir()
+        archive.write_text("no directory")
+        ran = False
+        with pytest.raises(AuditUnavailableError), audit.operation("STORE"):
+            ran = True
+        assert not ran
+
+    async def test_disk(self, make_audit: Make, tmp_path: Path) -> None:
+        """With `durability="disk"` the end of the block waits, with and without an event loop."""
+        audit = make_audit(auto_export_path=tmp_path / "audit_logs", durability="disk")
+        assert audit.trail.storage is not None
+        async with audit.operation("STORE"):
+            pass
+        assert audit.trail.storage.durable == 2
+        with audit.operation("STORE"):
+            pass
+        assert audit.trail.storage.durable == 3
+        audit.record("STORE")
+        assert audit.trail.storage.durable == 4
+
+
+class TestRecord:
+    def test_without_an_event_loop(self, audit: AuditLogger) -> None:
+        """`record` is `log_event` for synchronous code."""
+        event = audit.record("EXPORT", user_id="alice", metadata={"reason": "backup"})
+        assert event == only_event(audit)
+        assert (event.user_id, event.metadata) == ("alice", {"reason": "backup"})
+
+    def test_refuses_the_same(self, audit: AuditLogger) -> None:
+        """It refuses what that refuses."""
+        with pytest.raises(InvalidEventError):
+            audit.record("EXPORT", duration_ms=-1)
+        with pytest.raises(InvalidEventError):
+            audit.record("AUDIT", metadata={"record": "start"})
+
+
+class TestDecorator:
+    def test_function(self, audit: AuditLogger) -> None:
+        """Each call of a function is one operation."""
+
+        @audited("FORGET", audit=audit, system="notes", owner="user", ids="key")
+        def delete(user: str, key: str) -> bool:
+            return key != "missing"
+
+        assert delete("alice", key="k1") is True
+        assert delete("alice", "missing") is False
+        first, second = history(audit)
+        assert (first.user_id, first.entry_ids, first.metadata) == ("alice", ["k1"], {"deleted": 1})
+        assert (second.entry_ids, second.metadata) == (["missing"], {"deleted": 0})
+        assert first.action is not None
+        assert first.action.endswith("delete")
+
+    async def test_coroutine_function(self, audit: AuditLogger) -> None:
+        """So is each call of a coroutine function; functions can say owner and ids."""
+
+        @audited(
+            "STORE",
+            audit=audit,
+            action="Notes.add",
+            owner=lambda note: note["by"],
+            ids=lambda result: result["id"],
+        )
+        async def add(note: dict[str, str]) -> dict[str, str]:
+            return {"id": "k7", **note}
+
+        assert await add({"by": "bob"}) == {"id": "k7", "by": "bob"}
+        event = only_event(audit)
+        assert (event.action, event.user_id, event.entry_ids) == ("Notes.add", "bob", ["k7"])
+
+    def test_what_cannot_be_said(self, audit: AuditLogger) -> None:
+        """A function that fails to say whose data it is does not end the call."""
+
+        @audited("RECALL", audit=audit, owner=lambda: 1 / 0, ids=lambda result: result.ids)
+        def search() -> int:
+            return 3
+
+        assert search() == 3
+        assert only_event(audit).entry_ids == []
+
+    def test_refused(self, audit: AuditLogger) -> None:
+        """What cannot work is refused where it is written."""
+        with pytest.raises(InvalidEventError, match="no such parameter"):
+            audited("STORE", audit=audit, owner="usr")(lambda user: user)
+
+        def items() -> Any:
+            yield 1
+
+        with pytest.raises(TypeError, match="generator"):
+            audited("STORE", audit=audit)(items)
+
+    def test_which_logger(self, run_script: Run) -> None:
+        """Without `audit`, it is the logger "default" of the process, or the only one."""
+        said = run_script(
+            """
+            from axon_audit_otel import AuditConfigError, AuditLogger, audited
+
+            @audited("STORE")
+            def add():
+                pass
+
+            try:
+                add()
+            except AuditConfigError as exc:
+                print(exc)
+            one = AuditLogger(name="one")
+            add()
+            default = AuditLogger()
+            add()
+            print(one.event_count, default.event_count)
+            """
+        )
+        assert "audit=" in said
+        assert said.endswith("1 1\n")
+
+
+class TestSystems:
+    """Several memories in one trail are told apart."""
+
+    def _three(self, audit: AuditLogger) -> None:
+        for system, store, action in (("a", "s1", "put"), ("a", "s2", "get"), ("b", "s1", "put")):
+            with audit.operation("STORE", system=system, store=store, action=action):
+                pass
+
+    def test_queries(self, make_audit: Make, tmp_path: Path) -> None:
+        """Queries know system, store and action: in memory and in files."""
+        audit = make_audit(auto_export_path=tmp_path / "audit_logs")
+        self._three(audit)
+        for archived in (False, True):
+            assert len(audit.query_events(system="a", archived=archived)) == 2
+            assert len(audit.query_events(store="s1", archived=archived)) == 2
+            assert len(audit.query_events(action="put", system="b", archived=archived)) == 1
+            assert audit.query_events(system="c", archived=archived) == []
+        with pytest.raises(InvalidEventError):
+            audit.query_events(system=3)  # type: ignore[arg-type]
+
+    def test_command_line(self, make_audit: Make, tmp_path: Path, cli: Cli) -> None:
+        """So do the commands; `stats` counts by system where there are several."""
+        audit = make_audit(auto_export_path=tmp_path / "audit_logs")
+        self._three(audit)
+        audit.close()
+        logs = str(tmp_path / "audit_logs")
+        said = cli("query", logs, "--system", "a", "--store", "s2", "--action", "get", "--json")
+        assert len(said.stdout.splitlines()) == 1
+        stats = cli("stats", logs)
+        assert "system" in stats.stdout
+        found = json.loads(cli("stats", logs, "--json").stdout)["systems"]
+        assert [(one["system"], one["total_operations"]) for one in found] == [("a", 2), ("b", 1)]

@@ -17,6 +17,7 @@ from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
 from .encryption import Erasure, decrypted
 from .fingerprints import Fingerprints
+from .private_ids import hide, masks, renamed
 from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
 from .redaction import Privacy
 
@@ -84,6 +85,8 @@ class PrivacyPolicy:
         """
         event.own = own
         try:
+            if event.private is not None and self._pseudonyms is not None:
+                hide(event, self._pseudonyms.entry)
             facts = event["metadata"]
             if type(facts) is not dict or facts:
                 event["metadata"] = facts = self._redaction.metadata(facts, own)
@@ -95,7 +98,7 @@ class PrivacyPolicy:
             if foreign:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:
-                self._pseudonyms.apply(event, foreign)
+                self._pseudonyms.apply(event, foreign, masks(event))
                 event.further = self._pseudonyms.users(event.further, foreign)
                 event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
             if event.further:
@@ -103,6 +106,9 @@ class PrivacyPolicy:
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
+            if event.private is not None:
+                bare = {name: one for name, one in bare.items() if name not in _OF_ENTRIES}
+                bare = {name: bare.get(name, []) for name in event if name in (*bare, "entry_ids")}
             event.clear()
             event.update(bare)
             event.further = event.text_owners = ()
@@ -204,11 +210,27 @@ class PrivacyPolicy:
             attributes[semconv.SESSION_ID] = self.hidden("session_id", session_id)
         return attributes
 
-    def span_text(self, text: str, users: Iterable[str | None], session_id: str | None) -> str:
-        """A text of a span that is redacted: without the ids that pseudonyms stand for."""
+    def span_text(
+        self,
+        text: str,
+        users: Iterable[str | None],
+        session_id: str | None,
+        entries: Mapping[str, str] | None = None,
+    ) -> str:
+        """A text of a span that is redacted: without the ids that pseudonyms stand for, and
+        without those of *entries*, for which these texts stand."""
         if self._pseudonyms is None:
             return text
-        return self._pseudonyms.mask(text, users, session_id)
+        return self._pseudonyms.mask(text, users, session_id, (entries or {}).items())
+
+    @property
+    def hides_entries(self) -> bool:
+        """True if the ids of entries can be hidden, where they name people."""
+        return self._pseudonyms is not None
+
+    def entry(self, entry_id: str) -> str:
+        """What stands for an entry whose id names somebody; without a secret the id itself."""
+        return entry_id if self._pseudonyms is None else self._pseudonyms.entry(entry_id)
 
     @property
     def fingerprints(self) -> bool:
@@ -395,5 +417,6 @@ def json_types(event: Draft) -> None:
 
 
 _NAMES = fields_of("name")
+_OF_ENTRIES = fields_of("entries")
 _WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

@@ -380,6 +380,11 @@ class Settings:
         "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
         shown=_secret,
     )
+    private_ids: bool = _setting(
+        False,
+        _flag,
+        "the ids of all entries name people: record keyed hashes of them too (`pseudonymize`)",
+    )
     erasable: Path | bool = _setting(
         False,
         parse_keys,
@@ -534,6 +539,10 @@ class Settings:
             if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
+        if self.private_ids and self.pseudonymize is None:
+            why = "" if keys is False else "; erasable= encrypts ids of persons, not of entries"
+            msg = f"private_ids=True hides entry ids by a secret: give pseudonymize= too{why}"
+            raise AuditConfigError(msg)
         if self.witnesses and archive is not None and self.signing_key is None:
             raise AuditConfigError("witnesses= cosign what is signed: give signing_key= too")
         most, kept = self.max_archive_bytes, self.retention

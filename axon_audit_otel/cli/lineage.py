@@ -19,6 +19,9 @@ from ..events.identifiers import identifier
 from ..events.localtime import local
 from ..events.model import AuditEvent
 from ..events.query import Query
+from ..privacy.policy import PrivacyPolicy
+from ..privacy.pseudonyms import Pseudonyms
+from .notes import hashed_entries
 from .options import (
     NotAnswered,
     answering,
@@ -27,6 +30,7 @@ from .options import (
     path_argument,
     print_missing,
     reads,
+    secret_option,
 )
 from .privacy import reader
 from .render import amount, console, on_screen, plain, print_json
@@ -42,9 +46,17 @@ _NAMED = 10  # owners, and entries in a sentence
 @click.argument("entry")
 @path_argument
 @keys_option
+@secret_option
 @json_option
 @reads
-def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: Missing) -> None:
+def lineage(
+    entry: str,
+    path: Path,
+    keys: Path | None,
+    pseudonyms: Pseudonyms | None,
+    as_json: bool,
+    missing: Missing,
+) -> None:
     """Show what an entry was made of, and what was made of it.
 
     Prints the ancestors and the descendants of the memory entry ENTRY as trees: of each its
@@ -55,11 +67,14 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
     one that was forgotten, or a file could not be read; 2, no answer: no event names ENTRY.
     """
     with answering():
-        found = _found(identifier(entry), path, keys, missing)
+        policy = reader(path, keys, pseudonyms=pseudonyms)
+        found = _found(identifier(entry), path, policy, missing)
     for note in _lacking(found, path):
         click.echo(note, err=True)
     if found is None:
         print_missing(missing)
+        for note in hashed_entries(path, None, pseudonyms):
+            click.echo(note, err=True)
         what = " that can be read" if missing else ""
         raise NotAnswered(f"no event{what} in {str(path)!r} names the entry {entry!r}")
     with answering():
@@ -72,8 +87,8 @@ def lineage(entry: str, path: Path, keys: Path | None, as_json: bool, missing: M
         click.get_current_context().exit(1)
 
 
-def _found(entry_id: str, path: Path, keys: Path | None, missing: Missing) -> Lineage | None:
-    policy = reader(path, keys)
+def _found(entry_id: str, path: Path, policy: PrivacyPolicy, missing: Missing) -> Lineage | None:
+    policy = policy.with_entries([entry_id])
 
     def search_here(query: Query) -> Iterator[AuditEvent]:
         with missing.one_of_several() as here:

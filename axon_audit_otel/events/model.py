@@ -198,7 +198,8 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- what fields hold ----------------------------------------------------------------------------
 
 #: What a field of an event holds: the id of a person, those of persons, that of a session, those of
-#: entries (also by them: what each has), words of anybody, facts by name, a name that a program gives; or what is nobody's (plain).
+#: entries (or what each has, by these), words of anybody, facts by name, a name that a program
+#: gives; or what is nobody's (plain).
 FieldKind = Literal["person", "persons", "session", "entries", "text", "facts", "name", "plain"]
 
 #: By which the door of privacy goes (`PrivacyPolicy`).

@@ -15,7 +15,7 @@ from ..events.identifiers import Recorded, digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
-from .encryption import Erasure, decrypted
+from .encryption import Erasure, as_readable, decrypted
 from .fingerprints import Fingerprints
 from .private_ids import hide, masks, renamed
 from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
@@ -50,6 +50,7 @@ class PrivacyPolicy:
         self._erasure = erasure
         self._fault = fault
         self._fingerprints = fingerprints
+        self._entries: dict[str, str] = {}  # ids of entries, by what stands for them
         #: A free text of anybody, redacted.
         self.text = self._redaction.text
 
@@ -68,6 +69,18 @@ class PrivacyPolicy:
         """This policy, of a reader who has the *key* of the fingerprints as well."""
         made = copy(self)
         made._fingerprints = Fingerprints(key, self._erasure)
+        return made
+
+    def with_entries(self, entry_ids: Iterable[str]) -> PrivacyPolicy:
+        """This policy, of a reader who knows these entries: in the events that it reads their ids
+        are in place of the hashes."""
+        if self._pseudonyms is None:
+            return self
+        made = copy(self)
+        made._entries = dict(self._entries)
+        for entry_id in entry_ids:
+            hashed = self._pseudonyms.aliases("entry_ids", entry_id)
+            made._entries.update(dict.fromkeys(hashed, entry_id))
         return made
 
     # --- recording -------------------------------------------------------------------------
@@ -288,9 +301,16 @@ class PrivacyPolicy:
         """
         query = query.under(self._pseudonyms)
         if self._erasure is None:
-            return iter(search(query))
-        events = map(self.reveal, search(self.asking(query)))
-        return islice((event for event in events if self.answers(query, event)), query.limit)
+            events = iter(search(query))
+        else:
+            found = map(self.reveal, search(self.asking(query)))
+            events = islice((one for one in found if self.answers(query, one)), query.limit)
+        return map(self.with_names, events) if self._entries else events
+
+    def with_names(self, event: AuditEvent) -> AuditEvent:
+        """*event* with the ids of the entries that are known; see `with_entries`."""
+        changes = renamed(event, self._entries)
+        return as_readable(event, changes) if changes else event
 
     def asking(self, query: Query) -> Query:
         """A query that finds recorded events; those that match *query* pass `answers`.

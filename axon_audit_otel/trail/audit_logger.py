@@ -884,7 +884,8 @@ class AuditLogger(SdkLoggerInterface):
             AuditConfigError: If there is no archive, and *archived* is asked for.
             ArchiveError: If the answer is not whole, with *strict*.
         """
-        entry, read = checked_id("entry_id", entry_id), self.trail.reader
+        entry = checked_id("entry_id", entry_id)
+        read = self.trail.reader.knowing(entry)
         query = Query.of(start_time=start_time, end_time=end_time)
         if archived:
             missing = self._missing(strict)

@@ -495,7 +495,10 @@ class Settings:
         secret nobody has, and what must not happen unrecorded does not."""
         for name in settings:
             given = [environ.pop(variable, "") for variable in cls._variables(name)]
-            if any(given) and name in ("pseudonymize", "erasable"):
+            if name == "private_ids" and any(given) and not _is_off(given[0]):
+                environ[cls.variable(name)] = "true"
+                environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
+            elif any(given) and name in ("pseudonymize", "erasable"):
                 environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
             elif any(given) and name == "on_failure":
                 environ[cls.variable(name)] = "block"
@@ -567,6 +570,12 @@ class Settings:
         """Every variable that can say it, ours first."""
         shared = [semconv.ENV_CAPTURE_MESSAGE_CONTENT] if setting == "capture_content" else []
         return [cls.variable(setting), *shared]
+
+
+def _is_off(value: str) -> bool:
+    with suppress(ValueError):
+        return not _flag(value)
+    return False
 
 
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:

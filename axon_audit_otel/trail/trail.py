@@ -38,6 +38,7 @@ from .given_ids import GivenIds, is_made_here
 from .known_entries import KnownEntries
 from .metrics import TrailMetrics
 from .outlet import Outlet
+from .private_entries import PrivateEntries
 from .reader import TrailReader
 from .settings import Settings
 from .stable_storage import StableStorage
@@ -109,7 +110,8 @@ class Trail:
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         own = WeakMethod(self.reader.writer_name)  # what is known of entries may outlive it
-        self.entries = KnownEntries(settings.auto_export_path, self.policy, own)
+        entries = PrivateEntries if settings.private_ids else KnownEntries
+        self.entries: KnownEntries = entries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
         self._most_bytes = settings.max_event_bytes - 512

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -184,7 +183,9 @@ class TestNowhere:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.one_of(st.text(min_size=1, max_size=30), st.sampled_from([WHO, "a", ".*", "\x00", "🫖"])),
+        st.one_of(
+            st.text(min_size=1, max_size=30), st.sampled_from([WHO, "a", ".*", "\x00", "🫖"])
+        ),
         min_size=1,
         max_size=4,
         unique=True,
@@ -266,9 +267,7 @@ class TestSetting:
         put(ENTRY)
         assert only_event(audit).entry_ids == [_hash(ENTRY)]
 
-    async def test_axon(
-        self, make_audit: Make, make_system: MakeSystem, tmp_path: Path
-    ) -> None:
+    async def test_axon(self, make_audit: Make, make_system: MakeSystem, tmp_path: Path) -> None:
         """Axon's own ids as well; what is known of an entry is known after a restart."""
         how = {"auto_export_path": tmp_path, "pseudonymize": KEY, "private_ids": True}
         adapter = ListingAdapter()
@@ -312,9 +311,7 @@ class TestAnswers:
         assert audit.query_events(entry_ids=[_hash(ENTRY)], archived=True) == found[:2]
 
     @pytest.mark.parametrize("archived", [True, False])
-    def test_lineage_and_influence(
-        self, make_audit: Make, tmp_path: Path, archived: bool
-    ) -> None:
+    def test_lineage_and_influence(self, make_audit: Make, tmp_path: Path, archived: bool) -> None:
         audit = make_audit(auto_export_path=tmp_path, pseudonymize=KEY)
         _store(audit, ENTRY)
         _recall(audit, ENTRY)
@@ -438,15 +435,37 @@ class TestReconcile:
             await other.reconcile(make_system(audit_logger=other, persistent=adapter))
 
 
-def test_unused(make_audit: Make) -> None:
-    """asyncio.run works around an operation too."""
+class TestErasable:
+    def test_with_a_secret(self, make_audit: Make, tmp_path: Path) -> None:
+        """Both can be on: no real id is in the archive, before and after an erasure."""
+        audit = make_audit(auto_export_path=tmp_path / "a", pseudonymize=KEY, erasable=True)
+        _store(audit, ENTRY)
+        _store(audit, SUMMARY, derived_from=[ENTRY])
+        _forget(audit, ENTRY)
+        for archived in (True, False):
+            found = audit.query_events(entry_ids=[ENTRY], archived=archived)
+            assert [event.entry_ids for event in found] == [[_hash(ENTRY)]] * 2
+        assert found[0].metadata["derived_remaining"] == [_hash(SUMMARY)]
+        assert audit.erase_user(WHO)
+        assert len(audit.query_events(entry_ids=[ENTRY], archived=True)) == 2
+        audit.close()
+        assert WHO.encode() not in _content(tmp_path)
+        assert verify(tmp_path / "a").ok
+
+    def test_without_a_secret(
+        self, make_audit: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Encryption does not reach entry ids: that is said once, and nothing is broken."""
+        audit = make_audit(auto_export_path=tmp_path / "a", erasable=True)
+        _store(audit, ENTRY)
+        _store(audit, OTHER)
+        said = [one for one in caplog.messages if "pseudonymize= hides them" in one]
+        assert len(said) == 1
+        assert len(audit.query_events(entry_ids=[ENTRY])) == 1
+
+
+async def test_coroutines(make_audit: Make) -> None:
     audit = make_audit(pseudonymize=KEY)
-
-    async def main() -> None:
-        async with audit.operation("RECALL", private_ids=True) as op:
-            op.touched(ENTRY)
-
-    asyncio.run(main())
+    async with audit.operation("RECALL", private_ids=True) as op:
+        op.touched(ENTRY)
     assert only_event(audit).entry_ids == [_hash(ENTRY)]
-
-

@@ -99,7 +99,7 @@ class PrivacyPolicy:
         event.own = own
         try:
             if event.private is not None and self._pseudonyms is not None:
-                hide(event, self._pseudonyms.entry)
+                hide(event, self.entry)
             facts = event["metadata"]
             if type(facts) is not dict or facts:
                 event["metadata"] = facts = self._redaction.metadata(facts, own)
@@ -243,7 +243,9 @@ class PrivacyPolicy:
 
     def entry(self, entry_id: str) -> str:
         """What stands for an entry whose id names somebody; without a secret the id itself."""
-        return entry_id if self._pseudonyms is None else self._pseudonyms.entry(entry_id)
+        if self._pseudonyms is None or not entry_id:
+            return entry_id
+        return self._pseudonyms.entry(entry_id)
 
     @property
     def fingerprints(self) -> bool:

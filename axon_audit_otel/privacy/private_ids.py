@@ -27,7 +27,7 @@ _FACTS = ENTRY_FACTS | {"copies", "derived_subjects", "entry_ids"}
 #: What says in a list how many more there were.
 _REST = re.compile(r"\[dropped: \d+ more\]")
 _HIDDEN = re.compile(re.escape(ENTRY_PREFIX) + "[0-9a-f]{32}")
-_MOST_MASKS = 1_000  # ids that are looked for in texts
+_MOST_MASKS = 10_000  # ids that are looked for in texts
 
 
 def is_hidden(entry_id: str) -> bool:

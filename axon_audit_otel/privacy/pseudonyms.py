@@ -20,6 +20,7 @@ from .private_ids import is_hidden
 __all__ = ["Pseudonyms", "is_pseudonym", "mask_names", "masked"]
 
 _KEPT = 4096  # pseudonyms in memory
+_FEW = 16  # ids that are looked for at once
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
 _PSEUDONYM = re.compile(re.escape(PSEUDONYM_PREFIX) + "[0-9a-f]{32}")
 
@@ -246,6 +247,11 @@ class _Mask:
         if text.startswith(ENTRY_PREFIX) and is_hidden(text):
             return text  # also where an id is a part of that
         lower = text.lower()
+        if len(self._masks) > _FEW:  # an event of many entries, whose texts name one each
+            pairs = zip(self._masks, self._heads)
+            few = [mask for mask, head in pairs if head in lower]
+            if len(few) < len(self._masks):
+                return _Mask(few).text(text) if few else text
         for head in self._heads:
             if head in lower:
                 break

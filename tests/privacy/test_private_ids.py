@@ -172,6 +172,24 @@ class TestNowhere:
         assert op.event is not None
         assert op.event.metadata["derived_remaining"] == [_hash(SUMMARY)]
 
+    def test_texts_of_no_entry(self, make_audit: Make) -> None:
+        """A text that belongs to no entry has no fingerprint."""
+        audit = make_audit(pseudonymize=KEY)
+        with audit.operation("STORE", system="notes", private_ids=True) as op:
+            op.saved(ENTRY)
+            op.content(texts={"": "a", ENTRY: "b"})
+        assert list(only_event(audit).fingerprints or ()) == [_hash(ENTRY)]
+
+    def test_many_entries_in_texts(self, make_audit: Make) -> None:
+        """Texts of many entries, each of which names its own and others, take no long time."""
+        audit = make_audit(pseudonymize=KEY, capture_content=True)
+        ids = [f"{WHO}/{number}" for number in range(500)]
+        with audit.operation("RECALL", system="notes", private_ids=True) as op:
+            op.found(ids)
+            op.content(texts={key: f"{key}, not {WHO}/7777; {ids[3]}" for key in ids})
+        texts = only_event(audit).metadata["content"]
+        assert texts == [f"{_hash(key)}, not {WHO}/7777; {_hash(ids[3])}" for key in ids]
+
     def test_a_forged_hash(self, make_audit: Make) -> None:
         """Who names an entry like the hash of another does not get its history."""
         audit = make_audit(pseudonymize=KEY)

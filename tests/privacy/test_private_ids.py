@@ -23,13 +23,17 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import (
+    Alert,
     AuditConfigError,
     AuditEvent,
     AuditLogger,
+    SecurityMonitor,
     audited,
     verify,
 )
+from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.operations.operation import Signals, use_signals
+from axon_audit_otel.verification.receipt import facts_of
 
 KEY, OLD = b"0123456789abcdef0123456789abcdef", b"another secret, of the year before"
 WHO = "alice-7f3e"
@@ -408,6 +412,41 @@ class TestCommands:
         as_json = cli("pseudonym", ENTRY, "--entry", "--pseudonymize", secret, "--json")
         assert json.loads(as_json.output) == {"entry_id": _hash(ENTRY)}
         cli("pseudonym", "a", "--entry", "--session", "--pseudonymize", secret, code=2)
+
+
+class TestAccounts:
+    """What is made of events has no real ids either, and is complete."""
+
+    def test_receipt(self, make_audit: Make, tmp_path: Path) -> None:
+        """A receipt sees what remains of a forgotten entry, and that it came back."""
+        how = {"pseudonymize": KEY, "signing_key": new_key("trail")}
+        audit = make_audit(auto_export_path=tmp_path, **how)
+        _store(audit, ENTRY)
+        _store(audit, SUMMARY, derived_from=[ENTRY])
+        forget = _forget(audit, ENTRY)
+        _store(audit, ENTRY)
+        audit.seal()
+        receipt = audit.receipt(forget.event_id, subject_id=WHO)
+        facts = facts_of(receipt)
+        assert facts["event"]["entry_ids"] == [_hash(ENTRY)]
+        assert facts["seen_again"]["number"] == 1
+        remains = {one["kind"]: one.get("entry_ids") for one in facts["remains"]}
+        assert remains["derived"] == [_hash(SUMMARY)]
+        told = json.dumps({**facts, "person": None}) + json.dumps(receipt["proof"])
+        assert WHO not in told
+
+    def test_alerts(self, make_audit: Make) -> None:
+        """An alert names the hashes."""
+        audit = make_audit(pseudonymize=KEY, private_ids=True)
+        seen: list[Alert] = []
+        monitor = SecurityMonitor(audit, on_alert=seen.append)
+        _store(audit, ENTRY)
+        _store(audit, SUMMARY, derived_from=[ENTRY])
+        _forget(audit, ENTRY)
+        monitor.close()
+        assert {key for alert in seen for key in alert.entry_ids} == {_hash(SUMMARY)}
+        (recorded,) = [e for e in audit.query_events(operation="AUDIT") if "rule" in e.metadata]
+        assert recorded.metadata["entry_ids"] == [_hash(SUMMARY)]
 
 
 class TestReconcile:

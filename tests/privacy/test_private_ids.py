@@ -30,6 +30,7 @@ from axon_audit_otel import (
     AuditLogger,
     SecurityMonitor,
     audited,
+    current_operation,
     verify,
 )
 from axon_audit_otel.archive.checkpoints import new_key
@@ -113,6 +114,9 @@ class TestNowhere:
             written = (tmp_path / "default.intents").read_bytes()
         with audit.operation("COMPACT", system="notes"):  # a part names people: so does the whole
             _recall(audit, ENTRY)
+            compaction = current_operation()
+            assert compaction is not None
+            compaction.note(about=f"it is {ENTRY}")
         with audit.operation("FORGET", owner=WHO, entry_ids=[ENTRY], private_ids=True) as op:
             op.remaining(OTHER)
             op.partial("still_there", ENTRY)
@@ -153,16 +157,17 @@ class TestNowhere:
     def test_what_cannot_be_hidden(self) -> None:
         """It is not recorded."""
         event = draft("STORE", "SUCCESS", entry_ids=[ENTRY], derived_from=[OTHER])
-        event.private, event["error_message"] = {}, 3
+        event.private, event["error_message"] = {}, f"no {ENTRY}"
+        event.uncarried = 3  # type: ignore[assignment]
         PrivacyPolicy(pseudonyms=Pseudonyms(KEY)).event(event)
-        assert "error_message" not in event
+        assert event["entry_ids"] == []
         assert not REAL.search(repr(event).encode())
         assert event["metadata"] == {"dropped": "[details that could not be recorded]"}
 
     async def test_digest_of_many(self, make_audit: Make, logger_provider: LoggerProvider) -> None:
         """Of more ids than fit the digest is that of the hashes: real ids could be guessed."""
         audit = make_audit(pseudonymize=KEY, private_ids=True, max_event_bytes=16_384)
-        ids = [f"{ENTRY}/{number}" for number in range(2_000)]
+        ids = [f"{ENTRY}/{number}/{'x' * 80}" for number in range(2_000)]
         event = await audit.log_event("STORE", entry_ids=ids)
         body = {"operation": "STORE", "entry_ids": ids}
         logger_provider.get_logger("theirs").emit(

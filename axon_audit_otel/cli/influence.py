@@ -83,7 +83,7 @@ def _answer(
     """Print the answer; return the exit code."""
     missing = Missing()
     query = within(Query(), since, until)
-    secret = {"keys": keys, "pseudonyms": pseudonyms}
+    secret: dict[str, Any] = {"keys": keys, "pseudonyms": pseudonyms}
     events = found_in(path, query, missing=missing, oldest_first=True, entry=entry, **secret)
     found = influence_in(entry, Answer(events, path, query, secret))
     if not found.is_named and (since or until):

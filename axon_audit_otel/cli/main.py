@@ -276,7 +276,7 @@ def export(
         written = export_parquet(pairs, target, decrypt)
     else:
         keys, oldest = given["keys"], wanted.limit is None
-        how = {"as_recorded": not decrypt, "oldest_first": oldest}
+        how: dict[str, Any] = {"as_recorded": not decrypt, "oldest_first": oldest}
         events: Any = Answer(found(path, wanted, keys, missing, **how), path, wanted, given)
         if wanted.limit is not None:
             events = reversed(list(events))

@@ -50,9 +50,9 @@ def hashed_entries(
 
     *events* are those that are checked; None: the newest.
     """
-    if events is None:
-        events = islice(search(path, Query(limit=_CHECKED), missing=Missing()), _CHECKED)
-    with suppress(ArchiveError):
+    with suppress(ArchiveError):  # reported when the answer was read
+        if events is None:
+            events = search(path, Query(limit=_CHECKED), missing=Missing())
         if any(is_hidden(key) for event in events for key in event.entry_ids):
             if secret is None:
                 how = f"--pseudonymize @FILE (or {Settings.variable('pseudonymize')})"

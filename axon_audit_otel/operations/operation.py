@@ -566,10 +566,12 @@ class Operation:
         subjects = self._distinct(self._subjects(names))
         if seen.derived and subjects:
             self._note_sources_owners(subjects)
+        if self.private is not None:  # a part may have named them so before
+            names = list(dict.fromkeys(self.named(names, again=True)))
         message = str(exc) if exc is not None and self.capture.on_events else ""
         event = self._draft(
             status,
-            entry_ids=self.named(names, again=True),
+            entry_ids=names,
             most_ids=MAX_ENTRY_IDS,
             metadata=self.metadata,
             duration_ms=elapsed_ns // 1000 / 1000,

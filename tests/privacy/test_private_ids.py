@@ -63,6 +63,11 @@ def _store(audit: AuditLogger, *ids: str, **more: Any) -> AuditEvent:
     return op.event
 
 
+def _store_inside(audit: AuditLogger, *ids: str) -> None:
+    with audit.operation("STORE", system="below", private_ids=True) as op:
+        op.saved(*ids)
+
+
 def _recall(audit: AuditLogger, *ids: str) -> None:
     with audit.operation("RECALL", system="notes", owner=WHO, private_ids=True) as op:
         op.found(*ids)
@@ -153,6 +158,16 @@ class TestNowhere:
         assert event.status == "PARTIAL"
         (made,) = audit.query_events(entry_ids=[SUMMARY])
         assert made.derived_from == (_hash(ENTRY),)
+
+    def test_a_part_is_private(self, make_audit: Make) -> None:
+        """An entry that an operation and its private part name is one entry."""
+        audit = make_audit(pseudonymize=KEY)
+        with audit.operation("STORE", system="notes", entry_ids=[OTHER]) as op:
+            op.saved(ENTRY)
+            _store_inside(audit, ENTRY)
+        event = only_event(audit)
+        assert sorted(event.entry_ids) == sorted([_hash(ENTRY), _hash(OTHER)])
+        assert not REAL.search(event.to_json())
 
     def test_what_cannot_be_hidden(self) -> None:
         """It is not recorded."""

@@ -6,6 +6,7 @@ A subclass says how its library stores, recalls and forgets one text, by the fix
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,33 @@ class Conformance:
         use_signals(Signals.of(tracer_provider))
         yield
         use_signals(None)
+
+    async def test_private_ids(
+        self,
+        make: MakeMemory,
+        make_audit: Make,
+        span_exporter: InMemorySpanExporter,
+        log_exporter: InMemoryLogRecordExporter,
+    ) -> None:
+        """With ``private_ids=True`` hashes stand for ids, and the ids find them."""
+        audit = make_audit(pseudonymize=b"0123456789abcdef" * 2, private_ids=True)
+        memory = make(audit)
+        key = await memory.store("alice", SECRET)
+        assert await memory.recall("alice", SECRET) == [SECRET]
+        await memory.forget("alice", key)
+        assert await memory.texts() == []
+        events = history(audit)
+        assert audit.query_events(entry_ids=[key]) == events[::-1]
+        (name,) = {one for event in events for one in event.entry_ids}
+        assert re.fullmatch("entry-hmac-sha256:[0-9a-f]{32}", name)
+        spans = span_exporter.get_finished_spans()
+        ids = {(span.attributes or {}).get("gen_ai.memory.record.id") for span in spans}
+        assert ids <= {name, None}
+        told = {
+            record.log_record.attributes["audit.target.id"]  # type: ignore[index]
+            for record in log_exporter.get_finished_logs()
+        }
+        assert told <= {name}
 
     async def test_one_event_each(self, make: MakeMemory, audit: AuditLogger) -> None:
         """Each call is one event, with its id, its owner and its method."""

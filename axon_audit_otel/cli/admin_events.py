@@ -107,7 +107,9 @@ def recorder(
     for place in (directory, settings.get("erasable")):
         if isinstance(place, Path) and place.is_dir():
             give_back(place)
-    options = {**settings, "signing_key": key, "registry": CollectorRegistry()}
+    # What it records names no entries: no secret is needed, whatever the environment says.
+    options = {"private_ids": False, **settings, "signing_key": key}
+    options["registry"] = CollectorRegistry()
     if settings.get("erasable") is False and keyring_of(directory) is not None:
         options["start_record"] = False  # it would name the user of the machine in clear
     with Recorder(name=name, auto_export_path=directory, **options) as audit:

@@ -20,8 +20,9 @@ from ..events.influence import Influence, Influenced, Reading
 from ..events.influence import influence as influence_in
 from ..events.localtime import local
 from ..events.query import Query
+from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
-from .notes import Answer
+from .notes import Answer, hashed_entries
 from .options import (
     NOT_ANSWERED,
     NotAnswered,
@@ -31,6 +32,7 @@ from .options import (
     period,
     print_missing,
     reason,
+    secret_option,
     within,
 )
 from .privacy import found as found_in
@@ -47,6 +49,7 @@ _NARROWEST = 30  # cells of a line
 @path_argument
 @period
 @keys_option
+@secret_option
 @json_option
 @recorded_reading()
 def influence(entry: str, path: Path, as_json: bool, **given: Any) -> None:
@@ -75,16 +78,24 @@ def _answer(
     since: Any,
     until: Any,
     keys: Path | None,
+    pseudonyms: Pseudonyms | None,
     as_json: bool,
     reading: Access,
 ) -> int:
     """Print the answer; return the exit code."""
     missing = Missing()
     query = within(Query(), since, until)
-    events = found_in(path, query, keys, missing, oldest_first=True, shown=reading.shown)
-    found = influence_in(entry, Answer(events, path, query, {"keys": keys, "pseudonyms": None}))
+    secret: dict[str, Any] = {"keys": keys, "pseudonyms": pseudonyms}
+    how: dict[str, Any] = {
+        "missing": missing,
+        "oldest_first": True,
+        "entry": entry,
+        "shown": reading.shown,
+    }
+    events = found_in(path, query, **how, **secret)
+    found = influence_in(entry, Answer(events, path, query, secret))
     if not found.is_named and (since or until):
-        ever = Query(entry_ids=frozenset([entry]), limit=1)
+        ever = Query(entry_ids=frozenset([entry]), limit=1).under(pseudonyms)
         found.is_named = any(True for _ in search(path, ever, missing=missing))
     print_missing(missing)
     found.is_whole = found.is_whole and not missing
@@ -93,6 +104,8 @@ def _answer(
     elif found.is_named:
         _print(found, console())
     if not found.is_named:
+        for note in hashed_entries(path, None, pseudonyms):
+            click.echo(note, err=True)
         msg = f"no event in {str(path)!r} names an entry {entry!r}: is the id complete?"
         raise NotAnswered(plain(msg))
     if found:

@@ -19,7 +19,10 @@ from ..events.identifiers import identifier
 from ..events.localtime import local
 from ..events.model import AuditEvent
 from ..events.query import Query
+from ..privacy.policy import PrivacyPolicy
+from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
+from .notes import hashed_entries
 from .options import (
     NotAnswered,
     answering,
@@ -28,6 +31,7 @@ from .options import (
     path_argument,
     print_missing,
     reads,
+    secret_option,
 )
 from .privacy import reader
 from .render import amount, console, on_screen, plain, print_json
@@ -43,11 +47,18 @@ _NAMED = 10  # owners, and entries in a sentence
 @click.argument("entry")
 @path_argument
 @keys_option
+@secret_option
 @json_option
 @reads
 @recorded_reading()
 def lineage(
-    entry: str, path: Path, keys: Path | None, as_json: bool, missing: Missing, reading: Access
+    entry: str,
+    path: Path,
+    keys: Path | None,
+    pseudonyms: Pseudonyms | None,
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
 ) -> None:
     """Show what an entry was made of, and what was made of it.
 
@@ -59,11 +70,14 @@ def lineage(
     one that was forgotten, or a file could not be read; 2, no answer: no event names ENTRY.
     """
     with answering():
-        found = _found(identifier(entry), path, keys, missing, reading)
+        policy = reader(path, keys, pseudonyms=pseudonyms)
+        found = _found(identifier(entry), path, policy, missing, reading)
     for note in _lacking(found, path):
         click.echo(note, err=True)
     if found is None:
         print_missing(missing)
+        for note in hashed_entries(path, None, pseudonyms):
+            click.echo(note, err=True)
         what = " that can be read" if missing else ""
         raise NotAnswered(f"no event{what} in {str(path)!r} names the entry {entry!r}")
     with answering():
@@ -77,9 +91,9 @@ def lineage(
 
 
 def _found(
-    entry_id: str, path: Path, keys: Path | None, missing: Missing, reading: Access
+    entry_id: str, path: Path, policy: PrivacyPolicy, missing: Missing, reading: Access
 ) -> Lineage | None:
-    policy = reader(path, keys)
+    policy = policy.with_entries([entry_id])
 
     def search_here(query: Query) -> Iterator[AuditEvent]:
         with missing.one_of_several() as here:

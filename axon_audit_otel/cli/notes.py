@@ -23,12 +23,13 @@ from ..events.localtime import local
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.private_ids import is_hidden
 from ..privacy.pseudonyms import Pseudonyms, is_pseudonym
 from ..trail.settings import Settings
 from .privacy import reader
 from .render import amount, plain
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "hashed_entries"]
 
 _T = TypeVar("_T")
 
@@ -40,6 +41,24 @@ _KINDS = {
     "agent_id": "agent",
     "session_id": "session",
 }
+
+
+def hashed_entries(
+    path: Path, events: Iterable[AuditEvent] | None, secret: Pseudonyms | None
+) -> Iterator[str]:
+    """A note if ids of entries in an archive are hashed, of which none was found.
+
+    *events* are those that are checked; None: the newest.
+    """
+    with suppress(ArchiveError):  # reported when the answer was read
+        if events is None:
+            events = search(path, Query(limit=_CHECKED), missing=Missing())
+        if any(is_hidden(key) for event in events for key in event.entry_ids):
+            if secret is None:
+                how = f"--pseudonymize @FILE (or {Settings.variable('pseudonymize')})"
+                yield f"ids of entries in this archive are hashed: give the secret with {how}"
+            else:
+                yield "ids of entries in this archive are hashed, perhaps with another secret"
 
 
 class Answer(Generic[_T]):
@@ -85,6 +104,9 @@ class Answer(Generic[_T]):
                     f"{kind} ids in this archive are hashed: with the secret given,"
                     f" none of them is {plain(wanted)!r}"
                 )
+
+        if self._query.entry_ids and not self.count:
+            yield from hashed_entries(self._path, self._checked(), self._secret)
 
     def _has_hashed(self, field: str) -> bool:
         """Return True if one of the newest or oldest events of the period has a hashed id."""

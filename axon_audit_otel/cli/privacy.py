@@ -58,17 +58,23 @@ def found(
     as_recorded: bool = False,
     oldest_first: bool = False,
     shown: Callable[[Iterator[AuditEvent]], Iterator[AuditEvent]] = iter,
+    pseudonyms: Pseudonyms | None = None,
+    entry: str | None = None,
 ) -> Iterator[AuditEvent]:
     """The events that `search` finds, decrypted if the keys are there.
 
     With *as_recorded*, the keys only serve to find events, which stay encrypted. *shown* takes
-    note of each event as the keys open it.
+    note of each event as the keys open it. With *pseudonyms* they have the id *entry* also where
+    a hash stands for it.
 
     Raises:
         ArchiveError: As `search`, or if the keys cannot be used.
     """
     search_for = partial(search, path, oldest_first=oldest_first, missing=missing)
-    events = shown(reader(path, keys).read(query, search_for))
+    policy = reader(path, keys, pseudonyms=pseudonyms)
+    if entry is not None:
+        policy = policy.with_entries([entry])
+    events = shown(policy.read(query, search_for))
     return map(recorded if as_recorded else decrypted, events)
 
 
@@ -150,9 +156,12 @@ def _is_in_clear(path: Path, user: str, pseudonyms: Pseudonyms | None, missing: 
 @click.command()
 @click.argument("user")
 @click.option("--session", is_flag=True, help="USER is the id of a session.")
+@click.option("--entry", is_flag=True, help="USER is the id of a memory entry.")
 @secret_option
 @json_option
-def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: bool) -> None:
+def pseudonym(
+    user: str, session: bool, entry: bool, pseudonyms: Pseudonyms | None, as_json: bool
+) -> None:
     """Print the pseudonym of a user's id: its user.hash.
 
     Use it to find a user in traces and logs. USER is the id as the application has it, the
@@ -161,10 +170,13 @@ def pseudonym(user: str, session: bool, pseudonyms: Pseudonyms | None, as_json: 
     if pseudonyms is None:
         msg = f"the secret is missing: give --pseudonymize or {Settings.variable('pseudonymize')}"
         raise click.UsageError(msg)
-    real = identifier(user)
+    if session and entry:
+        raise click.UsageError("an id is that of a session or of an entry: leave out one of both")
+    real, policy = identifier(user), PrivacyPolicy(pseudonyms=pseudonyms)
     field = "session_id" if session else "user_id"
-    hashed = PrivacyPolicy(pseudonyms=pseudonyms).hidden(field, real)
+    hashed = policy.entry(real) if entry else policy.hidden(field, real)
     if as_json:
-        click.echo(msgspec.json.encode({"user.hash" if not session else "session.id": hashed}))
+        name = "entry_id" if entry else "session.id" if session else "user.hash"
+        click.echo(msgspec.json.encode({name: hashed}))
     else:
         click.echo(hashed)

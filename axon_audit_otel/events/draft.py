@@ -46,7 +46,7 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "further", "hash", "own", "previous_hash", "sampled"),
+        *("encoded", "entries", "further", "hash", "own", "previous_hash", "private", "sampled"),
         *("sequence", "text_owners", "time_us", "trail", "uncarried"),
     )
 
@@ -56,6 +56,7 @@ class Draft(dict[str, Any]):
     hash: str  # its own and the one before, and its number: once captured
     own: bool  # the names of its facts are ours: no caller gave them
     previous_hash: str | None
+    private: dict[str, str] | None  # its entry ids name people: what stands for which
     sequence: int
     sampled: bool
     text_owners: tuple[tuple[str, ...], ...]  # whose each text in the fact ``content`` is
@@ -159,6 +160,7 @@ def draft(
         event["store"] = store
     event.further = event.text_owners = ()
     event.uncarried = uncarried
+    event.private = None
     if subjects:
         event["subjects"] = some = tuple(subjects)
         if len(some) > 1:

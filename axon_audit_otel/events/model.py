@@ -197,9 +197,10 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 # --- what fields hold ----------------------------------------------------------------------------
 
-#: What a field of an event holds: the id of a person, those of persons, that of a session, words of
-#: anybody, facts by name, a name that a program gives; or what is nobody's (plain).
-FieldKind = Literal["person", "persons", "session", "text", "facts", "name", "plain"]
+#: What a field of an event holds: the id of a person, those of persons, that of a session, those of
+#: entries (or what each has, by these), words of anybody, facts by name, a name that a program
+#: gives; or what is nobody's (plain).
+FieldKind = Literal["person", "persons", "session", "entries", "text", "facts", "name", "plain"]
 
 #: By which the door of privacy goes (`PrivacyPolicy`).
 FIELD_KINDS: dict[str, FieldKind] = {
@@ -208,7 +209,7 @@ FIELD_KINDS: dict[str, FieldKind] = {
     "operation": "name",
     "user_id": "person",
     "session_id": "session",
-    "entry_ids": "plain",
+    "entry_ids": "entries",
     "metadata": "facts",
     "status": "plain",
     "duration_ms": "plain",
@@ -224,8 +225,8 @@ FIELD_KINDS: dict[str, FieldKind] = {
     "agent_id": "person",
     "on_behalf_of": "person",
     "purpose": "text",
-    "fingerprints": "plain",
-    "derived_from": "plain",
+    "fingerprints": "entries",
+    "derived_from": "entries",
     "sequence": "plain",
     "previous_hash": "plain",
 }

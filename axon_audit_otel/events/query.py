@@ -138,7 +138,11 @@ class Query:
             return self
         named = [(field, getattr(self, field)) for field in _NAMES]
         added = [(f, pseudonyms.aliases(f, real)) for f, real in named if real is not None]
-        return replace(self, aliases=self.aliases + tuple(added))
+        ids = self.entry_ids
+        if ids:
+            hashed = (also for key in ids for also in pseudonyms.aliases("entry_ids", key))
+            ids = ids.union(hashed)
+        return replace(self, aliases=self.aliases + tuple(added), entry_ids=ids)
 
     @cached_property
     def keys(self) -> dict[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from ..events.model import AuditEvent
 from ..events.query import Query
 from ..integrations.axon.stored import StoredEntry, StoredMemory
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.private_ids import is_hidden
 from ..privacy.pseudonyms import is_pseudonym
 from .reconciliation import Copy, Limits, OnRecord, Reconciliation, compare
 
@@ -90,6 +91,8 @@ class Reading:
         self._began = datetime.now(timezone.utc)
         self._recent: set[str] = set()  # events that may be read again
         self._has_read = False
+        self._reader = policy  # knows the entries of the store, once they are read
+        self._is_hashed = False  # ids of entries in the store are hashed on record
 
     async def result(self, missing: Missing) -> Reconciliation:
         """Store and trail, compared; *missing* takes what of the trail cannot be read.
@@ -101,9 +104,13 @@ class Reading:
         """
         async for entry in self._stored.entries():
             self._put(entry)
+        self._reader = self._policy.with_entries(self._store)
         await asyncio.to_thread(self._read_trail)
         self._check_secret()
+        self._check_entries()
         found = await self._settled()
+        if self._is_hashed:
+            found.named = lambda key: key if is_hidden(key) else self._policy.entry(key)
         found.unlisted = {tier: n for tier, n in self._stored.unlisted.items() if n}
         for tier, _ in self._stored.unreadable:
             found.unreadable[tier] = found.unreadable.get(tier, 0) + 1
@@ -137,7 +144,9 @@ class Reading:
                 continue
             if event.timestamp >= since:
                 self._recent.add(event.event_id)
-            touched.update(self._record.add(event))
+            read = self._reader.with_names(event)
+            self._is_hashed = self._is_hashed or read is not event
+            touched.update(self._record.add(read))
             if number % _STEP == 0:
                 self._progress("events", number)
         self._has_read = True
@@ -162,13 +171,36 @@ class Reading:
             lacks = "the secret is needed (pseudonymize)"
             raise AuditConfigError(f"the ids on record are hashed: {with_it if hashes else lacks}")
 
+    def _check_entries(self) -> None:
+        """Refuse to compare with hashed ids of entries that cannot be told: every entry would seem
+        unrecorded, and missing.
+
+        Raises:
+            AuditConfigError: If all that is on record are such ids.
+        """
+        stored = self._record.stored
+        if stored and self._store and all(map(is_hidden, stored)):
+            why = "with the secret given, none is in the store"
+            if not self._policy.hides_entries:
+                why = "the secret is needed (pseudonymize)"
+            raise AuditConfigError(f"the ids of entries on record are hashed: {why}")
+
     # --- comparing -----------------------------------------------------------------------------
 
     def _compare(self) -> Reconciliation:
         deleted = None if self._directory is None else deleted_in(self._directory)[1]
         limits = Limits(deleted, self._began, self._stored.lifetimes, self._stored.tiers_of)
         unread = {key for _, key in self._stored.unreadable}
-        return compare(self._store, self._record, limits, unread)
+        found = compare(self._store, self._record, limits, unread)
+        if unsure := {key for key in found.suspects() if is_hidden(key) and self._is_unsure(key)}:
+            found.set_aside(unsure)
+        return found
+
+    def _is_unsure(self, key: str) -> bool:
+        """True if the entry of a hashed id may be in the store, where it cannot be looked for."""
+        told = self._record.stored.get(key)
+        is_new = told is not None and told.time >= self._began  # after the store was listed
+        return is_new or any(self._stored.unlisted.values())
 
     async def _settled(self) -> Reconciliation:
         """The comparison, after everything suspicious was looked at again.

@@ -189,6 +189,7 @@ class Reconciliation:
         unlisted: Entries that a tier counts and does not list, by tier.
         unreadable: Entries that cannot be read, by tier.
         lacking: What of the trail could not be read, in words.
+        named: Gives the id of an entry as it is to be recorded.
     """
 
     findings: dict[str, list[dict[str, Any]]] = field(
@@ -205,6 +206,7 @@ class Reconciliation:
     unlisted: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
     lacking: list[str] = field(default_factory=list)
+    named: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
     @property
     def is_all_read(self) -> bool:
@@ -243,7 +245,7 @@ class Reconciliation:
         """Nothing is said of these entries: they are changing."""
         for some in self.findings.values():
             some[:] = [one for one in some if one["entry_id"] not in keys]
-        self.unknown["unsettled"] = sorted(keys)
+        self.unknown["unsettled"] = sorted(keys.union(self.unknown["unsettled"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
@@ -263,7 +265,10 @@ class Reconciliation:
         """The facts of the AUDIT event about it: counts, and the first ids of each finding."""
         found = {kind: some for kind, some in self.findings.items() if some}
         doubts = {reason: ids for reason, ids in self.unknown.items() if ids}
-        first = {kind: [one["entry_id"] for one in some[:_NAMED]] for kind, some in found.items()}
+        first = {
+            kind: [self.named(one["entry_id"]) for one in some[:_NAMED]]
+            for kind, some in found.items()
+        }
         return {
             "record": "reconcile",
             "in_store": self.in_store,

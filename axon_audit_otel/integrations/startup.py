@@ -24,7 +24,14 @@ _FILES = (
     *("durability", "erasable", "signing_key", "checkpoint_to", "witnesses"),
 )
 #: Settings to leave out, attempt by attempt, if settings conflict or a directory is unusable.
-_ATTEMPTS = ((), ("witnesses",), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
+_ATTEMPTS = (
+    (),
+    ("private_ids",),
+    *(
+        (*names, "private_ids")
+        for names in (("witnesses",), (_LIMIT,), (_LIMIT, "erasable"), _FILES)
+    ),
+)
 
 
 def is_automatic() -> bool:

@@ -23,6 +23,7 @@ from ..core.errors import AuditConfigError, AuditUnavailableError, InvalidEventE
 from ..events.draft import checked_ids
 from ..events.identifiers import checked_id, checked_text, identifiers
 from ..events.model import AuditEvent, OperationType
+from ..privacy.private_ids import hidden_facts
 from .activity import error_type
 from .operation import Kind, Operation, begin, current
 
@@ -80,6 +81,7 @@ class AuditedOperation:
         agent_id: Any = None,
         on_behalf_of: Any = None,
         purpose: str | None = None,
+        private_ids: bool = False,
     ) -> None:
         parsed = OperationType.parse(operation)
         self._kind = _kind(parsed, _name("system", system), _name("action", action))
@@ -97,6 +99,7 @@ class AuditedOperation:
         self._more = 0  # deleted entries without an id
         self._found = 0
         self._failed: dict[str, str] = {}  # attempts, by the ids of entries
+        self._private = private_ids
         self._operation: Operation | None = None
 
     @classmethod
@@ -158,6 +161,12 @@ class AuditedOperation:
         except Exception as exc:  # a fault of ours: the block runs, and `_over` records it
             self._audit.trail.fault("record", exc)
             return
+        if self._private and op.private is None:
+            if op.trail.policy.hides_entries:
+                op.private = {}
+            elif op.trail.policy.encrypts:
+                op.trail.warn_of_ids()
+        self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)
         self._operation = op
@@ -242,7 +251,7 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            sources = tuple(identifiers(_listed((derived_from or (),))))
+            sources = tuple(op.named(identifiers(_listed((derived_from or (),)))))
             for key in self._see(op, entry_ids, owner):
                 op.activity.saved[key] = None
                 if sources:
@@ -263,8 +272,12 @@ class AuditedOperation:
 
     @property
     def deleted_ids(self) -> tuple[str, ...]:
-        """The ids of the entries that were reported as deleted so far."""
-        return () if self._operation is None else tuple(self._operation.activity.deleted)
+        """The ids of the entries that were reported as deleted so far, as they were given."""
+        op = self._operation
+        if op is None:
+            return ()
+        given = {name: key for key, name in (op.private or {}).items()}
+        return tuple(given.get(name, name) for name in op.activity.deleted)
 
     def remaining(self, *entry_ids: Any, owner: Any = None) -> None:
         """These entries were to be deleted, and are still there: PARTIAL, or FAILURE if none
@@ -296,7 +309,7 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            names = identifiers(_listed(entry_ids))
+            names = op.named(identifiers(_listed(entry_ids)))
             self._failed.update(dict.fromkeys(names, error_type(error)))
             if not names:
                 self._partly(op, error_type(error))
@@ -313,6 +326,8 @@ class AuditedOperation:
         `content`, which is recorded only where it is switched on."""
         with self.noting() as op:
             if op is not None:
+                if op.private is not None:  # before they are redacted
+                    facts = hidden_facts(facts, lambda key: op.named([key])[0])
                 op.note(**facts)
 
     def content(self, *, query: str | None = None, texts: Mapping[Any, str] | None = None) -> None:
@@ -324,7 +339,8 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            by_id = dict(zip(identifiers(list(texts)), texts.values())) if texts else {}
+            names = op.named(identifiers(list(texts))) if texts else ()
+            by_id = dict(zip(names, texts.values())) if texts else {}
             owners = {key: op.activity.owners.get(key, self._owner) for key in by_id}
             make = op.trail.policy.fingerprint
             for key, text in by_id.items():
@@ -337,7 +353,7 @@ class AuditedOperation:
 
     def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
-        names = identifiers(_listed(entry_ids))
+        names = op.named(identifiers(_listed(entry_ids)))
         whose = self._owner if owner is None else identifiers([owner])[0]
         self._names.update(dict.fromkeys(names))
         if whose is not None:
@@ -425,6 +441,7 @@ def audited(
     system: str | None = None,
     action: str | None = None,
     store: str | None = None,
+    private_ids: bool = False,
 ) -> Callable[[_F], _F]:
     """Make each call of a function, or coroutine function, one operation.
 
@@ -440,6 +457,7 @@ def audited(
         system: The memory's library, or the program's own name for it.
         action: The function, as that names it. Default: its qualified name.
         store: Which of several stores.
+        private_ids: See `AuditLogger.operation`.
 
     Raises:
         InvalidEventError: If *operation* is unknown, or *owner* or *ids* name no parameter.
@@ -449,7 +467,7 @@ def audited(
 
     def decorate(function: _F) -> _F:
         call = _Call(function, parsed, audit, owner, ids)
-        call.options = {"system": system, "store": store}
+        call.options = {"system": system, "store": store, "private_ids": private_ids}
         call.options["action"] = function.__qualname__ if action is None else action
         if inspect.iscoroutinefunction(function):
 

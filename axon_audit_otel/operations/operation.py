@@ -29,6 +29,7 @@ from ..events.identity import (
 from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
 from ..events.stores import Store
+from ..privacy.private_ids import is_hidden
 from ..version import __version__
 from .activity import AdapterActivity, OwnerOf, error_type
 
@@ -114,6 +115,7 @@ class Operation:
     line: bytes | None = None  # of its event, once that is recorded
     draft: Draft | None = None
     changes = False  # at its end: whether it changed memory
+    private: dict[str, str] | None = None  # its entry ids name people: what stands for which
     face: Any = None  # gives what reports to it, see `audited`
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Operation], list[Any]] = staticmethod(lambda key, op: [])
@@ -146,6 +148,8 @@ class Operation:
         self.kind = kind
         self.audit = audit
         self.trail = audit.trail
+        if audit.settings.private_ids or (outer is not None and outer.private is not None):
+            self.private = {}
         self.capture = audit.settings.capture_content  # where content may be recorded
         self.activity = AdapterActivity()
         self.metadata: dict[str, Any] = {}
@@ -390,7 +394,20 @@ class Operation:
     def _masked(self, text: str) -> str:
         """A redacted text of a span, without the ids that pseudonyms stand for."""
         users = (self.user_id, self.subject_id, *self._persons().values())
-        return self.trail.policy.span_text(text, users, self.session_id)
+        return self.trail.policy.span_text(text, users, self.session_id, self.private)
+
+    def named(self, entry_ids: list[str], again: bool = False) -> list[str]:
+        """Entries as events name them: where their ids name people, by what stands for these.
+
+        *again*: some may be named so already.
+        """
+        known = self.private
+        if known is None:
+            return entry_ids
+        new = [key for key in entry_ids if not is_hidden(key)] if again else entry_ids
+        found = dict(zip(new, map(self.trail.policy.entry, new)))
+        known.update(found)
+        return [found.get(key, key) for key in entry_ids]
 
     def _persons(self) -> dict[str, str]:
         """The agent and on whose behalf it acts, by the names of the fields."""
@@ -448,6 +465,8 @@ class Operation:
         if self.outer is not None:
             if self.outer.active:
                 self.outer.activity.take(self.activity, failures=exc is None)
+                if self.private is not None:
+                    self.outer.private = {**(self.outer.private or {}), **self.private}
                 self.activity, self.arguments = AdapterActivity(), {}
                 return
             self._gauge.inc()
@@ -505,7 +524,7 @@ class Operation:
 
     def _draft(self, status: EventStatus, **facts: Any) -> Draft:
         """The event, with what is certain of every operation and these *facts*."""
-        return draft(
+        event = draft(
             self.kind.name,
             status.value,
             user_id=self.user_id,
@@ -519,6 +538,8 @@ class Operation:
             **self.acting,
             **facts,
         )
+        event.private = self.private
+        return event
 
     def _full_draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
         seen, ids = self.activity, self.entry_ids
@@ -545,6 +566,8 @@ class Operation:
         subjects = self._distinct(self._subjects(names))
         if seen.derived and subjects:
             self._note_sources_owners(subjects)
+        if self.private is not None:  # a part may have named them so before
+            names = list(dict.fromkeys(self.named(names, again=True)))
         message = str(exc) if exc is not None and self.capture.on_events else ""
         event = self._draft(
             status,
@@ -693,7 +716,8 @@ class Operation:
             if query is not None:
                 self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
             if texts is not None:
-                records = [{"id": key, "content": clean(text)} for key, text in texts.items()]
+                named = zip(self.named(list(texts), again=True), texts.values())
+                records = [{"id": key, "content": clean(text)} for key, text in named]
                 encoded = msgspec.json.encode(records).decode()
                 self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
 

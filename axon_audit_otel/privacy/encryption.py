@@ -49,7 +49,15 @@ from ..events.query import ACCESS, Query, has
 from .box import BOX, ENTRY_FACTS, Facts, closed, facts_of_entries, opened
 from .keyring import Keyring, User, name_of
 
-__all__ = ["Erasure", "check_in_clear", "decrypted", "keyring_of", "keys_of", "recorded"]
+__all__ = [
+    "Erasure",
+    "as_readable",
+    "check_in_clear",
+    "decrypted",
+    "keyring_of",
+    "keys_of",
+    "recorded",
+]
 
 
 _MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
@@ -458,7 +466,7 @@ class Erasure:
                 changes.update(content)
                 if content and is_open:
                     changes["metadata"] = {**is_open, **content["metadata"]}
-        return _readable(event, changes) if changes else event
+        return as_readable(event, changes) if changes else event
 
     def lost_in(self, event: AuditEvent) -> set[str]:
         """What stands for users of *event* whom no key names, and whose erasure is not listed."""
@@ -481,7 +489,7 @@ class Erasure:
         if BOX not in event.metadata or is_erasure(plain):
             return self.reveal(event)
         given = {name: plain[name] for name in (*_PERSONS, *_BOXED) if name in plain}
-        return _readable(event, given)
+        return as_readable(event, given)
 
     def _id(self, value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(ERASABLE_PREFIX):
@@ -490,7 +498,8 @@ class Erasure:
         return value if found is None else found[1]
 
 
-def _readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
+def as_readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
+    """*event* with these fields; its bytes and its hash are as recorded."""
     readable = _Readable(**{**msgspec.structs.asdict(event), **changes})
-    readable.__dict__["recorded"] = event
+    readable.__dict__["recorded"] = recorded(event)
     return readable

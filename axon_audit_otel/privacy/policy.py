@@ -15,8 +15,9 @@ from ..events.identifiers import Recorded, digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
-from .encryption import Erasure, decrypted
+from .encryption import Erasure, as_readable, decrypted
 from .fingerprints import Fingerprints
+from .private_ids import hide, masks, renamed
 from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
 from .redaction import Privacy
 
@@ -49,6 +50,7 @@ class PrivacyPolicy:
         self._erasure = erasure
         self._fault = fault
         self._fingerprints = fingerprints
+        self._entries: dict[str, str] = {}  # ids of entries, by what stands for them
         #: A free text of anybody, redacted.
         self.text = self._redaction.text
 
@@ -69,6 +71,18 @@ class PrivacyPolicy:
         made._fingerprints = Fingerprints(key, self._erasure)
         return made
 
+    def with_entries(self, entry_ids: Iterable[str]) -> PrivacyPolicy:
+        """This policy, of a reader who knows these entries: in the events that it reads their ids
+        are in place of the hashes."""
+        if self._pseudonyms is None:
+            return self
+        made = copy(self)
+        made._entries = dict(self._entries)
+        for entry_id in entry_ids:
+            hashed = self._pseudonyms.aliases("entry_ids", entry_id)
+            made._entries.update(dict.fromkeys(hashed, entry_id))
+        return made
+
     # --- recording -------------------------------------------------------------------------
 
     def event(self, event: Draft, *, own: bool = False, foreign: bool = False) -> None:
@@ -84,6 +98,8 @@ class PrivacyPolicy:
         """
         event.own = own
         try:
+            if event.private is not None and self._pseudonyms is not None:
+                hide(event, self.entry)
             facts = event["metadata"]
             if type(facts) is not dict or facts:
                 event["metadata"] = facts = self._redaction.metadata(facts, own)
@@ -95,7 +111,7 @@ class PrivacyPolicy:
             if foreign:
                 self._hide_in_names(event)
             if self._pseudonyms is not None:
-                self._pseudonyms.apply(event, foreign)
+                self._pseudonyms.apply(event, foreign, masks(event))
                 event.further = self._pseudonyms.users(event.further, foreign)
                 event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
             if event.further:
@@ -103,6 +119,9 @@ class PrivacyPolicy:
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
+            if event.private is not None:
+                bare = {name: one for name, one in bare.items() if name not in _OF_ENTRIES}
+                bare = {name: bare.get(name, []) for name in event if name in (*bare, "entry_ids")}
             event.clear()
             event.update(bare)
             event.further = event.text_owners = ()
@@ -204,11 +223,29 @@ class PrivacyPolicy:
             attributes[semconv.SESSION_ID] = self.hidden("session_id", session_id)
         return attributes
 
-    def span_text(self, text: str, users: Iterable[str | None], session_id: str | None) -> str:
-        """A text of a span that is redacted: without the ids that pseudonyms stand for."""
+    def span_text(
+        self,
+        text: str,
+        users: Iterable[str | None],
+        session_id: str | None,
+        entries: Mapping[str, str] | None = None,
+    ) -> str:
+        """A text of a span that is redacted: without the ids that pseudonyms stand for, and
+        without those of *entries*, for which these texts stand."""
         if self._pseudonyms is None:
             return text
-        return self._pseudonyms.mask(text, users, session_id)
+        return self._pseudonyms.mask(text, users, session_id, (entries or {}).items())
+
+    @property
+    def hides_entries(self) -> bool:
+        """True if the ids of entries can be hidden, where they name people."""
+        return self._pseudonyms is not None
+
+    def entry(self, entry_id: str) -> str:
+        """What stands for an entry whose id names somebody; without a secret the id itself."""
+        if self._pseudonyms is None or not entry_id:
+            return entry_id
+        return self._pseudonyms.entry(entry_id)
 
     @property
     def fingerprints(self) -> bool:
@@ -266,9 +303,16 @@ class PrivacyPolicy:
         """
         query = query.under(self._pseudonyms)
         if self._erasure is None:
-            return iter(search(query))
-        events = map(self.reveal, search(self.asking(query)))
-        return islice((event for event in events if self.answers(query, event)), query.limit)
+            events = iter(search(query))
+        else:
+            found = map(self.reveal, search(self.asking(query)))
+            events = islice((one for one in found if self.answers(query, one)), query.limit)
+        return map(self.with_names, events) if self._entries else events
+
+    def with_names(self, event: AuditEvent) -> AuditEvent:
+        """*event* with the ids of the entries that are known; see `with_entries`."""
+        changes = renamed(event, self._entries)
+        return as_readable(event, changes) if changes else event
 
     def asking(self, query: Query) -> Query:
         """A query that finds recorded events; those that match *query* pass `answers`.
@@ -395,5 +439,6 @@ def json_types(event: Draft) -> None:
 
 
 _NAMES = fields_of("name")
+_OF_ENTRIES = fields_of("entries")
 _WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

@@ -1,4 +1,4 @@
-"""Keyed hashes in place of user and session ids (``pseudonymize=``).
+"""Keyed hashes in place of user and session ids (``pseudonymize=``), and of private entry ids.
 
 The hash of a user is what OpenTelemetry calls ``user.hash``: the same for the same user, so that
 events can be counted and joined, and no way back to the id for whoever lacks the key.
@@ -12,13 +12,15 @@ from collections.abc import Iterable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
 
-from ..core.semconv import PSEUDONYM_PREFIX
+from ..core.semconv import ENTRY_PREFIX, PSEUDONYM_PREFIX
 from ..events.identifiers import Recorded
-from ..events.model import FIELD_KINDS, fields_of, listed
+from ..events.model import FIELD_KINDS, FieldKind, fields_of, listed
+from .private_ids import is_hidden
 
 __all__ = ["Pseudonyms", "is_pseudonym", "mask_names", "masked"]
 
 _KEPT = 4096  # pseudonyms in memory
+_FEW = 16  # ids that are looked for at once
 _BYTES = 16  # of the digest: no two of 2**32 users share one, but for one chance in 2**64
 _PSEUDONYM = re.compile(re.escape(PSEUDONYM_PREFIX) + "[0-9a-f]{32}")
 
@@ -45,6 +47,14 @@ _NAMES = fields_of("name")
 _CUT = re.compile(r"\[truncated: \d+ characters\]\Z")
 
 
+#: What is hashed before the id, and what stands before the hash: of users, and of other kinds.
+_USER = b"user:", PSEUDONYM_PREFIX
+_FORMS: dict[FieldKind, tuple[bytes, str]] = {
+    "session": (b"session:", PSEUDONYM_PREFIX),
+    "entries": (b"entry:", ENTRY_PREFIX),
+}
+
+
 class _Secret(bytes):
     """A secret that is not shown where its owner is."""
 
@@ -56,7 +66,8 @@ class Pseudonyms:
     """The pseudonyms that one secret gives.
 
     A pseudonym is ``hmac-sha256:`` and the first 128 bits, in hex, of HMAC-SHA-256 over
-    ``user:`` and a user's id, or ``session:`` and a session's.
+    ``user:`` and a user's id, or ``session:`` and a session's. That of an entry begins with
+    ``entry-hmac-sha256:``, and is made of ``entry:`` and its id.
 
     Args:
         keys: The secret. Further ones are former secrets: nothing is written with them, and
@@ -66,9 +77,11 @@ class Pseudonyms:
     def __init__(self, *keys: bytes) -> None:
         self._keys = tuple(map(_Secret, keys))
         #: The pseudonym of a user, acting or concerned.
-        self.user = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"user:"))
+        self.user = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], *_USER))
         #: The pseudonym of a session. A session named like a user has another one.
-        self.session = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], b"session:"))
+        self.session = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], *_FORMS["session"]))
+        #: What stands for an entry whose id names somebody.
+        self.entry = lru_cache(_KEPT)(partial(_pseudonym, self._keys[0], *_FORMS["entries"]))
 
     def __repr__(self) -> str:
         return "<secret>"
@@ -86,17 +99,23 @@ class Pseudonyms:
 
     def aliases(self, field: str, value: str) -> tuple[str, ...]:
         """The pseudonyms of *value* in that field of an event, one for each of the secrets."""
-        kind = b"session:" if field == "session_id" else b"user:"
-        return tuple(_pseudonym(key, kind, value) for key in self._keys)
+        kind, prefix = _FORMS.get(FIELD_KINDS[field], _USER)
+        return tuple(_pseudonym(key, kind, prefix, value) for key in self._keys)
 
     # --- recording -------------------------------------------------------------------------
 
-    def apply(self, draft: MutableMapping[str, Any], foreign: bool = False) -> None:
+    def apply(
+        self,
+        draft: MutableMapping[str, Any],
+        foreign: bool = False,
+        entries: Iterable[tuple[str, str]] = (),
+    ) -> None:
         """Put pseudonyms in place of an event's ids, and of these in all its texts.
 
         Args:
             draft: The event, of JSON types.
             foreign: It may carry pseudonyms already, which stay.
+            entries: Ids of entries that are to be replaced in texts as well, and by what.
         """
         masks: list[tuple[str, str]] = []
         for field, is_session in _PERSONAL:
@@ -110,6 +129,7 @@ class Pseudonyms:
             elif not (foreign and is_pseudonym(real)):
                 draft[field] = stand_in = (self.session if is_session else self.user)(real)
                 masks.append((real, stand_in))
+        masks += entries
         mask = _Mask(masks)
         if draft.get("metadata"):
             draft["metadata"] = self._hidden(draft["metadata"], mask)
@@ -130,9 +150,16 @@ class Pseudonyms:
             return str(user)
         return self.user(user)
 
-    def mask(self, text: str, users: Iterable[str | None], session: str | None) -> str:
+    def mask(
+        self,
+        text: str,
+        users: Iterable[str | None],
+        session: str | None,
+        entries: Iterable[tuple[str, str]] = (),
+    ) -> str:
         """*text* with pseudonyms in place of those ids."""
         masks = [(real, self.user(real)) for real in users if real is not None]
+        masks += entries
         if session is not None:
             masks.append((session, self.session(session)))
         return _Mask(masks).text(text)
@@ -198,9 +225,9 @@ def is_pseudonym(value: str) -> bool:
     return _PSEUDONYM.fullmatch(value) is not None
 
 
-def _pseudonym(key: bytes, kind: bytes, value: str) -> str:
+def _pseudonym(key: bytes, kind: bytes, prefix: str, value: str) -> str:
     digest = hmac.digest(key, kind + value.encode("utf-8", "backslashreplace"), "sha256")
-    return PSEUDONYM_PREFIX + digest[:_BYTES].hex()
+    return prefix + digest[:_BYTES].hex()
 
 
 class _Mask:
@@ -217,7 +244,14 @@ class _Mask:
 
     def text(self, text: str) -> str:
         """*text* without the ids."""
+        if text.startswith(ENTRY_PREFIX) and is_hidden(text):
+            return text  # also where an id is a part of that
         lower = text.lower()
+        if len(self._masks) > _FEW:  # an event of many entries, whose texts name one each
+            pairs = zip(self._masks, self._heads)
+            few = [mask for mask, head in pairs if head in lower]
+            if len(few) < len(self._masks):
+                return _Mask(few).text(text) if few else text
         for head in self._heads:
             if head in lower:
                 break

@@ -143,6 +143,8 @@ class AuditLogger(SdkLoggerInterface):
         pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
+        private_ids: The ids of all entries name people: hashes stand for them too. It needs
+            *pseudonymize*. Default False: only where an integration or an operation says so.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
             changed without the trail. True (the default): with a key made of *signing_key*, or
             one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
@@ -199,6 +201,7 @@ class AuditLogger(SdkLoggerInterface):
         redact_pii: bool | None = None,
         erasable: bool | Path | str | None = None,
         pseudonymize: Any = None,
+        private_ids: bool | None = None,
         fingerprints: Any = None,
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
@@ -405,12 +408,15 @@ class AuditLogger(SdkLoggerInterface):
             by_the_sdk = type(operation).__module__.startswith("axon.")
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
+            ids, private = checked_ids(entry_ids), None
+            if self.settings.private_ids:
+                ids, told, private = self._hidden(ids, told)
             event = draft(
                 kind,
                 outcome,
                 user_id=actor,
                 session_id=session,
-                entry_ids=checked_ids(entry_ids),
+                entry_ids=ids,
                 metadata=metadata,
                 duration_ms=checked_duration(duration_ms),
                 trail=self.trail,
@@ -422,6 +428,7 @@ class AuditLogger(SdkLoggerInterface):
                 **acting,
                 **told,
             )
+            event.private = private
             self.trail.policy.event(event)
         except InvalidEventError:
             raise
@@ -432,6 +439,18 @@ class AuditLogger(SdkLoggerInterface):
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
         return _Drafted(event, told, whose)
+
+    def _hidden(self, ids: list[str], told: Told) -> tuple[list[str], Told, dict[str, str]]:
+        """Entry ids, and what is told of entries, with what stands for their ids; and for which
+        ids that stands."""
+        prints, sources = told.get("fingerprints", {}), told.get("derived_from", ())
+        names = {key: self.trail.policy.entry(key) for key in (*ids, *sources, *prints)}
+        hidden = Told()
+        if sources:
+            hidden["derived_from"] = [names[key] for key in sources]
+        if prints:
+            hidden["fingerprints"] = {names[key]: found for key, found in prints.items()}
+        return [names[key] for key in ids], hidden, names
 
     def _learned(self, drafted: _Drafted, recorded: AuditEvent) -> AuditEvent:
         if drafted.told:
@@ -512,6 +531,7 @@ class AuditLogger(SdkLoggerInterface):
         agent_id: str | None = None,
         on_behalf_of: str | None = None,
         purpose: str | None = None,
+        private_ids: bool = False,
     ) -> AuditedOperation:
         """One operation on a memory, as a ``with`` or ``async with`` block.
 
@@ -537,6 +557,8 @@ class AuditLogger(SdkLoggerInterface):
             agent_id: The agent (the program) that does it. Default: likewise.
             on_behalf_of: The person for whom it is done. Default: likewise.
             purpose: Why, in words. Default: likewise.
+            private_ids: The ids of its entries name people: keyed hashes stand for them in all
+                that is recorded, if the trail has a secret (*pseudonymize*).
 
         Raises:
             InvalidEventError: If *operation* is unknown, an id is no text, number or UUID, or a
@@ -557,6 +579,7 @@ class AuditLogger(SdkLoggerInterface):
             agent_id=agent_id,
             on_behalf_of=on_behalf_of,
             purpose=purpose,
+            private_ids=private_ids,
         )
         return made
 
@@ -863,7 +886,8 @@ class AuditLogger(SdkLoggerInterface):
             AuditConfigError: If there is no archive, and *archived* is asked for.
             ArchiveError: If the answer is not whole, with *strict*.
         """
-        entry, read = checked_id("entry_id", entry_id), self.trail.reader
+        entry = checked_id("entry_id", entry_id)
+        read = self.trail.reader.knowing(entry)
         query = Query.of(start_time=start_time, end_time=end_time)
         if archived:
             missing = self._missing(strict)

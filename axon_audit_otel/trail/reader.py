@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
 from itertools import chain, islice
 
@@ -68,6 +69,12 @@ class TrailReader:
         """The events in memory that answer *query*, newest first."""
         return self._policy.read(query, partial(self._search, oldest_first=oldest_first))
 
+    def knowing(self, entry_id: str) -> TrailReader:
+        """This reader, whose events have that id also where a hash stands for it."""
+        made = copy(self)
+        made._policy = self._policy.with_entries([entry_id])
+        return made
+
     def search_all(
         self, query: Query, missing: Missing, oldest_first: bool = False
     ) -> Iterator[AuditEvent]:
@@ -89,12 +96,14 @@ class TrailReader:
             missing: Takes what of the files cannot be read; None: only memory is read.
         """
 
+        reader = self.knowing(entry_id)
+
         def search_all(query: Query) -> Iterator[AuditEvent]:
             assert missing is not None
             with missing.one_of_several() as here:
-                yield from self.search_all(query, here)
+                yield from reader.search_all(query, here)
 
-        return lineage_of(entry_id, self.search if missing is None else search_all)
+        return lineage_of(entry_id, reader.search if missing is None else search_all)
 
     def has_more_in_files(self, query: Query, full: bool) -> bool:
         """True if files may hold matching events that are not in memory: those of other writers

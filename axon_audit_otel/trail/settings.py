@@ -380,6 +380,11 @@ class Settings:
         "record keyed hashes of user and session ids: a secret, or `@FILE` of one",
         shown=_secret,
     )
+    private_ids: bool = _setting(
+        False,
+        _flag,
+        "the ids of all entries name people: record keyed hashes of them too (`pseudonymize`)",
+    )
     erasable: Path | bool = _setting(
         False,
         parse_keys,
@@ -498,7 +503,10 @@ class Settings:
         secret nobody has, and what must not happen unrecorded does not."""
         for name in settings:
             given = [environ.pop(variable, "") for variable in cls._variables(name)]
-            if any(given) and name in ("pseudonymize", "erasable"):
+            if name == "private_ids" and any(given) and not _is_off(given[0]):
+                environ[cls.variable(name)] = "true"
+                environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
+            elif any(given) and name in ("pseudonymize", "erasable"):
                 environ.setdefault(cls.variable("pseudonymize"), token_hex(32))
             elif any(given) and name == "on_failure":
                 environ[cls.variable(name)] = "block"
@@ -542,6 +550,10 @@ class Settings:
             if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
+        if self.private_ids and self.pseudonymize is None:
+            why = "" if keys is False else "; erasable= encrypts ids of persons, not of entries"
+            msg = f"private_ids=True hides entry ids by a secret: give pseudonymize= too{why}"
+            raise AuditConfigError(msg)
         if self.witnesses and archive is not None and self.signing_key is None:
             raise AuditConfigError("witnesses= cosign what is signed: give signing_key= too")
         most, kept = self.max_archive_bytes, self.retention
@@ -566,6 +578,12 @@ class Settings:
         """Every variable that can say it, ours first."""
         shared = [semconv.ENV_CAPTURE_MESSAGE_CONTENT] if setting == "capture_content" else []
         return [cls.variable(setting), *shared]
+
+
+def _is_off(value: str) -> bool:
+    with suppress(ValueError):
+        return not _flag(value)
+    return False
 
 
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:

@@ -10,6 +10,9 @@ from typing import Any, TypedDict
 import pytest
 from conformance import Conformance, MakeMemory
 from conftest import Make, history, only_event
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from axon_audit_otel import AuditConfigError, AuditLogger, audit_context
 
@@ -204,6 +207,10 @@ class TestSqlite:
         assert last.metadata == {"deleted": 1}
 
 
+def _contents(directory: Path) -> list[bytes]:
+    return [file.read_bytes() for file in directory.rglob("*") if file.is_file()]
+
+
 class State(TypedDict):
     """Of the graphs here."""
 
@@ -265,6 +272,37 @@ class TestGraph:
         LangGraphInstrumentor().uninstrument()
         (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert said.startswith("langgraph >= 1, < 2 is not instrumented")
+
+    async def test_private_ids(
+        self,
+        make_audit: Make,
+        tmp_path: Path,
+        span_exporter: InMemorySpanExporter,
+        tracer_provider: TracerProvider,
+        log_exporter: InMemoryLogRecordExporter,
+    ) -> None:
+        """With a secret, namespaces and keys are nowhere, and the ids of items find them."""
+        audit = make_audit(auto_export_path=tmp_path, pseudonymize=b"0123456789abcdef" * 2)
+        instrument = LangGraphInstrumentor().instrument
+        instrument(audit_logger=audit, owner=1, tracer_provider=tracer_provider)
+        try:
+            graph = _graph(InMemoryStore())
+            await graph.ainvoke({"text": "tea"}, {"configurable": {"thread_id": "t-alice"}})
+        finally:
+            LangGraphInstrumentor().uninstrument()
+        found = audit.query_events(entry_ids=["memories/alice/k"], archived=True)
+        assert [event.operation.value for event in found] == ["RECALL", "RECALL", "STORE"]
+        audit.close()
+        outputs = _contents(tmp_path)
+        outputs += [span.to_json().encode() for span in span_exporter.get_finished_spans()]
+        outputs += [record.to_json().encode() for record in log_exporter.get_finished_logs()]
+        assert not [output for output in outputs if b"alice" in output or b"memories/" in output]
+
+    def test_switched_off(self, make_audit: Make) -> None:
+        """Where namespaces name nobody, the ids can stay."""
+        audit = make_audit(pseudonymize=b"0123456789abcdef" * 2)
+        AuditedStore(InMemoryStore(), audit, private_ids=False).put(("docs",), "k", {})
+        assert only_event(audit).entry_ids == ["docs/k"]
 
     async def test_langmem(self, audit: AuditLogger) -> None:
         """langmem's tools go through the store."""

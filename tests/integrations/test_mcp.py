@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conformance import Conformance, MakeMemory
-from conftest import only_event
+from conftest import Make, only_event
 
 from axon_audit_otel import AuditEvent, AuditLogger
 from axon_audit_otel.archive.search import search
@@ -51,6 +51,35 @@ class TestTools:
         tools = Tools(audit)
         tools.learn(name, annotations)
         assert tools.tool(name).operation == operation
+
+    def test_private_ids(self, make_audit: Make, tmp_path: Path) -> None:
+        """With a secret, the names of entities are nowhere, and they find what was done."""
+        audit = make_audit(auto_export_path=tmp_path, pseudonymize=b"0123456789abcdef" * 2)
+        tools = Tools(audit)
+        entities = [{"name": "Alice Liddell", "observations": ["likes tea"]}]
+        calls = {
+            "create_entities": {"entities": entities},
+            "search_nodes": {"query": "tea"},
+            "add_observations": {
+                "observations": [{"entityName": "Alice Liddell", "contents": ["is seven"]}]
+            },
+            "delete_observations": {
+                "deletions": [{"entityName": "Alice Liddell", "observations": ["is seven"]}]
+            },
+            "delete_entities": {"entityNames": ["Alice Liddell"]},
+        }
+        for name, arguments in calls.items():
+            with tools.operation(name, arguments) as op:
+                result = {"entities": entities, "results": arguments.get("observations", [])}
+                tools.report(op, name, arguments, result)
+        assert len(audit.query_events(entry_ids=["Alice Liddell"])) == len(calls)
+        audit.close()
+        assert not [one for one in tmp_path.iterdir() if b"Liddell" in one.read_bytes()]
+        plain = Tools(audit, private_ids=False)
+        with plain.operation("open_nodes", {"names": ["Paris"]}) as op:
+            op.found("Paris")
+        assert op.event is not None
+        assert op.event.entry_ids == ["Paris"]
 
     @pytest.mark.parametrize(
         "arguments",

@@ -87,7 +87,17 @@ class TestWrongSetting:
         assert "cannot archive to" in done.stderr
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("setting", [{"PSEUDONYMIZE": "@nowhere"}, {"ERASABLE": "true"}])
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            {"PSEUDONYMIZE": "@nowhere"},
+            {"ERASABLE": "true"},
+            {"PRIVATE_IDS": "true"},  # without a secret
+            {"PRIVATE_IDS": "maybe"},
+            {"PRIVATE_IDS": "true", "ERASABLE": "true"},
+            {"PRIVATE_IDS": "true", "MAX_ARCHIVE_BYTES": "1", "MAX_FILE_BYTES": "2"},
+        ],
+    )
     def test_what_was_to_be_hidden(self, tmp_path: Path, setting: dict[str, str]) -> None:
         """Ids that were to be hidden are hashed: with a secret that nobody has."""
         done = _started(tmp_path, **setting)

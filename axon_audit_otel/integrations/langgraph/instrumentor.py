@@ -17,12 +17,13 @@ __all__ = ["LangGraphInstrumentor"]
 class LangGraphInstrumentor(LibraryInstrumentor):
     """Records the operations on the stores that graphs are given: ``compile(store=...)``.
 
-    `instrument` takes, besides what all instrumentors take, ``owner``: see `AuditedStore`.
+    `instrument` takes, besides what all instrumentors take, ``owner`` and ``private_ids``: see
+    `AuditedStore`.
     A store that is used without a graph is recorded by `AuditedStore` alone.
     """
 
     instruments = ("langgraph >= 1, < 2",)
-    options = frozenset({"owner"})
+    options = frozenset({"owner", "private_ids"})
 
     def wrap(self, wrappers: Wrappers, audit: AuditLogger, options: Mapping[str, Any]) -> None:
         """Give each new graph an audited store."""
@@ -31,6 +32,8 @@ class LangGraphInstrumentor(LibraryInstrumentor):
 
         from .store import AuditedStore
 
+        private = options.get("private_ids", True)
+
         def make(original: Any) -> Any:
             @functools.wraps(original)
             def created(graph: Any, /, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +41,9 @@ class LangGraphInstrumentor(LibraryInstrumentor):
                 if wrappers.active and isinstance(store, BaseStore):
                     try:
                         if not isinstance(store, AuditedStore):
-                            kwargs["store"] = AuditedStore(store, audit, options.get("owner"))
+                            kwargs["store"] = AuditedStore(
+                                store, audit, options.get("owner"), private_ids=private
+                            )
                     except Exception:  # the graph must work
                         logger.exception("a store of LangGraph is not recorded")
                 original(graph, *args, **kwargs)

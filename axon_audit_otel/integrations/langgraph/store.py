@@ -64,15 +64,23 @@ class AuditedStore(BaseStore):
             ``("memories", "alice")``, -1 for the last), or a function of the namespace. Default:
             the acting user, where a label is his id; else it is not known.
         name: Which of several stores it is. Default: none.
+        private_ids: Namespaces and keys name people: hashes stand for the ids of items, where the
+            trail has a secret (``pseudonymize=``). Default True.
 
     Raises:
         AuditConfigError: If *inner* is no store, or audited already.
     """
 
-    __slots__ = ("_audit", "_name", "_owner", "inner", "supports_ttl", "ttl_config")
+    __slots__ = ("_audit", "_name", "_owner", "_private", "inner", "supports_ttl", "ttl_config")
 
     def __init__(
-        self, inner: BaseStore, audit: AuditLogger, owner: Owner = None, name: str | None = None
+        self,
+        inner: BaseStore,
+        audit: AuditLogger,
+        owner: Owner = None,
+        name: str | None = None,
+        *,
+        private_ids: bool = True,
     ) -> None:
         if not isinstance(inner, BaseStore) or isinstance(inner, AuditedStore):
             msg = f"AuditedStore({shown(inner)}): must be a LangGraph store, not audited yet"
@@ -81,6 +89,7 @@ class AuditedStore(BaseStore):
         self._audit = audit
         self._owner = owner
         self._name = name
+        self._private = private_ids
         # Some that let items expire say that they do not.
         self.supports_ttl = inner.supports_ttl or hasattr(inner, "sweep_ttl")
         self.ttl_config = inner.ttl_config
@@ -149,6 +158,7 @@ class AuditedStore(BaseStore):
             entry_ids=keys,
             user_id=user,
             session_id=session,
+            private_ids=self._private,
         )
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:

@@ -28,6 +28,7 @@ class AuditMiddleware(Middleware):
         described: What further tools do, by their names.
         owner: Whose memory it is. Default: not known.
         store: Which of several servers it is.
+        private_ids: See `Tools`.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class AuditMiddleware(Middleware):
         *,
         owner: str | None = None,
         store: str | None = None,
+        private_ids: bool = True,
     ) -> None:
-        self._tools = Tools(audit, described, owner=owner, store=store)
+        self._tools = Tools(audit, described, owner=owner, store=store, private_ids=private_ids)
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         """Record one call."""

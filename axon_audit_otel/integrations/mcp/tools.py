@@ -66,6 +66,8 @@ class Tools:
         described: Further tools, or others of the same names.
         owner: Whose memory it is.
         store: Which of several servers it is.
+        private_ids: The names of entities name people: hashes stand for them, where the trail has
+            a secret (``pseudonymize=``).
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Tools:
         *,
         owner: str | None = None,
         store: str | None = None,
+        private_ids: bool = True,
     ) -> None:
         self._audit = audit
+        self._private = private_ids
         self._described = {**TOOLS, **(described or {})}
         self._owner = owner
         self._store = store
@@ -109,6 +113,7 @@ class Tools:
             store=self._store,
             owner=self._owner,
             entry_ids=self.named(name, arguments),
+            private_ids=self._private,
             **who,
         )
 

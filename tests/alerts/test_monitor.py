@@ -348,7 +348,7 @@ class TestDeletions:
             monitor = SecurityMonitor(audit, [rule])
         expected = [deleted if live else 1] if deleted else []
         assert [alert.count for alert in monitor.active] == expected
-        labels = {"trail": audit.name, "operation": "FORGET"}
+        labels = {"trail": audit.name, "system": "none", "operation": "FORGET"}
         assert registry.get_sample_value("axon_memory_entries_total", labels) == deleted
         monitor.close()
 

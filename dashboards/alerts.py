@@ -105,6 +105,7 @@ def _slo(objectives: Objectives) -> list[dict[str, Any]]:
 def counted(rule: Rule) -> tuple[str, ...]:
     """The metric that has what *rule* counts, and matchers for its labels."""
     assert rule.counting == "events" or not rule.statuses  # entries have no status
+    assert rule.system is None  # our rules sum over systems
     if rule.counting in FINDINGS:
         assert not rule.operations
         return q.FINDINGS, f'kind="{rule.counting}"'

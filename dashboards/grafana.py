@@ -261,8 +261,10 @@ def lines(title: str, description: str, one: loki.Dataquery, *, span: int = 24) 
 # --- dashboards ----------------------------------------------------------------------------
 
 
-def choice(name: str, label: str, description: str, metric: str, *matchers: str) -> Any:
-    """A variable with the values of a label, several at once, all by default."""
+def choice(
+    name: str, label: str, description: str, metric: str, *matchers: str, every: str = ".+"
+) -> Any:
+    """A variable with the values of a label, several at once, all by default: *every*."""
     series = f"{metric}{{{','.join(matchers)}}}" if matchers else metric
     return (
         dashboard.QueryVariable(name)
@@ -274,7 +276,7 @@ def choice(name: str, label: str, description: str, metric: str, *matchers: str)
         .sort(VariableSort.NATURAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".+")  # not a list of two hundred names
+        .all_value(every)  # not a list of two hundred names
         .current(ALL)
     )
 

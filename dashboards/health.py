@@ -176,7 +176,7 @@ def _shipping() -> list[Any]:
             "Recorded and shipped",
             "Events a second that operations made, and that a collector acknowledged.",
             "cps",
-            g.query(q.total("", q.rate(q.OPERATIONS)), "recorded"),
+            g.query(q.total("", q.rate(q.OPERATIONS, every_system=True)), "recorded"),
             g.query(q.total("", q.rate(q.SHIPPED)), "shipped"),
         ),
         g.graph(

@@ -8,7 +8,7 @@ from . import grafana as g
 from . import promql as q
 from .objectives import OBJECTIVES
 from .recording import BUDGET_LEFT
-from .variables import TRAILS
+from .variables import SYSTEM, TRAILS
 
 _OPERATIONS = q.OPERATIONS, q.OF_MEMORY
 
@@ -56,7 +56,7 @@ def _summary() -> list[Any]:
             "Error budget left",
             f"What is left of the failures that the objective of {success:.2%} allows, in the"
             " trail that has least: over 30 days where the recording rules are loaded (all"
-            " instances), else over the shown time. Below 0: the objective is missed.",
+            " instances and systems), else over the shown time. Below 0: the objective is missed.",
             "percentunit",
             g.query(_budget()),
             steps=((None, g.RED), (0, g.YELLOW), (0.25, g.GREEN)),
@@ -87,7 +87,9 @@ def _summary() -> list[Any]:
 
 
 def _traffic() -> list[Any]:
-    failed = q.nonzero("operation, status", "status", q.rate(*_OPERATIONS, q.FAILED))
+    of_failed = q.rate(*_OPERATIONS, q.FAILED)
+    failed = q.nonzero("operation, status", "status", of_failed)
+    failed_by_system = q.nonzero("system, status", "status", of_failed)
     return [
         g.graph(
             "Traffic by operation",
@@ -111,6 +113,22 @@ def _traffic() -> list[Any]:
             g.query(_success(""), "success"),
             steps=((None, g.RED), (OBJECTIVES.success, g.GREEN)),
             maximum=1,
+        ),
+        g.graph(
+            "Operations by system",
+            "Memory operations a second, by the memory's library; none: recorded by hand.",
+            "ops",
+            g.query(q.total("system", q.rate(*_OPERATIONS)) + " > 0", "{{system}}"),
+            span=12,
+            stack=True,
+        ),
+        g.graph(
+            "Failed and partial operations by system",
+            "Operations a second that did not end in SUCCESS, by the memory's library.",
+            "ops",
+            g.query(failed_by_system, "{{system}} {{status}}"),
+            span=12,
+            stack=True,
         ),
     ]
 
@@ -204,8 +222,8 @@ def build() -> str:
     return g.page(
         "axon-memory-overview",
         "Axon / Memory overview",
-        "Traffic, errors and latency of Axon memory operations.",
-        TRAILS,
+        "Traffic, errors and latency of memory operations.",
+        [*TRAILS, SYSTEM],
         {
             "Now": _summary(),
             "Traffic and errors": _traffic(),

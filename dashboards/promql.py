@@ -32,16 +32,20 @@ OF_MEMORY = 'operation!="AUDIT"'
 
 #: What the variables of a dashboard select.
 _VARIABLES = ('job=~"$job"', 'instance=~"$instance"', 'trail=~"$trail"')
+#: The same of metrics that tell memory systems apart.
+_SYSTEM = 'system=~"$system"'
+_OF_SYSTEMS = {OPERATIONS, BUCKETS, IN_PROGRESS, ENTRIES}
 
 
-def select(metric: str, *matchers: str) -> str:
+def select(metric: str, *matchers: str, every_system: bool = False) -> str:
     """The series of *metric* that the dashboard's variables select."""
-    return f"{metric}{{{','.join((*_VARIABLES, *matchers))}}}"
+    system = (_SYSTEM,) if metric in _OF_SYSTEMS and not every_system else ()
+    return f"{metric}{{{','.join((*_VARIABLES, *system, *matchers))}}}"
 
 
-def rate(metric: str, *matchers: str) -> str:
+def rate(metric: str, *matchers: str, every_system: bool = False) -> str:
     """Its increase a second."""
-    return f"rate({select(metric, *matchers)}[$__rate_interval])"
+    return f"rate({select(metric, *matchers, every_system=every_system)}[$__rate_interval])"
 
 
 def increase(metric: str, *matchers: str, over: str = "$__range") -> str:

@@ -10,9 +10,12 @@ from axon_audit_otel.events.findings import FINDINGS
 from . import grafana as g
 from . import promql as q
 from .alerts import counted
-from .variables import TRAILS
+from .variables import SYSTEM, TRAILS
 
-_STREAM = '{service_name=~"$service"} | axon_audit_trail=~"$trail" | user_id=~"$user"'
+_STREAM = (  # lines that name no system are of any: what a trail says of itself
+    '{service_name=~"$service"} | axon_audit_trail=~"$trail" | user_id=~"$user"'
+    ' | axon_system=~"$system|"'
+)
 _TITLES = {
     "excessive_deletions": ("Deletions", "Entries deleted by FORGET"),
     "repeated_failures": ("Failed operations", "Operations that ended in FAILURE"),
@@ -153,7 +156,8 @@ def _data() -> list[Any]:
 def _events() -> list[Any]:
     notable = '| axon_operation=~"FORGET|EXPORT|IMPORT" or axon_status!="SUCCESS"'
     short = (
-        "{{.axon_operation}} {{.axon_status}} user={{.user_id}} session={{.session_id}}"
+        "{{.axon_operation}} {{.axon_status}} system={{.axon_system}}"
+        " store={{.gen_ai_memory_store_id}} user={{.user_id}} session={{.session_id}}"
         " subject={{.axon_subject_id}} entry={{.audit_target_id}} error={{.error_type}}"
         " event={{.log_record_uid}}"
     )
@@ -161,12 +165,14 @@ def _events() -> list[Any]:
         g.lines(
             "Deletions, exports, imports and whatever did not succeed",
             "The audit events that matter most, from Loki, one line each. Open a line for all its"
-            " fields; trace_id opens the trace in Tempo.",
+            " fields; trace_id opens the trace in Tempo. Lines that name no memory system are shown"
+            " whichever is selected.",
             g.stream(f"{_STREAM} {notable} | line_format `{short}`"),
         ),
         g.lines(
             "Every audit event",
-            "The events as they were recorded: canonical JSON, chained by hash.",
+            "The events as they were recorded: canonical JSON, chained by hash. Those that name no"
+            " memory system are shown whichever is selected.",
             g.stream(_STREAM),
         ),
     ]
@@ -176,6 +182,7 @@ def build() -> str:
     """The dashboard as JSON."""
     variables = [
         *TRAILS,
+        SYSTEM,
         g.source("loki", "Logs", "loki"),
         g.log_choice("service", "Service", "The service.name of the log records.", "service_name"),
         g.text("user", "User", "Only events of users that match (a regular expression).", ".*"),

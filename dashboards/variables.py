@@ -20,3 +20,16 @@ TRAILS: list[Any] = [
         'instance=~"$instance"',
     ),
 ]
+#: Where operations are shown. `.*` is also what has no such label: a process of an older version.
+SYSTEM = g.choice(
+    "system",
+    "System",
+    "The memory's library, as its events name it. none: recorded by hand, or by the trail itself;"
+    " other: all beyond the first twenty. Findings, personal data and what is said of the trail"
+    " itself are of all systems.",
+    q.OPERATIONS,
+    'job=~"$job"',
+    'instance=~"$instance"',
+    'trail=~"$trail"',
+    every=".*",
+)

@@ -100,6 +100,8 @@ class Alert:
         elif rule.counting != "events":
             named = f" ({few(self.entry_ids)})" if self.entry_ids else ""
             what = f" {rule.counting.replace('_', ' ')} {entries}{named}"
+        if rule.system is not None:
+            what += f" in {shown(rule.system)}"
         end = "" if self.resolved_at is None else ", resolved"
         limit = f"more than {rule.over} in {short(rule.window)}"
         return f"{rule.name}: {self.count}{what}{who}, {limit}{end}"
@@ -131,21 +133,28 @@ class Detector:
                 if found:
                     by_kind[operation.value, status.value] = found
         self._by_kind = by_kind
+        self._by_system = any(t.rule.system is not None for t in self.trackers)
         self._due: list[tuple[int, int, Window]] = []  # a heap of times when alerts may end
         self._order = count()
         self._firing = 0
 
     def concerned(
-        self, operation: str, status: str, found: Mapping[str, Finding] = _NOTHING
+        self,
+        operation: str,
+        status: str,
+        found: Mapping[str, Finding] = _NOTHING,
+        system: str | None = None,
     ) -> tuple[Tracker, ...] | None:
-        """The trackers that count events of an operation and status, and what is *found* in
-        their facts; None: no tracker."""
+        """The trackers that count events of an operation, status and system, and what is *found*
+        in their facts; None: no tracker."""
         kind = listed(operation)
         trackers = self._by_kind.get((kind.value, status))
-        if not found:
-            return trackers
-        more = (t for t in self._of_findings if t.finding in found and t.counts(kind, status))
-        return (*(trackers or ()), *more) or None
+        if found:
+            more = (t for t in self._of_findings if t.finding in found and t.counts(kind, status))
+            trackers = (*(trackers or ()), *more) or None
+        if trackers is not None and self._by_system:
+            return tuple(t for t in trackers if t.counts_in(system)) or None
+        return trackers
 
     def add(
         self,
@@ -351,6 +360,10 @@ class Tracker:
         return (not rule.operations or operation.listed in rule.operations) and (
             not rule.statuses or status in rule.statuses
         )
+
+    def counts_in(self, system: str | None) -> bool:
+        """Return True if the rule counts events of that memory system."""
+        return self.rule.system is None or self.rule.system == system
 
     def window_of(self, user_id: str | None) -> tuple[Window | None, Window | None]:
         """The window that counts a user's events, if any, and the one dropped for it."""

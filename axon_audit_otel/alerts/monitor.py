@@ -157,7 +157,9 @@ class SecurityMonitor:
         try:
             operation, facts = draft["operation"], draft["metadata"]
             found = findings(facts) if has_findings(facts) else {}
-            trackers = self._detector.concerned(operation, draft["status"], found)
+            trackers = self._detector.concerned(
+                operation, draft["status"], found, draft.get("system")
+            )
             if trackers is None or (operation == "AUDIT" and is_alert(facts)):
                 return
             with self._lock:

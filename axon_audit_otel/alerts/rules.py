@@ -30,6 +30,7 @@ class Rule:
         window: Length of the window: a `timedelta`, seconds, or ``"15m"``, ``"24h"``.
         operations: Names of the operations to count; none: all.
         statuses: Names of the statuses to count; none: all.
+        system: The memory system whose events count, as they name it (``mem0``); None: all.
         counting: ``events``, or ``deleted``: the entries that these events deleted, so that one
             FORGET of 5,000 entries counts 5,000, and one that found nothing counts 0. Or the
             entries that events have in their metadata as ``altered`` (the content is not the
@@ -52,6 +53,7 @@ class Rule:
     window: timedelta
     operations: frozenset[OperationType]
     statuses: frozenset[EventStatus]
+    system: str | None
     counting: str
     per_user: bool
     severity: str
@@ -66,6 +68,7 @@ class Rule:
         window: timedelta | float | str,
         operations: Iterable[OperationType | str] | OperationType | str = (),
         statuses: Iterable[EventStatus | str] | EventStatus | str = (),
+        system: str | None = None,
         counting: str | None = None,
         per_user: bool = False,
         severity: str = "warning",
@@ -133,6 +136,12 @@ def _way(value: Any) -> str | None:
     raise ValueError(f"must be {', '.join(_WAYS[:-1])} or {_WAYS[-1]}")
 
 
+def _system(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    raise ValueError("must be the name of a memory system, or None")
+
+
 def _severity(value: Any) -> str:
     if value in SEVERITIES:
         return str(value)
@@ -151,6 +160,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "window": _duration,
     "operations": _members(OperationType),
     "statuses": _members(EventStatus),
+    "system": _system,
     "counting": _way,
     "per_user": _flag,
     "severity": _severity,

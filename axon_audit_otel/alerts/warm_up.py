@@ -64,6 +64,8 @@ def count_past(
                     continue
                 if tracker.finding is not None and tracker.finding not in found:
                     continue
+                if not tracker.counts_in(event.system):
+                    continue
                 if tracker.counts(event.operation, event.status):
                     moment, deleted = to_microseconds(event.timestamp), deleted_entries(event)
                     detector.recall(tracker, event.user_id, moment, deleted, found)

@@ -21,7 +21,7 @@ from weakref import ref
 from ..core import semconv
 from ..core.errors import AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from ..events.draft import checked_ids
-from ..events.identifiers import checked_id, checked_text, identifiers
+from ..events.identifiers import checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
 from .activity import error_type
@@ -407,12 +407,12 @@ def _listed(values: tuple[Any, ...]) -> list[Any]:
 
 
 def _name(field: str, value: Any) -> str | None:
-    """A name of a system, store or method, checked.
+    """A name of a system, store or method, as it is recorded.
 
     Raises:
         InvalidEventError: If it is no text.
     """
-    return None if value is None else checked_text(field, value)
+    return None if value is None else identifier(checked_text(field, value))
 
 
 def _id(field: str, value: Any) -> str | None:

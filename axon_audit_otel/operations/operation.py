@@ -168,7 +168,7 @@ class Operation:
         self._identify(*identity)
         if acting:
             self.acting = cast("Acting", {**self.acting, **acting})
-        self._gauge = self.trail.metrics.in_progress(kind.name)
+        self._gauge = self.trail.metrics.in_progress(kind.name, kind.system)
         if outer is None:
             self._gauge.inc()
         self._start_span()

@@ -906,7 +906,9 @@ class AuditLogger(SdkLoggerInterface):
         Returns:
             ``total_events``; ``success_rate`` (0 to 1, of the memory operations: events about
             the trail itself, AUDIT, do not change it; 1 without any); ``avg_duration_ms``;
-            ``by_operation`` and ``by_status`` (every name, also those at 0); ``latency_ms``
+            ``by_operation`` and ``by_status`` (every name, also those at 0); ``by_system`` (the
+            memory systems with events, by the metrics' label: the first 20, then ``other``;
+            ``none`` is what names no system); ``latency_ms``
             (per operation: ``count``, ``avg``, ``p50``, ``p95``, ``p99``; these three are at
             most 1 % off the exact ones); ``events_in_memory``, ``max_events``,
             ``evicted_events`` (left memory without being in a file), ``exported_events``,

@@ -1,11 +1,13 @@
 """The Prometheus metrics of the trails, and the statistics: both count the same.
 
-User, session and entry ids are never labels: the series of a trail are a closed set.
+User, session and entry ids are never labels. The series of a trail are a bounded set: any caller
+may name any memory system, so only the first few are values of the label ``system``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -18,7 +20,7 @@ from ..privacy.personal_data import PII_KINDS
 from .series import Count, Group, Level, Spec, Timing
 from .sketch import Sketch
 
-__all__ = ["SPECS", "TrailMetrics"]
+__all__ = ["MAX_SYSTEMS", "NO_SYSTEM", "OTHER_SYSTEM", "SPECS", "TrailMetrics"]
 
 #: Seconds. From an in-memory store (70 us) to a compaction that asks a language model.
 DURATION_BUCKETS = (
@@ -41,6 +43,13 @@ SDK_STAGES = (
 )
 #: Why an event was not shipped: the values of the label ``reason``.
 SHIPPING_DROPS = ("queue_full", "deleted", "missing", "rejected", "unreadable", "shutdown")
+#: How many systems a trail tells apart, in each process; the label ``system`` of all further
+#: ones is `OTHER_SYSTEM`, as is that of a name too long or not printable.
+MAX_SYSTEMS = 20
+_MAX_SYSTEM_NAME = 64  # characters
+OTHER_SYSTEM = "other"
+#: The label ``system`` of what names none: recorded by hand, or about the trail itself.
+NO_SYSTEM = "none"
 
 
 def _counter(name: str, text: str, *labels: str) -> Spec:
@@ -56,11 +65,12 @@ _DURATION = Spec(
     Histogram,
     semconv.METRIC_DURATION,
     "Duration of memory operations in seconds.",
-    (semconv.LABEL_TRAIL, semconv.LABEL_OPERATION),
+    (semconv.LABEL_TRAIL, semconv.LABEL_SYSTEM, semconv.LABEL_OPERATION),
     {"buckets": DURATION_BUCKETS},
 )
-_OPERATION, _STAGE = semconv.LABEL_OPERATION, semconv.LABEL_STAGE
-_OUTCOME = semconv.LABEL_OPERATION, semconv.LABEL_STATUS
+_STAGE = semconv.LABEL_STAGE
+_OPERATION = semconv.LABEL_SYSTEM, semconv.LABEL_OPERATION
+_OUTCOME = *_OPERATION, semconv.LABEL_STATUS
 _UNSEALED = "Unix time of the oldest event that is not in a sealed file; 0 without one."
 _PII = "Personal data found and replaced in what was recorded, by kind."
 _ENTRIES = "Memory entries stored, returned, deleted, exported, ..."
@@ -71,8 +81,8 @@ _UNSHIPPED = "Audit events that were not shipped, by reason."
 SPECS = (
     _counter(semconv.METRIC_OPERATIONS, "Memory operations recorded, by outcome.", *_OUTCOME),
     _DURATION,
-    _gauge(semconv.METRIC_IN_PROGRESS, "Memory operations running now.", _OPERATION),
-    _counter(semconv.METRIC_ENTRIES, _ENTRIES, _OPERATION),
+    _gauge(semconv.METRIC_IN_PROGRESS, "Memory operations running now.", *_OPERATION),
+    _counter(semconv.METRIC_ENTRIES, _ENTRIES, *_OPERATION),
     _counter(semconv.METRIC_FINDINGS, _FINDINGS, semconv.LABEL_KIND),
     _gauge(semconv.METRIC_BUFFER_EVENTS, "Audit events held in memory."),
     _gauge(semconv.METRIC_BUFFER_CAPACITY, "Audit events that memory can hold."),
@@ -91,6 +101,33 @@ SPECS = (
 )
 
 
+class _Counts:
+    """The counts of one system's operations: at 0 from when it is known, since the first
+    increase of a series that was not there is unseen."""
+
+    __slots__ = ("durations", "entries", "label", "operations")
+
+    def __init__(self, group: Group, trail: str, label: str) -> None:
+        self.label = label
+        self.operations = {
+            (operation.value, status.value): Count(
+                group, semconv.METRIC_OPERATIONS, trail, label, operation.value, status.value
+            )
+            for operation in OperationType
+            for status in EventStatus
+        }
+        self.entries = {
+            operation.value: Count(group, semconv.METRIC_ENTRIES, trail, label, operation.value)
+            for operation in OperationType
+        }
+        self.durations: dict[str, Timing] = {}  # 20 series each: when there is one
+
+    @property
+    def total(self) -> int:
+        """How many events."""
+        return sum(one.total for one in self.operations.values())
+
+
 class TrailMetrics:
     """The series of one trail. Nothing here raises; see `report_faults`.
 
@@ -104,19 +141,14 @@ class TrailMetrics:
         registry = registry or REGISTRY
         self._group = group = Group(registry, SPECS)
         self.report_faults = group.report_faults
-        # At 0 from the start: the first increase of a series that was not there is unseen.
-        self._operations = {
-            (operation.value, status.value): self._count(
-                semconv.METRIC_OPERATIONS, operation.value, status.value
-            )
-            for operation in OperationType
-            for status in EventStatus
-        }
-        self._entries = self._counts(semconv.METRIC_ENTRIES, [kind.value for kind in OperationType])
+        # Of no system, under both names. Others come when they are known: see `_of`.
+        none = _Counts(group, trail, NO_SYSTEM)
+        self._systems: dict[str | None, _Counts] = {None: none, NO_SYSTEM: none}
+        self._labels: dict[str, int] = {}  # systems with a label of their own, and their numbers
+        self._numbers = count()
         self._findings = self._counts(semconv.METRIC_FINDINGS, FINDINGS)
-        self._durations: dict[str, Timing] = {}  # 20 series each: when there is one
         self._sketches: dict[str, Sketch] = {}
-        self._in_progress: dict[str, Level] = {}
+        self._in_progress: dict[tuple[str, str], Level] = {}
         self.buffer_events = self._level(semconv.METRIC_BUFFER_EVENTS)
         self.buffer_capacity = self._level(semconv.METRIC_BUFFER_CAPACITY)
         self.evicted = self._count(semconv.METRIC_EVICTED)
@@ -163,10 +195,14 @@ class TrailMetrics:
         event, evicted = counted
         if evicted:
             self.evicted.add(evicted)
+        try:
+            system = self._systems[event.get("system")]
+        except KeyError:
+            system = self._of(event["system"])
         operation = event["operation"]
-        if operation not in self._entries:
+        if operation not in system.entries:
             operation = OperationType.OTHER.value
-        self._operations[operation, event["status"]].add(1)
+        system.operations[operation, event["status"]].add(1)
         milliseconds = event["duration_ms"]
         if milliseconds is not None:
             try:
@@ -176,33 +212,70 @@ class TrailMetrics:
                 sketch.add(milliseconds)
         number = deleted_entries(event) if operation == "FORGET" else event.entries
         if number:
-            self._entries[operation].add(number)
+            system.entries[operation].add(number)
         if has_findings(event["metadata"]):
             for kind, found in findings(event["metadata"]).items():
                 self._findings[kind].add(found.number)
         if milliseconds is not None and self._group.works:
-            self._time(event, operation, milliseconds)
+            self._time(event, system, operation, milliseconds)
 
-    def _time(self, event: Draft, operation: str, milliseconds: float) -> None:
-        timing = self._durations.get(operation)
+    def _time(self, event: Draft, system: _Counts, operation: str, milliseconds: float) -> None:
+        timing = system.durations.get(operation)
         if timing is None:
-            timing = Timing(self._group, semconv.METRIC_DURATION, self.trail, operation)
-            self._durations[operation] = timing
+            labels = self.trail, system.label, operation
+            timing = Timing(self._group, semconv.METRIC_DURATION, *labels)
+            system.durations[operation] = timing
         exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
         timing.observe(milliseconds / 1000, exemplar)
 
-    def in_progress(self, operation: str) -> Level:
-        """The gauge of operations that run now."""
+    # --- systems -----------------------------------------------------------------------------
+
+    def expect(self, system: str) -> None:
+        """Begin the counts of *system* at 0, before its first operation: else what it does
+        until the next scrape is no increase."""
+        self._group.do(self._expect, system)
+
+    def _expect(self, system: str) -> None:
+        self._of(system)
+
+    def _of(self, system: str) -> _Counts:
+        """The counts of *system*. In `Group.run`."""
+        label = self._label(system)
+        found = self._systems.get(label)
+        if found is None:
+            self._systems[label] = found = _Counts(self._group, self.trail, label)
+        return found
+
+    def _label(self, system: str) -> str:
+        """The label of *system*: bounded, whatever callers call it. In any thread, without a
+        lock: a signal handler may begin an operation."""
+        number = self._labels.get(system)
+        if number is None:
+            if system in ("", NO_SYSTEM, OTHER_SYSTEM):
+                return system or NO_SYSTEM
+            if len(self._labels) >= MAX_SYSTEMS or not _is_plain(system):
+                return OTHER_SYSTEM
+            number = self._labels.setdefault(system, next(self._numbers))
+        return system if number < MAX_SYSTEMS else OTHER_SYSTEM  # threads may come at once
+
+    def in_progress(self, operation: str, system: str | None = None) -> Level:
+        """The gauge of operations on *system* that run now."""
         try:
-            return self._in_progress[operation]
+            return self._in_progress[operation, system or NO_SYSTEM]
         except KeyError:
-            gauge = self._level(semconv.METRIC_IN_PROGRESS, operation)
-            return self._in_progress.setdefault(operation, gauge)
+            label = self._label(system or NO_SYSTEM)
+        try:
+            return self._in_progress[operation, label]
+        except KeyError:
+            self.expect(label)
+            gauge = self._level(semconv.METRIC_IN_PROGRESS, label, operation)
+            return self._in_progress.setdefault((operation, label), gauge)
 
     def running(self, operations: Iterable[str]) -> int:
-        """How many of those operations run now."""
-        found = (self._in_progress.get(name) for name in operations)
-        return int(sum(gauge.value for gauge in found if gauge is not None))
+        """How many of those operations run now, on whatever system."""
+        wanted = set(operations)
+        gauges = list(self._in_progress.items())
+        return int(sum(gauge.value for (name, _), gauge in gauges if name in wanted))
 
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""
@@ -219,7 +292,11 @@ class TrailMetrics:
         return self._group.read(self._statistics)
 
     def _statistics(self) -> dict[str, Any]:
-        outcomes = {kind: count.total for kind, count in self._operations.items()}
+        systems = {one.label: one for one in self._systems.values()}  # each once
+        outcomes = {
+            kind: sum(one.operations[kind].total for one in systems.values())
+            for kind in self._systems[None].operations
+        }
         operations, statuses = totals(outcomes)  # of every pair, also those at 0
         timed = sum(one.count for one in self._sketches.values())
         milliseconds = sum(one.total for one in self._sketches.values())
@@ -229,12 +306,18 @@ class TrailMetrics:
             "avg_duration_ms": milliseconds / timed if timed else 0.0,
             "by_operation": dict(operations),
             "by_status": dict(statuses),
+            "by_system": {label: one.total for label, one in systems.items() if one.total},
             "latency_ms": {name: _latency(one) for name, one in self._sketches.items()},
             "evicted_events": self.evicted.total,
             "exported_events": self.exported.total,
             "findings": _above_zero(self._findings),
             "failures": _above_zero(self.failures),
         }
+
+
+def _is_plain(system: str) -> bool:
+    """True if it can stand in a scrape and on a dashboard."""
+    return 0 < len(system) <= _MAX_SYSTEM_NAME and system.isprintable()
 
 
 def _above_zero(counts: dict[str, Count]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from weakref import ref
 
 import pytest
@@ -134,6 +135,8 @@ class TestRule:
             ({"window": 1e-9}, "window=1e-09: must be at least a microsecond"),
             ({"operations": ["FORGET", "EAT"]}, "unknown OperationType 'EAT': use one of STORE"),
             ({"statuses": "SAD"}, "unknown EventStatus 'SAD'"),
+            ({"system": " "}, "system=' ': must be the name of a memory system, or None"),
+            ({"system": ["mem0"]}, "system=['mem0']: must be the name"),
             ({"per_user": "yes"}, "per_user='yes': must be True or False"),
             ({"severity": "loud"}, "severity='loud': must be one of info, warning, critical"),
             ({"severity": []}, "severity=[]"),
@@ -217,6 +220,33 @@ class TestWhenItFires:
             *("anything", "-", "not_well", "anything", "-"),
             *("failed_exports", "not_well", "anything", "-"),
         ]
+
+    def test_one_system(self, audit: AuditLogger) -> None:
+        """A rule may count one memory system alone, also what was recorded before the start."""
+        rules = [
+            Rule("all", over=4, window="1h", operations="FORGET"),
+            Rule("mem0", over=2, window="1h", operations="FORGET", system="mem0"),
+            Rule("altered", over=0, window="1h", counting="altered", system="mem0"),
+        ]
+        seen: list[Alert] = []
+
+        def forget(system: str | None, **facts: Any) -> None:
+            with audit.operation("FORGET", system=system) as op:
+                op.deleted(str(uuid4()))
+                op.note(**facts)
+
+        for system in ("mem0", None, "axon"):
+            forget(system)
+        monitor = SecurityMonitor(audit, rules, seen.append)
+        forget("axon", altered=["k"])
+        forget("mem0")
+        assert [str(alert) for alert in seen] == ["all: 5 entries deleted, more than 4 in 1h"]
+        forget("mem0", altered=["k"])
+        assert [str(alert) for alert in seen[1:]] == [
+            "mem0: 3 entries deleted in 'mem0', more than 2 in 1h",
+            "altered: 1 altered entry ('k') in 'mem0', more than 0 in 1h",
+        ]
+        monitor.close()
 
     @pytest.mark.parametrize("microseconds", [0, 1])
     def test_the_window_slides(
@@ -348,7 +378,7 @@ class TestDeletions:
             monitor = SecurityMonitor(audit, [rule])
         expected = [deleted if live else 1] if deleted else []
         assert [alert.count for alert in monitor.active] == expected
-        labels = {"trail": audit.name, "operation": "FORGET"}
+        labels = {"trail": audit.name, "system": "none", "operation": "FORGET"}
         assert registry.get_sample_value("axon_memory_entries_total", labels) == deleted
         monitor.close()
 

@@ -392,7 +392,7 @@ class TestServe:
         assert kind.startswith("application/openmetrics-text")
         assert text.endswith("# EOF\n")
         assert (
-            'axon_memory_operations_total{operation="COMPACT",status="SUCCESS",trail="demo"}'
+            'axon_memory_operations_total{operation="COMPACT",status="SUCCESS",system="axon",trail="demo"}'
             in text
         )
         assert before >= 94

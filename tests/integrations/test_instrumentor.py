@@ -128,7 +128,7 @@ class TestOneOfEach:
         event = only_event(ours)
         assert event.operation.value == operation
         assert event.status is EventStatus.SUCCESS
-        labels = {"trail": ours.name, "operation": operation}
+        labels = {"trail": ours.name, "system": "axon", "operation": operation}
         counted = registry.get_sample_value(
             "axon_memory_operations_total", {**labels, "status": "SUCCESS"}
         )
@@ -243,7 +243,12 @@ class TestAuditLoggerAlone:
         for audit, count in zip(audits, (10, 11)):
             assert audit.event_count == audit.get_statistics()["total_events"] == count
             assert_chained(history(audit))
-            stored = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
+            stored = {
+                "trail": audit.name,
+                "system": "axon",
+                "operation": "STORE",
+                "status": "SUCCESS",
+            }
             assert registry.get_sample_value("axon_memory_operations_total", stored) == 10
 
     async def test_a_system_that_uses_another(
@@ -978,7 +983,7 @@ class TestSurroundings:
         assert (stored.user_id, stored.session_id) == ("ada", "s1")
         assert failed.error_type == "ValueError"
         assert_chained([stored, failed])
-        labels = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
+        labels = {"trail": audit.name, "system": "axon", "operation": "STORE", "status": "SUCCESS"}
         assert registry.get_sample_value("axon_memory_operations_total", labels) == 1
 
     async def test_limits_of_the_environment(

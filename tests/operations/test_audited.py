@@ -259,6 +259,17 @@ class TestValues:
         with pytest.raises(InvalidEventError):
             audit.operation(**wrong)
 
+    @pytest.mark.parametrize("field", ["system", "action", "store"])
+    def test_names_that_no_encoding_carries(self, audit: AuditLogger, field: str) -> None:
+        """A name of half a character, or of any length, is recorded as ids are, without a fault."""
+        for name in ("a\ud800", "a" * 10_000):
+            with audit.operation("STORE", **{field: name}) as op:
+                op.saved("k1")
+        half, long = (getattr(event, field) for event in history(audit))
+        assert half == "a\\ud800"
+        assert len(long) < 600
+        assert audit.get_statistics()["failures"] == {}
+
     def test_nothing_is_raised_inside(self, audit: AuditLogger) -> None:
         """Inside the block nothing of ours is raised, whatever is reported."""
 

@@ -466,7 +466,7 @@ class TestMetrics:
     ) -> None:
         """A store counts once, is timed once, and adds one entry."""
         await memory.store("tea")
-        labels = {"trail": audit.name, "operation": "STORE"}
+        labels = {"trail": audit.name, "system": "axon", "operation": "STORE"}
         event = only_event(audit)
         assert event.duration_ms is not None
         counted = self.sample(registry, "axon_memory_operations_total", status="SUCCESS", **labels)
@@ -490,7 +490,7 @@ class TestMetrics:
         """No user, session, entry or tier is ever a label."""
         for number in range(3):
             await memory.store("tea", user_id=f"u{number}", session_id="s1")
-        allowed = {"trail", "operation", "status", "stage", "kind", "reason", "le"}
+        allowed = {"trail", "system", "operation", "status", "stage", "kind", "reason", "le"}
         for family in registry.collect():
             for sample in family.samples:
                 assert set(sample.labels) <= allowed
@@ -504,7 +504,7 @@ class TestMetrics:
     ) -> None:
         """The gauge stands at 1 while the operation runs, and returns when it fails too."""
         seen: list[float | None] = []
-        labels = {"trail": audit.name, "operation": "STORE"}
+        labels = {"trail": audit.name, "system": "axon", "operation": "STORE"}
 
         class Looking(FaultyAdapter):
             async def save(self, entry: Any) -> str:
@@ -543,7 +543,7 @@ class TestMetrics:
         await memory.forget("nothing")
         expected = {"STORE": 3, "RECALL": 2, "EXPORT": 3, "FORGET": 1}
         for operation, count in expected.items():
-            labels = {"trail": audit.name, "operation": operation}
+            labels = {"trail": audit.name, "system": "axon", "operation": operation}
             assert self.sample(registry, "axon_memory_entries_total", **labels) == count
 
     async def test_otel_histogram(self, memory: MemorySystem, meter: InMemoryMetricReader) -> None:

@@ -129,6 +129,15 @@ class TestBoards:
                 assert 'job=~"$job"' in selector
                 assert 'trail=~"$trail"' in selector
                 assert 'instance=~"$instance"' in selector or selector.startswith("job_trail:")
+                of_systems = "system" in KNOWN[selector.partition("{")[0]]
+                has_choice = board["uid"] != "axon-audit-health"
+                assert ('system=~"$system"' in selector) == (of_systems and has_choice)
+
+    def test_every_system(self) -> None:
+        """With *All*, a process whose metrics have no such label yet is in sight too."""
+        for uid in ("axon-memory-overview", "axon-audit-security"):
+            (system,) = (v for v in BOARDS[uid]["templating"]["list"] if v["name"] == "system")
+            assert re.fullmatch(system["allValue"], "")
 
     @every_board
     def test_queries_name_what_is_there(self, board: dict[str, Any]) -> None:
@@ -174,6 +183,12 @@ class TestBoards:
             named = set(re.findall(r"(\w+)\s*(?:=~|!=|=)", target["expr"].partition("`")[0]))
             named |= set(re.findall(r"\{\{\.(\w+)", target["expr"]))
             assert named <= in_loki
+            # What a trail says of itself names no system, and is never left out.
+            (choice,) = re.findall(r'axon_system=~"([^"]*)"', target["expr"])
+            for selected in ("mem0", "(axon|mem0)", ".*"):
+                assert re.fullmatch(choice.replace("$system", selected), "")
+        assert "{{.axon_system}}" in logs[0]["targets"][0]["expr"]
+        assert "{{.gen_ai_memory_store_id}}" in logs[0]["targets"][0]["expr"]
 
 
 class TestRules:

@@ -39,7 +39,13 @@ from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.findings import FINDINGS
 from axon_audit_otel.events.model import EventStatus
 from axon_audit_otel.privacy.personal_data import PII_KINDS
-from axon_audit_otel.trail.metrics import DURATION_BUCKETS, SDK_STAGES, SHIPPING_DROPS, STAGES
+from axon_audit_otel.trail.metrics import (
+    DURATION_BUCKETS,
+    MAX_SYSTEMS,
+    SDK_STAGES,
+    SHIPPING_DROPS,
+    STAGES,
+)
 from dashboards import rules
 from dashboards.objectives import OBJECTIVES
 from dashboards.recording import Names
@@ -578,6 +584,7 @@ _COUNTERS = (
 )
 _HISTOGRAM = len(DURATION_BUCKETS) + 4  # +Inf, count, sum, created
 _GAUGES = 4  # buffer, capacity, last seal, shipping lag; no archive, nothing in progress
+_OF_A_SYSTEM = len(OperationType) * (2 * len(EventStatus) + 2 + _HISTOGRAM)
 SERIES_OF_A_TRAIL = 2 * _COUNTERS + len(OperationType) * _HISTOGRAM + _GAUGES
 
 
@@ -585,7 +592,8 @@ class TestCardinality:
     async def test_users_and_entries_make_no_series(
         self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
     ) -> None:
-        """The number of series of a trail does not depend on users, entries or events."""
+        """The number of series of a trail does not depend on users, entries or events; and that
+        of memory systems is bounded."""
         audit = make_audit(max_events=10)
         for operation in OperationType:
             await audit.log_event(operation, duration_ms=1)
@@ -609,5 +617,13 @@ class TestCardinality:
                 after = wait(lambda: server.instant(f"count({mine})"))[0]["value"][1]
                 assert before == after
                 assert int(after) == SERIES_OF_A_TRAIL
+                for number in range(1_000):
+                    for operation in OperationType:
+                        one["system"], one["operation"] = f"tenant-{number}", operation.value
+                        audit.trail.metrics.observe(one)
+                every = f"sum(axon_memory_operations_total) >= {1_001_012 + 12_000}"
+                wait(lambda: server.instant(every))
+                most = SERIES_OF_A_TRAIL + (MAX_SYSTEMS + 1) * _OF_A_SYSTEM
+                assert int(server.instant(f"count({mine})")[0]["value"][1]) == most
             finally:
                 server.stop()

@@ -328,7 +328,7 @@ class TestOpenOperations:
     ) -> None:
         """The labels of metrics are a closed set: it counts as OTHER."""
         _emit(logger_provider, body={"operation": "MELT", "success": True, "duration_ms": 2})
-        labels = {"trail": audit.name, "operation": "OTHER"}
+        labels = {"trail": audit.name, "system": "none", "operation": "OTHER"}
         value = registry.get_sample_value
         counted = value("axon_memory_operations_total", {**labels, "status": "SUCCESS"})
         timed = value("axon_memory_operation_duration_seconds_count", labels)

@@ -276,7 +276,7 @@ class TestFiles:
                 time.monotonic = lambda: later
                 store(1)
             child(work) if when == "before a fork" else work()
-            print(scraped(operation='operation="STORE",status="SUCCESS",trail="default"'))
+            print(scraped(operation='operation="STORE",status="SUCCESS",system="axon",trail="default"'))
             print([line for line in told if "KiB are left for metrics" in line] != [])
         """
         source = _APPLICATION + _indented(source)
@@ -324,7 +324,7 @@ def empty(registry: CollectorRegistry) -> None:
 
 def count(registry: CollectorRegistry, audit: AuditLogger) -> float | None:
     """The number of stores in a scrape."""
-    labels = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
+    labels = {"trail": audit.name, "system": "none", "operation": "STORE", "status": "SUCCESS"}
     return registry.get_sample_value(OPERATIONS, labels)
 
 
@@ -356,7 +356,7 @@ class TestRegistry:
         gauge = "axon_audit_buffer_events"
         assert registry.get_sample_value(gauge, {"trail": "stays"}) == 0
         assert registry.get_sample_value(gauge, {"trail": "gone"}) is None
-        labels = {"trail": "gone", "operation": "STORE", "status": "SUCCESS"}
+        labels = {"trail": "gone", "system": "none", "operation": "STORE", "status": "SUCCESS"}
         assert registry.get_sample_value(OPERATIONS, labels) == 1
         assert count(registry, second) == 0
 
@@ -376,7 +376,7 @@ class TestRegistry:
         assert audit.get_statistics()["total_events"] == 1
         assert audit.get_statistics()["failures"] == {"metrics": 1}
         assert sum("metrics failed" in record.message for record in caplog.records) == 1
-        labels = {"trail": audit.name, "operation": "STORE"}
+        labels = {"trail": audit.name, "system": "none", "operation": "STORE"}
         name = "axon_memory_operation_duration_seconds_count"
         assert registry.get_sample_value(name, labels) == 1
         registry.unregister(theirs)
@@ -443,7 +443,7 @@ class TestRegistry:
         assert not registering.is_alive()
         making.join()
         assert registry.get_sample_value("theirs") == 1
-        labels = {"trail": "made", "operation": "STORE", "status": "SUCCESS"}
+        labels = {"trail": "made", "system": "none", "operation": "STORE", "status": "SUCCESS"}
         assert registry.get_sample_value(OPERATIONS, labels) == 0
 
     def test_many_threads_begin(self, registry: CollectorRegistry, busy_threads: None) -> None:
@@ -478,7 +478,8 @@ class TestReimport:
                 asyncio.run(audit.log_event("STORE"))
                 return audit
             def counted(audit):
-                labels = {"trail": audit.name, "operation": "STORE", "status": "SUCCESS"}
+                labels = {"trail": audit.name, "system": "none", "operation": "STORE"}
+                labels["status"] = "SUCCESS"
                 value = REGISTRY.get_sample_value("axon_memory_operations_total", labels)
                 return audit.name, value, audit.get_statistics()["failures"]
             first = logger("first")
@@ -532,7 +533,7 @@ class TestThreads:
         assert found["total_events"] == found["latency_ms"]["STORE"]["count"] == 1000
         assert found["failures"] == {}
         assert count(registry, audit) == 1000
-        labels = {"trail": audit.name, "operation": "STORE"}
+        labels = {"trail": audit.name, "system": "none", "operation": "STORE"}
         assert registry.get_sample_value("axon_memory_entries_total", labels) == 1000
 
     async def test_a_thread_that_just_leaves(

@@ -7,6 +7,7 @@ import gc
 import http.client
 import shutil
 import socket
+import threading
 import time
 import urllib.request
 import weakref
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ListingAdapter, Make, Run, until
+from conftest import ListingAdapter, Make, MakeSystem, Run, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -29,13 +30,14 @@ from prometheus_client.samples import Sample
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
 from axon_audit_otel.events.findings import FINDINGS
 from axon_audit_otel.privacy.personal_data import PII_KINDS
+from axon_audit_otel.trail.metrics import MAX_SYSTEMS
 
 #: Every metric of ours: its type and labels.
 METRICS = {
-    "axon_memory_operations": ("counter", {"trail", "operation", "status"}),
-    "axon_memory_operation_duration_seconds": ("histogram", {"trail", "operation"}),
-    "axon_memory_operations_in_progress": ("gauge", {"trail", "operation"}),
-    "axon_memory_entries": ("counter", {"trail", "operation"}),
+    "axon_memory_operations": ("counter", {"trail", "system", "operation", "status"}),
+    "axon_memory_operation_duration_seconds": ("histogram", {"trail", "system", "operation"}),
+    "axon_memory_operations_in_progress": ("gauge", {"trail", "system", "operation"}),
+    "axon_memory_entries": ("counter", {"trail", "system", "operation"}),
     "axon_memory_findings": ("counter", {"trail", "kind"}),
     "axon_audit_buffer_events": ("gauge", {"trail"}),
     "axon_audit_buffer_capacity": ("gauge", {"trail"}),
@@ -538,6 +540,116 @@ class TestStatistics:
         assert gone() is None
 
 
+class TestSystems:
+    async def test_each_has_its_own(
+        self, make_audit: Make, registry: CollectorRegistry, make_system: MakeSystem
+    ) -> None:
+        """What is counted of operations says of which memory system; by hand it is ``none``."""
+        audit = make_audit()
+        await make_system(audit_logger=audit).store("tea")
+        with audit.operation("FORGET", system="notes") as op:
+            op.deleted("a", "b")
+            running = {"operation": "FORGET", "system": "notes"}
+            gauge = "axon_memory_operations_in_progress"
+            assert Scrape(registry).value(gauge, **running) == 1
+            assert audit.trail.metrics.running(["FORGET"]) == 1
+        await audit.log_event("STORE", duration_ms=5, entry_ids=["c", "d", "e"])
+        scrape = Scrape(registry)
+        assert scrape.value(gauge, **running) == audit.trail.metrics.running(["FORGET"]) == 0
+        names = "axon_memory_operations_total", "axon_memory_operation_duration_seconds_count"
+        for name in names:
+            assert scrape.total(name, system="axon", operation="STORE") == 1
+            assert scrape.total(name, system="notes", operation="FORGET") == 1
+            assert scrape.total(name, system="none", operation="STORE") == 1
+        entries = "axon_memory_entries_total"
+        assert scrape.value(entries, system="axon", operation="STORE") == 1
+        assert scrape.value(entries, system="notes", operation="FORGET") == 2
+        assert scrape.value(entries, system="none", operation="STORE") == 3
+        assert audit.get_statistics()["by_system"] == {"axon": 1, "notes": 1, "none": 1}
+
+    async def test_begin_at_0(
+        self, make_audit: Make, registry: CollectorRegistry, make_system: MakeSystem
+    ) -> None:
+        """A system has its counters before its first operation ends: the first is an increase."""
+        audit = make_audit()
+        make_system(audit_logger=audit)
+        with audit.operation("STORE", system="notes"):
+            scrape = Scrape(registry)
+        for system in ("none", "axon", "notes"):
+            outcomes = scrape.samples("axon_memory_operations_total", system=system)
+            entries = scrape.samples("axon_memory_entries_total", system=system)
+            assert len(outcomes) == 3 * len(entries) == 3 * len(OperationType)
+            assert not any(sample.value for sample in (*outcomes, *entries))
+        assert audit.get_statistics()["by_system"] == {"notes": 1}
+
+    async def test_bounded(
+        self, make_audit: Make, registry: CollectorRegistry, logger_provider: LoggerProvider
+    ) -> None:
+        """A thousand names, also ones that no label can have, are few labels; nothing of what
+        they did is missing, and the statistics say the same."""
+        audit = make_audit(logger_provider=logger_provider)
+        strange = [
+            "",
+            " ",
+            "none",
+            "other",
+            "a\nb",
+            "\ud800",
+            "\x00",
+            "\u202e",
+            'q"}',
+            "x" * 10_000,
+        ]
+        names = [*strange, *(f"tenant {number}" for number in range(990))]
+        emit = logger_provider.get_logger("elsewhere").emit
+        for number, name in enumerate(names):
+            with audit.operation("STORE", system=name) as op:
+                op.saved(f"e{number}")
+            body = {"operation": "RECALL", "status": "SUCCESS", "system": name, "duration_ms": 1}
+            emit(LogRecord(event_name="axon.memory.audit", body=body))
+        scrape = Scrape(registry)
+        operations = scrape.samples("axon_memory_operations_total")
+        found = {sample.labels["system"] for sample in operations}
+        assert found >= {"none", "other", " ", 'q"}', "tenant 0"}
+        assert len(found - {"none", "other"}) == MAX_SYSTEMS
+        assert all(name.isprintable() and len(name) <= 64 for name in found)
+        assert scrape.total("axon_memory_operations_total", operation="STORE") == 1_000
+        assert scrape.total("axon_memory_operations_total", operation="RECALL") == 1_000
+        assert scrape.total("axon_memory_entries_total", operation="STORE") == 1_000
+        assert scrape.total("axon_memory_operation_duration_seconds_count") == 2_000
+        gauges = scrape.samples("axon_memory_operations_in_progress")
+        assert len(gauges) == MAX_SYSTEMS + 2
+        assert {sample.value for sample in gauges} == {0}
+        stats = audit.get_statistics()
+        assert sum(stats["by_system"].values()) == stats["total_events"]
+        assert stats["by_system"] == {
+            name: scrape.total("axon_memory_operations_total", system=name) for name in found
+        }
+        assert stats["failures"] == {}
+
+    def test_threads(self, make_audit: Make, registry: CollectorRegistry) -> None:
+        """Names that come at once are no more labels than others."""
+        audit = make_audit()
+        together = threading.Barrier(8)
+
+        def work(own: int) -> None:
+            together.wait()
+            for number in range(50):
+                with audit.operation("STORE", system=f"{number % 25} of {own % 2}"):
+                    pass
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        scrape = Scrape(registry)
+        found = {s.labels["system"] for s in scrape.samples("axon_memory_operations_total")}
+        assert len(found - {"none", "other"}) <= MAX_SYSTEMS
+        assert scrape.total("axon_memory_operations_total", operation="STORE") == 400
+        assert audit.get_statistics()["by_operation"]["STORE"] == 400
+
+
 class TestServer:
     def test_free_port(self, registry: CollectorRegistry) -> None:
         """Port 0 takes a free one and says which; on this machine only, by default."""
@@ -610,6 +722,8 @@ _WORKER = """
             await audit.log_event("STORE", entry_ids=["e"], duration_ms=5)
         altered = {"altered": ["e", "f"]}
         await audit.log_event("RECALL", status="FAILURE", duration_ms=3000, metadata=altered)
+        with audit.operation("FORGET", system="notes") as op:
+            op.deleted("e", "f")
     asyncio.run(work())
     stats = audit.get_statistics()
     latency = stats["latency_ms"]["STORE"]
@@ -633,15 +747,20 @@ class TestProcesses:
         """With ``PROMETHEUS_MULTIPROC_DIR`` a scrape of one process sums all of them, and
         each one's statistics stay its own."""
         first = run_script(_WORKER, 3, **multiprocess)
-        assert first.split() == ["4", "3", "3"]
+        assert first.split() == ["5", "3", "3"]
         second, _, text = run_script(_WORKER, 5, "serve", **multiprocess).partition("\n")
-        assert second.split() == ["6", "5", "5"]
+        assert second.split() == ["7", "5", "5"]
         families = text_string_to_metric_families(text.strip() + "\n")
         values: Counter[tuple[str, str | None, str | None]] = Counter()
+        systems: Counter[tuple[str, str | None]] = Counter()
         for sample in (s for family in families for s in family.samples):
             if sample.labels.get("trail") == "shared":
                 operation, bound = sample.labels.get("operation"), sample.labels.get("le")
                 values[sample.name, operation, bound] += sample.value
+                systems[sample.name, sample.labels.get("system")] += sample.value
+        assert systems["axon_memory_operations_total", "notes"] == 2
+        assert systems["axon_memory_operations_total", "none"] == 10
+        assert systems["axon_memory_entries_total", "notes"] == 4
         assert values["axon_memory_operations_total", "STORE", None] == 8
         assert values["axon_memory_operations_total", "RECALL", None] == 2
         assert values["axon_memory_entries_total", "STORE", None] == 8
@@ -650,7 +769,7 @@ class TestProcesses:
         assert values[f"{name}_count", "STORE", None] == 8
         assert values[f"{name}_bucket", "RECALL", "2.5"] == 0
         assert values[f"{name}_bucket", "RECALL", "+Inf"] == 2
-        assert values["axon_audit_evicted_events_total", None, None] == 1
+        assert values["axon_audit_evicted_events_total", None, None] == 2
         assert values["axon_audit_buffer_events", None, None] >= 5  # of those that live
 
     def test_forked_workers(self, run_script: Run, multiprocess: dict[str, str]) -> None:

@@ -154,7 +154,7 @@ class _Recorder:
         try:
             if self._patch is not None and self._patch.unsure:
                 self._patch.refresh(unsure=True)
-            audit = self._trail_of(target)
+            audit = self.trail_of(target)
             if audit is None and self.refusal:
                 msg = f"the {kind.name} was refused, since there is no trail: {self.refusal}"
                 raise AuditUnavailableError(msg)
@@ -170,7 +170,7 @@ class _Recorder:
                 audit.trail.fault("record", exc)
             return None
 
-    def _trail_of(self, target: Any) -> AuditLogger | None:
+    def trail_of(self, target: Any) -> AuditLogger | None:
         """The audit logger of the system if it is one of ours, else the default one."""
         system = target
         if not hasattr(target, "audit_logger"):
@@ -213,7 +213,7 @@ class _Recorder:
         return [a for a, stores in known if a is not None and numbers & {s.number for s in stores}]
 
     def _new_store(self, adapter: Any, op: Operation | None, stores: list[Store]) -> Store | None:
-        audit = self._trail_of(adapter) if op is None else op.audit
+        audit = self.trail_of(adapter) if op is None else op.audit
         if audit is None:
             return None
         key, store = id(adapter), Store(audit.trail.entries)
@@ -243,7 +243,7 @@ class _Recorder:
 
     def records(self, system: Any) -> bool:
         """Return True if operations on *system* are recorded."""
-        return self._trail_of(system) is not None
+        return self.trail_of(system) is not None
 
     def unpatch(self) -> None:
         """Restore the SDK."""
@@ -442,6 +442,9 @@ class _Patch:
         for part in (system.router, system.registry):
             self._recorder.set_owner(part, system)
         self._adopt_all(system.registry)
+        audit = self._recorder.trail_of(system)
+        if audit is not None:
+            audit.trail.metrics.expect(methods.SYSTEM)
 
     def _initialized(self, original: Any) -> Any:
         @functools.wraps(original)

@@ -22,6 +22,7 @@ from .added_methods import (
 from .entry import owner_named, owner_of, owners_in
 from .selection import Selection, has_matches, selects_everybody, unrestricted
 
+SYSTEM = "axon"
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
 NOT_IMPORTED = "entry_not_imported"
 NOT_SYNCED = "entry_not_synced"
@@ -358,7 +359,7 @@ def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
 
 def _kind(action: str, *known: Any, **more: Any) -> Kind:
     """Describes the SDK's method *action*."""
-    return replace(Kind(*known, **more), action=action, system="axon")
+    return replace(Kind(*known, **more), action=action, system=SYSTEM)
 
 
 STORE = _kind(

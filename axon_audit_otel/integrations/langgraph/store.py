@@ -97,6 +97,7 @@ class AuditedStore(BaseStore):
             audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name
         )
         _watch_sweeps(inner, sweep)
+        audit.trail.metrics.expect(SYSTEM)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

@@ -85,6 +85,7 @@ class Tools:
         self._owner = owner
         self._store = store
         self._annotations: dict[str, Mapping[str, Any]] = {}
+        audit.trail.metrics.expect(SYSTEM)
 
     def learn(self, name: str, annotations: Mapping[str, Any]) -> None:
         """The server says of a tool whether it only reads, and whether it destroys."""

@@ -28,6 +28,7 @@ def watch(store: Any, audit: AuditLogger) -> None:
     if "_axon_audit_watched" in vars(store):
         return
     store._axon_audit_watched = True
+    audit.trail.metrics.expect(SYSTEM)
     here, name = ref(store), getattr(store, "collection_name", None)
 
     def begin(operation: str, method: str) -> AuditedOperation:

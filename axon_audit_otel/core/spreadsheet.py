@@ -36,5 +36,5 @@ def cell(value: object) -> str:
         return str(value)
     if isinstance(value, (list, dict)):
         value = msgspec.json.encode(value).decode()
-    text = str(value)
+    text = str(value).replace("\0", "\\x00")  # before Python 3.11, `csv` refuses it
     return f"'{text}" if text.startswith(_DANGEROUS) else text

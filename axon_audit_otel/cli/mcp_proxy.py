@@ -38,7 +38,8 @@ def mcp_proxy(
     output; nothing else changes:
 
     \b
-    axon-audit mcp-proxy --archive audit_logs -- npx -y @modelcontextprotocol/server-memory
+    axon-audit mcp-proxy --archive audit_logs -- \\
+      npx -y @modelcontextprotocol/server-memory
 
     Every setting of the audit trail is taken from its variable (AXON_AUDIT_...). The exit code is
     that of the server.

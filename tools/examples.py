@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from pathlib import Path
@@ -66,8 +67,8 @@ def event_fields() -> str:
     words = {
         found[1]: " ".join(found[2].split())
         for found in re.finditer(
-            r"^        (\w+): (.*?)(?=^        \w+: |\Z)",
-            AuditEvent.__doc__ or "",
+            r"^    (\w+): (.*?)(?=^    \w+: |\Z)",
+            inspect.getdoc(AuditEvent) or "",  # Python 3.13 takes the indentation away
             re.MULTILINE | re.DOTALL,
         )
     }

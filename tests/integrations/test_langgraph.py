@@ -177,6 +177,7 @@ async def _sqlite(tmp_path: Path) -> AsyncIterator[BaseStore]:
         yield store
 
 
+@pytest.mark.filterwarnings("ignore:The default datetime adapter:DeprecationWarning")
 class TestSqlite:
     async def test_file(self, audit: AuditLogger, sqlite: BaseStore) -> None:
         """A store in a file, whose own queue is passed by."""

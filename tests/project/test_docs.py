@@ -184,10 +184,20 @@ def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """After the README's code, its commands work, but for those that go on or need a server."""
     monkeypatch.chdir(tmp_path)
     _run_page(ROOT / "README.md")
-    endless = "--follow", "--serve", "http://collector"
+    endless = "--follow", "--serve", "http://collector", "mcp-proxy"
     ran = [line for line in _commands("axon-audit query") if not any(x in line for x in endless)]
-    assert len(ran) == 7
+    assert len(ran) == 6
     _shell("\n".join(ran), tmp_path)
+
+
+@pytest.mark.slow
+def test_readme_evidence(tmp_path: Path) -> None:
+    """What is handed over is made by the README's commands, on the archive of the demo."""
+    commands = _commands("axon-audit subject")
+    ran = [line for line in commands if "axon-audit view" not in line]
+    _shell("\n".join(["$ axon-audit demo --output audit_logs", *ran]), tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made >= {"dormouse.html", "november.zip", "audit.ocsf.jsonl"}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
+from heapq import nlargest
 from typing import Any
 
 from .dossier import Dossier
@@ -53,7 +53,7 @@ def as_html(dossier: Dossier, clock: str) -> str:
         needs=[limit_words(one) for one in limits if one["kind"] in dossier.needs_a_person()],
         limits=[limit_words(one) for one in limits if one["kind"] not in _ALWAYS],
         never=[limit_words(one) for one in limits if one["kind"] in _ALWAYS],
-        held=list(islice(_held(dossier), _ENTRIES)),
+        held=list(_held(dossier)),
         who=list(_who(dossier)),
         months=list(_months(dossier)),
         consultations=[_consultation(dossier, row) for row in _newest(dossier, "consultations")],
@@ -76,12 +76,12 @@ def _newest(dossier: Dossier, part: str, most: int = _ROWS) -> list[dict[str, An
 
 
 def _held(dossier: Dossier) -> Iterator[list[Any]]:
-    """Entries that live: id, when and how they came, how often they were read, what they are."""
-    living = [entry for entry in dossier.entries() if entry["state"] == "held"]
-    for entry in reversed(living):
+    """The newest living entries: id, when and how they came, what they are, how often read."""
+    living = (entry for entry in dossier.entries() if entry["state"] == "held")
+    for entry in nlargest(_ENTRIES, living, lambda one: one["since"] or one["first_seen"] or ""):
         since = entry["since"]
         words = "only yours"
-        if entry["kind"] == "derived":
+        if entry["kind"] == "derived" or entry["made_of"]:
             made = amount(len(entry["made_of"]), "entry", "entries")
             others = " and of other people's" if entry["holds_data_of_others"] else ""
             words = f"made of {made} of yours{others}"

@@ -138,7 +138,7 @@ class Erasures:
             "not_known": [
                 "backups of the memory's storage",
                 "data in other stores, in models, caches, prompts and logs",
-                "what was seen again after the period: a receipt says so (axon-audit receipt)",
+                "what was seen again later: a receipt says so (axon-audit receipt)",
             ],
         }
 

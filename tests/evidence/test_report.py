@@ -188,6 +188,14 @@ async def test_keys(tmp_path: Path) -> None:
     assert report(path, tmp_path / "lost", period)["scope"]["privacy"]["keys_were_at_hand"] is False
 
 
+def test_a_period_that_is_not_over(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """Its report has not all of it: that is said where the report is made."""
+    line = ("report", path, "--from", "2025-11", "--output")
+    done = cli(*line, tmp_path / "a", "--to", "2999-12")
+    assert "the period is not over" in done.stderr
+    assert "the period is not over" not in cli(*line, tmp_path / "b", "--to", "2025-12").stderr
+
+
 async def test_what_is_encrypted_is_not_called_absent(tmp_path: Path) -> None:
     """Purposes and requests that are not read are told, also on the page."""
     path = tmp_path / "logs"

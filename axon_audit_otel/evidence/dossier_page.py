@@ -17,6 +17,7 @@ from .dossier_words import (
     SOURCES,
     amount,
     limit_words,
+    rule_words,
 )
 from .pages import render
 
@@ -202,15 +203,9 @@ def _trails(dossier: Dossier) -> Iterator[list[Any]]:
 
 
 def _kept(dossier: Dossier, trail: str, kept: dict[str, Any]) -> list[Any]:
-    if kept["rule"] is not None:
-        until = kept["until"]
-        when = "" if until is None else f", until {_day(dossier.local(until))}"
-        words = f"{kept['rule']}{when}"
-    elif kept["states_rule"]:
-        words = "no rule deletes them by age"
-    else:
-        words = "not on record"
-    return [trail or "a file without a name", kept["number"], words]
+    until = kept["until"]
+    when = "" if until is None else f", until {_day(dossier.local(until))}"
+    return [trail or "a file without a name", kept["number"], rule_words(kept) + when]
 
 
 def _day(moment: datetime) -> str:

@@ -434,6 +434,16 @@ async def test_retention(make_audit: Make, path: Path) -> None:
     assert kept["holds"] == ["hold 1"]
 
 
+async def test_no_rule_of_retention(audit: AuditLogger, path: Path) -> None:
+    """A trail that deletes nothing by age says so, in the table as on the page."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    audit.close()
+    made = dossier(path, "ann-1")
+    words = "no rule deletes them by age"
+    assert [row["remark"] for row in made.rows if row["part"] == "retention"] == [words]
+    assert words in made.html
+
+
 async def test_a_hold_may_name_somebody(audit: AuditLogger, path: Path) -> None:
     """Its name is that of a matter of others: a dossier says only that there is one."""
     await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def report(
     reading.events = facts["completeness"]["events"]
     reading.revealed = facts["completeness"]["events"] if decrypt and policy.encrypts else 0
     _print(facts, output, as_json)
+    if period.end_us > time.time() * 1e6:
+        click.echo("the period is not over: what is recorded from now on is not in it", err=True)
     if needs := facts["limits"]["needs_a_person"]:
         for words in needs[:_SHOWN]:
             click.echo(f"needs a person: {plain(words)}", err=True)

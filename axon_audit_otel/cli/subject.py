@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import tzinfo
+from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -108,7 +108,7 @@ def subject(
             texts_of(notes),
             erasable=erasable,
             show_actors=show_actors,
-            zone=zone,
+            zone=timezone.utc if name == "json" else zone,
             progress=progress,
         )
         with made:

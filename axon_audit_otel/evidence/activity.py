@@ -16,6 +16,7 @@ from ..core.time import format_time, to_microseconds
 from ..events.findings import FINDINGS, findings
 from ..events.model import AuditEvent, deleted_entries, listed, success_rate, totals
 from ..events.query import is_start
+from ..privacy.box import BOX
 from .period import Period
 from .tally import Spool, Tally
 
@@ -69,7 +70,7 @@ class Activity:
         self._places: Counter[tuple[str | None, str | None]] = Counter()
         self._actors, self._subjects, self._names = Tally(stack), Tally(stack), Tally(stack)
         self._found: Counter[str] = Counter()
-        self._deleted = 0
+        self._deleted = self._closed = 0
         self._starts = 0
         self._exports = Spool(stack)
 
@@ -88,6 +89,7 @@ class Activity:
             self._count(writer, listed(operation).value, status, some)
         if not events:
             return
+        self._closed += sum(BOX in event.metadata for event in events)
         self._count_days(events, groups)
         for (*names, system, store), number in Counter(map(_said, events)).items():
             self._places[system, store] += number
@@ -156,6 +158,7 @@ class Activity:
             "success_rate": round(success_rate(self._outcomes), 6),
             "deleted_entries": self._deleted,
             "findings": {kind: self._found[kind] for kind in FINDINGS},
+            "facts_encrypted": self._closed,
             "by_operation": [
                 {"operation": name, "events": operations[name], **_statuses(self._outcomes, name)}
                 for name in sorted(operations)

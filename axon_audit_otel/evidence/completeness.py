@@ -49,6 +49,7 @@ class Archive:
         self.period = period
         self.trails = trails
         self.deleted: dict[str, list[tuple[SealRecord, DeleteRecord]]] = {}
+        self._sealed: dict[str, list[SealRecord]] = {}  # also those that are deleted
         self.files: dict[str, str] = {}  # writers, by the names of their sealed files
         self._reaching: dict[str, tuple[Checkpoint, str] | None] = {}
         missing = Missing()  # `verify` reports damage
@@ -56,8 +57,10 @@ class Archive:
             with missing.caught(path):
                 listing = read_listing(path, missing)
                 self.deleted[path.stem] = listing.deleted
+                gone = [seal for seal, _ in listing.deleted]
+                self._sealed[path.stem] = [*gone, *listing.seals.values()]
                 self.files |= dict.fromkeys(listing.seals, path.stem)
-                self.files |= {seal.file: path.stem for seal, _ in listing.deleted}
+                self.files |= {seal.file: path.stem for seal in gone}
 
     def deletions(self, writer: str) -> list[tuple[SealRecord, DeleteRecord]]:
         """What retention deleted of a trail that has, or may have, events of the period."""
@@ -69,12 +72,16 @@ class Archive:
         ]
 
     def is_of_the_period(self, writer: str) -> bool:
-        """True if a trail has events of the period, or had; or was there and has none."""
+        """True unless a trail is known to have begun after the period, or has never begun."""
+        end = self.period.end_us
+        seals = self._sealed.get(writer, [])
+        if any(seal.first_time <= format_time(end) for seal in seals):
+            return True
         trail = self.trails.get(writer)
-        began = None if trail is None else trail.began
-        is_old = began is not None and to_microseconds(began) <= self.period.end_us
-        seals = [seal for seal, _ in self.deleted.get(writer, ())]
-        return is_old or any(seal.first_time <= format_time(self.period.end_us) for seal in seals)
+        if trail is None or trail.began is None:
+            return bool(seals) and not _has_its_begin(seals)
+        is_old = to_microseconds(trail.began) <= end
+        return is_old or not (trail.has_its_begin or _has_its_begin(seals))
 
     def reaching(self, writer: str) -> tuple[Checkpoint, str] | None:
         """The checkpoint that covers the most of the period, and its note: the first that covers
@@ -128,6 +135,10 @@ class Archive:
         return {"files": files, "reaching": None if best is None else _facts(best[0])}
 
 
+def _has_its_begin(seals: list[SealRecord]) -> bool:
+    return any(seal.first_sequence == 1 for seal in seals)
+
+
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "origin": checkpoint.origin,
@@ -164,7 +175,8 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
 
 
 def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
-    """The report without trails that began after the period, which change nothing of it."""
+    """The report without trails that began after the period, which change nothing of it. One
+    whose begin is not there, nor known, may have had events of the period."""
     reports = [report for report in verified.writers if archive.is_of_the_period(report.writer)]
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)

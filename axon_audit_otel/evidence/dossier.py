@@ -62,6 +62,9 @@ class Dossier:
         self._zone = zone
         self._actors = _Labels(reading, shows_actors)
         facts["actors"] = "shown" if shows_actors else "masked"
+        if not shows_actors:  # the name of a hold is that of a matter of others
+            holds = facts["retention"]["holds"]
+            facts["retention"]["holds"] = [f"hold {n}" for n in range(1, len(holds) + 1)]
         facts["summary"] = self._actors.summary()
 
     def __enter__(self) -> Dossier:
@@ -163,7 +166,11 @@ def _facts(
     numbers = {part: rows.count for part, rows in reading.rows.items()}
     held = sum(entry.gone is None for entry in reading.held.own.values())
     derived = sum(entry.gone is None for entry in reading.held.derived.values())
-    back = sum(entry.seen_again is not None for entry in reading.held.own.values())
+    back = sum(
+        entry.seen_again is not None
+        for some in (reading.held.own, reading.held.derived)
+        for entry in some.values()
+    )
     is_on_record = any(numbers.values())
     trails = {
         trail: known.facts(reading.newest.get(trail))

@@ -10,7 +10,7 @@ import msgspec
 from ..core.spreadsheet import csv_lines
 from .dossier import Dossier
 from .dossier_reading import PARTS
-from .dossier_words import BLANKS, limit_words
+from .dossier_words import BLANKS, limit_words, rule_words
 
 __all__ = ["as_csv", "as_json"]
 
@@ -74,7 +74,7 @@ def _rows(dossier: Dossier) -> Iterator[dict[str, Any]]:
         for row in dossier.rows(part):
             yield {**row, "part": part, "time": clock(row["time"]), "remark": row.get("record")}
     for trail, kept in facts["retention"]["trails"].items():
-        yield {"part": "retention", "trail": trail, "remark": kept["rule"] or "no rule on record"}
+        yield {"part": "retention", "trail": trail, "remark": rule_words(kept)}
     for point in facts["limits"]:
         yield {"part": "limit", "operation": None, "remark": limit_words(point)}
     for blank in facts["blanks"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
+from heapq import nlargest
 from typing import Any
 
 from .dossier import Dossier
@@ -17,6 +17,7 @@ from .dossier_words import (
     SOURCES,
     amount,
     limit_words,
+    rule_words,
 )
 from .pages import render
 
@@ -53,7 +54,7 @@ def as_html(dossier: Dossier, clock: str) -> str:
         needs=[limit_words(one) for one in limits if one["kind"] in dossier.needs_a_person()],
         limits=[limit_words(one) for one in limits if one["kind"] not in _ALWAYS],
         never=[limit_words(one) for one in limits if one["kind"] in _ALWAYS],
-        held=list(islice(_held(dossier), _ENTRIES)),
+        held=list(_held(dossier)),
         who=list(_who(dossier)),
         months=list(_months(dossier)),
         consultations=[_consultation(dossier, row) for row in _newest(dossier, "consultations")],
@@ -76,12 +77,12 @@ def _newest(dossier: Dossier, part: str, most: int = _ROWS) -> list[dict[str, An
 
 
 def _held(dossier: Dossier) -> Iterator[list[Any]]:
-    """Entries that live: id, when and how they came, how often they were read, what they are."""
-    living = [entry for entry in dossier.entries() if entry["state"] == "held"]
-    for entry in reversed(living):
+    """The newest living entries: id, when and how they came, what they are, how often read."""
+    living = (entry for entry in dossier.entries() if entry["state"] == "held")
+    for entry in nlargest(_ENTRIES, living, lambda one: one["since"] or one["first_seen"] or ""):
         since = entry["since"]
         words = "only yours"
-        if entry["kind"] == "derived":
+        if entry["kind"] == "derived" or entry["made_of"]:
             made = amount(len(entry["made_of"]), "entry", "entries")
             others = " and of other people's" if entry["holds_data_of_others"] else ""
             words = f"made of {made} of yours{others}"
@@ -202,15 +203,9 @@ def _trails(dossier: Dossier) -> Iterator[list[Any]]:
 
 
 def _kept(dossier: Dossier, trail: str, kept: dict[str, Any]) -> list[Any]:
-    if kept["rule"] is not None:
-        until = kept["until"]
-        when = "" if until is None else f", until {_day(dossier.local(until))}"
-        words = f"{kept['rule']}{when}"
-    elif kept["states_rule"]:
-        words = "no rule deletes them by age"
-    else:
-        words = "not on record"
-    return [trail or "a file without a name", kept["number"], words]
+    until = kept["until"]
+    when = "" if until is None else f", until {_day(dossier.local(until))}"
+    return [trail or "a file without a name", kept["number"], rule_words(kept) + when]
 
 
 def _day(moment: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BLANKS", "OPERATIONS", "OUTCOMES", "RECORDS", "SOURCES", "limit_words"]
+__all__ = ["BLANKS", "OPERATIONS", "OUTCOMES", "RECORDS", "SOURCES", "limit_words", "rule_words"]
 
 #: What a person of the organisation must fill in.
 BLANKS = {
@@ -66,6 +66,13 @@ RECORDS = {
 def amount(number: int, noun: str, nouns: str | None = None) -> str:
     """A number with its noun."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
+def rule_words(kept: dict[str, Any]) -> str:
+    """How long a trail keeps its events, as it says itself."""
+    if kept["rule"] is not None:
+        return str(kept["rule"])
+    return "no rule deletes them by age" if kept["states_rule"] else "not on record"
 
 
 def limit_words(point: dict[str, Any]) -> str:

@@ -82,12 +82,13 @@ class Erasures:
             "derived_remaining": _ids(facts.get("derived_remaining")),
             "verified": verified,
             "facts_unreadable": BOX in facts or "dropped" in facts,
+            "facts_encrypted": BOX in shown.metadata,
         }
         self._rows.add(row)
         self._by_status[row["status"]] += 1
         self._verified[verified] += 1
         self._sums["keys"] += erased == "keys"
-        self._sums["asked_for"] += row["request_id"] is not None
+        self._sums["asked_for"] += isinstance(facts.get("request_id"), str)
         self._sums["facts_unreadable"] += row["facts_unreadable"]
         for name in ("deleted", "remaining", "unlisted"):
             self._sums[name] += row[name] or 0
@@ -137,7 +138,7 @@ class Erasures:
             "not_known": [
                 "backups of the memory's storage",
                 "data in other stores, in models, caches, prompts and logs",
-                "what was seen again after the period: a receipt says so (axon-audit receipt)",
+                "what was seen again later: a receipt says so (axon-audit receipt)",
             ],
         }
 

@@ -56,7 +56,7 @@ class Held:
 
     Attributes:
         own: The person's entries by id, also deleted ones; not those that are another's now.
-        derived: Entries made of the person's, by id.
+        derived: Entries made of the person's, by id; none of them is in `own`.
         is_cut: True if the person has more entries than are followed.
     """
 
@@ -147,7 +147,7 @@ class Held:
         """Add an entry that is known to be the person's; drop one that became another's."""
         owner = self._states.here(key)[0]
         if owner == self._person.id:
-            is_new = key not in self.own and not self.is_cut
+            is_new = key not in self and not self.is_cut
             if is_new and (is_stored or key not in self._others):
                 self.own[key] = Entry()
         elif isinstance(owner, str):
@@ -158,8 +158,10 @@ class Held:
         made = self._states.derived.get(key)
         if made is None or self._person.id not in made.owners or self.is_cut:
             return
-        entry = self.derived.setdefault(key, Entry())
-        known = (one for one in made.sources if one in self.own or one in self.derived)
+        entry = self._known(key)
+        if entry is None:
+            entry = self.derived[key] = Entry()
+        known = (one for one in made.sources if one in self and one != key)
         entry.made_of = list(dict.fromkeys((*entry.made_of, *known)))
         entry.of_others = entry.of_others or any(o != self._person.id for o in made.owners)
 

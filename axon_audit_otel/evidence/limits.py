@@ -18,12 +18,19 @@ _NOT_CLAIMED = (
     "The names of users are those that the application gave; nobody's identity was checked.",
 )
 
+_ENCRYPTED = (
+    "purposes and other facts of {} are encrypted and were not read, so they are not in activity:"
+    " give --decrypt, and the keys"
+)
+
 
 def limits(facts: dict[str, Any]) -> dict[str, Any]:
     """The part ``limits``, from the other parts."""
     complete = facts["completeness"]
     unknown = [complete["unknown"], complete["lost_keys"], *complete["not_proved"]]
     unknown += [trail["covered"]["uncovered"] for trail in complete["trails"]]
+    if number := facts["activity"]["facts_encrypted"]:
+        unknown.append(_ENCRYPTED.format(f"{number:,} {'event' if number == 1 else 'events'}"))
     return {
         "needs_a_person": _needs(complete),
         "not_covered": list(_NOT_COVERED),

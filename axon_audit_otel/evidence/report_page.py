@@ -228,6 +228,7 @@ def _erased(row: Facts) -> Facts:
         **row,
         "subjects": whose if whose is None or not more else [*whose, f"{more:,} more"],
         "left": left if is_known else None,
+        "request_id": row["request_id"] or ("encrypted" if row["facts_encrypted"] else None),
         "outcome": _outcome(row),
         "checked": _CHECKED.get(row["verified"], row["verified"]),
         "receipt": "possible" if row["receipt_possible"] else "no proof",

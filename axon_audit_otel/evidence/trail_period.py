@@ -40,6 +40,7 @@ class TrailPeriod:
         last: The last of these.
         last_hash: Its own hash, which binds every event before it.
         began: The earliest time of any of its events; None before the first.
+        has_its_begin: True if its first event is among them.
         read: Events that were read, of any time.
         holes: Numbers without an event.
         more_holes: Of those that are not listed, how many.
@@ -53,6 +54,7 @@ class TrailPeriod:
     last: AuditEvent | None = None
     last_hash: str = ""
     began: datetime | None = None
+    has_its_begin: bool = False
     read: int = 0
     holes: list[Hole] = field(default_factory=list)
     more_holes: int = 0
@@ -72,6 +74,7 @@ class TrailPeriod:
             times: The earliest and the latest of their times.
         """
         self.began = times[0] if self.began is None else min(self.began, times[0])
+        self.has_its_begin = self.has_its_begin or events[0].sequence == 1
         low, high = map(to_microseconds, times)
         period = self.period
         self._find_holes(events)

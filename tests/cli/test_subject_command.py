@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli, Make
+from month import archive
 
 from axon_audit_otel import AuditLogger
 
@@ -73,6 +74,15 @@ def test_times(cli: Cli, path: Path) -> None:
     assert "Asia/Kathmandu" in cli(*arguments).stdout
     assert "+05:45" not in cli(*arguments, "--format", "json").stdout
     assert "no time zone" in cli(*arguments[:-1], "Mars/Base", code=2).stderr
+
+
+def test_months_in_json_are_utc(cli: Cli, tmp_path: Path) -> None:
+    """As its times are, wherever it is made."""
+    path = archive(tmp_path / "edge", ["2025-10-31T23:30:00"], key=None)
+    arguments = ("subject", "alice", path, "--output", "-", "--format", "json")
+    made = json.loads(cli(*arguments, "--timezone", "Asia/Tokyo").stdout)
+    assert made["entries"][0]["since"] == "2025-10-31T23:30:00.000000Z"
+    assert [one["month"] for one in made["summary"]["by_month"]] == ["2025-10"]
 
 
 def test_unknown_person(cli: Cli, path: Path) -> None:

@@ -144,10 +144,23 @@ def the_month_before(path: Path) -> None:
             file.unlink()
 
 
+def all_until_its_end(path: Path) -> None:
+    """What is left of the trail is of later."""
+    for file in sealed_files(path):
+        data = file.read_bytes()
+        if b'"trail":"default"' in data and (b"2025-10-" in data or b"2025-11-" in data):
+            file.unlink()
+
+
+def all_until_its_end_and_the_list(path: Path) -> None:
+    all_until_its_end(path)
+    (path / "default.manifest").unlink()
+
+
 TAKEN: list[Callable[[Path], None]] = [
     *(a_line, a_file, a_file_and_its_line, the_end_of_a_journal, a_journal, a_writer),
     *(the_newest_checkpoint, the_newest_of_all_checkpoints, all_checkpoints),
-    *(the_month, the_month_before),
+    *(the_month, the_month_before, all_until_its_end, all_until_its_end_and_the_list),
 ]
 
 
@@ -164,7 +177,14 @@ def test_whatever_is_taken_away_shows(
     assert part(copy, keys=keys) != before
 
 
-@pytest.mark.parametrize("take", [a_line, a_file, a_file_and_its_line, the_month])
+@pytest.mark.parametrize(
+    "take",
+    [
+        *(a_line, a_file, a_file_and_its_line, the_month),
+        *(all_until_its_end, all_until_its_end_and_the_list),
+    ],
+    ids=lambda take: take.__name__,
+)
 def test_what_is_missing_needs_a_person(
     path: Path, tmp_path: Path, take: Callable[[Path], None]
 ) -> None:
@@ -174,6 +194,17 @@ def test_what_is_missing_needs_a_person(
     found = report(copy, tmp_path / "report", keys=[KEY.verifying])
     assert found["limits"]["needs_a_person"] != []
     assert found["completeness"]["verdict"] == "damage"
+
+
+def test_a_trail_of_which_nothing_is_left_needs_a_person(path: Path, tmp_path: Path) -> None:
+    """A checkpoint from elsewhere is all that knows of it."""
+    copy = tmp_path / "logs"
+    shutil.copytree(path, copy)
+    note = (copy / "second.checkpoint").read_text()
+    a_writer(copy)
+    found = report(copy, tmp_path / "report", keys=[KEY.verifying], checkpoints=[note])
+    assert found["limits"]["needs_a_person"] != []
+    assert found["completeness"]["verdict"] != "ok"
 
 
 def test_every_single_event_counts(tmp_path: Path) -> None:
@@ -209,6 +240,14 @@ def test_retention(tmp_path: Path) -> None:
     assert (deletion["rule"], deletion["wholly_of_the_period"]) == ("retention: 1d", False)
     assert trail["missing"] == [{"first": 1, "last": 20, "why": "deleted"}]
     assert report(path, tmp_path / "report")["limits"]["needs_a_person"] == []
+
+
+def test_retention_of_all_of_a_trail(tmp_path: Path) -> None:
+    """What retention has deleted is still told where nothing else is left."""
+    path = archive(tmp_path / "logs", days(1, 12))
+    retire(*sealed_files(path))
+    (trail,) = part(path)["trails"]
+    assert (trail["events"], len(trail["deletions"])) == (0, 2)
 
 
 GIVEN: dict[str, Any] = {"keys": [KEY.verifying], "signing_key": KEY}

@@ -213,6 +213,30 @@ async def test_compaction(make_audit: Make, make_system: MakeSystem, path: Path)
         knows_nothing_of(made, [other, *made_of[other]])
 
 
+async def test_compaction_of_one_person(
+    make_audit: Make, make_system: MakeSystem, path: Path
+) -> None:
+    """A summary of one person's entries is one entry, also once it is deleted."""
+    audit = make_audit(auto_export_path=path)
+    memory = make_system(audit_logger=audit)
+    for _ in range(6):
+        await memory.store("tea", user_id="ann-1")
+    with audit_context(user_id="night"):
+        await memory.compact("persistent", threshold=2, summarizer=Joining())
+    made = dossier(path, "ann-1")
+    keys = [one["entry_id"] for one in made["entries"]]
+    assert sorted(keys) == sorted(set(keys))
+    (summary,) = [one for one in made["entries"] if one["made_of"]]
+    assert (summary["source"], summary["state"]) == ("COMPACT", "held")
+    assert summary["since"] is not None
+    numbers = made.facts["numbers"]
+    assert (numbers["held"], numbers["derived"]) == (len(made.held()) - 1, 1)
+    await memory.forget(filter=Filter(user_id="ann-1"))
+    audit.close()
+    after = dossier(path, "ann-1").facts["numbers"]
+    assert (after["held"], after["derived"]) == (0, 0)
+
+
 async def test_named_in_one_place(audit: AuditLogger, path: Path) -> None:
     """Found as one of the subjects, as the subject, as who stored; and not for reading alone."""
     await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
@@ -407,7 +431,53 @@ async def test_retention(make_audit: Make, path: Path) -> None:
     (trail,) = kept["trails"].values()
     assert (trail["rule"], trail["number"]) == ("30 days", 1)
     assert trail["until"] > trail["last"]
-    assert kept["holds"] == ["case"]
+    assert kept["holds"] == ["hold 1"]
+
+
+async def test_no_rule_of_retention(audit: AuditLogger, path: Path) -> None:
+    """A trail that deletes nothing by age says so, in the table as on the page."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    audit.close()
+    made = dossier(path, "ann-1")
+    words = "no rule deletes them by age"
+    assert [row["remark"] for row in made.rows if row["part"] == "retention"] == [words]
+    assert words in made.html
+
+
+async def test_a_hold_may_name_somebody(audit: AuditLogger, path: Path) -> None:
+    """Its name is that of a matter of others: a dossier says only that there is one."""
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a1"])
+    audit.close()
+    (path / "claim-of-bob-2.hold").write_text("Doe v. Acme")
+    made = dossier(path, "ann-1")
+    knows_nothing_of(made, ["bob-2", "Doe"])
+    assert "1 legal hold" in made.html
+    shown = dossier(path, "ann-1", show_actors=True)
+    assert shown.facts["retention"]["holds"] == ["claim-of-bob-2"]
+    assert "claim-of-bob-2" in shown.html
+
+
+async def test_the_newest_entry_is_first(audit: AuditLogger, path: Path) -> None:
+    """On the page, whether an entry was stored or made of others."""
+    for name in ("a1", "a2"):
+        await audit.log_event("STORE", user_id="ann-1", entry_ids=[name])
+    facts = {"summary_id": "s1"}
+    await audit.log_event(
+        "COMPACT",
+        user_id="night",
+        subjects=["ann-1"],
+        derived_from=["a1"],
+        entry_ids=["a1", "s1"],
+        metadata=facts,
+    )
+    await audit.log_event("STORE", user_id="ann-1", entry_ids=["a3"])
+    audit.close()
+    made = dossier(path, "ann-1")
+    newest = sorted(made["entries"], key=lambda one: one["first_seen"], reverse=True)
+    shown = [one["entry_id"] for one in newest if one["state"] == "held"]
+    places = [made.html.index(f">{name}<") for name in shown]
+    assert "s1" in shown
+    assert places == sorted(places)
 
 
 def test_no_archive(tmp_path: Path) -> None:

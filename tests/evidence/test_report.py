@@ -165,6 +165,9 @@ async def test_keys(tmp_path: Path) -> None:
     audit = AuditLogger(auto_export_path=path, erasable=keys, signing_key=KEY)
     for user in ("alice", "bob"):
         await audit.log_event("STORE", user_id=user, metadata={"n": 1})
+    await audit.log_event(
+        "FORGET", user_id="alice", metadata={"request_id": "r-7"}, purpose="asked"
+    )
     audit.erase_user("bob", metadata={"reason": "asked"})
     audit.close()
     period = Period.of("2020-01", "2099-12", zone="UTC")
@@ -175,11 +178,41 @@ async def test_keys(tmp_path: Path) -> None:
     assert all(name is None or name.startswith("erasable:") for name in names[0])
     assert "alice" in names[1]
     assert "bob" not in names[1]
-    (erasure,) = opened["erasures"]["first"]
+    forget, erasure = opened["erasures"]["first"]
     assert (erasure["erased"], erasure["verified"]) == ("keys", "no_key")
-    assert closed["erasures"]["first"][0]["verified"] == "not_verified"
+    assert closed["erasures"]["first"][1]["verified"] == "not_verified"
+    assert (forget["request_id"], opened["erasures"]["with_request_id"]) == ("r-7", 1)
+    assert opened["activity"]["by_purpose"]["top"][1]["purpose"] == "asked"
+    assert opened["activity"]["facts_encrypted"] == 1  # bob's
     shutil.rmtree(keys)
     assert report(path, tmp_path / "lost", period)["scope"]["privacy"]["keys_were_at_hand"] is False
+
+
+def test_a_period_that_is_not_over(cli: Cli, path: Path, tmp_path: Path) -> None:
+    """Its report has not all of it: that is said where the report is made."""
+    line = ("report", path, "--from", "2025-11", "--output")
+    done = cli(*line, tmp_path / "a", "--to", "2999-12")
+    assert "the period is not over" in done.stderr
+    assert "the period is not over" not in cli(*line, tmp_path / "b", "--to", "2025-12").stderr
+
+
+async def test_what_is_encrypted_is_not_called_absent(tmp_path: Path) -> None:
+    """Purposes and requests that are not read are told, also on the page."""
+    path = tmp_path / "logs"
+    audit = AuditLogger(auto_export_path=path, erasable=tmp_path / "logs.keys")
+    facts = {"request_id": "r-7"}
+    await audit.log_event("FORGET", user_id="alice", metadata=facts, purpose="asked")
+    audit.close()
+    period = Period.of("2020-01", "2099-12", zone="UTC")
+    policy = PrivacyPolicy.for_reading(path, tmp_path / "logs.keys")
+    found = report(path, tmp_path / "r", period, policy=policy)
+    assert (found["activity"]["facts_encrypted"], found["erasures"]["with_request_id"]) == (1, 1)
+    (row,) = found["erasures"]["first"]
+    assert (row["request_id"], row["facts_encrypted"]) == (None, True)
+    assert any("encrypted" in words for words in found["limits"]["not_known"])
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "not recorded, or encrypted of any event" in page
+    assert "encrypted in 1 of these events" in page
 
 
 # --- files ---------------------------------------------------------------------------------------

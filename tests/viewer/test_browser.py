@@ -118,6 +118,39 @@ def _signed_in(chromium: Any, url: str) -> Iterator[Any]:
         yield context
 
 
+#: Lines that each cell of some columns has, and how much of the table is out of sight.
+_TABLE = """() => {
+  const box = document.querySelector('.events');
+  const lines = ({firstElementChild: cell}) =>
+    Math.round(cell.getBoundingClientRect().height / parseFloat(getComputedStyle(cell).lineHeight));
+  const cells = [...box.querySelectorAll('tbody tr > :nth-child(-n+3)')];
+  return [box.scrollWidth - box.clientWidth, Math.max(...cells.map(lines))];
+}"""
+
+
+@pytest.mark.parametrize(("width", "lines"), [(660, 2), (800, 1), (1100, 1)])
+def test_the_table_fits(make_audit: Make, tmp_path: Path, width: int, lines: int) -> None:
+    """Also with encrypted ids: nothing is out of sight, and no word is broken."""
+    path = tmp_path / "logs"
+
+    async def fill() -> None:
+        audit = make_audit(auto_export_path=path, erasable=tmp_path / "keys")
+        for operation in ("RECALL", "TRANSACTION", "BULK_STORE"):
+            await audit.log_event(operation, user_id="alice", subject_id="bob", entry_ids=["e"])
+        audit.close()
+
+    _in_a_thread(fill())
+    with (
+        _served(path) as address,
+        browser.chromium() as chromium,
+        browser.opened(chromium, address, width=width) as page,
+    ):
+        assert page.evaluate(_TABLE) == [0, lines]
+        paper = browser.printed(page, tmp_path / "page.pdf")
+        assert "event?id=" not in paper  # no addresses
+        assert {"TRANSACTION", "BULK_STORE"} <= set(paper.split())
+
+
 def test_new_events_are_told(make_audit: Make, tmp_path: Path) -> None:
     """The page says that there are new ones, and a click shows them."""
     audit = make_audit(auto_export_path=tmp_path)

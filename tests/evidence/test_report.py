@@ -20,7 +20,7 @@ from typing import Any
 import proof_script
 import pytest
 from axon import Filter
-from conftest import Cli, Make, MakeSystem, sealed_files
+from conftest import Cli, Make, MakeSystem, only, sealed_files
 from month import KEY, NOVEMBER, archive, at, days, record, report
 
 from axon_audit_otel import AuditLogger, audit_context
@@ -413,6 +413,18 @@ def test_damage(path: Path, tmp_path: Path) -> None:
     assert facts["activity"]["events"] >= 28
     assert at("2025-11-11T00:00:00") in NOVEMBER
     assert facts["limits"]["needs_a_person"] != []
+
+
+def test_a_manifest_with_a_line_that_is_no_record(path: Path, tmp_path: Path) -> None:
+    """It is told, and there is a report, without proofs."""
+    manifest = only(path, "*.manifest")
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    for place in range(len(lines) + 1):
+        manifest.write_bytes(b"".join([*lines[:place], b"no record\n", *lines[place:]]))
+        facts = report(path, tmp_path / f"r{place}")
+        assert facts["completeness"]["verdict"] == "damage"
+        assert any(manifest.name in words for words in facts["limits"]["needs_a_person"])
+        assert facts["proofs"]["sample"] == []
 
 
 def test_hostile_names(tmp_path: Path) -> None:

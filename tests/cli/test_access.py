@@ -230,6 +230,23 @@ class TestWhatItSays:
         audit.close()
         assert verify(archive).ok
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_ended_by_a_signal(
+        self, make_audit: Make, archive: Path, number: signal.Signals
+    ) -> None:
+        """By `kill`, `timeout`, or a terminal that is closed."""
+        day(make_audit, archive, events=3000, max_events=10_000, erasable=True).close()
+        command = [sys.executable, "-m", "axon_audit_otel", "query", str(archive), "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(number)
+            process.communicate()
+        assert process.returncode == (1 if number is signal.SIGINT else -number)
+        (record,) = readings(archive)
+        assert record.status == "PARTIAL"
+        assert 0 < record.metadata["revealed"] < 3000
+
     def test_interrupted_twice(
         self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

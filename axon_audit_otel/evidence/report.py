@@ -60,6 +60,7 @@ def make_report(
     command: str | None = None,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
+    before_writing: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Make the report of a period, from one reading of an archive.
 
@@ -79,6 +80,7 @@ def make_report(
         command: What makes the report again, for the report.
         force: Replace the report at *output*.
         progress: Called with the number of bytes read since the last call.
+        before_writing: Called with the facts when all is read, and nothing is written yet.
 
     Returns:
         The facts in ``report.json``: a dict of JSON types with the parts ``scope``,
@@ -115,6 +117,8 @@ def make_report(
             for trail in facts["completeness"]["trails"]
         ]
         facts["limits"] = limits(facts)
+        if before_writing is not None:
+            before_writing(facts)
         with new_bundle(target) as bundle:
             _write(bundle, facts, {**proofs.files(sample)}, parts.tables(proofs))
             bundle.finish(FORMAT, signing_key)

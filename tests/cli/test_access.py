@@ -429,6 +429,16 @@ class TestMadeForOthers:
         self.invoke(archive, AXON_AUDIT_RECORD_READS="off")
         assert len(readings(archive)) == 5
 
+    def test_a_report_that_is_not_written(
+        self, make_audit: Make, cli: Cli, archive: Path, tmp_path: Path
+    ) -> None:
+        """It was read all the same."""
+        day(make_audit, archive).close()
+        period = ("--from", "2d", "--to", "today")
+        cli("report", archive, *period, "--output", tmp_path / ("x" * 300), code=2)
+        (record,) = readings(archive)
+        assert (record.status, record.metadata["events"]) == ("FAILURE", 7)
+
     def test_parts_that_reveal(self, make_audit: Make, archive: Path) -> None:
         """What parts reveal is in the record of the whole."""
         day(make_audit, archive, erasable=True).close()

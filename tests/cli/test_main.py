@@ -21,11 +21,11 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import Result
-from conftest import Cli, Make, Run
+from conftest import Cli, Run
+from month import archive, days
 from rich.cells import cell_len
 
 from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
-from axon_audit_otel.archive.checkpoints import new_key
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
@@ -716,11 +716,9 @@ class TestExport:
         assert [event["sequence"] for event in content["events"]] == [1, 2, 3, 4, 5]
         assert cli("query", out, "--json").stdout == cli("query", trail, "--json").stdout
 
-    def test_the_archive_stays_as_it_is(self, cli: Cli, make_audit: Make, tmp_path: Path) -> None:
+    def test_the_archive_stays_as_it_is(self, cli: Cli, tmp_path: Path) -> None:
         """No file of it is replaced, and none is made that would be taken for one of them."""
-        make_audit(
-            auto_export_path=tmp_path / "logs", max_events=1, signing_key=new_key("k")
-        ).close()
+        archive(tmp_path / "logs", days(1, 3))
         (tmp_path / "link.csv").symlink_to(tmp_path / "logs" / "default.manifest")
         before = {file.name: file.read_bytes() for file in (tmp_path / "logs").iterdir()}
         assert len(before) > 4

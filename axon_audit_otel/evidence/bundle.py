@@ -64,17 +64,18 @@ class Bundle:
         return "".join(f"{self.digests[name]}  {name}\n" for name in sorted(self.digests))
 
 
-def check_output(output: Path, archive: Path, force: bool) -> None:
-    """Refuse an *output* that exists, or is a part of the archive.
+def check_output(output: Path, apart_from: Iterable[Path], force: bool) -> None:
+    """Refuse an *output* that exists, or is a part of the archive, or of its keys (*apart_from*).
 
     Raises:
-        ArchiveError: If so; with *force* only if it is a part of the archive, or is neither a
-            file nor a report.
+        ArchiveError: If so; with *force* only if it is a part of these, or is neither a file nor
+            a report.
     """
     name, target = shown(str(output)), Path(os.path.realpath(output))
-    inside = Path(os.path.realpath(archive))
-    if target == inside or inside in target.parents or target in inside.parents:
-        raise ArchiveError(f"{name} is not apart from the archive: write to another place")
+    for place in map(Path, map(os.path.realpath, apart_from)):
+        if target == place or place in target.parents or target in place.parents:
+            msg = f"{name} is not apart from the archive and its keys: write to another place"
+            raise ArchiveError(msg)
     if not os.path.lexists(output):
         return
     if not force:

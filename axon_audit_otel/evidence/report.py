@@ -19,7 +19,7 @@ from ..archive.cosignatures import Quorum
 from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
-from ..privacy.encryption import keyring_of
+from ..privacy.encryption import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import VerifyReport
 from ..verification.verify import verify
@@ -96,7 +96,7 @@ def make_report(
     if directory.exists() and not directory.is_dir():
         msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
         raise ArchiveError(msg)
-    check_output(target, directory, force)
+    check_output(target, (directory, erasable or keys_of(directory)), force)
     environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:

@@ -412,6 +412,10 @@ def test_an_output_in_the_archive(path: Path, tmp_path: Path) -> None:
     for output in (path / "r", path, path / "deep" / "r.zip", tmp_path / "link" / "r.zip"):
         with pytest.raises(ArchiveError, match="not apart from the archive"):
             report(path, output, force=True)
+    keys = tmp_path / "somewhere" / "keys"
+    for given, output in ((keys, keys / "r"), (None, tmp_path / "logs.keys" / "r.zip")):
+        with pytest.raises(ArchiveError, match="not apart from the archive and its keys"):
+            report(path, output, force=True, erasable=given)
 
 
 @contextmanager

@@ -70,8 +70,8 @@ class Proofs:
         """The trails with events that can be proved, and the first and last of their numbers."""
         found = []
         for trail in sorted(self._last):
-            here = self._archive.trails[trail]
-            if here.first is not None and here.last is not None:
+            here = self._archive.trails.get(trail)
+            if here is not None and here.first is not None and here.last is not None:
                 last = min(here.last.sequence, self._last[trail])
                 if last >= here.first.sequence:
                     found.append((trail, here.first.sequence, last))

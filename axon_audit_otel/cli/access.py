@@ -135,16 +135,20 @@ class Access:
         self._began = time.monotonic()
         self._begun = self._told = False
         self._is_part = False
+        self._counting = threading.Lock()
         self.events: int | None = 0
         self.revealed = 0
         self.decrypts: bool = given.get("decrypt", True)
         self.facts: dict[str, Any] = {"command": command}
 
     def shown(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
-        """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown."""
+        """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown; several
+        threads may do so."""
         for event in events:
-            self.events = (self.events or 0) + 1
-            self.revealed += self.decrypts and recorded(event) is not event
+            is_revealed = self.decrypts and recorded(event) is not event
+            with self._counting:
+                self.events = (self.events or 0) + 1
+                self.revealed += is_revealed
             yield event
 
     def part(self, **given: Any) -> Access:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -269,6 +271,20 @@ class TestWhatItSays:
             read()
         (record,) = readings(archive)
         assert record.status == "PARTIAL"
+
+    @pytest.mark.usefixtures("busy_threads")
+    def test_shown_by_several_threads(self, make_audit: Make, archive: Path) -> None:
+        """Pages are made at the same time."""
+        day(make_audit, archive, erasable=True).close()
+        policy = PrivacyPolicy.for_reading(archive, keys_of(archive))
+        events = list(map(policy.reveal, search(archive, Query(), missing=Missing()))) * 2000
+        reading = Access("view", {"path": archive})
+        threads = [Thread(target=lambda: deque(reading.shown(events), 0)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (reading.events, reading.revealed) == (48_000, 48_000)
 
     def test_follow(self, make_audit: Make, archive: Path) -> None:
         """`tail --follow` is recorded when it begins and when it ends."""

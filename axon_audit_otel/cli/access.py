@@ -51,6 +51,8 @@ _VALUES = (
     *("operation", "status", "trace", "entry", "limit"),
     *("since", "until", "month", "first", "last", "zone"),
 )
+#: Signals that end a process: of `kill` and a service manager, and of a terminal that is closed.
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _IN_FILE = 500  # events of a sealed file: each record reads those that are not sealed
 _CHECKED = 100  # events at each end of the archive that are checked for hashed ids
 
@@ -74,7 +76,8 @@ def recorded_reading(*, always: bool = False, signs: bool = False) -> Callable[.
         def run(**given: Any) -> None:
             name = click.get_current_context().info_name or command.__name__
             key = given.get("signing_key") if signs else given.pop("record_key")
-            with Access(name, given, key, given.pop("record_reason"), always) as reading:
+            why = given.pop("record_reason")
+            with _ended_in_order(), Access(name, given, key, why, always) as reading:
                 command(**given, reading=reading)
 
         return _reason_option(run if signs else _key_option(run))
@@ -132,16 +135,20 @@ class Access:
         self._began = time.monotonic()
         self._begun = self._told = False
         self._is_part = False
+        self._counting = threading.Lock()
         self.events: int | None = 0
         self.revealed = 0
         self.decrypts: bool = given.get("decrypt", True)
         self.facts: dict[str, Any] = {"command": command}
 
     def shown(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
-        """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown."""
+        """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown; several
+        threads may do so."""
         for event in events:
-            self.events = (self.events or 0) + 1
-            self.revealed += self.decrypts and recorded(event) is not event
+            is_revealed = self.decrypts and recorded(event) is not event
+            with self._counting:
+                self.events = (self.events or 0) + 1
+                self.revealed += is_revealed
             yield event
 
     def part(self, **given: Any) -> Access:
@@ -363,14 +370,43 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the block: who presses the key twice is recorded as well."""
+def _ended_in_order() -> Iterator[None]:
+    """Have the signals that end a process do it as Ctrl-C does: what was read is recorded, and
+    temporary files are removed, before the process ends of the signal."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in signals}
+
+    def end(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+    for one in ours:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in ours:
+            if signal.getsignal(one) is end:
+                signal.signal(one, signal.SIG_DFL)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and other signals wait for the block: who presses the key twice is recorded as
+    well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        one: signal.signal(one, lambda number, _: came.append(number))
+        for one in (signal.SIGINT, *_ENDING)
+    }
     try:
         yield
     finally:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..archive.format import laid_out
+import click
+
+from ..archive.attested import ATTESTED
+from ..archive.directory import files_of
+from ..archive.format import JOURNAL, laid_out
+from ..archive.holds import HOLD
+from ..archive.manifest import MANIFEST
 from ..archive.origin import Source, source_of
+from ..archive.writer_lock import LOCK
 from ..core.errors import ArchiveError
 from ..core.files import write_file
 from ..core.spreadsheet import csv_lines
@@ -18,10 +27,12 @@ from ..evidence.siem.ecs import ecs_line
 from ..evidence.siem.ocsf import ocsf_line
 from ..evidence.siem.origin import Origins
 from ..otlp.encoding import Envelope, Record, record_of
+from ..shipping.acknowledgements import SHIPPED
+from ..verification.checkpoint_files import SUFFIXES
 
 __all__ = [
     *("FORMATS", "SIEM_FORMATS", "export_events", "export_otlp", "export_parquet", "export_siem"),
-    "format_of",
+    *("checked_target", "format_of"),
 ]
 
 #: One line an event for a SIEM, by format.
@@ -142,6 +153,34 @@ def export_siem(
 
     _write(lines(), out)
     return count
+
+
+#: How names of an archive's files end, besides those of events.
+_OURS = (MANIFEST, JOURNAL, ATTESTED, HOLD, LOCK, SHIPPED, *SUFFIXES)
+
+
+def checked_target(out: Path, path: Path, force: bool) -> Path:
+    """The file to write, checked: it is replaced only with *force*, and never if it is read.
+
+    Raises:
+        click.ClickException: If *out* cannot be used.
+    """
+    target, name = Path(os.path.realpath(out)), repr(str(out))
+    with suppress(ArchiveError):  # no archive: the search reports it
+        if str(target) in {os.path.realpath(file) for file in files_of(path)}:
+            raise click.ClickException(f"{name} is one of the files to be read")
+    directory = path if path.is_dir() else path.parent
+    is_named_as_ours = target.name.startswith(".") or target.name.endswith(_OURS)
+    if str(target.parent) == os.path.realpath(directory) and (
+        target.match("audit_*.json*") or is_named_as_ours
+    ):
+        place = str(directory)
+        raise click.ClickException(f"{name} would become part of {place!r}: use another name")
+    if target.exists() and not target.is_file():
+        raise click.ClickException(f"{name} is no regular file")
+    if target.exists() and not force:
+        raise click.ClickException(f"{name} exists: --force replaces it")
+    return target
 
 
 def _write(content: Iterable[bytes], out: Path | BinaryIO) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import heapq
-import os
 import sys
 import time
 from collections import deque
@@ -17,11 +16,10 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
-from ..archive.directory import files_of
 from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
-from ..core.errors import ArchiveError, AxonAuditError, harmless
+from ..core.errors import AxonAuditError, harmless
 from ..events.localtime import local
 from ..events.model import AuditEvent, age
 from ..events.query import Query
@@ -37,6 +35,7 @@ from .alerts import alerts
 from .export import (
     FORMATS,
     SIEM_FORMATS,
+    checked_target,
     export_events,
     export_otlp,
     export_parquet,
@@ -308,7 +307,7 @@ def export(
     wanted = query_of(given)
     name = form or format_of(out)
     printed = out == "-"  # compared as text: as a path it would equal ./-
-    target = sys.stdout.buffer if printed else _checked_target(Path(out), path, force)
+    target = sys.stdout.buffer if printed else checked_target(Path(out), path, force)
     reading.decrypts, reading.facts["format"] = decrypt and name != "otlp", name
     if name in ("otlp", "parquet", *SIEM_FORMATS):
         written = _export_by_writer(path, wanted, target, name, decrypt, given, missing, reading)
@@ -417,25 +416,6 @@ def demo(
         otlp=otlp,
         report=print_json if as_json else None,
     )
-
-
-def _checked_target(out: Path, path: Path, force: bool) -> Path:
-    """The file to write, checked: it is replaced only with *force*, and never if it is read.
-
-    Raises:
-        click.ClickException: If *out* cannot be used.
-    """
-    target, name = Path(os.path.realpath(out)), repr(str(out))
-    with suppress(ArchiveError):  # no archive: the search reports it
-        if str(target) in {os.path.realpath(file) for file in files_of(path)}:
-            raise click.ClickException(f"{name} is one of the files to be read")
-    if str(target.parent) == os.path.realpath(path) and target.match("audit_*.json*"):
-        raise click.ClickException(f"{name} would become part of {str(path)!r}: use another name")
-    if target.exists() and not target.is_file():
-        raise click.ClickException(f"{name} is no regular file")
-    if target.exists() and not force:
-        raise click.ClickException(f"{name} exists: --force replaces it")
-    return target
 
 
 # --- printing --------------------------------------------------------------------------------

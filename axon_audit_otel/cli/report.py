@@ -99,6 +99,11 @@ def report(
     what); 2, no report could be made.
     """
     ctx = click.get_current_context()
+
+    def is_read(facts: dict[str, Any]) -> None:  # it counts, whatever happens from here on
+        reading.events = facts["completeness"]["events"]
+        reading.revealed = reading.events if decrypt and policy.encrypts else 0
+
     with answering():
         period = _period(month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
@@ -121,9 +126,8 @@ def report(
                 command=_command(ctx, period),
                 force=force,
                 progress=progress,
+                before_writing=is_read,
             )
-    reading.events = facts["completeness"]["events"]
-    reading.revealed = facts["completeness"]["events"] if decrypt and policy.encrypts else 0
     _print(facts, output, as_json)
     if period.end_us > time.time() * 1e6:
         click.echo("the period is not over: what is recorded from now on is not in it", err=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 
 from ..archive.checkpoints import SigningKey
@@ -20,7 +20,6 @@ __all__ = ["NOTE", "SUMS", "Bundle", "check_output", "new_bundle"]
 #: The list of digests, as `sha256sum --check` reads it; and the same list, signed.
 SUMS, NOTE = "SHA256SUMS", "report.note"
 _MADE = (1980, 1, 1, 0, 0, 0)  # of every file in a zip: the earliest time that it can have
-_numbers = count(1)
 
 
 class Bundle:
@@ -55,33 +54,49 @@ class Bundle:
         self.digests[name] = digest.hexdigest()
 
     def finish(self, head: str, key: SigningKey | None) -> None:
-        """Write the list of digests, and with a *key* the same signed; *head* is its first line."""
-        lines = [f"{self.digests[name]}  {name}\n" for name in sorted(self.digests)]
-        self.add(SUMS, [line.encode() for line in lines])
+        """Write the list of digests; and with a *key* the same signed, with the digest of that
+        list. *head* is its first line."""
+        self.add(SUMS, [self._listed().encode()])
         if key is not None:
-            self.add(NOTE, [key.sign(f"{head}\n{''.join(lines)}").encode()])
+            self.add(NOTE, [key.sign(f"{head}\n{self._listed()}").encode()])
+
+    def _listed(self) -> str:
+        return "".join(f"{self.digests[name]}  {name}\n" for name in sorted(self.digests))
 
 
-def check_output(output: Path, archive: Path, force: bool) -> None:
-    """Refuse an *output* that exists, or is a part of the archive.
+def check_output(output: Path, apart_from: Iterable[Path], force: bool) -> None:
+    """Refuse an *output* that exists, or is a part of the archive, or of its keys (*apart_from*).
 
     Raises:
-        ArchiveError: If so; with *force* only if it is a part of the archive, or is neither a
-            file nor a report.
+        ArchiveError: If so; with *force* only if it is a part of these, or is neither a file nor
+            a report.
     """
     name, target = shown(str(output)), Path(os.path.realpath(output))
-    inside = Path(os.path.realpath(archive))
-    if target == inside or inside in target.parents or target in inside.parents:
-        raise ArchiveError(f"{name} is not apart from the archive: write to another place")
+    for place in map(Path, map(os.path.realpath, apart_from)):
+        if target == place or place in target.parents or target in place.parents:
+            msg = f"{name} is not apart from the archive and its keys: write to another place"
+            raise ArchiveError(msg)
     if not os.path.lexists(output):
         return
     if not force:
         raise ArchiveError(f"{name} exists: --force replaces it")
-    is_report = target.is_dir() and ((target / SUMS).is_file() or not any(target.iterdir()))
     if output.suffix == ".zip" and not target.is_file():
         raise ArchiveError(f"{name} is no regular file")
-    if output.suffix != ".zip" and not is_report:
-        raise ArchiveError(f"{name} is no directory with a report: only that is replaced")
+    if output.suffix != ".zip" and not _is_report(target):
+        msg = f"{name} is no directory with a report, and nothing else: only that is replaced"
+        raise ArchiveError(msg)
+
+
+def _is_report(place: Path) -> bool:
+    """True if there is a directory with the files of a report and no others, or with none."""
+    if not place.is_dir():
+        return False
+    there = {path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir()}
+    listed: set[str] = set()
+    with suppress(OSError, UnicodeDecodeError):
+        lines = (place / SUMS).read_text("utf-8").splitlines()
+        listed = {line.partition("  ")[2] for line in lines}
+    return there <= listed | {SUMS, NOTE} and (not there or "report.json" in listed)
 
 
 @contextmanager
@@ -92,13 +107,14 @@ def new_bundle(output: Path) -> Iterator[Bundle]:
     Raises:
         ArchiveError: If it cannot be written; then there is nothing new at *output*.
     """
-    output = Path(os.path.realpath(output))
-    place = output.with_name(f".{output.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
+    is_zip, output = output.suffix == ".zip", Path(os.path.realpath(output))
+    # Nobody can guess the name, and so have the files written to a place of his.
+    place = output.with_name(f".{output.name[:32]}.{secrets.token_hex(8)}.tmp")
     try:
         make_directory(place)
         bundle = Bundle(place)
         yield bundle
-        if output.suffix == ".zip":
+        if is_zip:
             _zip(place, sorted(bundle.digests), output)
         else:
             _move(place, output)
@@ -124,14 +140,17 @@ def _zip(place: Path, names: list[str], output: Path) -> None:
 
 
 def _move(place: Path, output: Path) -> None:
-    """Put a directory in the place of another, which is there until the new one is."""
+    """Put a directory in the place of another, which is there until the new one is; also if
+    Ctrl-C comes meanwhile."""
     old = place.with_name(f"{place.name}.old")
-    with suppress(FileNotFoundError):
-        output.rename(old)
     try:
-        place.rename(output)
-    except OSError:
         with suppress(FileNotFoundError):
+            output.rename(old)
+        place.rename(output)
+    except BaseException:
+        with suppress(OSError):  # the new one is there
             old.rename(output)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        if output.exists():
+            shutil.rmtree(old, ignore_errors=True)

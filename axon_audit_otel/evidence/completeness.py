@@ -24,6 +24,8 @@ from .trail_period import TrailPeriod, event_facts
 __all__ = ["Archive", "completeness", "of_the_period"]
 
 
+#: Kinds of findings after which nobody can tell when a trail began.
+_DAMAGE = frozenset(("altered", "removed", "inserted", "reordered", "truncated", "unreadable"))
 _LISTED = 1000  # of what a trail tells; the rest is counted
 
 
@@ -175,9 +177,15 @@ def completeness(verified: VerifyReport, archive: Archive) -> dict[str, Any]:
 
 
 def of_the_period(verified: VerifyReport, archive: Archive) -> VerifyReport:
-    """The report without trails that began after the period, which change nothing of it. One
-    whose begin is not there, nor known, may have had events of the period."""
-    reports = [report for report in verified.writers if archive.is_of_the_period(report.writer)]
+    """The report without trails that began after the period, which change nothing of it; but with
+    those whose begin is not known, and those of which something is gone or altered: they may
+    have had events of the period."""
+    damaged = {archive.writer_of(f.file) for f in verified.findings if f.kind in _DAMAGE}
+    reports = [
+        report
+        for report in verified.writers
+        if report.writer in damaged or archive.is_of_the_period(report.writer)
+    ]
     later = {report.writer for report in verified.writers} - {report.writer for report in reports}
     of_trails = unproved(verified.writers, verified.keys, False, verified.quorum)
     others = [words for words in verified.unproved if words not in of_trails]

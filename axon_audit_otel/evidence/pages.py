@@ -84,7 +84,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.globals.update(asset=_asset, digest=_digest, made_with=f"axon-audit-otel {__version__}")
-    made.filters.update(lines=_lines, name=_name, number=_number, time=_time)
+    made.filters.update(lines=_lines, name=_name, names=_names, number=_number, time=_time)
     made.filters.update(order=_order, first_of=_first_of, greatest=_greatest)
     made.tests["long"] = _is_long
     return made
@@ -145,15 +145,22 @@ def _name(value: Any, most: int = _SHOWN) -> Markup:
 
 def _is_long(value: Any) -> bool:
     """True if a word of it may be broken anywhere, so that columns beside it have room."""
-    several = value if isinstance(value, list | tuple) else (value,)
-    return any(len(word) > _WORD for one in several for word in str(one).split())
+    return any(len(word) > _WORD for one in _names(value) for word in str(one).split())
 
 
-def _number(value: float) -> str:
-    return f"{int(value) if value == int(value) else value:,}"
+def _number(value: Any) -> str | Markup:
+    """A number with commas; else what is there."""
+    if not isinstance(value, int | float):
+        return _name(value)
+    return f"{int(value) if isinstance(value, float) and value.is_integer() else value:,}"
 
 
-def _time(value: datetime | str) -> Markup:
+def _names(value: Any) -> list[Any]:
+    """The items of a list; else what is there, as the only one."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _time(value: Any) -> Markup:
     """A time as people read it, to the second, with its offset from UTC; else what is there."""
     from markupsafe import Markup
 
@@ -166,9 +173,11 @@ def _time(value: datetime | str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(time.isoformat(), text)
 
 
-def _as_time(value: datetime | str) -> datetime | None:
+def _as_time(value: Any) -> datetime | None:
     time = parse_time(value) if isinstance(value, str) else value
-    return time if time is None or time.tzinfo else time.replace(tzinfo=timezone.utc)
+    if not isinstance(time, datetime):
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def _order(value: Any, kind: str) -> int | float | None:

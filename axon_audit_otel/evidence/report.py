@@ -19,7 +19,7 @@ from ..archive.cosignatures import Quorum
 from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
-from ..privacy.encryption import keyring_of
+from ..privacy.encryption import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import VerifyReport
 from ..verification.verify import verify
@@ -60,6 +60,7 @@ def make_report(
     command: str | None = None,
     force: bool = False,
     progress: Callable[[int], None] | None = None,
+    before_writing: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Make the report of a period, from one reading of an archive.
 
@@ -79,6 +80,7 @@ def make_report(
         command: What makes the report again, for the report.
         force: Replace the report at *output*.
         progress: Called with the number of bytes read since the last call.
+        before_writing: Called with the facts when all is read, and nothing is written yet.
 
     Returns:
         The facts in ``report.json``: a dict of JSON types with the parts ``scope``,
@@ -94,7 +96,7 @@ def make_report(
     if directory.exists() and not directory.is_dir():
         msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
         raise ArchiveError(msg)
-    check_output(target, directory, force)
+    check_output(target, (directory, erasable or keys_of(directory)), force)
     environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
@@ -115,6 +117,8 @@ def make_report(
             for trail in facts["completeness"]["trails"]
         ]
         facts["limits"] = limits(facts)
+        if before_writing is not None:
+            before_writing(facts)
         with new_bundle(target) as bundle:
             _write(bundle, facts, {**proofs.files(sample)}, parts.tables(proofs))
             bundle.finish(FORMAT, signing_key)

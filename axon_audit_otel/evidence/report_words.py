@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, time
 from typing import Any, NamedTuple
 
 __all__ = ["MONTHS", "Statement", "amount", "headline", "period_name", "statements"]
@@ -43,19 +44,14 @@ def amount(number: int, noun: str, nouns: str | None = None) -> str:
 def period_name(period: Facts) -> str:
     """``November 2026``, or from when to when."""
     first, last = (datetime.fromisoformat(period[f"{end}_local"]) for end in ("first", "last"))
-    after = last + timedelta(microseconds=1)
-    if not (_is_midnight(first) and _is_midnight(after)):
+    if (first.time(), last.time()) != (time.min, time.max):
         return f"{first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S}"
-    months = (after.year - first.year) * 12 + after.month - first.month
-    if first.day == after.day == 1 and months == 1:
+    is_month = first.day == 1 and last.day == monthrange(last.year, last.month)[1]
+    if is_month and (first.year, first.month) == (last.year, last.month):
         return f"{MONTHS[first.month - 1]} {first.year}"
     if first.date() == last.date():
         return f"{first:%Y-%m-%d}"
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-
-
-def _is_midnight(moment: datetime) -> bool:
-    return not (moment.hour or moment.minute or moment.second or moment.microsecond)
 
 
 def headline(facts: Facts) -> Statement:

@@ -80,7 +80,7 @@ def prove_numbers(
     """Yield inclusion proofs as `prove` makes them, of events of one writer by their numbers.
 
     Events that are deleted, lost, adopted or damaged, or that *checkpoint* does not cover, are
-    left out.
+    left out; and all of them if the manifest cannot be read.
 
     Args:
         directory: The archive's.
@@ -92,7 +92,10 @@ def prove_numbers(
         ArchiveError: If the directory cannot be read.
     """
     with archive_errors(directory), Directory(directory, Missing()) as here:
-        manifest = ManifestTree(directory / f"{writer}{MANIFEST}")
+        try:
+            manifest = ManifestTree(directory / f"{writer}{MANIFEST}")
+        except (OSError, *DECODE_ERRORS):
+            return
         for number in numbers:
             with suppress(ArchiveError, OSError, InvalidEventError, ValueError, *DECODE_ERRORS):
                 found = _numbered(here, manifest, number)

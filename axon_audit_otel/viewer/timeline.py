@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from ..core.time import FIRST_US, LAST_US, to_microseconds
@@ -17,6 +17,7 @@ _DAY = 24 * 3600 * _S
 _STEPS = [
     *(1_000, 10_000, 100_000, _S, 5 * _S, 15 * _S, 60 * _S, 300 * _S, 900 * _S, 3600 * _S),
     *(3 * 3600 * _S, 6 * 3600 * _S, _DAY, 2 * _DAY, 7 * _DAY, 30 * _DAY, 91 * _DAY, 365 * _DAY),
+    *(3650 * _DAY, 36_500 * _DAY, 73_000 * _DAY),
 ]
 _BARS = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -102,20 +103,28 @@ def _parts(by_status: dict[str, int], total: int, height: float) -> list[tuple[s
 def _edges(first: int, last: int) -> list[int]:
     """The bounds of bars that hold both moments; days begin as the local clock has them."""
     step = next((step for step in _STEPS if (last - first) // step < _BARS - 1), _STEPS[-1])
-    moment = _moment(first)
-    if step >= _DAY:
-        days = step // _DAY
-        begin = moment.astimezone().date()
-        begin -= timedelta(days=begin.toordinal() % days if days < 30 else begin.day - 1)
-        edges = [to_microseconds(earliest(begin.isoformat()))]
-        while edges[-1] <= last:
-            begin += timedelta(days=days)
-            edges.append(to_microseconds(earliest(begin.isoformat())))
-        return edges
-    offset = moment.astimezone().utcoffset() or timedelta()
+    near = min(max(first, FIRST_US + _DAY), LAST_US - _DAY)  # the clock has no year 0, or 10000
+    offset = _moment(near).astimezone().utcoffset() or timedelta()
     shift = offset // timedelta(microseconds=1)
-    begin_us = (first + shift) // step * step - shift
-    return list(range(begin_us, last + step + 1, step))
+    if step < _DAY:
+        begin_us = (first + shift) // step * step - shift
+        return list(range(begin_us, last + step + 1, step))
+    days = step // _DAY
+    begin = min(max(_EPOCH.toordinal() + (first + shift) // _DAY, 1), date.max.toordinal())
+    begin -= begin % days if days < 30 else date.fromordinal(begin).day - 1
+    edges = [_midnight(begin)]
+    while edges[-1] <= last:
+        begin += days
+        edges.append(_midnight(begin))
+    return edges
+
+
+def _midnight(day: int) -> int:
+    """When a day begins, on the local clock; *day* is its ordinal. Around the first and the last
+    day that there are, in UTC."""
+    if 2 < day < date.max.toordinal() - 1:
+        return to_microseconds(earliest(date.fromordinal(day).isoformat()))
+    return min((day - _EPOCH.toordinal()) * _DAY, LAST_US + 1)
 
 
 def _moment(time_us: int) -> datetime:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -230,6 +232,23 @@ class TestWhatItSays:
         audit.close()
         assert verify(archive).ok
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_ended_by_a_signal(
+        self, make_audit: Make, archive: Path, number: signal.Signals
+    ) -> None:
+        """By `kill`, `timeout`, or a terminal that is closed."""
+        day(make_audit, archive, events=3000, max_events=10_000, erasable=True).close()
+        command = [sys.executable, "-m", "axon_audit_otel", "query", str(archive), "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.send_signal(number)
+            process.communicate()
+        assert process.returncode == (1 if number is signal.SIGINT else -number)
+        (record,) = readings(archive)
+        assert record.status == "PARTIAL"
+        assert 0 < record.metadata["revealed"] < 3000
+
     def test_interrupted_twice(
         self, make_audit: Make, archive: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -252,6 +271,20 @@ class TestWhatItSays:
             read()
         (record,) = readings(archive)
         assert record.status == "PARTIAL"
+
+    @pytest.mark.usefixtures("busy_threads")
+    def test_shown_by_several_threads(self, make_audit: Make, archive: Path) -> None:
+        """Pages are made at the same time."""
+        day(make_audit, archive, erasable=True).close()
+        policy = PrivacyPolicy.for_reading(archive, keys_of(archive))
+        events = list(map(policy.reveal, search(archive, Query(), missing=Missing()))) * 2000
+        reading = Access("view", {"path": archive})
+        threads = [Thread(target=lambda: deque(reading.shown(events), 0)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (reading.events, reading.revealed) == (48_000, 48_000)
 
     def test_follow(self, make_audit: Make, archive: Path) -> None:
         """`tail --follow` is recorded when it begins and when it ends."""
@@ -411,6 +444,16 @@ class TestMadeForOthers:
         assert [alice.metadata["events"], whole.metadata["events"]] == [3, 6]
         self.invoke(archive, AXON_AUDIT_RECORD_READS="off")
         assert len(readings(archive)) == 5
+
+    def test_a_report_that_is_not_written(
+        self, make_audit: Make, cli: Cli, archive: Path, tmp_path: Path
+    ) -> None:
+        """It was read all the same."""
+        day(make_audit, archive).close()
+        period = ("--from", "2d", "--to", "today")
+        cli("report", archive, *period, "--output", tmp_path / ("x" * 300), code=2)
+        (record,) = readings(archive)
+        assert (record.status, record.metadata["events"]) == ("FAILURE", 7)
 
     def test_parts_that_reveal(self, make_audit: Make, archive: Path) -> None:
         """What parts reveal is in the record of the whole."""

@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from click.testing import Result
 from conftest import Cli, Run
+from month import archive, days
 from rich.cells import cell_len
 
 from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __version__
@@ -714,6 +715,18 @@ class TestExport:
         assert content["total_events"] == 5
         assert [event["sequence"] for event in content["events"]] == [1, 2, 3, 4, 5]
         assert cli("query", out, "--json").stdout == cli("query", trail, "--json").stdout
+
+    def test_the_archive_stays_as_it_is(self, cli: Cli, tmp_path: Path) -> None:
+        """No file of it is replaced, and none is made that would be taken for one of them."""
+        archive(tmp_path / "logs", days(1, 3))
+        (tmp_path / "link.csv").symlink_to(tmp_path / "logs" / "default.manifest")
+        before = {file.name: file.read_bytes() for file in (tmp_path / "logs").iterdir()}
+        assert len(before) > 4
+        new = ("other.manifest", "default.journal", "audit_x.json", "default.shipped", "x.hold")
+        for name in (*(f"logs/{name}" for name in {*before, *new}), "link.csv"):
+            out = tmp_path / name
+            cli("export", tmp_path / "logs", out, "--format", "csv", "--force", code=1)
+        assert before == {file.name: file.read_bytes() for file in (tmp_path / "logs").iterdir()}
 
     def test_json_lines(self, cli: Cli, trail: Path, tmp_path: Path) -> None:
         """One event a line, as recorded."""

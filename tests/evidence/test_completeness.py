@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import retire, sealed_files
+from conftest import retire, sealed_files, until
 from forgery import lines_of
 from month import KEY, archive, days, record, report
 
@@ -286,3 +286,36 @@ def test_later_events_of_the_trail_change_nothing(tmp_path: Path) -> None:
     assert path.joinpath("app.manifest").read_text().count('"kind":"seal"') > 5
     report(path, tmp_path / "after.zip", **given)
     assert (tmp_path / "before.zip").read_bytes() == (tmp_path / "after.zip").read_bytes()
+
+
+@pytest.mark.parametrize("names", [("journal",), ("journal", "attested"), ("journal", "manifest")])
+async def test_all_events_of_a_trail_are_taken_away(tmp_path: Path, names: Any) -> None:
+    """What is left says that there were some, and not when these were."""
+    running = AuditLogger(auto_export_path=tmp_path / "logs", name="third", signing_key=KEY)
+    for moment in days(5, 9):
+        record(running, moment, user_id="bob")
+    await until((tmp_path / "logs" / "third.checkpoint").exists)
+    copy = shutil.copytree(tmp_path / "logs", tmp_path / "copy")
+    running.close()
+    for name in names:
+        (copy / f"third.{name}").unlink()
+    found = part(copy, keys=[KEY.verifying])
+    assert found["verdict"] == "damage"
+    assert [trail["trail"] for trail in found["trails"]] == ["third"]
+    assert {one["file"].partition(".")[0] for one in found["findings"]} == {"third"}
+
+
+@pytest.mark.parametrize("forges_manifest", [False, True])
+def test_the_period_is_taken_away(tmp_path: Path, forges_manifest: bool) -> None:
+    """What is left of the trail is of later; its manifest may be shortened as well."""
+    path = archive(tmp_path / "logs", [*days(1, 10), *days(1, 10, "2025-12")])
+    first, *_ = sealed_files(path)
+    first.unlink()
+    if forges_manifest:
+        manifest = path / "default.manifest"
+        lines = manifest.read_bytes().splitlines(keepends=True)
+        manifest.write_bytes(b"".join(line for line in lines if first.name.encode() not in line))
+    found = part(path, keys=[KEY.verifying])
+    assert found["verdict"] == "damage"
+    assert found["findings"]
+    assert [trail["trail"] for trail in found["trails"]] == ["default"]

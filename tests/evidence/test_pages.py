@@ -83,6 +83,14 @@ def test_times_and_numbers() -> None:
     assert "1,234,567" in page
 
 
+@pytest.mark.parametrize("kind", ["name", "names", "number", "time", "code", "text"])
+@pytest.mark.parametrize("value", ["x" * 30, 7, 1.5, 10**30, True, [], [[1], {}], {"a": {}}, "<b>"])
+def test_cells_of_another_kind(kind: str, value: object) -> None:
+    """What an archive says may be of any type: it is shown."""
+    page = _made("{{ m.table('C', [('A', kind)], [[value]]) }}", kind=kind, value=value)
+    assert "<b>" not in page.partition("<tbody")[2]
+
+
 def test_only_our_own_runs() -> None:
     """The policy has the hash of each style and script of the page, and allows nothing else."""
     for page in (_made("x"), _made("x", still=True), _made("x", served=True)):

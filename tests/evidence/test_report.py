@@ -13,20 +13,22 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import proof_script
 import pytest
 from axon import Filter
-from conftest import Cli, Make, MakeSystem, sealed_files
+from conftest import Cli, Make, MakeSystem, only, sealed_files
 from month import KEY, NOVEMBER, archive, at, days, record, report
+from strikes import Strike
 
 from axon_audit_otel import AuditLogger, audit_context
 from axon_audit_otel.archive.holds import place_hold
 from axon_audit_otel.core.errors import ArchiveError
-from axon_audit_otel.evidence import tally
+from axon_audit_otel.evidence import bundle, tally
+from axon_audit_otel.evidence.bundle import new_bundle
 from axon_audit_otel.evidence.period import Period
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
@@ -241,7 +243,7 @@ def test_files(path: Path, tmp_path: Path) -> None:
     assert {one["file"] for one in shown} == {str(p.relative_to(place)) for p in proofs}
 
 
-@pytest.mark.parametrize("name", ["report.json", "csv/actors.csv", "verify_proof.py"])
+@pytest.mark.parametrize("name", ["report.json", "csv/actors.csv", "verify_proof.py", "SHA256SUMS"])
 def test_a_changed_file_is_found(path: Path, tmp_path: Path, name: str) -> None:
     report(path, tmp_path / "r", signing_key=KEY)
     file = tmp_path / "r" / name
@@ -262,6 +264,15 @@ def test_a_forged_list_is_found(path: Path, tmp_path: Path) -> None:
     assert proof_script.run(note, KEY.verifying, code=1).startswith("NOT PROVED")
     note.write_text(KEY.sign(f"axon-audit report 1\n{'0' * 64}  ../secret\n"))
     assert "outside of the report" in proof_script.run(note, KEY.verifying, code=1)
+
+
+def test_a_file_that_was_added_is_named(path: Path, tmp_path: Path) -> None:
+    report(path, tmp_path / "r", signing_key=KEY)
+    note = tmp_path / "r" / "report.note"
+    assert "NOT" not in proof_script.run(note, KEY.verifying, code=0)
+    (tmp_path / "r" / "csv" / "new\nreport.html").write_text("all is well")
+    said = proof_script.run(note, KEY.verifying, code=0)
+    assert said.endswith(r"; NOT signed, and beside them: 'csv/new\nreport.html'")
 
 
 def test_unsigned(path: Path, tmp_path: Path) -> None:
@@ -313,6 +324,7 @@ def test_many_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 _AGAIN = """
 import sys
 from pathlib import Path
+from axon_audit_otel.evidence.bundle import new_bundle
 from axon_audit_otel.evidence.period import Period
 from axon_audit_otel.evidence.report import make_report
 make_report(Path(sys.argv[1]), Period.of("2025-11", zone="Europe/Berlin"), Path(sys.argv[2]))
@@ -379,6 +391,53 @@ def test_an_output_that_exists(path: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError, match="no directory with a report"):
         report(path, precious, force=True)
     assert (precious / "letter").read_text() == "love"
+    (precious / "SHA256SUMS").write_text(f"{'0' * 64}  letter\n")
+    with pytest.raises(ArchiveError, match="no directory with a report"):
+        report(path, precious, force=True)
+
+
+def test_a_file_among_those_of_a_report_is_kept(path: Path, tmp_path: Path) -> None:
+    report(path, tmp_path / "r")
+    (tmp_path / "r" / "csv" / "remarks.txt").write_text("mine")
+    with pytest.raises(ArchiveError, match="no directory with a report"):
+        report(path, tmp_path / "r", force=True)
+    assert (tmp_path / "r" / "csv" / "remarks.txt").read_text() == "mine"
+
+
+def test_an_output_that_is_a_link(path: Path, tmp_path: Path) -> None:
+    """It is a zip file or a directory by the name that was given."""
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "r.zip").symlink_to("file")
+    report(path, tmp_path / "r.zip", force=True)
+    assert zipfile.is_zipfile(tmp_path / "file")
+    (tmp_path / "place.zip").mkdir()
+    (tmp_path / "r").symlink_to("place.zip")
+    report(path, tmp_path / "r", force=True)
+    assert (tmp_path / "place.zip" / "report.json").is_file()
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Whenever Ctrl-C comes, the old report is there, or the new one, whole."""
+    output = tmp_path / ("\N{ROCKET}" * 60)
+
+    def write(text: str) -> None:
+        with new_bundle(output) as files:
+            files.add("text", [text.encode()])
+            files.finish("head", None)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    write("0")
+    number, is_over = 0, False
+    while not is_over:
+        number, old = number + 1, (output / "text").read_text()
+        with suppress(KeyboardInterrupt), Strike(number, interrupt, {bundle.__file__}) as strike:
+            write(str(number))
+        is_over = strike.left > 0
+        assert (output / "text").read_text() in (old, str(number))
+        assert (output / "SHA256SUMS").exists()
+    assert number > 30
 
 
 def test_an_output_in_the_archive(path: Path, tmp_path: Path) -> None:
@@ -386,6 +445,10 @@ def test_an_output_in_the_archive(path: Path, tmp_path: Path) -> None:
     for output in (path / "r", path, path / "deep" / "r.zip", tmp_path / "link" / "r.zip"):
         with pytest.raises(ArchiveError, match="not apart from the archive"):
             report(path, output, force=True)
+    keys = tmp_path / "somewhere" / "keys"
+    for given, output in ((keys, keys / "r"), (None, tmp_path / "logs.keys" / "r.zip")):
+        with pytest.raises(ArchiveError, match="not apart from the archive and its keys"):
+            report(path, output, force=True, erasable=given)
 
 
 @contextmanager
@@ -446,6 +509,18 @@ def test_damage(path: Path, tmp_path: Path) -> None:
     assert facts["activity"]["events"] >= 28
     assert at("2025-11-11T00:00:00") in NOVEMBER
     assert facts["limits"]["needs_a_person"] != []
+
+
+def test_a_manifest_with_a_line_that_is_no_record(path: Path, tmp_path: Path) -> None:
+    """It is told, and there is a report, without proofs."""
+    manifest = only(path, "*.manifest")
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    for place in range(len(lines) + 1):
+        manifest.write_bytes(b"".join([*lines[:place], b"no record\n", *lines[place:]]))
+        facts = report(path, tmp_path / f"r{place}")
+        assert facts["completeness"]["verdict"] == "damage"
+        assert any(manifest.name in words for words in facts["limits"]["needs_a_person"])
+        assert facts["proofs"]["sample"] == []
 
 
 def test_hostile_names(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ def test_name_of_a_period(first: str, last: str | None, name: str, zone: str) ->
     assert period_name(Period.of(first, last, zone).facts()) == name
 
 
+@pytest.mark.parametrize("month", ["0001-01", "9999-12"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Chatham", "America/Santiago"])
+def test_the_ends_of_the_calendar(month: str, zone: str) -> None:
+    """A clock that has no such midnight says the times instead."""
+    assert month[:4].lstrip("0") in period_name(Period.of(month, None, zone).facts())
+
+
 def _hole(why: str) -> Callable[[Facts], None]:
     def change(part: Facts) -> None:
         part["trails"][0]["missing"] = [{"first": 3, "last": 5, "why": why}]

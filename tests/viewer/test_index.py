@@ -155,3 +155,32 @@ def test_bars_of_days_begin_as_the_local_clock_has_them(zone: Any) -> None:
     hours = {start.hour for start in starts}
     assert hours <= {0, 1}  # midnight, which one day of the year lacks there
     assert all(bar.total in (1, 2) for bar in line.bars)
+
+
+FIRST = datetime(1, 1, 1, tzinfo=timezone.utc)
+LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("where", ["UTC", "Pacific/Apia", "Pacific/Pago_Pago", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        [FIRST, LAST],
+        [BEGIN, LAST],
+        [FIRST, BEGIN],
+        [FIRST, FIRST + timedelta(hours=1)],
+        [LAST - timedelta(hours=1), LAST],
+        [FIRST, FIRST + timedelta(days=90)],
+        [LAST - timedelta(days=900), LAST],
+    ],
+)
+def test_bars_of_the_first_and_the_last_times(times: list[datetime], where: str, zone: Any) -> None:
+    """What a damaged or a hostile file may say: each event is in a bar, and there are few."""
+    zone(where)
+    index = Index()
+    for number, at in enumerate(times):
+        index.add("one", _event(number + 1, at))
+    line = timeline(index.ask(Query()), None, None)
+    assert line is not None
+    assert sum(bar.total for bar in line.bars) == len(times)
+    assert len(line.bars) <= 62

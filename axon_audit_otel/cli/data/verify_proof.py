@@ -136,7 +136,11 @@ def check_report(note: str, key_line: str, place: Path) -> str:
         need((place / name).is_file(), f"{name!a} is missing")
         is_same = sha256((place / name).read_bytes()).hexdigest() == digest
         need(is_same, f"{name!a} is not as it was signed")
-    return f"the {len(listed)} files of the report are as they were signed; others may be beside"
+    known = {place / name for _, _, name in listed} | {place / "report.note"}
+    files = [path for path in place.rglob("*") if path not in known and not path.is_dir()]
+    beside = sorted(ascii(str(path.relative_to(place))) for path in files)
+    others = f"; NOT signed, and beside them: {', '.join(beside[:9])}" if beside else ""
+    return f"the {len(listed)} files of the report are as they were signed{others}"
 
 
 def check(proof: dict[str, Any], key_line: str) -> str:

@@ -38,7 +38,9 @@ class LangGraphInstrumentor(LibraryInstrumentor):
                 if wrappers.active and isinstance(store, BaseStore):
                     try:
                         if not isinstance(store, AuditedStore):
-                            kwargs["store"] = AuditedStore(store, audit, options.get("owner"))
+                            kwargs["store"] = AuditedStore.of_graph(
+                                store, audit, options.get("owner"), lambda: wrappers.active
+                            )
                     except Exception:  # the graph must work
                         logger.exception("a store of LangGraph is not recorded")
                 original(graph, *args, **kwargs)

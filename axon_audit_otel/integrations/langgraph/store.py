@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
@@ -23,6 +24,7 @@ from langgraph.store.base import (
 )
 
 from ...core.errors import AuditConfigError, shown
+from ...events.identifiers import identifier
 from ...events.identity import current_identity
 from ...operations.audited import AuditedOperation
 from ...operations.together import Together
@@ -69,7 +71,10 @@ class AuditedStore(BaseStore):
         AuditConfigError: If *inner* is no store, or audited already.
     """
 
-    __slots__ = ("_audit", "_name", "_owner", "inner", "supports_ttl", "ttl_config")
+    __slots__ = ("_audit", "_name", "_on", "_owner", "inner", "supports_ttl", "ttl_config")
+
+    #: Tells whether to record.
+    _on: Callable[[], bool]
 
     def __init__(
         self, inner: BaseStore, audit: AuditLogger, owner: Owner = None, name: str | None = None
@@ -81,21 +86,53 @@ class AuditedStore(BaseStore):
         self._audit = audit
         self._owner = owner
         self._name = name
+        self._on = lambda: True
         # Some that let items expire say that they do not.
         self.supports_ttl = inner.supports_ttl or hasattr(inner, "sweep_ttl")
         self.ttl_config = inner.ttl_config
-        sweep = functools.partial(
+        _watch_sweeps(inner, self._sweep(audit, name))
+
+    @classmethod
+    def of_graph(
+        cls, inner: BaseStore, audit: AuditLogger, owner: Owner, on: Callable[[], bool]
+    ) -> AuditedStore:
+        """The store of a graph, recorded as long as *on* gives True."""
+        store = cls(inner, audit, owner)
+        store._on = on
+        _watch_sweeps(inner, cls._sweep(audit, None), on)
+        return store
+
+    @staticmethod
+    def _sweep(audit: AuditLogger, name: str | None) -> Callable[[], AuditedOperation]:
+        return functools.partial(
             audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name
         )
-        _watch_sweeps(inner, sweep)
 
     def __getattr__(self, name: str) -> Any:
+        if name in AuditedStore.__slots__ or name.startswith("__"):  # while it is being copied
+            raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def __copy__(self) -> AuditedStore:
+        return self._again(self.inner)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AuditedStore:
+        return self._again(copy.deepcopy(self.inner, memo))
+
+    def __reduce__(self) -> Any:
+        return AuditedStore, (self.inner, self._audit, self._owner, self._name)
+
+    def _again(self, inner: BaseStore) -> AuditedStore:
+        store = AuditedStore(inner, self._audit, self._owner, self._name)
+        store._on = self._on
+        return store
 
     # --- the two methods through which all others go -------------------------------------------
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `BaseStore.batch`."""
+        if not self._on():
+            return self.inner.batch(ops)
         asked = list(ops)
         if len(asked) == 1 and not _deletes(asked[0]):  # most often
             with self._operation(asked[0]) as operation:
@@ -111,6 +148,8 @@ class AuditedStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """See `BaseStore.abatch`."""
+        if not self._on():
+            return await self.inner.abatch(ops)
         asked = list(ops)
         async with Together([self._operation(op) for op in asked]) as operations:
             there = self._there(asked)
@@ -153,10 +192,10 @@ class AuditedStore(BaseStore):
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
         with suppress(Exception):  # a function of the user's, or a namespace that is too short
-            if callable(self._owner):
-                return self._owner(namespace)
             if self._owner is not None:
-                return namespace[self._owner]
+                said = self._owner
+                owner = said(namespace) if callable(said) else namespace[said]
+                return None if owner is None else identifier(owner)
         return user if user in namespace else None
 
     def _there(self, ops: list[Op]) -> dict[int, GetOp]:
@@ -174,6 +213,7 @@ class AuditedStore(BaseStore):
         before: dict[int, Result],
         results: list[Result],
     ) -> None:
+        there: dict[str, bool] = {}  # what the batch itself has put or deleted so far
         for at, (op, operation, result) in enumerate(zip(ops, operations, results)):
             with operation.noting():
                 if isinstance(op, PutOp):
@@ -181,8 +221,9 @@ class AuditedStore(BaseStore):
                     if op.value is not None:
                         operation.saved(key)
                         operation.content(texts={key: _text(op.value)})
-                    elif before.get(at) is not None:
+                    elif there.get(key, before.get(at) is not None):
                         operation.deleted(key)
+                    there[key] = op.value is not None
                 elif isinstance(op, ListNamespacesOp):
                     operation.note(namespaces=len(result))  # type: ignore[arg-type]
                 else:
@@ -213,7 +254,9 @@ def _described(op: Op) -> tuple[str, str, Sequence[str]]:
         return ("FORGET", "delete", names) if is_delete else ("STORE", "put", names)
     if isinstance(op, SearchOp):
         return "RECALL", "search", ()
-    return "RECALL", "list_namespaces", ()
+    if isinstance(op, ListNamespacesOp):
+        return "RECALL", "list_namespaces", ()
+    raise TypeError
 
 
 def _namespace(op: Op) -> Namespace:
@@ -243,10 +286,15 @@ def _acting() -> tuple[str | None, str | None]:
     return (user if user is None else str(user)), (session if session is None else str(session))
 
 
-def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -> None:
+def _watch_sweeps(
+    inner: BaseStore,
+    operation: Callable[[], AuditedOperation],
+    on: Callable[[], bool] = lambda: True,
+) -> None:
     """Record what expires, also by the store's own sweeper, which calls the method directly."""
     sweep = getattr(type(inner), "sweep_ttl", None)
-    if sweep is None or "sweep_ttl" in getattr(inner, "__dict__", {}):
+    found = getattr(inner, "__dict__", {}).get("sweep_ttl")
+    if sweep is None or (found is not None and not hasattr(found, "_axon_audit")):
         return
     here = ref(inner)  # the store holds the function
 
@@ -254,6 +302,8 @@ def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -
 
         @functools.wraps(sweep)
         async def audited(*args: Any, **kwargs: Any) -> Any:
+            if not on():
+                return await sweep(here(), *args, **kwargs)
             async with operation() as op:
                 number = await sweep(here(), *args, **kwargs)
                 op.deleted(number=number)
@@ -263,10 +313,13 @@ def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -
 
         @functools.wraps(sweep)
         def audited(*args: Any, **kwargs: Any) -> Any:
+            if not on():
+                return sweep(here(), *args, **kwargs)
             with operation() as op:
                 number = sweep(here(), *args, **kwargs)
                 op.deleted(number=number)
             return number
 
+    audited._axon_audit = True  # type: ignore[attr-defined]
     with suppress(AttributeError):  # of a class without a dictionary: its sweeps are not seen
         inner.sweep_ttl = audited  # type: ignore[attr-defined]

@@ -781,6 +781,12 @@ def use_signals(signals: Signals | None) -> None:
     _signals = signals
 
 
+def drop_signals(signals: Signals | None) -> None:
+    """Use those of the global providers again, unless others than *signals* are in use since."""
+    if signals is not None and _signals is signals:
+        use_signals(None)
+
+
 def _current_signals() -> Signals:
     if _signals is None:
         use_signals(Signals.of())

@@ -411,6 +411,10 @@ class Operation:
             return
         if attached is not None:
             otel_context.detach(attached)
+        left = running.get()
+        if left is not None and not left.active and left._context is otel_context.get_current():
+            otel_context.attach(left._before)  # it ended inside of this one: see above
+            running.set(left.around)
 
     @property
     def holds(self) -> bool:

@@ -161,6 +161,23 @@ class TestMiddleware(Conformance):
         return _Toy
 
 
+async def test_annotations(audit: AuditLogger) -> None:
+    """A tool whose name tells nothing is what its server says of it."""
+    fastmcp = pytest.importorskip("fastmcp", reason="the extra mcp is not installed")
+    from axon_audit_otel.integrations.mcp.middleware import AuditMiddleware
+
+    server = fastmcp.FastMCP("toy")
+    server.add_middleware(AuditMiddleware(audit))
+
+    @server.tool(annotations={"destructiveHint": True})
+    def ponder() -> str:
+        return "done"
+
+    async with fastmcp.Client(server) as client:
+        await client.call_tool("ponder", {})
+    assert only_event(audit).operation == "FORGET"
+
+
 # --- the proxy ---------------------------------------------------------------------------------
 
 

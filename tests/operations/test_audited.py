@@ -16,6 +16,7 @@ from axon import MemorySystem
 from conftest import Cli, ListingAdapter, Make, MakeSystem, Run, history, only_event
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_current_span
 
 from axon_audit_otel import (
     AuditLogger,
@@ -347,6 +348,7 @@ class TestGenerators:
                 inner.saved("k2")
         assert [event.entry_ids for event in history(audit)] == [[], ["k2"]]
         assert current_operation() is None
+        assert not get_current_span().get_span_context().is_valid
 
     def test_dropped(self, audit: AuditLogger) -> None:
         """Nothing keeps a generator alive that is dropped."""

@@ -18,7 +18,8 @@ class LangGraphInstrumentor(LibraryInstrumentor):
     """Records the operations on the stores that graphs are given: ``compile(store=...)``.
 
     `instrument` takes, besides what all instrumentors take, ``owner``: see `AuditedStore`.
-    A store that is used without a graph is recorded by `AuditedStore` alone.
+    A store that is used without a graph is recorded by `AuditedStore` alone. After `uninstrument`
+    the graphs that were made meanwhile are not recorded any more.
     """
 
     instruments = ("langgraph >= 1, < 2",)

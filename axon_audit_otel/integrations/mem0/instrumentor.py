@@ -20,8 +20,8 @@ __all__ = ["Mem0Instrumentor"]
 
 
 class Mem0Instrumentor(LibraryInstrumentor):
-    """Records every operation of mem0's `Memory` and `AsyncMemory`, of all that are made from
-    then on, and what happens in their vector stores.
+    """Records every operation of mem0's `Memory` and `AsyncMemory`, and what happens in their
+    vector stores: of memories that were made before, from their first call on.
 
     `instrument` takes what all instrumentors take. The owner is mem0's ``user_id``, the agent its
     ``agent_id``, the session its ``run_id``, where `audit_context` says no other.

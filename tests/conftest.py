@@ -44,6 +44,7 @@ from axon_audit_otel.archive.checkpoints import SigningKey
 from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
+from axon_audit_otel.operations.operation import use_signals
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -340,6 +341,7 @@ def _leave_no_patch() -> Iterator[None]:
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor._is_instrumented_by_opentelemetry = True
     instrumentor.uninstrument()
+    use_signals(None)
 
 
 @pytest.fixture(name="memory")

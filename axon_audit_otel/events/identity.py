@@ -81,10 +81,11 @@ running: ContextVar[Any] = ContextVar("axon_audit_operation", default=None)
 
 
 def active_operation() -> Any:
-    """The innermost operation of this task that has not ended; None without one."""
+    """The innermost operation of this task that has not ended; None without one. One that is
+    the block of a generator is that for the generator's own code alone."""
     operation = running.get()
-    while operation is not None and not operation.active:
-        operation = operation.outer
+    while operation is not None and not operation.holds:
+        operation = operation.around
     return operation
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ..core.log import logger
-from ..operations.operation import Signals, use_signals
+from ..operations.operation import Signals, drop_signals, use_signals
 from ..trail.audit_logger import AuditLogger
 from .startup import announce, logger_of
 from .wrappers import Wrappers
@@ -31,6 +31,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     instruments: ClassVar[tuple[str, ...]] = ()
     #: The names of the arguments that the subclass adds.
     options: ClassVar[frozenset[str]] = frozenset()
+    _signals: Signals | None = None  # those that it was given
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The packages without which `instrument` does nothing."""
@@ -46,15 +47,15 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             logger.warning("instrument(): unknown argument %s", ", ".join(sorted(unknown)))
         audit = logger_of(kwargs.get("audit_logger"), kwargs.get("logger_provider"))
         providers = kwargs.get("tracer_provider"), kwargs.get("meter_provider")
-        if providers != (None, None):
-            use_signals(Signals.of(*providers))
+        self._signals = None if providers == (None, None) else Signals.of(*providers)
+        if self._signals is not None:
+            use_signals(self._signals)
         self._wrappers = Wrappers()
         self._audit: AuditLogger | None = audit  # held here: it ends when nobody has it
         try:
             self.wrap(self._wrappers, audit, kwargs)
         except Exception as exc:  # a version that we do not know
-            self._wrappers.undo()
-            self._audit = None
+            self._uninstrument()
             logger.warning(
                 "%s is not instrumented, and its operations are not recorded: this version is not"
                 " as expected (%s: %s)",
@@ -66,4 +67,4 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.undo()
         self._audit = None
-        use_signals(None)
+        drop_signals(self._signals)

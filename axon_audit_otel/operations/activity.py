@@ -20,6 +20,7 @@ class AdapterActivity:
     __slots__ = (
         *("aside", "back", "copies", "deleted", "derived", "failed", "found", "listed"),
         *("others", "owners", "prints", "queried", "saved", "stores", "undeleted"),
+        *("attempts", "remaining", "unnamed"),
     )
 
     def __init__(self) -> None:
@@ -40,6 +41,9 @@ class AdapterActivity:
         # What failed: its stage (one of `metrics.SDK_STAGES`), and of what -> the exception, or
         # the name of a failure without one.
         self.failed: dict[tuple[str, str], BaseException | str] = {}
+        self.attempts: dict[str, str] = {}  # id -> ``error.type``: forgotten if another succeeds
+        self.remaining: dict[str, None] = {}  # were to be deleted, and are still there
+        self.unnamed = 0  # deleted entries whose ids are not known
         # What failed of the SDK's housekeeping: nobody had asked for that.
         self.aside: list[tuple[str, BaseException]] = []
 
@@ -106,8 +110,11 @@ class AdapterActivity:
         for key, users in other.others.items():
             self.others.setdefault(key, []).extend(users)
         self.aside += other.aside
+        self.remaining.update(other.remaining)
+        self.unnamed += other.unnamed
         if failures:
             self.failed.update(other.failed)
+            self.attempts.update(other.attempts)
 
 
 def error_type(exc: BaseException | str) -> str:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
+from contextlib import suppress
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
-from ..core import semconv
+from ..core import generators, semconv
 from ..core.errors import AuditConfigError, AuditUnavailableError, InvalidEventError, shown
 from ..events.draft import checked_ids
 from ..events.identifiers import checked_id, checked_text, identifier, identifiers
@@ -28,6 +30,7 @@ from .activity import error_type
 from .operation import Kind, Operation, begin, current
 
 if TYPE_CHECKING:
+    from ..events.draft import Draft
     from ..trail.audit_logger import AuditLogger
 
 __all__ = ["AuditedOperation", "audited", "current_operation"]
@@ -58,7 +61,8 @@ class AuditedOperation:
 
     It begins with its block and ends with it: SUCCESS, or FAILURE if the block raises (PARTIAL
     if it had changed memory by then). Inside of another operation on the same trail it adds what
-    it reports to that one, and is no event of its own.
+    it reports to that one, and is no event of its own. In a generator it is around the
+    generator's own code, not around that of who asks for the items.
 
     The methods say what happened, and never raise: what cannot be recorded is logged once and
     counted. Entries are named by ids: text, numbers or UUIDs; one list of them is as good as
@@ -97,10 +101,12 @@ class AuditedOperation:
         if purpose is not None:
             self._acting["purpose"] = checked_text("purpose", purpose)
         self._more = 0  # deleted entries without an id
-        self._found = 0
-        self._failed: dict[str, str] = {}  # attempts, by the ids of entries
         self._private = private_ids
+        self._found: dict[str, None] = {}
+        self._texts: dict[str, tuple[str, str | None]] = {}  # of entries, and the owner of each
         self._operation: Operation | None = None
+        self._place: generators.Place | None = None
+        self._event: tuple[bytes, Draft] | None = None
 
     @classmethod
     def of(cls, operation: Operation) -> AuditedOperation:
@@ -112,7 +118,7 @@ class AuditedOperation:
     # --- the block -----------------------------------------------------------------------------
 
     def __enter__(self) -> AuditedOperation:
-        self._begin()
+        self._begin(sys._getframe(1))
         if self._operation is not None:
             self._operation.__enter__()
         return self
@@ -120,15 +126,11 @@ class AuditedOperation:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._operation is None:
-            self._record_without(exc)
-            return
-        self._conclude(self._operation)
-        self._operation.__exit__(kind, exc, tb)
-        self._learn(self._operation)
+        self.end(exc)
+        self.wait()
 
     async def __aenter__(self) -> AuditedOperation:
-        self._begin()
+        self._begin(sys._getframe(1))
         if self._operation is not None:
             await self._operation.__aenter__()
         return self
@@ -136,14 +138,32 @@ class AuditedOperation:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self.end(exc)
+        if not isinstance(exc, GeneratorExit):
+            await self.wait_async()
+
+    def end(self, exc: BaseException | None) -> None:
+        """End as the block does, which raised *exc* or nothing, without waiting for stable
+        storage."""
         if self._operation is None:
             self._record_without(exc)
             return
         self._conclude(self._operation)
-        await self._operation.__aexit__(kind, exc, tb)
+        self._operation.over(exc)
+        self._place = None
         self._learn(self._operation)
 
-    def _begin(self) -> None:
+    def wait(self) -> None:
+        """Wait until the event is on stable storage, where that is promised."""
+        if self._operation is not None and self._operation.waits:
+            self._operation.wait_durable_now()
+
+    async def wait_async(self) -> None:
+        """Do as `wait`, in a coroutine."""
+        if self._operation is not None and self._operation.waits:
+            await self._operation.wait_durable()
+
+    def _begin(self, frame: FrameType) -> None:
         if self._operation is not None:
             msg = f"the {self._kind.name} has begun already: one operation is one block"
             raise InvalidEventError(msg)
@@ -170,29 +190,28 @@ class AuditedOperation:
         op.own_facts = False
         op.face = ref(self)
         self._operation = op
+        if (of := generators.owner(frame)) is not None:
+            self._place = generators.entered(of)
+            op.place = ref(self._place)
 
     def _conclude(self, op: Operation) -> None:
         """Give the operation what was reported, before it ends."""
         try:
             seen = op.activity
-            for key, name in self._failed.items():
-                if key not in seen.saved and key not in seen.deleted:
-                    self._partly(op, name)
             op.entry_ids, op.are_names = identifiers(list({**self._names, **seen.saved})), True
             around = None if op.outer is None or op.outer.face is None else op.outer.face()
             if around is not None and around._kind.operation is self._kind.operation:
                 around._names.update(self._names)
-                around._found += self._found
+                around._found.update(self._found)
             if self._kind.operation is OperationType.RECALL:
-                op.note(result_count=self._found)
-            if self._more:
-                op.note(deleted=len(seen.deleted) + self._more)
+                op.note(result_count=len(self._found))
+            op.metadata.pop("deleted", None)  # that is counted, of what was reported
             if seen.deleted:
                 known = op.trail.entries
                 left = [key for key in known.descendants(seen.deleted) if known.lives(key)]
                 if left := [key for key in left if key not in seen.deleted]:
                     op.note(derived_remaining=left)
-                    self._partly(op, DERIVED_REMAIN)
+                    op.partly(DERIVED_REMAIN)
             if self._kind.operation is OperationType.AUDIT:
                 op.metadata.pop("record", None)  # only the trail itself records that
         except Exception as exc:
@@ -207,11 +226,13 @@ class AuditedOperation:
         except Exception as fault:
             self._audit.trail.fault("record", fault)
 
-    @staticmethod
-    def _learn(op: Operation) -> None:
+    def _learn(self, op: Operation) -> None:
         """What later operations know of these entries."""
+        if op.line is not None and op.draft is not None:
+            self._event = op.line, op.draft
+            op.line = op.draft = None  # contexts that live long have the operation
         try:
-            if op.changes and (event := _recorded(op)) is not None:
+            if op.changes and (event := self.event) is not None:
                 op.trail.entries.apply(event)
         except Exception as exc:
             op.trail.fault("record", exc)
@@ -229,7 +250,9 @@ class AuditedOperation:
     @property
     def event(self) -> AuditEvent | None:
         """The event as recorded, after the block; None before, and of a nested operation."""
-        return None if self._operation is None else _recorded(self._operation)
+        if self._event is None or self._operation is None:
+            return None
+        return self._operation.trail.reader.event(*self._event)
 
     # --- what happened -------------------------------------------------------------------------
 
@@ -260,15 +283,16 @@ class AuditedOperation:
     def found(self, *entry_ids: Any, owner: Any = None) -> None:
         """The caller gets these entries."""
         with self.noting() as op:
-            self._found += len(self._see(op, entry_ids, owner)) if op is not None else 0
+            if op is not None:
+                self._found.update(dict.fromkeys(self._see(op, entry_ids, owner)))
 
     def deleted(self, *entry_ids: Any, owner: Any = None, number: int = 0) -> None:
         """These entries are gone, and *number* further ones whose ids are not known."""
         with self.noting() as op:
             if op is None:
                 return
-            self._more += max(0, int(number))
             op.activity.deleted.update(dict.fromkeys(self._see(op, entry_ids, owner)))
+            op.activity.unnamed += max(0, int(number))
 
     @property
     def deleted_ids(self) -> tuple[str, ...]:
@@ -285,9 +309,8 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            left = [*op.metadata.get("remaining_ids", ()), *self._see(op, entry_ids, owner)]
-            op.note(remaining=len(left), remaining_ids=left)
-            self._partly(op, STILL_PRESENT)
+            op.activity.remaining.update(dict.fromkeys(self._see(op, entry_ids, owner)))
+            op.partly(STILL_PRESENT)
 
     def touched(self, *entry_ids: Any, owner: Any = None) -> None:
         """It was about these entries, whatever became of them: asked for, and not there."""
@@ -310,15 +333,15 @@ class AuditedOperation:
             if op is None:
                 return
             names = op.named(identifiers(_listed(entry_ids)))
-            self._failed.update(dict.fromkeys(names, error_type(error)))
+            op.activity.attempts.update(dict.fromkeys(names, error_type(error)))
             if not names:
-                self._partly(op, error_type(error))
+                op.partly(error_type(error))
 
     def failed(self, error: BaseException | str) -> None:
         """Nothing of it worked, though nothing is raised: an exception, or an ``error.type``."""
         with self.noting() as op:
             if op is not None:
-                self._partly(op, error_type(error))
+                op.partly(error_type(error))
                 op.failed = True
 
     def note(self, **facts: Any) -> None:
@@ -349,7 +372,10 @@ class AuditedOperation:
                 into = op.activity.prints if key in op.activity.saved else op.fingerprints
                 into[key] = make(text, owners[key])
             if op.captures:
-                op.content(query=query, texts=by_id or None, owners=owners)
+                self._texts.update({key: (by_id[key], owners[key]) for key in by_id})
+                texts = {key: text for key, (text, _) in self._texts.items()}
+                whose = {key: one for key, (_, one) in self._texts.items()}
+                op.content(query=query, texts=texts or None, owners=whose)
 
     def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
@@ -359,11 +385,6 @@ class AuditedOperation:
         if whose is not None:
             op.activity.sees(dict.fromkeys(names, whose))
         return names
-
-    @staticmethod
-    def _partly(op: Operation, name: str) -> None:
-        op.problems += 1
-        op.error_type = op.error_type or name
 
 
 class _Noting:
@@ -386,13 +407,6 @@ class _Noting:
             return False
         self._audit.trail.fault("record", exc)
         return True
-
-
-def _recorded(op: Operation) -> AuditEvent | None:
-    """The event of an operation as it is read; None before its end, and of a nested one."""
-    if op.line is None or op.draft is None:
-        return None
-    return op.trail.reader.event(op.line, op.draft)
 
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:
@@ -453,7 +467,9 @@ def audited(
             called with the arguments of the call.
         ids: The entries: the name of the parameter that has their ids, or a function that is
             called with the result of the call. By what the operation is, these are saved (STORE,
-            IMPORT), deleted (FORGET, unless the call returns False or 0), or found.
+            IMPORT), deleted (FORGET, unless the call returns False or 0), or found (unless it
+            returns None, where a parameter has the ids). A call that raises names those of a
+            parameter.
         system: The memory's library, or the program's own name for it.
         action: The function, as that names it. Default: its qualified name.
         store: Which of several stores.
@@ -461,15 +477,17 @@ def audited(
 
     Raises:
         InvalidEventError: If *operation* is unknown, or *owner* or *ids* name no parameter.
-        TypeError: If the function is a generator.
+        TypeError: If the function is a generator, or no function.
     """
     parsed = OperationType.parse(operation)
 
     def decorate(function: _F) -> _F:
         call = _Call(function, parsed, audit, owner, ids)
         call.options = {"system": system, "store": store, "private_ids": private_ids}
-        call.options["action"] = function.__qualname__ if action is None else action
-        if inspect.iscoroutinefunction(function):
+        call.options["action"] = _named(function) if action is None else action
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
+        ):
 
             @functools.wraps(function)
             async def recorded(*args: Any, **kwargs: Any) -> Any:
@@ -492,6 +510,12 @@ def audited(
     return decorate
 
 
+def _named(function: Any) -> str:
+    """A function's qualified name, or that of the class of an object that is called."""
+    function = getattr(function, "func", function)  # of a `functools.partial`
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
 class _Call:
     """How the calls of one function are recorded."""
 
@@ -506,12 +530,17 @@ class _Call:
         ids: str | Callable[[Any], Any] | None,
     ) -> None:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            msg = f"{shown(function.__qualname__)} is a generator: put its work in a `with` block"
+            msg = f"{shown(_named(function))} is a generator: put its work in a `with` block"
             raise TypeError(msg)
-        self._signature = inspect.signature(function)
+        if not callable(function):
+            msg = f"@audited({shown(function)}): no function; put it below @classmethod and alike"
+            raise TypeError(msg)
+        self._signature = inspect.Signature()
+        with suppress(ValueError):  # of a function in C that does not tell it
+            self._signature = inspect.signature(function)
         for name, given in (("owner", owner), ("ids", ids)):
             if isinstance(given, str) and given not in self._signature.parameters:
-                msg = f"{name}={shown(given)}: {function.__qualname__} has no such parameter"
+                msg = f"{name}={shown(given)}: {_named(function)} has no such parameter"
                 raise InvalidEventError(msg)
         self._operation = operation
         self._audit = audit
@@ -521,18 +550,24 @@ class _Call:
     def operation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AuditedOperation:
         """The operation of a call."""
         audit = _the_logger() if self._audit is None else self._audit
-        owner = None
+        owner, names = None, None
         try:
             owner = self._value(self._owner, args, kwargs)
-            owner = None if owner is None else checked_id("owner", owner)
+            owner = None if owner in (None, ()) else checked_id("owner", owner)
+            if isinstance(self._ids, str):
+                names = identifiers(_listed((self._value(self._ids, args, kwargs),)))
         except Exception as exc:  # the call itself must go on
             audit.trail.fault("record", exc)
-        return AuditedOperation(audit, self._operation, owner=owner, **self.options)
+        options = {**self.options, "owner": owner, "entry_ids": names}
+        return AuditedOperation(audit, self._operation, **options)
 
     def _value(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not isinstance(source, str):
             return None if source is None else source(*args, **kwargs)
-        bound = self._signature.bind(*args, **kwargs)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError:  # which the call itself raises
+            return ()
         bound.apply_defaults()
         return bound.arguments[source]
 
@@ -548,7 +583,8 @@ class _Call:
             if self._operation in (OperationType.STORE, OperationType.IMPORT):
                 op.saved(ids)
             elif self._operation is not OperationType.FORGET:
-                op.found(ids)
+                if result is not None or callable(self._ids):
+                    op.found(ids)
             elif result is None or result:
                 op.deleted(ids)
             else:

@@ -117,6 +117,7 @@ class Operation:
     changes = False  # at its end: whether it changed memory
     private: dict[str, str] | None = None  # its entry ids name people: what stands for which
     face: Any = None  # gives what reports to it, see `audited`
+    place: Any = None  # gives the generator whose block it is; None: it is of no generator
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Operation], list[Any]] = staticmethod(lambda key, op: [])
     _event_id: str | None = None  # given by `record_intent`
@@ -141,6 +142,7 @@ class Operation:
         owner: str | None = None,
     ) -> None:
         self.outer = outer  # records this one, unless it ends before
+        self.around = outer  # the next one around, also on another trail
         if store is not None:
             self.store = store
         if owner is not None:
@@ -249,7 +251,7 @@ class Operation:
         return self
 
     def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
-        self._over(exc)
+        self.over(exc)
         if self.waits:
             self.wait_durable_now()
 
@@ -263,11 +265,12 @@ class Operation:
         return self
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
-        self._over(exc)
+        self.over(exc)
         if self.waits and not isinstance(exc, GeneratorExit):
             await self.wait_durable()
 
-    def _over(self, exc: BaseException | None) -> None:
+    def over(self, exc: BaseException | None) -> None:
+        """End it as the block ends, without waiting for stable storage."""
         result, self.result = self.result, None
         if exc is None:
             self.succeed(result)
@@ -381,8 +384,8 @@ class Operation:
                     attributes[ATTRIBUTES[field]] = self.trail.policy.hidden(field, real)
             name, here = self.gen_ai or self.kind.span, otel_context.get_current()
             left = running.get()
-            if left is not None and left._context is here and not left.active:
-                here = left._before  # it ended elsewhere, and left its context behind here
+            if left is not None and left._context is here and not left.holds:
+                here = left._before  # it ended elsewhere, or waits, and left its context behind
             self._before = here
             self._span = self._signals.tracer.start_span(name, context=here, attributes=attributes)
             self._own_span = True
@@ -416,12 +419,35 @@ class Operation:
     def leave(self) -> None:
         """Stop being the current operation and span of this task, and go on."""
         attached, self._attached = self._attached, None
+        now = running.get()
+        if now is not None and now.holds and not now.within(self):
+            return  # the consumer of a generator began it meanwhile, and goes on
         try:
             running.reset(self._token)
         except ValueError:  # ended in another context than begun: nothing to undo there
             return
         if attached is not None:
             otel_context.detach(attached)
+        left = running.get()
+        if left is not None and not left.active and left._context is otel_context.get_current():
+            otel_context.attach(left._before)  # it ended inside of this one: see above
+            running.set(left.around)
+
+    @property
+    def holds(self) -> bool:
+        """True if code that has it in its context is inside of it: not once it has ended, nor
+        while the generator whose block it is waits, and its consumer runs."""
+        if not self.active or self.place is None:
+            return self.active
+        place = self.place()
+        return place is not None and place.runs
+
+    def within(self, other: Operation) -> bool:
+        """True if it began inside of *other*, or is *other*."""
+        one: Operation | None = self
+        while one is not None and one is not other:
+            one = one.around
+        return one is not None
 
     def enter(self) -> None:
         """Be the current operation again (a transaction, at its end)."""
@@ -442,16 +468,30 @@ class Operation:
         except Exception as exc:  # the instrumented call: its result may raise anything
             self.trail.fault("record", exc)
         status = EventStatus.SUCCESS
+        if self.outer is None or not self.outer.active:
+            self._count_attempts()
         if self.failed:
             status = EventStatus.FAILURE
         elif self.problems or self.activity.failed:
             status = EventStatus.PARTIAL
         self._end(status, None)
 
+    def _count_attempts(self) -> None:
+        """Attempts that failed, and that no other one made good, are failures."""
+        seen = self.activity
+        for key, name in seen.attempts.items():
+            if key not in seen.saved and key not in seen.deleted:
+                self.partly(name)
+
+    def partly(self, name: str) -> None:
+        """A part of it failed, though nothing is raised; *name* is its ``error.type``."""
+        self.problems += 1
+        self.error_type = self.error_type or name
+
     def fail(self, exc: BaseException) -> None:
         """The call raised *exc*."""
         status = EventStatus.FAILURE
-        changed = self.activity.saved or self.activity.deleted
+        changed = self.activity.saved or self.activity.deleted or self.activity.unnamed
         if changed and not isinstance(exc, asyncio.CancelledError):
             status = EventStatus.PARTIAL  # memory is not what it was
         self._end(status, exc)
@@ -467,7 +507,9 @@ class Operation:
                 self.outer.activity.take(self.activity, failures=exc is None)
                 if self.private is not None:
                     self.outer.private = {**(self.outer.private or {}), **self.private}
-                self.activity, self.arguments = AdapterActivity(), {}
+                if exc is None and self.error_type and (self.problems or self.failed):
+                    self.outer.partly(self.error_type)  # which nobody was told by an exception
+                self._forget()
                 return
             self._gauge.inc()
         if exc is not None:
@@ -498,8 +540,12 @@ class Operation:
         if self._event_id is not None:
             self.trail.intent_done(self._event_id)
         self.changes = bool(self.activity.saved or self.activity.deleted)
-        # The context of a task that was begun inside may live long: keep no memories alive.
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep no memories alive: the context of a task that was begun inside may live long."""
         self.activity, self.arguments = AdapterActivity(), {}
+        self.metadata, self.span_attributes = {}, {}
 
     def _note_swallowed(self, raised: BaseException | None) -> None:
         """Count the failures that were not raised, and note the stage and type of each."""
@@ -518,9 +564,10 @@ class Operation:
         known = self.metadata.get("deleted")
         if isinstance(known, int):
             return known
+        more = self.activity.unnamed
         if self.kind.operation is OperationType.SYNC:  # gone from its source
-            return len(self.activity.deleted)
-        return len(self.activity.deleted.keys() - self.activity.saved.keys())
+            return len(self.activity.deleted) + more
+        return len(self.activity.deleted.keys() - self.activity.saved.keys()) + more
 
     def _draft(self, status: EventStatus, **facts: Any) -> Draft:
         """The event, with what is certain of every operation and these *facts*."""
@@ -551,10 +598,12 @@ class Operation:
         entries = self.entries
         if entries is None:
             entries = len(known) if ids is None else len(ids)
-        if seen.deleted or self.kind.deletes:
+        if seen.deleted or seen.unnamed or self.kind.deletes:
             self.metadata["deleted"] = gone = self._gone()
             entries = gone if self.kind.deletes else entries
         names = known if self.are_names and known is ids else identifiers(known)
+        if seen.remaining:
+            self.note(remaining=len(seen.remaining), remaining_ids=list(seen.remaining))
         if seen.back:
             self._note_back(names)
         if self._altered:
@@ -760,6 +809,12 @@ def use_signals(signals: Signals | None) -> None:
     _signals = signals
 
 
+def drop_signals(signals: Signals | None) -> None:
+    """Use those of the global providers again, unless others than *signals* are in use since."""
+    if signals is not None and _signals is signals:
+        use_signals(None)
+
+
 def _current_signals() -> Signals:
     if _signals is None:
         use_signals(Signals.of())
@@ -779,9 +834,9 @@ def begin(
     Raises:
         AuditUnavailableError: If it is refused, since it cannot be recorded.
     """
-    outer = current()
-    if outer is not None and outer.trail is not audit.trail:
-        outer = None
+    outer = here = current()
+    while outer is not None and (outer.trail is not audit.trail or not outer.active):
+        outer = outer.around
     operation = Operation(
         kind,
         audit,
@@ -792,6 +847,7 @@ def begin(
         outer,
         **more,
     )
+    operation.around = here
     if outer is None and audit.trail.blocks:
         operation.record_intent()
     return operation

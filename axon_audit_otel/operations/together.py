@@ -35,9 +35,9 @@ class Together:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._end(exc)
         for one in self._begun:
-            one.resume()
-            one.__exit__(kind, exc, tb)
+            one.wait()
 
     async def __aenter__(self) -> Sequence[AuditedOperation]:
         try:
@@ -53,6 +53,13 @@ class Together:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._end(exc)
+        for one in self._begun:
+            if not isinstance(exc, GeneratorExit):
+                await one.wait_async()
+
+    def _end(self, exc: BaseException | None) -> None:
+        """End all, before anything is waited for: a wait may be interrupted."""
         for one in self._begun:
             one.resume()
-            await one.__aexit__(kind, exc, tb)
+            one.end(exc)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import only_event
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, instrument_all
 from axon_audit_otel.integrations import all as every
@@ -98,3 +104,50 @@ class TestAll:
         finally:
             AxonInstrumentor().uninstrument()
             NotesInstrumentor().uninstrument()
+
+    def test_one_is_undone(
+        self,
+        audit: AuditLogger,
+        tracer_provider: TracerProvider,
+        span_exporter: InMemorySpanExporter,
+    ) -> None:
+        """The end of one integration leaves the providers of another one as they are."""
+        NotesInstrumentor().uninstrument()
+        NotesInstrumentor().instrument(audit_logger=audit)
+        AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+        NotesInstrumentor().uninstrument()
+        with audit.operation("STORE"):
+            pass
+        assert len(span_exporter.get_finished_spans()) == 1
+
+    @pytest.mark.component
+    def test_opentelemetry_instrument(self, tmp_path: Path) -> None:
+        """`opentelemetry-instrument` starts all of ours, which share one trail."""
+        launcher = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+        exporters = [f"OTEL_{signal}_EXPORTER" for signal in ("TRACES", "METRICS", "LOGS")]
+        ended = subprocess.run(
+            [launcher, sys.executable, "-c", _APP],
+            env={**os.environ, "MEM0_TELEMETRY": "False", **dict.fromkeys(exporters, "none")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said = ended.stdout.splitlines()
+        assert {"axon True", "langgraph True", "mem0 True"} <= set(said)
+        assert said[-1] == "[('default', 'langgraph')]"
+
+
+#: Says which of our integrations run, and what is recorded of an operation.
+_APP = """
+from importlib.metadata import entry_points
+from langgraph.graph import START, StateGraph
+from langgraph.store.memory import InMemoryStore
+from axon_audit_otel.trail.audit_logger import loggers
+
+for point in entry_points(group="axon_audit.integrations"):
+    print(point.name, point.load()().is_instrumented_by_opentelemetry)
+graph = StateGraph(dict).add_node("n", lambda state: {}).add_edge(START, "n")
+graph.compile(store=InMemoryStore()).store.put(("memories",), "k1", {})
+print([(name, audit.query_events()[0].system) for name, audit in loggers().items()])
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -146,6 +147,35 @@ class TestStore:
         too_short.put(("memories",), "k", {})
         assert [event.subjects for event in history(audit)] == [("ADA",), (), ()]
 
+    def test_one_item_twice(self, audit: AuditLogger) -> None:
+        """Of several operations of a batch on one item each says what it did."""
+        store = AuditedStore(InMemoryStore(), audit, owner=1)
+        where = ("memories", "alice"), "k1"
+        store.batch([PutOp(*where, {"a": 1}), PutOp(*where, None), PutOp(*where, None)])
+        assert [event.metadata.get("deleted") for event in history(audit)] == [None, 1, 0]
+        assert store.inner.get(*where) is None
+
+    @pytest.mark.parametrize("wrong", [lambda space: [space], lambda space: 1 / 0, "x", 9])
+    def test_wrong_owner(self, audit: AuditLogger, wrong: Any) -> None:
+        """An owner that cannot be told is no error of the call."""
+        AuditedStore(InMemoryStore(), audit, owner=wrong).put(("memories", "alice"), "k1", {})
+        assert only_event(audit).entry_ids == ["memories/alice/k1"]
+
+    def test_what_no_store_knows(self, audit: AuditLogger) -> None:
+        """Something else than an operation is none that is known; the store refuses it."""
+        with pytest.raises(ValueError, match="Unknown operation"):
+            AuditedStore(InMemoryStore(), audit).batch([3])  # type: ignore[list-item]
+        assert (only_event(audit).operation, only_event(audit).status) == ("OTHER", "FAILURE")
+
+    def test_copies(self, audit: AuditLogger) -> None:
+        """A copy is audited as well."""
+        store = AuditedStore(InMemoryStore(), audit)
+        copied = copy.copy(store)
+        copied.put(("memories",), "k1", {})
+        copy.deepcopy(store).put(("memories",), "k2", {})
+        assert copied.inner is store.inner
+        assert [event.entry_ids for event in history(audit)] == [["memories/k1"], ["memories/k2"]]
+
     def test_wrong_calls(self, audit: AuditLogger) -> None:
         """What the store itself refuses raises what the store raises, and is a FAILURE."""
         inner, store = InMemoryStore(), AuditedStore(InMemoryStore(), audit, owner=1)
@@ -263,6 +293,17 @@ class TestGraph:
         store = InMemoryStore()
         assert _graph(store).store is store
         assert audit.query_events() == []
+
+    def test_undone(self, audit: AuditLogger) -> None:
+        """After `uninstrument` the store of a graph that was made before is not recorded."""
+        instrumentor = LangGraphInstrumentor()
+        instrumentor.instrument(audit_logger=audit)
+        graph = StateGraph(State).add_node("n", lambda state: {}).add_edge(START, "n")
+        store = graph.compile(store=InMemoryStore()).store
+        store.put(("memories",), "k1", {})
+        instrumentor.uninstrument()
+        store.put(("memories",), "k2", {})
+        assert only_event(audit).entry_ids == ["memories/k1"]
 
     def test_another_version(
         self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance import Conformance, MakeMemory
+from conformance import SECRET, Conformance, MakeMemory
 from conftest import Make, only_event
 
 from axon_audit_otel import AuditEvent, AuditLogger
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 from axon_audit_otel.integrations.mcp.tools import Tool, Tools
+from axon_audit_otel.verification.verify import verify
 
 #: What the tools of the toy memory do.
 DESCRIBED = {
@@ -186,6 +190,23 @@ class TestMiddleware(Conformance):
         return _Toy
 
 
+async def test_annotations(audit: AuditLogger) -> None:
+    """A tool whose name tells nothing is what its server says of it."""
+    fastmcp = pytest.importorskip("fastmcp", reason="the extra mcp is not installed")
+    from axon_audit_otel.integrations.mcp.middleware import AuditMiddleware
+
+    server = fastmcp.FastMCP("toy")
+    server.add_middleware(AuditMiddleware(audit))
+
+    @server.tool(annotations={"destructiveHint": True})
+    def ponder() -> str:
+        return "done"
+
+    async with fastmcp.Client(server) as client:
+        await client.call_tool("ponder", {})
+    assert only_event(audit).operation == "FORGET"
+
+
 # --- the proxy ---------------------------------------------------------------------------------
 
 
@@ -196,13 +217,15 @@ def _events(archive: Path) -> list[AuditEvent]:
 class _Session:
     """A client of the proxy, which writes and reads lines."""
 
-    def __init__(self, archive: Path, *command: str, **environ: str) -> None:
+    def __init__(
+        self, archive: Path, *command: str, stdin: Any = subprocess.PIPE, **environ: str
+    ) -> None:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "axon_audit_otel", "mcp-proxy", "--archive", str(archive)),
                 *("--user", "alice", "--", *command),
             ],
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environ},
         )
@@ -211,9 +234,13 @@ class _Session:
     def send(self, line: bytes) -> dict[str, Any]:
         """Send a line; the next that comes back."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(line + b"\n")
         self._process.stdin.flush()
+        return self.next()
+
+    def next(self) -> dict[str, Any]:
+        """The next line that comes."""
+        assert self._process.stdout is not None
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
@@ -228,6 +255,13 @@ class _Session:
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """The answer to a call of a tool."""
         return self.ask("tools/call", name=name, arguments=arguments)
+
+    def write(self, name: str) -> None:
+        """Call a tool, and wait for nothing."""
+        assert self._process.stdin is not None
+        said = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"name": name}}
+        self._process.stdin.write(json.dumps(said).encode() + b"\n")
+        self._process.stdin.flush()
 
     def end(self) -> int:
         """Close the connection; the exit code."""
@@ -294,10 +328,7 @@ class TestProxy:
         """A call that the server never answers has failed; its exit code is ours."""
         archive = tmp_path / "audit_logs"
         session = self._echo(archive)
-        assert session._process.stdin is not None
-        said = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "exit"}}
-        session._process.stdin.write(json.dumps(said).encode() + b"\n")
-        session._process.stdin.flush()
+        session.write("exit")
         assert session.end() == 3
         assert only(_events(archive)).status == "FAILURE"
 
@@ -312,9 +343,132 @@ class TestProxy:
         assert "refused" in answer["error"]["message"]
         session.end()
 
+    @pytest.mark.parametrize("deaf", [False, True])
+    def test_terminated(self, tmp_path: Path, deaf: bool) -> None:
+        """SIGTERM ends the server, which may be deaf to it, and seals the archive."""
+        archive = tmp_path / "audit_logs"
+        ignoring = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" if deaf else ""
+        waiting = 'print(\'{"method": "working"}\', flush=True); import time; time.sleep(600)'
+        server = f"{ignoring}\n{_ECHO.replace('sys.exit(3)', waiting)}"
+        session = _Session(archive, sys.executable, "-c", server)
+        session.call("look")
+        session.write("exit")
+        assert session.next() == {"method": "working"}
+        session._process.terminate()
+        assert session._process.wait(30) == 128 + (signal.SIGKILL if deaf else signal.SIGTERM)
+        session.end()
+        assert [event.status for event in _events(archive)] == ["SUCCESS", "FAILURE"]
+        assert [writer.unsealed_events for writer in verify(archive).writers] == [0]
+
+    def test_client_goes(self, tmp_path: Path) -> None:
+        """A client that has gone before its answer: the call is recorded, the server ends."""
+        archive = tmp_path / "audit_logs"
+        session = self._echo(archive)
+        session.call("look")
+        assert session._process.stdout is not None
+        session._process.stdout.close()
+        session.write("look")
+        assert session._process.wait(30) in (0, 1, 128 + signal.SIGTERM)
+        session.end()
+        assert [event.status for event in _events(archive)] == ["SUCCESS", "SUCCESS"]
+
+    def test_from_a_file(self, tmp_path: Path) -> None:
+        """Requests may be in a file."""
+        request = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"name": "look"}}
+        (tmp_path / "requests").write_text(f"{json.dumps(request)}\n")
+        with (tmp_path / "requests").open("rb") as file:
+            session = _Session(tmp_path / "audit_logs", sys.executable, "-c", _ECHO, stdin=file)
+        assert session._process.wait(30) == 0
+        session.end()
+        assert only(_events(tmp_path / "audit_logs")).action == "look"
+
+    def test_no_answer_to_our_question(self, tmp_path: Path) -> None:
+        """A server that does not say what there is: the deletion goes on."""
+        skipped = "if asked.get('name') == 'open_nodes': continue"
+        silent = _ECHO.replace("result =", f"{skipped}\n    result =")
+        session = _Session(tmp_path / "audit_logs", sys.executable, "-c", silent)
+        assert session.call("delete_entities", entityNames=["Ann"])["result"]["isError"] is False
+        session.end()
+        assert only(_events(tmp_path / "audit_logs")).entry_ids == ["Ann"]
+
     def test_no_such_command(self, tmp_path: Path) -> None:
         """A command that is not there is one line, and an exit code."""
         assert _Session(tmp_path / "audit_logs", "no-such-command").end() == 2
+
+
+# --- the server from npm -----------------------------------------------------------------------
+
+_PACKAGE = "@modelcontextprotocol/server-memory"
+
+
+def _server_memory() -> str:
+    """The server's program: in MCP_SERVER_MEMORY, or in the cache that CI fills."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "axon-audit-otel"
+    default = cache / "mcp-server-memory/node_modules/.bin/mcp-server-memory"
+    program = Path(os.environ.get("MCP_SERVER_MEMORY") or default)
+    if not program.exists():
+        command = f"npm install --prefix {cache / 'mcp-server-memory'} {_PACKAGE}"
+        why = f"{program} is not there: {command}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{why}; in CI that is no reason to skip")
+        pytest.skip(why)
+    return str(program)
+
+
+@pytest.mark.component
+async def test_server_memory(tmp_path: Path) -> None:
+    """The reference memory server, and the official client, with the proxy between them."""
+    mcp = pytest.importorskip("mcp", reason="the extra mcp is not installed")
+    from mcp.client.stdio import stdio_client
+
+    archive = tmp_path / "audit_logs"
+    proxy = ["-m", "axon_audit_otel", "mcp-proxy", "--archive", str(archive), "--user", "alice"]
+    parameters = mcp.StdioServerParameters(
+        command=sys.executable,
+        args=[*proxy, "--", _server_memory()],
+        env={**os.environ, "MEMORY_FILE_PATH": str(tmp_path / "memory.jsonl")},
+    )
+    big = "x" * 10_000_000
+
+    def entity(name: str, text: str) -> dict[str, Any]:
+        return {"name": name, "entityType": "person", "observations": [text]}
+
+    async with (
+        stdio_client(parameters) as (reading, writing),
+        mcp.ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        assert len((await session.list_tools()).tools) == 9
+        made = [entity("Ann", SECRET), entity("Bob", big)]
+        await session.call_tool("create_entities", {"entities": made})
+        await session.call_tool("create_entities", {"entities": made})
+        await asyncio.gather(
+            *(session.call_tool("open_nodes", {"names": ["Ann"]}) for _ in range(20))
+        )
+        await session.call_tool("search_nodes", {"query": SECRET})
+        graph = await session.call_tool("read_graph", {})
+        assert big in str(graph)
+        deletion = {"entityName": "Ann", "observations": [SECRET]}
+        await session.call_tool("delete_observations", {"deletions": [deletion]})
+        await session.call_tool("delete_entities", {"entityNames": ["Ann", "Nobody"]})
+        await session.call_tool("no_such_tool", {})
+    events = _events(archive)
+    found = [(e.operation, e.action, e.status, e.entry_ids) for e in events]
+    assert [one for one in found if one[1] != "open_nodes"] == [
+        ("STORE", "create_entities", "SUCCESS", ["Ann", "Bob"]),
+        ("STORE", "create_entities", "SUCCESS", []),
+        ("RECALL", "search_nodes", "SUCCESS", ["Ann"]),
+        ("RECALL", "read_graph", "SUCCESS", ["Ann", "Bob"]),
+        ("FORGET", "delete_observations", "SUCCESS", ["Ann"]),
+        ("FORGET", "delete_entities", "SUCCESS", ["Ann", "Nobody"]),
+        ("OTHER", "no_such_tool", "FAILURE", []),
+    ]
+    assert [e.entry_ids for e in events if e.action == "open_nodes"] == [["Ann"]] * 20
+    assert [e.metadata["deleted"] for e in events if e.operation == "FORGET"] == [1, 1]
+    assert {e.agent_id for e in events} == {"mcp"}
+    files = b"".join(file.read_bytes() for file in archive.rglob("*") if file.is_file())
+    assert SECRET.encode() not in files
+    assert b"xxxxx" not in files
 
 
 def only(events: list[AuditEvent]) -> AuditEvent:

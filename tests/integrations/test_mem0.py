@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conformance import Conformance, MakeMemory
-from conftest import history, only_event
+from conftest import Make, history, only_event
 
 from axon_audit_otel import AuditEvent, AuditLogger, audit_context
 
@@ -292,6 +292,32 @@ class TestInstrumentor:
         memory.add("tea", user_id="alice", infer=False)
         assert audit.query_events() == []
         assert not hasattr(Memory.add, "__wrapped__")
+
+    def test_in_the_middle(
+        self, instrument: Any, audit: AuditLogger, make_audit: Make, tmp_path: Path
+    ) -> None:
+        """A memory that is there already is recorded whole, from then on and until then."""
+        from mem0 import Memory
+
+        from axon_audit_otel.integrations.mem0.instrumentor import Mem0Instrumentor
+
+        def add_and_delete() -> str:
+            key = memory.add("tea", user_id="alice", infer=False)["results"][0]["id"]
+            memory.vector_store.delete(vector_id=key)
+            return str(key)
+
+        memory = Memory.from_config(config(tmp_path))
+        add_and_delete()
+        instrument(audit)
+        key = add_and_delete()
+        Mem0Instrumentor().uninstrument()
+        add_and_delete()
+        assert [event.entry_ids for event in history(audit)] == [[key], [key]]
+        other = make_audit()
+        instrument(other)
+        key = add_and_delete()
+        assert [event.entry_ids for event in history(other)] == [[key], [key]]
+        assert len(history(audit)) == 2
 
     def test_another_version(
         self,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from axon import MemorySystem
 from conftest import Cli, ListingAdapter, Make, MakeSystem, Run, history, only_event
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_current_span
 
 from axon_audit_otel import (
     AuditLogger,
@@ -22,6 +27,7 @@ from axon_audit_otel import (
     audited,
     current_operation,
 )
+from axon_audit_otel.operations.together import Together
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +247,148 @@ class TestNesting:
         await make_system(session=Noting()).store("tea", tier="session")
         assert only_event(audit).metadata["shelf"] == 4
 
+    def test_what_an_inner_one_reports(self, audit: AuditLogger) -> None:
+        """Nothing that an inner operation reports is lost: failures, numbers, what remains."""
+        with audit.operation("FORGET", action="all"):
+            for part in ("a", "b"):
+                with audit.operation("FORGET", action="part") as inner:
+                    inner.deleted(part, number=5)
+                    inner.remaining(f"{part}-left")
+        event = only_event(audit)
+        assert (event.status, event.error_type) == ("PARTIAL", "entry_still_present")
+        assert event.metadata["deleted"] == 12
+        assert event.metadata["remaining_ids"] == ["a-left", "b-left"]
+
+    def test_made_good_around(self, audit: AuditLogger) -> None:
+        """An attempt that fails inside may be made good by the operation around it."""
+        with audit.operation("STORE") as outer:
+            with audit.operation("STORE") as inner:
+                inner.partial(OSError(), "k1", "k2")
+            outer.saved("k1", "k2")
+        assert only_event(audit).status == "SUCCESS"
+
+    def test_found_twice(self, audit: AuditLogger) -> None:
+        """Entries that both operations report are counted once."""
+        with audit.operation("RECALL") as outer:
+            with audit.operation("RECALL") as inner:
+                inner.found("k1", "k2")
+            outer.found("k1", "k2")
+        assert only_event(audit).metadata["result_count"] == 2
+
+    def test_on_two_trails(self, audit: AuditLogger, make_audit: Make) -> None:
+        """An operation on another trail in between does not part the two of one trail."""
+        other = make_audit()
+        with audit.operation("STORE", action="outer") as outer:
+            between = other.operation("STORE", action="between")
+            with between, audit.operation("STORE", action="inner") as inner:
+                inner.saved("k1")
+            outer.saved("k2")
+        assert only_event(audit).entry_ids == ["k1", "k2"]
+        assert only_event(other).action == "between"
+
+
+class TestGenerators:
+    """The block of a generator is around its own code."""
+
+    def test_consumer(self, audit: AuditLogger, span_exporter: InMemorySpanExporter) -> None:
+        """What the consumer does between items is no part of it, nor a child of its span."""
+
+        def entries() -> Iterator[str]:
+            with audit.operation("RECALL", action="entries") as op:
+                for key in ("k1", "k2"):
+                    with audit.operation("RECALL", action="inside"):
+                        op.found(key)
+                    yield key
+
+        for key in entries():
+            assert current_operation() is None
+            with audit.operation("STORE", action="consumer") as op:
+                op.saved(f"new-{key}")
+        assert current_operation() is None
+        assert {(e.action, *e.entry_ids) for e in history(audit)} == {
+            ("consumer", "new-k1"),
+            ("consumer", "new-k2"),
+            ("entries", "k1", "k2"),
+        }
+        assert all(span.parent is None for span in span_exporter.get_finished_spans())
+
+    async def test_async(self, audit: AuditLogger) -> None:
+        """Neither in an async generator; also if its consumer leaves it."""
+
+        async def entries() -> AsyncIterator[str]:
+            async with audit.operation("RECALL", action="entries") as op:
+                for key in ("k1", "k2"):
+                    await asyncio.sleep(0)
+                    op.found(key)
+                    yield key
+
+        items = entries()
+        async for key in items:
+            async with audit.operation("STORE", action="consumer") as op:
+                op.saved(f"new-{key}")
+            break
+        await items.aclose()
+        assert [(e.action, *e.entry_ids) for e in history(audit)] == [
+            ("consumer", "new-k1"),
+            ("entries", "k1"),
+        ]
+
+    def test_ends_inside_of_the_consumers(self, audit: AuditLogger) -> None:
+        """A generator that ends leaves the operation that its consumer began meanwhile."""
+
+        def entries() -> Iterator[str]:
+            with audit.operation("RECALL", action="entries"):
+                yield "k1"
+
+        items = entries()
+        next(items)
+        with audit.operation("STORE", action="consumer"):
+            assert list(items) == []
+            with audit.operation("STORE") as inner:
+                inner.saved("k2")
+        assert [event.entry_ids for event in history(audit)] == [[], ["k2"]]
+        assert current_operation() is None
+        assert not get_current_span().get_span_context().is_valid
+
+    def test_dropped(self, audit: AuditLogger) -> None:
+        """Nothing keeps a generator alive that is dropped."""
+
+        def entries() -> Iterator[str]:
+            with audit.operation("RECALL", action="entries"):
+                yield "k1"
+
+        next(entries())
+        gc.collect()
+        assert only_event(audit).error_type == "GeneratorExit"
+
+    def test_for_a_block(self, audit: AuditLogger) -> None:
+        """A context manager that is made of a generator is around the block."""
+
+        @contextmanager
+        def task() -> Iterator[None]:
+            with audit.operation("SYNC", action="task"):
+                yield
+
+        with task(), audit.operation("STORE") as op:
+            op.saved("k1")
+        assert (only_event(audit).action, only_event(audit).entry_ids) == ("task", ["k1"])
+
+
+class TestTogether:
+    async def test_interrupted_wait(self, make_audit: Make, tmp_path: Path) -> None:
+        """All end before one is waited for: a task that is cancelled then loses none."""
+        audit = make_audit(auto_export_path=tmp_path / "a", durability="disk", on_failure="block")
+
+        async def batch() -> None:
+            async with Together([audit.operation("STORE") for _ in range(3)]):
+                asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(batch())
+        events = history(audit, operation="STORE")
+        assert [event.status for event in events] == ["SUCCESS"] * 3
+        assert await asyncio.to_thread(audit.seal) is not None
+
 
 class TestValues:
     @pytest.mark.parametrize(
@@ -269,6 +417,23 @@ class TestValues:
         assert half == "a\\ud800"
         assert len(long) < 600
         assert audit.get_statistics()["failures"] == {}
+
+    @pytest.mark.parametrize("wrong", [True, -5, 10**30, "x"])
+    def test_numbers_are_counted(self, audit: AuditLogger, wrong: Any) -> None:
+        """How many entries are gone is counted, whatever a fact says."""
+        with audit.operation("FORGET") as op:
+            op.note(deleted=wrong)
+            op.deleted("k1", "k2")
+        assert only_event(audit).metadata == {"deleted": 2}
+
+    def test_texts_add_up(self, make_audit: Make) -> None:
+        """The texts of several reports are recorded, and not the last ones alone."""
+        audit = make_audit(capture_content=True)
+        with audit.operation("STORE") as op:
+            for key in ("k1", "k2"):
+                op.saved(key)
+                op.content(texts={key: f"text of {key}"})
+        assert only_event(audit).metadata["content"] == ["text of k1", "text of k2"]
 
     def test_nothing_is_raised_inside(self, audit: AuditLogger) -> None:
         """Inside the block nothing of ours is raised, whatever is reported."""
@@ -400,6 +565,44 @@ class TestDecorator:
         assert await add({"by": "bob"}) == {"id": "k7", "by": "bob"}
         event = only_event(audit)
         assert (event.action, event.user_id, event.entry_ids) == ("Notes.add", "bob", ["k7"])
+
+    def test_what_raises(self, audit: AuditLogger) -> None:
+        """A call that raises names what it was about; wrong arguments are no fault of ours."""
+
+        @audited("FORGET", audit=audit, owner="user", ids="key")
+        def delete(user: str, key: str) -> None:
+            raise OSError("broken")
+
+        with pytest.raises(OSError, match="broken"):
+            delete("alice", "k1")
+        with pytest.raises(TypeError, match="missing 2 required"):
+            delete()  # type: ignore[call-arg]
+        first, second = history(audit)
+        assert (first.entry_ids, first.user_id, first.status) == (["k1"], "alice", "FAILURE")
+        assert (second.entry_ids, second.error_type) == ([], "TypeError")
+        assert audit.get_statistics()["failures"].get("record", 0) == 0
+
+    def test_nothing_found(self, audit: AuditLogger) -> None:
+        """A lookup by id that gives None has found nothing."""
+        get = audited("RECALL", audit=audit, ids="key")(lambda key: None)
+        get("k1")
+        event = only_event(audit)
+        assert (event.entry_ids, event.metadata["result_count"]) == (["k1"], 0)
+
+    async def test_what_is_no_plain_function(self, audit: AuditLogger) -> None:
+        """A partial function, an object that is called, a function in C."""
+
+        class Store:
+            async def __call__(self, key: str) -> str:
+                await asyncio.sleep(0)
+                return key
+
+        await audited("STORE", audit=audit, ids="key")(Store())("k1")
+        audited("STORE", audit=audit, ids="key")(partial(lambda x, key: key, 1))("k2")
+        audited("FORGET", audit=audit)(dict.pop)({"k3": 1}, "k3")
+        assert [event.entry_ids for event in history(audit)] == [["k1"], ["k2"], []]
+        with pytest.raises(TypeError, match="below @classmethod"):
+            audited("STORE")(classmethod(lambda cls: None))
 
     def test_what_cannot_be_said(self, audit: AuditLogger) -> None:
         """A function that fails to say whose data it is does not end the call."""

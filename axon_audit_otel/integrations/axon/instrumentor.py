@@ -28,7 +28,15 @@ from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditErr
 from ...core.log import logger
 from ...events.identifiers import identifier
 from ...events.stores import Store
-from ...operations.operation import Kind, Operation, Signals, begin, current, use_signals
+from ...operations.operation import (
+    Kind,
+    Operation,
+    Signals,
+    begin,
+    current,
+    drop_signals,
+    use_signals,
+)
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
 from ..startup import announce, blocks, logger_of
@@ -69,6 +77,8 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     calls on.
     """
 
+    _signals: Signals | None = None
+
     def instrumentation_dependencies(self) -> Collection[str]:
         """The packages without which `instrument` does nothing."""
         return INSTRUMENTS
@@ -88,14 +98,15 @@ class AxonInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         audit_logger = _logger_of(kwargs.get("audit_logger"), logger_provider)
         most_traces = _most_traces(kwargs.get("max_trace_events"))
         _recorder.default, _recorder.refusal = audit_logger, ""
-        use_signals(Signals.of(kwargs.get("tracer_provider"), kwargs.get("meter_provider")))
+        self._signals = Signals.of(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        use_signals(self._signals)
         _recorder.patch(most_traces)
         announce(audit_logger)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         _recorder.unpatch()
         _recorder.default, _recorder.refusal = None, ""
-        use_signals(None)
+        drop_signals(self._signals)
 
 
 def _most_traces(given: Any = None) -> int:

@@ -19,7 +19,8 @@ class LangGraphInstrumentor(LibraryInstrumentor):
 
     `instrument` takes, besides what all instrumentors take, ``owner`` and ``private_ids``: see
     `AuditedStore`.
-    A store that is used without a graph is recorded by `AuditedStore` alone.
+    A store that is used without a graph is recorded by `AuditedStore` alone. After `uninstrument`
+    the graphs that were made meanwhile are not recorded any more.
     """
 
     instruments = ("langgraph >= 1, < 2",)
@@ -41,8 +42,8 @@ class LangGraphInstrumentor(LibraryInstrumentor):
                 if wrappers.active and isinstance(store, BaseStore):
                     try:
                         if not isinstance(store, AuditedStore):
-                            kwargs["store"] = AuditedStore(
-                                store, audit, options.get("owner"), private_ids=private
+                            kwargs["store"] = AuditedStore.of_graph(
+                                store, audit, options.get("owner"), private, lambda: wrappers.active
                             )
                     except Exception:  # the graph must work
                         logger.exception("a store of LangGraph is not recorded")

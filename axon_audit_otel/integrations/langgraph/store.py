@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
@@ -23,6 +24,7 @@ from langgraph.store.base import (
 )
 
 from ...core.errors import AuditConfigError, shown
+from ...events.identifiers import identifier
 from ...events.identity import current_identity
 from ...operations.audited import AuditedOperation
 from ...operations.together import Together
@@ -71,7 +73,13 @@ class AuditedStore(BaseStore):
         AuditConfigError: If *inner* is no store, or audited already.
     """
 
-    __slots__ = ("_audit", "_name", "_owner", "_private", "inner", "supports_ttl", "ttl_config")
+    __slots__ = (
+        *("_audit", "_name", "_on", "_owner", "_private"),
+        *("inner", "supports_ttl", "ttl_config"),
+    )
+
+    #: Tells whether to record.
+    _on: Callable[[], bool]
 
     def __init__(
         self,
@@ -90,22 +98,59 @@ class AuditedStore(BaseStore):
         self._owner = owner
         self._name = name
         self._private = private_ids
+        self._on = lambda: True
         # Some that let items expire say that they do not.
         self.supports_ttl = inner.supports_ttl or hasattr(inner, "sweep_ttl")
         self.ttl_config = inner.ttl_config
-        sweep = functools.partial(
-            audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name
-        )
-        _watch_sweeps(inner, sweep)
+        _watch_sweeps(inner, self._sweep(audit, name))
         audit.trail.metrics.expect(SYSTEM)
 
+    @classmethod
+    def of_graph(
+        cls,
+        inner: BaseStore,
+        audit: AuditLogger,
+        owner: Owner,
+        private_ids: bool,
+        on: Callable[[], bool],
+    ) -> AuditedStore:
+        """The store of a graph, recorded as long as *on* gives True."""
+        store = cls(inner, audit, owner, private_ids=private_ids)
+        store._on = on
+        _watch_sweeps(inner, cls._sweep(audit, None), on)
+        return store
+
+    @staticmethod
+    def _sweep(audit: AuditLogger, name: str | None) -> Callable[[], AuditedOperation]:
+        return functools.partial(
+            audit.operation, "FORGET", system=SYSTEM, action="BaseStore.sweep_ttl", store=name
+        )
+
     def __getattr__(self, name: str) -> Any:
+        if name in AuditedStore.__slots__ or name.startswith("__"):  # while it is being copied
+            raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def __copy__(self) -> AuditedStore:
+        return self._again(self.inner)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AuditedStore:
+        return self._again(copy.deepcopy(self.inner, memo))
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.inner, self._audit, self._owner, self._name, self._private)
+
+    def _again(self, inner: BaseStore) -> AuditedStore:
+        store = _restored(inner, self._audit, self._owner, self._name, self._private)
+        store._on = self._on
+        return store
 
     # --- the two methods through which all others go -------------------------------------------
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `BaseStore.batch`."""
+        if not self._on():
+            return self.inner.batch(ops)
         asked = list(ops)
         if len(asked) == 1 and not _deletes(asked[0]):  # most often
             with self._operation(asked[0]) as operation:
@@ -121,6 +166,8 @@ class AuditedStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """See `BaseStore.abatch`."""
+        if not self._on():
+            return await self.inner.abatch(ops)
         asked = list(ops)
         async with Together([self._operation(op) for op in asked]) as operations:
             there = self._there(asked)
@@ -164,10 +211,10 @@ class AuditedStore(BaseStore):
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
         with suppress(Exception):  # a function of the user's, or a namespace that is too short
-            if callable(self._owner):
-                return self._owner(namespace)
             if self._owner is not None:
-                return namespace[self._owner]
+                said = self._owner
+                owner = said(namespace) if callable(said) else namespace[said]
+                return None if owner is None else identifier(owner)
         return user if user in namespace else None
 
     def _there(self, ops: list[Op]) -> dict[int, GetOp]:
@@ -185,6 +232,7 @@ class AuditedStore(BaseStore):
         before: dict[int, Result],
         results: list[Result],
     ) -> None:
+        there: dict[str, bool] = {}  # what the batch itself has put or deleted so far
         for at, (op, operation, result) in enumerate(zip(ops, operations, results)):
             with operation.noting():
                 if isinstance(op, PutOp):
@@ -192,8 +240,9 @@ class AuditedStore(BaseStore):
                     if op.value is not None:
                         operation.saved(key)
                         operation.content(texts={key: _text(op.value)})
-                    elif before.get(at) is not None:
+                    elif there.get(key, before.get(at) is not None):
                         operation.deleted(key)
+                    there[key] = op.value is not None
                 elif isinstance(op, ListNamespacesOp):
                     operation.note(namespaces=len(result))  # type: ignore[arg-type]
                 else:
@@ -210,6 +259,13 @@ class AuditedStore(BaseStore):
         operation.content(query=getattr(op, "query", None), texts=texts)
 
 
+def _restored(
+    inner: BaseStore, audit: AuditLogger, owner: Owner, name: str | None, private_ids: bool
+) -> AuditedStore:
+    """A store that was copied or unpickled."""
+    return AuditedStore(inner, audit, owner, name, private_ids=private_ids)
+
+
 def _deletes(op: Op) -> TypeGuard[PutOp]:
     return isinstance(op, PutOp) and op.value is None
 
@@ -224,7 +280,9 @@ def _described(op: Op) -> tuple[str, str, Sequence[str]]:
         return ("FORGET", "delete", names) if is_delete else ("STORE", "put", names)
     if isinstance(op, SearchOp):
         return "RECALL", "search", ()
-    return "RECALL", "list_namespaces", ()
+    if isinstance(op, ListNamespacesOp):
+        return "RECALL", "list_namespaces", ()
+    raise TypeError
 
 
 def _namespace(op: Op) -> Namespace:
@@ -254,10 +312,15 @@ def _acting() -> tuple[str | None, str | None]:
     return (user if user is None else str(user)), (session if session is None else str(session))
 
 
-def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -> None:
+def _watch_sweeps(
+    inner: BaseStore,
+    operation: Callable[[], AuditedOperation],
+    on: Callable[[], bool] = lambda: True,
+) -> None:
     """Record what expires, also by the store's own sweeper, which calls the method directly."""
     sweep = getattr(type(inner), "sweep_ttl", None)
-    if sweep is None or "sweep_ttl" in getattr(inner, "__dict__", {}):
+    found = getattr(inner, "__dict__", {}).get("sweep_ttl")
+    if sweep is None or (found is not None and not hasattr(found, "_axon_audit")):
         return
     here = ref(inner)  # the store holds the function
 
@@ -265,6 +328,8 @@ def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -
 
         @functools.wraps(sweep)
         async def audited(*args: Any, **kwargs: Any) -> Any:
+            if not on():
+                return await sweep(here(), *args, **kwargs)
             async with operation() as op:
                 number = await sweep(here(), *args, **kwargs)
                 op.deleted(number=number)
@@ -274,10 +339,13 @@ def _watch_sweeps(inner: BaseStore, operation: Callable[[], AuditedOperation]) -
 
         @functools.wraps(sweep)
         def audited(*args: Any, **kwargs: Any) -> Any:
+            if not on():
+                return sweep(here(), *args, **kwargs)
             with operation() as op:
                 number = sweep(here(), *args, **kwargs)
                 op.deleted(number=number)
             return number
 
+    audited._axon_audit = True  # type: ignore[attr-defined]
     with suppress(AttributeError):  # of a class without a dictionary: its sweeps are not seen
         inner.sweep_ttl = audited  # type: ignore[attr-defined]

@@ -68,5 +68,5 @@ class AuditMiddleware(Middleware):
             tool = await around.fastmcp.get_tool(name)
             said = getattr(tool, "annotations", None)
             if said is not None:
-                self._tools.learn(name, said.model_dump(exclude_none=True))
+                self._tools.learn(name, said.model_dump(by_alias=True, exclude_none=True))
         return who

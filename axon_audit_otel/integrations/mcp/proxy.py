@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
+import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from ...core.errors import AxonAuditError
@@ -21,6 +23,7 @@ from .tools import TOOL_ERROR, Tools
 __all__ = ["Proxy"]
 
 _LONGEST = 64 << 20  # bytes of a line
+_PATIENCE = 5  # seconds for a server that is to end, or to answer a question of ours
 #: Error codes of JSON-RPC: no message, no request, and what a server itself refuses.
 _NO_MESSAGE, _NO_REQUEST, _REFUSED = -32700, -32600, -32000
 
@@ -40,9 +43,12 @@ class Proxy:
         self._listing: set[Any] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._number = 0
+        self._prefix = f"axon-audit-{os.getpid()}-"  # of the ids of our own requests
+        self._asked = asyncio.Event()  # to end
 
     async def run(self, command: list[str], stdin: BinaryIO, stdout: BinaryIO) -> int:
-        """Pass messages on until one of both sides ends; returns the server's exit code.
+        """Pass messages on until one of both sides ends, or a signal asks for the end; returns
+        the server's exit code, 128 and the signal that ended it, as shells do.
 
         Raises:
             OSError: If the server cannot be started.
@@ -54,29 +60,62 @@ class Proxy:
             stdout=asyncio.subprocess.PIPE,
             limit=_LONGEST,
         )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._asked.set)
         client = asyncio.create_task(self._from_client(stdin))
         server = asyncio.create_task(self._from_server())
-        await asyncio.wait((client, server), return_when=asyncio.FIRST_COMPLETED)
-        if self._server.stdin is not None and not self._server.stdin.is_closing():
-            self._server.stdin.close()
-        try:
-            await asyncio.wait_for(server, 5)
-        except asyncio.TimeoutError:
-            self._server.terminate()
+        asked = asyncio.create_task(self._asked.wait())
+        await asyncio.wait((client, server, asked), return_when=asyncio.FIRST_COMPLETED)
+        code = await self._end_server(server)
         for answer in list(self._answers.values()):
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the server has ended"))
         await asyncio.gather(*self._calls, return_exceptions=True)
-        client.cancel()
-        return await self._server.wait()
+        asked.cancel()
+        for task in (client, server):
+            if not task.done():
+                task.cancel()
+            elif (exc := task.exception()) is not None and not isinstance(exc, ConnectionError):
+                logger.error("the proxy has ended: %s: %s", type(exc).__name__, exc)
+        return code if code >= 0 else 128 - code
+
+    async def _end_server(self, reading: asyncio.Task[None]) -> int:
+        """End the server, and pass on what it says until then; returns its exit code."""
+        process = self._server
+        if process.stdin is not None:
+            process.stdin.close()
+        ends = [process.terminate, process.kill, None]
+        if self._asked.is_set():
+            self._signal(ends.pop(0))
+        exited = asyncio.create_task(process.wait())
+        for end in ends:
+            await asyncio.wait((exited,), timeout=_PATIENCE)
+            if process.returncode is not None or end is None:
+                break  # `exited` waits for its children as well, which may have its pipes
+            self._signal(end)
+        exited.cancel()
+        await asyncio.wait((reading,), timeout=1)
+        return -signal.SIGKILL if process.returncode is None else process.returncode
+
+    @staticmethod
+    def _signal(send: Callable[[], None] | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if send is not None:
+                send()
 
     # --- what passes ---------------------------------------------------------------------------
 
     async def _from_client(self, stdin: BinaryIO) -> None:
         lines = asyncio.StreamReader(limit=_LONGEST)
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(lines), stdin
-        )
+        mode = os.fstat(stdin.fileno()).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(stdin.fileno()):
+            await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(lines), stdin
+            )
+        else:  # a file, which no event loop can wait for
+            lines.feed_data(stdin.read())
+            lines.feed_eof()
         while line := await lines.readline():
             message = _parsed(line)
             method = message.get("method")
@@ -87,7 +126,7 @@ class Proxy:
                 await self._begin(line, message)
                 continue
             if method == "tools/list":
-                if isinstance(message.get("id"), (str, int)):
+                if _is_id(message.get("id")):
                     self._listing.add(message["id"])
             elif method == "initialize":
                 self._meet(message)
@@ -100,12 +139,14 @@ class Proxy:
         while line := await self._server.stdout.readline():
             message = _parsed(line)
             key = message.get("id")
-            is_answer = "method" not in message and isinstance(key, (str, int))
+            is_answer = "method" not in message and _is_id(key)
             if is_answer and key in self._answers:
                 answer = self._answers[key]
                 if not answer.done():
                     answer.set_result({**message, "line": line})
                 continue
+            if is_answer and str(key).startswith(self._prefix):
+                continue  # to a question of ours, too late
             if is_answer and key in self._listing:
                 self._listing.discard(key)
                 self._learn(message)
@@ -119,7 +160,7 @@ class Proxy:
 
     def _cancelled(self, message: Mapping[str, Any]) -> None:
         key = _in(message, "params", "requestId")
-        answer = self._answers.get(key) if isinstance(key, (str, int)) else None
+        answer = self._answers.get(key) if _is_id(key) else None
         if answer is not None and not answer.done():
             answer.cancel()
 
@@ -135,15 +176,18 @@ class Proxy:
         await self._server.stdin.drain()
 
     def _give(self, line: bytes) -> None:
-        self._out.write(line)
-        self._out.flush()
+        try:
+            self._out.write(line)
+            self._out.flush()
+        except OSError:  # the client has gone
+            self._asked.set()
 
     # --- calls ---------------------------------------------------------------------------------
 
     async def _begin(self, line: bytes, message: Mapping[str, Any]) -> None:
         """Begin a call; returns when the server has it, so that messages stay in their order."""
         key = message.get("id")
-        if not isinstance(key, (str, int)) or key in self._answers:
+        if not _is_id(key) or key in self._answers:
             self._refuse(None, _NO_REQUEST, "a call needs an id of its own: not passed on")
             return
         self._answers[key] = asyncio.get_running_loop().create_future()
@@ -191,13 +235,17 @@ class Proxy:
             return None
         tool, argument = check
         self._number += 1
-        key = f"axon-audit-{os.getpid()}-{self._number}"
-        self._answers[key] = asyncio.get_running_loop().create_future()
+        key = f"{self._prefix}{self._number}"
+        waits = self._answers[key] = asyncio.get_running_loop().create_future()
         request = {"name": tool, "arguments": {argument: named}}
         said = {"jsonrpc": "2.0", "id": key, "method": "tools/call", "params": request}
-        await self._send(json.dumps(said).encode() + b"\n")
-        answer = await self._answers[key]
-        del self._answers[key]
+        try:
+            await self._send(json.dumps(said).encode() + b"\n")
+            answer = await asyncio.wait_for(waits, _PATIENCE)
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            del self._answers[key]
         result = answer.get("result")
         if not isinstance(result, Mapping) or result.get("isError") is True:
             return None
@@ -211,6 +259,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
         if isinstance(message, dict):
             return message
     return {}
+
+
+def _is_id(key: Any) -> bool:
+    """True for an id of a request; true is none, though it equals 1."""
+    return type(key) in (str, int)
 
 
 def _in(message: Mapping[str, Any], *names: str) -> Any:

@@ -20,8 +20,8 @@ __all__ = ["Mem0Instrumentor"]
 
 
 class Mem0Instrumentor(LibraryInstrumentor):
-    """Records every operation of mem0's `Memory` and `AsyncMemory`, of all that are made from
-    then on, and what happens in their vector stores.
+    """Records every operation of mem0's `Memory` and `AsyncMemory`, and what happens in their
+    vector stores: of memories that were made before, from their first call on.
 
     `instrument` takes what all instrumentors take. The owner is mem0's ``user_id``, the agent its
     ``agent_id``, the session its ``run_id``, where `audit_context` says no other.
@@ -63,8 +63,9 @@ class _Calls:
         return created
 
     def _watch(self, memory: Any) -> None:
+        """Watch the vector store that a memory has now; it may be given another one."""
         try:
-            watch(memory.vector_store, self._audit)
+            watch(memory.vector_store, self._audit, lambda: self._wrappers.active)
         except Exception:  # the memory itself must work
             logger.exception("the vector store of a mem0 memory is not watched")
 
@@ -78,6 +79,7 @@ class _Calls:
             async def called(memory: Any, /, *args: Any, **kwargs: Any) -> Any:
                 if not wrappers.active:
                     return await original(memory, *args, **kwargs)
+                self._watch(memory)
                 call = _Call(self._audit, name, method, memory, signature, args, kwargs)
                 async with call.operation() as op:
                     result = await original(memory, *args, **kwargs)
@@ -92,6 +94,7 @@ class _Calls:
             def called(memory: Any, /, *args: Any, **kwargs: Any) -> Any:
                 if not wrappers.active:
                     return original(memory, *args, **kwargs)
+                self._watch(memory)
                 call = _Call(self._audit, name, method, memory, signature, args, kwargs)
                 with call.operation() as op:
                     result = original(memory, *args, **kwargs)

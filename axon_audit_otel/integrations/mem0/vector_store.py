@@ -23,11 +23,13 @@ _MOST = 100_000
 Report = Callable[[AuditedOperation, Any, tuple[Any, ...], dict[str, Any], Any], None]
 
 
-def watch(store: Any, audit: AuditLogger) -> None:
-    """Watch *store*, this object alone: mem0's store of entities is of the same class."""
-    if "_axon_audit_watched" in vars(store):
+def watch(store: Any, audit: AuditLogger, on: Callable[[], bool] = lambda: True) -> None:
+    """Watch *store* as long as *on* gives True; this object alone: mem0's store of entities is
+    of the same class."""
+    known = vars(store).get("_axon_audit_watched")
+    if known is not None and known():
         return
-    store._axon_audit_watched = True
+    store._axon_audit_watched = on
     audit.trail.metrics.expect(SYSTEM)
     here, name = ref(store), getattr(store, "collection_name", None)
 
@@ -39,19 +41,26 @@ def watch(store: Any, audit: AuditLogger) -> None:
     for method, (operation, report) in _METHODS.items():
         original = getattr(type(store), method, None)
         if original is not None:
-            wrapped = _wrapped(original, here, functools.partial(begin, operation, method), report)
+            one = functools.partial(begin, operation, method)
+            wrapped = _wrapped(original, here, one, report, on)
             setattr(store, method, wrapped)
     if getattr(type(store), "get", None) is not None:
-        store.get = _reading(type(store).get, here)
+        store.get = _reading(type(store).get, here, on)
 
 
 def _wrapped(
-    original: Any, store: Any, begin: Callable[[], AuditedOperation], report: Report
+    original: Any,
+    store: Any,
+    begin: Callable[[], AuditedOperation],
+    report: Report,
+    on: Callable[[], bool],
 ) -> Any:
     """The store's method, which reports to the operation that runs, or becomes one."""
 
     @functools.wraps(original)
     def watched(*args: Any, **kwargs: Any) -> Any:
+        if not on():
+            return original(store(), *args, **kwargs)
         op = current_operation()
         if op is not None:
             return _call(op, args, kwargs)
@@ -74,13 +83,13 @@ def _wrapped(
     return watched
 
 
-def _reading(original: Any, store: Any) -> Any:
+def _reading(original: Any, store: Any, on: Callable[[], bool]) -> Any:
     """The store's `get`, which tells whose an entry is that the operation is about."""
 
     @functools.wraps(original)
     def get(*args: Any, **kwargs: Any) -> Any:
         result = original(store(), *args, **kwargs)
-        op = current_operation()
+        op = current_operation() if on() else None
         owner = payload_of(result).get("user_id")
         if op is not None and owner is not None:
             op.owned_by(owner)

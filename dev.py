@@ -6,7 +6,7 @@ after a change of ``pyproject.toml``), and runs one command in it:
 
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
     test [OPTIONS]   the tests that need no server, two minutes (pytest --help)
-    check            ruff and mypy
+    check            ruff and mypy, strict
     preview          pictures of the dashboards (needs npm, prometheus and chromium)
     all              every test, also the slow ones and those with real servers
     run COMMAND ...  anything else, in the environment
@@ -41,7 +41,7 @@ def main(arguments: list) -> int:
     if command not in commands or commands[command] == [[]]:
         print(__doc__)
         return 2
-    set_up("dev,components" if command in ("all", "preview") else "dev")
+    set_up("dev,components" if command in ("all", "check", "preview") else "dev")
     for program, *rest in commands[command]:
         code = subprocess.call([str(BIN / program), *rest], env=environment())
         if code:

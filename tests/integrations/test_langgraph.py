@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from axon_audit_otel import AuditConfigError, AuditLogger, audit_context
 
-pytest.importorskip("langgraph", reason="the extra langgraph is not installed")
+pytest.importorskip("langgraph", reason="it comes with the extra `components`")
 
 from langgraph.config import get_store
 from langgraph.graph import START, StateGraph
@@ -26,6 +26,8 @@ from langgraph.store.memory import InMemoryStore
 
 from axon_audit_otel.integrations.langgraph.instrumentor import LangGraphInstrumentor
 from axon_audit_otel.integrations.langgraph.store import AuditedStore, item_id
+
+pytestmark = pytest.mark.component
 
 
 class Breaking(InMemoryStore):

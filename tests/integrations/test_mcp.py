@@ -170,6 +170,7 @@ class _Toy:
         self._broken = True
 
 
+@pytest.mark.component
 class TestMiddleware(Conformance):
     """The conformance suite, through a real client."""
 
@@ -190,6 +191,7 @@ class TestMiddleware(Conformance):
         return _Toy
 
 
+@pytest.mark.component
 async def test_annotations(audit: AuditLogger) -> None:
     """A tool whose name tells nothing is what its server says of it."""
     fastmcp = pytest.importorskip("fastmcp", reason="the extra mcp is not installed")

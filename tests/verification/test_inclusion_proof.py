@@ -248,7 +248,7 @@ class TestScript:
         return json.loads(json.dumps(prove(trail.path, trail.events[12].event_id)))
 
     def test_imports_nothing_of_ours(self) -> None:
-        """The standard library and `cryptography`; and it has no more than 124 lines of code."""
+        """The standard library and `cryptography`; and it has no more than 128 lines of code."""
         text = SCRIPT.read_text(encoding="utf-8")
         imported = set()
         for node in ast.walk(ast.parse(text)):
@@ -267,7 +267,7 @@ class TestScript:
             for number, line in enumerate(text.splitlines())
             if line and line[0] != "#" and not any(number in lines for lines in docstrings)
         ]
-        assert 40 < len(code) <= 124
+        assert 40 < len(code) <= 128
 
     def test_proved(self, proof: dict[str, Any], trail: Trail, tmp_path: Path) -> None:
         """Exit code 0, and one line that says what is proved; the key as text or as a file."""

@@ -217,6 +217,7 @@ class TestWhatItSays:
         assert NAMED not in content(archive)
         assert without.metadata["uid"] == os.getuid()
 
+    @pytest.mark.slow
     def test_interrupted(self, make_audit: Make, archive: Path) -> None:
         """`| head`, and an application that still writes."""
         audit = day(make_audit, archive, events=3000, max_events=10_000, erasable=True)
@@ -232,6 +233,7 @@ class TestWhatItSays:
         audit.close()
         assert verify(archive).ok
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_ended_by_a_signal(
         self, make_audit: Make, archive: Path, number: signal.Signals
@@ -286,6 +288,7 @@ class TestWhatItSays:
             thread.join()
         assert (reading.events, reading.revealed) == (48_000, 48_000)
 
+    @pytest.mark.slow
     def test_follow(self, make_audit: Make, archive: Path) -> None:
         """`tail --follow` is recorded when it begins and when it ends."""
         day(make_audit, archive, erasable=True).close()
@@ -342,6 +345,7 @@ class TestWhereItCannotBeRecorded:
         report = verify(archive, keys)
         assert (report.verdict, report.unproved, report.findings) == ("ok", [], [])
 
+    @pytest.mark.slow
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
     def test_another_user(self, make_audit: Make) -> None:
         """Who may read but not write leaves nothing, and is told so."""
@@ -481,6 +485,7 @@ class TestFiles:
         assert report.ok
         assert not [writer.unclean_ends for writer in report.writers if writer.unclean_ends]
 
+    @pytest.mark.slow
     def test_two_at_once(self, make_audit: Make, archive: Path) -> None:
         """Readings at the same time are all recorded, in as many trails as there were at once."""
         audit = day(make_audit, archive, erasable=True)

@@ -197,6 +197,7 @@ def test_a_terminal(path: Path, columns: int) -> None:
     assert "of alice, bob: lives; made by COMPACT" in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_unwritable(path: Path, form: list[str]) -> None:
     """An answer that cannot be written has exit code 2: 1 would be an answer."""

@@ -177,6 +177,7 @@ class TestWritten:
         told = cli("export", logs, tmp_path / "out.parquet", "--force", code=1)
         assert "a line is no audit event" in told.stderr
 
+    @pytest.mark.slow
     def test_without_pyarrow(self, logs: Path, run_script: Run, tmp_path: Path) -> None:
         """The error has the command that installs it, and no file is made."""
         out = tmp_path / "out.parquet"

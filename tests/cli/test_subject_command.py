@@ -119,6 +119,7 @@ def test_refused(cli: Cli, path: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "new.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["html", "json", "csv"])
 @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
 def test_full(path: Path, form: str, where: str) -> None:
@@ -145,6 +146,7 @@ def _limited(room: int, *arguments: object) -> str:
     return done.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["html", "json", "csv"])
 def test_no_room(path: Path, tmp_path: Path, form: str) -> None:
     """Where there is no room for the file, it is not there, and an older one is as it was."""
@@ -157,6 +159,7 @@ def test_no_room(path: Path, tmp_path: Path, form: str) -> None:
     assert out.read_text() == "older"
 
 
+@pytest.mark.slow
 async def test_no_room_for_rows(make_audit: Make, tmp_path: Path) -> None:
     """Nor is there a file where the rows have no room meanwhile; that is no damage."""
     path, out = tmp_path / "archive", tmp_path / "ann.html"

@@ -37,6 +37,7 @@ def _running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 async def test_it_is_reached_by_its_address_and_ends(
     make_audit: Make, tmp_path: Path, ending: signal.Signals
@@ -57,6 +58,7 @@ async def test_it_is_reached_by_its_address_and_ends(
         assert (process.returncode, errors) == (0, "(Ctrl-C ends it)\n")
 
 
+@pytest.mark.slow
 async def test_what_is_decrypted_is_recorded(make_audit: Make, tmp_path: Path, cli: Cli) -> None:
     """Who looked at personal data is in the archive: when it began, and how much was shown."""
     path, keys = tmp_path / "archive", tmp_path / "keys"

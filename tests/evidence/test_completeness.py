@@ -274,6 +274,7 @@ archive(Path(sys.argv[1]), days(1, 24, "2025-12"), key=SigningKey(sys.argv[2]), 
 """
 
 
+@pytest.mark.slow
 def test_later_events_of_the_trail_change_nothing(tmp_path: Path) -> None:
     """Also of a trail that another process goes on with, and its new checkpoints."""
     key, path = new_key("app"), tmp_path / "logs"
@@ -288,6 +289,7 @@ def test_later_events_of_the_trail_change_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "before.zip").read_bytes() == (tmp_path / "after.zip").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("journal",), ("journal", "attested"), ("journal", "manifest")])
 async def test_all_events_of_a_trail_are_taken_away(tmp_path: Path, names: Any) -> None:
     """What is left says that there were some, and not when these were."""

@@ -331,6 +331,7 @@ make_report(Path(sys.argv[1]), Period.of("2025-11", zone="Europe/Berlin"), Path(
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes(path: Path, tmp_path: Path) -> None:
     """Whatever the locale, the seed of hashes, the zone, the order of the directory, the time."""
     again = tmp_path / "copies" / "logs"

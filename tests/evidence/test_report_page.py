@@ -168,6 +168,7 @@ def _worst(value: Any) -> Any:
     return '"' * 10_000 if value == "x" else value
 
 
+@pytest.mark.slow
 def test_size(facts: Facts) -> None:
     """However long the lists of a report are, and the words in them, it is below 5 MB."""
     big = copy.deepcopy(facts)

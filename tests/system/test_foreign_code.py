@@ -442,6 +442,7 @@ def test_callbacks(
 class TestOurThreads:
     """Errors of foreign code there, also other than `Exception`, end none of them."""
 
+    @pytest.mark.slow
     async def test_checkpoints(
         self, make_audit: Make, tmp_path: Path, error: type[BaseException]
     ) -> None:

@@ -164,6 +164,7 @@ class TestCounts:
         assert found["unfinished"] == 70
         assert found["STORE"] == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("last", ["an event", "close", "seal", "the clock"])
     async def test_gaps(self, make_audit: Make, tmp_path: Path, agree: Agree, last: str) -> None:
         """Events that no file could take are named to everybody, whenever that is found."""

@@ -107,6 +107,7 @@ async def test_pages_do_not_move_while_events_come(
     audit.close()
 
 
+@pytest.mark.slow
 async def test_new_events_are_followed(make_audit: Make, tmp_path: Path) -> None:
     """The index goes on with the archive, over the end of a file; a page is told what is new."""
     audit = await _filled(make_audit, tmp_path, 30)
@@ -328,6 +329,7 @@ async def test_many_events_of_one_moment(make_audit: Make, tmp_path: Path) -> No
         assert sorted(view.all_ids()) == sorted(event.event_id for event in events)
 
 
+@pytest.mark.slow
 async def test_an_empty_directory_fills(make_audit: Make, tmp_path: Path) -> None:
     """Its page says that there is nothing; later it shows the first events."""
     with viewing(tmp_path) as view:

@@ -15,7 +15,6 @@ from ..archive.checkpoints import SigningKey
 from ..archive.directory import files_of
 from ..core.errors import ArchiveError, escaped
 from ..evidence.period import Period
-from ..evidence.report import make_report
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.settings import Settings, parse_signing_key
 from .access import Access, recorded_reading
@@ -98,6 +97,8 @@ def report(
     person: damage, missing events, or not proved as it was asked for (standard error says
     what); 2, no report could be made.
     """
+    from ..evidence.report import make_report  # slow to import
+
     ctx = click.get_current_context()
 
     def is_read(facts: dict[str, Any]) -> None:  # it counts, whatever happens from here on

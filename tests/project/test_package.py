@@ -74,12 +74,14 @@ def test_unknown_name() -> None:
 
 
 def test_import_loads_little(run_script: Run) -> None:
-    """Importing the package loads neither OpenTelemetry's SDK nor a metrics client."""
+    """Importing the package, or its commands, loads neither OpenTelemetry's SDK nor a metrics
+    client, nor what few commands need."""
     said = run_script(
         """
         import sys
-        import axon_audit_otel
+        import axon_audit_otel.cli.main
         heavy = ("opentelemetry.sdk", "opentelemetry.instrumentation", "prometheus_client")
+        heavy += ("jinja2", "flask", "pyarrow", "wrapt")
         print([name for name in sys.modules if name.startswith(heavy)])
         """
     )

@@ -74,11 +74,6 @@ class Tally:
                 total.update(numbers)
             yield text if is_name else None, {kind: total[kind] for kind in sorted(total)}
 
-    @property
-    def spilled(self) -> int:
-        """How often names were written to a file."""
-        return len(self._runs)
-
 
 def _order(row: Any) -> tuple[bool, str]:
     name = row[0]

@@ -8,7 +8,10 @@ from typing import Any
 from ..events.entries import Entries
 from ..events.stores import Store
 
-__all__ = ["AdapterActivity", "OwnerOf", "error_type"]
+__all__ = ["STILL_PRESENT", "AdapterActivity", "OwnerOf", "error_type"]
+
+#: ``error.type`` of a deletion after which entries were still there.
+STILL_PRESENT = "entry_still_present"
 
 #: Users by the ids of their entries; None: the entry is nobody's.
 OwnerOf = Mapping[str, "str | None"]

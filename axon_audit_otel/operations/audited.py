@@ -26,7 +26,7 @@ from ..events.draft import checked_ids
 from ..events.identifiers import checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
-from .activity import error_type
+from .activity import STILL_PRESENT, error_type
 from .operation import Kind, Operation, begin, current
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["AuditedOperation", "audited", "current_operation"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-#: ``error.type`` of a deletion after which entries were still there.
-STILL_PRESENT = "entry_still_present"
-#: ``error.type`` of a deletion after which entries live that were made of the deleted ones.
-DERIVED_REMAIN = "derived_entries_remain"
 
 _SPANS = {
     OperationType.STORE: semconv.CREATE_MEMORY,
@@ -120,7 +115,7 @@ class AuditedOperation:
     def __enter__(self) -> AuditedOperation:
         self._begin(sys._getframe(1))
         if self._operation is not None:
-            self._operation.__enter__()
+            self._operation.ready_now()
         return self
 
     def __exit__(
@@ -178,7 +173,7 @@ class AuditedOperation:
             )
         except AuditUnavailableError:
             raise
-        except Exception as exc:  # a fault of ours: the block runs, and `_over` records it
+        except Exception as exc:  # a fault of ours: the block runs, and `end` records it
             self._audit.trail.fault("record", exc)
             return
         if self._private and op.private is None:
@@ -207,11 +202,7 @@ class AuditedOperation:
                 op.note(result_count=len(self._found))
             op.metadata.pop("deleted", None)  # that is counted, of what was reported
             if seen.deleted:
-                known = op.trail.entries
-                left = [key for key in known.descendants(seen.deleted) if known.lives(key)]
-                if left := [key for key in left if key not in seen.deleted]:
-                    op.note(derived_remaining=left)
-                    op.partly(DERIVED_REMAIN)
+                op.derived_remain(op.living_descendants())
             if self._kind.operation is OperationType.AUDIT:
                 op.metadata.pop("record", None)  # only the trail itself records that
         except Exception as exc:

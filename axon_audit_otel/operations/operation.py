@@ -26,6 +26,7 @@ from ..events.identity import (
     or_from_baggage,
     running,
 )
+from ..events.lineage import DERIVED_REMAIN
 from ..events.log_attributes import ATTRIBUTES
 from ..events.model import EventStatus, OperationType
 from ..events.stores import Store
@@ -89,8 +90,8 @@ class Kind:
 class Operation:
     """One call, from `__init__` to `fail` or `succeed`. Neither of these ever raises.
 
-    Or from `__init__` to the end of a ``with`` or ``async with`` block, which waits for stable
-    storage as well; what the call returns is to be `result` then.
+    Or from `__init__` to the end of an ``async with`` block, which waits for stable storage as
+    well; what the call returns is to be `result` then.
     """
 
     # What most operations leave as it is.
@@ -241,27 +242,24 @@ class Operation:
 
     # --- as a block --------------------------------------------------------------------------
 
-    def __enter__(self) -> Operation:
-        if self._event_id is not None:
-            try:
-                self.wait_intent_durable_now()
-            except BaseException as exc:
-                self.fail(exc)
-                raise
-        return self
+    def ready_now(self) -> None:
+        """Wait as the beginning of a block does, in a function that is no coroutine.
 
-    def __exit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
-        self.over(exc)
-        if self.waits:
-            self.wait_durable_now()
+        Raises:
+            AuditUnavailableError: If it is refused; it has failed then.
+        """
+        try:
+            self.wait_intent_durable_now()
+        except BaseException as exc:
+            self.fail(exc)
+            raise
 
     async def __aenter__(self) -> Operation:
-        if self._event_id is not None:
-            try:
-                await self.wait_intent_durable()
-            except BaseException as exc:
-                self.fail(exc)
-                raise
+        try:
+            await self.wait_intent_durable()
+        except BaseException as exc:
+            self.fail(exc)
+            raise
         return self
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, tb: Any) -> None:
@@ -482,6 +480,17 @@ class Operation:
         for key, name in seen.attempts.items():
             if key not in seen.saved and key not in seen.deleted:
                 self.partly(name)
+
+    def living_descendants(self) -> list[str]:
+        """The entries that live, as far as is known, and were made of what it deleted."""
+        known, gone = self.trail.entries, self.activity.deleted
+        return [key for key in known.descendants(gone) if known.lives(key) and key not in gone]
+
+    def derived_remain(self, entry_ids: list[str]) -> None:
+        """These entries live, and were made of what it deleted."""
+        if entry_ids:
+            self.note(derived_remaining=entry_ids)
+            self.partly(DERIVED_REMAIN)
 
     def partly(self, name: str) -> None:
         """A part of it failed, though nothing is raised; *name* is its ``error.type``."""

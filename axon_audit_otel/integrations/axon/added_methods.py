@@ -11,13 +11,11 @@ from typing import Any
 
 from ...core.errors import ForgetRefusedError, shown
 from ...events.identifiers import identifier
-from ...events.lineage import DERIVED_REMAIN
 from ...events.model import OperationType
+from ...operations.activity import STILL_PRESENT
 from ...operations.operation import Arguments, Operation, current
 from .selection import Selection, blank_member, has_matches, selects_everybody
 
-#: ``error.type`` of a FORGET after which the entry is still there.
-STILL_PRESENT = "entry_still_present"
 #: ``error.type`` of a FORGET by filter that may have left entries: not all could be listed.
 NOT_LISTED = "entries_not_listed"
 
@@ -167,14 +165,6 @@ async def derived_from(
                 break
     op.persons = (person,) if person is not None and living else ()
     return living
-
-
-def conclude_derived(op: Operation, remaining: list[str]) -> None:
-    """Record in *op* which living entries were made of what it deleted."""
-    if remaining:
-        op.note(derived_remaining=remaining)
-        op.problems += len(remaining)
-        op.error_type = op.error_type or DERIVED_REMAIN
 
 
 def conclude_forget(
@@ -423,7 +413,7 @@ class _Erasure:
                 op.activity.deleted = self._gone
             if self._is_everywhere:
                 conclude_copies(op, gone)
-            conclude_derived(op, self._derived)
+            op.derived_remain(self._derived)
         if self._errors:
             raise self._errors[0]
         return len(gone)

@@ -9,12 +9,10 @@ from typing import Any
 from ...core import semconv
 from ...events.identifiers import identifier, identifiers
 from ...events.model import OperationType
-from ...operations.activity import error_type
+from ...operations.activity import STILL_PRESENT, error_type
 from ...operations.operation import Arguments, Kind, Operation
 from .added_methods import (
-    STILL_PRESENT,
     conclude_copies,
-    conclude_derived,
     conclude_forget,
     derived_from,
     present_in,
@@ -303,7 +301,7 @@ async def _verify_route_forget(op: Operation, router: Any, args: Arguments, resu
         conclude_copies(op, gone)
     adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
     selection = Selection(args.get("filter"))
-    conclude_derived(op, await derived_from(op, adapters, op.entry_ids or (), selection))
+    op.derived_remain(await derived_from(op, adapters, op.entry_ids or (), selection))
     if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
         op.entries = result
         op.note(deleted=result)
@@ -325,15 +323,8 @@ def _before_delete(op: Operation, args: Arguments) -> None:
     op.attempted = len(op.entry_ids)
 
 
-def _note_derived(op: Operation) -> None:
-    """Note which entries that live, as far as is known, were made of what was deleted."""
-    known = op.trail.entries
-    made = known.descendants(op.activity.deleted)
-    conclude_derived(op, [key for key in made if known.lives(key)])
-
-
 def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
-    _note_derived(op)
+    op.derived_remain(op.living_descendants())
     deleted = op.entries = len(op.activity.deleted)
     op.failed = bool(op.activity.failed) and not deleted  # the adapter has swallowed an error
     op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
@@ -345,7 +336,7 @@ def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
         op.activity.deleted.update(dict.fromkeys(op.entry_ids or ()))
     op.entries = 0 if op.failed else len(op.activity.deleted) + op.metadata.get("unlisted", 0)
     nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
-    _note_derived(op)
+    op.derived_remain(op.living_descendants())
     op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
     op.note(found=0 if nothing else None)
 

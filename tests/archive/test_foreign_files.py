@@ -202,6 +202,7 @@ class TestLineWithoutEnd:
             code = 2 if command == "verify" else 1
             assert self.SAID in cli(command, path, code=code).stderr
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("file", ["default.journal", "default.manifest", "default.checkpoints"])
     def test_where_we_write(self, archive: Path, tmp_path: Path, file: str) -> None:
         """`verify` names the file; the others are verified."""

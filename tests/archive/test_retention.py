@@ -164,6 +164,7 @@ class TestAge:
         (deletion,) = _deletions(tmp_path)
         assert (deletion["file"], deletion["reason"]) == (old.name, f"retention: {source}")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("sealed", [False, True])
     async def test_though_nothing_happens(
         self, make_audit: Make, tmp_path: Path, sealed: bool

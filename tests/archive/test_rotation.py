@@ -296,6 +296,7 @@ class TestCompression:
             process.kill()
         assert [json.loads(line)["sequence"] for line in shown] == [*range(1, 1002)]
 
+    @pytest.mark.slow
     def test_missing_package(self, run_script: Run, tmp_path: Path) -> None:
         """Where nothing can compress, that is said at once; reading says what is missing."""
         path = tmp_path / "audit_1.json.zst"

@@ -393,6 +393,7 @@ class TestWhileWritersWork:
             stop.set()
             writer.join()
 
+    @pytest.mark.slow
     def test_events_leave_memory_at_each_step(self, make_audit: Make, tmp_path: Path) -> None:
         """Wherever a query is when a hundred events push out as many, it misses none and has
         none twice."""

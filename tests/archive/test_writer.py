@@ -1228,6 +1228,7 @@ class TestFork:
         )
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_directory(
     writer: Callable[..., subprocess.Popen[str]], make_audit: Make, tmp_path: Path
 ) -> None:

@@ -195,6 +195,7 @@ def _read(master: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_unwritable(logs: Path) -> None:
     """An answer that cannot be written has exit code 2: 1 would be an answer."""
     command = [sys.executable, "-m", "axon_audit_otel", "influence", "good", str(logs)]

@@ -176,6 +176,7 @@ def test_first_edition(cli: Cli, name: str) -> None:
     assert said["entry"]["made"]["operation"] == "STORE"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [20, 80])
 def test_a_terminal(path: Path, columns: int) -> None:
     """On a terminal, lines are wrapped between words; nothing is cut."""

@@ -106,6 +106,7 @@ class TestHelp:
         """`--version` is the package's."""
         assert cli("--version").stdout.split() == ["axon-audit,", "version", __version__]
 
+    @pytest.mark.slow
     def test_runs_as_a_module(self, trail: Path) -> None:
         """`python -m axon_audit_otel` is the same program."""
         command = [sys.executable, "-m", "axon_audit_otel", "query", str(trail), "--json"]
@@ -323,6 +324,7 @@ class TestQuery:
         assert failed.endswith("TimeoutError")
         assert result.stderr == "the newest 3 events\n"
 
+    @pytest.mark.slow
     def test_ids_of_any_kind_fit(self, tmp_path: Path, audit: AuditLogger) -> None:
         """On a terminal, long, wide and empty ids leave the columns where they are, within 80
         cells, and are whole; but of what is encrypted, its token is all."""

@@ -160,6 +160,7 @@ async def test_memory_alone_says_so_once(make_audit: Make, tmp_path: Path, ask: 
     assert not _is_told(lambda: ask(audit, tmp_path, {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 async def test_after_a_restart(
     make_audit: Make, run_script: Run, tmp_path: Path, first: bool

@@ -62,6 +62,7 @@ def _as_json(row: Row) -> Row:
 class TestParquet:
     """The file."""
 
+    @pytest.mark.slow
     def test_every_value(self, cli: Cli, logs: Path, tmp_path: Path) -> None:
         """Each value is that of jsonl; also with a filter, and the newest only."""
         assert len(_exported(cli, logs, tmp_path)) > 100

@@ -186,6 +186,7 @@ def _column(lines: list[str], name: str) -> str:
     return "".join(line[start:].split(" ")[0] for line in lines[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [slow(1), slow(60), 80, slow(200)])
 def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     """Names and ids are folded into their columns, and whole: nothing is cut."""
@@ -215,6 +216,7 @@ def test_a_terminal_whose_environment_lies(archive: Path, given: dict[str, str])
     assert "session" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "escape"),
     [

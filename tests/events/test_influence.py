@@ -236,6 +236,7 @@ def by_definition(events: list[AuditEvent]) -> tuple[dict[str, int], set[str]]:
             return since, {one.event_id for one in events if reads(one)}
 
 
+@pytest.mark.slow
 @given(calls=st.lists(_CALLS, max_size=15))
 @settings(max_examples=300, deadline=None)
 def test_as_defined(calls: list[tuple[str, str, dict[str, str], list[str] | None]]) -> None:

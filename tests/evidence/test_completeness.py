@@ -164,6 +164,7 @@ TAKEN: list[Callable[[Path], None]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("take", TAKEN, ids=lambda take: take.__name__)
 @pytest.mark.parametrize("keys", [(), (KEY.verifying,)], ids=["without keys", "with keys"])
 def test_whatever_is_taken_away_shows(

@@ -334,6 +334,7 @@ async def test_hostile_ids(system: Any, logger: AuditLogger, adapter: Any) -> No
     assert len(found(await logger.reconcile(system))["altered"]) == len(HOSTILE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"pseudonymize": b"a long enough secret, is it not"}, {}])
 @pytest.mark.parametrize("erasable", [True, False])
 async def test_hidden_owners(

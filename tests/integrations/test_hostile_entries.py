@@ -75,6 +75,7 @@ class TestMany:
         assert len(known.descendants(["e0"])) == 50_000
         assert len(known.derived_of(["bob"])) == 50_000
 
+    @pytest.mark.slow
     def test_bounded(self) -> None:
         """A hundred thousand derived entries, each of many sources: the newest are kept."""
         known = Entries()

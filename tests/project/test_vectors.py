@@ -34,6 +34,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_vectors_are_up_to_date(made: Path) -> None:
     """Running tools/vectors.py would change nothing: the format is as it was."""
     now, then = content_of(made), content_of(ROOT / "tests" / "vectors")

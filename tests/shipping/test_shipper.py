@@ -387,6 +387,7 @@ def test_disabled_sdk(http: Receiver, registry: CollectorRegistry, run_script: R
 # --- stable storage ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_nothing_leaves_before_it_is_on_disk(
     http: Receiver, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,6 +475,7 @@ async def test_what_other_writers_left(
     assert sorted(http.numbers) == [1, *range(1, 32)]
 
 
+@pytest.mark.slow
 def test_forked_children(http: Receiver, run_script: Run, tmp_path: Path) -> None:
     """A parent and its forked children each ship their own."""
     run_script(

@@ -156,6 +156,7 @@ def _matrix() -> Iterator[object]:
             yield pytest.param(file, thing, marks=marks, id=f"{file}-{thing}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "thing"), [*_matrix()])
 def test_anything(
     cli: Cli, make_audit: Make, made: Path, tmp_path: Path, file: str, thing: str

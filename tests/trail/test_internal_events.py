@@ -122,6 +122,7 @@ def _leave_behind(gone: Path) -> LeaveBehind:
 
 
 class TestCounts:
+    @pytest.mark.slow
     @pytest.mark.parametrize("max_events", [10, slow(10_000)])
     def test_unclean_ends(
         self,
@@ -266,6 +267,7 @@ class TestCounts:
         assert len(agree(audit)) == 33 + struck
         assert_chained(history(audit))
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_forked_child(self, leave_behind: LeaveBehind, run_script: Run, tmp_path: Path) -> None:
         """A child counts its own: it sends nothing of its parent's, and says what it recovers."""

@@ -213,6 +213,7 @@ class TestScrape:
         expected = dict.fromkeys(PII_KINDS, 0) | {"email": 2, "ip": 1, "secret": 1, "card": 1}
         assert found == expected
 
+    @pytest.mark.slow
     async def test_journal(
         self, make_audit: Make, registry: CollectorRegistry, tmp_path: Path
     ) -> None:
@@ -772,6 +773,7 @@ class TestProcesses:
         assert values["axon_audit_evicted_events_total", None, None] == 2
         assert values["axon_audit_buffer_events", None, None] >= 5  # of those that live
 
+    @pytest.mark.slow
     def test_forked_workers(self, run_script: Run, multiprocess: dict[str, str]) -> None:
         """Forked workers (pre-fork servers) each count their own, and the sum is right."""
         printed = run_script(

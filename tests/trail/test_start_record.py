@@ -63,6 +63,7 @@ class TestWhatItSays:
             "ship_to": None,
         }
 
+    @pytest.mark.slow
     def test_no_secrets(self, run_script: Run, tmp_path: Path) -> None:
         """No arguments, keys, headers, or passwords; no login name where ids are hashed."""
         key = new_key("auditor")

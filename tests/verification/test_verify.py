@@ -1203,6 +1203,7 @@ class TestWriters:
         found = damage(verify(tmp_path))
         assert found == [("second.manifest", None, "removed")]
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_forked(self, run_script: Run, tmp_path: Path) -> None:
         """Children of a pre-fork server, some of them killed, are verified together."""
@@ -1234,6 +1235,7 @@ class TestWriters:
         assert report.events >= 31  # and an unclean end, where another child found it
         assert 2 <= len(report.writers) <= 4  # a name is free again when its child has ended
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compress", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_while_it_is_written(self, tmp_path: Path, compress: bool) -> None:
         """An archive can be verified while its writer is at work: no false alarm, and always

@@ -1,7 +1,7 @@
-"""The flight recorder for an AI application's memory.
+"""The audit trail of what an AI application remembers.
 
-Every operation on an Axon `MemorySystem` becomes one OpenTelemetry span, one Prometheus
-observation and one audit event. See the README.
+Every operation on a memory becomes one OpenTelemetry span, one Prometheus observation and one
+audit event. See the README.
 """
 
 from importlib import import_module

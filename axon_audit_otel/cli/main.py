@@ -136,7 +136,7 @@ def _harmless_errors() -> Iterator[None]:
 )
 @click.version_option(__version__, prog_name="axon-audit")
 def main() -> None:
-    """Read the audit trail of an Axon memory, or see a demonstration of one.
+    """Read the audit trail of a memory, or see a demonstration of one.
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 

@@ -193,7 +193,7 @@ class TestKeys:
         """`repr`, which ends up in logs, names the key and not the secret."""
         key = new_key("auditor")
         assert repr(key) == str(key) == "SigningKey('auditor')"
-        assert key.line().rpartition("+")[2] not in repr(vars(key))
+        assert key.line().split("+", 4)[4] not in repr(vars(key))
         with pytest.raises(TypeError, match="never pickled"):
             pickle.dumps(key)
 

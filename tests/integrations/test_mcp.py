@@ -209,6 +209,21 @@ async def test_annotations(audit: AuditLogger) -> None:
     assert only_event(audit).operation == "FORGET"
 
 
+@pytest.mark.component
+async def test_no_such_tool(audit: AuditLogger) -> None:
+    """A call of a tool that is not there is an event as well, and raises what FastMCP raises."""
+    fastmcp = pytest.importorskip("fastmcp", reason="it comes with the extra `components`")
+    from axon_audit_otel.integrations.mcp.middleware import AuditMiddleware
+
+    server = fastmcp.FastMCP("toy")
+    server.add_middleware(AuditMiddleware(audit))
+    async with fastmcp.Client(server) as client:
+        with pytest.raises(fastmcp.exceptions.ToolError, match="ponder"):
+            await client.call_tool("ponder", {})
+    event = only_event(audit)
+    assert (event.operation, event.action, event.status) == ("OTHER", "ponder", "FAILURE")
+
+
 # --- the proxy ---------------------------------------------------------------------------------
 
 

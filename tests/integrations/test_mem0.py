@@ -254,13 +254,20 @@ class TestTruth:
 
     def test_wrong_calls(self, memory: Any, audit: AuditLogger) -> None:
         """A call that mem0 refuses raises what mem0 raises, and is a FAILURE."""
+
+        class Hostile:
+            def __str__(self) -> str:
+                raise TypeError("no text")
+
         with pytest.raises(TypeError):
             memory.search()
+        with pytest.raises(TypeError, match="no text"):
+            memory.add("tea", user_id=Hostile(), infer=False)
         with pytest.raises(ValueError, match="filters"):
             memory.search("tea", filters=None)
         with pytest.raises(ValueError, match="not found"):
             memory.delete("00000000-0000-0000-0000-000000000000")
-        assert [event.status for event in history(audit)] == ["FAILURE"] * 3
+        assert [event.status for event in history(audit)] == ["FAILURE"] * 4
 
     async def test_tasks(self, instrument: Any, audit: AuditLogger, tmp_path: Path) -> None:
         """Tasks of `AsyncMemory` are told apart, also in its own threads."""

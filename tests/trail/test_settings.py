@@ -360,7 +360,7 @@ class TestSecrets:
     """No secret is in what messages, logs and dumps show."""
 
     KEY = new_key("auditor").line()
-    SEED = KEY.rpartition("+")[2]
+    SEED = KEY.split("+", 4)[4]  # Base64 has that character too
 
     @pytest.mark.parametrize(
         "template",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastmcp.exceptions import ToolError
@@ -45,9 +46,9 @@ class AuditMiddleware(Middleware):
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         """Record one call."""
         name, arguments = context.message.name, context.message.arguments or {}
-        who = await self._who(context, name)
+        await self._learn(context, name)
         try:
-            async with self._tools.operation(name, arguments, **who) as op:
+            async with self._tools.operation(name, arguments, **_who(context)) as op:
                 result = await call_next(context)
                 if result.is_error:
                     op.failed(TOOL_ERROR)
@@ -57,16 +58,22 @@ class AuditMiddleware(Middleware):
             raise ToolError(str(exc)) from exc  # what a client is told
         return result
 
-    async def _who(self, context: Any, name: str) -> dict[str, Any]:
-        here, around, token = current_identity(), context.fastmcp_context, get_access_token()
-        who: dict[str, Any] = {}
-        if here.user_id is None and token is not None:
+    async def _learn(self, context: Any, name: str) -> None:
+        """Ask once what the server says of a tool whose name tells nothing."""
+        if self._tools.is_told(name) or context.fastmcp_context is None:
+            return
+        with suppress(Exception):  # the call itself raises it: there may be no such tool
+            tool = await context.fastmcp_context.fastmcp.get_tool(name)
+            said = tool.annotations.model_dump(by_alias=True, exclude_none=True)
+            self._tools.learn(name, said)
+
+
+def _who(context: Any) -> dict[str, Any]:
+    """Who acts, and in which session, where `audit_context` does not say it."""
+    here, who = current_identity(), dict[str, Any]()
+    with suppress(Exception):  # of the server's own classes: then it is not known
+        if here.user_id is None and (token := get_access_token()) is not None:
             who["user_id"] = token.client_id
-        if here.session_id is None and around is not None:
-            who["session_id"] = around.session_id
-        if around is not None:
-            tool = await around.fastmcp.get_tool(name)
-            said = getattr(tool, "annotations", None)
-            if said is not None:
-                self._tools.learn(name, said.model_dump(by_alias=True, exclude_none=True))
-        return who
+        if here.session_id is None and context.fastmcp_context is not None:
+            who["session_id"] = context.fastmcp_context.session_id
+    return who

@@ -91,6 +91,10 @@ class Tools:
         """The server says of a tool whether it only reads, and whether it destroys."""
         self._annotations[name] = annotations
 
+    def is_told(self, name: str) -> bool:
+        """True if what a tool does is told without annotations, or with those that are known."""
+        return name in self._annotations or self.tool(name).operation != "OTHER"
+
     def tool(self, name: str) -> Tool:
         """What the tool of that name does: as described, else by its verb, else as the server
         says it."""

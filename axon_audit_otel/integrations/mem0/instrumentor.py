@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ...core.log import logger
@@ -123,26 +124,22 @@ class _Call:
         self._name = name
         self._method = method
         self._memory = memory
-        try:
-            self._given: Mapping[str, Any] = signature.bind(memory, *args, **kwargs).arguments
-        except TypeError:  # the call itself raises it
-            self._given = {}
-        filters = self._given.get("filters")
-        self._owners = persons_in(filters if method.filtered else self._given)
+        self._given: Mapping[str, Any] = {}
+        self._owners, self._agents, self._runs = list[str](), list[str](), list[str]()
+        with suppress(Exception):  # the call itself raises it
+            self._given = signature.bind(memory, *args, **kwargs).arguments
+            said = self._given.get("filters") if method.filtered else self._given
+            self._owners = persons_in(said)
+            self._agents, self._runs = persons_in(said, "agent_id"), persons_in(said, "run_id")
 
     def operation(self) -> AuditedOperation:
         """The operation that the call is."""
         here, said = current_identity(), self._given
         more: dict[str, Any] = {}
-        if self._method.filtered:
-            filters = said.get("filters")
-            agents, runs = persons_in(filters, "agent_id"), persons_in(filters, "run_id")
-        else:
-            agents, runs = persons_in(said, "agent_id"), persons_in(said, "run_id")
-        if len(agents) == 1 and "agent_id" not in here.acting:
-            more["agent_id"] = agents[0]
-        if len(runs) == 1 and here.session_id is None:
-            more["session_id"] = runs[0]
+        if len(self._agents) == 1 and "agent_id" not in here.acting:
+            more["agent_id"] = self._agents[0]
+        if len(self._runs) == 1 and here.session_id is None:
+            more["session_id"] = self._runs[0]
         named = said.get(self._method.named) if self._method.named else None
         collection = getattr(self._memory, "collection_name", None)
         return self._audit.operation(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 from weakref import WeakValueDictionary, finalize
 
 from opentelemetry.context import Context
@@ -107,12 +107,8 @@ class EventFields(TypedDict, total=False):
     fingerprints: Mapping[str, str] | None
 
 
-class _Drafted(NamedTuple):
-    """An event to be recorded, what it tells of entries, and whose these are."""
-
-    event: Draft
-    told: Told
-    whose: Sequence[str]
+#: An event to be recorded, what it tells of entries, and whose these are; True if the SDK logs it.
+_Drafted = tuple[Draft, Told, Sequence[str], bool]
 
 
 class AuditLogger(SdkLoggerInterface):
@@ -334,15 +330,17 @@ class AuditLogger(SdkLoggerInterface):
                 negative, infinite or no number, or an id is no text.
             AuditUnavailableError: If it could not be written, with ``on_failure="block"``.
         """
-        drafted = self._drafted(
+        event, told, whose, by_the_sdk = self._drafted(
             *(operation, user_id, session_id, entry_ids, metadata, status, error_message),
             *(duration_ms, error_type, subject_id, agent_id, on_behalf_of, purpose),
             *(subjects, derived_from, fingerprints),
         )
-        if type(operation).__module__.startswith("axon.") and self._merge(drafted.event):
-            return _event.decode(_event.encode_fields(drafted.event))
-        recorded = await self._record(drafted.event)
-        return self._learned(drafted, recorded) if drafted.told else recorded
+        if by_the_sdk and self._merge(event):
+            return _event.decode(_event.encode_fields(event))
+        recorded = await self._record(event)
+        if told:
+            self.trail.entries.apply_derived(recorded, whose)
+        return recorded
 
     def record(self, operation: OperationType | str, **fields: Unpack[EventFields]) -> AuditEvent:
         """Record an event by hand where there is no event loop: as `log_event`, whose arguments
@@ -357,14 +355,18 @@ class AuditLogger(SdkLoggerInterface):
             InvalidEventError: As `log_event`.
             AuditUnavailableError: As `log_event`.
         """
-        drafted = self._drafted(operation, **fields)
+        event, told, whose, _ = self._drafted(operation, **fields)
         if self.trail.blocks:
-            self._require_files(drafted.event)
-        recorded = self._emitted(drafted.event)
+            self._require_files(event)
+        recorded = self.trail.reader.event(self.emit(event), event)
         if self.trail.storage is not None:
             with self._on_stable_storage():
                 self.trail.storage.wait_now()
-        return self._learned(drafted, self._kept(recorded))
+        if self.trail.blocks:
+            self._require_kept(recorded)
+        if told:
+            self.trail.entries.apply_derived(recorded, whose)
+        return recorded
 
     def _drafted(
         self,
@@ -438,7 +440,7 @@ class AuditLogger(SdkLoggerInterface):
         if kind == "AUDIT" and "record" in event["metadata"]:
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
-        return _Drafted(event, told, whose)
+        return event, told, whose, by_the_sdk
 
     def _hidden(self, ids: list[str], told: Told) -> tuple[list[str], Told, dict[str, str]]:
         """Entry ids, and what is told of entries, with what stands for their ids; and for which
@@ -452,27 +454,20 @@ class AuditLogger(SdkLoggerInterface):
             hidden["fingerprints"] = {names[key]: found for key, found in prints.items()}
         return [names[key] for key in ids], hidden, names
 
-    def _learned(self, drafted: _Drafted, recorded: AuditEvent) -> AuditEvent:
-        if drafted.told:
-            self.trail.entries.apply_derived(recorded, drafted.whose)
-        return recorded
-
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
             self._require_files(draft)
-        event = self._emitted(draft)
+        event = self.trail.reader.event(self.emit(draft), draft)
         if self.trail.storage is not None:
             await self.wait_durable()
-        return self._kept(event)
+        if self.trail.blocks:
+            self._require_kept(event)
+        return event
 
-    def _emitted(self, draft: Draft) -> AuditEvent:
-        return self.trail.reader.event(self.emit(draft), draft)
-
-    def _kept(self, event: AuditEvent) -> AuditEvent:
-        if self.trail.blocks and not self.trail.is_kept:
+    def _require_kept(self, event: AuditEvent) -> None:
+        if not self.trail.is_kept:
             msg = f"the {event.operation.value} is in no file: {self.trail.why}"
             raise AuditUnavailableError(msg)
-        return event
 
     def _merge(self, draft: Draft) -> bool:
         """Add the facts of *draft* to the running operation if both are about the same call.

@@ -165,7 +165,11 @@ _LOAD_ALL = """
 import importlib, pkgutil, axon.core.memory_system, axon_audit_otel
 for found in pkgutil.walk_packages(axon_audit_otel.__path__, "axon_audit_otel."):
     if not found.name.endswith("__main__"):
-        importlib.import_module(found.name)
+        try:
+            importlib.import_module(found.name)
+        except ModuleNotFoundError as exc:  # an extra that is not installed, or not for this Python
+            if exc.name.startswith("axon"):
+                raise
 from axon_audit_otel.otlp.client import Endpoint, load
 load(Endpoint.resolve("http://127.0.0.1:1"))
 """

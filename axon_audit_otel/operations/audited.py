@@ -202,7 +202,8 @@ class AuditedOperation:
                 op.note(result_count=len(self._found))
             op.metadata.pop("deleted", None)  # that is counted, of what was reported
             if seen.deleted:
-                op.derived_remain(op.living_descendants())
+                left = op.living_descendants()  # what this one deletes is learnt when it is over
+                op.derived_remain([key for key in left if key not in seen.deleted])
             if self._kind.operation is OperationType.AUDIT:
                 op.metadata.pop("record", None)  # only the trail itself records that
         except Exception as exc:

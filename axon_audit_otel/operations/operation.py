@@ -482,9 +482,12 @@ class Operation:
                 self.partly(name)
 
     def living_descendants(self) -> list[str]:
-        """The entries that live, as far as is known, and were made of what it deleted."""
-        known, gone = self.trail.entries, self.activity.deleted
-        return [key for key in known.descendants(gone) if known.lives(key) and key not in gone]
+        """The entries that live, as far as is known, and were made of what it deleted.
+
+        Also one that it deleted in another store: a copy lives here.
+        """
+        known = self.trail.entries
+        return [key for key in known.descendants(self.activity.deleted) if known.lives(key)]
 
     def derived_remain(self, entry_ids: list[str]) -> None:
         """These entries live, and were made of what it deleted."""

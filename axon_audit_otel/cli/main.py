@@ -32,6 +32,7 @@ from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
+from .assets import assets
 from .export import (
     FORMATS,
     SIEM_FORMATS,
@@ -437,7 +438,7 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 
 for _command in (
-    *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
+    *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, assets, replay),
     *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

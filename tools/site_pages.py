@@ -51,6 +51,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             place = place.removeprefix("docs/")
         elif place not in PAGES and (ROOT / place).exists():
             return text  # code: it is in the repository
-        return f"{picture}[{text}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{anchor})"
+        return (
+            f"{picture}[{text}]({posixpath.relpath(place, posixpath.dirname(here) or '.')}{anchor})"
+        )
 
     return _LINK.sub(mended, markdown)

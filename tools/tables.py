@@ -28,7 +28,8 @@ PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
 WINGS = {
-    "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
+    "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint;"
+    " `memory_system`: types; `testing`, `pytest_plugin`: for tests of users",
     "cli": "the command `axon-audit`: parses and prints; its demo",
     "viewer": "the local pages of `axon-audit view`",
     "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"

@@ -8,6 +8,9 @@ from textwrap import indent
 
 import click
 
+from .options import json_option
+from .render import print_json
+
 __all__ = ["assets"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -128,7 +131,10 @@ def _namespace(context: click.Context, option: click.Parameter, value: str) -> s
     "--namespace", default="monitoring", show_default=True, metavar="NAME",
     callback=_namespace, help="The namespace of these objects.",
 )  # fmt: skip
-def assets(output: Path, runbook_url: str | None, kubernetes: bool, namespace: str) -> None:
+@json_option
+def assets(
+    output: Path, runbook_url: str | None, kubernetes: bool, namespace: str, as_json: bool
+) -> None:
     """Write dashboards, alert rules and collector configurations.
 
     They are those of this version: three dashboards for Grafana, recording rules and alerts for
@@ -147,6 +153,9 @@ def assets(output: Path, runbook_url: str | None, kubernetes: bool, namespace: s
             path.write_text(text, encoding="utf-8")
         except OSError as exc:
             raise click.ClickException(f"cannot write {str(path)!r}: {exc.strerror}") from exc
-        click.echo(path)
+        if not as_json:
+            click.echo(path)
+    if as_json:
+        print_json({"written": [str(output / name) for name in files]})
     if runbook_url is None:
         click.echo("alerts lead to an example address: give yours with --runbook-url", err=True)

@@ -88,9 +88,9 @@ class TestHelp:
     def test_the_list_of_commands(self, cli: Cli) -> None:
         """The program's own help names every command, each with a whole sentence."""
         said = cli("-h").stdout
-        listed = said.partition("Commands:")[2].split("\n")[1:]
-        assert [line.split()[0] for line in listed if line] == sorted(COMMANDS)
-        assert not [line for line in listed if line.endswith("...")]
+        listed = re.findall(r"^  ([a-z-]+)  +([A-Z].+)$", said.partition("Ask:")[2], re.MULTILINE)
+        assert sorted(name for name, _ in listed) == sorted(COMMANDS)
+        assert all(words.endswith(".") and not words.endswith("...") for _, words in listed)
 
     def test_every_command_is_documented(self) -> None:
         """The page of the command line shows each command."""

@@ -8,6 +8,7 @@ import os
 
 from axon.core.templates import DEVELOPMENT_CONFIG
 from celery import Celery
+from celery.signals import worker_process_shutdown
 
 from axon_audit_otel import AuditLogger, audit_context
 from axon_audit_otel.memory_system import MemorySystem
@@ -22,3 +23,8 @@ memory = MemorySystem(DEVELOPMENT_CONFIG, audit_logger=audit)
 def remember(text: str, user: str) -> str:
     with audit_context(user_id=user):
         return asyncio.run(memory.store(text))
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator,unused-ignore]
+def seal(**_: object) -> None:
+    audit.close()  # worker processes end without Python's exit handlers

@@ -3,7 +3,8 @@
 uvicorn --app-dir examples fastapi_app:app
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from axon.core.templates import DEVELOPMENT_CONFIG
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,15 @@ from axon_audit_otel.memory_system import MemorySystem
 
 audit = AuditLogger(auto_export_path="audit_logs")
 memory = MemorySystem(DEVELOPMENT_CONFIG, audit_logger=audit)
-app = FastAPI()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    audit.close()  # a signal ends servers at once after this
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.middleware("http")

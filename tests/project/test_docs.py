@@ -147,15 +147,6 @@ def test_a_memory_of_ones_own_is_short() -> None:
     assert len(source.splitlines()) < 40
 
 
-@pytest.mark.component
-@pytest.mark.parametrize("name", ["langgraph", "mem0", "mcp"])
-def test_examples_run(name: str, tmp_path: Path) -> None:
-    """The examples of other memories run without a network, and leave an archive that is whole."""
-    said = _shell(f"$ python {ROOT}/examples/{name}_memory.py", tmp_path)
-    assert f"now: axon-audit verify {name}_audit" in said
-    assert "No damage was found." in _shell(f"$ axon-audit verify {name}_audit", tmp_path)
-
-
 @pytest.mark.slow
 def test_dossier_example(tmp_path: Path) -> None:
     """The commands of docs/dossier.md make a page and an object."""

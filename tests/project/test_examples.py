@@ -76,7 +76,7 @@ def test_fastapi(tmp_path: Path) -> None:
     assert [(event.operation, event.user_id) for event in events] == [
         *(("STORE", "alice"), ("STORE", "bob"), ("RECALL", "cyd")),
     ]
-    assert not list((tmp_path / "audit_logs").glob("*.jsonl*"))  # a signal ended it; all is sealed
+    assert not list((tmp_path / "audit_logs").glob("*.journal"))  # a signal ended it; all is sealed
 
 
 @pytest.mark.component
@@ -112,7 +112,7 @@ def test_celery(tmp_path: Path) -> None:
         worker.terminate()
         worker.wait()
         server.stop()
-    assert not list((tmp_path / "audit_logs").glob("*.jsonl*"))  # each worker has sealed its own
+    assert not list((tmp_path / "audit_logs").glob("*.journal"))  # each worker has sealed its own
     events = archived(tmp_path / "audit_logs")
     assert sorted(event.user_id for event in events) == sorted(f"user {n}" for n in range(20))
     assert "No damage was found." in _run("axon-audit", "verify", "audit_logs", directory=tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,10 +16,15 @@ from ..privacy.encryption import recorded
 from .settings import Settings
 from .trail import Trail
 
+if TYPE_CHECKING:  # so that type checkers let it stand where the SDK's logger is wanted
+    from axon.core.audit import AuditLogger as _SdkLogger
+else:
+    _SdkLogger = object
+
 __all__ = ["SdkLoggerInterface"]
 
 
-class SdkLoggerInterface:
+class SdkLoggerInterface(_SdkLogger):  # type: ignore[misc,unused-ignore]
     """The methods that code written for `axon.core.audit.AuditLogger` calls."""
 
     settings: Settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,7 @@ from ..core.files import write_file
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query
 from ..privacy.encryption import recorded
-from .settings import Settings
-from .trail import Trail
+from .querying import Querying
 
 if TYPE_CHECKING:  # so that type checkers let it stand where the SDK's logger is wanted
     from axon.core.audit import AuditLogger as _SdkLogger
@@ -24,16 +22,8 @@ else:
 __all__ = ["SdkLoggerInterface"]
 
 
-class SdkLoggerInterface(_SdkLogger):  # type: ignore[misc,unused-ignore]
+class SdkLoggerInterface(Querying, _SdkLogger):  # type: ignore[misc,unused-ignore]
     """The methods that code written for `axon.core.audit.AuditLogger` calls."""
-
-    settings: Settings
-    trail: Trail
-
-    def _found(
-        self, query: Query, archived: bool | None, strict: bool = False
-    ) -> Iterable[AuditEvent]:
-        raise NotImplementedError
 
     async def get_events(
         self,
@@ -82,11 +72,6 @@ class SdkLoggerInterface(_SdkLogger):  # type: ignore[misc,unused-ignore]
     async def clear(self) -> None:
         """Let go of the events in memory. Files, numbering and statistics go on."""
         self.trail.clear()
-
-    @property
-    def event_count(self) -> int:
-        """Number of events in memory."""
-        return len(self.trail.reader)
 
     @property
     def total_events_logged(self) -> int:

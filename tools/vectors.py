@@ -28,7 +28,7 @@ from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.events import identifiers
 from axon_audit_otel.events.model import decode, decode_recorded, is_canonical
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.fingerprints import Fingerprints, _derived
 from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy

@@ -18,9 +18,10 @@ from ..events.identifiers import identifier
 from ..events.identity import audit_context
 from ..events.model import AuditEvent, fields_of
 from ..events.query import Query
-from ..privacy.encryption import decrypted, keyring_of, keys_of, recorded
+from ..privacy.erased_tokens import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
+from ..privacy.readable import decrypted, recorded
 from ..trail.settings import Settings
 from .admin_events import check_archive, check_signing, recorder
 from .options import json_option, keys_option, reads, secret_option, signing_option

@@ -36,7 +36,7 @@ from ..events.identity import acting_as, active_operation, named_or_current, or_
 from ..events.influence import Influence, influence
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query, activity
-from ..privacy.encryption import check_in_clear
+from ..privacy.erased_tokens import check_in_clear
 from .otel_emitter import Emitter, checked_provider
 from .sdk_logger_interface import SdkLoggerInterface
 from .settings import Settings
@@ -139,8 +139,8 @@ class AuditLogger(SdkLoggerInterface):
         pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
-        private_ids: The ids of all entries name people: hashes stand for them too. It needs
-            *pseudonymize*. Default False: only where an integration or an operation says so.
+        private_ids: The ids of all entries name people: they are hidden too. It needs
+            *pseudonymize* or *erasable*. Default False: only where an integration or an operation says so.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
             changed without the trail. True (the default): with a key made of *signing_key*, or
             one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
@@ -410,9 +410,13 @@ class AuditLogger(SdkLoggerInterface):
             by_the_sdk = type(operation).__module__.startswith("axon.")
             if by_the_sdk and not self.settings.capture_content.on_events:
                 message, metadata = _without_content(message, metadata)
-            ids, private = checked_ids(entry_ids), None
+            ids, private, namer = checked_ids(entry_ids), None, None
             if self.settings.private_ids:
-                ids, told, private = self._hidden(ids, told)
+                who = (subject_id, *whose[:1], actor, acting.get("on_behalf_of"))
+                namer = self.trail.policy.entry_namer(
+                    self.trail.entries.owner, *who, acting.get("agent_id")
+                )
+                ids, told, private = _hidden(ids, told, namer)
             event = draft(
                 kind,
                 outcome,
@@ -430,7 +434,7 @@ class AuditLogger(SdkLoggerInterface):
                 **acting,
                 **told,
             )
-            event.private = private
+            event.private, event.namer = private, namer
             self.trail.policy.event(event)
         except InvalidEventError:
             raise
@@ -441,18 +445,6 @@ class AuditLogger(SdkLoggerInterface):
             msg = "AUDIT with metadata['record']: only the trail itself records that; rename it"
             raise InvalidEventError(msg)
         return event, told, whose, by_the_sdk
-
-    def _hidden(self, ids: list[str], told: Told) -> tuple[list[str], Told, dict[str, str]]:
-        """Entry ids, and what is told of entries, with what stands for their ids; and for which
-        ids that stands."""
-        prints, sources = told.get("fingerprints", {}), told.get("derived_from", ())
-        names = {key: self.trail.policy.entry(key) for key in (*ids, *sources, *prints)}
-        hidden = Told()
-        if sources:
-            hidden["derived_from"] = [names[key] for key in sources]
-        if prints:
-            hidden["fingerprints"] = {names[key]: found for key, found in prints.items()}
-        return [names[key] for key in ids], hidden, names
 
     async def _record(self, draft: Draft) -> AuditEvent:
         if self.trail.blocks:
@@ -552,8 +544,9 @@ class AuditLogger(SdkLoggerInterface):
             agent_id: The agent (the program) that does it. Default: likewise.
             on_behalf_of: The person for whom it is done. Default: likewise.
             purpose: Why, in words. Default: likewise.
-            private_ids: The ids of its entries name people: keyed hashes stand for them in all
-                that is recorded, if the trail has a secret (*pseudonymize*).
+            private_ids: The ids of its entries name people: they are hidden in all that is
+                recorded, if the trail hides ids: by keyed hashes (*pseudonymize*), or encrypted
+                (*erasable*).
 
         Raises:
             InvalidEventError: If *operation* is unknown, an id is no text, number or UUID, or a
@@ -1012,6 +1005,21 @@ def _without_content(message: str | None, metadata: Any) -> tuple[str | None, An
 
 
 _NOTHING = Told()
+
+
+def _hidden(
+    ids: list[str], told: Told, namer: Callable[[str], str]
+) -> tuple[list[str], Told, dict[str, str]]:
+    """Entry ids, and what is told of entries, with what stands for their ids; and for which ids
+    that stands."""
+    prints, sources = told.get("fingerprints", {}), told.get("derived_from", ())
+    names = {key: namer(key) for key in (*ids, *sources, *prints)}
+    hidden = Told()
+    if sources:
+        hidden["derived_from"] = [names[key] for key in sources]
+    if prints:
+        hidden["fingerprints"] = {names[key]: found for key, found in prints.items()}
+    return [names[key] for key in ids], hidden, names
 
 
 def _told_of_entries(derived_from: Any, fingerprints: Any) -> Told:

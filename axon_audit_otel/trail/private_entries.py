@@ -7,8 +7,8 @@ from typing import Any
 
 from ..events.entries import MOST_KNOWN
 from ..events.model import AuditEvent
-from ..privacy.encryption import as_readable
 from ..privacy.private_ids import is_hidden, renamed
+from ..privacy.readable import as_readable
 from .known_entries import KnownEntries
 
 __all__ = ["PrivateEntries"]

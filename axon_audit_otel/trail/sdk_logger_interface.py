@@ -12,7 +12,7 @@ import msgspec
 from ..core.files import write_file
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query
-from ..privacy.encryption import recorded
+from ..privacy.readable import recorded
 from .settings import Settings
 from .trail import Trail
 

@@ -97,7 +97,6 @@ class Trail:
         self._given_ids = GivenIds(settings.auto_export_path)
         self._head: bytes | None = None  # hash of the newest event
         self._evicted = 0  # events that left memory unarchived, not counted yet
-        self._warned_of_ids = False
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
         self._clock: Worker | None = None
@@ -117,7 +116,8 @@ class Trail:
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         own = WeakMethod(self.reader.writer_name)  # what is known of entries may outlive it
-        entries = PrivateEntries if settings.private_ids else KnownEntries
+        hashed = settings.private_ids and settings.pseudonymize is not None
+        entries = PrivateEntries if hashed else KnownEntries
         self.entries: KnownEntries = entries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         # Its place in the chain comes to it; what is encrypted is a third longer.
@@ -165,16 +165,6 @@ class Trail:
         if settings.fingerprints is not False:
             fingerprints = Fingerprints(settings.fingerprint_key, erasure)
         return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"), fingerprints)
-
-    def warn_of_ids(self) -> None:
-        """Warn, once, that ids of entries which name people are not encrypted."""
-        if not self._warned_of_ids:
-            self._warned_of_ids = True
-            words = (
-                "audit trail %r: ids of entries name people, and erasable= does not encrypt them:"
-                " they stay readable after erase_user; pseudonymize= hides them by hashes"
-            )
-            logger.warning(words, self.name)
 
     def _make_shipper(self) -> Shipper | None:
         endpoint = self.settings.ship_to

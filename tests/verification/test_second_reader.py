@@ -25,7 +25,8 @@ from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.model import decode
-from axon_audit_otel.privacy.encryption import Erasure, keys_of
+from axon_audit_otel.privacy.encryption import Erasure
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.fingerprints import Fingerprints
 from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy

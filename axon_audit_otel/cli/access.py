@@ -47,7 +47,7 @@ _TRAIL = "access"
 _PERSONS = ("subject", "user", "on_behalf_of", "agent")
 #: Options of which only the name is recorded, since their text may name somebody.
 _NAMED_ONLY = (*_PERSONS, "session", "purpose")
-#: Options whose value is recorded as it is.
+#: Options whose value is recorded as it is; that of "entry" only where no ids are hidden.
 _VALUES = (
     *("operation", "status", "trace", "entry", "limit"),
     *("since", "until", "month", "first", "last", "zone"),
@@ -298,8 +298,12 @@ class Access:
 
     def _facts(self, state: str) -> dict[str, Any]:
         given = self._given
-        filters = {name: _value(given[name]) for name in _VALUES if given.get(name)}
-        by = [name for name in _NAMED_ONLY if given.get(name)]
+        # Ids of entries may name people, and are hidden then.
+        hides = given.get("pseudonyms") is not None or keyring_of(self._directory) is not None
+        named = (*_NAMED_ONLY, "entry") if hides else _NAMED_ONLY
+        values = (name for name in _VALUES if given.get(name) and name not in named)
+        filters = {name: _value(given[name]) for name in values}
+        by = [name for name in named if given.get(name)]
         facts: dict[str, Any] = {"record": ACCESS, "state": state, **self.facts}
         if filters:
             facts["filters"] = filters

@@ -100,8 +100,8 @@ def make_report(
     environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
-        shown = policy if decrypt else policy.hiding_entries()
-        parts = _Parts(period, shown, decrypt, stack)
+        policy = policy if decrypt else policy.hiding_entries()
+        parts = _Parts(period, policy, decrypt, stack)
         verified = verify(
             directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading
         )

@@ -414,13 +414,8 @@ class Operation:
 
     def _namer(self) -> Callable[[str], str]:
         """What gives the name of a private entry in the event."""
-        owners, known = self.activity.owners, self.trail.entries
-
-        def owner_of(key: str) -> str | None:
-            return owners.get(key) or known.owner(key)
-
         who = (*self.persons[:1], self.user_id, *map(self._persons().get, _FOR_WHOM))
-        return self.trail.policy.entry_namer(owner_of, *who)
+        return self.trail.entries.namer(*who, owners=self.activity.owners)
 
     def _persons(self) -> dict[str, str]:
         """The agent and on whose behalf it acts, by the names of the fields."""

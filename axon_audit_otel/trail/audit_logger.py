@@ -140,7 +140,8 @@ class AuditLogger(SdkLoggerInterface):
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
         private_ids: The ids of all entries name people: they are hidden too. It needs
-            *pseudonymize* or *erasable*. Default False: only where an integration or an operation says so.
+            *pseudonymize* or *erasable*. Default False: only where an integration or an operation
+            says so.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
             changed without the trail. True (the default): with a key made of *signing_key*, or
             one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
@@ -413,9 +414,7 @@ class AuditLogger(SdkLoggerInterface):
             ids, private, namer = checked_ids(entry_ids), None, None
             if self.settings.private_ids:
                 who = (subject_id, *whose[:1], actor, acting.get("on_behalf_of"))
-                namer = self.trail.policy.entry_namer(
-                    self.trail.entries.owner, *who, acting.get("agent_id")
-                )
+                namer = self.trail.entries.namer(*who, acting.get("agent_id"))
                 ids, told, private = _hidden(ids, told, namer)
             event = draft(
                 kind,

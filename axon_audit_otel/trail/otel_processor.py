@@ -178,9 +178,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     given_id = text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID)
     ids, private, namer = _entry_ids(said), None, None
     if trail.settings.private_ids:
-        namer = trail.policy.entry_namer(
-            trail.entries.owner, text("subject_id", semconv.AXON_SUBJECT_ID), user
-        )
+        namer = trail.entries.namer(text("subject_id", semconv.AXON_SUBJECT_ID), user)
         private = {key: namer(key) for key in ids}
         ids = list(private.values())
     metadata = _metadata(fields, attributes, own_name, later)

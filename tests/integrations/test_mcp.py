@@ -85,6 +85,30 @@ class TestTools:
         assert op.event is not None
         assert op.event.entry_ids == ["Paris"]
 
+    @pytest.mark.parametrize("more", [{}, {"pseudonymize": b"0123456789abcdef" * 2}])
+    def test_erasable_ids(self, make_audit: Make, tmp_path: Path, more: dict[str, Any]) -> None:
+        """With `erasable` the names of entities are readable until the person who acts is erased,
+        after a restart as well."""
+        how = {"auto_export_path": tmp_path / "a", "erasable": True, **more}
+        entities = [{"name": "Ada Lovelace", "observations": ["likes tea"]}]
+        with make_audit(**how) as audit, audit_context(user_id="bob"):
+            tools = Tools(audit)
+            for name, arguments in (
+                ("create_entities", {"entities": entities}),
+                ("delete_entities", {"entityNames": ["Ada Lovelace"]}),
+            ):
+                with tools.operation(name, arguments) as op:
+                    tools.report(op, name, arguments, {"entities": entities})
+        audit = make_audit(**how)
+        assert len(audit.query_events(entry_ids=["Ada Lovelace"], archived=True)) == 2
+        assert audit.erase_user("bob")
+        assert audit.query_events(entry_ids=["Ada Lovelace"], archived=True) == []
+        assert "Lovelace" not in str(audit.query_events(archived=True))
+        audit.close()
+        assert not [
+            one for one in tmp_path.rglob("*") if one.is_file() and b"Lovelace" in one.read_bytes()
+        ]
+
     @pytest.mark.parametrize(
         "arguments",
         [

@@ -58,11 +58,9 @@ def decrypted_id(user: User, encrypted: str) -> str | None:
         data = base64.b32decode(coded + "=" * (-len(coded) % 8))
     except binascii.Error:
         return None
-    mac, text = data[:_MAC], data[_MAC:]
-    padded = _cipher(user, mac).decryptor().update(text)
-    if not hmac.compare_digest(mac, _mac(user, padded)):
-        return None
-    return padded.rstrip(b"\0")[: -len(_END)].decode("utf-8", "replace")
+    padded = _cipher(user, data[:_MAC]).decryptor().update(data[_MAC:])
+    found = padded.rstrip(b"\0")[: -len(_END)].decode("utf-8", "replace")
+    return found if encrypted_id(user, found) == encrypted else None
 
 
 def opened_in(value: Any, opened: Callable[[str], str]) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from conformance import SECRET, Conformance, MakeMemory
 from conftest import Make, only_event
 
-from axon_audit_otel import AuditEvent, AuditLogger
+from axon_audit_otel import AuditEvent, AuditLogger, audit_context
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 from axon_audit_otel.integrations.mcp.tools import Tool, Tools
@@ -105,9 +105,8 @@ class TestTools:
         assert audit.query_events(entry_ids=["Ada Lovelace"], archived=True) == []
         assert "Lovelace" not in str(audit.query_events(archived=True))
         audit.close()
-        assert not [
-            one for one in tmp_path.rglob("*") if one.is_file() and b"Lovelace" in one.read_bytes()
-        ]
+        files = [one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()]
+        assert not [data for data in files if b"Lovelace" in data]
 
     @pytest.mark.parametrize(
         "arguments",

@@ -1,4 +1,4 @@
-"""Private entry ids with `erasable`: encrypted with the keys of whose they are, until an erasure."""
+"""Private entry ids with `erasable`: encrypted with the keys of whose they are."""
 
 from __future__ import annotations
 

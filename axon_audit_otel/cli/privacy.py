@@ -175,7 +175,7 @@ def pseudonym(
         raise click.UsageError("an id is that of a session or of an entry: leave out one of both")
     real, policy = identifier(user), PrivacyPolicy(pseudonyms=pseudonyms)
     field = "session_id" if session else "user_id"
-    hashed = policy.entry(real) if entry else policy.hidden(field, real)
+    hashed = policy.entry_names.hashed(real) if entry else policy.hidden(field, real)
     if as_json:
         name = "entry_id" if entry else "session.id" if session else "user.hash"
         click.echo(msgspec.json.encode({name: hashed}))

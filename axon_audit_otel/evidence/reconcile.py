@@ -112,7 +112,7 @@ class Reading:
         self._check_entries()
         found = await self._settled()
         if self._is_hidden:
-            found.named = self._policy.entry_namer(self._owner_on_record)
+            found.named = self._policy.entry_names.namer(self._owner_on_record)
         found.unlisted = {tier: n for tier, n in self._stored.unlisted.items() if n}
         for tier, _ in self._stored.unreadable:
             found.unreadable[tier] = found.unreadable.get(tier, 0) + 1
@@ -192,7 +192,7 @@ class Reading:
         stored = self._record.stored
         if stored and self._store and all(map(is_hash, stored)):
             why = "with the secret given, none is in the store"
-            if not self._policy.hides_entries:
+            if not self._policy.entry_names.are_hidden:
                 why = "the secret is needed (pseudonymize)"
             raise AuditConfigError(f"the ids of entries on record are hashed: {why}")
 

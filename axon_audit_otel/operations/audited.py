@@ -176,7 +176,7 @@ class AuditedOperation:
         except Exception as exc:  # a fault of ours: the block runs, and `end` records it
             self._audit.trail.fault("record", exc)
             return
-        if self._private and op.private is None and op.trail.policy.hides_entries:
+        if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
             op.private = {}
         self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False

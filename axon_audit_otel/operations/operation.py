@@ -408,7 +408,7 @@ class Operation:
         if known is None:
             return entry_ids
         new = [key for key in entry_ids if not is_hidden(key)] if again else entry_ids
-        found = dict(zip(new, map(self.trail.policy.entry, new)))
+        found = dict(zip(new, map(self.trail.policy.entry_names.hashed, new)))
         known.update(found)
         return [found.get(key, key) for key in entry_ids]
 

@@ -16,9 +16,9 @@ from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
 from .encryption import Erasure
-from .entry_ids import is_encrypted
+from .entry_names import EntryNames
 from .fingerprints import Fingerprints
-from .private_ids import hide, is_hash, is_hidden, masks, renamed
+from .private_ids import hide, masks, renamed
 from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, mask_text, mask_texts, masked
 from .readable import as_readable, decrypted
 from .redaction import Privacy
@@ -52,6 +52,8 @@ class PrivacyPolicy:
         self._erasure = erasure
         self._fault = fault
         self._fingerprints = fingerprints
+        #: Gives what stands for private ids of entries.
+        self.entry_names = EntryNames(pseudonyms, erasure)
         self._opens_entries = True
         self._entries: dict[str, str] = {}  # ids of entries, by what stands for them
         #: A free text of anybody, redacted.
@@ -107,8 +109,8 @@ class PrivacyPolicy:
         """
         event.own = own
         try:
-            if event.private is not None and self.hides_entries:
-                hide(event, event.namer or self.entry_namer(_of_nobody, *map(event.get, _OWNERS)))
+            if event.private is not None and self.entry_names.are_hidden:
+                hide(event, event.namer or self.entry_names.namer_in(event))
             facts = event["metadata"]
             if type(facts) is not dict or facts:
                 event["metadata"] = facts = self._redaction.metadata(facts, own)
@@ -250,47 +252,6 @@ class PrivacyPolicy:
         return self._pseudonyms.mask(text, users, session_id, (entries or {}).items())
 
     @property
-    def hides_entries(self) -> bool:
-        """True if the ids of entries can be hidden, where they name people."""
-        return self._pseudonyms is not None or self._erasure is not None
-
-    def entry(self, entry_id: str) -> str:
-        """The hash of an entry whose id names somebody; without a secret the id itself."""
-        if not entry_id:
-            return entry_id
-        if self._pseudonyms is not None:
-            return self._pseudonyms.entry(entry_id)
-        if self._erasure is not None and is_encrypted(entry_id):  # somebody calls his entry so
-            return self._erasure.entry(entry_id, None)
-        return entry_id
-
-    def entry_namer(
-        self, owner_of: Callable[[str], str | None], *who: str | None
-    ) -> Callable[[str], str]:
-        """What gives the name of a private entry in events: its hash; or the id, or the hash,
-        encrypted. What is such a name stays.
-
-        Args:
-            owner_of: Gives whose an entry is; None: it is not known.
-            who: For whom, or by whom, something is done: the first of these counts as the owner
-                of an entry of which none is known.
-        """
-        if self._erasure is None:
-            return lambda key: key if is_hidden(key) else self.entry(key)
-        encrypted = self._erasure.entry
-        other = next((one for one in who if one is not None), None)
-
-        def name(entry_id: str) -> str:
-            if not entry_id or is_encrypted(entry_id):
-                return entry_id
-            owner = owner_of(entry_id)
-            holder = other if owner is None else owner
-            hashed = entry_id if is_hash(entry_id) else self.entry(entry_id)
-            return encrypted(hashed, None if holder is None else self.recorded_name(holder))
-
-        return name
-
-    @property
     def fingerprints(self) -> bool:
         """True if events have fingerprints of entries."""
         return self._fingerprints is not None
@@ -374,15 +335,6 @@ class PrivacyPolicy:
         if self._erasure is None:
             return event
         return self._erasure.reveal(event, self._opens_entries)
-
-    def opens(self, entry_id: str) -> bool:
-        """True if there is a key for the id of an entry that is encrypted."""
-        return self._erasure is not None and self._erasure.opened_entry(entry_id) != entry_id
-
-    @property
-    def erasures(self) -> int:
-        """Another number after each erasure, here or elsewhere."""
-        return 0 if self._erasure is None else self._erasure.keys.generation
 
     def readable(self, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
         """*events* as far as there are keys, as events whose bytes are readable too."""
@@ -494,12 +446,5 @@ def json_types(event: Draft) -> None:
 
 _NAMES = fields_of("name")
 _OF_ENTRIES = fields_of("entries")
-_OWNERS = ("subject_id", "user_id", "on_behalf_of", "agent_id")
-
-
-def _of_nobody(entry_id: str) -> None:
-    """The owner of an entry of which nothing is known."""
-
-
 _WORDS = fields_of("text")
 _PERSONAL = fields_of("person", "persons", "session")

@@ -51,7 +51,7 @@ class KnownEntries(Entries):
         self._policy = policy
         self._own = own
         self._hidden: dict[str, str] = {}  # ids of entries, by their encrypted form
-        self._erasures = policy.erasures
+        self._erasures = policy.entry_names.erasures
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -68,14 +68,14 @@ class KnownEntries(Entries):
     def namer(
         self, *who: str | None, owners: Mapping[str, str | None] | None = None
     ) -> Callable[[str], str]:
-        """What gives the name of a private entry in events: see `PrivacyPolicy.entry_namer`.
+        """What gives the name of a private entry in events: see `EntryNames.namer`.
 
         Args:
             who: For whom, or by whom, something is done.
             owners: Whose entries are, where that is known better than here.
         """
         told = owners or {}
-        name = self._policy.entry_namer(lambda key: told.get(key) or self.owner(key), *who)
+        name = self._policy.entry_names.namer(lambda key: told.get(key) or self.owner(key), *who)
         if not self._policy.encrypts:
             return name
 
@@ -103,11 +103,11 @@ class KnownEntries(Entries):
     def _hide_erased(self) -> None:
         """Know the private entries of somebody who was erased by what is left of their ids: no
         later event is to have the ids themselves."""
-        if not self._hidden or self._policy.erasures == self._erasures:
+        if not self._hidden or self._policy.entry_names.erasures == self._erasures:
             return
-        self._erasures = self._policy.erasures
+        self._erasures = self._policy.entry_names.erasures
         names = list(self._hidden.items())
-        living = {key for found, key in names if self._policy.opens(found)}
+        living = {key for found, key in names if self._policy.entry_names.opens(found)}
         gone = {key: found for found, key in names if key not in living}
         self._hidden = {found: key for found, key in names if key not in gone}
         if gone:

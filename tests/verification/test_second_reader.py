@@ -299,7 +299,7 @@ def _make_private(event: Draft, audit: AuditLogger, ids: list[str]) -> None:
     owner = (event.get("subjects") or (None,))[-1]
     event["entry_ids"], event["derived_from"] = ids[:2], tuple(ids[2:])
     event["metadata"]["altered"] = ids[:1]
-    if audit.trail.policy.hides_entries:
+    if audit.trail.policy.entry_names.are_hidden:
         event.private, event.namer = {}, audit.trail.entries.namer(owner)
 
 

@@ -47,9 +47,14 @@ class LineFilter:
         self._high = None if high is None else format_time(high)
         #: A line must contain one item of each group; lines are found by the first group.
         self._groups: list[list[bytes]] = [_DERIVED] if query.derives else []
-        if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
-            encrypted = [_ENCRYPTED] if query.any_encrypted else []
-            self._groups.append([*map(_encode, query.entry_ids), *encrypted])
+        if query.entry_ids is not None:
+            needles = set(map(_encode, query.entry_ids))
+            if query.any_encrypted or len(needles) > _MANY:
+                encrypted = {key for key in needles if key.startswith(_ENCRYPTED)}
+                if encrypted or query.any_encrypted:
+                    needles = needles - encrypted | {_ENCRYPTED}
+            if len(needles) <= _MANY:
+                self._groups.append(sorted(needles))
         if query.facts:
             self._groups.append([_encode(name) + b":" for name in query.facts])
         for name in _FIELDS:

@@ -51,6 +51,21 @@ class KeyFiles:
             os.close(file)
         return [data[at + NAME_BYTES : at + _RECORD] for at in _places(data, name)]
 
+    def names(self) -> Iterator[bytes]:
+        """The names of all records.
+
+        Raises:
+            OSError: If a file cannot be read.
+        """
+        for path in sorted(self.directory.glob("*.keys")):
+            file = opened(path, os.O_RDONLY)
+            try:
+                data = _content(file)
+            finally:
+                os.close(file)
+            for at in range(0, len(data) - _RECORD + 1, _RECORD):
+                yield data[at : at + NAME_BYTES]
+
     def write(self, name: bytes, value: bytes) -> None:
         """Add a record, in a free place.
 

@@ -219,6 +219,22 @@ class Keyring:
         found: User | None = memory[token]
         return found
 
+    def everybody(self, most: int) -> list[User] | None:
+        """Everybody who has a key, and nobody; None if these are more than *most*.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        with self._lock:
+            tokens = {user.token for user in self._unsaved.values()}
+            for name in self._files.names():
+                if name[:_NUMBER] == self.number and name not in self.dead:
+                    tokens.add(name)
+                if len(tokens) >= most:
+                    return None
+            found = [user for token in tokens if (user := self.by_token(token)) is not None]
+        return [self.nobody, *found]
+
     @property
     def memory(self) -> dict[Any, Any]:
         """For what was made with keys: emptied when a key is destroyed, here or elsewhere."""

@@ -216,6 +216,20 @@ class TestReadable:
         later = make_audit(**how)
         assert len(later.query_events(entry_ids=[ENTRY], archived=True)) == 2
 
+    def test_of_many(self, make_audit: Make, tmp_path: Path) -> None:
+        """Whoever asks for more ids than there are forms to look for finds them all the same."""
+        audit = make_audit(auto_export_path=tmp_path / "a", erasable=True)
+        _do(audit, "STORE", ENTRY)
+        audit.record("STORE", user_id=WHO, entry_ids=["plain"])
+        _do(audit, "STORE", OTHER, owner=OTHER_ONE)
+        many = [str(number) for number in range(5_000)]
+        for archived in (True, False):
+            for key in (ENTRY, "plain", OTHER):
+                asked = {"entry_ids": [key, *many], "archived": archived}
+                (found,) = audit.query_events(**asked)
+                assert found.entry_ids == [key]
+                assert audit.query_events(**asked, limit=1) == [found]
+
     def test_lineage_and_influence(self, make_audit: Make, tmp_path: Path) -> None:
         audit = make_audit(auto_export_path=tmp_path / "a", erasable=True)
         _do(audit, "STORE", ENTRY)

@@ -752,7 +752,7 @@ class Operation:
         if self._records is not None:
             names = self.private or {}
             records = [
-                {"id": names.get(key, key), "content": self._masked(text)}
+                {"id": names.get(key) or self._masked(key), "content": self._masked(text)}
                 for key, text in self._records
             ]
             attributes[semconv.GEN_AI_MEMORY_RECORDS] = msgspec.json.encode(records).decode()

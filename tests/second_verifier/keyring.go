@@ -140,13 +140,23 @@ func (k *Keyring) entry(form string) string {
 	stop(err)
 	padded := make([]byte, len(data)-16)
 	cipher.NewCTR(block, data[:16]).XORKeyStream(padded, data[16:])
-	code := hmacOf(hmacOf(key, []byte("axon-audit entry ids")), padded)[:16]
 	id, is := bytes.CutSuffix(bytes.TrimRight(padded, "\x00"), []byte("\x01"))
-	again := strings.ToLower(entryCode.EncodeToString(data))
-	if !is || !bytes.Equal(code, data[:16]) || again != part[2] {
+	if !is || formOf(token, key, id) != form {
 		return form
 	}
 	return string(id)
+}
+
+// formOf is what stands for the id of an entry.
+func formOf(token, key, id []byte) string {
+	text := append(bytes.Clone(id), 1)
+	text = append(text, make([]byte, (32-len(text)%32)%32)...)
+	code := hmacOf(hmacOf(key, []byte("axon-audit entry ids")), text)[:16]
+	block, err := aes.NewCipher(hmacOf(key, []byte("axon-audit entry ids, encrypted")))
+	stop(err)
+	cipher.NewCTR(block, code).XORKeyStream(text, text)
+	coded := entryCode.EncodeToString(append(code, text...))
+	return fmt.Sprintf("entry-erasable:%x:%s", token, strings.ToLower(coded))
 }
 
 // opened is what was encrypted with AES-256-GCM; nil if it is not with this key.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ..core.log import logger
-from ..operations.operation import Signals, drop_signals, use_signals
+from ..operations.signals import Signals, drop_signals, use_signals
 from ..trail.audit_logger import AuditLogger
 from .startup import announce, logger_of
 from .wrappers import Wrappers

@@ -16,7 +16,7 @@ PACKAGE = str(Path(axon_audit_otel.__file__).parent)
 MODULES = (
     *("trail/trail", "trail/buffer", "trail/archive_keeper", "trail/internal_events"),
     *("archive/writer", "archive/sealed_files", "archive/intents", "archive/journal"),
-    *("archive/publishing", "archive/manifest", "core/files", "core/merkle"),
+    *("archive/publishing", "archive/manifest", "core/files", "core/fsync", "core/merkle"),
 )
 FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}
 

@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 from ..core.files import (
     DECODE_ERRORS,
-    UNSUPPORTED,
     append,
     is_there,
     open_owned,
@@ -20,6 +19,7 @@ from ..core.files import (
     renewed,
     replacement,
 )
+from ..core.fsync import UNSUPPORTED
 from ..core.merkle import Tree, leaf_hash
 from .format import HEAD, position_of
 from .reader import LineReader

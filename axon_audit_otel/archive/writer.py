@@ -26,15 +26,8 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import ArchiveError
-from ..core.files import (
-    is_there,
-    listed,
-    make_directory,
-    open_owned,
-    refuse_writable_by_all,
-    sync_directory,
-    sync_file,
-)
+from ..core.files import is_there, listed, make_directory, open_owned, refuse_writable_by_all
+from ..core.fsync import sync_directory, sync_file
 from ..core.time import format_time
 from .attested import Attestor, NotAttestedError, State
 from .format import HEAD, JOURNAL, tail

@@ -18,8 +18,8 @@ from ..archive import zstd
 from ..archive.checkpoints import SigningKey
 from ..archive.retention import LAWS, Retention
 from ..core import semconv
+from ..core.content import read_key
 from ..core.errors import AuditConfigError, shown, shown_url
-from ..core.files import read_key
 from ..core.log import logger
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint

@@ -32,6 +32,8 @@ from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
+from .event_lines import EventLines
+from .event_words import found_words
 from .export import (
     FORMATS,
     SIEM_FORMATS,
@@ -63,17 +65,7 @@ from .privacy import erase, found, pseudonym, reader
 from .proof import keygen, prove, verify
 from .receipt import receipt
 from .reconcile import reconcile
-from .render import (
-    EventLines,
-    actor_table,
-    amount,
-    console,
-    found_words,
-    plain,
-    print_json,
-    print_table,
-    statistics,
-)
+from .render import actor_table, amount, console, plain, print_json, print_table, statistics
 from .report import report
 from .shipping import replay
 from .streams import standard_streams

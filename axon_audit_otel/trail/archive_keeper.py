@@ -17,8 +17,9 @@ from ..archive.checkpointer import Checkpointer
 from ..archive.clock import WallClock
 from ..archive.journal import JournalChangedError
 from ..archive.manifest import MANIFEST
+from ..archive.other_writers import recover_others
 from ..archive.retention import Upkeep
-from ..archive.writer import ArchiveWriter, recover_others
+from ..archive.writer import ArchiveWriter
 from ..core import semconv
 from ..core.log import logger
 from ..shipping.witnesses import Witnesses

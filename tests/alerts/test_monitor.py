@@ -40,7 +40,9 @@ from axon_audit_otel import (
     SecurityMonitor,
     audit_context,
 )
-from axon_audit_otel.alerts import detector as detect
+from axon_audit_otel.alerts import alert as alert_module
+from axon_audit_otel.alerts import detector as detector_module
+from axon_audit_otel.alerts import windows as windows_module
 from axon_audit_otel.alerts.detector import Detector
 from axon_audit_otel.events.draft import draft
 
@@ -317,7 +319,8 @@ class TestWhenItFires:
                 for event in range(22):
                     detector.add(trackers, f"user_{number}", number * 1000 + event)
             gc.collect()
-            ours = [tracemalloc.Filter(True, detect.__file__)]  # not of other threads
+            modules = (detector_module, windows_module, alert_module)
+            ours = [tracemalloc.Filter(True, str(of.__file__)) for of in modules]  # no others
             held = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
             return sum(found.size for found in held)
 

@@ -103,9 +103,7 @@ def report(
 
     ctx = click.get_current_context()
     with answering():
-        if month is not None:  # the report names the month itself
-            month = ctx.params["month"] = month_named(month, zone)
-        period = _period(month, first, last, zone)
+        period = _period(ctx.params, month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
         with reading_bar("reading", _files(path)) as progress:
             facts = make_report(
@@ -158,7 +156,12 @@ def _needs_a_person(facts: dict[str, Any], period: Period) -> bool:
     return bool(needs)
 
 
-def _period(month: str | None, first: str | None, last: str | None, zone: str | None) -> Period:
+def _period(
+    given: dict[str, Any], month: str | None, first: str | None, last: str | None, zone: str | None
+) -> Period:
+    """The period that was asked for; *given* then names the month itself, for the report."""
+    if month is not None:
+        month = given["month"] = month_named(month, zone)
     if month is not None and first is None and last is None:
         if not re.fullmatch(r"\d{4}-\d\d", month):
             raise click.BadParameter(

@@ -24,8 +24,8 @@ from ..events.query import Query
 from ..events.statistics import summarise
 from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
-from ..privacy.encryption import decrypted, recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import decrypted, recorded
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts

@@ -45,6 +45,7 @@ Arguments = dict[str, Any]
 #: Operations that save what they have read.
 COPYING = (OperationType.RECALL, OperationType.SYNC)
 
+_FOR_WHOM = ("on_behalf_of", "agent_id")
 _GEN_AI = (semconv.CREATE_MEMORY, semconv.SEARCH_MEMORY, semconv.DELETE_MEMORY)
 
 
@@ -116,6 +117,7 @@ class Operation:
     line: bytes | None = None  # of its event, once that is recorded
     draft: Draft | None = None
     changes = False  # at its end: whether it changed memory
+    _records: list[tuple[str, str]] | None = None  # of the span: ids of entries, and texts
     private: dict[str, str] | None = None  # its entry ids name people: what stands for which
     face: Any = None  # gives what reports to it, see `audited`
     place: Any = None  # gives the generator whose block it is; None: it is of no generator
@@ -406,9 +408,14 @@ class Operation:
         if known is None:
             return entry_ids
         new = [key for key in entry_ids if not is_hidden(key)] if again else entry_ids
-        found = dict(zip(new, map(self.trail.policy.entry, new)))
+        found = dict(zip(new, map(self.trail.policy.entry_names.hashed, new)))
         known.update(found)
         return [found.get(key, key) for key in entry_ids]
+
+    def _namer(self) -> Callable[[str], str]:
+        """What gives the name of a private entry in the event."""
+        who = (*self.persons[:1], self.user_id, *map(self._persons().get, _FOR_WHOM))
+        return self.trail.entries.namer(*who, owners=self.activity.owners)
 
     def _persons(self) -> dict[str, str]:
         """The agent and on whose behalf it acts, by the names of the fields."""
@@ -557,7 +564,7 @@ class Operation:
     def _forget(self) -> None:
         """Keep no memories alive: the context of a task that was begun inside may live long."""
         self.activity, self.arguments = AdapterActivity(), {}
-        self.metadata, self.span_attributes = {}, {}
+        self.metadata, self.span_attributes, self._records = {}, {}, None
 
     def _note_swallowed(self, raised: BaseException | None) -> None:
         """Count the failures that were not raised, and note the stage and type of each."""
@@ -597,7 +604,8 @@ class Operation:
             **self.acting,
             **facts,
         )
-        event.private = self.private
+        if self.private is not None:
+            event.private, event.namer = self.private, self._namer()
         return event
 
     def _full_draft(self, status: EventStatus, exc: BaseException | None, elapsed_ns: int) -> Draft:
@@ -628,7 +636,8 @@ class Operation:
         if seen.derived and subjects:
             self._note_sources_owners(subjects)
         if self.private is not None:  # a part may have named them so before
-            names = list(dict.fromkeys(self.named(names, again=True)))
+            namer = self._namer()
+            names = list(dict.fromkeys(map(namer, self.named(names, again=True))))
         message = str(exc) if exc is not None and self.capture.on_events else ""
         event = self._draft(
             status,
@@ -740,6 +749,13 @@ class Operation:
                     attributes[name] = value
         for key, text in self.span_attributes.items():
             attributes[key] = self._masked(text)
+        if self._records is not None:
+            names = self.private or {}
+            records = [
+                {"id": names.get(key) or self._masked(key), "content": self._masked(text)}
+                for key, text in self._records
+            ]
+            attributes[semconv.GEN_AI_MEMORY_RECORDS] = msgspec.json.encode(records).decode()
         return attributes
 
     async def wait_durable(self) -> None:
@@ -777,10 +793,8 @@ class Operation:
             if query is not None:
                 self.span_attributes[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
             if texts is not None:
-                named = zip(self.named(list(texts), again=True), texts.values())
-                records = [{"id": key, "content": clean(text)} for key, text in named]
-                encoded = msgspec.json.encode(records).decode()
-                self.span_attributes[semconv.GEN_AI_MEMORY_RECORDS] = encoded
+                names = self.named(list(texts), again=True)
+                self._records = [(key, clean(text)) for key, text in zip(names, texts.values())]
 
     def owners_of_texts(self, owners: OwnerOf) -> tuple[tuple[str, ...], ...]:
         """Of each of these entries everybody whose data is in its text: its owner, and those of

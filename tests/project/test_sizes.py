@@ -20,9 +20,6 @@ LONG_MODULES = {
     "integrations/axon/storage_adapters",
     "operations/audited",
     "operations/operation",
-    "privacy/encryption",
-    "privacy/keyring",
-    "privacy/personal_data",
     "verification/writer_check",
 }
 LONG_FUNCTIONS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .alerts.detector import Alert
+    from .alerts.alert import Alert
     from .alerts.monitor import SecurityMonitor
     from .alerts.rules import DEFAULT_RULES, Rule
     from .core.errors import (
@@ -74,7 +74,7 @@ __all__ = [
 #: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
 _MODULES = {
     "DEFAULT_RULES": "alerts.rules",
-    "Alert": "alerts.detector",
+    "Alert": "alerts.alert",
     "ArchiveError": "core.errors",
     "ArchiveIncompleteWarning": "core.errors",
     "AuditConfigError": "core.errors",

@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -458,12 +458,11 @@ def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 
 @pytest.fixture(name="cli", scope="session")
 def _cli() -> Cli:
-    """Runs the installed command ``axon-audit``; its output is a pipe, 80 columns wide.
+    """Runs the command ``axon-audit`` in this process; its output is a pipe, 80 columns wide.
 
     Other keyword arguments are environment variables. The test fails if the command ends with
     another exit code than *code* (None: any), or with a traceback.
     """
-    (command,) = entry_points(group="console_scripts", name="axon-audit")
     try:
         runner = CliRunner(mix_stderr=False)  # click before 8.2
     except TypeError:
@@ -479,7 +478,7 @@ def _cli() -> Cli:
     ) -> Result:
         foreign = dict.fromkeys(_foreign())
         result = runner.invoke(
-            command.load(),
+            import_module("axon_audit_otel.cli.main").main,
             [_text(item) for item in arguments],
             stdin,
             {**plain, **foreign, "COLUMNS": str(columns), **environment},

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import is_there, listed, sync_directory
+from ..core.files import is_there, listed
+from ..core.fsync import sync_directory
 from ..core.time import format_time
 from .attested import AttestedFile
 from .journal import Journal, load

@@ -22,8 +22,9 @@ from ..archive.checkpoints import SigningKey, VerifyingKey, new_key
 from ..archive.cosignatures import Quorum, WitnessKey
 from ..archive.directory import files_of
 from ..core import semconv
+from ..core.content import content_of
 from ..core.errors import ArchiveError, AuditConfigError, AxonAuditError, InvalidEventError, shown
-from ..core.files import content_of, named, open_owned, open_regular, write_file
+from ..core.files import named, open_owned, open_regular, write_file
 from ..events.localtime import local
 from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof

@@ -16,11 +16,12 @@ from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
+from .event_words import details, without_ciphers
 from .export import export_events
 from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
 from .proof import checkpoint_option, key_option, texts_of
-from .render import details, plain, print_json, without_ciphers
+from .render import plain, print_json
 
 if TYPE_CHECKING:
     from ..viewer.app import Words

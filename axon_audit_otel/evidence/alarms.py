@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from ..alerts.detector import Alert, Detector
+from ..alerts.alert import Alert
+from ..alerts.detector import Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..alerts.warm_up import is_alert
 from ..core.time import format_time, to_microseconds

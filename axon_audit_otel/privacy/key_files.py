@@ -12,7 +12,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..core.files import locked, open_owned, sync_directory
+from ..core.files import locked, open_owned
+from ..core.fsync import sync_directory
 
 __all__ = ["NAME_BYTES", "VALUE_BYTES", "KeyFiles", "opened"]
 

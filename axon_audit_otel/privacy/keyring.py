@@ -30,7 +30,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import locked, make_directory, refuse_writable_by_all, sync_directory
+from ..core.files import locked, make_directory, refuse_writable_by_all
+from ..core.fsync import sync_directory
 from ..core.semconv import ERASABLE_PREFIX
 from .key_files import NAME_BYTES, VALUE_BYTES, KeyFiles, opened
 

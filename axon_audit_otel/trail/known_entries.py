@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from weakref import finalize
 
+from ..archive.cursor import Cursor
 from ..archive.directory import newest_number, writers_in
-from ..archive.follow import Cursor
 from ..archive.missing import Missing
 from ..archive.search import search
 from ..core.errors import AxonAuditError

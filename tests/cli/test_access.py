@@ -246,7 +246,7 @@ class TestWhatItSays:
             process.stdout.readline()
             process.send_signal(number)
             process.communicate()
-        assert process.returncode == (1 if number is signal.SIGINT else -number)
+        assert process.returncode == (130 if number is signal.SIGINT else -number)
         (record,) = readings(archive)
         assert record.status == "PARTIAL"
         assert 0 < record.metadata["revealed"] < 3000

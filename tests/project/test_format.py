@@ -18,7 +18,7 @@ from axon_audit_otel.archive.manifest import (
     TrailRecord,
     WritersRecord,
 )
-from axon_audit_otel.archive.writer import Adopted, Recovery
+from axon_audit_otel.archive.takeover import Adopted, Recovery
 from axon_audit_otel.core.files import LINE_LIMIT
 from axon_audit_otel.events import draft, identifiers, model
 from axon_audit_otel.privacy import (

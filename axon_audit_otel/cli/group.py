@@ -12,12 +12,8 @@ import click
 
 from ..core.errors import AxonAuditError, harmless
 from ..verification.report import EXIT_CODES
-from .options import (
-    NOT_ANSWERED,
-    reason,
-)
-from .start import INTERRUPTED
-from .streams import standard_streams
+from .options import NOT_ANSWERED, reason
+from .streams import INTERRUPTED, standard_streams
 
 __all__ = ["Commands"]
 
@@ -28,7 +24,6 @@ _UNWRITTEN = {
         ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
     ),
 }
-
 
 #: Every command, by what it is for.
 _GROUPS = {

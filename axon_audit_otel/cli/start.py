@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["INTERRUPTED", "start"]
+from .streams import INTERRUPTED
 
-#: The exit code of a command that Ctrl-C ended, as of a shell's own.
-INTERRUPTED = 130
+__all__ = ["start"]
 
 
 def start() -> None:

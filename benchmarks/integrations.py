@@ -57,7 +57,7 @@ async def integrations(_: Scale) -> Group:
     watched = audit_logger(logger_provider=logger_provider(seen))
     with instrumented(watched, tracer_provider(seen)):
         AuditedStore(inner, watched, owner=1).get(space, "seat")
-    floor = ByHand(seen, tracers)
+    floor = ByHand(seen)
 
     async def work() -> None:
         inner.get(space, "seat")

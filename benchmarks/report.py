@@ -108,7 +108,7 @@ def footer(of: dict[str, Any]) -> str:
     busy = f", load {min(of['load'])} to {max(of['load'])}" if of["load"] else ""
     return (
         f"{of['python']} on {of['cores']} cores of {of['cpu']}, {of['system']};\n{packages};\n"
-        f"{' to '.join(map(str, of['rounds']))} rounds{busy}."
+        f"{' to '.join(map(str, of['rounds']))} round{'s' * (of['rounds'] != [1])}{busy}."
     )
 
 
@@ -210,12 +210,12 @@ def growth_targets(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, 
     yield (f"{USER} {among}", f"<= {QUERY_MS:.0f} ms", f"{user:,.0f} ms", user <= QUERY_MS)
     text = f"<= {VERIFY_US} us an event"
     yield (f"verify {most:,} events, on two cores", text, f"{checked:.1f} us", checked <= VERIFY_US)
-    for name, limit, is_start in (
-        ("steepest growth of any job", LINEAR, False),
-        (f"growth of the {START}", FLAT, True),
+    powers = [(power, row["job"]) for row, power in exponents(rows) if power is not None]
+    for name, limit, of in (
+        ("steepest growth of a job's CPU time", LINEAR, powers),
+        (f"growth of the {START}", FLAT, [one for one in powers if one[1] == START]),
     ):
-        powers = [p for row, p in exponents(rows) if p is not None]
-        if is_start:
-            powers = [p for r, p in exponents(rows) if p is not None and r["job"] == START]
-        if powers:
-            yield (name, f"<= n^{limit}", f"n^{max(powers):.2f}", max(powers) <= limit)
+        if of:
+            power, job = max(of)
+            now = f"n^{power:.2f}" + (f" ({job})" if of is powers else "")
+            yield (name, f"<= n^{limit}", now, power <= limit)

@@ -33,7 +33,6 @@ from ..events.model import decode
 from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord, Requests
 from ..verification.checkpoint_files import CheckpointSet, Statement
-from ..verification.file_scan import TrailFacts
 from ..verification.hash_chain import outside
 from ..verification.report import (
     EXIT_CODES,
@@ -44,6 +43,7 @@ from ..verification.report import (
     numbers,
     parsed_origins,
 )
+from ..verification.trail_facts import TrailFacts
 from ..verification.verify import verify
 from .unordered_chain import Place, Sequence
 

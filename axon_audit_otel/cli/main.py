@@ -44,6 +44,7 @@ from .export import (
 )
 from .hold import hold
 from .influence import influence
+from .keygen import keygen
 from .lineage import lineage
 from .mcp_proxy import mcp_proxy
 from .notes import Answer
@@ -60,7 +61,7 @@ from .options import (
     reason,
 )
 from .privacy import erase, found, pseudonym, reader
-from .proof import keygen, prove, verify
+from .proof import prove
 from .receipt import receipt
 from .reconcile import reconcile
 from .render import (
@@ -78,6 +79,7 @@ from .report import report
 from .shipping import replay
 from .streams import standard_streams
 from .subject import subject
+from .verify import verify
 from .view import view
 
 __all__ = ["main"]

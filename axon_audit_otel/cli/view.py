@@ -19,8 +19,8 @@ from .access import Access, recorded_reading
 from .export import export_events
 from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
-from .proof import checkpoint_option, key_option, texts_of
 from .render import details, plain, print_json, without_ciphers
+from .trusted import checkpoint_option, key_option, texts_of
 
 if TYPE_CHECKING:
     from ..viewer.app import Words

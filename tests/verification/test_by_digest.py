@@ -1,4 +1,4 @@
-"""Files whose digest a given key proves are not proved line by line, unless that could miss damage."""
+"""Files whose digest a given key proves need no proof of each line, where nothing can be missed."""
 
 from __future__ import annotations
 
@@ -165,12 +165,9 @@ class TestOnlyWhereProved:
 
     def test_adopted(self, make_audit: Make, archive: Path) -> None:
         """A file with adopted events: somebody else may have written them."""
-        lines = [
-            {**json.loads(line), "adopted": 15}
-            if b'"first_sequence":15' in line
-            else json.loads(line)
-            for line in lines_of(archive / MANIFEST)
-        ]
+        lines = [json.loads(line) for line in lines_of(archive / MANIFEST)]
+        seal = [line for line in lines if line["kind"] == "seal"][2]
+        seal["adopted"] = seal["first_sequence"]
         write_manifest(archive / MANIFEST, lines)
         sign(archive)
         report = verify(archive, [PUBLIC])
@@ -212,7 +209,8 @@ class TestDamage:
         damage(sealed(archive)[index])
         report = verify(archive, [PUBLIC])
         assert report.verdict == "damage"
-        assert by_digest(report) == FILES - 1
+        # Without the first file, no record `start` says which edition wrote the others.
+        assert by_digest(report) == (FILES - 1 if index or damage is not os.unlink else 0)
         assert facts(full(archive, [PUBLIC])) == facts(report)
 
     def test_rewritten(self, archive: Path) -> None:
@@ -225,6 +223,11 @@ class TestDamage:
         rewrite(archive, blame_bob)
         report = verify(archive, [PUBLIC])
         assert (report.verdict, by_digest(report)) == ("damage", 0)
+
+
+def number_on(archive: Path, line: int) -> int:
+    """The number of the event on a line of the third file."""
+    return int(json.loads(lines_of(sealed(archive)[2])[line][1:])["sequence"])
 
 
 class TestSigned:
@@ -255,7 +258,7 @@ class TestSigned:
         report = verify(archive, [PUBLIC])
         assert by_digest(report) == FILES
         found = [(one.kind, one.sequence) for one in report.findings]
-        assert found == [("inserted", 17), ("inserted", 20)]
+        assert found == [("inserted", number_on(archive, line)) for line in (3, 6)]
 
     @pytest.mark.parametrize("given", ["ours", "zoë", "evt_" + "0" * 32, 'a "quote"'])
     def test_ids_of_others(self, archive: Path, given: str) -> None:
@@ -266,7 +269,8 @@ class TestSigned:
         self._reseal(archive, lambda data: data.replace(event, encoded).replace(late, encoded))
         report = verify(archive, [PUBLIC])
         assert by_digest(report) == FILES
-        assert [(one.kind, one.sequence) for one in report.findings] == [("inserted", 19)]
+        found = [(one.kind, one.sequence) for one in report.findings]
+        assert found == [("inserted", number_on(archive, 5))]
 
     def test_steps_back(self, archive: Path) -> None:
         """Places where time runs backwards are told, inside a file and between files."""
@@ -283,4 +287,4 @@ class TestSigned:
         assert by_digest(report) == FILES
         steps = [step.sequence for step in report.writers[0].steps_back]
         assert steps == [step.sequence for step in full(archive, [PUBLIC]).writers[0].steps_back]
-        assert steps == [15, 19]
+        assert steps == [number_on(archive, 1), number_on(archive, 5)]

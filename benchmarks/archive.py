@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import Any
 from uuid import uuid4
 
@@ -30,13 +31,14 @@ from axon.core.audit import AuditLogger as SdkAuditLogger
 from axon.models.audit import OperationType as SdkOperationType
 
 from axon_audit_otel import AuditLogger, OperationType, verify
+from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.model import encode_fields, place
-from axon_audit_otel.events.query import Query
+from axon_audit_otel.events.query import START, Query
 from axon_audit_otel.evidence.period import Period
 from axon_audit_otel.evidence.report import make_report
 
@@ -222,12 +224,25 @@ def _drafts(count: int, users: int) -> Iterator[Any]:
         yield event
 
 
-def generate(directory: Path, events: int, files: int) -> None:
-    """Write an archive as a trail does, with the package's own writer of files."""
+def _start() -> Any:
+    """The record that a trail begins with."""
+    event = draft("AUDIT", "SUCCESS", metadata={"record": START})
+    event["timestamp"] = format_time(0)
+    return event
+
+
+def generate(directory: Path, events: int, files: int, key: SigningKey | None = None) -> str:
+    """Write an archive as a trail does, with the package's own writer of files.
+
+    Returns:
+        Its public key.
+    """
+    key = new_key("benchmark") if key is None else key
     archive = ArchiveWriter(directory, "default")
     head: bytes | None = None
     each = max(1, events // files)
-    for number, event in enumerate(_drafts(events, max(100, events // 100)), 1):
+    drafts = chain([_start()], _drafts(events - 1, max(100, events // 100)))
+    for number, event in enumerate(drafts, 1):
         previous = None if head is None else head.hex()
         line = place(encode_fields(event)[:-1], number, previous)
         head = leaf_hash(line)
@@ -235,17 +250,47 @@ def generate(directory: Path, events: int, files: int) -> None:
         if archive.count == each:
             archive.seal()
     archive.seal()
+    manifest, (number, last) = archive.sealed.manifest, archive.newest
+    state = manifest.tree.size, manifest.tree.root(), number, last or ""
+    now = format_time(time_ns() // 1000)
+    note = key.sign(Checkpoint(f"axon-audit/default/{manifest.id}", *state, now).text())
+    archive.path(".checkpoint").write_text(note, "utf-8")
     archive.release()
+    return str(key.verifying)
 
 
-def _measured(job: str, directory: Path) -> dict[str, Any]:
-    """Run one job in a process of its own: seconds, peak memory in MB, result."""
+#: Each with the number of processes that read (None: as many as processors), and whether every
+#: line is proved though the signed checkpoint covers the digests of all files.
+_VERIFY: dict[str, tuple[str, int | None, bool]] = {
+    "lines1": ("verify, every line, one process", 1, True),
+    "lines": ("verify, every line", None, True),
+    "digest1": ("verify --key, by digest, one process", 1, False),
+    "digest": ("verify --key, by digest", None, False),
+}
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of those that it started and that ended."""
+    every = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, every))
+
+
+def _verified(job: str, directory: Path, key: str) -> int:
+    _, jobs, full = _VERIFY[job]
+    report = verify(directory, [key], jobs=jobs, full=full)
+    assert report.verdict == "ok", report.findings[:3]
+    (writer,) = report.writers
+    assert writer.by_digest == (0 if full else writer.files)
+    return report.events
+
+
+def _measured(job: str, directory: Path, key: str) -> dict[str, Any]:
+    """Run one job in a process of its own: seconds, CPU seconds, peak memory in MB, result."""
+    cpu_s = _cpu_s()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = perf_counter()
-    if job == "verify":
-        report = verify(directory)
-        assert report.ok, report.findings[:3]
-        found = report.events
+    if job in _VERIFY:
+        found = _verified(job, directory, key)
     elif job == "report":
         with tempfile.TemporaryDirectory() as output:
             period = Period.of("2000-01", "2099-12", "UTC")
@@ -258,13 +303,12 @@ def _measured(job: str, directory: Path) -> dict[str, Any]:
         found = sum(1 for _ in search(directory, Query.of(start_time=since)))
     seconds = perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "peak_mb": peak / 1024, "grew_mb": (peak - before) / 1024} | {
-        "found": found
-    }
+    memory = {"peak_mb": peak / 1024, "grew_mb": (peak - before) / 1024}
+    return {"seconds": seconds, "cpu_s": _cpu_s() - cpu_s, **memory, "found": found}
 
 
 _JOBS = {
-    "verify": "verify",
+    **{job: title for job, (title, *_) in _VERIFY.items()},
     "report": "report",
     "user": "one user's events",
     "hour": "the last hour",
@@ -286,27 +330,31 @@ def _reading(directory: Path) -> tuple[float, int]:
 def large(where: Path, events: int, files: int) -> None:
     """Print the figures of an archive of that size, and of one with a tenth of it."""
     context = get_context("spawn")
-    print("| events | files | MB | | seconds | events/s | peak MB | grew MB | found |")
-    print("|-------:|------:|---:|---|--------:|---------:|--------:|--------:|------:|")
+    print("| events | files | MB | | seconds | us each | CPU us each | peak MB | grew MB | found |")
+    print(
+        "|-------:|------:|---:|---|--------:|--------:|------------:|--------:|--------:|------:|"
+    )
     for share in (10, 1):
         directory = where / f"archive{share}"
         shutil.rmtree(directory, ignore_errors=True)
         count = events // share
         start = perf_counter()
-        generate(directory, count, files)
+        key = generate(directory, count, files)
         print(f"generated in {perf_counter() - start:.0f} s", file=sys.stderr)
         seconds, size = _reading(directory)
         row = f"| {count:,} | {files:,} | {size / 1e6:,.0f} "
-        print(f"{row}| read and SHA-256 alone | {seconds:.1f} | {count / seconds:,.0f} | | | |")
+        each = seconds / count * 1e6
+        print(f"{row}| read and SHA-256 alone | {seconds:.1f} | {each:.2f} | | | | |")
         for job, title in _JOBS.items():
             with context.Pool(1) as pool:  # a process of its own
-                one = pool.apply(_measured, (job, directory))
-            took = one["seconds"]
+                one = pool.apply(_measured, (job, directory, key))
+            took, cpu = (one[name] / count * 1e6 for name in ("seconds", "cpu_s"))
             print(
-                f"{row}| {title} | {took:.1f} | {count / took:,.0f} | {one['peak_mb']:.0f} "
-                f"| {one['grew_mb']:.0f} | {one['found']:,} |",
+                f"{row}| {title} | {one['seconds']:.1f} | {took:.2f} | {cpu:.2f} "
+                f"| {one['peak_mb']:.0f} | {one['grew_mb']:.0f} | {one['found']:,} |",
                 flush=True,
             )
+        print(f"load: {os.getloadavg()[0]:.1f}", file=sys.stderr)
         shutil.rmtree(directory)
 
 

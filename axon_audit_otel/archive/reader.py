@@ -74,6 +74,7 @@ class LineReader:
         missing: See above.
         head: The first line; b"" until there is one.
         first: The first line that `lines` yielded; b"" until then.
+        data: The bytes of the lines that `batches` yielded last.
         closing: The line that closes a sealed file; b"" until `lines` reaches it.
         torn: The bytes after the last newline: its writer may be in the middle of a line.
         after: Number of lines after the closing one, which are no events; counted with *missing*.
@@ -93,7 +94,7 @@ class LineReader:
         self._digest = digest
         self._taken: Iterator[bytes] = iter(())  # the lines that were read last
         self._has_ended = self._is_judged = False
-        self.head = self.first = self.closing = self.torn = self._after = b""
+        self.head = self.first = self.data = self.closing = self.torn = self._after = b""
         self.after = self.size = 0
 
     @property
@@ -140,7 +141,7 @@ class LineReader:
                 self._end()
             if lines:
                 self._count(data)
-                self.first = self.first or lines[0]
+                self.first, self.data = self.first or lines[0], data
                 yield lines
         self._has_ended = True
 

@@ -45,6 +45,7 @@ from .export import (
 from .group import Commands
 from .hold import hold
 from .influence import influence
+from .keygen import keygen
 from .lineage import lineage
 from .mcp_proxy import mcp_proxy
 from .notes import Answer
@@ -59,13 +60,14 @@ from .options import (
     reads,
 )
 from .privacy import erase, found, pseudonym, reader
-from .proof import keygen, prove, verify
+from .proof import prove
 from .receipt import receipt
 from .reconcile import reconcile
 from .render import actor_table, amount, console, plain, print_json, print_table, statistics
 from .report import report
 from .shipping import replay
 from .subject import subject
+from .verify import verify
 from .view import view
 
 __all__ = ["main"]

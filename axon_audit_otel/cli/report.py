@@ -28,8 +28,8 @@ from .options import (
     secret_option,
 )
 from .privacy import reader
-from .proof import NOTES, checkpoint_option, key_option, quorum_of, texts_of, witness_options
 from .render import amount, plain, print_json, reading_bar
+from .trusted import NOTES, checkpoint_option, key_option, quorum_of, texts_of, witness_options
 
 __all__ = ["report"]
 

@@ -25,8 +25,8 @@ from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
 from .options import NotAnswered, answering, erasable_option, json_option, secret_option
 from .privacy import reader
-from .proof import checkpoint_option, key_option, texts_of
 from .render import amount, console, plain, print_json
+from .trusted import checkpoint_option, key_option, texts_of
 
 __all__ = ["subject"]
 

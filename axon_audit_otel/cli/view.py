@@ -20,8 +20,8 @@ from .event_words import details, without_ciphers
 from .export import export_events
 from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
-from .proof import checkpoint_option, key_option, texts_of
 from .render import plain, print_json
+from .trusted import checkpoint_option, key_option, texts_of
 
 if TYPE_CHECKING:
     from ..viewer.app import Words

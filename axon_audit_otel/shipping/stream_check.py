@@ -21,13 +21,13 @@ from ..events.model import decode
 from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord
 from ..verification.checkpoint_files import Statement
-from ..verification.file_scan import TrailFacts
 from ..verification.hash_chain import outside
 from ..verification.report import (
     Findings,
     Gap,
     numbers,
 )
+from ..verification.trail_facts import TrailFacts
 from .unordered_chain import Place, Sequence
 
 __all__ = ["StreamCheck", "StreamReport"]

@@ -6,123 +6,22 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import msgspec
-
-from ..archive.clock import TOLERANCE_S, behind
 from ..archive.format import HEAD, position_of
-from ..archive.holds import HoldRecord
 from ..archive.reader import LineReader
 from ..core.errors import InvalidEventError
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import Tree, leaf_hashes
 from ..core.time import format_time, to_microseconds
 from ..events.model import AuditEvent, OperationType, all_canonical, decode, decode_recorded
-from .event_ids import EventIds
 from .hash_chain import Chain, Link
-from .hold_check import Erased
-from .key_check import KeyCheck
-from .report import Gap, Refusal, StepBack, UncleanEnd
+from .trail_facts import Observer, TrailFacts
 
-__all__ = ["Content", "Observer", "TrailFacts", "scan"]
+__all__ = ["Content", "finish", "scan"]
 
-#: Takes a writer's name, some of its events in the order of its files, and the hash of each.
-Observer = Callable[[str, list[AuditEvent], list[bytes]], object]
-
-_STEPS = 100  # steps back in time, and events with known ids, that are kept
 _AUDIT = OperationType.AUDIT
 _SPACE, _COMMA = b" ,"  # what is before the first event, and before each other
-
-
-class _Internal(msgspec.Struct):
-    metadata: dict[str, Any]
-    status: str
-
-
-_internal_in = msgspec.json.Decoder(_Internal).decode
-
-
-class TrailFacts:
-    """The facts that a writer's events report of the trail, and the events that checkpoints name.
-
-    Args:
-        wanted: Numbers of the events that checkpoints name.
-        writer: Name of the writer.
-        keys: Counts the encrypted events that no key opens; None: they are not counted.
-        observer: Takes every event that can be read.
-    """
-
-    def __init__(
-        self,
-        wanted: set[int],
-        writer: str = "",
-        keys: KeyCheck | None = None,
-        observer: Observer | None = None,
-    ) -> None:
-        self.wanted = wanted
-        self.observer = observer
-        self.writer = writer
-        self.keys = keys
-        self.holds: list[HoldRecord] = []
-        self.erasures: list[Erased] = []
-        self.file = ""  # being read
-        self.ids = EventIds()
-        self.newest = b""  # the event that was read last
-        self.doubled: list[tuple[str, int | None]] = []  # events that have the id of another
-        self.found: dict[int, list[tuple[str, str, str]]] = {}  # hash, time, file
-        self.gaps: list[Gap] = []
-        self.unclean_ends: list[UncleanEnd] = []
-        self.refusals: list[Refusal] = []
-        self.time = ""  # of the last event before the file that is read
-        self.steps_back: list[StepBack] = []
-        self.more_steps_back = 0
-
-    def earlier(self, sequence: int, time: str, before: str) -> None:
-        """Record that an event has an earlier time than the event before it."""
-        seconds = behind(time, before)
-        if seconds <= TOLERANCE_S:
-            return  # operations that ended at the same time
-        if len(self.steps_back) == _STEPS:
-            self.more_steps_back += 1
-        else:
-            self.steps_back.append(StepBack(self.file, sequence, seconds))
-
-    def has_known_id(self, line: bytes) -> None:
-        """Record that an event has the id of an earlier one."""
-        number = None
-        with suppress(*DECODE_ERRORS):
-            number = position_of(line).sequence
-        if len(self.doubled) < _STEPS:
-            self.doubled.append((self.file, number))
-
-    def find(self, sequence: int, head: str, time: str) -> None:
-        """Record that the file has an event that a checkpoint names."""
-        self.found.setdefault(sequence, []).append((head, time, self.file))
-
-    def internal_event(self, line: bytes, sequence: int, time: str = "") -> None:
-        """Take an event of the trail about itself."""
-        try:
-            event = _internal_in(line)
-            facts = event.metadata
-            hold = HoldRecord.of(facts, time, self.writer, sequence)
-            if hold is not None:
-                self.holds.append(hold)
-            elif facts.get("record") == "erasure" and event.status == "SUCCESS":
-                tokens = [str(token) for token in facts["tokens"]]
-                self.erasures.append(Erased(time, self.file, sequence, tokens))
-            elif facts.get("record") == "gap":
-                first, last = int(facts["first"]), int(facts["last"])
-                if not 0 < first <= last < sequence:
-                    return  # a loss is reported after it
-                self.gaps.append(Gap(first, last, str(facts.get("reason", "")), sequence))
-            elif facts.get("record") == "unclean_end":
-                events, torn = int(facts["events"]), int(facts["torn_bytes"])
-                self.unclean_ends.append(UncleanEnd(str(facts["writer"]), events, torn, sequence))
-            elif facts.get("record") == "refused":
-                self.refusals.append(Refusal(str(facts["writer"]), str(facts["why"]), sequence))
-        except (*DECODE_ERRORS, KeyError, ValueError, TypeError):
-            return  # of another program or version
 
 
 class Content:
@@ -145,15 +44,6 @@ class Content:
         self.closing: bytes | None = None  # the last line
         self.after = 0  # bytes after it
         self.torn = 0  # bytes of a line without an end
-
-
-def _is_repeated(event: bytes, before: bytes) -> bool:
-    """Return True if an event is the one before it once more, with another number.
-
-    A trail that was interrupted while it recorded an event records it again.
-    """
-    payload, _, place = event.rpartition(b',"sequence":')
-    return bool(place) and before.startswith(payload + b',"sequence":')
 
 
 def _event_in(body: bytes) -> list[AuditEvent]:
@@ -187,11 +77,7 @@ class _Lines:
     def take(self, lines: list[bytes]) -> None:
         """Take the next lines, with their separators."""
         bodies = [line[1:-1] for line in lines]
-        facts = self._facts
-        for at in facts.ids.again(bodies):
-            if not _is_repeated(bodies[at], bodies[at - 1] if at else facts.newest):
-                facts.has_known_id(bodies[at])
-        facts.newest = bodies[-1]
+        self._facts.take_ids(bodies)
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
         if self._facts.keys is not None:
@@ -324,6 +210,16 @@ def scan(
         reported = reader.size
         taken.take(lines)
     taken.end()
+    finish(reader, digest, content, taken.number)
+    progress(content.bytes - reported)
+
+
+def finish(reader: LineReader, digest: hashlib._Hash, content: Content, lines: int) -> None:
+    """Complete the facts after the last event, of which *lines* were read before.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
     content.closing = reader.closing or None
     digest.update(reader.closing)
     after = 0
@@ -335,6 +231,5 @@ def scan(
     else:
         content.after = after
     content.bytes = reader.size + len(reader.closing) + after
-    content.lines = taken.number + bool(reader.closing) + bool(after)
+    content.lines = lines + bool(reader.closing) + bool(after)
     content.sha256 = digest.hexdigest()
-    progress(content.bytes - reported)

@@ -75,6 +75,11 @@ class Chain:
         """Continue after event *sequence*, whose hash is known without its line."""
         self.sequence, self.head, self._file, self._attested = sequence, head, file, sequence
 
+    def is_next(self, sequence: int, previous: str | None) -> bool:
+        """Return True if that event comes next, and no line waits for its place."""
+        fits = self.head is ANY or previous == self.head
+        return not self.waiting and sequence == self.sequence + 1 and fits
+
     def extend(self, numbers: list[int], previous: list[str | None], leaves: list[bytes]) -> bool:
         """Take lines of the file that continue the chain.
 

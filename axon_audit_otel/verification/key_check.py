@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from ..core.errors import ArchiveError
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.model import AuditEvent
@@ -15,7 +17,7 @@ from ..privacy.erased_tokens import keys_of
 from .hold_check import Erased
 from .report import LostKeys
 
-__all__ = ["KeyCheck"]
+__all__ = ["KeyCheck", "KeyFacts"]
 
 _MARK = b'"%b' % ERASABLE_PREFIX.encode()
 #: What stands for a user in an event: the token, and the id, encrypted.
@@ -24,6 +26,18 @@ _is_name = re.compile(_NAME, re.ASCII).fullmatch
 _quoted_in = re.compile(f'"({_NAME})"'.encode()).findall
 _TOKEN = slice(len(ERASABLE_PREFIX), len(ERASABLE_PREFIX) + 32)
 _KEPT = 100_000  # users whose keys are there, in memory
+
+
+class KeyFacts(msgspec.Struct):
+    """What was found in some events.
+
+    Attributes:
+        is_encrypted: True if one of them has encrypted names.
+        lost: Tokens that no key opens, and the number of events with exactly these.
+    """
+
+    is_encrypted: bool
+    lost: list[tuple[list[str], int]]
 
 
 class KeyCheck:
@@ -76,6 +90,23 @@ class KeyCheck:
             for line in lines:
                 if lost := _names_in(line) & self._lost:
                     self._events[frozenset(name[_TOKEN] for name in lost)] += 1
+
+    @staticmethod
+    def concerns(data: bytes) -> bool:
+        """Return False if `look` finds nothing in these lines."""
+        return _MARK in data
+
+    def handed_over(self) -> KeyFacts:
+        """What was found since the last call, for `add` of the one that has the result."""
+        facts = KeyFacts(self._is_encrypted, [(sorted(k), n) for k, n in self._events.items()])
+        self._events.clear()
+        return facts
+
+    def add(self, facts: KeyFacts) -> None:
+        """Take what was found elsewhere."""
+        self._is_encrypted = self._is_encrypted or facts.is_encrypted
+        for tokens, events in facts.lost:
+            self._events[frozenset(tokens)] += events
 
     def _look_up(self, name: str | None) -> None:
         """Look for the key that opens a name."""

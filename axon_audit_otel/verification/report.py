@@ -212,6 +212,8 @@ class WriterReport(msgspec.Struct, kw_only=True):
             ``axon-audit/<writer>/<id>``; None before its first event.
         events: Number of events that were read.
         files: Number of sealed files that were read.
+        by_digest: Number of these whose lines were not proved one by one, as a signed checkpoint
+            covers the digest that they have.
         deletions: The deletions by retention.
         unsealed_events: Number of the events that are in the journal.
         torn_bytes: Bytes of an incomplete line in the journal.
@@ -247,6 +249,7 @@ class WriterReport(msgspec.Struct, kw_only=True):
     origin: str | None = None
     events: int = 0
     files: int = 0
+    by_digest: int = 0
     deletions: list[Deletion] = msgspec.field(default_factory=list)
     unsealed_events: int = 0
     torn_bytes: int = 0

@@ -19,14 +19,14 @@ from ..archive.manifest import MANIFEST
 from ..archive.missing import Missing
 from ..archive.origin import source_of
 from ..archive.reader import LineReader, closing_of, open_events_file
-from ..core.errors import ArchiveError, archive_errors
+from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
-from .file_scan import Observer, TrailFacts
 from .hold_check import check_holds
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
+from .processes import FileReader
 from .report import (
     Findings,
     LostKeys,
@@ -36,6 +36,7 @@ from .report import (
     parsed_origins,
 )
 from .segments import CheckedDirectory, segments_of
+from .trail_facts import Observer, TrailFacts
 from .writer_check import WriterCheck
 
 __all__ = ["unproved", "verify"]
@@ -51,6 +52,8 @@ def verify(
     quorum: Quorum | None = None,
     erasable: Path | str | None = None,
     observer: Observer | None = None,
+    jobs: int | None = None,
+    full: bool = False,
 ) -> VerifyReport:
     """Verify an archive, or one file of it.
 
@@ -68,23 +71,30 @@ def verify(
             that no key opens though nobody was erased. Default: beside the archive.
         observer: Called with each writer's name, its events in the order of its files (as they
             were recorded, some at a time) and their hashes, so that whoever counts them need not
-            read the archive twice. Events that are no part of a trail are not among them.
+            read the archive twice. Events that are no part of a trail are not among them. With
+            an observer, this process reads every line itself.
+        jobs: How many processes read a large archive at most; 1: only this one. Default: as many
+            as there are processors, and at most 8. The report is the same.
+        full: Prove every line by itself, also those of files whose digest a signed checkpoint
+            covers. So it is always without *keys*, with a *quorum*, and of one file.
 
     Returns:
         The damage, and the newest event that is proved.
 
     Raises:
         ArchiveError: If there is no archive at *path*.
-        AuditConfigError: If a key or an origin is not valid.
+        AuditConfigError: If a key, an origin or *jobs* is not valid.
         InvalidEventError: If one of *checkpoints* is not a checkpoint.
     """
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes, wanted = list(checkpoints), parsed_origins(origins)
     place = None if erasable is None else Path(erasable)
+    if jobs is not None and jobs < 1:
+        raise AuditConfigError(f"jobs must be 1 or more, not {jobs!r}")
     tell = progress or (lambda size: None)
     with archive_errors(Path(path)):
         verification = _Verification(
-            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place, observer
+            named(Path(path)), parsed, notes, tell, quorum or Quorum(), place, observer, jobs, full
         )
         return verification.run(wanted, require_checkpoint)
 
@@ -101,6 +111,8 @@ class _Verification:
         quorum: Quorum,
         erasable: Path | None,
         observer: Observer | None,
+        jobs: int | None,
+        full: bool,
     ) -> None:
         if not path.exists():
             raise ArchiveError(f"no such file or directory: {str(path)!r}")
@@ -119,6 +131,11 @@ class _Verification:
         self._registered: dict[str, dict[tuple[str, int], Claim]] = {}  # by the trail's id
         self._key_check = KeyCheck(self._directory, erasable)
         self._facts: list[TrailFacts] = []
+        self._erasable = erasable
+        self._jobs = jobs
+        # Who asks for witnesses does not trust the key alone.
+        self._may_skip = bool(keys) and not full and not quorum.needed
+        self._ahead: FileReader | None = None
 
     def run(self, origins: set[str], require_checkpoint: bool) -> VerifyReport:
         """Verify everything at the path."""
@@ -137,6 +154,8 @@ class _Verification:
             if not (chosen or self._found.sealed or self._checkpoints.sizes()):
                 raise ArchiveError(f"no audit files (audit_*.json) in {str(self._directory)!r}")
             self._read_registers()
+            if self._only is None and self._observer is None:
+                self._ahead = stack.enter_context(self._file_reader())
             known: list[Statement] = []
             reports = [self._check(writer, known) for writer in chosen]
         self._judge_strangers(known)
@@ -160,6 +179,11 @@ class _Verification:
             unproved=self._unproved(reports, require_checkpoint, lost),
             quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )
+
+    def _file_reader(self) -> FileReader:
+        seals = (seal for manifest in self._manifests.values() for seal in manifest.seals)
+        size = sum(seal.record.bytes for seal in seals if seal.deletion is None)
+        return FileReader(self._directory, self._erasable, size, self._jobs)
 
     # --- the files -------------------------------------------------------------------------
 
@@ -268,6 +292,8 @@ class _Verification:
             only,
             self._key_check,
             self._observer,
+            self._ahead,
+            self._may_skip,
         )
         self._facts.append(check.facts)
         journal = self._found.journals.get(writer)

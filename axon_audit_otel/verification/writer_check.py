@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
 from ..archive.checkpoints import VerifyingKey, signed_by
-from ..archive.format import JOURNAL, ZST, Closing, parse_closing, sealed_name
+from ..archive.format import JOURNAL, ZST, sealed_name
 from ..archive.manifest import SealRecord
 from ..archive.reader import first_number, first_number_at, open_events_file
 from ..core.time import parse_time
 from .checkpoint_check import CheckpointCheck, Claim, deletions
 from .checkpoint_files import Statement
 from .event_ids import twice_in
-from .file_scan import Content, Observer, TrailFacts, scan
+from .file_judgement import FileJudgement
+from .file_reading import Reading
+from .file_scan import Content, scan
 from .hash_chain import ANY, Chain, outside
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
-from .report import Adopted, Findings, Gap, Kind, WriterReport, numbers
+from .processes import FileReader
+from .reading_plan import jobs_of
+from .report import Adopted, Findings, Gap, WriterReport, numbers
 from .segments import Segment
+from .trail_facts import Observer, TrailFacts
 
 __all__ = ["WriterCheck"]
-
-#: The facts in a seal about its file, and their names in messages.
-_FIELDS = {
-    "first_sequence": "first number",
-    "last_sequence": "last number",
-    "events": "number of events",
-    "first_time": "earliest time",
-    "last_time": "latest time",
-    "head": "newest hash",
-    "root": "Merkle root",
-    "bytes": "size",
-    "sha256": "digest",
-}
 
 
 class WriterCheck:
@@ -53,6 +46,8 @@ class WriterCheck:
         only: Name of the one file to verify; None: all.
         key_check: Counts the encrypted events that no key opens.
         observer: Takes the events as they are read.
+        ahead: Reads files ahead; None: each is read in its turn.
+        may_skip: Lines that a signed digest proves need no other proof.
     """
 
     def __init__(
@@ -67,7 +62,11 @@ class WriterCheck:
         only: str | None,
         key_check: KeyCheck,
         observer: Observer | None = None,
+        ahead: FileReader | None = None,
+        may_skip: bool = False,
     ) -> None:
+        self._ahead = ahead
+        self._may_skip = may_skip
         self._manifest = manifest
         self._segments = segments
         self._statements = statements
@@ -81,9 +80,7 @@ class WriterCheck:
         wanted = {claim.number for claim in claims} | {s.checkpoint.events for s in statements}
         self._facts = TrailFacts(wanted, self._report.writer, key_check, observer)
         self._missing: list[tuple[str, int, int, bool]] = []
-        self._unclaimed: list[int] = []  # in a file: events that no other event continues
-        # Reported only if a file has no other findings: that file, and the finding.
-        self._doubts: list[tuple[str, str, int | None, str]] = []
+        self._judgement = FileJudgement(manifest, self._chain, findings)
         self._gone: list[Seal] = []  # of files that were not read
         self._deleted: list[Seal] = []  # of files that retention deleted
         self._newest = manifest.name  # the newest file
@@ -93,8 +90,8 @@ class WriterCheck:
         self._confirm_lines()
         if self._segments and not self._manifest.begins:
             self._chain.jump(self._segments[0].first - 1, ANY)
-        for segment in self._segments:
-            self._check(segment)
+        for segment, reading in zip(self._segments, self._readings()):
+            self._check(segment, reading)
         if journal is not None and self._only in (None, self._journal_name):
             self._check_journal(journal)
         self._find_adopted()
@@ -131,7 +128,7 @@ class WriterCheck:
             if file not in damaged:
                 words = f"event {sequence} has the id of another event"
                 self._findings.add(file, sequence, "inserted", words)
-        late = self._facts.ids.late
+        late = self._facts.late_ids
         if late and self._only is None and not damaged:
             journal = self._manifest.path.with_name(self._journal_name)
             paths = [*(segment.path for segment in self._segments), journal]
@@ -161,7 +158,15 @@ class WriterCheck:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def _check(self, segment: Segment) -> None:
+    def _readings(self) -> Iterator[Reading | None]:
+        """Yield what was read ahead of each file."""
+        if self._ahead is None:
+            return repeat(None)
+        proved = self._proved if self._may_skip else None
+        jobs = jobs_of(self._segments, self._report.writer, self._facts.wanted, proved)
+        return self._ahead.read(jobs)
+
+    def _check(self, segment: Segment, reading: Reading | None) -> None:
         seal, path = segment.seal, segment.path
         record = None if seal is None else seal.record
         if path is None or self._only not in (None, segment.name):
@@ -170,6 +175,10 @@ class WriterCheck:
             return
         if record is None and self._only is not None:
             self._chain.jump((segment.first or first_number_at(path) or 1) - 1, ANY)
+        if reading is not None and record is not None and self._take(path, record, reading):
+            self._report.files += 1
+            self._judgement.sealed(segment, path.name, reading.content(record))
+            return
         content = Content()
         try:
             with open_events_file(path) as file:
@@ -184,7 +193,7 @@ class WriterCheck:
                 self._skip(seal)
             return
         self._report.files += 1
-        self._judge(segment, path.name, content)
+        self._judgement.sealed(segment, path.name, content)
 
     def _pass_over(self, seal: Seal, missing: bool) -> None:
         record = seal.record
@@ -223,9 +232,34 @@ class WriterCheck:
         self, file: BinaryIO, name: str, content: Content, progress: Callable[[int], None]
     ) -> None:
         self._newest = self._facts.file = name
-        self._unclaimed = []
+        self._judgement.unclaimed = []
         self._chain.enter(name)
         scan(file, self._chain, self._facts, content, progress)
+        self._count(content)
+
+    def _take(self, path: Path, record: SealRecord, reading: Reading) -> bool:
+        """Take a file that was read ahead; False, with nothing taken, if it does not fit."""
+        chain, facts, content = self._chain, self._facts, reading.content(record)
+        fits = chain.is_next(content.first_sequence, reading.previous)
+        if not fits or not facts.can_take(reading.ids):
+            return False
+        with suppress(FileNotFoundError):  # it was just deleted, or compressed
+            self._scaled(path, record)(content.bytes)
+        self._newest = facts.file = path.name
+        self._judgement.unclaimed = []
+        chain.enter(path.name)
+        chain.sequence, chain.head = content.last_sequence, content.head
+        facts.begin(content.first_sequence, content.oldest_time)
+        facts.take_ids_of_file(reading.ids, content.first_sequence, reading.first, reading.newest)
+        facts.add(reading.told)
+        facts.time = content.newest_time
+        if facts.keys is not None:
+            facts.keys.add(reading.keys)
+        self._report.by_digest += reading.by_digest
+        self._count(content)
+        return True
+
+    def _count(self, content: Content) -> None:
         report = self._report
         report.events += content.events
         if not content.events:
@@ -235,98 +269,6 @@ class WriterCheck:
             report.first_time = parse_time(content.oldest_time)
         report.last_sequence = content.last_sequence
         report.last_time = parse_time(content.newest_time)
-
-    # --- a sealed file -----------------------------------------------------------------------
-
-    def _judge(self, segment: Segment, name: str, content: Content) -> None:
-        seal, chain = segment.seal, self._chain
-        trusted = seal.record if seal is not None and segment.trusted else None
-        closing = None if content.closing is None else parse_closing(content.closing)
-        whole = closing is not None and _describes(closing, content)
-        cut = content.closing is None and (trusted is None or content.bytes < trusted.bytes)
-        self._judge_frame(name, content, cut)
-        if cut:
-            of = f" of {trusted.bytes:,}" if trusted is not None else ""
-            self._add_finding(name, "truncated", f"it ends after {content.bytes:,}{of} bytes")
-        elif content.closing is None:
-            self._add_finding(name, "altered", "its last line can no longer be read")
-            self._set_closing_aside(trusted)
-        elif closing is None:
-            self._add_finding(name, "altered", "its last line is not as it was written")
-        if whole:
-            chain.leave(content.last_sequence, content.head)
-        elif trusted is not None:
-            chain.leave(trusted.last_sequence, trusted.head, cut)
-        elif closing is not None:
-            chain.leave(closing.last_sequence, ANY, cut)
-        else:
-            chain.leave()
-        self._compare(segment, name, content, closing, whole)
-        sure = seal is not None and seal.line.state == "sound"
-        if trusted is not None and (sure or not whole):
-            chain.jump(trusted.last_sequence, trusted.head, name)
-
-    def _judge_frame(self, name: str, content: Content, cut: bool) -> None:
-        if not content.framed and not (cut and content.lines <= 1):
-            self._add_finding(name, "altered", "its first line is not as it was written")
-        if content.after:
-            self._add_finding(name, "inserted", f"{content.after:,} bytes follow its last line")
-        if content.misframed is not None:
-            words = f"the character before event {content.misframed} was changed"
-            self._doubts.append((name, name, content.misframed, words))
-
-    def _set_closing_aside(self, trusted: SealRecord | None) -> None:
-        """Take an unreadable end as the closing line, unless events are missing."""
-        waiting = self._chain.waiting
-        if waiting and waiting[-1].sequence is None:
-            reached = self._chain.sequence + len(waiting) - 1
-            if trusted is None or reached >= trusted.last_sequence:
-                waiting.pop()
-
-    def _compare(
-        self, segment: Segment, name: str, content: Content, closing: Closing | None, whole: bool
-    ) -> None:
-        """Compare the file with its closing line and its seal."""
-        if closing is not None and not whole:
-            inside = [n for n in self._unclaimed if n >= content.first_sequence]
-            words = "its events are not those that its last line sums up"
-            if len(inside) == 1:
-                words = f"event {inside[0]} is not the one that was sealed"
-            self._doubts.append((name, name, inside[0] if len(inside) == 1 else None, words))
-        elif closing is not None and closing.trail != self._report.writer:
-            words = f"its last line says that it is of {closing.trail!r}"
-            self._doubts.append((name, name, None, words))
-        if segment.seal is None or not segment.trusted:
-            return
-        record, line = segment.seal.record, segment.seal.line
-        wrong = [
-            words
-            for field, words in _FIELDS.items()
-            if getattr(record, field) != getattr(content, field)
-        ]
-        if closing is not None and not wrong:
-            self._compare_links(name, record, closing)
-            return
-        seal = f"{line.about()}," if line.state == "unknown" else ""
-        if wrong and set(wrong) <= {"digest", "size"}:
-            words = "its events are those that were sealed, but its last line is not"
-            words += (
-                f" (or {self._manifest.name} was altered: {seal} is its newest)" if seal else ""
-            )
-            self._doubts.append((name, name, None, words))
-        elif wrong and whole and seal:
-            words = f"{seal} does not fit the file: another {', '.join(wrong)}"
-            self._doubts.append((name, self._manifest.name, None, words))
-        elif wrong:
-            words = f"it is not the file that was sealed: another {', '.join(wrong)}"
-            self._doubts.append((name, name, None, words))
-
-    def _compare_links(self, name: str, record: SealRecord, closing: Closing) -> None:
-        # The first seal is prepared before the manifest has its first line.
-        is_first = self._manifest.seals[0].record is record
-        if closing.previous_seal != record.previous and (closing.previous_seal or not is_first):
-            words = "its last line does not continue the seal before it"
-            self._doubts.append((name, name, None, words))
 
     # --- the journal -------------------------------------------------------------------------
 
@@ -341,14 +283,7 @@ class WriterCheck:
             return
         if not content.framed and content.lines <= 1:
             content.torn = content.bytes  # not even its first line
-        closing = None if content.closing is None else parse_closing(content.closing)
-        if content.closing is not None and closing is None:
-            self._add_finding(name, "altered", "its last line is not as it was written")
-        elif closing is not None and not _describes(closing, content):
-            words = "its events are not those that its last line sums up"
-            self._doubts.append((name, name, None, words))
-        self._judge_frame(name, content, cut=True)
-        self._chain.leave()
+        self._judgement.journal(name, content)
         self._report.unsealed_events = content.events
         self._report.torn_bytes = content.torn
 
@@ -362,9 +297,6 @@ class WriterCheck:
         return (first_number(file) or 1) <= self._chain.sequence  # compressed or deleted
 
     # --- in the end --------------------------------------------------------------------------
-
-    def _add_finding(self, name: str, kind: Kind, words: str) -> None:
-        self._findings.add(name, None, kind, words)
 
     def _find_adopted(self) -> None:
         """Report the events that the application sealed and did not attest."""
@@ -408,7 +340,7 @@ class WriterCheck:
 
     def _miss(self, file: str, first: int, last: int, cut: bool) -> None:
         self._missing.append((file, first, last, cut))
-        self._unclaimed.append(first - 1)
+        self._judgement.unclaimed.append(first - 1)
 
     def _is_belated(self, gap: Gap) -> bool:
         """Return True if a checkpoint covers events that only a later event reports as lost.
@@ -421,25 +353,16 @@ class WriterCheck:
     def _explain(self) -> None:
         """Report missing events as damage, unless a later event reports their loss."""
         gaps = sorted((gap.first, gap.last) for gap in self._facts.gaps)
-        whole = self._only is not None and not self._doubts
+        whole = self._only is not None and not self._judgement.doubts
         for file, first, last, cut in self._missing:
             if whole and not cut and file != self._journal_name:
                 continue  # it was sealed so; the event that reports the loss is in another file
             for low, high in outside(first, last, gaps):
                 words = f"{numbers(low, high)} {'is' if low == high else 'are'} missing"
                 self._findings.add(file, low, "truncated" if cut else "removed", words)
-        for of, file, sequence, words in self._doubts:
+        for of, file, sequence, words in self._judgement.doubts:
             if not self._findings.count(of):
                 self._findings.add(file, sequence, "altered", words)
-
-
-def _describes(closing: Closing, content: Content) -> bool:
-    return (
-        closing.root == content.root
-        and closing.total_events == content.events
-        and closing.first_sequence == content.first_sequence
-        and closing.last_sequence == content.last_sequence
-    )
 
 
 def _is_same(path: Path | None, status: os.stat_result) -> bool:

@@ -21,12 +21,13 @@ import pytest
 from amounts import examples
 from by_definition import by_definition
 from conftest import Cli, Make, Run
+from every_way import verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import ArchiveError, AuditLogger, VerifyReport, verify
+from axon_audit_otel import ArchiveError, AuditLogger, VerifyReport
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.core.files import append
 from axon_audit_otel.verification.inclusion_proof import prove

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from conftest import Make, Run
+from every_way import verify
 
-from axon_audit_otel import AuditLogger, VerifyReport, verify
+from axon_audit_otel import AuditLogger, VerifyReport
 from axon_audit_otel.archive.checkpoints import new_key
 
 pytestmark = pytest.mark.usefixtures("without_start_record")

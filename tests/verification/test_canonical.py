@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Cli, Make
+from every_way import verify
 
-from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel import AuditLogger
 from axon_audit_otel.core.merkle import leaf_hash
 
 pytestmark = pytest.mark.usefixtures("without_start_record")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Make
+from every_way import verify
 
-from axon_audit_otel import InvalidEventError, verify
+from axon_audit_otel import InvalidEventError
 from axon_audit_otel.archive.checkpoints import new_key
 
 KEY = new_key("auditor")

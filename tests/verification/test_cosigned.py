@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import Cli, Make
 from cosigner import Cosigner
+from every_way import verify
 
 from axon_audit_otel import AuditConfigError
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 from axon_audit_otel.archive.cosignatures import Quorum, WitnessKey
-from axon_audit_otel.verification.verify import verify
 
 KEY = new_key("auditor")
 PUBLIC = str(KEY.verifying)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import Cli, Make
+from every_way import verify
 from forgery import rewrite
-
-from axon_audit_otel import verify
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 

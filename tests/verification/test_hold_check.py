@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Cli, Make, archived, sealed_files
+from every_way import verify
 
-from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel import AuditLogger
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.events.draft import draft
 

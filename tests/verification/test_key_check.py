@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Cli, Make
+from every_way import verify
 
-from axon_audit_otel import verify
 from axon_audit_otel.verification.report import LostKeys
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from conftest import Make
+from every_way import verify
 from forgery import rewrite, write_manifest
 
-from axon_audit_otel import AuditLogger, VerifyReport, verify
+from axon_audit_otel import AuditLogger, VerifyReport
 from axon_audit_otel.archive.checkpoints import Checkpoint, new_key
 
 pytestmark = pytest.mark.usefixtures("without_start_record")

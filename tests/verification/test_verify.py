@@ -22,6 +22,7 @@ import pytest
 from amounts import slow
 from by_definition import by_definition
 from conftest import Cli, Make, Run
+from every_way import verify
 from forgery import rewrite
 from opentelemetry.sdk._logs import LoggerProvider
 from prometheus_client import CollectorRegistry
@@ -33,7 +34,6 @@ from axon_audit_otel import (
     AuditLogger,
     InvalidEventError,
     VerifyReport,
-    verify,
 )
 from axon_audit_otel.archive import zstd
 from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey, new_key

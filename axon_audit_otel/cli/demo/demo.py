@@ -36,7 +36,7 @@ from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
 from ...trail.audit_logger import AuditLogger
 from ..event_lines import EventLines
-from ..proof import write_key
+from ..keygen import write_key
 from ..render import actor_table, print_table, statistics
 from .scenario import Day, dialogue, make_memory, personal, spoken
 

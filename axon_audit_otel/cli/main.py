@@ -43,6 +43,7 @@ from .export import (
     format_of,
 )
 from .hold import hold
+from .index import index
 from .influence import influence
 from .lineage import lineage
 from .mcp_proxy import mcp_proxy
@@ -438,6 +439,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
-    *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
+    *(index, influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

@@ -1,0 +1,96 @@
+"""Makes the indexes of sealed files: behind an application, and for `axon-audit index`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ...core.errors import InvalidEventError
+from ...core.files import open_regular, write_file
+from ..manifest import SealRecord
+from ..reader import LineReader, open_events_file
+from .layout import BadIndexError, Content, OpenIndex, Words
+from .notes import Notes, index_path, state_of
+
+__all__ = ["content_in", "index_steps", "is_indexed"]
+
+
+def is_indexed(
+    directory: Path, seal: SealRecord, path: Path, notes: Notes, whole: bool = False
+) -> bool:
+    """Return True if the sealed file at *path* has an index that *notes* know.
+
+    Args:
+        directory: The archive.
+        seal: The file's line in a manifest.
+        path: Where it is.
+        notes: The notes.
+        whole: Read all of the index, not its beginning only: a later part may be damaged.
+    """
+    root = notes.root(seal, path)
+    if root is None:
+        return False
+    with suppress(OSError, BadIndexError), open_regular(index_path(directory, seal.file)) as file:
+        index = OpenIndex(file, root)
+        if whole:
+            index.check()
+        return True
+    return False
+
+
+def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> Iterator[None]:
+    """Make the index of the sealed file at *path*, and note it; step by step.
+
+    Args:
+        directory: The archive.
+        seal: The file's line in a manifest.
+        path: Where it is.
+        notes: Take the root of the index.
+
+    Yields:
+        After every few events.
+
+    Raises:
+        InvalidEventError: If its content is not the one that was sealed, or it is too large.
+        OSError: If it cannot be read.
+        ArchiveError: If the index cannot be written.
+    """
+    state = state_of(path)
+    words, sha256 = Words(), hashlib.sha256()
+    with open_events_file(path) as file:
+        reader = LineReader(file, path, digest=sha256)
+        begin = 0
+        for lines in reader.batches():
+            begin = begin or len(reader.head)
+            events = reader.decoded(line[1:-1] for line in lines)
+            begin = words.add(events, map(len, lines), begin)
+            yield
+        sha256.update(reader.closing)
+        size = reader.size + len(reader.closing)
+        for block in reader.rest():
+            sha256.update(block)
+            size += len(block)
+    if sha256.hexdigest() != seal.sha256:
+        raise InvalidEventError("its content is not the one that was sealed")
+    parts, root = words.made(sha256.digest(), size, begin or len(reader.head))
+    yield
+    if state is None or state_of(path) != state:
+        raise OSError(errno.EAGAIN, "it changes meanwhile", str(path))  # compressed, most likely
+    write_file(parts, index_path(directory, seal.file))
+    notes.add(seal, root, state)
+
+
+def content_in(path: Path) -> Content:
+    """What the index at *path* is about; all of it is read.
+
+    Raises:
+        BadIndexError: If it is damaged.
+        OSError: If it cannot be read.
+    """
+    with open_regular(path) as file:
+        index = OpenIndex(file)
+        index.check()
+        return index.content

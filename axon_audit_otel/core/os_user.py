@@ -67,9 +67,9 @@ def state_directory() -> Path:
     Raises:
         OSError: If the user has no home.
     """
-    given = os.environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(given):
-        return Path(given, "axon-audit")
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if given.is_absolute():
+        return given / "axon-audit"
     try:
         if hasattr(os, "geteuid"):
             import pwd

@@ -100,9 +100,9 @@ class Indexes:
         root = None if self._notes is None else self._notes.root(seal, path)
         if root is None:
             return None
-        with suppress(OSError, BadIndexError):
-            with open_regular(index_path(self._directory, seal.file)) as file:
-                return self._chosen_by(OpenIndex(file, root))
+        index = index_path(self._directory, seal.file)
+        with suppress(OSError, BadIndexError), open_regular(index) as file:
+            return self._chosen_by(OpenIndex(file, root))
         return None
 
     def _chosen_by(self, index: OpenIndex) -> Chosen | None:

@@ -92,9 +92,15 @@ class Notes:
         self._found: dict[str, Note] = {}
         self._lines: dict[tuple[str, str], bytes] = {}  # the newest by file and key
         self.superseded = 0
-        with suppress(OSError):
-            for line in content_of(self._path, _MOST).split(b"\n"):
+        self._rest: bytes | None = b""  # after the last newline; None: it cannot be read
+        try:
+            *lines, self._rest = content_of(self._path, _MOST).split(b"\n")
+            for line in lines:
                 self._take(line)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._rest = None
 
     def _take(self, line: bytes) -> None:
         text, _, mac = line.rpartition(b" ")
@@ -136,7 +142,12 @@ class Notes:
         text = _encode(note)
         line = text + b" " + self._mac(text)
         try:
-            append(self._path, line + b"\n")
+            if self._rest is None:
+                write_file([], self._path)
+            append(self._path, (b"\n" if self._rest else b"") + line + b"\n")
+            self._rest = b""
+        except ArchiveError:
+            raise
         except OSError as exc:
             raise ArchiveError(f"cannot write {str(self._path)!r}: {exc.strerror}") from exc
         self._keep(note, line)

@@ -1,0 +1,622 @@
+"""The index of an archive: answers are the same with it and without it, whatever is done to it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli, events_in, sealed_files
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from axon_audit_otel import verify
+from axon_audit_otel.archive.checkpoints import SigningKey, new_key
+from axon_audit_otel.archive.index import layout
+from axon_audit_otel.archive.index.archive import Indexed, index_archive
+from axon_audit_otel.archive.index.finding import Chosen, Indexes
+from axon_audit_otel.archive.index.notes import (
+    Notes,
+    index_path,
+    key_of_application,
+    key_of_user,
+)
+from axon_audit_otel.archive.manifest import read_listing
+from axon_audit_otel.archive.missing import Missing
+from axon_audit_otel.archive.publishing import compress
+from axon_audit_otel.archive.search import search, search_by_writer
+from axon_audit_otel.archive.writer import ArchiveWriter
+from axon_audit_otel.core.merkle import leaf_hash
+from axon_audit_otel.core.time import format_time
+from axon_audit_otel.events.draft import draft
+from axon_audit_otel.events.identifiers import digest_of
+from axon_audit_otel.events.model import encode_fields, place
+from axon_audit_otel.events.query import Query
+
+KEY, OTHER = b"the key of one reader".ljust(32), b"the key of another reader".ljust(32)
+START_US = 1_760_000_000_000_000
+ALL = Query(with_start=True)
+
+#: Values that need escaping, or that also stand elsewhere in a line.
+IDS = [
+    *("alice", "bob", "carol", "", 'al"ice', "a\\", "ü", "日本\U0001f600", "\n", "\x00"),
+    *('"user_id":"alice"', "events", "STORE", "SUCCESS", "1"),
+]
+_id = st.none() | st.sampled_from(IDS)
+_event = st.fixed_dictionaries(
+    {
+        "user_id": _id,
+        "session_id": _id,
+        "subject_id": _id,
+        "agent_id": _id,
+        "on_behalf_of": _id,
+        "trace_id": st.none() | st.sampled_from(["0" * 31 + "1", "f" * 32]),
+        "entry_ids": st.lists(st.sampled_from(IDS), max_size=3),
+        "metadata": st.sampled_from([{}, {"user_id": "alice", "list": ["bob"]}]),
+    }
+)
+_events = st.lists(_event, max_size=40)
+_query = st.fixed_dictionaries(
+    {},
+    optional={
+        "user_id": st.sampled_from(IDS),
+        "session_id": st.sampled_from(IDS),
+        "subject_id": st.sampled_from(IDS),
+        "agent_id": st.sampled_from(IDS),
+        "on_behalf_of": st.sampled_from(IDS),
+        "trace_id": st.sampled_from(["0" * 31 + "1", "f" * 32]),
+        "status": st.sampled_from(["SUCCESS", "FAILURE"]),
+        "entry_ids": st.lists(st.sampled_from(IDS), max_size=20).map(frozenset),
+        "limit": st.integers(0, 12),
+        "start_us": st.integers(START_US, START_US + 40),
+        "end_us": st.integers(START_US, START_US + 40),
+    },
+)
+
+
+def write(
+    directory: Path, events: list[dict[str, Any]], each: int, writer: str = "default"
+) -> list[Path]:
+    """Write *events* as a trail does, *each* of them in a file; returns the sealed files."""
+    archive = ArchiveWriter(directory, writer)
+    files: list[Path | None] = []
+    head: bytes | None = None
+    for number, fields in enumerate(events, 1):
+        event = draft("STORE", "SUCCESS" if number % 3 else "FAILURE", **fields)
+        event["timestamp"] = format_time(START_US + number)
+        line = place(encode_fields(event)[:-1], number, None if head is None else head.hex())
+        head = leaf_hash(line)
+        archive.append(line, head, number, event["timestamp"])
+        if archive.count == each:
+            files.append(archive.seal())
+    archive.release()
+    return [file for file in files if file is not None]
+
+
+def users(count: int) -> list[dict[str, Any]]:
+    """Events of many users: `user 7` is in a few of them."""
+    return [
+        {
+            "user_id": f"user {n % 37}",
+            "session_id": f"session {n // 5}",
+            "entry_ids": [f"entry {n}"],
+        }
+        for n in range(count)
+    ]
+
+
+def index(directory: Path, key: bytes = KEY) -> Indexed:
+    """Index an archive; nothing may be missing."""
+    missing = Missing()
+    done = index_archive(directory, key, missing)
+    assert not missing, missing
+    return done
+
+
+def answer(
+    directory: Path, query: Query, key: bytes | None, oldest_first: bool = False
+) -> tuple[list[bytes], list[str]]:
+    """The events, and what is missing."""
+    missing = Missing()
+    how: Any = {"missing": missing, "oldest_first": oldest_first, "index_key": key}
+    found = [event.to_json() for event in search(directory, query, **how)]
+    return found, missing.lines()
+
+
+def both(directory: Path, query: Query, key: bytes = KEY) -> list[bytes]:
+    """The answer, which is the same with the index and without."""
+    for oldest_first in (False, True):
+        found = answer(directory, query, key, oldest_first)
+        assert found == answer(directory, query, None, oldest_first)
+    return found[0]
+
+
+def seals(directory: Path, writer: str = "default") -> list[Any]:
+    return list(read_listing(directory / f"{writer}.manifest").seals.values())
+
+
+def chosen(directory: Path, query: Query, key: bytes = KEY) -> list[Chosen | None]:
+    """What the index says of each sealed file; None: it is read."""
+    indexes = Indexes(directory, query, key)
+    return [indexes.chosen(seal, directory / seal.file) for seal in seals(directory)]
+
+
+@pytest.fixture(autouse=True)
+def _no_key_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(name="archive")
+def _archive(tmp_path: Path) -> Path:
+    """Four sealed files of 50 events and a journal, indexed."""
+    write(tmp_path / "logs", users(220), 50)
+    assert index(tmp_path / "logs").made == 4
+    return tmp_path / "logs"
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    one=_events,
+    two=_events,
+    each=st.integers(1, 20),
+    compressed=st.booleans(),
+    queries=st.lists(_query, min_size=3, max_size=8),
+    later=st.integers(0, 1),
+)
+def test_any_archive(
+    tmp_path_factory: pytest.TempPathFactory,
+    one: list[dict[str, Any]],
+    two: list[dict[str, Any]],
+    each: int,
+    compressed: bool,
+    queries: list[dict[str, Any]],
+    later: int,
+) -> None:
+    """Whatever is in an archive and whatever is asked, an index does not change the answer."""
+    directory = tmp_path_factory.mktemp("logs")
+    files = write(directory, one, each)
+    if compressed:
+        for file, seal in list(zip(files, seals(directory) if files else []))[later:]:
+            compress(file, seal.sha256)
+    index(directory)
+    write(directory, two, each, "other")  # some files without an index
+    for fields in queries:
+        both(directory, Query(**fields))
+    shutil.rmtree(directory)
+
+
+def test_one_of_many(archive: Path) -> None:
+    """Only the lines of that user are read."""
+    query = Query(user_id="user 7")
+    assert len(both(archive, query)) == 6
+    counts = [0 if one is None else len(one.lines) for one in chosen(archive, query)]
+    assert counts == [2, 1, 1, 2] or sum(counts) <= 6
+    assert all(one is not None and not one.lines for one in chosen(archive, Query(user_id="x")))
+
+
+def test_everywhere(tmp_path: Path) -> None:
+    """An id in most lines has no list of them: the file is read, other ids still choose."""
+    events = [{**fields, "agent_id": "the agent"} for fields in users(600)]
+    write(tmp_path, events, 300)
+    index(tmp_path)
+    assert chosen(tmp_path, Query(agent_id="the agent")) == [None, None]
+    assert len(both(tmp_path, Query(agent_id="the agent"))) == 600
+    query = Query(agent_id="the agent", user_id="user 7")
+    assert all(one is not None and len(one.lines) < 10 for one in chosen(tmp_path, query))
+    assert len(both(tmp_path, query)) == 17
+
+
+def test_subjects(tmp_path: Path) -> None:
+    """Also a subject among the subjects of an event, and one behind a digest."""
+    names = [f"person {n}" for n in range(1200)]
+    many = names[:1000] + list(map(digest_of, names[1000:]))
+    write(tmp_path, [{"subjects": names[:3]}, {"subjects": many}, {"subject_id": "person 1"}], 3)
+    index(tmp_path)
+    for person in ("person 1", "person 1100", "nobody"):
+        both(tmp_path, Query(subject_id=person))
+    assert len(both(tmp_path, Query(subject_id="person 1100"))) == 1
+
+
+def test_by_writer(archive: Path) -> None:
+    """An export to other formats, which tells the writer of each event."""
+    key_of_user(make=True)
+    query = Query(user_id="user 7")
+    before = [one.to_json() for _, one in search_by_writer(archive, query, Missing())]
+    index(archive, key_of_user() or b"")
+    assert [one.to_json() for _, one in search_by_writer(archive, query, Missing())] == before
+
+
+def test_limit_stops_early(archive: Path) -> None:
+    """The newest files are enough: an unreadable old one is not looked at."""
+    sealed_files(archive)[0].unlink()
+    query = Query(user_id="user 7", limit=2)
+    assert answer(archive, query, KEY)[1] == []
+
+
+def test_empty_files(tmp_path: Path) -> None:
+    """An archive without any sealed file."""
+    write(tmp_path, users(3), 5)
+    assert index(tmp_path).files == 0
+    assert len(both(tmp_path, Query(user_id="user 1"))) == 1
+
+
+# --- who is believed ---------------------------------------------------------------------------
+
+
+def test_of_another_reader(archive: Path) -> None:
+    """An index that another user made is not used; that user's still is when both made one."""
+    query = Query(user_id="user 7")
+    assert chosen(archive, query, OTHER) == [None] * 4
+    assert index(archive, OTHER).made == 4
+    assert None not in chosen(archive, query, OTHER) + chosen(archive, query, KEY)
+
+
+def _without(archive: Path, value: str) -> None:
+    """Put indexes in place, with notes, that do not know *value*: as who can write there."""
+    forged = archive.with_name("forged")
+    shutil.copytree(archive, forged)
+    events = [{**fields, "user_id": "x"} for fields in users(220)]
+    shutil.rmtree(forged)
+    write(forged, events, 50)
+    index(forged, OTHER)
+    for own, other in zip(seals(archive), seals(forged), strict=True):
+        content = bytearray(index_path(forged, other.file).read_bytes())
+        content[8:40] = bytes.fromhex(own.sha256)
+        index_path(archive, own.file).write_bytes(content)
+
+
+def test_forged_index(archive: Path) -> None:
+    """An index that leaves a user out, without a note, or with one under a key of its own."""
+    _without(archive, "user 7")
+    query = Query(user_id="user 7")
+    assert len(both(archive, query)) == 6
+    notes = Notes(archive, OTHER)
+    for seal in seals(archive):
+        path = archive / seal.file
+        with index_path(archive, seal.file).open("rb") as file:
+            root = layout.OpenIndex(file).root
+        status = path.stat()
+        notes.add(seal, root, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    assert len(both(archive, query)) == 6
+    assert answer(archive, query, OTHER) == ([], [])  # only who made them would miss these events
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_forged_notes(archive: Path, seed: int) -> None:
+    """Changed notes are not believed, also where only the hash, or the file's name, is changed."""
+    chance = random.Random(seed)
+    notes = archive / "index" / "notes"
+    lines = notes.read_bytes().split(b"\n")
+    _without(archive, "user 7")
+    if seed % 2:
+        lines = [line.replace(b"_2.json", b".json") for line in lines]
+    else:
+        lines[0], lines[1] = lines[0].replace(lines[0][:90], lines[1][:90]), lines[1]
+    for _ in range(seed):
+        line = bytearray(chance.choice(lines) or b"x")
+        line[chance.randrange(len(line))] ^= 1 << chance.randrange(8)
+        lines.insert(chance.randrange(len(lines)), bytes(line))
+    notes.write_bytes(b"\n".join(lines))
+    both(archive, Query(user_id="user 7"))
+
+
+def test_application_key() -> None:
+    """Applications with a signing key share theirs; without one, nothing keeps a forger away."""
+    one, two = new_key("one"), new_key("two")
+    again = SigningKey(one.line())
+    assert key_of_application(one) == key_of_application(again) != key_of_application(two)
+    assert key_of_application(None) == key_of_application(None) != key_of_application(one)
+
+
+def test_key_of_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is made once, and only its owner can read it; another one is not taken."""
+    assert key_of_user() is None
+    key = key_of_user(make=True)
+    assert key is not None
+    assert key == key_of_user() == key_of_user(make=True)
+    path = tmp_path / "state" / "axon-audit" / "index.key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)  # others may know it
+    assert key_of_user() is None
+    assert key_of_user(make=True) not in (None, key)
+    path.write_bytes(b"")
+    assert key_of_user() is None
+    path.unlink()
+    path.symlink_to("elsewhere")
+    assert key_of_user() is None
+
+
+# --- what is done to the files -----------------------------------------------------------------
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for at in range(0, len(content), 97):
+        content[at] ^= 0x10
+    path.write_bytes(content)
+
+
+def _directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _link(path: Path) -> None:
+    target = path.with_name("target")
+    path.rename(target)
+    path.symlink_to(target.name)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _huge(path: Path) -> None:
+    os.truncate(path, 1 << 42)
+
+
+def _says_huge(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[40:56] = b"\xff" * 16
+    path.write_bytes(content)
+
+
+def _of_another(path: Path) -> None:
+    other = sorted(path.parent.glob("*.index"))[0]
+    assert other != path
+    path.write_bytes(other.read_bytes())
+
+
+def _grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"\0" * 100)
+
+
+DAMAGE: list[Callable[[Path], object]] = [
+    *(_truncate, _flip, _directory, _link, _pipe, _huge, _says_huge, _of_another, _grown),
+    *(Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.chmod(0)),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("which", ["index", "notes"])
+def test_damaged_index(archive: Path, damage: Callable[[Path], object], which: str) -> None:
+    """A damaged index or damaged notes cost time, and are made again."""
+    path = archive / "index" / "notes"
+    if which == "index":
+        path = index_path(archive, seals(archive)[1].file)
+    damage(path)
+    assert len(both(archive, Query(user_id="user 7"))) == 6
+    for n in range(40):
+        both(archive, Query(entry_ids=frozenset([f"entry {n * 5}"])))
+    assert verify(archive).ok
+    if path.is_dir():
+        path.rmdir()
+    elif path.is_fifo():
+        path.unlink()
+    index(archive)
+    assert None not in chosen(archive, Query(user_id="user 7"))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_flipped_bits(archive: Path, seed: int) -> None:
+    """One bit of an index, anywhere."""
+    chance = random.Random(seed)
+    path = index_path(archive, seals(archive)[1].file)
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+    for n in range(37):
+        both(archive, Query(user_id=f"user {n}"))
+
+
+def test_whole_directory(archive: Path) -> None:
+    """The directory of indexes is a file, or a link."""
+    shutil.rmtree(archive / "index")
+    (archive / "index").write_text("mine")
+    both(archive, Query(user_id="user 7"))
+    (archive / "index").unlink()
+    (archive / "index").symlink_to("/")
+    both(archive, Query(user_id="user 7"))
+
+
+def _altered(content: bytes) -> bytes:
+    return content.replace(b'"user 9"', b'"user 7"', 1)
+
+
+def _insert(path: Path) -> None:
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:5], lines[4], *lines[5:]]))
+
+
+EVENTS_DAMAGE: list[Callable[[Path], object]] = [
+    *(_truncate, _flip, _insert, _grown, _directory, _link, Path.unlink),
+    lambda path: path.write_bytes(_altered(path.read_bytes())),
+    lambda path: path.write_bytes(b""),
+    lambda path: path.rename(path.with_name("audit_2001_01_01_000000.json")),
+]
+
+
+@pytest.mark.parametrize("damage", EVENTS_DAMAGE)
+def test_damaged_events(archive: Path, damage: Callable[[Path], object]) -> None:
+    """A file that was changed after it was indexed is read as if it had no index."""
+    damage(archive / seals(archive)[1].file)
+    for user in ("user 7", "user 9", "nobody"):
+        both(archive, Query(user_id=user))
+
+
+def test_altered_with_its_time(archive: Path) -> None:
+    """Who sets the time of a file back cannot set back that of its state."""
+    path = archive / seals(archive)[1].file
+    status = path.stat()
+    with path.open("r+b") as file:
+        content = _altered(file.read())
+        file.seek(0)
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len(both(archive, Query(user_id="user 7"))) == 7
+
+
+def test_rotten_disk(archive: Path) -> None:
+    """Bytes that change without any writer: what the index leads to is told."""
+    seal = seals(archive)[1]
+    path = archive / seal.file
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"user 7"', b'"user_7"'))
+    notes = Notes(archive, KEY)
+    status = path.stat()
+    with index_path(archive, seal.file).open("rb") as file:
+        root = layout.OpenIndex(file).root
+    notes.add(seal, root, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    found, missing = answer(archive, Query(user_id="user 7"), KEY)
+    assert len(found) < 6
+    assert missing == [f"cannot read {str(path)!r}: an event in it is not the one that was indexed"]
+
+
+def test_damaged_before(tmp_path: Path) -> None:
+    """A file whose content is not the one that was sealed gets no index."""
+    write(tmp_path, users(100), 50)
+    path = tmp_path / seals(tmp_path)[0].file
+    path.write_bytes(_altered(path.read_bytes()))
+    missing = Missing()
+    assert index_archive(tmp_path, KEY, missing).files == 1
+    assert missing.lines() == [
+        f"cannot read {str(path)!r}: its content is not the one that was sealed"
+    ]
+    both(tmp_path, Query(user_id="user 7"))
+
+
+def test_compressed_later(archive: Path) -> None:
+    """A file that is compressed needs its index anew; then the same index counts again."""
+    seal = seals(archive)[1]
+    before = index_path(archive, seal.file).read_bytes()
+    compress(archive / seal.file, seal.sha256)
+    both(archive, Query(user_id="user 7"))
+    assert index(archive).made == 1
+    assert index_path(archive, seal.file).read_bytes() == before
+    both(archive, Query(user_id="user 7"))
+    assert index(archive).made == 0
+
+
+def test_old_version(archive: Path) -> None:
+    """An index of an earlier file of that name: a name is used again after a deletion."""
+    old = index_path(archive, seals(archive)[0].file).read_bytes()
+    shutil.copytree(archive / "index", archive.with_name("kept"))
+    for file in [*archive.glob("audit_*"), *archive.glob("default.*")]:
+        file.unlink()
+    write(archive, list(reversed(users(220))), 50)
+    for kept, seal in zip(sorted(archive.with_name("kept").glob("*.index")), seals(archive)):
+        index_path(archive, seal.file).write_bytes(kept.read_bytes())
+    assert old
+    both(archive, Query(user_id="user 7"))
+    index(archive)
+    both(archive, Query(user_id="user 7"))
+
+
+# --- made, while things happen -----------------------------------------------------------------
+
+_INDEXER = """
+import sys
+from pathlib import Path
+from axon_audit_otel.archive.index.archive import index_archive
+from axon_audit_otel.archive.missing import Missing
+print("begins", flush=True)
+index_archive(Path(sys.argv[1]), sys.argv[2].encode().ljust(32), Missing(),
+              lambda size: print("one", flush=True))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_killed(tmp_path: Path, after: int) -> None:
+    """Killed while it is made, an index is used as far as it was noted, and then completed."""
+    write(tmp_path, users(3000), 500)
+    command = [sys.executable, "-c", textwrap.dedent(_INDEXER), tmp_path, "the key of one reader"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        list(islice(process.stdout, 1 + after))
+        process.send_signal(signal.SIGKILL)
+    both(tmp_path, Query(user_id="user 7"))
+    index(tmp_path)
+    assert None not in chosen(tmp_path, Query(user_id="user 7"))
+
+
+@pytest.mark.slow
+def test_readers_and_makers(tmp_path: Path) -> None:
+    """Two make indexes while others ask: answers are always whole."""
+    write(tmp_path, users(3000), 300)
+    command = [sys.executable, "-c", textwrap.dedent(_INDEXER), tmp_path, "the key of one reader"]
+    makers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    while any(maker.poll() is None for maker in makers):
+        both(tmp_path, Query(user_id="user 7"))
+    assert [maker.wait() for maker in makers] == [0, 0]
+    assert index(tmp_path).made == 0
+    assert None not in chosen(tmp_path, Query(user_id="user 7"))
+
+
+def test_left_behind(archive: Path) -> None:
+    """Indexes of files that are gone, and what a killed process left, are removed; others' not."""
+    gone = index_path(archive, "audit_2001_01_01_000000.json")
+    left, new, mine = (gone.with_name(name) for name in (".a.tmp", ".b.tmp", "README"))
+    for path in (gone, left, new, mine):
+        path.write_bytes(b"x")
+    os.utime(left, (0, 0))
+    index(archive)
+    assert [path.exists() for path in (gone, left, new, mine)] == [False, False, True, True]
+
+
+def test_notes_do_not_grow(archive: Path) -> None:
+    """Lines that newer ones replace are removed, those of other readers stay."""
+    index(archive, OTHER)
+    path = archive / "index" / "notes"
+    size = path.stat().st_size
+    for _ in range(8):
+        for file in sealed_files(archive):
+            os.utime(file)
+        index(archive)
+    assert path.stat().st_size < 3 * size
+    assert None not in chosen(archive, Query(user_id="user 7"))
+
+
+def test_deleted_file(archive: Path) -> None:
+    """The index of a deleted file says nothing, and the answer tells what is missing."""
+    (archive / seals(archive)[1].file).unlink()
+    both(archive, Query(user_id="user 7"))
+    missing = Missing()
+    assert index_archive(archive, KEY, missing).files == 3
+    assert "is gone" in missing.lines()[0]
+
+
+def test_rights(archive: Path) -> None:
+    """As other files of an archive: only the owner reads them."""
+    for path in (archive / "index").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((archive / "index").stat().st_mode) == 0o700
+
+
+def test_same_bytes(archive: Path) -> None:
+    """An index depends on its file only."""
+    before = {path.name: path.read_bytes() for path in (archive / "index").glob("*.index")}
+    shutil.rmtree(archive / "index")
+    index(archive, OTHER)
+    assert before == {path.name: path.read_bytes() for path in (archive / "index").glob("*.index")}

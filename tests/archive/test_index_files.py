@@ -10,15 +10,13 @@ import stat
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, events_in, sealed_files
+from conftest import sealed_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +62,7 @@ _event = st.fixed_dictionaries(
         "on_behalf_of": _id,
         "trace_id": st.none() | st.sampled_from(["0" * 31 + "1", "f" * 32]),
         "entry_ids": st.lists(st.sampled_from(IDS), max_size=3),
+        "subjects": st.lists(st.sampled_from(IDS), max_size=3),
         "metadata": st.sampled_from([{}, {"user_id": "alice", "list": ["bob"]}]),
     }
 )
@@ -96,6 +95,8 @@ def write(
     for number, fields in enumerate(events, 1):
         event = draft("STORE", "SUCCESS" if number % 3 else "FAILURE", **fields)
         event["timestamp"] = format_time(START_US + number)
+        if fields.get("subjects"):  # also digests, as they are
+            event["subjects"] = tuple(fields["subjects"])
         line = place(encode_fields(event)[:-1], number, None if head is None else head.hex())
         head = leaf_hash(line)
         archive.append(line, head, number, event["timestamp"])
@@ -382,7 +383,7 @@ def _says_huge(path: Path) -> None:
 
 
 def _of_another(path: Path) -> None:
-    other = sorted(path.parent.glob("*.index"))[0]
+    other = min(path.parent.glob("*.index"))
     assert other != path
     path.write_bytes(other.read_bytes())
 

@@ -12,7 +12,7 @@ have matches.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from .directory import Directory, EventFile, files_of
 from .foreign_files import other_events
 from .format import HEAD, JOURNAL, Closing
 from .index.finding import Chosen, Indexes
-from .index.notes import key_of_user
+from .index.notes import keys_of_user
 from .line_filter import LineFilter
 from .missing import CHANGED, OF_ANOTHER, Missing
 from .reader import LineReader, closing_of, first_number
@@ -46,7 +46,7 @@ def search(
     writer: str = "",
     before: int | None = None,
     missing: Missing | None = None,
-    index_key: bytes | None = None,
+    index_keys: Sequence[bytes] | None = None,
 ) -> Iterator[AuditEvent]:
     """Yield the events at *path* that answer *query*, newest first, up to its limit.
 
@@ -59,7 +59,7 @@ def search(
         writer: A writer whose files are read only below event number *before*.
         before: See *writer*.
         missing: Takes what the answer lacks. Default: that raises an error.
-        index_key: The key of the indexes to believe. Default: that of the user, if there is one.
+        index_keys: Of the indexes to believe. Default: that of the user, if there is one.
 
     Raises:
         ArchiveError: If nothing is at *path*; without *missing*, if a file cannot be read.
@@ -67,7 +67,7 @@ def search(
     wanted, newest = LineFilter(query), not oldest_first
     missing = Missing(strict=True) if missing is None else missing
     with ExitStack() as stack:
-        runs = _found_at(path, query, wanted, stack, missing, recent is None, index_key)
+        runs = _found_at(path, query, wanted, stack, missing, recent is None, index_keys)
         streams: list[Iterator[AuditEvent]] = []
         for run in runs:
             is_ours = run.is_writer and run.name == writer
@@ -185,13 +185,13 @@ def _found_at(
     stack: ExitStack,
     missing: Missing,
     needed: bool = True,
-    index_key: bytes | None = None,
+    index_keys: Sequence[bytes] | None = None,
 ) -> list[_Run]:
     path = named(path)
     with archive_errors(path) if needed else missing.caught(path):
         if path.is_dir():
             runs = _runs_in(stack.enter_context(Directory(path, missing)), wanted, missing)
-            indexes = Indexes(path, query, index_key or key_of_user())
+            indexes = Indexes(path, query, keys_of_user() if index_keys is None else index_keys)
             for run in runs:
                 run.indexes = indexes
         else:

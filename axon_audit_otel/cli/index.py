@@ -36,7 +36,7 @@ def index(path: Path, as_json: bool, missing: Missing) -> None:
     if key is None:
         raise ArchiveError("the key of indexes in your home cannot be used")
     with reading_bar("indexing", files_of(path)) as progress:
-        done = index_archive(path, key, missing, progress)
+        done = index_archive(path, [key], missing, progress)
     share = done.index_bytes / done.bytes if done.bytes else 0.0
     if as_json:
         print_json(

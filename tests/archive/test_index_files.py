@@ -28,8 +28,9 @@ from axon_audit_otel.archive.index.finding import Chosen, Indexes
 from axon_audit_otel.archive.index.notes import (
     Notes,
     index_path,
-    key_of_application,
     key_of_user,
+    keys_of_application,
+    keys_of_user,
 )
 from axon_audit_otel.archive.manifest import read_listing
 from axon_audit_otel.archive.missing import Missing
@@ -121,7 +122,7 @@ def users(count: int) -> list[dict[str, Any]]:
 def index(directory: Path, key: bytes = KEY) -> Indexed:
     """Index an archive; nothing may be missing."""
     missing = Missing()
-    done = index_archive(directory, key, missing)
+    done = index_archive(directory, [key], missing)
     assert not missing, missing
     return done
 
@@ -131,7 +132,8 @@ def answer(
 ) -> tuple[list[bytes], list[str]]:
     """The events, and what is missing."""
     missing = Missing()
-    how: Any = {"missing": missing, "oldest_first": oldest_first, "index_key": key}
+    how: Any = {"missing": missing, "oldest_first": oldest_first}
+    how["index_keys"] = [] if key is None else [key]
     found = [event.to_json() for event in search(directory, query, **how)]
     return found, missing.lines()
 
@@ -150,7 +152,7 @@ def seals(directory: Path, writer: str = "default") -> list[Any]:
 
 def chosen(directory: Path, query: Query, key: bytes = KEY) -> list[Chosen | None]:
     """What the index says of each sealed file; None: it is read."""
-    indexes = Indexes(directory, query, key)
+    indexes = Indexes(directory, query, [key])
     return [indexes.chosen(seal, directory / seal.file) for seal in seals(directory)]
 
 
@@ -286,7 +288,7 @@ def test_forged_index(archive: Path) -> None:
     _without(archive, "user 7")
     query = Query(user_id="user 7")
     assert len(both(archive, query)) == 6
-    notes = Notes(archive, OTHER)
+    notes = Notes(archive, [OTHER])
     for seal in seals(archive):
         path = archive / seal.file
         with index_path(archive, seal.file).open("rb") as file:
@@ -316,12 +318,23 @@ def test_forged_notes(archive: Path, seed: int) -> None:
     both(archive, Query(user_id="user 7"))
 
 
-def test_application_key() -> None:
-    """Applications with a signing key share theirs; without one, nothing keeps a forger away."""
+def test_keys_of_applications() -> None:
+    """Of the signing key; of the user; without both, one that anybody could have."""
     one, two = new_key("one"), new_key("two")
-    again = SigningKey(one.line())
-    assert key_of_application(one) == key_of_application(again) != key_of_application(two)
-    assert key_of_application(None) == key_of_application(None) != key_of_application(one)
+    again, unsigned = SigningKey(one.line()), keys_of_application(None)
+    assert keys_of_application(one) == keys_of_application(again) != keys_of_application(two)
+    assert len(keys_of_application(one)) == len(unsigned) == 1
+    assert keys_of_user() == []
+    key = key_of_user(make=True)
+    assert keys_of_application(None) == keys_of_user() == [key] != unsigned
+    assert keys_of_application(one)[1:] == [key]
+
+
+def test_several_keys(archive: Path) -> None:
+    """An index that is made with several keys is believed by who has one of them."""
+    done = index_archive(archive, [OTHER, KEY], Missing())
+    assert done.made == 0  # it was believed, and is noted under the other key as well
+    assert None not in chosen(archive, Query(user_id="user 7"), OTHER)
 
 
 def test_key_of_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -484,7 +497,7 @@ def test_rotten_disk(archive: Path) -> None:
     path = archive / seal.file
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"user 7"', b'"user_7"'))
-    notes = Notes(archive, KEY)
+    notes = Notes(archive, [KEY])
     status = path.stat()
     with index_path(archive, seal.file).open("rb") as file:
         root = layout.OpenIndex(file).root
@@ -500,7 +513,7 @@ def test_damaged_before(tmp_path: Path) -> None:
     path = tmp_path / seals(tmp_path)[0].file
     path.write_bytes(_altered(path.read_bytes()))
     missing = Missing()
-    assert index_archive(tmp_path, KEY, missing).files == 1
+    assert index_archive(tmp_path, [KEY], missing).files == 1
     assert missing.lines() == [
         f"cannot read {str(path)!r}: its content is not the one that was sealed"
     ]
@@ -542,7 +555,7 @@ from pathlib import Path
 from axon_audit_otel.archive.index.archive import index_archive
 from axon_audit_otel.archive.missing import Missing
 print("begins", flush=True)
-index_archive(Path(sys.argv[1]), sys.argv[2].encode().ljust(32), Missing(),
+index_archive(Path(sys.argv[1]), [sys.argv[2].encode().ljust(32)], Missing(),
               lambda size: print("one", flush=True))
 """
 
@@ -604,7 +617,7 @@ def test_deleted_file(archive: Path) -> None:
     (archive / seals(archive)[1].file).unlink()
     both(archive, Query(user_id="user 7"))
     missing = Missing()
-    assert index_archive(archive, KEY, missing).files == 3
+    assert index_archive(archive, [KEY], missing).files == 3
     assert "is gone" in missing.lines()[0]
 
 

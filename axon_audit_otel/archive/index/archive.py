@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +40,15 @@ class Indexed:
 
 def index_archive(
     path: Path,
-    key: bytes,
+    keys: Sequence[bytes],
     missing: Missing,
     progress: Callable[[int], object] = lambda size: None,
 ) -> Indexed:
-    """Give each sealed file that a manifest lists an index that the owner of *key* believes.
+    """Give each sealed file that a manifest lists an index that the owner of *keys* believes.
 
     Args:
         path: The archive.
-        key: Whose.
+        keys: Whose.
         missing: Takes files that cannot be read, or whose content is not the one that was sealed.
         progress: Called after each file with its size.
 
@@ -57,7 +57,7 @@ def index_archive(
         ArchiveError: If an index cannot be written.
     """
     done = Indexed()
-    notes = Notes(path, key)
+    notes = Notes(path, keys)
     with Directory(path, missing) as here:
         files = [
             file
@@ -96,8 +96,9 @@ def _index(here: Directory, file: EventFile, notes: Notes, missing: Missing, don
     return size
 
 
-def tidy_indexes(path: Path, notes: Notes, files: list[str]) -> None:
+def tidy_indexes(path: Path, notes: Notes, files: Iterable[str]) -> None:
     """Remove the indexes of other files than *files*, and what killed processes left."""
+    files = list(files)
     wanted = {index_path(path, file).name for file in files}
     now = time.time()
     for index in index_files(path):
@@ -112,9 +113,6 @@ def tidy_indexes(path: Path, notes: Notes, files: list[str]) -> None:
 
 
 def remove_index(directory: Path, file: str) -> None:
-    """Remove the index of a sealed file, if there is one.
-
-    Raises:
-        OSError: If that failed.
-    """
-    index_path(directory, file).unlink(missing_ok=True)
+    """Remove the index of a sealed file, if there is one."""
+    with suppress(OSError):  # it is no file
+        index_path(directory, file).unlink()

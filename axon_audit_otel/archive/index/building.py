@@ -21,7 +21,7 @@ __all__ = ["content_in", "index_steps", "is_indexed"]
 def is_indexed(
     directory: Path, seal: SealRecord, path: Path, notes: Notes, whole: bool = False
 ) -> bool:
-    """Return True if the sealed file at *path* has an index that *notes* know.
+    """Return True if the sealed file at *path* has an index that *notes* know, under every key.
 
     Args:
         directory: The archive.
@@ -29,14 +29,19 @@ def is_indexed(
         path: Where it is.
         notes: The notes.
         whole: Read all of the index, not its beginning only: a later part may be damaged.
+
+    Raises:
+        ArchiveError: If a note under a further key cannot be added.
     """
+    state = state_of(path)
     root = notes.root(seal, path)
-    if root is None:
+    if root is None or state is None:
         return False
     with suppress(OSError, BadIndexError), open_regular(index_path(directory, seal.file)) as file:
         index = OpenIndex(file, root)
         if whole:
             index.check()
+        notes.add(seal, root, state)
         return True
     return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,13 +84,13 @@ class Indexes:
     Args:
         directory: The archive.
         query: The query.
-        key: The key of the reader; None: it believes none.
+        keys: The keys of the reader; without any, it believes none.
     """
 
-    def __init__(self, directory: Path, query: Query, key: bytes | None) -> None:
+    def __init__(self, directory: Path, query: Query, keys: Sequence[bytes]) -> None:
         self._directory = directory
         self._groups = list(_groups(query))
-        self._notes = Notes(directory, key) if key is not None and self._groups else None
+        self._notes = Notes(directory, keys) if keys and self._groups else None
 
     def chosen(self, seal: SealRecord, path: Path) -> Chosen | None:
         """The lines of the sealed file at *path* that can answer; None if all are to be read.

@@ -18,7 +18,7 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,8 +37,9 @@ __all__ = [
     "State",
     "index_files",
     "index_path",
-    "key_of_application",
     "key_of_user",
+    "keys_of_application",
+    "keys_of_user",
     "state_of",
 ]
 
@@ -78,20 +79,24 @@ _decode = msgspec.json.Decoder(Note).decode
 
 
 class Notes:
-    """The notes in an archive that count for one key.
+    """The notes in an archive that count for who has some keys.
 
     Args:
         directory: The archive.
-        key: The key.
+        keys: The keys; new notes are made under each of them.
     """
 
-    def __init__(self, directory: Path, key: bytes) -> None:
+    def __init__(self, directory: Path, keys: Sequence[bytes]) -> None:
         self._path = directory / INDEX / _NOTES
-        self._keyed = hashlib.blake2b(key=key, digest_size=_MAC)
-        self._by = hashlib.blake2b(b"name", key=key, digest_size=4).hexdigest()
-        self._found: dict[str, Note] = {}
-        self._lines: dict[tuple[str, str], bytes] = {}  # the newest by file and key
-        self.superseded = 0
+        self._keyed = {
+            hashlib.blake2b(b"name", key=key, digest_size=4).hexdigest(): hashlib.blake2b(
+                key=key, digest_size=_MAC
+            )
+            for key in keys
+        }
+        self._found: dict[tuple[str, str], Note] = {}  # the newest, by file and key
+        self._lines: dict[tuple[str, str], bytes] = {}  # also those of other keys
+        self._superseded = 0
         self._rest: bytes | None = b""  # after the last newline; None: it cannot be read
         try:
             *lines, self._rest = content_of(self._path, _MOST).split(b"\n")
@@ -106,31 +111,32 @@ class Notes:
         text, _, mac = line.rpartition(b" ")
         with suppress(*DECODE_ERRORS):
             note = _decode(text)
-            if note.by != self._by:
+            if note.by not in self._keyed:
                 self._keep(note, line)
-            elif hmac.compare_digest(mac, self._mac(text)):
+            elif hmac.compare_digest(mac, self._mac(note.by, text)):
                 self._keep(note, line)
-                self._found[note.file] = note
+                self._found[note.file, note.by] = note
 
     def _keep(self, note: Note, line: bytes) -> None:
         key = note.file, note.by
-        self.superseded += key in self._lines
+        self._superseded += key in self._lines
         self._lines[key] = line
 
-    def _mac(self, text: bytes) -> bytes:
-        keyed = self._keyed.copy()
+    def _mac(self, by: str, text: bytes) -> bytes:
+        keyed = self._keyed[by].copy()
         keyed.update(text)
         return keyed.hexdigest().encode()
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
     def root(self, seal: SealRecord, path: Path) -> bytes | None:
         """The root of the index of the sealed file that is at *path*; None if none is known."""
-        note = self._found.get(seal.file)
-        if note is None or note.sha256 != seal.sha256 or note.state != state_of(path):
-            return None
-        return bytes.fromhex(note.root)
+        state: State | None = None
+        for by in self._keyed:
+            note = self._found.get((seal.file, by))
+            if note is not None and note.sha256 == seal.sha256:
+                state = state or state_of(path)
+                if note.state == state:
+                    return bytes.fromhex(note.root)
+        return None
 
     def add(self, seal: SealRecord, root: bytes, state: State) -> None:
         """Note an index, of a file whose content was checked when it was in that *state*.
@@ -138,20 +144,27 @@ class Notes:
         Raises:
             ArchiveError: If that failed.
         """
-        note = Note(seal.file, seal.sha256, root.hex(), state, self._by)
-        text = _encode(note)
-        line = text + b" " + self._mac(text)
+        for by in self._keyed:
+            note = Note(seal.file, seal.sha256, root.hex(), state, by)
+            if self._found.get((seal.file, by)) == note:
+                continue
+            text = _encode(note)
+            line = text + b" " + self._mac(by, text)
+            self._append(line + b"\n")
+            self._keep(note, line)
+            self._found[seal.file, by] = note
+
+    def _append(self, line: bytes) -> None:
         try:
-            if self._rest is None:
+            if self._rest is None:  # a link, or far too large
                 write_file([], self._path)
-            append(self._path, (b"\n" if self._rest else b"") + line + b"\n")
-            self._rest = b""
+            append(self._path, (b"\n" if self._rest else b"") + line)
         except ArchiveError:
             raise
         except OSError as exc:
-            raise ArchiveError(f"cannot write {str(self._path)!r}: {exc.strerror}") from exc
-        self._keep(note, line)
-        self._found[seal.file] = note
+            msg = f"cannot write {str(self._path)!r}: {exc.strerror or exc}"
+            raise ArchiveError(msg) from exc
+        self._rest = b""
 
     def tidy(self, files: Iterable[str]) -> None:
         """Remove the lines of other files than *files*, and those that newer ones replace.
@@ -163,13 +176,13 @@ class Notes:
         """
         names = set(files)
         gone = [key for key in self._lines if key[0] not in names]
-        if not gone and self.superseded <= len(self._lines):
+        if not gone and self._superseded <= len(self._lines):
             return
         for key in gone:
-            self._found.pop(key[0], None)
+            self._found.pop(key, None)
             del self._lines[key]
         write_file((line + b"\n" for line in self._lines.values()), self._path)
-        self.superseded = 0
+        self._superseded = 0
 
 
 def state_of(path: Path) -> State | None:
@@ -203,9 +216,19 @@ def index_files(directory: Path) -> list[Path]:
 # --- keys ------------------------------------------------------------------------------------
 
 
-def key_of_application(signing: SigningKey | None) -> bytes:
-    """The key of an application that signs its archive with *signing*."""
-    return _UNSIGNED if signing is None else signing.derived("index")
+def keys_of_application(signing: SigningKey | None) -> list[bytes]:
+    """The keys of an application that signs its archive with *signing*.
+
+    With that of its user, if there is one: what it makes then serves the command line too.
+    """
+    keys = [] if signing is None else [signing.derived("index")]
+    return keys + keys_of_user() or [_UNSIGNED]
+
+
+def keys_of_user() -> list[bytes]:
+    """The key of the user who runs this process, if there is one."""
+    key = key_of_user()
+    return [] if key is None else [key]
 
 
 def key_of_user(make: bool = False) -> bytes | None:

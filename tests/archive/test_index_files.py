@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
 import shutil
@@ -16,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import sealed_files
+from conftest import Cli, Make, archived, sealed_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from axon_audit_otel import verify
+from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import SigningKey, new_key
+from axon_audit_otel.archive.directory import sealed_in
 from axon_audit_otel.archive.index import layout
 from axon_audit_otel.archive.index.archive import Indexed, index_archive
 from axon_audit_otel.archive.index.finding import Chosen, Indexes
@@ -634,3 +638,208 @@ def test_same_bytes(archive: Path) -> None:
     shutil.rmtree(archive / "index")
     index(archive, OTHER)
     assert before == {path.name: path.read_bytes() for path in (archive / "index").glob("*.index")}
+
+
+# --- what others make of it --------------------------------------------------------------------
+
+
+def _wrong(archive: Path) -> dict[str, str]:
+    report = verify(archive)
+    assert report.ok
+    assert report.verdict == "ok"
+    return {index.file: index.explanation for index in report.wrong_indexes}
+
+
+def test_verify(archive: Path) -> None:
+    """`verify` tells indexes that nobody can use, and calls them no damage."""
+    assert _wrong(archive) == {}
+    one, two, three, four = (index_path(archive, seal.file) for seal in seals(archive))
+    one.write_bytes(one.read_bytes()[:-1])
+    two.write_bytes(three.read_bytes())
+    four.rename(four.with_name("audit_2001_01_01_000000.index"))
+    assert _wrong(archive) == {
+        one.name: "it is damaged: a page of it is damaged",
+        two.name: f"it is not about {seals(archive)[1].file} as it was sealed",
+        "audit_2001_01_01_000000.index": "the file that it is about is not here",
+    }
+
+
+def test_verify_prints(archive: Path, cli: Cli) -> None:
+    """Also on the command line, with exit code 0."""
+    path = index_path(archive, seals(archive)[1].file)
+    path.write_bytes(b"")
+    printed = " ".join(cli("verify", archive, columns=200).stdout.split())
+    words = f"{path.name}: it is damaged: it is no index; queries do not use it (axon-audit index)"
+    assert words in printed
+    said = json.loads(cli("verify", archive, "--json").stdout)
+    assert said["wrong_indexes"] == [
+        {"file": path.name, "explanation": "it is damaged: it is no index"}
+    ]
+
+
+# --- the command -------------------------------------------------------------------------------
+
+
+def test_command(archive: Path, cli: Cli, tmp_path: Path) -> None:
+    """It makes what the user has not, and queries use it."""
+    shutil.rmtree(archive / "index")
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    before = cli("query", archive, "--user", "user 7", "--json", **state).stdout
+    printed = cli("index", archive, **state).stdout
+    assert printed.startswith("4 files with 200 events have an index, 4 made now; ")
+    said = json.loads(cli("index", archive, "--json", **state).stdout)
+    assert (said["files"], said["made"], said["events"]) == (4, 0, 200)
+    assert said["bytes"] == sum(file.stat().st_size for file in sealed_files(archive))
+    assert cli("query", archive, "--user", "user 7", "--json", **state).stdout == before
+    assert None not in chosen(archive, Query(user_id="user 7"), key_of_user() or b"")
+
+
+def test_command_tells(archive: Path, cli: Cli, tmp_path: Path) -> None:
+    """What it cannot index, and where there is no archive."""
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    path = archive / seals(archive)[1].file
+    path.write_bytes(_altered(path.read_bytes()))
+    result = cli("index", archive, code=1, **state)
+    assert result.stdout.startswith("3 files with 150 events have an index, 3 made now")
+    assert "its content is not the one that was sealed" in result.stderr
+    (tmp_path / "empty").mkdir()
+    assert "no audit files" in cli("index", tmp_path / "empty", code=1, **state).stderr
+    shutil.rmtree(archive / "index")
+    (archive / "index").write_text("mine")
+    assert "cannot write" in cli("index", archive, code=1, **state).stderr
+
+
+# --- behind an application ---------------------------------------------------------------------
+
+
+def _log(audit: AuditLogger, count: int) -> None:
+    async def all_of_them() -> None:
+        for n in range(count):
+            await audit.log_event("STORE", user_id=f"user {n % 7}", entry_ids=[f"entry {n}"])
+
+    asyncio.run(all_of_them())
+
+
+def _ticks(audit: AuditLogger, directory: Path) -> None:
+    """Do what the background thread does, until each sealed file has an index."""
+    while len(list(directory.glob("index/*.index"))) < len(sealed_in(directory)):
+        audit.trail.tick()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("compresses", [False, True])
+def test_application(make_audit: Make, tmp_path: Path, signed: bool, compresses: bool) -> None:
+    """It makes indexes behind it, which its own queries use, also those of the next process."""
+    logs, key = tmp_path / "logs", new_key("ours") if signed else None
+    how: dict[str, Any] = {"auto_export_path": logs, "max_events": 10, "compress": compresses}
+    how |= {"signing_key": None if key is None else key.line(), "index": True}
+    audit = make_audit(**how)
+    _log(audit, 45)
+    _ticks(audit, logs)
+    keys = keys_of_application(key)
+    indexes = Indexes(logs, Query(user_id="user 3"), keys)
+    paths = sealed_in(logs)
+    found = [indexes.chosen(seal, paths[seal.file]) for seal in seals(logs)]
+    assert len(found) >= 4
+    assert all(one is not None and len(one.lines) <= 2 for one in found)
+    assert len(audit.query_events(user_id="user 3", archived=True)) == 6
+    audit.close()
+    made = {path: path.stat().st_mtime_ns for path in logs.glob("index/*.index")}
+    again = make_audit(name="again", **how)
+    _log(again, 1)
+    again.trail.tick()
+    assert len(again.query_events(user_id="user 3", archived=True)) == 6
+    assert (
+        made.items()
+        <= {path: path.stat().st_mtime_ns for path in logs.glob("index/*.index")}.items()
+    )
+    again.close()
+
+
+def test_application_with_forged(make_audit: Make, tmp_path: Path) -> None:
+    """One that signs does not believe what is made without its key."""
+    logs, key = tmp_path / "logs", new_key("ours")
+    audit = make_audit(auto_export_path=logs, max_events=10, signing_key=key.line())
+    _log(audit, 45)
+    index_archive(logs, keys_of_application(None), Missing())
+    query = Query(user_id="user 3")
+    assert None not in [
+        Indexes(logs, query, keys_of_application(None)).chosen(seal, logs / seal.file)
+        for seal in seals(logs)
+    ]
+    indexes = Indexes(logs, query, keys_of_application(key))
+    assert [indexes.chosen(seal, logs / seal.file) for seal in seals(logs)] == [None] * 4
+    audit.close()
+
+
+def test_no_space(make_audit: Make, tmp_path: Path, registry: CollectorRegistry) -> None:
+    """An index that cannot be written is counted, and loses nothing; later it is made."""
+    logs = tmp_path / "logs"
+    audit = make_audit(auto_export_path=logs, max_events=10, index=True)
+    (logs / "index").write_text("no directory")
+    _log(audit, 45)
+    audit.trail.tick()
+    labels = {"stage": "index", "trail": "default"}
+    assert (registry.get_sample_value("axon_audit_failures_total", labels) or 0) >= 1
+    audit.close()
+    assert verify(logs).ok
+    assert len(archived(logs)) == 46
+
+
+def test_retention(make_audit: Make, tmp_path: Path) -> None:
+    """The index of a file goes with it."""
+    logs = tmp_path / "logs"
+    audit = make_audit(auto_export_path=logs, max_events=10, index=True, max_archive_bytes=6_000)
+    for _ in range(6):
+        _log(audit, 10)
+        _ticks(audit, logs)
+    audit.close()
+    names = {path.name.removesuffix(".json") for path in logs.glob("audit_*.json")}
+    indexed = {path.name.removesuffix(".index") for path in logs.glob("index/*.index")}
+    assert len(names) < 5
+    assert indexed <= names
+    assert verify(logs).ok
+
+
+def test_erased(make_audit: Make, tmp_path: Path) -> None:
+    """In an archive with personal data that can be erased, an index knows no id that is not there
+    in clear: it finds by what stands for a person, and nobody can try a name with it."""
+    logs = tmp_path / "logs"
+    audit = make_audit(auto_export_path=logs, max_events=10, index=True, erasable=True)
+    _log(audit, 45)
+    _ticks(audit, logs)
+    assert len(audit.query_events(user_id="user 3", archived=True)) == 6
+    indexes = Indexes(logs, Query(user_id="user 3"), keys_of_application(None))
+    assert all(
+        one is not None and not one.lines
+        for one in (indexes.chosen(seal, logs / seal.file) for seal in seals(logs))
+    )
+    audit.erase_user("user 3")
+    audit.trail.tick()
+    assert audit.query_events(user_id="user 3", archived=True) == []
+    audit.close()
+
+
+def test_pseudonyms(make_audit: Make, tmp_path: Path) -> None:
+    """A query by the real id finds pseudonyms by the index."""
+    logs = tmp_path / "logs"
+    audit = make_audit(auto_export_path=logs, max_events=10, index=True, pseudonymize=b"x" * 32)
+    _log(audit, 45)
+    _ticks(audit, logs)
+    assert len(audit.query_events(user_id="user 3", archived=True)) == 6
+    audit.close()
+
+
+@pytest.mark.parametrize("edition", ["plain", "two_writers", "compressed", "unclean", "signed"])
+def test_first_edition(tmp_path: Path, edition: str) -> None:
+    """Files of the first edition get indexes, and `verify` says of them what it said."""
+    logs = tmp_path / "logs"
+    shutil.copytree(Path(__file__).parents[1] / "data/first_edition" / edition / "logs", logs)
+    before = verify(logs).to_dict()
+    assert index(logs).files > 0
+    assert verify(logs).to_dict() == before
+    events = list(search(logs, ALL))
+    for user in {event.user_id for event in events} - {None}:
+        both(logs, Query(user_id=user))
+    for entry in sorted({entry for event in events for entry in event.entry_ids})[:20]:
+        assert both(logs, Query(entry_ids=frozenset([entry])))

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...core.errors import InvalidEventError
 from ...core.faults import Faults
 from ...core.files import is_there
+from ...core.turn import Turn
 from ..checkpoints import SigningKey
 from ..directory import sealed_in
 from ..format import ZST
@@ -27,7 +28,7 @@ _AGAIN_S = 60.0  # after a failure
 
 
 class Indexer:
-    """Works for a moment at a time, in the background thread of its trail only. Never raises.
+    """Works for a moment at a time, in the background thread of its trail.
 
     Args:
         signing: Signs the archive; None: it is not signed.
@@ -41,6 +42,7 @@ class Indexer:
 
     def begin(self) -> None:
         """Start with nothing done yet; also called in a forked child."""
+        self._turn = Turn()
         self._notes: Notes | None = None
         self._through = 0  # newest event in a file that was added to these
         self._waiting: list[SealRecord] = []  # the next one last
@@ -48,7 +50,7 @@ class Indexer:
         self._again_at = 0.0
 
     def run(self, writer: ArchiveWriter, lock: AbstractContextManager[object]) -> None:
-        """Go on with what is due.
+        """Go on with what is due, unless another thread does. Never raises.
 
         Args:
             writer: The writer of the archive.
@@ -57,17 +59,22 @@ class Indexer:
         until = time.monotonic() + _AT_ONCE_S
         if until < self._again_at:
             return
-        try:
-            self._look(writer, lock)
-            while time.monotonic() < until and (self._steps or self._waiting):
-                self._steps = self._steps or self._indexed(writer.directory, self._waiting[-1])
-                if next(self._steps, self) is self:
-                    self._steps = None
-                    self._waiting.pop()
-        except Exception as exc:
-            self._again_at = time.monotonic() + _AGAIN_S
-            self._steps = None
-            self._faults.fault("index", exc)
+        with self._turn.take(0.0) as ours:
+            try:
+                if ours:
+                    self._look(writer, lock)
+                    self._go_on(writer.directory, until)
+            except Exception as exc:
+                self._again_at = time.monotonic() + _AGAIN_S
+                self._steps = None
+                self._faults.fault("index", exc)
+
+    def _go_on(self, directory: Path, until: float) -> None:
+        while time.monotonic() < until and (self._steps or self._waiting):
+            self._steps = self._steps or self._indexed(directory, self._waiting[-1])
+            if next(self._steps, self) is self:
+                self._steps = None
+                self._waiting.pop()
 
     def _look(self, writer: ArchiveWriter, lock: AbstractContextManager[object]) -> None:
         """Find what was sealed since the last look."""

@@ -20,7 +20,8 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedReader, FileIO
+from typing import NamedTuple, cast
 from zlib import crc32
 
 from ...core.errors import InvalidEventError
@@ -37,6 +38,7 @@ _EVERYWHERE = (1 << _PLACE) - 1  # the place of an id that is in too many lines 
 _FEW = 16  # lines of a file that are always named
 _OFTEN = 4  # bits: an id in more than a sixteenth of the lines is not worth it
 _LARGEST = (1 << 32) - 1  # bytes of a file that can have an index
+_TOP = 16 << 20  # bytes of header and top, at most
 
 
 class BadIndexError(Exception):
@@ -118,6 +120,8 @@ class Words:
         pages = [body[at : at + _PAGE] for at in range(0, len(body), _PAGE)]
         header = _HEADER.pack(MAGIC, sha256, size, events, len(words))
         top = _little(firsts) + b"".join(map(_digest, pages))
+        if len(header) + len(top) > _TOP:
+            raise InvalidEventError("it has too many ids for an index")
         return [header, top, body], _root(header, top)
 
 
@@ -177,30 +181,38 @@ class OpenIndex:
         OSError: If it cannot be read.
     """
 
-    def __init__(self, file: BinaryIO, root: bytes | None = None) -> None:
-        self._file = file
-        header = file.read(_HEADER.size)
+    def __init__(self, file: BufferedReader, root: bytes | None = None) -> None:
+        self._file = cast(
+            FileIO, file.raw
+        )  # its pages are far from each other: a buffer would be in vain
+        begin = self._read(0, 2 * _PAGE)
+        header = begin[: _HEADER.size]
         if len(header) < _HEADER.size or not header.startswith(MAGIC):
             raise BadIndexError("it is no index")
         _, sha256, size, events, self._words = _HEADER.unpack(header)
         self.content = Content(sha256, size, events)
         firsts = -(-self._words // (_PAGE // 8))
         self._body = 8 * self._words + 4 * (events + 1)
-        pages = -(-self._body // _PAGE)
-        top = file.read(8 * firsts + _DIGEST * pages)
-        self._start = len(header) + len(top)
+        self._pages = -(-self._body // _PAGE)
+        self._start = len(header) + 8 * firsts + _DIGEST * self._pages
+        if len(begin) < self._start <= _TOP:
+            begin += self._read(len(begin), self._start - len(begin))
+        if self._start > len(begin):
+            raise BadIndexError("its end is missing")
+        top = begin[len(header) : self._start]
         self.root = _root(header, top)
         if root is not None and root != self.root:
             raise BadIndexError("it is not the one that was noted")
-        if len(top) != 8 * firsts + _DIGEST * pages:
-            raise BadIndexError("its end is missing")
         self._firsts = _array("Q", top[: 8 * firsts])
         self._digests = top[8 * firsts :]
-        self._pages = pages
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size) or b""
 
     def _page(self, number: int) -> bytes:
-        self._file.seek(self._start + number * _PAGE)
-        page = self._file.read(min(_PAGE, self._body - number * _PAGE))
+        size = min(_PAGE, self._body - number * _PAGE)
+        page = self._read(self._start + number * _PAGE, size)
         if _digest(page) != self._digests[_DIGEST * number : _DIGEST * (number + 1)]:
             raise BadIndexError("a page of it is damaged")
         return page
@@ -214,7 +226,7 @@ class OpenIndex:
         """
         for number in range(self._pages):
             self._page(number)
-        if self._file.read(1):
+        if self._read(self._start + self._body, 1):
             raise BadIndexError("something follows its end")
 
     def places(self, value: str) -> set[int] | None:

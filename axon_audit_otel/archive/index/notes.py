@@ -199,7 +199,7 @@ def state_of(path: Path) -> State | None:
 
 def index_path(directory: Path, file: str) -> Path:
     """Where the index of the sealed file of that name is."""
-    return directory / INDEX / (file.removesuffix(".json") + _SUFFIX)
+    return Path(f"{directory}/{INDEX}/{file.removesuffix('.json')}{_SUFFIX}")
 
 
 def index_files(directory: Path) -> list[Path]:

@@ -186,7 +186,7 @@ def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     _run_page(ROOT / "README.md")
     endless = "--follow", "--serve", "http://collector", "mcp-proxy"
     ran = [line for line in _commands("axon-audit query") if not any(x in line for x in endless)]
-    assert len(ran) == 6
+    assert len(ran) == 7
     _shell("\n".join(ran), tmp_path)
 
 

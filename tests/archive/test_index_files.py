@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import go_programs
 import pytest
 from conftest import Cli, Make, archived, sealed_files
 from hypothesis import HealthCheck, given, settings
@@ -843,3 +844,24 @@ def test_first_edition(tmp_path: Path, edition: str) -> None:
         both(logs, Query(user_id=user))
     for entry in sorted({entry for event in events for entry in event.entry_ids})[:20]:
         assert both(logs, Query(entry_ids=frozenset([entry])))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives away")
+def test_by_root(archive: Path) -> None:
+    """What root makes in an archive belongs to the owner of that."""
+    shutil.rmtree(archive / "index")
+    for path in (archive, *archive.iterdir()):
+        os.chown(path, 65534, 65534)
+    index(archive)
+    paths = [archive / "index", *(archive / "index").iterdir()]
+    assert {path.stat().st_uid for path in paths} == {65534}
+    both(archive, Query(user_id="user 7"))
+
+
+@pytest.mark.component
+def test_second_verifier(archive: Path) -> None:
+    """The verifier in Go says of an indexed archive what it said before."""
+    program = go_programs.second_verifier()
+    indexed = subprocess.run([program, archive], capture_output=True, check=True).stdout
+    shutil.rmtree(archive / "index")
+    assert subprocess.run([program, archive], capture_output=True, check=True).stdout == indexed

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from axon_audit_otel.archive.index.archive import index_archive
-from axon_audit_otel.archive.index.notes import INDEX
+from axon_audit_otel.archive.index.notes import NOTES, index_files
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
@@ -55,7 +54,8 @@ def _asking(directory: Path, query: Query, keys: list[bytes]) -> Callable[[], in
 
 def measure(directory: Path, events: int) -> None:
     """Print the figures of one archive, whose index is made anew."""
-    shutil.rmtree(directory / INDEX, ignore_errors=True)
+    for path in [*index_files(directory), directory / NOTES]:
+        path.unlink(missing_ok=True)
     start, wall = process_time(), perf_counter()
     done = index_archive(directory, [_KEY], Missing())
     cpu, took = process_time() - start, perf_counter() - wall

@@ -26,7 +26,7 @@ def index(path: Path, as_json: bool, missing: Missing) -> None:
     """Make the index of an archive, so that queries by id are fast.
 
     Gives each sealed file in PATH, a directory of audit files, an index of the users, sessions,
-    subjects, agents, entries and traces in it (PATH/index), unless it has one that you made.
+    subjects, agents, entries and traces in it (audit_*.index), unless it has one that you made.
     Your queries read then the lines that can answer, and files without one as before. Other
     users' indexes are not believed, since who can write to PATH could leave events out of one:
     each user runs this, again when there are new files. Answers are the same with and without.

@@ -33,9 +33,9 @@ def wrong_indexes(directory: Path, seals: Iterable[SealRecord]) -> list[WrongInd
     try:
         paths = sorted(index_files(directory))
     except OSError as exc:
-        return [WrongIndex("index", f"cannot be read: {exc.strerror or exc}")]
+        return [WrongIndex(str(directory), f"cannot be read: {exc.strerror or exc}")]
     for path in paths:
-        why = _what_is_wrong(path, records.get(path.name)) if path.suffix == ".index" else ""
+        why = _what_is_wrong(path, records.get(path.name))
         if why and len(found) < _MOST:
             found.append(WrongIndex(path.name, why))
     return found
@@ -43,7 +43,7 @@ def wrong_indexes(directory: Path, seals: Iterable[SealRecord]) -> list[WrongInd
 
 def _what_is_wrong(path: Path, seal: SealRecord | None) -> str:
     if seal is None:
-        name = path.parent.parent / f"{path.stem}.json"
+        name = path.with_suffix(".json")
         is_new = any(map(is_there, (name, name.with_name(name.name + ZST))))  # sealed just now
         return "" if is_new else "the file that it is about is not here"
     try:

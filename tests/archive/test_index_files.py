@@ -32,6 +32,7 @@ from axon_audit_otel.archive.index.archive import Indexed, index_archive
 from axon_audit_otel.archive.index.finding import Chosen, Indexes
 from axon_audit_otel.archive.index.notes import (
     Notes,
+    index_files,
     index_path,
     key_of_user,
     keys_of_application,
@@ -149,6 +150,12 @@ def both(directory: Path, query: Query, key: bytes = KEY) -> list[bytes]:
         found = answer(directory, query, key, oldest_first)
         assert found == answer(directory, query, None, oldest_first)
     return found[0]
+
+
+def forget(directory: Path) -> None:
+    """Remove the indexes."""
+    for path in [*index_files(directory), directory / "index.notes"]:
+        path.unlink()
 
 
 def seals(directory: Path, writer: str = "default") -> list[Any]:
@@ -308,7 +315,7 @@ def test_forged_index(archive: Path) -> None:
 def test_forged_notes(archive: Path, seed: int) -> None:
     """Changed notes are not believed, also where only the hash, or the file's name, is changed."""
     chance = random.Random(seed)
-    notes = archive / "index" / "notes"
+    notes = archive / "index.notes"
     lines = notes.read_bytes().split(b"\n")
     _without(archive, "user 7")
     if seed % 2:
@@ -421,7 +428,7 @@ DAMAGE: list[Callable[[Path], object]] = [
 @pytest.mark.parametrize("which", ["index", "notes"])
 def test_damaged_index(archive: Path, damage: Callable[[Path], object], which: str) -> None:
     """A damaged index or damaged notes cost time, and are made again."""
-    path = archive / "index" / "notes"
+    path = archive / "index.notes"
     if which == "index":
         path = index_path(archive, seals(archive)[1].file)
     damage(path)
@@ -447,16 +454,6 @@ def test_flipped_bits(archive: Path, seed: int) -> None:
     path.write_bytes(content)
     for n in range(37):
         both(archive, Query(user_id=f"user {n}"))
-
-
-def test_whole_directory(archive: Path) -> None:
-    """The directory of indexes is a file, or a link."""
-    shutil.rmtree(archive / "index")
-    (archive / "index").write_text("mine")
-    both(archive, Query(user_id="user 7"))
-    (archive / "index").unlink()
-    (archive / "index").symlink_to("/")
-    both(archive, Query(user_id="user 7"))
 
 
 def _altered(content: bytes) -> bytes:
@@ -539,14 +536,12 @@ def test_compressed_later(archive: Path) -> None:
 
 def test_old_version(archive: Path) -> None:
     """An index of an earlier file of that name: a name is used again after a deletion."""
-    old = index_path(archive, seals(archive)[0].file).read_bytes()
-    shutil.copytree(archive / "index", archive.with_name("kept"))
-    for file in [*archive.glob("audit_*"), *archive.glob("default.*")]:
+    kept = {path.name: path.read_bytes() for path in index_files(archive)}
+    for file in [*archive.glob("audit_*"), *archive.glob("default.*")]:  # not the notes
         file.unlink()
     write(archive, list(reversed(users(220))), 50)
-    for kept, seal in zip(sorted(archive.with_name("kept").glob("*.index")), seals(archive)):
-        index_path(archive, seal.file).write_bytes(kept.read_bytes())
-    assert old
+    for content, seal in zip(kept.values(), seals(archive), strict=True):
+        index_path(archive, seal.file).write_bytes(content)
     both(archive, Query(user_id="user 7"))
     index(archive)
     both(archive, Query(user_id="user 7"))
@@ -596,7 +591,8 @@ def test_readers_and_makers(tmp_path: Path) -> None:
 def test_left_behind(archive: Path) -> None:
     """Indexes of files that are gone, and what a killed process left, are removed; others' not."""
     gone = index_path(archive, "audit_2001_01_01_000000.json")
-    left, new, mine = (gone.with_name(name) for name in (".a.tmp", ".b.tmp", "README"))
+    names = ".audit_1.index.9.1.tmp", ".index.notes.9.1.tmp", "mine.index"
+    left, new, mine = (gone.with_name(name) for name in names)
     for path in (gone, left, new, mine):
         path.write_bytes(b"x")
     os.utime(left, (0, 0))
@@ -607,7 +603,7 @@ def test_left_behind(archive: Path) -> None:
 def test_notes_do_not_grow(archive: Path) -> None:
     """Lines that newer ones replace are removed, those of other readers stay."""
     index(archive, OTHER)
-    path = archive / "index" / "notes"
+    path = archive / "index.notes"
     size = path.stat().st_size
     for _ in range(8):
         for file in sealed_files(archive):
@@ -628,17 +624,16 @@ def test_deleted_file(archive: Path) -> None:
 
 def test_rights(archive: Path) -> None:
     """As other files of an archive: only the owner reads them."""
-    for path in (archive / "index").iterdir():
+    for path in [*index_files(archive), archive / "index.notes"]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE((archive / "index").stat().st_mode) == 0o700
 
 
 def test_same_bytes(archive: Path) -> None:
     """An index depends on its file only."""
-    before = {path.name: path.read_bytes() for path in (archive / "index").glob("*.index")}
-    shutil.rmtree(archive / "index")
+    before = {path.name: path.read_bytes() for path in index_files(archive)}
+    forget(archive)
     index(archive, OTHER)
-    assert before == {path.name: path.read_bytes() for path in (archive / "index").glob("*.index")}
+    assert before == {path.name: path.read_bytes() for path in index_files(archive)}
 
 
 # --- what others make of it --------------------------------------------------------------------
@@ -683,7 +678,7 @@ def test_verify_prints(archive: Path, cli: Cli) -> None:
 
 def test_command(archive: Path, cli: Cli, tmp_path: Path) -> None:
     """It makes what the user has not, and queries use it."""
-    shutil.rmtree(archive / "index")
+    forget(archive)
     state = {"XDG_STATE_HOME": str(tmp_path / "state")}
     before = cli("query", archive, "--user", "user 7", "--json", **state).stdout
     printed = cli("index", archive, **state).stdout
@@ -705,8 +700,8 @@ def test_command_tells(archive: Path, cli: Cli, tmp_path: Path) -> None:
     assert "its content is not the one that was sealed" in result.stderr
     (tmp_path / "empty").mkdir()
     assert "no audit files" in cli("index", tmp_path / "empty", code=1, **state).stderr
-    shutil.rmtree(archive / "index")
-    (archive / "index").write_text("mine")
+    forget(archive)
+    (archive / "index.notes").mkdir()
     assert "cannot write" in cli("index", archive, code=1, **state).stderr
 
 
@@ -723,7 +718,7 @@ def _log(audit: AuditLogger, count: int) -> None:
 
 def _ticks(audit: AuditLogger, directory: Path) -> None:
     """Do what the background thread does, until each sealed file has an index."""
-    while len(list(directory.glob("index/*.index"))) < len(sealed_in(directory)):
+    while len(list(directory.glob("*.index"))) < len(sealed_in(directory)):
         audit.trail.tick()
 
 
@@ -745,15 +740,12 @@ def test_application(make_audit: Make, tmp_path: Path, signed: bool, compresses:
     assert all(one is not None and len(one.lines) <= 2 for one in found)
     assert len(audit.query_events(user_id="user 3", archived=True)) == 6
     audit.close()
-    made = {path: path.stat().st_mtime_ns for path in logs.glob("index/*.index")}
+    made = {path: path.stat().st_mtime_ns for path in logs.glob("*.index")}
     again = make_audit(name="again", **how)
     _log(again, 1)
     again.trail.tick()
     assert len(again.query_events(user_id="user 3", archived=True)) == 6
-    assert (
-        made.items()
-        <= {path: path.stat().st_mtime_ns for path in logs.glob("index/*.index")}.items()
-    )
+    assert made.items() <= {path: path.stat().st_mtime_ns for path in logs.glob("*.index")}.items()
     again.close()
 
 
@@ -777,7 +769,7 @@ def test_no_space(make_audit: Make, tmp_path: Path, registry: CollectorRegistry)
     """An index that cannot be written is counted, and loses nothing; later it is made."""
     logs = tmp_path / "logs"
     audit = make_audit(auto_export_path=logs, max_events=10, index=True)
-    (logs / "index").write_text("no directory")
+    (logs / "index.notes").mkdir()
     _log(audit, 45)
     audit.trail.tick()
     labels = {"stage": "index", "trail": audit.name}
@@ -796,7 +788,7 @@ def test_retention(make_audit: Make, tmp_path: Path) -> None:
         _ticks(audit, logs)
     audit.close()
     names = {path.name.removesuffix(".json") for path in logs.glob("audit_*.json")}
-    indexed = {path.name.removesuffix(".index") for path in logs.glob("index/*.index")}
+    indexed = {path.name.removesuffix(".index") for path in logs.glob("*.index")}
     assert len(names) < 5
     assert indexed <= names
     assert verify(logs).ok
@@ -849,11 +841,11 @@ def test_first_edition(tmp_path: Path, edition: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives away")
 def test_by_root(archive: Path) -> None:
     """What root makes in an archive belongs to the owner of that."""
-    shutil.rmtree(archive / "index")
+    forget(archive)
     for path in (archive, *archive.iterdir()):
         os.chown(path, 65534, 65534)
     index(archive)
-    paths = [archive / "index", *(archive / "index").iterdir()]
+    paths = [archive / "index.notes", *index_files(archive)]
     assert {path.stat().st_uid for path in paths} == {65534}
     both(archive, Query(user_id="user 7"))
 
@@ -863,5 +855,5 @@ def test_second_verifier(archive: Path) -> None:
     """The verifier in Go says of an indexed archive what it said before."""
     program = go_programs.second_verifier()
     indexed = subprocess.run([program, archive], capture_output=True, check=True).stdout
-    shutil.rmtree(archive / "index")
+    forget(archive)
     assert subprocess.run([program, archive], capture_output=True, check=True).stdout == indexed

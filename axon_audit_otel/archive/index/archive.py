@@ -12,7 +12,7 @@ from ...core.errors import ArchiveError, InvalidEventError
 from ..directory import Directory, EventFile
 from ..missing import Missing
 from .building import index_steps, is_indexed
-from .notes import Notes, index_files, index_path
+from .notes import Notes, begun_files, index_files, index_path
 
 __all__ = ["Indexed", "index_archive", "remove_index", "tidy_indexes"]
 
@@ -100,15 +100,14 @@ def tidy_indexes(path: Path, notes: Notes, files: Iterable[str]) -> None:
     """Remove the indexes of other files than *files*, and what killed processes left."""
     files = list(files)
     wanted = {index_path(path, file).name for file in files}
-    now = time.time()
     for index in index_files(path):
-        with suppress(OSError):
-            is_new = now - index.stat().st_mtime < _ABANDONED_S
-            if index.name.startswith(".") and index.name.endswith(".tmp"):
-                if not is_new:
-                    index.unlink()
-            elif index.suffix == ".index" and index.name not in wanted:
+        if index.name not in wanted:
+            with suppress(OSError):  # it is no file
                 index.unlink()
+    for begun in begun_files(path):
+        with suppress(OSError):
+            if time.time() - begun.stat().st_mtime > _ABANDONED_S:
+                begun.unlink()
     notes.tidy(files)
 
 

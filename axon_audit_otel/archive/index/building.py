@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +14,11 @@ from ...core.files import open_regular, write_file
 from ..manifest import SealRecord
 from ..reader import LineReader, open_events_file
 from .layout import BadIndexError, Content, OpenIndex, Words
-from .notes import Notes, index_path, state_of
+from .notes import Notes, State, index_path, state_of
 
 __all__ = ["content_in", "index_steps", "is_indexed"]
+
+_STEP_NS = 20_000_000  # two of the longest steps
 
 
 def is_indexed(
@@ -63,7 +66,7 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         OSError: If it cannot be read.
         ArchiveError: If the index cannot be written.
     """
-    state = state_of(path)
+    state = _settled(path)
     words, sha256 = Words(), hashlib.sha256()
     with open_events_file(path) as file:
         reader = LineReader(file, path, digest=sha256)
@@ -86,6 +89,17 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         raise OSError(errno.EAGAIN, "it changes meanwhile", str(path))  # compressed, most likely
     write_file(parts, index_path(directory, seal.file))
     notes.add(seal, root, state)
+
+
+def _settled(path: Path) -> State | None:
+    """The state of a file, which no change from now on leaves as it is.
+
+    The system's clock for files goes in steps: a change right after the last one may have its time.
+    """
+    state = state_of(path)
+    if state is not None and time.time_ns() - max(state[1:]) < _STEP_NS:
+        time.sleep(_STEP_NS / 1e9)
+    return state_of(path)
 
 
 def content_in(path: Path) -> Content:

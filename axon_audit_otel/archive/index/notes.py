@@ -2,7 +2,7 @@
 
 Whoever can write to an archive's directory could put an index there that leaves events out. So an
 index counts for nothing by itself. Whoever makes one, from a file whose content is the one that
-was sealed, adds a line to ``index/notes``, with a hash under a key of his own::
+was sealed, adds a line to ``index.notes``, with a hash under a key of his own::
 
     {"file":"audit_2025_01_15_103045.json","sha256":...,"root":...,"size":...,...} <hash>
 
@@ -25,16 +25,24 @@ from pathlib import Path
 import msgspec
 
 from ...core.errors import ArchiveError
-from ...core.files import DECODE_ERRORS, append, content_of, open_regular, write_file
+from ...core.files import (
+    DECODE_ERRORS,
+    append,
+    content_of,
+    listed,
+    open_regular,
+    write_file,
+)
 from ...core.os_user import state_directory
 from ..checkpoints import SigningKey
 from ..manifest import SealRecord
 
 __all__ = [
-    "INDEX",
+    "NOTES",
     "Note",
     "Notes",
     "State",
+    "begun_files",
     "index_files",
     "index_path",
     "key_of_user",
@@ -43,9 +51,10 @@ __all__ = [
     "state_of",
 ]
 
-INDEX = "index"  # the directory of the indexes in an archive
+NOTES = "index.notes"
 _SUFFIX = ".index"
-_NOTES = "notes"
+_INDEXES = f"audit_*{_SUFFIX}"
+_BEGUN = (f".audit_*{_SUFFIX}.*.tmp", f".{NOTES}.*.tmp")
 _MOST = 64 << 20  # bytes of the notes
 _MAC = 16  # bytes
 _KEY = 32
@@ -87,7 +96,7 @@ class Notes:
     """
 
     def __init__(self, directory: Path, keys: Sequence[bytes]) -> None:
-        self._path = directory / INDEX / _NOTES
+        self._path = directory / NOTES
         self._keyed = {
             hashlib.blake2b(b"name", key=key, digest_size=4).hexdigest(): hashlib.blake2b(
                 key=key, digest_size=_MAC
@@ -199,18 +208,25 @@ def state_of(path: Path) -> State | None:
 
 def index_path(directory: Path, file: str) -> Path:
     """Where the index of the sealed file of that name is."""
-    return Path(f"{directory}/{INDEX}/{file.removesuffix('.json')}{_SUFFIX}")
+    return Path(f"{directory}/{file.removesuffix('.json')}{_SUFFIX}")
 
 
 def index_files(directory: Path) -> list[Path]:
-    """The indexes in an archive, and what is left of those that somebody was making.
+    """The indexes in an archive.
 
     Raises:
-        OSError: If they cannot be listed.
+        OSError: If it cannot be read.
     """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return [path for path in (directory / INDEX).iterdir() if path.name != _NOTES]
-    return []
+    return listed(directory, _INDEXES)
+
+
+def begun_files(directory: Path) -> list[Path]:
+    """What processes are writing, or left when they were killed.
+
+    Raises:
+        OSError: If the archive cannot be read.
+    """
+    return [path for pattern in _BEGUN for path in listed(directory, pattern)]
 
 
 # --- keys ------------------------------------------------------------------------------------

@@ -184,6 +184,7 @@ def _archive(tmp_path: Path) -> Path:
 # --- answers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     one=_events,
@@ -433,8 +434,8 @@ def test_damaged_index(archive: Path, damage: Callable[[Path], object], which: s
         path = index_path(archive, seals(archive)[1].file)
     damage(path)
     assert len(both(archive, Query(user_id="user 7"))) == 6
-    for n in range(40):
-        both(archive, Query(entry_ids=frozenset([f"entry {n * 5}"])))
+    for n in range(0, 200, 40):
+        both(archive, Query(entry_ids=frozenset([f"entry {n}"])))
     assert verify(archive).ok
     if path.is_dir():
         path.rmdir()
@@ -444,7 +445,7 @@ def test_damaged_index(archive: Path, damage: Callable[[Path], object], which: s
     assert None not in chosen(archive, Query(user_id="user 7"))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(15))
 def test_flipped_bits(archive: Path, seed: int) -> None:
     """One bit of an index, anywhere."""
     chance = random.Random(seed)
@@ -452,7 +453,7 @@ def test_flipped_bits(archive: Path, seed: int) -> None:
     content = bytearray(path.read_bytes())
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
     path.write_bytes(content)
-    for n in range(37):
+    for n in range(0, 37, 5):
         both(archive, Query(user_id=f"user {n}"))
 
 

@@ -494,6 +494,18 @@ def test_altered_with_its_time(archive: Path) -> None:
     assert len(both(archive, Query(user_id="user 7"))) == 7
 
 
+@pytest.mark.parametrize("times", range(10))
+def test_altered_at_once(tmp_path: Path, times: int) -> None:
+    """A file is written, indexed and changed within one step of the clock that files have."""
+    (path,) = write(tmp_path, [{"user_id": "alice"}, {"user_id": "bobby"}], 2)
+    index(tmp_path)
+    with path.open("r+b") as file:
+        content = file.read().replace(b"bobby", b"alice")
+        file.seek(0)
+        file.write(content)
+    assert len(both(tmp_path, Query(user_id="alice"))) == 2
+
+
 def test_rotten_disk(archive: Path) -> None:
     """Bytes that change without any writer: what the index leads to is told."""
     seal = seals(archive)[1]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,22 +12,18 @@ from ..core.files import write_file
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query
 from ..privacy.encryption import recorded
-from .settings import Settings
-from .trail import Trail
+from .querying import Querying
+
+if TYPE_CHECKING:  # so that type checkers let it stand where the SDK's logger is wanted
+    from axon.core.audit import AuditLogger as _SdkLogger
+else:
+    _SdkLogger = object
 
 __all__ = ["SdkLoggerInterface"]
 
 
-class SdkLoggerInterface:
+class SdkLoggerInterface(Querying, _SdkLogger):  # type: ignore[misc,unused-ignore]
     """The methods that code written for `axon.core.audit.AuditLogger` calls."""
-
-    settings: Settings
-    trail: Trail
-
-    def _found(
-        self, query: Query, archived: bool | None, strict: bool = False
-    ) -> Iterable[AuditEvent]:
-        raise NotImplementedError
 
     async def get_events(
         self,
@@ -77,11 +72,6 @@ class SdkLoggerInterface:
     async def clear(self) -> None:
         """Let go of the events in memory. Files, numbering and statistics go on."""
         self.trail.clear()
-
-    @property
-    def event_count(self) -> int:
-        """Number of events in memory."""
-        return len(self.trail.reader)
 
     @property
     def total_events_logged(self) -> int:

@@ -547,6 +547,27 @@ def test_compressed_later(archive: Path) -> None:
     assert index(archive).made == 0
 
 
+def test_compressed_meanwhile(archive: Path) -> None:
+    """A file is compressed, and the plain one removed, while the command looks at others."""
+    forget(archive)
+    done = Missing()
+    listed = seals(archive)
+    index_archive(archive, [KEY], done, lambda _: _compress_all(archive, listed))
+    assert not done
+    assert None not in chosen_of_compressed(archive, Query(user_id="user 7"))
+
+
+def _compress_all(archive: Path, listed: list[Any]) -> None:
+    for seal in listed[1:]:
+        if (archive / seal.file).exists():
+            compress(archive / seal.file, seal.sha256)
+
+
+def chosen_of_compressed(archive: Path, query: Query) -> list[Chosen | None]:
+    indexes, paths = Indexes(archive, query, [KEY]), sealed_in(archive)
+    return [indexes.chosen(seal, paths[seal.file]) for seal in seals(archive)]
+
+
 def test_old_version(archive: Path) -> None:
     """An index of an earlier file of that name: a name is used again after a deletion."""
     kept = {path.name: path.read_bytes() for path in index_files(archive)}
@@ -611,6 +632,21 @@ def test_left_behind(archive: Path) -> None:
     os.utime(left, (0, 0))
     index(archive)
     assert [path.exists() for path in (gone, left, new, mine)] == [False, False, True, True]
+
+
+def test_sealed_meanwhile(archive: Path) -> None:
+    """An application seals a file, and makes its index, while the command looks at others."""
+    forget(archive)
+
+    def work(_: int) -> None:
+        if not (archive / "other.manifest").exists():
+            write(archive, users(60), 50, "other")
+            index_archive(archive, [OTHER], Missing())
+
+    index_archive(archive, [KEY], Missing(), work)
+    (seal,) = seals(archive, "other")
+    found = Indexes(archive, Query(user_id="user 7"), [OTHER]).chosen(seal, archive / seal.file)
+    assert found is not None
 
 
 def test_notes_do_not_grow(archive: Path) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import ArchiveError, InvalidEventError
-from ..directory import Directory, EventFile
+from ..directory import Directory, EventFile, sealed_in
 from ..missing import Missing
-from .building import index_steps, is_indexed
+from .building import index_steps, is_indexed, path_of
 from .notes import Notes, begun_files, index_files, index_path
 
 __all__ = ["Indexed", "index_archive", "remove_index", "tidy_indexes"]
@@ -67,7 +67,8 @@ def index_archive(
         ]
         for file in files:
             progress(_index(here, file, notes, missing, done))
-        tidy_indexes(path, notes, [file.name for file in files])
+        # Others may have added notes meanwhile, which are read for that.
+        tidy_indexes(path, Notes(path, keys), [file.name for file in files])
     return done
 
 
@@ -79,11 +80,11 @@ def _index(here: Directory, file: EventFile, notes: Notes, missing: Missing, don
             if why := file.why_absent():
                 missing.add(file.path, why)
             return 0
+        try:
+            done.made += _made(here, file, notes)
+        except BlockingIOError:  # it was compressed
+            done.made += _made(here, file, notes)
         size = file.path.stat().st_size
-        if not is_indexed(here.path, file.seal, file.path, notes, whole=True):
-            for _ in index_steps(here.path, file.seal, file.path, notes):
-                pass
-            done.made += 1
         done.index_bytes += index_path(here.path, file.name).stat().st_size
     except ArchiveError:
         raise
@@ -96,10 +97,28 @@ def _index(here: Directory, file: EventFile, notes: Notes, missing: Missing, don
     return size
 
 
+def _made(here: Directory, file: EventFile, notes: Notes) -> bool:
+    """Make the index of a file, and return True, unless it has one."""
+    assert file.seal is not None
+    if file.state == "there":
+        file.path = path_of(here.path, file.name)
+    if is_indexed(here.path, file.seal, file.path, notes, whole=True):
+        return False
+    for _ in index_steps(here.path, file.seal, file.path, notes):
+        pass
+    return True
+
+
 def tidy_indexes(path: Path, notes: Notes, files: Iterable[str]) -> None:
-    """Remove the indexes of other files than *files*, and what killed processes left."""
-    files = list(files)
-    wanted = {index_path(path, file).name for file in files}
+    """Remove the indexes of files that are gone, and what killed processes left.
+
+    Args:
+        path: The archive.
+        notes: Its notes, as they are now.
+        files: Files to keep the indexes of, besides those that are there under their names.
+    """
+    kept = {*files, *sealed_in(path)}
+    wanted = {index_path(path, file).name for file in kept}
     for index in index_files(path):
         if index.name not in wanted:
             with suppress(OSError):  # it is no file
@@ -108,7 +127,7 @@ def tidy_indexes(path: Path, notes: Notes, files: Iterable[str]) -> None:
         with suppress(OSError):
             if time.time() - begun.stat().st_mtime > _ABANDONED_S:
                 begun.unlink()
-    notes.tidy(files)
+    notes.tidy(kept)
 
 
 def remove_index(directory: Path, file: str) -> None:

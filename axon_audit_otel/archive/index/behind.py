@@ -13,12 +13,10 @@ from ...core.faults import Faults
 from ...core.files import is_there
 from ...core.turn import Turn
 from ..checkpoints import SigningKey
-from ..directory import sealed_in
-from ..format import ZST
 from ..manifest import SealRecord
 from ..writer import ArchiveWriter
 from .archive import remove_index, tidy_indexes
-from .building import index_steps, is_indexed
+from .building import index_steps, is_indexed, path_of
 from .notes import Notes, keys_of_application
 
 __all__ = ["Indexer"]
@@ -83,7 +81,7 @@ class Indexer:
             new = list(takewhile(lambda record: record.last_sequence > self._through, records))
         if self._notes is None:
             self._notes = Notes(writer.directory, keys_of_application(self._signing))
-            tidy_indexes(writer.directory, self._notes, sealed_in(writer.directory))
+            tidy_indexes(writer.directory, self._notes, ())
         if new:
             self._through = new[0].last_sequence
             self._waiting[:0] = reversed(new)  # what is begun stays the last
@@ -91,7 +89,7 @@ class Indexer:
     def _indexed(self, directory: Path, seal: SealRecord) -> Iterator[None]:
         """Give a file an index, if it has none, step by step."""
         assert self._notes is not None
-        path = _path_of(directory, seal.file)
+        path = path_of(directory, seal.file)
         try:
             if not is_indexed(directory, seal, path, self._notes):
                 yield from index_steps(directory, seal, path, self._notes)
@@ -99,11 +97,5 @@ class Indexer:
             self._waiting.insert(0, seal)
         except (FileNotFoundError, InvalidEventError):
             pass  # deleted or damaged: that is told elsewhere
-        if not is_there(_path_of(directory, seal.file)):
+        if not is_there(path_of(directory, seal.file)):
             remove_index(directory, seal.file)  # deleted meanwhile
-
-
-def _path_of(directory: Path, file: str) -> Path:
-    """Where a sealed file is, or would be."""
-    path = directory / file
-    return path if is_there(path) else path.with_name(file + ZST)

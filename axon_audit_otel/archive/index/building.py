@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.errors import InvalidEventError
-from ...core.files import open_regular, write_file
+from ...core.files import is_there, open_regular, write_file
+from ..format import ZST
 from ..manifest import SealRecord
 from ..reader import LineReader, open_events_file
 from .layout import BadIndexError, Content, OpenIndex, Words
 from .notes import Notes, State, index_path, state_of
 
-__all__ = ["content_in", "index_steps", "is_indexed"]
+__all__ = ["content_in", "index_steps", "is_indexed", "path_of"]
 
 _STEP_NS = 20_000_000  # two of the longest steps
 
@@ -63,6 +64,7 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
 
     Raises:
         InvalidEventError: If its content is not the one that was sealed, or it is too large.
+        BlockingIOError: If it was changed, or compressed, meanwhile.
         OSError: If it cannot be read.
         ArchiveError: If the index cannot be written.
     """
@@ -89,6 +91,12 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         raise OSError(errno.EAGAIN, "it changes meanwhile", str(path))  # compressed, most likely
     write_file(parts, index_path(directory, seal.file))
     notes.add(seal, root, state)
+
+
+def path_of(directory: Path, file: str) -> Path:
+    """Where the sealed file of that name is now, or would be: it may have been compressed."""
+    path = directory / file
+    return path if is_there(path) else path.with_name(file + ZST)
 
 
 def _settled(path: Path) -> State | None:

@@ -52,6 +52,14 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under `nohup`
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the package keeps for its user is kept elsewhere while tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 def pytest_collection_finish() -> None:
     """Collections of garbage leave out the modules and the tests, which are many."""
     gc.collect()

@@ -32,7 +32,7 @@ _GROUPS = {
     "Hand over": ("report", "subject", "receipt", "export"),
     "What became of an entry": ("lineage", "influence", "reconcile"),
     "Privacy": ("erase", "pseudonym"),
-    "Run": ("assets", "demo", "mcp-proxy", "replay"),
+    "Run": ("assets", "demo", "index", "mcp-proxy", "replay"),
 }
 
 

@@ -44,6 +44,7 @@ from .export import (
 )
 from .group import Commands
 from .hold import hold
+from .index import index
 from .influence import influence
 from .keygen import keygen
 from .lineage import lineage
@@ -393,6 +394,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, assets, replay),
-    *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
+    *(index, influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

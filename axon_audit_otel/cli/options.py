@@ -91,7 +91,7 @@ def print_missing(missing: Missing) -> None:
 def _existing(_ctx: Any, _param: Any, path: Path) -> Path:
     with suppress(OSError):  # of another kind: the command says what it is
         if not is_there(path):
-            raise NotAnswered(f"no such file or directory: {shown(str(path))}")
+            raise NotAnswered(f"no such file or directory: {str(path)!r}")
     return path
 
 

@@ -98,6 +98,7 @@ class AuditLogger(Recording, SdkLoggerInterface):
             one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
             one; False: none.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
+        index: Make an index of sealed files, so that queries by id are fast (docs/files.md).
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
         max_archive_bytes: Delete the oldest sealed files when all are larger together.
@@ -153,6 +154,7 @@ class AuditLogger(Recording, SdkLoggerInterface):
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
         compress: bool | None = None,
+        index: bool | None = None,
         retention: timedelta | float | str | None = None,
         max_archive_bytes: int | str | None = None,
         durability: str | None = None,

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, islice
 
 from ..archive.directory import OtherWriters
+from ..archive.index.notes import keys_of_application
 from ..archive.missing import Missing
 from ..archive.search import search
 from ..core.semconv import ERASABLE_ENTRY_PREFIX
@@ -47,6 +48,7 @@ class TrailReader:
         policy: PrivacyPolicy,
     ) -> None:
         self._directory = settings.auto_export_path
+        self._key = settings.signing_key
         self._buffer = buffer
         self._lock = lock
         self._keeper = keeper
@@ -175,6 +177,7 @@ class TrailReader:
             writer=writer,
             before=before,
             missing=missing,
+            index_keys=keys_of_application(self._key),
         )
 
     def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:

@@ -113,6 +113,9 @@ class Settings:
     compress: bool = _of_files(
         False, parse_compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
     )
+    index: bool = _of_files(
+        False, parse_flag, "make an index of sealed files, so that queries by id are fast"
+    )
     retention: Retention | None = _of_files(
         None,
         parse_retention,

@@ -364,6 +364,7 @@ class Trail:
                     if keeper.checkpointer.is_due:
                         keeper.make_checkpoint()
             keeper.tidy()
+            keeper.index()
             keeper.checkpointer.send(self._emit_checkpoint)
         except Exception as exc:  # the background worker
             self._afterwards.fault("journal", exc)

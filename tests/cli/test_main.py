@@ -29,7 +29,7 @@ from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __ve
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
-COMMANDS += ["assets", "mcp-proxy", "reconcile", "report", "subject", "view"]
+COMMANDS += ["assets", "mcp-proxy", "reconcile", "report", "subject", "view", "index"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",

@@ -18,13 +18,16 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, Metric, values
+from prometheus_client import CollectorRegistry, Histogram, Metric, values
+from prometheus_client.samples import Exemplar
 
 from ..core.turn import Turn
+from .histogram import CountedHistogram
 
 __all__ = ["Count", "Group", "Level", "Spec", "Timing"]
 
 _RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
+_AT_ONCE = 64  # what waits is done when it is so much, if nobody asks before
 _ROOM = 512 << 10  # bytes that must be free for another series; other processes may take some
 _FORK_S = 5.0  # how long a fork waits for what another thread does
 _OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
@@ -54,7 +57,10 @@ class Spec:
 
     def make(self) -> Any:
         """A metric that no registry has."""
-        return self.kind(self.name, self.text, self.labels, registry=None, **self.options)
+        made = self.kind(self.name, self.text, self.labels, registry=None, **self.options)
+        if self.kind is Histogram and not _in_files():
+            return CountedHistogram(made, self.labels, self.options["buckets"])
+        return made
 
 
 def _in_files() -> bool:
@@ -212,8 +218,7 @@ class _Families:
 
     def _settle(self, _: Any) -> None:
         for group in list(self.groups):
-            if group.changed:
-                group.run(group.flush)
+            group.run(group.settle)
         while self.gone:
             group = self.gone.popleft()
             group.run(group.take_out)
@@ -248,6 +253,7 @@ class Group:
         self._families = _Families.of(registry, specs)
         self._series: list[_Series] = []
         self.changed: deque[_Series] = deque()  # since Prometheus got them
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()  # see `later`
         self.works = False  # whether prometheus_client takes what it is given
         self._began = False
         self._in_files = _in_files()
@@ -276,6 +282,21 @@ class Group:
         if self._unreported and not gate.is_ours():
             self._report_all()
 
+    def later(self, work: Callable[[Any], None], what: Any = None) -> None:
+        """Do as `do`, at the latest when somebody asks for a number: much at once takes less time
+        than each alone."""
+        waiting = self._waiting
+        waiting.append((work, what))
+        if len(waiting) >= _AT_ONCE or self._in_files or not self.works:
+            self.do(self.catch_up)
+
+    def catch_up(self, _: Any = None) -> None:
+        """Do what waits since `later`. In `run`."""
+        waiting = self._waiting
+        while waiting:
+            work, what = waiting.popleft()
+            work(what)
+
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
         """Call *work* with *what*, when the gate is ours; reports what it raises."""
         try:
@@ -289,7 +310,7 @@ class Group:
 
     def read(self, work: Callable[[], _Read]) -> _Read:
         """Return the result of *work*, called while no number changes."""
-        _gate.work()
+        self.do(self.catch_up)
         with _gate.alone():
             return work()
 
@@ -299,6 +320,11 @@ class Group:
         while changed and self.works:
             changed[0].push()
             changed.popleft()
+
+    def settle(self, _: Any = None) -> None:
+        """Have every number where a scrape finds it. In `run`."""
+        self.catch_up()
+        self.flush()
 
     def _failed(self, exc: Exception) -> None:
         """Leave prometheus_client alone for a moment."""
@@ -348,6 +374,7 @@ class Group:
 
     def begin(self) -> None:
         """Begin at 0. In a forked child what is owed is owed by its parent."""
+        self._waiting.clear()
         for one in self._series:
             one.begin()
         self.changed = deque(self._series)
@@ -362,7 +389,7 @@ class Group:
 
     def take_out(self, _: Any = None) -> None:
         """Take out the levels. In `run`."""
-        self.flush()
+        self.settle()
         for one in self._series:
             if isinstance(one, Level) and one.child is not None:
                 one.child.set(0)
@@ -458,11 +485,11 @@ class Level(_Series):
 
     def inc(self) -> None:
         """One more. Never raises."""
-        self.group.do(self._change, 1)
+        self.group.later(self._change, 1)
 
     def dec(self) -> None:
         """One less, of those that began in this process. Never raises."""
-        self.group.do(self._change, -1)
+        self.group.later(self._change, -1)
 
     def _change(self, by: int) -> None:
         self._set(max(0, self.value + by))
@@ -488,7 +515,12 @@ class Timing(_Series):
 
     __slots__ = ()
 
-    def observe(self, seconds: float, exemplar: dict[str, str] | None) -> None:
-        """One more; raises what prometheus_client does. In `Group.run`."""
+    def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
+        """One more, *at* that Unix time, in that trace if it was sampled; raises what
+        prometheus_client does. In `Group.run`."""
+        exemplar = None if trace_id is None else {"trace_id": trace_id}
         self.push()
-        self.child.observe(seconds, exemplar)
+        if isinstance(self.child, Histogram):
+            self.child.observe(seconds, exemplar)
+        else:
+            self.child.observe(seconds, exemplar and Exemplar(exemplar, seconds, at))

@@ -210,11 +210,13 @@ class AuditedStore(BaseStore):
         )
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
-        with suppress(Exception):  # a function of the user's, or a namespace that is too short
-            if self._owner is not None:
-                said = self._owner
-                owner = said(namespace) if callable(said) else namespace[said]
+        said = self._owner
+        try:
+            if said is not None:
+                owner = namespace[said] if isinstance(said, int) else said(namespace)
                 return None if owner is None else identifier(owner)
+        except Exception:  # a function of the user's, or a namespace that is too short
+            return user if user in namespace else None
         return user if user in namespace else None
 
     def _there(self, ops: list[Op]) -> dict[int, GetOp]:
@@ -291,15 +293,17 @@ def _namespace(op: Op) -> Namespace:
     return op.namespace_prefix if isinstance(op, SearchOp) else ()
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+#: The text of an item's value.
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 
 
 def _acting() -> tuple[str | None, str | None]:
     """Who acts, and in which session, as the graph that runs says; None where `audit_context`
     says it, or nobody does."""
     config = var_child_runnable_config.get()
-    said = (config or {}).get("configurable") or {}
+    said = config.get("configurable") if config else None
+    if not said:  # outside of a graph
+        return None, None
     here = current_identity()
     user = session = None
     if here.user_id is None:

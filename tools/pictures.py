@@ -39,7 +39,7 @@ def pages(directory: Path) -> Iterator[Path]:
 
 
 def _public_key(path: Path) -> str:
-    from axon_audit_otel.trail.settings import parse_signing_key
+    from axon_audit_otel.trail.setting_values import parse_signing_key
 
     return str(parse_signing_key(str(path)).verifying)
 

@@ -16,7 +16,8 @@ from axon_audit_otel.integrations.axon.coverage import AUDITED, NOT_AUDITED
 from axon_audit_otel.integrations.mcp.tools import TOOLS
 from axon_audit_otel.integrations.mem0 import methods as mem0
 from axon_audit_otel.trail.metrics import SPECS
-from axon_audit_otel.trail.settings import ContentCapture, Settings
+from axon_audit_otel.trail.setting_values import ContentCapture
+from axon_audit_otel.trail.settings import Settings
 from examples import IN_FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent

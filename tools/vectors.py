@@ -33,7 +33,7 @@ from axon_audit_otel.privacy.fingerprints import Fingerprints, _derived
 from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
-from axon_audit_otel.trail.settings import parse_fingerprints
+from axon_audit_otel.trail.setting_values import parse_fingerprints
 from axon_audit_otel.verification import receipt
 from axon_audit_otel.verification.consistency_proof import prove_consistency
 from axon_audit_otel.verification.inclusion_proof import prove

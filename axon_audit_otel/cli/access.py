@@ -34,7 +34,8 @@ from ..events.query import ACCESS, Query
 from ..privacy.encryption import keyring_of, recorded
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import is_pseudonym
-from ..trail.settings import Settings, parse_signing_key
+from ..trail.setting_values import parse_signing_key
+from ..trail.settings import Settings
 from .admin_events import is_signed_archive, keys_for, recorder
 from .options import reason
 from .privacy import reader

@@ -18,7 +18,8 @@ from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
 from ..events.query import Query
-from ..trail.settings import Settings, parse_keys, parse_secret, parse_signing_key
+from ..trail.setting_values import parse_keys, parse_secret, parse_signing_key
+from ..trail.settings import Settings
 from .render import plain
 
 __all__ = [

@@ -13,7 +13,8 @@ from ..core.errors import AxonAuditError
 from ..core.files import write_file
 from ..evidence.receipt import as_html, as_text
 from ..privacy.pseudonyms import Pseudonyms
-from ..trail.settings import Settings, parse_signing_key
+from ..trail.setting_values import parse_signing_key
+from ..trail.settings import Settings
 from ..verification.receipt import facts_of, make_receipt, open_points
 from .access import Access, recorded_reading
 from .options import (

@@ -26,7 +26,8 @@ from ..evidence.reconciliation import Reconciliation
 from ..privacy.fingerprints import key_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
-from ..trail.settings import Settings, parse_fingerprints
+from ..trail.setting_values import parse_fingerprints
+from ..trail.settings import Settings
 from .admin_events import check_archive, check_signing, keys_for, record
 from .options import (
     NotAnswered,

@@ -16,7 +16,8 @@ from ..archive.directory import files_of
 from ..core.errors import ArchiveError, escaped
 from ..evidence.period import Period
 from ..privacy.pseudonyms import Pseudonyms
-from ..trail.settings import Settings, parse_signing_key
+from ..trail.setting_values import parse_signing_key
+from ..trail.settings import Settings
 from .access import Access, recorded_reading
 from .options import (
     answering,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,11 @@ from ..archive.clock import WallClock
 from ..archive.journal import JournalChangedError
 from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
-from ..archive.writer import ArchiveWriter, recover_others
+from ..archive.writer import ArchiveWriter
 from ..core import semconv
-from ..core.log import logger
 from ..shipping.witnesses import Witnesses
-from ..verification.report import numbers
 from .afterwards import Afterwards
+from .archive_opening import Opening
 from .buffer import Buffer
 from .internal_events import Gap, InternalEvents
 from .metrics import TrailMetrics
@@ -104,11 +101,13 @@ class ArchiveKeeper:
         self.checkpointer = Checkpointer(
             key, to, interval, events, afterwards, self._syncs, witnesses
         )
-        self._attestor: Attestor | None = None
+        attestor: Attestor | None = None
         if key is not None:
-            self._attestor = Attestor(key, to if isinstance(to, Path) else None)
+            attestor = Attestor(key, to if isinstance(to, Path) else None)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
+        found = self.internal, self.checkpointer, self._upkeep.holds
+        self._opening = Opening(settings, attestor, afterwards, *found, is_guest)
         self.storage: StableStorage | None = None
         if self._syncs:
             self.storage = StableStorage(self, lock, settings.on_failure == "block")
@@ -122,31 +121,13 @@ class ArchiveKeeper:
         Raises:
             ArchiveError: If the directory cannot be used.
         """
-        changed = partial(_report_change, self._afterwards)
         # Numbers that were given without an archive must not be there already.
         fresh = len(self._buffer) > 0
-        name, sync = self._settings.name, self._syncs
-        how: dict[str, Any] = {"attestor": self._attestor, "continues": self._is_guest}
-        writer = ArchiveWriter(self._directory, name, fresh, sync=sync, changed=changed, **how)
-        sealed, found = writer.sealed, self.internal
-        found.refused = [*writer.refused]
+        writer, found = self._opening.writer(fresh), self.internal
         if fresh:
             self.writer = writer
             return None
-        if (last := sealed.manifest.last) is not None:
-            found.clock.start_after(max(last.last_time, last.sealed_at))
-        unfinished = writer.intents.unfinished(reversed(sealed.manifest.seals.values()))
-        if writer.recovery is not None:
-            self.checkpointer.attest(writer)  # we may be killed before the first that is due
-        others = [] if self._is_guest else self._recover_others(writer)
-        found.recoveries = [w.recovery for w in (writer, *others) if w.recovery is not None]
-        found.adopted = [w.adopted for w in (writer, *others) if w.adopted is not None]
-        self._warn_of_unattested()
-        found.unfinished = unfinished
-        if not self._is_guest:
-            with suppress(OSError):  # retention looks again
-                self._upkeep.holds.look(self._directory)
-            found.missing_holds += self._upkeep.holds.take_missing()
+        self._opening.look_around(writer)
         self.writer, self.continues = writer, writer.count > 0
         newest, head = writer.newest
         self.archived = max(newest, writer.lost)
@@ -155,26 +136,6 @@ class ArchiveKeeper:
             found.gaps.append(gap)
         self._buffer.reset(self.archived + 1)
         return None if head is None else bytes.fromhex(head)
-
-    def _recover_others(self, writer: ArchiveWriter) -> list[ArchiveWriter]:
-        """Recover the files of other writers that have ended; those are returned."""
-        found, attest = self.internal, self.checkpointer.attest_other
-        others, refused = recover_others(
-            self._directory, writer.name, attest, self._syncs, self._attestor
-        )
-        names = {other.writer for other in found.refused}
-        found.refused += [other for other in refused if other.writer not in names]
-        return others
-
-    def _warn_of_unattested(self) -> None:
-        found, name = self.internal, self._settings.name
-        for refused in found.refused:
-            warn = partial(logger.warning, "audit trail %r: %s", name, refused)
-            self._afterwards.note(warn)
-        for adopted in found.adopted:
-            which = numbers(adopted.first, adopted.last)
-            words = "audit trail %r: nothing attests %s in %s: adopted"
-            self._afterwards.note(partial(logger.warning, words, name, which, adopted.file))
 
     @property
     def has_past(self) -> bool:
@@ -472,9 +433,3 @@ class ArchiveKeeper:
             self.writer = None
         if self.storage is not None:
             self.storage.begin()
-
-
-def _report_change(afterwards: Afterwards, exc: OSError) -> None:
-    """Somebody changed a file, and it was put back."""
-    afterwards.fault("journal", exc)
-    afterwards.restored()

@@ -60,10 +60,11 @@ class CountedHistogram:
         return found
 
     def collect(self) -> Iterable[Metric]:
-        """The samples for a scrape."""
-        for metric in self._histogram.collect():
+        """The samples for a scrape, as they are now."""
+        found: list[Metric] = list(self._histogram.collect())
+        for metric in found:
             metric.samples = list(map(self._counted, metric.samples))
-            yield metric
+        return found
 
     def _counted(self, sample: Sample) -> Sample:
         """*sample*, which is 0 there, as it is here."""

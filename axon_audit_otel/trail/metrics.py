@@ -17,7 +17,8 @@ from ..events.draft import Draft
 from ..events.findings import FINDINGS, Finding, findings, has_findings
 from ..events.model import EventStatus, OperationType, deleted_entries, success_rate, totals
 from ..privacy.personal_data import PII_KINDS
-from .series import Count, Group, Level, Spec, Timing
+from .metric_spec import Spec
+from .series import Count, Group, Level, Timing
 from .sketch import Sketch
 
 __all__ = ["MAX_SYSTEMS", "NO_SYSTEM", "OTHER_SYSTEM", "SPECS", "TrailMetrics"]

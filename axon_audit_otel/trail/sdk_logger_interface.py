@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,13 @@ from ..core.files import write_file
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query
 from ..privacy.encryption import recorded
-from .settings import Settings
-from .trail import Trail
+from .querying import Querying
 
 __all__ = ["SdkLoggerInterface"]
 
 
-class SdkLoggerInterface:
+class SdkLoggerInterface(Querying):
     """The methods that code written for `axon.core.audit.AuditLogger` calls."""
-
-    settings: Settings
-    trail: Trail
-
-    def _found(
-        self, query: Query, archived: bool | None, strict: bool = False
-    ) -> Iterable[AuditEvent]:
-        raise NotImplementedError
 
     async def get_events(
         self,
@@ -77,11 +67,6 @@ class SdkLoggerInterface:
     async def clear(self) -> None:
         """Let go of the events in memory. Files, numbering and statistics go on."""
         self.trail.clear()
-
-    @property
-    def event_count(self) -> int:
-        """Number of events in memory."""
-        return len(self.trail.reader)
 
     @property
     def total_events_logged(self) -> int:

@@ -7,136 +7,35 @@ kept here, and what Prometheus could not be given it gets when that works again.
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, Histogram, Metric, values
+from prometheus_client import CollectorRegistry, Histogram, Metric
 from prometheus_client.samples import Exemplar
 
 from ..core.turn import Turn
-from .histogram import CountedHistogram
+from .metric_spec import Spec
+from .prometheus_gate import begin_after_fork, in_files, require_room, the_gate
 
-__all__ = ["Count", "Group", "Level", "Spec", "Timing"]
+__all__ = ["Count", "Group", "Level", "Timing"]
 
 _RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
 _AT_ONCE = 64  # what waits is done when it is so much, if nobody asks before
-_ROOM = 512 << 10  # bytes that must be free for another series; other processes may take some
-_FORK_S = 5.0  # how long a fork waits for what another thread does
 _OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
 
 
 _Read = TypeVar("_Read")
-_Work = tuple[Any, Callable[[Any], None], Any]  # whose, what, and with what
 
 
-@dataclass(frozen=True)
-class Spec:
-    """Describes a metric.
-
-    Args:
-        kind: prometheus_client's `Counter`, `Gauge` or `Histogram`.
-        name: Its name; that of a counter without ``_total``.
-        text: What it counts.
-        labels: Names of its labels.
-        options: Arguments of its kind.
-    """
-
-    kind: Any
-    name: str
-    text: str
-    labels: tuple[str, ...]
-    options: Mapping[str, Any]
-
-    def make(self) -> Any:
-        """A metric that no registry has."""
-        made = self.kind(self.name, self.text, self.labels, registry=None, **self.options)
-        if self.kind is Histogram and not _in_files():
-            return CountedHistogram(made, self.labels, self.options["buckets"])
-        return made
-
-
-def _in_files() -> bool:
-    """True if the metrics of all processes are kept in files (multiprocess mode)."""
-    return getattr(values.ValueClass, "_multiprocess", _files_at() is not None)
-
-
-def _files_at() -> str | None:
-    names = "PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"
-    return next((os.environ[name] for name in names if name in os.environ), None)
-
-
-def _require_room() -> None:
-    """See that the metrics' files can grow: they are mapped into memory, and where there is no
-    space for that, writing to them ends the process (SIGBUS) and not the call.
-
-    Raises:
-        OSError: If they cannot, or their directory is gone.
-    """
-    directory = _files_at()
-    if directory is None or not hasattr(os, "statvfs"):
-        return
-    found = os.statvfs(directory or ".")
-    if found.f_blocks and found.f_bavail * found.f_frsize < _ROOM:
-        raise OSError(errno.ENOSPC, f"less than {_ROOM >> 10} KiB are left for metrics", directory)
-
-
-# --- one call at a time ------------------------------------------------------------------------
-
-
-class _Gate(Turn):
-    """Lets one thread at a time call prometheus_client, and not in the middle of such a call.
-
-    Its locks are not reentrant, and a signal handler or a finalizer may record something while
-    this very thread holds one. So what is to be done is put down here, and whoever comes first
-    does it for all: nobody waits, whatever other locks he holds.
-    """
-
-    def begin(self) -> None:
-        """Nothing is to be done; in a forked child as well."""
-        super().begin()
-        self.todo: deque[_Work] = deque()
-
-    def work(self) -> None:
-        """Do what is to be done, unless somebody does it already."""
-        self.each(self.todo, _run)
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """For who must wait, and sees what was put down before; never with a lock of a trail."""
-        is_ours_already = self.is_ours()
-        with self._lock:
-            while self.todo and not is_ours_already:
-                _run(self.todo.popleft())
-            yield
-        self.work()
-
-
-def _run(todo: _Work) -> None:
-    owner, work, what = todo
-    owner.run(work, what)
-
-
-_gate = _Gate()
 #: Whose turn it is to tell registries of our metrics. They have locks, and call foreign
 #: collectors under them, which may ask for our numbers: so it is done without the gate.
 _showing = Turn()
 _to_show: deque[tuple[Group, CollectorRegistry]] = deque()
 
-for _turn in (_gate, _showing) if hasattr(os, "register_at_fork") else ():
-    # A fork waits: of a lock that another thread holds, a child has a copy that nobody gives back.
-    os.register_at_fork(
-        before=partial(_turn.wait, _FORK_S),
-        after_in_parent=_turn.leave,
-        after_in_child=_turn.begin,
-    )
+begin_after_fork(_showing)
 
 
 # --- what a registry has -----------------------------------------------------------------------
@@ -158,7 +57,7 @@ class _Family:
     def collect(self) -> Iterable[Metric]:
         """The samples for a scrape."""
         self._families.settle()
-        with _gate.alone():
+        with the_gate.alone():
             found: Iterable[Metric] = self.metric.collect()
         return found
 
@@ -213,8 +112,8 @@ class _Families:
 
     def settle(self) -> None:
         """Have every number where a scrape finds it, at the latest for who is then `alone`."""
-        _gate.todo.append((self, self._settle, None))
-        _gate.work()
+        the_gate.todo.append((self, self._settle, None))
+        the_gate.work()
 
     def _settle(self, _: Any) -> None:
         for group in list(self.groups):
@@ -256,12 +155,12 @@ class Group:
         self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()  # see `later`
         self.works = False  # whether prometheus_client takes what it is given
         self._began = False
-        self._in_files = _in_files()
+        self._in_files = in_files()
         self._retry_at, self._wait = 0.0, _RETRY_S[0]
         self._unreported: deque[Exception] = deque(maxlen=16)
         self._report: Callable[[Exception], object] | None = None
         self._families.settle()  # a trail that is gone may have had this name
-        with _gate.alone():
+        with the_gate.alone():
             self._families.groups.add(self)
 
     def report_faults(self, report: Callable[[Exception], object]) -> None:
@@ -276,7 +175,7 @@ class Group:
 
     def do(self, work: Callable[[Any], None], what: Any = None) -> None:
         """Call *work* with *what*, alone, now or soon. Never raises: reports what *work* does."""
-        gate = _gate
+        gate = the_gate
         gate.todo.append((self, work, what))
         gate.work()
         if self._unreported and not gate.is_ours():
@@ -311,7 +210,7 @@ class Group:
     def read(self, work: Callable[[], _Read]) -> _Read:
         """Return the result of *work*, called while no number changes."""
         self.do(self.catch_up)
-        with _gate.alone():
+        with the_gate.alone():
             return work()
 
     def flush(self, _: Any = None) -> None:
@@ -339,7 +238,7 @@ class Group:
             return
         try:
             if self._in_files:
-                _require_room()
+                require_room()
             if self._began and self._in_files:
                 self._families.renew()
             self._began = self.works = True
@@ -399,7 +298,7 @@ class Group:
     def child(self, one: _Series) -> Any:
         """The object of prometheus_client for *one*; raises what prometheus_client raises."""
         if self._in_files:
-            _require_room()
+            require_room()
         return self._families.by_name[one.name].metric.labels(*one.labels)
 
 

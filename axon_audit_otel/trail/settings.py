@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -14,250 +12,43 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from ..archive import zstd
 from ..archive.checkpoints import SigningKey
 from ..archive.retention import LAWS, Retention
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown, shown_url
-from ..core.files import read_key
 from ..core.log import logger
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
 from ..privacy.fingerprints import key_of
 from ..privacy.pseudonyms import Pseudonyms
 from ..shipping.witnesses import Witness
+from .setting_values import (
+    ContentCapture,
+    one_of,
+    parse_compress,
+    parse_content,
+    parse_endpoint,
+    parse_event_bytes,
+    parse_fingerprints,
+    parse_flag,
+    parse_hook,
+    parse_keys,
+    parse_name,
+    parse_path,
+    parse_positive,
+    parse_retention,
+    parse_secret,
+    parse_signing_key,
+    parse_sink,
+    parse_whole,
+    parse_witnesses,
+)
 
 __all__ = ["Described", "Settings"]
 
 
-_CONTENT = {
-    "true": (True, True),
-    "1": (True, True),
-    "span_and_event": (True, True),
-    "span_only": (True, False),
-    "event_only": (False, True),
-    "no_content": (False, False),
-    "false": (False, False),
-    "0": (False, False),
-    "": (False, False),
-}
-
-
-@dataclass(frozen=True)
-class ContentCapture:
-    """Says if the content of memories, queries and exceptions goes to spans and to events."""
-
-    on_spans: bool
-    on_events: bool
-
-
 #: Variables that begin as ours do and are none: that of ``dev.py``, and those warned of already.
 _known = {"VENV"}
-
-
-# --- parsers: a value as given (or text from the environment) to a setting -----------------
-
-
-def _whole(value: Any, least: int = 0) -> int:
-    number = int(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ValueError(f"must be a whole number of at least {least}")
-    return number
-
-
-_positive = partial(_whole, least=1)
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in ("1", "true", "yes", "on"):
-            return True
-        if text in ("0", "false", "no", "off"):
-            return False
-    elif isinstance(value, bool):
-        return value
-    raise ValueError("must be true or false")
-
-
-def _content(value: Any) -> ContentCapture:
-    if isinstance(value, ContentCapture):
-        return value
-    known = _CONTENT.get(str(value).strip().lower())
-    if known is None or not isinstance(value, (str, bool)):
-        raise ValueError("must be true, false, NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT")
-    return ContentCapture(*known)
-
-
-def _path(value: Any) -> Path | None:
-    if isinstance(value, (str, os.PathLike)):
-        if not str(value):
-            return None
-        with suppress(RuntimeError, OSError):  # no such user; no working directory
-            path = Path(value).expanduser()
-            if "\0" not in str(path):
-                return path.absolute()  # wherever the program goes from here
-    raise ValueError("must be a path")
-
-
-def _one_of(*names: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if isinstance(value, str) and value.strip().lower() in names:
-            return value.strip().lower()
-        raise ValueError(f"must be {' or '.join(names)}")
-
-    return parse
-
-
-def parse_signing_key(value: Any) -> SigningKey:
-    if isinstance(value, SigningKey):
-        return value
-    if isinstance(value, str) and "PRIVATE+KEY+" in value:
-        return SigningKey(value)
-    path = _path(value)
-    try:
-        return SigningKey("" if path is None else _content_of(path).decode())
-    except UnicodeDecodeError:
-        raise ValueError(f"{str(path)!r} is not a text file") from None
-
-
-def _content_of(path: Path) -> bytes:
-    """The content of a file with a secret.
-
-    Raises:
-        ValueError: If it cannot be read. A path that does not exist is not in the message: it
-            may be the secret itself.
-    """
-    try:
-        return read_key(path)
-    except OSError as exc:
-        place = path if os.path.lexists(path) else path.parent
-        what = repr(str(path)) if place is path else "the file"
-        if place is not path and place.is_dir():
-            what += f" in {str(place)!r}"
-        problem = f"{what} cannot be read: {exc.strerror or type(exc).__name__}"
-    raise ValueError(problem)
-
-
-def parse_keys(value: Any) -> Path | bool:
-    with suppress(ValueError):
-        return _flag(value)
-    return _path(value) or False
-
-
-def parse_secret(value: Any) -> Pseudonyms:
-    if isinstance(value, Pseudonyms):
-        return value
-    keys = list(value) if isinstance(value, (list, tuple)) else [value]
-    secrets = [secret for key in keys for secret in _secrets(key)]
-    if not secrets or not all(secrets):
-        raise ValueError("must not be empty")
-    return Pseudonyms(*secrets)
-
-
-def parse_fingerprints(value: Any) -> bytes | bool:
-    with suppress(ValueError):
-        return _flag(value)
-    return hmac.digest(_secrets(value)[0] or b"", b"axon-audit trail", "sha256")
-
-
-def _secrets(value: Any) -> list[bytes]:
-    """A secret; those in a file, one a line, or all of it where it is no text."""
-    if isinstance(value, bytes):
-        return [value]
-    if isinstance(value, str) and not value.startswith("@"):
-        return [value.encode("utf-8", "surrogatepass")]
-    if not isinstance(value, (str, os.PathLike)):
-        raise ValueError("must be bytes, text, or the path of a file with it")
-    path = _path(value[1:] if isinstance(value, str) else value)
-    content = b"" if path is None else _content_of(path)
-    try:
-        return [line.strip().encode() for line in content.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        return [content]
-
-
-def _event_bytes(value: Any) -> int:
-    wanted = size(value)
-    if wanted < _LEAST_EVENT:
-        raise ValueError(f"must be at least {_LEAST_EVENT} bytes")
-    return wanted
-
-
-_LEAST_EVENT = 16_384
-
-
-def _sink(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().lower() == "otlp":
-        return "otlp"  # a file of that name is "./otlp"
-    return value if callable(value) else _path(value)
-
-
-def _witnesses(value: Any) -> tuple[Witness, ...]:
-    if isinstance(value, (str, os.PathLike, Witness)):
-        value = re.split(r"[\n,]", value) if isinstance(value, str) else [value]
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("must be `URL name+id+key`, a list of these, or files of such lines")
-    found = [witness for one in value for witness in _witnesses_in(one)]
-    if len({witness.key.public for witness in found}) < len(found):
-        raise ValueError("two of them have the same key")
-    return tuple(found)
-
-
-def _witnesses_in(value: Any) -> list[Witness]:
-    """A witness in its line; those in a file, one a line, without comments."""
-    if isinstance(value, Witness):
-        return [value]
-    lines = [value]
-    if not isinstance(value, str) or "://" not in value:
-        path = _path(value)
-        lines = [] if path is None else _content_of(path).decode("utf-8", "replace").splitlines()
-    stripped = (line.strip() for line in lines)
-    return [Witness.parse(line) for line in stripped if line and line[0] != "#"]
-
-
-def _endpoint(value: Any) -> Endpoint:
-    if isinstance(value, Endpoint):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be `otlp`, or a URL like http://localhost:4318")
-    try:
-        return Endpoint.resolve(None if value.strip().lower() == "otlp" else value.strip())
-    except AuditConfigError as exc:
-        raise ValueError(str(exc)) from None
-
-
-def _retention(value: Any) -> Retention:
-    if isinstance(value, Retention):
-        return value
-    known = LAWS.get(value.strip().lower()) if isinstance(value, str) else None
-    if known is not None:
-        return known
-    try:
-        length = seconds(value)
-    except ValueError as exc:
-        raise ValueError(f"{exc}; or {' or '.join(LAWS)}") from None
-    return Retention.of(length)
-
-
-def _compress(value: Any) -> bool:
-    wanted = _flag(value)
-    if wanted and not zstd.available():
-        raise ValueError("backports.zstd is missing: pip install 'axon-audit-otel[zstd]'")
-    return wanted
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        return value
-    raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit")
-
-
-def _hook(value: Any) -> Callable[[str], str]:
-    if not callable(value):
-        raise ValueError("must be a function from text to text")
-    function: Callable[[str], str] = value
-    return function
 
 
 @dataclass(frozen=True)
@@ -300,12 +91,16 @@ class Settings:
         AuditConfigError: If a value cannot work; the message shows it and its source.
     """
 
-    name: str = _setting("default", _name, "name of the trail: the `trail` label of its metrics")
-    max_events: int = _setting(10_000, _positive, "events kept in memory; the oldest leave first")
-    auto_export_path: Path | None = _setting(
-        None, _path, "directory of the archive: a journal, sealed every `max_events` events"
+    name: str = _setting(
+        "default", parse_name, "name of the trail: the `trail` label of its metrics"
     )
-    enable_rotation: bool = _setting(True, _flag, "seal the journal when it is full")
+    max_events: int = _setting(
+        10_000, parse_positive, "events kept in memory; the oldest leave first"
+    )
+    auto_export_path: Path | None = _setting(
+        None, parse_path, "directory of the archive: a journal, sealed every `max_events` events"
+    )
+    enable_rotation: bool = _setting(True, parse_flag, "seal the journal when it is full")
     max_file_bytes: int | None = _of_files(
         None, size, "seal the journal also when it is that large: bytes, or `64MiB`"
     )
@@ -316,11 +111,11 @@ class Settings:
         " with `retention` at the latest after a tenth of that",
     )
     compress: bool = _of_files(
-        False, _compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
+        False, parse_compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
     )
     retention: Retention | None = _of_files(
         None,
-        _retention,
+        parse_retention,
         "delete sealed files when all in them is that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
     )
     max_archive_bytes: int | None = _of_files(
@@ -328,13 +123,13 @@ class Settings:
     )
     durability: str = _of_files(
         "process",
-        _one_of("memory", "process", "disk"),
+        one_of("memory", "process", "disk"),
         "what an event in the archive survives: `process` a killed process, `disk` power loss;"
         " `memory` writes in batches",
     )
     on_failure: str = _setting(
         "degrade",
-        _one_of("degrade", "block"),
+        one_of("degrade", "block"),
         "when an operation cannot be recorded: `degrade` counts it, `block` refuses it",
     )
     signing_key: SigningKey | None = _setting(
@@ -346,13 +141,13 @@ class Settings:
     )
     checkpoint_to: Any = _of_files(
         None,
-        _sink,
+        parse_sink,
         "a second place for checkpoints: a file, a function of the note, or `otlp`: log records,"
         " by `ship_to` or else the logger provider",
     )
     witnesses: tuple[Witness, ...] = _of_files(
         (),
-        _witnesses,
+        parse_witnesses,
         "who cosigns checkpoints (C2SP `tlog-witness`): `URL name+id+key`, several, or files of"
         " such lines; needs `signing_key`",
     )
@@ -360,18 +155,18 @@ class Settings:
         3600.0, seconds, "seconds between checkpoints when nothing is sealed"
     )
     checkpoint_events: int | None = _setting(
-        None, _positive, "events between checkpoints, for more than one in each sealed file"
+        None, parse_positive, "events between checkpoints, for more than one in each sealed file"
     )
     ship_to: Endpoint | None = _setting(
         None,
-        _endpoint,
+        parse_endpoint,
         "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
         " or its URL",
         shown=shown_url,
     )
     capture_content: ContentCapture = _setting(
         ContentCapture(False, False),
-        _content,
+        parse_content,
         "record texts, queries and exception messages: `true`, `SPAN_ONLY`, `EVENT_ONLY`",
     )
     pseudonymize: Pseudonyms | None = _setting(
@@ -382,7 +177,7 @@ class Settings:
     )
     private_ids: bool = _setting(
         False,
-        _flag,
+        parse_flag,
         "the ids of all entries name people: record keyed hashes of them too (`pseudonymize`)",
     )
     erasable: Path | bool = _setting(
@@ -399,34 +194,34 @@ class Settings:
         shown=_secret,
     )
     redact_pii: bool = _setting(
-        True, _flag, "replace personal data and secrets of a known shape (`docs/privacy.md`)"
+        True, parse_flag, "replace personal data and secrets of a known shape (`docs/privacy.md`)"
     )
     redact: Callable[[str], str] | None = _setting(
         None,
-        _hook,
+        parse_hook,
         "function applied to every free text and fact's name that is recorded",
         variable=False,
     )
     max_event_bytes: int = _setting(
         262_144,
-        _event_bytes,
+        parse_event_bytes,
         "length of an event's line at most: bytes, or `256KiB`; stores drop longer ones. Of what"
         " is cut, its metadata has number, digest or the marker `truncated`",
     )
     baggage_identity: bool = _setting(
         False,
-        _flag,
+        parse_flag,
         "let OpenTelemetry baggage (`user.id`, `session.id`) say who acts: any caller can send it",
     )
     start_record: bool = _setting(
         True,
-        _flag,
+        parse_flag,
         "begin each writer of the archive with an AUDIT event: host, process, user, versions,"
         " settings",
     )
     record_reads: str = _setting(
         "revealing",
-        _one_of("off", "revealing", "all", "required"),
+        one_of("off", "revealing", "all", "required"),
         "of the commands that read an archive, as AUDIT events: which readings are recorded."
         " `revealing`: of personal data that was encrypted, and what is made for others; `all`;"
         " `required`: as `all`, and nothing is shown that cannot be recorded",
@@ -434,7 +229,7 @@ class Settings:
     )
     max_trace_events: int = _setting(
         1_000,
-        _whole,
+        parse_whole,
         "argument of `instrument`: how many of the SDK's own trace events a system keeps, the"
         " newest; `0`: none",
         argument=False,
@@ -582,7 +377,7 @@ class Settings:
 
 def _is_off(value: str) -> bool:
     with suppress(ValueError):
-        return not _flag(value)
+        return not parse_flag(value)
     return False
 
 

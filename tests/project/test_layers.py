@@ -28,8 +28,8 @@ WINGS = [
     "viewer",
     "cli",
 ]
-#: The one look up: the face of a trail says of what type its operations are.
-UP_FOR_TYPES = ("trail.audit_logger", "operations.audited")
+#: The one look up: what records in a trail says of what type its operations are.
+UP_FOR_TYPES = ("trail.recording", "operations.audited")
 #: Modules of the package itself, which no wing but `cli` imports.
 TOP = {"__init__", "__main__", "otel_setup", "version"}
 

@@ -36,6 +36,23 @@ from axon_audit_otel import (
     OperationType,
     audit_context,
 )
+from axon_audit_otel.trail.given_event import EventFields, all_fields
+
+
+def test_fields_are_the_arguments() -> None:
+    """`record` takes by name what `log_event` does: the same names, types and defaults."""
+    given = inspect.signature(AuditLogger.log_event).parameters
+    of_event = {name: one for name, one in given.items() if name not in ("self", "operation")}
+    typed = {name: one.__forward_arg__ for name, one in EventFields.__annotations__.items()}
+    assert typed == {name: one.annotation for name, one in of_event.items()}
+    assert all_fields({}) == {name: one.default for name, one in of_event.items()}
+
+
+def test_unknown_field(audit: AuditLogger) -> None:
+    """A name that is no field of an event is an error, as everywhere in Python."""
+    with pytest.raises(TypeError, match="'user'"):
+        audit.record("STORE", user="ada")  # type: ignore[call-arg]
+    assert audit.event_count == 0
 
 
 class TestLogEvent:

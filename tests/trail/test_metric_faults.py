@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from axon_audit_otel import AuditLogger, verify
-from axon_audit_otel.trail import series
+from axon_audit_otel.trail.prometheus_gate import the_gate
 
 OPERATIONS = "axon_memory_operations_total"
 
@@ -542,7 +542,7 @@ class TestThreads:
         """Whoever asks, or scrapes, has what he counted before, also where nobody has done it:
         the thread that does it for all saw nothing any more, and had not left yet."""
         audit = make_audit()
-        monkeypatch.setattr(series._gate, "work", lambda: None)
+        monkeypatch.setattr(the_gate, "work", lambda: None)
         await audit.log_event("STORE")
         assert audit.get_statistics()["total_events"] == 1
         await audit.log_event("STORE")

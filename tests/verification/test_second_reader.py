@@ -30,7 +30,7 @@ from axon_audit_otel.privacy.fingerprints import Fingerprints
 from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
-from axon_audit_otel.trail.settings import parse_fingerprints
+from axon_audit_otel.trail.setting_values import parse_fingerprints
 
 pytestmark = pytest.mark.component  # Go
 

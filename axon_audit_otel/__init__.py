@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.all import instrument_all
     from .integrations.axon.instrumentor import AxonInstrumentor
-    from .operations.audited import AuditedOperation, audited, current_operation
+    from .operations.audited import AuditedOperation, current_operation
+    from .operations.decorator import audited
     from .otel_setup import configure, serve_metrics
     from .trail.audit_logger import AuditLogger
     from .trail.otel_processor import AuditLogRecordProcessor
@@ -95,7 +96,7 @@ _MODULES = {
     "SecurityMonitor": "alerts.monitor",
     "VerifyReport": "verification.report",
     "audit_context": "events.identity",
-    "audited": "operations.audited",
+    "audited": "operations.decorator",
     "configure": "otel_setup",
     "current_operation": "operations.audited",
     "instrument_all": "integrations.all",

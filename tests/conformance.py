@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditLogger, AuditUnavailableError, audit_context
-from axon_audit_otel.operations.operation import Signals, use_signals
+from axon_audit_otel.operations.signals import Signals, use_signals
 
 #: A text that is nowhere else.
 SECRET = "xylophone-4711"

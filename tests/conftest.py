@@ -44,7 +44,7 @@ from axon_audit_otel.archive.checkpoints import SigningKey
 from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
-from axon_audit_otel.operations.operation import use_signals
+from axon_audit_otel.operations.signals import use_signals
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)

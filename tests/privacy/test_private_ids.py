@@ -35,7 +35,7 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.events.draft import draft
-from axon_audit_otel.operations.operation import Signals, use_signals
+from axon_audit_otel.operations.signals import Signals, use_signals
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 from axon_audit_otel.verification.receipt import facts_of

@@ -394,10 +394,10 @@ def listed(values: tuple[Any, ...]) -> list[Any]:
     """*values*, and what is in those of them that are lists."""
     found: list[Any] = []
     for value in values:
-        is_several = isinstance(value, (list, tuple, set, frozenset, dict)) or (
-            isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        )
-        found += value if is_several else (value,)
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            found.append(value)
+        else:
+            found += value
     return found
 
 

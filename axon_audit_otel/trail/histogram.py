@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from prometheus_client import Histogram, Metric
 from prometheus_client.samples import Exemplar, Sample
 
-__all__ = ["CountedHistogram"]
+__all__ = ["CountedHistogram", "Observed"]
 
 
-class _Observed:
+class Observed:
     """What was observed in one series. Not thread-safe."""
 
     __slots__ = ("_bounds", "counts", "exemplars", "sum")
@@ -47,12 +47,12 @@ class CountedHistogram:
         self._histogram = histogram
         self._names = labels
         self._bounds = bounds
-        self._series: dict[tuple[str, ...], _Observed] = {}
+        self._series: dict[tuple[str, ...], Observed] = {}
 
-    def labels(self, *values: str) -> _Observed:
+    def labels(self, *values: str) -> Observed:
         """The series with these labels."""
         self._histogram.labels(*values)
-        return self._series.setdefault(values, _Observed(self._bounds))
+        return self._series.setdefault(values, Observed(self._bounds))
 
     def describe(self) -> Iterable[Metric]:
         """Its name."""

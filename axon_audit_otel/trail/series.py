@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, Histogram, Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.samples import Exemplar
 
 from ..core.turn import Turn
+from .histogram import Observed
 from .metric_spec import Spec
 from .prometheus_gate import begin_after_fork, in_files, require_room, the_gate
 
@@ -417,9 +418,9 @@ class Timing(_Series):
     def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
         """One more, *at* that Unix time, in that trace if it was sampled; raises what
         prometheus_client does. In `Group.run`."""
-        exemplar = None if trace_id is None else {"trace_id": trace_id}
+        labels = None if trace_id is None else {"trace_id": trace_id}
         self.push()
-        if isinstance(self.child, Histogram):
-            self.child.observe(seconds, exemplar)
-        else:
-            self.child.observe(seconds, exemplar and Exemplar(exemplar, seconds, at))
+        if type(self.child) is Observed:
+            self.child.observe(seconds, labels if labels is None else Exemplar(labels, seconds, at))
+        else:  # in files
+            self.child.observe(seconds, labels)

@@ -7,6 +7,7 @@ after a change of ``pyproject.toml``), and runs one command in it:
     demo [OPTIONS]   a recorded day of an AI agent (axon-audit demo --help)
     test [OPTIONS]   the tests that need no server, two minutes (pytest --help)
     check            ruff and mypy, strict
+    docs             the documentation as a site, in site/
     preview          pictures of the dashboards (needs npm, prometheus and chromium)
     all              every test, also the slow ones and those with real servers
     run COMMAND ...  anything else, in the environment
@@ -34,6 +35,7 @@ def main(arguments: list) -> int:
         "demo": [["axon-audit", "demo", *options]],
         "test": [[*tests, *options]],
         "check": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+        "docs": [["mkdocs", "build", *options]],
         "preview": [["python", "-m", "dashboards.preview", *options]],
         "all": [[*tests, "-m", "", "--durations=10", *options]],
         "run": [options],
@@ -41,7 +43,8 @@ def main(arguments: list) -> int:
     if command not in commands or commands[command] == [[]]:
         print(__doc__)
         return 2
-    set_up("dev,components" if command in ("all", "check", "preview") else "dev")
+    extras = "dev,components" if command in ("all", "check", "preview") else "dev"
+    set_up("dev,docs" if command == "docs" else extras)
     for program, *rest in commands[command]:
         code = subprocess.call([str(BIN / program), *rest], env=environment())
         if code:

@@ -10,17 +10,15 @@
 import asyncio
 
 from axon import Filter, MemorySystem
-from axon.core.config import MemoryConfig
-from axon.core.policies.persistent import PersistentPolicy
+from axon.core.templates import DEVELOPMENT_CONFIG
 
 
 async def main() -> None:
     """Remember two things about Alice, and look one of them up."""
-    policy = PersistentPolicy(adapter_type="memory", compaction_threshold=10_000)
-    memory = MemorySystem(MemoryConfig(persistent=policy, default_tier="persistent"))
+    memory = MemorySystem(DEVELOPMENT_CONFIG)
     await memory.store("Alice likes her tea without milk", metadata={"user_id": "alice"})
     await memory.store("Alice is allergic to nuts", metadata={"user_id": "alice"})
-    for entry in await memory.recall("tea", filter=Filter(user_id="alice")):
+    for entry in await memory.recall("tea", filter=Filter.model_validate({"user_id": "alice"})):
         print(entry.text)
 
 

@@ -6,6 +6,7 @@ python3 examples/langgraph_memory.py
 import asyncio
 from typing import TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_store
 from langgraph.graph import START, StateGraph
 from langgraph.store.memory import InMemoryStore
@@ -34,7 +35,7 @@ LangGraphInstrumentor().instrument(audit_logger=audit, owner=1)
 graph = StateGraph(State).add_node("remember", remember).add_node("answer", answer)
 graph = graph.add_edge(START, "remember").add_edge("remember", "answer")
 memory = graph.compile(store=InMemoryStore())
-said = {"configurable": {"thread_id": "t1", "langgraph_user_id": "bob"}}
+said: RunnableConfig = {"configurable": {"thread_id": "t1", "langgraph_user_id": "bob"}}
 asyncio.run(memory.ainvoke({"said": "likes tea"}, said))
 
 for event in reversed(audit.query_events(archived=True)):

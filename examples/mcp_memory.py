@@ -33,6 +33,8 @@ CALLS = [
 ]
 
 with subprocess.Popen(proxy, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+    assert run.stdin is not None
+    assert run.stdout is not None
     for number, (name, arguments) in enumerate(CALLS, 1):
         params = {"name": name, "arguments": arguments}
         asked = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}

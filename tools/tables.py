@@ -24,11 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE, HOUSE = ROOT / "docs" / "reference.md", ROOT / "docs" / "architecture.md"
 SQL, FORMAT = ROOT / "docs" / "sql.md", ROOT / "docs" / "format.md"
 SIEM, MEMORIES = ROOT / "docs" / "siem.md", ROOT / "docs" / "integrations.md"
+FASTAPI, PROCESSES = ROOT / "docs" / "fastapi.md", ROOT / "docs" / "processes.md"
 PACKAGE = ROOT / "axon_audit_otel"
 
 #: Every wing and its job, from the top down.
 WINGS = {
-    "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint",
+    "": "public names; `otel_setup`: sets up OpenTelemetry, or a `/metrics` endpoint;"
+    " `memory_system`: types; `testing`, `pytest_plugin`: for tests of users",
     "cli": "the command `axon-audit`: parses and prints; its demo",
     "viewer": "the local pages of `axon-audit view`",
     "evidence": "what people are given who ask: dossiers, receipts, reports; whether a store agrees"
@@ -164,6 +166,18 @@ def columns() -> str:
     return "\n".join(rows) + "\n"
 
 
+def example(name: str) -> Callable[[], str]:
+    """The code of an example, without the words at its top."""
+
+    def shown() -> str:
+        text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        return f"```python\n{text.split(chr(34) * 3, 2)[2].strip()}\n```\n"
+
+    return shown
+
+
+IN_FASTAPI = {"fastapi": example("fastapi_app.py")}
+IN_PROCESSES = {"celery": example("celery_app.py")}
 IN_REFERENCE = {"coverage": coverage, "metrics": metrics, "rules": rules, "settings": settings}
 IN_HOUSE = {"wings": wings}
 IN_SQL = {"columns": columns}
@@ -175,6 +189,8 @@ PAGES: dict[Path, Mapping[str, Callable[[], str]]] = {
     FORMAT: IN_FORMAT,
     SIEM: IN_SIEM,
     MEMORIES: IN_MEMORIES,
+    FASTAPI: IN_FASTAPI,
+    PROCESSES: IN_PROCESSES,
 }
 
 

@@ -32,6 +32,7 @@ from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
+from .assets import assets
 from .export import (
     FORMATS,
     SIEM_FORMATS,
@@ -92,6 +93,17 @@ _UNWRITTEN = {
 }
 
 
+#: Every command, by what it is for.
+_GROUPS = {
+    "Ask": ("query", "stats", "tail", "alerts", "view"),
+    "Prove": ("verify", "prove", "keygen", "hold"),
+    "Hand over": ("report", "subject", "receipt", "export"),
+    "What became of an entry": ("lineage", "influence", "reconcile"),
+    "Privacy": ("erase", "pseudonym"),
+    "Run": ("assets", "demo", "mcp-proxy", "replay"),
+}
+
+
 class _Commands(click.Group):
     """A group of commands that turns our errors into one line and an exit code."""
 
@@ -99,6 +111,13 @@ class _Commands(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         with standard_streams(_UNWRITTEN.get(words[0] if words else "", 1)):
             return super().main(words, *further, **kwargs)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by what they are for."""
+        for title, names in _GROUPS.items():
+            with formatter.section(title):
+                commands = [(name, self.commands[name]) for name in names]
+                formatter.write_dl([(name, one.get_short_help_str(80)) for name, one in commands])
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _harmless_errors():
@@ -143,6 +162,15 @@ def main() -> None:
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
     verify, receipt, report, subject, influence, lineage and reconcile are their own.
+
+    \b
+    Examples:
+      axon-audit query audit_logs --subject alice --since monday
+      axon-audit verify audit_logs --key my-app.pub
+      axon-audit report audit_logs --month last --output report.zip
+
+    Options that an application has as settings take the same variables: AXON_AUDIT_ERASABLE,
+    AXON_AUDIT_PSEUDONYMIZE, AXON_AUDIT_SIGNING_KEY, AXON_AUDIT_RECORD_READS.
     """
 
 
@@ -437,7 +465,7 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 
 for _command in (
-    *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, replay),
+    *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, assets, replay),
     *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

@@ -172,7 +172,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r} is no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
-                " 10:30 (today), today, yesterday, or 15m, 24h, 7d for that long ago",
+                " 10:30 (today), today, yesterday, monday, or 15m, 24h, 7d for that long ago",
                 param,
                 ctx,
             )
@@ -207,7 +207,7 @@ _PERIOD = [
     click.option(
         "--since",
         type=_Moment(),
-        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, or 15m, 24h, 7d ago.",
+        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, monday, or 24h, 7d ago.",
     ),
     click.option("--until", type=_Moment(end=True), help="As --since; included, to a day's end."),
 ]

@@ -14,7 +14,7 @@ import click
 from ..archive.checkpoints import SigningKey
 from ..archive.directory import files_of
 from ..core.errors import ArchiveError, escaped
-from ..evidence.period import Period
+from ..evidence.period import Period, month_named
 from ..privacy.pseudonyms import Pseudonyms
 from ..trail.setting_values import parse_signing_key
 from ..trail.settings import Settings
@@ -35,7 +35,7 @@ __all__ = ["report"]
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--month", metavar="MONTH", help="2026-11: the period is that month.")
+@click.option("--month", metavar="MONTH", help="The period: 2026-11, this, last.")
 @click.option("--from", "first", metavar="WHEN", help="2026-11-01, 2026-11, 2026-11-01T10:30.")
 @click.option("--to", "last", metavar="WHEN", help="As --from; included, to a day's end.")
 @click.option(
@@ -107,6 +107,8 @@ def report(
         reading.revealed = reading.events if decrypt and policy.encrypts else 0
 
     with answering():
+        if month is not None:  # the report names the month itself
+            month = ctx.params["month"] = month_named(month, zone)
         period = _period(month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
         files: list[Path] = []
@@ -147,7 +149,9 @@ _SHOWN = 20
 def _period(month: str | None, first: str | None, last: str | None, zone: str | None) -> Period:
     if month is not None and first is None and last is None:
         if not re.fullmatch(r"\d{4}-\d\d", month):
-            raise click.BadParameter(f"{month!r} is no month: 2026-11", param_hint="--month")
+            raise click.BadParameter(
+                f"{month!r} is no month: 2026-11, this, last", param_hint="--month"
+            )
         return Period.of(month, None, zone)
     if month is None and first is not None and last is not None:
         return Period.of(first, last, zone)

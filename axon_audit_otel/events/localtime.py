@@ -15,6 +15,11 @@ __all__ = ["earliest", "latest", "local", "shown", "usual_offset"]
 
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
+#: The days of a week as `date.weekday` counts them, and two more.
+_NAMED_DAYS = (
+    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+    *("today", "yesterday"),
+)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 #: What the calendar, or the system's clock, cannot do.
 _OUT_OF_RANGE = (ValueError, OverflowError, OSError)
@@ -28,8 +33,8 @@ def earliest(text: str, zone: tzinfo | None = None) -> datetime:
 
     Args:
         text: ``2025-01-31``, ``2025-01`` (each with an offset after it, or not), ``today``,
-            ``yesterday``, ``2025-01-31T10:30``, ``10:30`` (today), or ``15m``, ``24h``, ``7d``
-            (that long ago).
+            ``yesterday``, ``monday`` (the newest one, also today), ``2025-01-31T10:30``,
+            ``10:30`` (today), or ``15m``, ``24h``, ``7d`` (that long ago).
         zone: Where that is read without an offset. Default: local.
 
     Raises:
@@ -60,9 +65,12 @@ def latest(text: str, zone: tzinfo | None = None) -> datetime:
 
 def _period(text: str, zone: tzinfo | None) -> tuple[date, date | None, tzinfo | None] | None:
     """The first day of a day or a month, the one after it (None: after 9999), and their zone."""
-    if text in ("today", "yesterday"):
-        today = datetime.now(zone).date()
-        first = today if text == "today" else today - _DAY
+    if text in _NAMED_DAYS:
+        first = datetime.now(zone).date()
+        if text == "yesterday":
+            first -= _DAY
+        elif text != "today":
+            first -= (first.weekday() - _NAMED_DAYS.index(text)) % 7 * _DAY
         return first, first + _DAY, zone
     parts = re.fullmatch(r"(\d{4}-\d\d)(-\d\d)?(Z|[+-]\d\d:\d\d)?", text)
     if parts is None:

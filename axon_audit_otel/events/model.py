@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ..core.errors import InvalidEventError, shown
+from ..core.errors import InvalidEventError, harmless, shown
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
 from ..core.time import aware, format_time, to_microseconds
@@ -175,6 +175,20 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     derived_from: tuple[str, ...] = ()
     sequence: Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)] = 0
     previous_hash: str | None = None
+
+    def __str__(self) -> str:
+        """One line for people: when, what, how it ended, by whom, whose data, how much of it."""
+        moment = format_time(to_microseconds(self.timestamp, timezone.utc))
+        said = f"{moment} {self.operation} {self.status}"
+        if self.user_id is not None:
+            said += f" by {self.user_id}"
+        if self.subjects:
+            said += f", data of {', '.join(self.subjects[:3])}"
+            if (more := len(self.subjects) - 3) > 0:
+                said += f" and {more} more"
+        number = len(self.entry_ids)
+        said += f": {number} {'entry' if number == 1 else 'entries'}"
+        return harmless(said if self.error_type is None else f"{said}, {self.error_type}")
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as JSON types (as the SDK's event gives them)."""

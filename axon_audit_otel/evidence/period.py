@@ -15,7 +15,7 @@ from ..core.errors import AuditConfigError, shown
 from ..core.time import format_time, to_microseconds
 from ..events.localtime import earliest, latest
 
-__all__ = ["Period"]
+__all__ = ["Period", "month_named"]
 
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -103,6 +103,19 @@ class Period:
         with suppress(OverflowError, ValueError, OSError):
             moment = moment.astimezone(self.zone)
         return moment.isoformat(timespec="microseconds")
+
+
+def month_named(word: str, zone: str | None = None) -> str:
+    """The month that ``this`` or ``last`` is now, in *zone*: ``2026-11``; other words as they are.
+
+    Raises:
+        AuditConfigError: If there is no such zone.
+    """
+    if word not in ("this", "last"):
+        return word
+    name = _local_name() if zone is None else zone
+    today = datetime.now(None if name is None else _zone(name)).date()
+    return f"{today.replace(day=1) - timedelta(days=word == 'last'):%Y-%m}"
 
 
 def _read(text: str, read: Any, zone: tzinfo | None) -> int:

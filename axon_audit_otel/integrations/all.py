@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -9,7 +10,7 @@ from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
 from ..core.log import logger
 
-__all__ = ["GROUP", "instrument_all"]
+__all__ = ["GROUP", "instrument_all", "uninstrument_all"]
 
 #: The entry points of integrations: ours, and those of other packages.
 GROUP = "axon_audit.integrations"
@@ -34,6 +35,8 @@ def instrument_all(**options: Any) -> list[str]:
             instrumentor = point.load()()
             if get_dependency_conflicts(instrumentor.instrumentation_dependencies()) is not None:
                 continue  # its library is not here, or in a version that it does not know
+            if getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+                continue
             instrumentor.instrument(**options)
             started.append(point.name)
         except Exception as exc:  # of whoever wrote it
@@ -42,3 +45,11 @@ def instrument_all(**options: Any) -> list[str]:
                 *(point.name, type(exc).__name__, exc),
             )
     return started
+
+
+def uninstrument_all(names: Iterable[str]) -> None:
+    """Undo what `instrument_all` started; *names* are what it returned."""
+    wanted = set(names)
+    for point in entry_points(group=GROUP):
+        if point.name in wanted:
+            point.load()().uninstrument()

@@ -16,15 +16,17 @@ from ..archive.directory import files_of
 from ..archive.format import JOURNAL
 from ..archive.reader import LineReader, open_events_file
 from ..core.errors import InvalidEventError
+from .buffer import Buffer
+from .trail_lock import Lock
 
-__all__ = ["GivenIds", "is_made_here"]
+__all__ = ["GivenIds"]
 
 _BITS = 1 << 27  # of the filter: 16 MiB, which memory has from the first id on
 _PLACES = 4  # of them for each id: after a million ids, one new id in a million seems known
 _PATIENCE_S = 0.05
 _AT_ONCE = 256  # blocks of 64 KiB that are read for one record
 #: Returns a true value for an id that has the form of those that trails make.
-is_made_here = re.compile(r"evt_[0-9a-f]{32}").fullmatch
+_is_made_here = re.compile(r"evt_[0-9a-f]{32}").fullmatch
 _others = re.compile(
     rb'^.\{"event_id":"(?!evt_[0-9a-f]{32}")((?:[^"\\]|\\.)*)"', re.MULTILINE
 ).findall
@@ -40,10 +42,15 @@ class GivenIds:
 
     Args:
         archive: The directory of the archive; None without one.
+        buffer: The events in memory.
+        trail_lock: Its lock.
     """
 
-    def __init__(self, archive: Path | None) -> None:
+    def __init__(self, archive: Path | None, buffer: Buffer, trail_lock: Lock) -> None:
         self.after_fork()
+        self._archives = archive is not None
+        self._buffer = buffer
+        self._trail_lock = trail_lock
         self._filter = bytearray()
         self._unread: Iterator[None] = iter(()) if archive is None else self._read(archive)
         self._are_all_known = False
@@ -53,7 +60,14 @@ class GivenIds:
         self._lock = threading.Lock()
 
     def take(self, given: str) -> bool:
-        """Return True if an event may have that id; from then on it is known."""
+        """Return True if an event may have that id; from then on it is known.
+
+        An id that a trail has made may be that of any event which is no longer in memory.
+        """
+        if _is_made_here(given):
+            with self._trail_lock:
+                if self._archives or self._buffer.may_have_had(given):
+                    return False
         if not self._lock.acquire(timeout=_PATIENCE_S):
             return False  # a signal handler's record, in the middle of another
         try:

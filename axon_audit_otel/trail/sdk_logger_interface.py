@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,10 +14,15 @@ from ..events.query import Query
 from ..privacy.encryption import recorded
 from .querying import Querying
 
+if TYPE_CHECKING:  # so that type checkers let it stand where the SDK's logger is wanted
+    from axon.core.audit import AuditLogger as _SdkLogger
+else:
+    _SdkLogger = object
+
 __all__ = ["SdkLoggerInterface"]
 
 
-class SdkLoggerInterface(Querying):
+class SdkLoggerInterface(Querying, _SdkLogger):  # type: ignore[misc,unused-ignore]
     """The methods that code written for `axon.core.audit.AuditLogger` calls."""
 
     async def get_events(

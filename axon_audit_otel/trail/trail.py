@@ -9,48 +9,37 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakMethod, WeakSet, finalize, ref
+from weakref import WeakMethod, WeakSet, finalize
 
-from opentelemetry._logs import get_logger_provider
 from prometheus_client import CollectorRegistry
 
-from ..archive.holds import in_force
 from ..archive.manifest import trail_id
-from ..archive.origin import Source
-from ..core.log import logger
 from ..core.merkle import leaf_hash
 from ..core.worker import Worker
 from ..events import model as _event
-from ..events.draft import Draft, draft, shorten
-from ..events.identifiers import DIGEST_BYTES
-from ..otlp.checkpoint_records import emit_record, statement_of
-from ..otlp.encoding import encode
-from ..privacy.encryption import Erasure
-from ..privacy.fingerprints import Fingerprints
-from ..privacy.policy import PrivacyPolicy, json_types
-from ..privacy.redaction import Privacy
-from ..shipping.shipper import Shipper
+from ..events.draft import Draft, draft
 from .afterwards import Afterwards
 from .archive_keeper import ArchiveKeeper
 from .buffer import Buffer
+from .encoder import Encoder
 from .event_source import TrailSource
-from .given_ids import GivenIds, is_made_here
+from .given_ids import GivenIds
 from .known_entries import KnownEntries
 from .metrics import TrailMetrics
 from .outlet import Outlet
 from .private_entries import PrivateEntries
 from .reader import TrailReader
+from .sending import emit_checkpoint, shipper_of
 from .settings import Settings
 from .stable_storage import StableStorage
 from .start_record import look_up, start_facts
 from .trail_lock import new_lock, ownership, renew_after_fork, require_free
+from .trail_policy import policy_of, warn_of_idle, warn_of_readable_ids
 
 __all__ = ["Trail"]
 
-
 _TICK_S = 1.0  # how often the archive is looked after when nothing happens
 _PATIENCE_S = 2.0  # that whoever closes waits for another thread that looks after it
-
 _living: WeakSet[Trail] = WeakSet()
 
 
@@ -93,8 +82,7 @@ class Trail:
         #: Counts a failure of our own, and logs it once; under no lock.
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
-        self.policy = self._make_policy()
-        self._given_ids = GivenIds(settings.auto_export_path)
+        self.policy = policy_of(settings, name, self._afterwards.fault, self.metrics.pii)
         self._evicted = 0  # events that left memory unarchived, not counted yet
         self._warned_of_ids = False
         self._in_gauge = 0  # events in memory, as the gauge says
@@ -102,16 +90,15 @@ class Trail:
         self._clock: Worker | None = None
         self.observers: tuple[Callable[[Draft], None], ...] = ()
         buffer = self._buffer = Buffer(settings.max_events)
+        self._given_ids = GivenIds(settings.auto_export_path, buffer, self._lock)
         self.outlet = Outlet()
         keeper: ArchiveKeeper | None = None
         if settings.auto_export_path is not None:
             look_up()  # now: at the first event the lock is held
-            keeper = ArchiveKeeper(
-                settings, buffer, self._lock, self.metrics, self._afterwards, is_guest
-            )
-        elif settings.idle:
-            words = "audit trail %r has no files: %s mean nothing without auto_export_path"
-            logger.warning(words, name, ", ".join(f"{key}=" for key in settings.idle))
+            parts = buffer, self._lock, self.metrics, self._afterwards
+            keeper = ArchiveKeeper(settings, *parts, is_guest)
+        else:
+            warn_of_idle(settings, name)
         self._keeper = keeper
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
@@ -119,12 +106,10 @@ class Trail:
         entries = PrivateEntries if settings.private_ids else KnownEntries
         self.entries: KnownEntries = entries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
-        # Its place in the chain comes to it; what is encrypted is a third longer.
-        self._most_bytes = settings.max_event_bytes - 512
-        if self.policy.encrypts:
-            self._most_bytes = self._most_bytes * 2 // 3
-        self._shipper = self._make_shipper()
+        self._encode = Encoder(self.policy, settings.max_event_bytes, self.fault).encoded
+        self._shipper = shipper_of(settings, self.source, self.metrics, self.fault)
         self.ships = self._shipper is not None  # to a collector, from here
+        self._emit_checkpoint = partial(emit_checkpoint, self.source, self._shipper, self.outlet)
         self._start()
         _living.add(self)
         self._afterwards.do()
@@ -144,42 +129,11 @@ class Trail:
         self.metrics.buffer_capacity.set(self.settings.max_events)
         self.metrics.buffer_events.set(0)
 
-    def _make_policy(self) -> PrivacyPolicy:
-        settings, note = self.settings, self._afterwards.fault
-        redaction = Privacy(
-            settings.redact, settings.redact_pii, partial(note, "redact"), self.metrics.pii
-        )
-        pseudonyms, erasure = settings.pseudonymize, None
-        if pseudonyms is not None and pseudonyms.weak:
-            words = "audit trail %r: pseudonymize= is short enough to be guessed"
-            logger.warning(words, self.name)
-        if settings.erasable is not False:
-            place = settings.erasable if isinstance(settings.erasable, Path) else None
-            sync = settings.durability == "disk"
-            fault = partial(note, "keys")
-            archive = settings.auto_export_path
-            held = archive is not None and bool(in_force(archive))
-            erasure = Erasure.for_writing(archive, place, sync, fault, held)
-        fingerprints: Fingerprints | None = None
-        if settings.fingerprints is not False:
-            fingerprints = Fingerprints(settings.fingerprint_key, erasure)
-        return PrivacyPolicy(redaction, pseudonyms, erasure, partial(note, "record"), fingerprints)
-
     def warn_of_ids(self) -> None:
         """Warn, once, that ids of entries which name people are not encrypted."""
         if not self._warned_of_ids:
             self._warned_of_ids = True
-            words = (
-                "audit trail %r: ids of entries name people, and erasable= does not encrypt them:"
-                " they stay readable after erase_user; pseudonymize= hides them by hashes"
-            )
-            logger.warning(words, self.name)
-
-    def _make_shipper(self) -> Shipper | None:
-        endpoint = self.settings.ship_to
-        if endpoint is None or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            return None
-        return Shipper(ref(self.source), endpoint, self.metrics, partial(self.fault, "ship"))
+            warn_of_readable_ids(self.name)
 
     def _start_clock(self) -> None:
         clock = Worker("axon-audit-keeper", self.tick)  # reports its own failures
@@ -192,16 +146,7 @@ class Trail:
         journal. Never raises for a fault of the archive: that is counted, and the events
         follow when it works again, as long as memory holds them.
         """
-        payload = _encoded(draft, self.fault)
-        size = len(payload)
-        if "subjects" in draft:
-            size += self.policy.growth(draft) + len(draft.further) * DIGEST_BYTES
-        if size > self._most_bytes:
-            payload = self._shortened(draft)
-        fields = self.policy.recorded(draft)
-        if fields is not draft:
-            payload = _event.encode_fields(fields)
-        payload = payload[:-1]  # a copy: what the encoder gives keeps up to a third more memory
+        payload, fields = self._encode(draft)
         if self.is_busy():
             self._postpone(draft, payload, fields)
             return
@@ -224,16 +169,6 @@ class Trail:
             observe(draft)
         if self._afterwards.waiting:
             self._afterwards.do()
-
-    def _shortened(self, draft: Draft) -> bytes:
-        """The JSON of *draft*, made so short that the event has room in its line."""
-        if self.policy.leave_out_texts(draft):
-            payload = _encoded(draft, self.fault)
-            further = len(draft.further) * DIGEST_BYTES
-            if len(payload) + self.policy.growth(draft) + further <= self._most_bytes:
-                return payload
-        shorten(draft, self._most_bytes, self.policy.bytes_of_name(draft))
-        return _encoded(draft, self.fault)
 
     def _append(self, draft: Draft, payload: bytes, fields: Mapping[str, Any]) -> bytes:
         buffer, keeper = self._buffer, self._keeper
@@ -347,14 +282,7 @@ class Trail:
             self.observers = tuple(known for known in self.observers if known != observer)
 
     def takes_id(self, given: str) -> bool:
-        """Return True if an event from elsewhere can have the id *given*: no event here has it.
-
-        An id that a trail has made may be that of any event which is no longer in memory.
-        """
-        if is_made_here(given):
-            with self._lock:
-                if self._keeper is not None or self._buffer.may_have_had(given):
-                    return False
+        """Return True if an event from elsewhere can have the id *given*: no event here has it."""
         return self._given_ids.take(given)
 
     def clear(self) -> None:
@@ -444,20 +372,6 @@ class Trail:
         self._come_after()
         return _TICK_S
 
-    def _emit_checkpoint(self, note: str) -> None:
-        """Send a checkpoint the way that events take.
-
-        Raises:
-            OSError: If there is none.
-        """
-        record = statement_of(note, Source(self.name, self.source.stream))
-        if self._shipper is not None:
-            self._shipper.add(encode(record))
-        else:
-            provider = self.outlet.provider
-            ours = hasattr(provider, "add_log_record_processor")
-            emit_record(record, provider if ours else get_logger_provider())
-
     # --- promises -----------------------------------------------------------------------
 
     @property
@@ -521,16 +435,6 @@ class Trail:
             self._keeper.begin_after_fork()
         if self._shipper is not None:
             self._shipper.after_fork()
-
-
-def _encoded(draft: Draft, fault: Callable[[str, Exception], object]) -> bytes:
-    """The fields of *draft* as JSON."""
-    try:
-        return _event.encode_fields(draft)
-    except _event.ENCODE_ERRORS as exc:  # an id or a text that is no UTF-8, a foreign type
-        fault("encode", exc)
-        json_types(draft)
-        return _event.encode_fields(draft)
 
 
 def _begin_all_after_fork() -> None:

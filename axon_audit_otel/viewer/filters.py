@@ -36,7 +36,9 @@ _TIMES: dict[str, Callable[[str], datetime]] = {"since": earliest, "until": late
 LABELS = {name: name.replace("_", " ").capitalize() for name in (*_ARGUMENTS, *_TIMES)}
 #: The fields that are asked for less often.
 MORE = tuple(name for name in _ARGUMENTS if name not in ("operation", "status", "user"))
-_NO_TIME = "no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30, 10:30, today, 15m or 24h"
+_NO_TIME = (
+    "no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30, 10:30, today, monday, 15m, 24h"
+)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __ve
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
-COMMANDS += ["mcp-proxy", "reconcile", "report", "subject", "view"]
+COMMANDS += ["assets", "mcp-proxy", "reconcile", "report", "subject", "view"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",
@@ -88,14 +88,14 @@ class TestHelp:
     def test_the_list_of_commands(self, cli: Cli) -> None:
         """The program's own help names every command, each with a whole sentence."""
         said = cli("-h").stdout
-        listed = said.partition("Commands:")[2].split("\n")[1:]
-        assert [line.split()[0] for line in listed if line] == sorted(COMMANDS)
-        assert not [line for line in listed if line.endswith("...")]
+        listed = re.findall(r"^  ([a-z-]+)  +([A-Z].+)$", said.partition("Ask:")[2], re.MULTILINE)
+        assert sorted(name for name, _ in listed) == sorted(COMMANDS)
+        assert all(words.endswith(".") and not words.endswith("...") for _, words in listed)
 
-    def test_readme_names_every_command(self) -> None:
-        """The README shows each command."""
-        readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-        assert all(f"axon-audit {command}" in readme for command in COMMANDS)
+    def test_every_command_is_documented(self) -> None:
+        """The page of the command line shows each command."""
+        page = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+        assert all(f"axon-audit {command}" in page for command in COMMANDS)
 
     def test_the_receiver_has_one_name(self, cli: Cli) -> None:
         """The receiver that reads the export has its documented name, which a collector knows."""

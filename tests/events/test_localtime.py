@@ -17,6 +17,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 from axon_audit_otel import AuditEvent, AuditLogger
 from axon_audit_otel.archive.checkpoints import new_key
+from axon_audit_otel.events.localtime import earliest, latest
 
 UTC = timezone.utc
 
@@ -129,6 +130,16 @@ def test_a_day_of_another_zone(cli: Cli, zone: Zone, trail: Any) -> None:
     path = trail([datetime(2025, 1, 1, hour, tzinfo=UTC) for hour in range(24)])
     assert _found(cli, path, "--since", "2025-01-01Z", "--until", "2025-01-01Z") == [*range(1, 25)]
     assert _found(cli, path, "--until", "2024-12-31-02:00") == [1, 2]
+
+
+@pytest.mark.parametrize("back", range(7))
+def test_days_of_the_week(back: int) -> None:
+    """A day's name is the newest such day, also today."""
+    day = datetime.now() - timedelta(days=back)
+    name = f"{day:%A}".lower()
+    start = day.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert earliest(name) == earliest(f"{start:%Y-%m-%d}")
+    assert latest(name) == latest(f"{start:%Y-%m-%d}")
 
 
 def test_today_and_yesterday(cli: Cli, trail: Any) -> None:

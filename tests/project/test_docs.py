@@ -62,9 +62,10 @@ def _pattern(expected: str) -> str:
 @pytest.mark.parametrize(
     "name",
     [
-        *("README.md", "docs/specification.md", "docs/privacy.md", "docs/identity.md"),
-        *("docs/lineage.md", "docs/reconcile.md", "docs/integrations.md"),
-        "docs/dossier.md",
+        "README.md",
+        *(f"docs/{name}.md" for name in ("alerts", "dossier", "files", "identity", "integrations")),
+        *(f"docs/{name}.md" for name in ("lineage", "notebook", "opentelemetry", "privacy")),
+        *(f"docs/{name}.md" for name in ("queries", "reconcile", "specification")),
         *(
             pytest.param(f"docs/{name}.md", marks=pytest.mark.component)
             for name in ("langgraph", "mcp", "mem0")
@@ -146,15 +147,6 @@ def test_a_memory_of_ones_own_is_short() -> None:
     assert len(source.splitlines()) < 40
 
 
-@pytest.mark.component
-@pytest.mark.parametrize("name", ["langgraph", "mem0", "mcp"])
-def test_examples_run(name: str, tmp_path: Path) -> None:
-    """The examples of other memories run without a network, and leave an archive that is whole."""
-    said = _shell(f"$ python {ROOT}/examples/{name}_memory.py", tmp_path)
-    assert f"now: axon-audit verify {name}_audit" in said
-    assert "No damage was found." in _shell(f"$ axon-audit verify {name}_audit", tmp_path)
-
-
 @pytest.mark.slow
 def test_dossier_example(tmp_path: Path) -> None:
     """The commands of docs/dossier.md make a page and an object."""
@@ -173,27 +165,67 @@ def test_first_block_is_a_program(tmp_path: Path) -> None:
     assert re.fullmatch(_pattern(expected), printed.strip(), re.DOTALL)
 
 
-def _commands(beginning: str) -> list[str]:
-    """The commands of the README's block that begins so, without their comments."""
-    (block,) = [s for _, s, _ in _blocks(ROOT / "README.md") if s.startswith(f"$ {beginning}")]
+_COMMANDS = ROOT / "docs/command-line.md"
+
+
+def _commands(page: Path, beginning: str) -> list[str]:
+    """The commands of the page's block that begins so, without their comments."""
+    (block,) = [s for _, s, _ in _blocks(page) if s.startswith(f"$ {beginning}")]
     return [line.partition("  #")[0] for line in block.splitlines()]
 
 
 @pytest.mark.slow
 def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the README's code, its commands work, but for those that go on or need a server."""
+    """After the README's program, its commands answer, verify, and make a report."""
     monkeypatch.chdir(tmp_path)
     _run_page(ROOT / "README.md")
+    *asked, report = _commands(ROOT / "README.md", "axon-audit query")
+    said = _shell("\n".join(asked), tmp_path)
+    assert "RECALL" in said
+    assert "No damage was found." in said
+    _shell(f"{report} || test $? = 1", tmp_path)  # without a key, nothing is proved
+    assert (tmp_path / "report.zip").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows the tutorial, line by line, has a verified archive, a report and a dossier."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs/tutorial.md"
+    namespace: dict[str, Any] = {"__name__": "__docs__"}
+    printed = said = ""
+    for kind, source, line in _blocks(page)[1:]:  # after the installation
+        if kind == "python":
+            printed = _run(source, line, page, namespace)
+        elif kind == "text":
+            assert re.fullmatch(_pattern(source), printed.strip(), re.DOTALL), (line, printed)
+        else:
+            kept = [one for one in source.splitlines() if "--serve" not in one]
+            said += _shell("\n".join(kept), tmp_path)
+    assert said.count("No damage was found.") == 2
+    assert {"report.zip", "alice.html", "monitoring"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_commands(tmp_path: Path) -> None:
+    """The commands of docs/command-line.md work, but for those that go on or need a server."""
+    log = "AuditLogger(auto_export_path='audit_logs').record('EXPORT', user_id='carol')"
+    subprocess.run(
+        [sys.executable, "-c", f"from axon_audit_otel import AuditLogger; {log}"],
+        cwd=tmp_path,
+        check=True,
+    )
     endless = "--follow", "--serve", "http://collector", "mcp-proxy"
-    ran = [line for line in _commands("axon-audit query") if not any(x in line for x in endless)]
-    assert len(ran) == 6
+    commands = _commands(_COMMANDS, "axon-audit query audit_logs --user")
+    ran = [line for line in commands if not any(x in line for x in endless)]
+    assert len(ran) == 7
     _shell("\n".join(ran), tmp_path)
 
 
 @pytest.mark.slow
-def test_readme_evidence(tmp_path: Path) -> None:
-    """What is handed over is made by the README's commands, on the archive of the demo."""
-    commands = _commands("axon-audit subject")
+def test_evidence(tmp_path: Path) -> None:
+    """What is handed over is made by the page's commands, on the archive of the demo."""
+    commands = _commands(_COMMANDS, "axon-audit subject")
     ran = [line for line in commands if "axon-audit view" not in line]
     _shell("\n".join(["$ axon-audit demo --output audit_logs", *ran]), tmp_path)
     made = {path.name for path in tmp_path.iterdir()}
@@ -204,7 +236,7 @@ def test_readme_evidence(tmp_path: Path) -> None:
 async def test_readme_commands_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So do those that take an application with a signing key, a secret and keys of users."""
     monkeypatch.chdir(tmp_path)
-    keygen, export, *others = _commands("axon-audit keygen")
+    keygen, export, *others = _commands(_COMMANDS, "axon-audit keygen")
     (tmp_path / "key").write_text("32 secret bytes, kept elsewhere!")
     _shell(keygen, tmp_path)
     for name, _, value in (item.partition("=") for item in export.split()[2:]):

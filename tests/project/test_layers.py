@@ -31,7 +31,7 @@ WINGS = [
 #: The one look up: what records in a trail says of what type its operations are.
 UP_FOR_TYPES = ("trail.recording", "operations.audited")
 #: Modules of the package itself, which no wing but `cli` imports.
-TOP = {"__init__", "__main__", "otel_setup", "version"}
+TOP = {"__init__", "__main__", "memory_system", "otel_setup", "pytest_plugin", "testing", "version"}
 
 
 def _modules() -> dict[str, Path]:

@@ -126,11 +126,11 @@ class TestDrawn:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_picture_in_the_readme(name: str) -> None:
-    """The README shows a picture of each dashboard, and it is one."""
+def test_picture(name: str) -> None:
+    """The page of the dashboards shows a picture of each, and it is one."""
     picture = PICTURES / Path(name).with_suffix(".png").name
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert f"](dashboards/pictures/{picture.name})" in readme
+    page = (ROOT / "dashboards/README.md").read_text("utf-8")
+    assert f"](pictures/{picture.name})" in page
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert 20_000 < len(content) < 1_000_000

@@ -1,4 +1,4 @@
-"""The README's promises are the words of the tests that prove them."""
+"""The promises of docs/promises.md are the words of the tests that prove them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \| \[(test_\w+)\]\((tests/\w+/test_\w+\.py)\) \|")
+_ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \| \[(test_\w+)\]\(\.\./(tests/\w+/test_\w+\.py)\) \|")
 
 
 def _rows() -> list[tuple[str, str, str, str]]:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("<!-- promises")[2].partition("<!-- end -->")[0]
+    page = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- promises")[2].partition("<!-- end -->")[0]
     lines = table.splitlines()[3:]  # after the comment and the table's head
     found = [match.groups() for line in lines if (match := _ROW.fullmatch(line))]
     assert len(found) == len(lines) > 0

@@ -478,10 +478,10 @@ def calls(there: Collector, *labels: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme(start_collector: Start, tmp_path: Path) -> None:
+def test_the_commands_of_the_docs(start_collector: Start, tmp_path: Path) -> None:
     """Shipping, as written; the collector has other ports here, and nothing runs in Docker."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = text.partition("## Shipping to a collector")[2].partition("```console\n")[2]
+    text = (ROOT / "docs/shipping.md").read_text(encoding="utf-8")
+    block = text.partition("## With a collector, step by step")[2].partition("```console\n")[2]
     build, serve, *commands, compose = block.partition("```")[0].splitlines()
     found = f"{build.removeprefix('$ ')}\ncommand -v axon-otelcol"
     assert subprocess.check_output(found, shell=True, cwd=ROOT, text=True) == f"{binary()}\n"

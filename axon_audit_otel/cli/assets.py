@@ -1,0 +1,161 @@
+"""The command `assets`: writes dashboards, rules and configurations that the package brings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import indent
+
+import click
+
+from .options import json_option
+from .render import print_json
+
+__all__ = ["assets"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+#: Of each folder that is written: where its files are in a clone, and which. The wheel has them in
+#: ``axon_audit_otel/assets``, by these names (``pyproject.toml``).
+_FOLDERS = (
+    ("grafana", "dashboards", "*.json"),
+    ("prometheus", "dashboards/rules", "*.yaml"),
+    ("alertmanager", "dashboards", "alertmanager.yaml"),
+    ("runbook", "dashboards", "runbook.md"),
+    ("collector", "collector-config", "*.yaml"),
+    ("collector/overlays", "collector-config/overlays", "*.yaml"),
+)
+
+#: In place of the address of one's own runbook.
+_RUNBOOK = "https://runbooks.example.com/axon-audit-otel/dashboards/runbook.md"
+
+
+def _found() -> dict[str, str]:
+    """The text of each file, by its path below the output directory."""
+    installed = _PACKAGE / "assets"
+    return {
+        f"{folder}/{path.name}": path.read_text(encoding="utf-8")
+        for folder, source, pattern in _FOLDERS
+        for path in sorted(
+            (installed / folder if installed.is_dir() else _PACKAGE.parent / source).glob(pattern)
+        )
+        if path.name != "compose.yaml"
+    }
+
+
+def _for_kubernetes(files: dict[str, str], namespace: str) -> dict[str, str]:
+    """The same as objects of the Prometheus operator and of Grafana's sidecar."""
+    made = {"kubernetes/servicemonitor.yaml": _SERVICE_MONITOR.format(namespace=namespace)}
+    for name, text in files.items():
+        folder, _, file = name.partition("/")
+        stem = file.rpartition(".")[0]
+        if folder == "prometheus":
+            spec = indent(text, "  ")
+            made[f"kubernetes/{stem}.rules.yaml"] = _RULE.format(
+                name=f"axon-audit-{stem}", namespace=namespace, spec=spec
+            )
+        elif folder == "grafana":
+            data = indent(text, "    ")
+            made[f"kubernetes/{stem}.dashboard.yaml"] = _DASHBOARD.format(
+                name=f"axon-audit-{stem}", namespace=namespace, file=file, data=data
+            )
+    return made
+
+
+_RULE = """\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: {name}
+  namespace: {namespace}
+spec:
+{spec}"""
+
+_DASHBOARD = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {name}
+  namespace: {namespace}
+  labels:
+    grafana_dashboard: "1"
+data:
+  {file}: |
+{data}"""
+
+_SERVICE_MONITOR = """\
+# Scrapes every Service with this label, at its port `metrics`.
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: axon-audit
+  namespace: {namespace}
+spec:
+  selector:
+    matchLabels:
+      axon-audit: "true"
+  endpoints:
+  - port: metrics
+    path: /metrics
+    interval: 15s
+"""
+
+
+def _url(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://[^\s'\"<>#]+", value):
+        raise click.BadParameter(f"{value!r} is no address: https://... without spaces and '#'")
+    return value
+
+
+def _namespace(context: click.Context, option: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
+        raise click.BadParameter(f"{value!r} is no namespace: lower-case letters, digits, '-'")
+    return value
+
+
+@click.command()
+@click.option(
+    "--output", "-o", required=True, metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write them to this directory; files of the same name are replaced.",
+)  # fmt: skip
+@click.option(
+    "--runbook-url", metavar="URL", callback=_url,
+    help="Where alerts shall lead: the address of your copy of runbook/runbook.md.",
+)  # fmt: skip
+@click.option(
+    "--kubernetes", is_flag=True,
+    help="Also write PrometheusRule, ServiceMonitor and ConfigMap objects.",
+)  # fmt: skip
+@click.option(
+    "--namespace", default="monitoring", show_default=True, metavar="NAME",
+    callback=_namespace, help="The namespace of these objects.",
+)  # fmt: skip
+@json_option
+def assets(
+    output: Path, runbook_url: str | None, kubernetes: bool, namespace: str, as_json: bool
+) -> None:
+    """Write dashboards, alert rules and collector configurations.
+
+    They are those of this version: three dashboards for Grafana, recording rules and alerts for
+    Prometheus with their runbook, an example for Alertmanager, and configurations of an
+    OpenTelemetry collector.
+    """
+    files = _found()
+    if runbook_url is not None:
+        files = {name: text.replace(_RUNBOOK, runbook_url) for name, text in files.items()}
+    if kubernetes:
+        files |= _for_kubernetes(files, namespace)
+    for name, text in files.items():
+        path = output / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            raise click.ClickException(f"cannot write {str(path)!r}: {exc.strerror}") from exc
+        if not as_json:
+            click.echo(path)
+    if as_json:
+        print_json({"written": [str(output / name) for name in files]})
+    if runbook_url is None:
+        click.echo("alerts lead to an example address: give yours with --runbook-url", err=True)

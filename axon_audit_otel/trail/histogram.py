@@ -20,16 +20,16 @@ class Observed:
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.exemplars: list[Exemplar | None] = [None] * (len(bounds) + 1)
+        self.exemplars: list[tuple[str, float, float] | None] = [None] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, number: float, exemplar: Exemplar | None) -> None:
-        """One more *number*."""
+    def observe(self, number: float, trace_id: str | None, at: float) -> None:
+        """One more *number*, *at* that Unix time; its exemplar names a trace that was sampled."""
         place = bisect_left(self._bounds, number)
         self.counts[place] += 1
         self.sum += number
-        if exemplar is not None:
-            self.exemplars[place] = exemplar
+        if trace_id is not None:
+            self.exemplars[place] = trace_id, number, at
 
 
 class CountedHistogram:
@@ -71,8 +71,9 @@ class CountedHistogram:
         one = self._series[tuple(map(sample.labels.__getitem__, self._names))]
         if sample.name.endswith("_bucket"):
             place = bisect_left(self._bounds, float(sample.labels["le"]))
-            upto = float(sum(one.counts[: place + 1]))
-            return sample._replace(value=upto, exemplar=one.exemplars[place])
+            upto, last = float(sum(one.counts[: place + 1])), one.exemplars[place]
+            exemplar = None if last is None else Exemplar({"trace_id": last[0]}, *last[1:])
+            return sample._replace(value=upto, exemplar=exemplar)
         if sample.name.endswith("_count"):
             return sample._replace(value=float(sum(one.counts)))
         return sample._replace(value=one.sum) if sample.name.endswith("_sum") else sample

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.samples import Exemplar
 
 from ..core.turn import Turn
 from .histogram import Observed
@@ -418,9 +417,8 @@ class Timing(_Series):
     def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
         """One more, *at* that Unix time, in that trace if it was sampled; raises what
         prometheus_client does. In `Group.run`."""
-        labels = None if trace_id is None else {"trace_id": trace_id}
         self.push()
         if type(self.child) is Observed:
-            self.child.observe(seconds, labels if labels is None else Exemplar(labels, seconds, at))
+            self.child.observe(seconds, trace_id, at)
         else:  # in files
-            self.child.observe(seconds, labels)
+            self.child.observe(seconds, None if trace_id is None else {"trace_id": trace_id})

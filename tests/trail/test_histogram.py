@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.samples import Exemplar
 
 from axon_audit_otel.trail.histogram import CountedHistogram
 
@@ -24,9 +23,8 @@ def _made() -> Histogram:
 def test_it_shows_what_prometheus_client_shows(observed: list[tuple]) -> None:
     theirs, ours = _made(), CountedHistogram(_made(), _LABELS, _BOUNDS)
     for labels, number, trace in observed:
-        exemplar = None if trace is None else Exemplar({"trace_id": trace}, number, 1.5)
-        theirs.labels(*labels).observe(number, exemplar and exemplar.labels)
-        ours.labels(*labels).observe(number, exemplar)
+        theirs.labels(*labels).observe(number, None if trace is None else {"trace_id": trace})
+        ours.labels(*labels).observe(number, trace, 1.5)
     (expected,), (found,) = theirs.collect(), ours.collect()
     assert (found.name, found.documentation, found.type) == ("seconds", "How long.", "histogram")
     assert len(found.samples) == len(expected.samples)
@@ -35,12 +33,13 @@ def test_it_shows_what_prometheus_client_shows(observed: list[tuple]) -> None:
         if not one.name.endswith("_created"):
             assert one.value == other.value
         assert (one.exemplar and one.exemplar[:2]) == (other.exemplar and other.exemplar[:2])
+        assert one.exemplar is None or one.exemplar.timestamp == 1.5
 
 
 def test_a_registry_can_show_it() -> None:
     ours, registry = CountedHistogram(_made(), _LABELS, _BOUNDS), CollectorRegistry()
     registry.register(ours)
-    ours.labels("a", "STORE").observe(0.25, None)
+    ours.labels("a", "STORE").observe(0.25, None, 1.5)
     text = generate_latest(registry).decode()
     assert 'seconds_bucket{le="0.25",operation="STORE",trail="a"} 1.0' in text
     assert 'seconds_bucket{le="0.0001",operation="STORE",trail="a"} 0.0' in text

@@ -241,7 +241,8 @@ class AuditedStore(BaseStore):
                     key = item_id(op.namespace, op.key)
                     if op.value is not None:
                         operation.saved(key)
-                        operation.content(texts={key: _text(op.value)})
+                        if operation.takes_texts:
+                            operation.content(texts={key: _text(op.value)})
                     elif there.get(key, before.get(at) is not None):
                         operation.deleted(key)
                     there[key] = op.value is not None
@@ -257,7 +258,8 @@ class AuditedStore(BaseStore):
         for item in items:
             key = item_id(item.namespace, item.key)
             operation.found(key, owner=self._owner_of(item.namespace, user))
-            texts[key] = _text(item.value)
+            if operation.takes_texts:
+                texts[key] = _text(item.value)
         operation.content(query=getattr(op, "query", None), texts=texts)
 
 

@@ -135,5 +135,5 @@ def _past(
     start = datetime.now(timezone.utc) - window
     here = Missing()
     query = replace(Query.of(start_time=start, **asked), facts=facts)
-    yield from trail.reader.search_all(query, here)
+    yield from trail.reader.hiding_entries().search_all(query, here)
     missing.include(here)

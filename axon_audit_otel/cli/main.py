@@ -26,8 +26,8 @@ from ..events.query import Query
 from ..events.statistics import summarise
 from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
-from ..privacy.encryption import decrypted, recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import decrypted, recorded
 from ..verification.report import EXIT_CODES
 from ..version import __version__
 from .access import Access, recorded_reading

@@ -15,8 +15,8 @@ from ..alerts.warm_up import is_alert
 from ..core.time import format_time, to_microseconds
 from ..events.findings import FINDINGS, Finding, findings
 from ..events.model import AuditEvent, EventStatus, OperationType, deleted_entries
-from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import recorded
 from .period import Period
 from .tally import Spool
 from .trail_period import event_facts

@@ -19,7 +19,7 @@ from ..archive.cosignatures import Quorum
 from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
-from ..privacy.encryption import keyring_of, keys_of
+from ..privacy.erased_tokens import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import VerifyReport
 from ..verification.verify import verify
@@ -100,6 +100,7 @@ def make_report(
     environment()  # an error before the archive is read, not after
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
+        policy = policy if decrypt else policy.hiding_entries()
         parts = _Parts(period, policy, decrypt, stack)
         verified = verify(
             directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading

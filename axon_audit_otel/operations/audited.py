@@ -165,11 +165,8 @@ class AuditedOperation:
         except Exception as exc:  # a fault of ours: the block runs, and `end` records it
             self._audit.trail.fault("record", exc)
             return
-        if self._private and op.private is None:
-            if op.trail.policy.hides_entries:
-                op.private = {}
-            elif op.trail.policy.encrypts:
-                op.trail.warn_of_ids()
+        if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
+            op.private = {}
         self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)

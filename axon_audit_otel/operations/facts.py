@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
 from ..core import semconv
 from ..events.draft import Acting
 from ..events.identifiers import identifier
@@ -27,6 +25,9 @@ Arguments = dict[str, Any]
 
 #: Operations that save what they have read.
 COPYING = (OperationType.RECALL, OperationType.SYNC)
+
+#: The fields of those for whom it is done, after those who own or act.
+_FOR_WHOM = ("on_behalf_of", "agent_id")
 
 #: The operations that the GenAI conventions know, by our names.
 _GEN_AI = {
@@ -121,6 +122,7 @@ class Facts:
     event_id: str | None = None  # given to its intent, where one was recorded
     altered: dict[str, str] | None = None  # fingerprints of entries that have another content
     span_attributes: Mapping[str, str] = {}
+    records: list[tuple[str, str]] | None = None  # of the span: ids of entries, and texts
     #: Gives the adapters of any memory in which an entry is known to live.
     holders: Callable[[str, Facts], list[Any]] = staticmethod(lambda key, op: [])
     _subject: tuple[str | None, str | None] = (None, None)
@@ -205,9 +207,14 @@ class Facts:
         if known is None:
             return entry_ids
         new = [key for key in entry_ids if not is_hidden(key)] if again else entry_ids
-        found = dict(zip(new, map(self.trail.policy.entry, new)))
+        found = dict(zip(new, map(self.trail.policy.entry_names.hashed, new)))
         known.update(found)
         return [found.get(key, key) for key in entry_ids]
+
+    def namer(self) -> Callable[[str], str]:
+        """What gives the name of a private entry in the event."""
+        who = (*self.persons[:1], self.user_id, *map(self.delegates.get, _FOR_WHOM))
+        return self.trail.entries.namer(*who, owners=self.activity.owners)
 
     # --- what happened -----------------------------------------------------------------------
 
@@ -298,14 +305,12 @@ class Facts:
                 self.metadata["content"] = list(texts.values())
                 self.text_owners = self.owners_of_texts(owners or {})
         if self.capture.on_spans:
-            added = {}
             if query is not None:
-                added[semconv.GEN_AI_MEMORY_QUERY_TEXT] = clean(query)
+                said = {semconv.GEN_AI_MEMORY_QUERY_TEXT: clean(query)}
+                self.span_attributes = {**self.span_attributes, **said}
             if texts is not None:
-                named = zip(self.named(list(texts), again=True), texts.values())
-                records = [{"id": key, "content": clean(text)} for key, text in named]
-                added[semconv.GEN_AI_MEMORY_RECORDS] = msgspec.json.encode(records).decode()
-            self.span_attributes = {**self.span_attributes, **added}
+                names = self.named(list(texts), again=True)
+                self.records = [(key, clean(text)) for key, text in zip(names, texts.values())]
 
     def owners_of_texts(self, owners: OwnerOf) -> tuple[tuple[str, ...], ...]:
         """Of each of these entries everybody whose data is in its text: its owner, and those of

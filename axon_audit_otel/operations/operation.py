@@ -180,7 +180,7 @@ class Operation(Facts):
             self._record(status, exc, elapsed_ns)
         # Keep no memories alive: the context of a task that was begun inside may live long.
         self.activity, self.arguments = AdapterActivity(), {}
-        self.metadata, self.span_attributes = {}, {}
+        self.metadata, self.span_attributes, self.records = {}, {}, None
 
     def _report_to(self, outer: Operation, exc: BaseException | None) -> None:
         """Be a part of *outer*, and no event of its own."""

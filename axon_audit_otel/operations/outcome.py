@@ -28,7 +28,7 @@ def full_event(
     if seen.derived and subjects:
         _note_sources_owners(op, subjects)
     if op.private is not None:  # a part may have named them so before
-        names = list(dict.fromkeys(op.named(names, again=True)))
+        names = list(dict.fromkeys(map(op.namer(), op.named(names, again=True))))
     message = str(exc) if exc is not None and op.capture.on_events else ""
     event = _event(
         op,
@@ -74,7 +74,8 @@ def _event(op: Facts, status: EventStatus, **facts: Any) -> Draft:
         **op.acting,
         **facts,
     )
-    event.private = op.private
+    if op.private is not None:
+        event.private, event.namer = op.private, op.namer()
     return event
 
 

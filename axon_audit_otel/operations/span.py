@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -118,6 +119,13 @@ def _final_attributes(op: Facts, event: Draft) -> dict[str, Any]:
                 attributes[name] = value
     for key, text in op.span_attributes.items():
         attributes[key] = _masked(op, text)
+    if op.records is not None:
+        names = op.private or {}
+        records = [
+            {"id": names.get(key) or _masked(op, key), "content": _masked(op, text)}
+            for key, text in op.records
+        ]
+        attributes[semconv.GEN_AI_MEMORY_RECORDS] = msgspec.json.encode(records).decode()
     return attributes
 
 

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from ..archive.directory import OtherWriters
 from ..archive.missing import Missing
 from ..archive.search import search
+from ..core.semconv import ERASABLE_ENTRY_PREFIX
 from ..events import model as _event
 from ..events.draft import Draft
 from ..events.family import Lineage, lineage_of
@@ -75,6 +76,13 @@ class TrailReader:
         made._policy = self._policy.with_entries([entry_id])
         return made
 
+    def hiding_entries(self) -> TrailReader:
+        """This reader, whose events have what stands for private entries, for what is recorded of
+        them again."""
+        made = copy(self)
+        made._policy = self._policy.hiding_entries()
+        return made
+
     def search_all(
         self, query: Query, missing: Missing, oldest_first: bool = False
     ) -> Iterator[AuditEvent]:
@@ -129,7 +137,10 @@ class TrailReader:
         return "" if writer is None else writer.name
 
     def _candidates(self, query: Query) -> Iterator[int]:
-        return self._buffer.candidates(query.keys, query.entry_ids, query.start_us, query.end_us)
+        ids = query.entry_ids
+        if ids is not None and query.any_encrypted:
+            ids = ids.union((ERASABLE_ENTRY_PREFIX,))
+        return self._buffer.candidates(query.keys, ids, query.start_us, query.end_us)
 
     def _search(self, query: Query, oldest_first: bool) -> Iterator[AuditEvent]:
         with self._lock:

@@ -32,7 +32,7 @@ from axon_audit_otel.cli.options import keys_option, path_argument
 from axon_audit_otel.core.os_user import os_user
 from axon_audit_otel.events.model import OperationType
 from axon_audit_otel.events.query import Query
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 
 ALICE, BOB, SECRET = "alice-7f3e", "bob-51c0", "0123456789abcdef0123456789abcdef"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .alerts.detector import Alert
+    from .alerts.alert import Alert
     from .alerts.monitor import SecurityMonitor
     from .alerts.rules import DEFAULT_RULES, Rule
     from .core.errors import (
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .events.model import AuditEvent, EventStatus, OperationType
     from .integrations.all import instrument_all
     from .integrations.axon.instrumentor import AxonInstrumentor
-    from .operations.audited import AuditedOperation, audited, current_operation
+    from .operations.audited import AuditedOperation, current_operation
+    from .operations.decorator import audited
     from .otel_setup import configure, serve_metrics
     from .trail.audit_logger import AuditLogger
     from .trail.otel_processor import AuditLogRecordProcessor
@@ -73,7 +74,7 @@ __all__ = [
 #: OpenTelemetry's SDK and its instrumentation take a quarter of a second.
 _MODULES = {
     "DEFAULT_RULES": "alerts.rules",
-    "Alert": "alerts.detector",
+    "Alert": "alerts.alert",
     "ArchiveError": "core.errors",
     "ArchiveIncompleteWarning": "core.errors",
     "AuditConfigError": "core.errors",
@@ -95,7 +96,7 @@ _MODULES = {
     "SecurityMonitor": "alerts.monitor",
     "VerifyReport": "verification.report",
     "audit_context": "events.identity",
-    "audited": "operations.audited",
+    "audited": "operations.decorator",
     "configure": "otel_setup",
     "current_operation": "operations.audited",
     "instrument_all": "integrations.all",

@@ -1,4 +1,4 @@
-from .cli.main import main
+from .cli.start import start
 
 if __name__ == "__main__":
-    main(prog_name="axon-audit")
+    start()

@@ -3,64 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from . import (
     concurrency,
+    disk,
     files,
     imports,
     integrations,
     memory,
+    memory_peers,
     monitor,
     peers,
     privacy,
     query,
     report,
-    scrape,
     shipping,
     signals,
     trail,
 )
 from .cases import Group, Scale
-from .measure import Line, lines, timed
+from .measure import Line, timed
 
 #: By part, groups of batches that take turns; each group runs in a warm process.
 GROUPS: dict[str, list[Callable[[Scale], Awaitable[Group]]]] = {
     "signals": [signals.everything, signals.signals],
     "log_event": [trail.log_event, trail.run, trail.full],
     "append": [trail.append],
-    "tasks": [concurrency.tasks],
-    "threads": [concurrency.threads],
-    "peers": [peers.peers],
+    "integrations": [integrations.integrations],
+    "concurrency": [concurrency.concurrency],
+    "peers": [peers.peers, memory_peers.memory_peers],
     "monitor": [monitor.monitor],
     "privacy": [privacy.privacy],
     "files": [files.files],
-    "scrape": [scrape.scrape],
     "flat": [trail.flat],
-    "integrations": [integrations.integrations],
 }
-
-
-def _archive(scale: Scale) -> list[Line]:
-    try:
-        from . import archive
-    except ImportError as exc:
-        print(f"archive: left out, {exc.name} is not installed", file=sys.stderr)
-        return []
-    with ExitStack() as stack:
-        found = timed(lambda _: archive.written(stack), scale)
-        return found + lines(*asyncio.run(archive.disk(scale.rounds)))
 
 
 #: Parts that measure in processes of their own, or once.
 OTHERS: dict[str, Callable[[Scale], list[Line]]] = {
-    "archive": _archive,
+    "disk": disk.disk,
     "pause": files.pause,
     "shipping": shipping.measured,
     "memory": memory.memory,
@@ -111,7 +97,7 @@ def main() -> int:
     print(f"\n{report.footer(facts)}")
     print(f"took {perf_counter() - start:.0f} s", file=sys.stderr)
     if options.json is not None:
-        report.write(options.json, facts, rows, list(PARTS))
+        report.write(options.json, *report.merged(options.json, facts, rows, list(PARTS)))
     return 0 if options.guard is None else guard(found, scale, options.guard)
 
 

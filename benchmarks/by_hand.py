@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import ReadWriteLogRecord
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_trace_id
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -57,22 +58,26 @@ class ByHand:
     its attributes and its body, a counter, and a histogram with an exemplar.
 
     The processors behind them do nothing. Names, attributes and body are those of a span and a
-    record that we really made; the children of the metrics are looked up once.
+    record that we really made; the children of the metrics are looked up once. The providers are
+    its own: on one that an `AuditLogger` uses, its processor would capture these records too.
 
     Args:
         seen: The span and log record of an instrumented operation, to send the same.
-        tracers: Default: every span is sampled.
+        sampler: Default: every span is sampled.
+        watch: Keeps what is sent, for a test.
     """
 
-    def __init__(self, seen: Seen, tracers: TracerProvider | None = None) -> None:
+    def __init__(
+        self, seen: Seen, sampler: Sampler | None = None, watch: Seen | None = None
+    ) -> None:
         self._name = seen.span.name
         self._first = seen.first  # known when the operation begins
         final = dict(seen.span.attributes or {})
         self._rest = {key: value for key, value in final.items() if key not in seen.first}
         self._record = seen.record
         self._attributes = dict(seen.record.attributes or {})
-        self._tracer = (tracers or tracer_provider()).get_tracer("by_hand")
-        self._logger = logger_provider().get_logger("by_hand")
+        self._tracer = tracer_provider(watch, sampler).get_tracer("by_hand")
+        self._logger = logger_provider(watch).get_logger("by_hand")
         registry = CollectorRegistry()
         counter = Counter("operations", "-", ("operation", "status"), registry=registry)
         self._counter = counter.labels("STORE", "SUCCESS")

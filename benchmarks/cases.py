@@ -103,7 +103,7 @@ class Group:
     batches: dict[str, Batch]
     size: int  # operations in one batch
     comparisons: list[Comparison]
-    turns: int = 5  # of every batch in a round; the median counts
+    turns: int = 5  # of every batch in a round, with --quick 3 at most; the median counts
     collects: bool = False  # True: garbage collections run within batches, as in an application
     done: Callable[[], Any] = field(default=lambda: None)  # called in the end
 

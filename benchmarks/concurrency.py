@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
 
-from axon_audit_otel import audit_context
+from axon_audit_otel import OperationType, audit_context
 
 from .by_hand import ByHand, see
 from .cases import (
@@ -22,14 +22,13 @@ from .cases import (
     audit_logger,
     clock,
     deletes,
-    instrumented,
+    log_events,
     logger_provider,
     tracer_provider,
     while_instrumented,
 )
 
-TASKS = (1, 8, 64)
-THREADS = (1, 2, 4)
+TASKS, THREADS = 64, 4
 
 Work = Callable[[int], Awaitable[Any]]  # does something so many times
 
@@ -42,29 +41,29 @@ class _Waiting(Nothing):
         return True
 
 
-def _in_tasks(count: int, work: Work) -> Batch:
+def _in_tasks(work: Work) -> Batch:
     async def batch(n: int) -> float:
         start = clock()
-        await asyncio.gather(*(work(n // count) for _ in range(count)))
+        await asyncio.gather(*(work(n // TASKS) for _ in range(TASKS)))
         return clock() - start
 
     return batch
 
 
-def _in_threads(count: int, work: Work) -> Batch:
+def _in_threads(work: Work) -> Batch:
     async def batch(n: int) -> float:
-        ready, go = Barrier(count + 1), Event()
+        ready, go = Barrier(THREADS + 1), Event()
 
         def thread() -> None:
             async def main() -> None:
                 ready.wait()
                 go.wait()
-                await work(n // count)
+                await work(n // THREADS)
 
             asyncio.run(main())
 
-        with ThreadPoolExecutor(count) as pool:
-            futures = [pool.submit(thread) for _ in range(count)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            futures = [pool.submit(thread) for _ in range(THREADS)]
             ready.wait()
             start = clock()
             go.set()
@@ -84,45 +83,31 @@ def _deleting(adapter: Nothing) -> Work:
     return work
 
 
-async def tasks(_: Scale) -> Group:
-    """1, 8 and 64 tasks that take turns within each operation."""
-    return await _group("tasks", TASKS, _in_tasks, _Waiting(), lambda: asyncio.sleep(0))
-
-
-async def threads(_: Scale) -> Group:
-    """1, 2 and 4 threads; CPU time of all of them, an operation."""
-    return await _group("threads", THREADS, _in_threads, Nothing(), None)
-
-
-async def _group(
-    what: str,
-    counts: tuple[int, ...],
-    spread: Callable[[int, Work], Batch],
-    adapter: Nothing,
-    wait: Callable[[], Awaitable[Any]] | None,
-) -> Group:
+async def concurrency(_: Scale) -> Group:
+    """Tasks that take turns within each operation; threads, and the CPU time of all of them."""
     audit, tracers = audit_logger(logger_provider=logger_provider()), tracer_provider()
-    with instrumented(audit, tracers):
-        await deletes(FULL)
+    await log_events(audit, OperationType.STORE, FULL)
     floor = ByHand(await see(deletes))
-    work = _deleting(adapter)
     batches: dict[str, Batch] = {}
     comparisons = []
-    for count in counts:
-        ours, plain, by_hand = f"{count} ours", f"{count} plain", f"{count} by hand"
-        batches[ours] = while_instrumented(spread(count, work), audit, tracers)
-        batches[plain] = spread(count, work)
-        batches[by_hand] = spread(count, lambda n: floor.run(n, wait))
-        name = f"everything on, {count} {what if count > 1 else what[:-1]}"
-        versus = "bare OpenTelemetry calls, likewise"
+    cases: tuple[tuple[str, Callable[[Work], Batch], Nothing, Any], ...] = (
+        (f"{TASKS} tasks", _in_tasks, _Waiting(), lambda: asyncio.sleep(0)),
+        (f"{THREADS} threads", _in_threads, Nothing(), None),
+    )
+    for name, spread, adapter, wait in cases:
+        work = _deleting(adapter)
+        ours, plain, by_hand = f"{name} ours", f"{name} plain", f"{name} by hand"
+        batches[ours] = while_instrumented(spread(work), audit, tracers)
+        batches[plain] = spread(work)
+        batches[by_hand] = spread(lambda n, wait=wait: floor.run(n, wait))  # type: ignore[misc]
         comparisons.append(
             against(
-                name,
-                versus,
+                f"everything on, {name}",
+                "bare OpenTelemetry calls, likewise",
                 ours,
                 by_hand,
                 less=plain,
                 less_reference=plain if wait is not None else None,
             )
         )
-    return Group(what, batches, 640, comparisons)
+    return Group("concurrency", batches, 640, comparisons)

@@ -20,9 +20,9 @@ from .cases import METADATA, Comparison, Group, Scale, against, audit_logger, cl
 from .measure import Line
 
 
-async def files(_: Scale) -> Group:
+async def files(scale: Scale) -> Group:
     """`export_to_file` of events in memory; `verify` of an archive in ten sealed files."""
-    count = 20_000
+    count = 5_000 if scale.quick else 20_000
     directory = TemporaryDirectory(prefix="axon-audit-bench-")
     root = Path(directory.name)
     ours = audit_logger(max_events=count)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from axon_audit_otel import OperationType
+
 from .by_hand import ByHand, Seen
 from .cases import (
+    FULL,
     OWNER,
     WARM,
     Group,
@@ -13,6 +16,7 @@ from .cases import (
     clock,
     deletes,
     instrumented,
+    log_events,
     logger_provider,
     tracer_provider,
     while_instrumented,
@@ -28,6 +32,7 @@ async def integrations(_: Scale) -> Group:
     from axon_audit_otel.integrations.langgraph.store import AuditedStore
 
     audit, tracers = audit_logger(logger_provider=logger_provider()), tracer_provider()
+    await log_events(audit, OperationType.STORE, FULL)
     inner, space = InMemoryStore(), ("memories", OWNER["user_id"])
     inner.put(space, "seat", {"text": "window"})
     audited = AuditedStore(inner, audit, owner=1)
@@ -57,7 +62,7 @@ async def integrations(_: Scale) -> Group:
     watched = audit_logger(logger_provider=logger_provider(seen))
     with instrumented(watched, tracer_provider(seen)):
         AuditedStore(inner, watched, owner=1).get(space, "seat")
-    floor = ByHand(seen, tracers)
+    floor = ByHand(seen)
 
     async def work() -> None:
         inner.get(space, "seat")

@@ -88,16 +88,17 @@ async def _timed(make: Callable[[Scale], Awaitable[Group]], scale: Scale) -> lis
         gc.freeze()  # objects that exist now are not part of any batch
     for batch in group.batches.values():
         await batch(group.size)
-    times = [await _one_round(group, number) for number in range(scale.rounds)]
+    turns = min(group.turns, 3) if scale.quick else group.turns
+    times = [await _one_round(group, number, turns) for number in range(scale.rounds)]
     group.done()
     return lines(group.comparisons, times)
 
 
-async def _one_round(group: Group, number: int) -> Times:
+async def _one_round(group: Group, number: int, turns: int) -> Times:
     """Microseconds an operation, by batch; each batch takes its turn, in changing order."""
     seen: dict[str, list[float]] = {name: [] for name in group.batches}
     names = list(group.batches)
-    for turn in range(group.turns):
+    for turn in range(turns):
         shift = (number + turn) % len(names)
         for name in names[shift:] + names[:shift]:
             gc.collect()

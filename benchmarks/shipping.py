@@ -141,30 +141,6 @@ def _archive(count: int, directory: Path) -> Path:
     return directory / "logs"
 
 
-def export_otlp(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """Seconds that ``axon-audit export --format otlp`` takes for that many events."""
-    logs = _archive(count, directory)
-    return _command("export", logs, directory / "out.jsonl", "--format", "otlp")
-
-
-def export_jsonl(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """Seconds that ``axon-audit export`` takes for that many events as plain JSON lines."""
-    logs = _archive(count, directory)
-    return _command("export", logs, directory / "out.jsonl")
-
-
-def verify_otlp(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """Seconds that ``axon-audit verify --otlp-json`` takes for them."""
-    logs = _archive(count, directory)
-    _command("export", logs, directory / "out.jsonl", "--format", "otlp")
-    return _command("verify", "--otlp-json", directory / "out.jsonl")
-
-
-def verify_archive(count: int, endpoint: str, written: Path, directory: Path) -> float:
-    """Seconds that ``axon-audit verify`` takes for the archive."""
-    return _command("verify", _archive(count, directory))
-
-
 def replay_memory(count: int, endpoint: str, written: Path, directory: Path) -> float:
     """The peak memory of a replay of that many events, in MiB."""
     _command("replay", _archive(count, directory), "--endpoint", endpoint)
@@ -308,23 +284,6 @@ def throughput(rounds: int, count: int) -> list[Line]:
     ]
 
 
-def formats(rounds: int, count: int) -> list[Line]:
-    """Export as OTLP and as plain lines; `verify` of collector's files and of the archive."""
-    pairs = {
-        "axon-audit export --format otlp": (export_otlp, export_jsonl, "export as JSON lines"),
-        "axon-audit verify --otlp-json": (verify_otlp, verify_archive, "verify of the archive"),
-    }
-    lines = []
-    for name, (first, second, versus) in pairs.items():
-        found: dict[str, list[float]] = {"first": [], "second": []}
-        for number in range(rounds):
-            for what, job in (("first", first), ("second", second))[:: 1 if number % 2 else -1]:
-                found[what].append(_child(job, count, "", Path()) / count * 1e6)
-        comparison = Comparison(name, "us", lambda t: t["first"], lambda t: t["second"], versus)
-        lines.append(Line(comparison, found["first"], found["second"]))
-    return lines
-
-
 def memory(rounds: int, count: int) -> Line:
     """Memory of a replay of many events, and of a tenth of them."""
     found: dict[str, list[float]] = {"many": [], "few": []}
@@ -367,12 +326,13 @@ def measured(scale: Scale, events: int | None = None) -> list[Line]:
     except FileNotFoundError as exc:
         print(f"shipping: left out, {exc}", file=sys.stderr)
         return []
-    count = events or (5_000 if scale.quick else 50_000)
+    if scale.quick:
+        return [*throughput(1, 2_000), latencies(1, 500)]
+    count = events or 50_000
     return [
         *throughput(scale.rounds, count),
         latencies(scale.rounds, count // 5),
-        *formats(scale.rounds, count),
-        memory(scale.rounds, count),
+        memory(min(scale.rounds, 3), count),
     ]
 
 

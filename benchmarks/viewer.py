@@ -9,22 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.cookiejar import CookieJar
 from pathlib import Path
 from random import Random
 from statistics import median
 from time import perf_counter, sleep
+from typing import Any
 from urllib.request import HTTPCookieProcessor, OpenerDirector, build_opener
 
-from axon_audit_otel.archive.writer import ArchiveWriter
-from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.core.time import format_time
-from axon_audit_otel.events.model import encode_fields, place
+
+from .archives import write
 
 _OPERATIONS = ["STORE", "RECALL", "RECALL", "RECALL", "FORGET", "EXPORT", "COMPACT"]
-_IN_A_FILE = 10_000
 FILTERS = [
     *("", "status=FAILURE", "user=user-17", "user=nobody", "entry=entry-3", "system=axon"),
     "since=2025-01-15T06:00Z&until=2025-01-15T07:00Z",
@@ -34,11 +33,14 @@ FILTERS = [
 
 def generate(directory: Path, count: int) -> None:
     """Write an archive of that many events, of one day, as a trail does."""
-    archive, chance = ArchiveWriter(directory, "default"), Random(1)
-    head: bytes | None = None
+    write(directory, _events(count))
+
+
+def _events(count: int) -> Iterator[dict[str, Any]]:
+    chance = Random(1)
     begin, day = 1_736_899_200_000_000, 86_400_000_000  # 15 January 2025
     for number in range(1, count + 1):
-        fields = {
+        yield {
             "event_id": f"evt_{number:032x}",
             "timestamp": format_time(begin + day * number // count),
             "operation": chance.choice(_OPERATIONS),
@@ -51,13 +53,6 @@ def generate(directory: Path, count: int) -> None:
             "trace_id": f"{chance.getrandbits(127) + 1:032x}",
             "system": "axon",
         }
-        line = place(encode_fields(fields)[:-1], number, None if head is None else head.hex())
-        head = leaf_hash(line)
-        archive.append(line, head, number, fields["timestamp"])
-        if archive.count == _IN_A_FILE:
-            archive.seal()
-    archive.seal()
-    archive.release()
 
 
 def _megabytes(process: int, name: str) -> float:

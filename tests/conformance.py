@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditLogger, AuditUnavailableError, audit_context
-from axon_audit_otel.operations.operation import Signals, use_signals
+from axon_audit_otel.operations.signals import Signals, use_signals
 
 #: A text that is nowhere else.
 SECRET = "xylophone-4711"
@@ -95,6 +95,31 @@ class Conformance:
             for record in log_exporter.get_finished_logs()
         }
         assert told <= {name}
+
+    async def test_erasable_ids(
+        self,
+        make: MakeMemory,
+        make_audit: Make,
+        span_exporter: InMemorySpanExporter,
+        log_exporter: InMemoryLogRecordExporter,
+        tmp_path: Path,
+    ) -> None:
+        """With ``erasable`` they are read with the keys, until their owner is erased."""
+        audit = make_audit(erasable=tmp_path / "conformance.keys", private_ids=True)
+        memory = make(audit)
+        key = await memory.store("alice", SECRET)
+        assert await memory.recall("alice", SECRET) == [SECRET]
+        await memory.forget("alice", key)
+        events = history(audit)
+        assert {one for event in events for one in event.entry_ids} == {key}
+        assert audit.query_events(entry_ids=[key]) == events[::-1]
+        assert audit.erase_user("alice")
+        assert audit.query_events(entry_ids=[key]) == []
+        (name,) = {one for event in history(audit) for one in event.entry_ids}
+        assert re.fullmatch("entry-erasable:[0-9a-f]{32}:[a-z2-7]{77,}", name)
+        outputs = [span.to_json() for span in span_exporter.get_finished_spans()]
+        outputs += [record.to_json() for record in log_exporter.get_finished_logs()]
+        assert not [output for output in outputs if key in output]
 
     async def test_one_event_each(self, make: MakeMemory, audit: AuditLogger) -> None:
         """Each call is one event, with its id, its owner and its method."""

@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,20 @@ from axon_audit_otel.archive.checkpoints import SigningKey
 from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
-from axon_audit_otel.operations.operation import use_signals
+from axon_audit_otel.operations.signals import use_signals
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under `nohup`
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the package keeps for its user is kept elsewhere while tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 def pytest_collection_finish() -> None:
@@ -458,12 +466,11 @@ def _start_collector(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 
 @pytest.fixture(name="cli", scope="session")
 def _cli() -> Cli:
-    """Runs the installed command ``axon-audit``; its output is a pipe, 80 columns wide.
+    """Runs the command ``axon-audit`` in this process; its output is a pipe, 80 columns wide.
 
     Other keyword arguments are environment variables. The test fails if the command ends with
     another exit code than *code* (None: any), or with a traceback.
     """
-    (command,) = entry_points(group="console_scripts", name="axon-audit")
     try:
         runner = CliRunner(mix_stderr=False)  # click before 8.2
     except TypeError:
@@ -479,7 +486,7 @@ def _cli() -> Cli:
     ) -> Result:
         foreign = dict.fromkeys(_foreign())
         result = runner.invoke(
-            command.load(),
+            import_module("axon_audit_otel.cli.main").main,
             [_text(item) for item in arguments],
             stdin,
             {**plain, **foreign, "COLUMNS": str(columns), **environment},

@@ -15,8 +15,14 @@ PACKAGE = str(Path(axon_audit_otel.__file__).parent)
 #: Modules that change a trail; others, such as `errors`, only compute.
 MODULES = (
     *("trail/trail", "trail/buffer", "trail/archive_keeper", "trail/internal_events"),
-    *("archive/writer", "archive/sealed_files", "archive/intents", "archive/journal"),
-    *("archive/publishing", "archive/manifest", "core/files", "core/merkle"),
+    *(
+        "archive/writer",
+        "archive/takeover",
+        "archive/sealed_files",
+        "archive/intents",
+        "archive/journal",
+    ),
+    *("archive/publishing", "archive/manifest", "core/files", "core/fsync", "core/merkle"),
 )
 FILES = {f"{PACKAGE}/{name}.py" for name in MODULES}
 

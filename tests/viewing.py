@@ -16,8 +16,8 @@ pytest.importorskip("flask", reason="it comes with the extra `view`")
 
 from werkzeug.test import Client, TestResponse
 
+from axon_audit_otel.cli.event_words import details, without_ciphers
 from axon_audit_otel.cli.export import export_events
-from axon_audit_otel.cli.render import details, without_ciphers
 from axon_audit_otel.viewer.app import Words
 from axon_audit_otel.viewer.viewer import Viewer
 

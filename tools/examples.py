@@ -220,6 +220,10 @@ def fingerprints_example() -> str:
     return _derived("fingerprint", "key", "owner", "text")
 
 
+def entries_example() -> str:
+    return _derived("entry", "key", "token", "id")
+
+
 def digests_example() -> str:
     return _derived("digest", "id")
 
@@ -281,6 +285,7 @@ IN_FORMAT = {
     "erased": erased_example,
     "erasable": erasable_example,
     "pseudonyms": pseudonyms_example,
+    "entries": entries_example,
     "digests": digests_example,
     "fingerprints": fingerprints_example,
     "inclusion": inclusion_example,

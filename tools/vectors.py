@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from vector_archives import ARCHIVES, logger, record, stores
 from vector_world import BEGIN_US, KEY, PUBLIC, SECRET, WITNESS, fixed
 
@@ -28,9 +29,10 @@ from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.events import identifiers
 from axon_audit_otel.events.model import decode, decode_recorded, is_canonical
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.entry_ids import encrypted_id
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.fingerprints import Fingerprints, _derived
-from axon_audit_otel.privacy.keyring import Keyring
+from axon_audit_otel.privacy.keyring import Keyring, User
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 from axon_audit_otel.trail.setting_values import parse_fingerprints
@@ -188,6 +190,11 @@ def derived(ring: Keyring) -> list[dict[str, Any]]:
             text = Fingerprints(lambda secret=secret: secret).of("blue shoes", owner)  # type: ignore[misc]
             made = {"key": {"from": source, "value": value}, "owner": owner, "text": "blue shoes"}
             found.append({"what": "fingerprint", **made, "result": text})
+    token = bytes(range(16, 32))
+    holder = User(token, person, AESGCM(person))
+    for id_ in ("memories/alice/k1", "zo\u00eb"):
+        made = {"key": {"from": "person", "value": person.hex()}, "token": token.hex(), "id": id_}
+        found.append({"what": "entry", **made, "result": encrypted_id(holder, id_)})
     for name in ("alice", "zo\u00eb"):
         found.append({"what": "digest", "id": name, "result": identifiers.digest_of(name)})
         record = {"salt": ring._salt.hex(), "id": name, "result": ring._name(name).hex()}

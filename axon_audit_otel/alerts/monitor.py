@@ -25,9 +25,11 @@ from ..events.draft import Draft, draft
 from ..events.findings import findings, has_findings
 from ..events.model import deleted_entries
 from ..trail.audit_logger import AuditLogger
-from .detector import Alert, AlertKey, Detector, Tracker
+from .alert import Alert, AlertKey
+from .detector import Detector
 from .rules import DEFAULT_RULES, Rule
 from .warm_up import count_past, is_alert, past_alerts
+from .windows import Tracker
 
 __all__ = ["SecurityMonitor"]
 

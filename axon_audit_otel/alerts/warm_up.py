@@ -16,7 +16,9 @@ from ..events.findings import findings
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..events.query import Query, is_aside
 from ..trail.trail import Trail
-from .detector import MOST_NAMED, Alert, AlertKey, Detector, Tracker
+from .alert import Alert, AlertKey
+from .detector import MOST_NAMED, Detector
+from .windows import Tracker
 
 __all__ = ["count_past", "is_alert", "past_alerts"]
 
@@ -135,5 +137,5 @@ def _past(
     start = datetime.now(timezone.utc) - window
     here = Missing()
     query = replace(Query.of(start_time=start, **asked), facts=facts)
-    yield from trail.reader.search_all(query, here)
+    yield from trail.reader.hiding_entries().search_all(query, here)
     missing.include(here)

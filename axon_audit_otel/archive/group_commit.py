@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..core.files import sync_data
+from ..core.fsync import sync_data
 from ..core.worker import Worker
 
 __all__ = ["GroupCommit"]

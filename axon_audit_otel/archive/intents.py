@@ -17,8 +17,10 @@ from typing import Any
 
 import msgspec
 
+from ..core.content import content_of
 from ..core.errors import ArchiveError
-from ..core.files import DECODE_ERRORS, content_of, open_owned, renewed, sync_directory
+from ..core.files import DECODE_ERRORS, open_owned, renewed
+from ..core.fsync import sync_directory
 from .directory import Directory, EventFile
 from .manifest import SealRecord
 from .missing import Missing

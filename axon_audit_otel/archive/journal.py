@@ -8,11 +8,10 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ..core.files import (
     DECODE_ERRORS,
-    UNSUPPORTED,
     append,
     is_there,
     open_owned,
@@ -20,11 +19,12 @@ from ..core.files import (
     renewed,
     replacement,
 )
+from ..core.fsync import UNSUPPORTED, sync_directory, sync_file
 from ..core.merkle import Tree, leaf_hash
-from .format import HEAD, position_of
+from .format import HEAD, position_of, tail
 from .reader import LineReader
 
-__all__ = ["Journal", "JournalChangedError", "load", "salvage", "set_damage_aside"]
+__all__ = ["Journal", "JournalChangedError", "LeftJournal", "begin", "load", "salvage", "take_up"]
 
 
 class JournalChangedError(OSError):
@@ -132,6 +132,17 @@ class Journal:
         self.file = renewed(self.path, self.file)
         self._identity = _identity(self.path, self.file)
 
+    def closing(self, trail: str, previous_seal: str | None) -> bytes:
+        """The line that makes it a sealed file."""
+        return tail(
+            self.count,
+            trail=trail,
+            first_sequence=self.first,
+            last_sequence=self.last,
+            root=self.tree.root().hex(),
+            previous_seal=previous_seal,
+        )
+
     def take_back(self, count: int, digest: hashlib._Hash) -> None:
         """Remove the last *count* bytes again; *digest* is that of the rest."""
         self.end -= count
@@ -188,6 +199,30 @@ def _is_the_same(named: os.stat_result, file: int) -> bool:
         ours = os.fstat(file)
         return ours.st_nlink > 0 and all(getattr(named, f) == getattr(ours, f) for f in facts)
     return False
+
+
+def begin(path: Path, lock: int | None) -> Journal:
+    """Make the file of a new journal.
+
+    Args:
+        path: It; there is nothing yet.
+        lock: The open file of its writer's lock, to force both to stable storage, else power loss
+            takes the whole file, even if its content is synced; None: do not.
+
+    Raises:
+        OSError: If that failed; there is no file then.
+    """
+    journal = Journal(path, open_owned(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND))
+    try:
+        journal.write(HEAD)
+        if lock is not None:
+            sync_file(lock)
+            sync_directory(path.parent)
+    except OSError:
+        journal.close()
+        path.unlink(missing_ok=True)
+        raise
+    return journal
 
 
 def salvage(journal: Journal, path: Path) -> None:
@@ -257,7 +292,40 @@ def _begins_with(file: BinaryIO, journal: Journal) -> bool:
 _BLOCK = 1 << 20
 
 
-def set_damage_aside(path: Path) -> int:
+class LeftJournal(NamedTuple):
+    """A journal that a writer left.
+
+    Attributes:
+        journal: It, loaded.
+        closed: True if it has its closing line.
+        torn: Bytes of an incomplete last line.
+        damaged: Number of unreadable lines, now in a file of their own.
+    """
+
+    journal: Journal
+    closed: bool
+    torn: int
+    damaged: int
+
+    @property
+    def is_whole(self) -> bool:
+        """True if it has events, and nothing else."""
+        return self.journal.count > 0 and not self.torn and not self.damaged
+
+
+def take_up(path: Path) -> LeftJournal:
+    """Load the journal at *path* to go on with it.
+
+    Raises:
+        OSError: If it cannot be read, or its damage not set aside.
+    """
+    damaged = _set_damage_aside(path)
+    size = path.stat().st_size
+    journal, closed = load(path)
+    return LeftJournal(journal, closed, size - journal.end, damaged)
+
+
+def _set_damage_aside(path: Path) -> int:
     """Move damaged lines of a journal to a file beside it (``.damaged``); return how many.
 
     These are the lines that cannot be read, and all that follow the line that closes it.

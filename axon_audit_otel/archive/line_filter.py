@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..core.semconv import ERASABLE_ENTRY_PREFIX
 from ..core.time import format_time
 from ..events.identifiers import digest_of
 from ..events.lineage import DERIVED_REMAIN
@@ -26,6 +27,7 @@ _TIME = b'"timestamp":"'
 _TIME_LENGTH = len("2025-01-15T10:30:45.123456Z")
 
 _encode = msgspec.json.Encoder().encode
+_ENCRYPTED = _encode(ERASABLE_ENTRY_PREFIX)[:-1]  # the beginning of an encrypted id of an entry
 #: A line has one of these if its event tells of derived entries.
 _DERIVED = [b'"derived_from":[', b'"derived_remaining":', _encode(DERIVED_REMAIN)]
 
@@ -45,8 +47,14 @@ class LineFilter:
         self._high = None if high is None else format_time(high)
         #: A line must contain one item of each group; lines are found by the first group.
         self._groups: list[list[bytes]] = [_DERIVED] if query.derives else []
-        if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
-            self._groups.append([_encode(entry_id) for entry_id in query.entry_ids])
+        if query.entry_ids is not None:
+            needles = set(map(_encode, query.entry_ids))
+            if query.any_encrypted or len(needles) > _MANY:
+                encrypted = {key for key in needles if key.startswith(_ENCRYPTED)}
+                if encrypted or query.any_encrypted:
+                    needles = needles - encrypted | {_ENCRYPTED}
+            if len(needles) <= _MANY:
+                self._groups.append(sorted(needles))
         if query.facts:
             self._groups.append([_encode(name) + b":" for name in query.facts])
         for name in _FIELDS:

@@ -21,14 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import (
-    DECODE_ERRORS,
-    content_of,
-    open_owned,
-    open_regular,
-    sync_file,
-    write_file,
-)
+from ..core.content import content_of
+from ..core.files import DECODE_ERRORS, open_owned, open_regular, write_file
+from ..core.fsync import sync_file
 from ..core.merkle import Tree, leaf_hash
 from ..core.time import format_time
 from .checkpoints import VerifyingKey, signed_by

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ..core.errors import ArchiveError, ArchiveIncompleteWarning, InvalidEventError
 
-__all__ = ["OF_ANOTHER", "Missing"]
+__all__ = ["CHANGED", "OF_ANOTHER", "Missing"]
 
 OF_ANOTHER = "it holds events of another file"
+CHANGED = "an event in it is not the one that was indexed"
 
 _NAMED = 1000  # problems that are listed; further ones are counted
 _IN_A_WARNING = 3

@@ -10,15 +10,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.files import (
-    UNSUPPORTED,
-    is_there,
-    listed,
-    open_owned,
-    open_regular,
-    replacement,
-    write_file,
-)
+from ..core.files import is_there, listed, open_owned, open_regular, replacement, write_file
+from ..core.fsync import UNSUPPORTED
 from . import zstd
 from .format import SEALED, ZST, laid_out, name_parts
 from .reader import digest

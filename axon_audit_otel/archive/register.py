@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..core.errors import InvalidEventError
-from ..core.files import DECODE_ERRORS, open_regular, sync_file
+from ..core.files import DECODE_ERRORS, open_regular
+from ..core.fsync import sync_file
 from ..core.merkle import leaf_hash
 from .attested import Attestor
 from .checkpoints import Checkpoint, SigningKey

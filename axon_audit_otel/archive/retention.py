@@ -40,6 +40,7 @@ from .clock import DAY_S, WallClock, to_time
 from .directory import Directory, EventFile, sealed_in
 from .format import JOURNAL, ZST, Closing, sealed_name
 from .holds import HoldWatch, is_hold_trail
+from .index.archive import remove_index
 from .manifest import MANIFEST, DeleteRecord, Manifest, SealRecord, read_listing
 from .missing import Missing
 from .publishing import compress
@@ -143,6 +144,11 @@ class Upkeep:
         self._looked_at = 0.0
         self._lines = -1  # of the manifest at that time
         self._unfinished = True  # a file may be left that a manifest lists as deleted
+
+    @property
+    def is_compressing(self) -> bool:
+        """True if files are to be compressed."""
+        return bool(self._waiting)
 
     def run(
         self, writer: ArchiveWriter, lock: AbstractContextManager[object], patience: float = 0.0
@@ -326,9 +332,11 @@ def _is_journal(path: Path, writer: str) -> bool:
 
 def _remove(directory: Path, name: str) -> None:
     """Remove a file of a writer whose lock we hold: no other process removes or replaces it."""
+    remove_index(directory, name)  # first: if we are killed now, the file is removed later
     paths = (directory / name, directory / f"{name}{ZST}")
     for path in [path for path in paths if is_there(path)]:
         path.unlink(missing_ok=True)
+    remove_index(directory, name)  # somebody may just have made it
 
 
 def _files_in(here: Directory, writer: str, own: list[SealRecord], now: str) -> list[_Sealed]:

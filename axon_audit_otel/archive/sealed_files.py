@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.files import is_there, listed, sync_directory
+from ..core.files import is_there, listed
+from ..core.fsync import sync_directory
 from ..core.time import format_time
 from .attested import AttestedFile
 from .journal import Journal, load
@@ -184,10 +185,12 @@ class SealedFiles:
         ended_well = lock.ended_well  # else the clock may have gone back since
         since = manifest.stat().st_mtime if ended_well and is_there(manifest) else 0.0
         for path in listed(self._directory, "audit_*.json"):
+            if path.name in self.manifest.seals:
+                continue
             # A file of another writer may just be removed, or belong to another user.
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 status = path.lstat()
-                if path.name in self.manifest.seals or status.st_mtime < since - 2:
+                if status.st_mtime < since - 2:
                     continue
                 closing = closing_of(path) if stat.S_ISREG(status.st_mode) else None
                 wanted = lock.writer, self.last_sequence + 1

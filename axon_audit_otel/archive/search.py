@@ -2,7 +2,8 @@
 
 Several writers are merged by time. Only files whose time range can match are opened. Only lines
 that contain the encoded values of the query are decoded: no match is missed, and false hits are
-removed after decoding. Memory holds a block of a file, or the matches in a compressed one.
+removed after decoding. An index only says which lines need not be looked at. Memory holds a block
+of a file, or the matches in a compressed one.
 
 Files that cannot be read, or are in a manifest but gone, are reported to a `Missing` if they could
 have matches.
@@ -11,12 +12,13 @@ have matches.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import BinaryIO
 
 from ..core.errors import ArchiveError, InvalidEventError, archive_errors
 from ..core.files import named
@@ -25,8 +27,10 @@ from ..events.query import Query
 from .directory import Directory, EventFile, files_of
 from .foreign_files import other_events
 from .format import HEAD, JOURNAL, Closing
+from .index.finding import Chosen, Indexes
+from .index.notes import keys_of_user
 from .line_filter import LineFilter
-from .missing import OF_ANOTHER, Missing
+from .missing import CHANGED, OF_ANOTHER, Missing
 from .reader import LineReader, closing_of, first_number
 from .writer_lock import has_begun
 
@@ -42,6 +46,7 @@ def search(
     writer: str = "",
     before: int | None = None,
     missing: Missing | None = None,
+    index_keys: Sequence[bytes] | None = None,
 ) -> Iterator[AuditEvent]:
     """Yield the events at *path* that answer *query*, newest first, up to its limit.
 
@@ -54,6 +59,7 @@ def search(
         writer: A writer whose files are read only below event number *before*.
         before: See *writer*.
         missing: Takes what the answer lacks. Default: that raises an error.
+        index_keys: Of the indexes to believe. Default: that of the user, if there is one.
 
     Raises:
         ArchiveError: If nothing is at *path*; without *missing*, if a file cannot be read.
@@ -61,7 +67,7 @@ def search(
     wanted, newest = LineFilter(query), not oldest_first
     missing = Missing(strict=True) if missing is None else missing
     with ExitStack() as stack:
-        runs = _found_at(path, wanted, stack, missing, recent is None)
+        runs = _found_at(path, query, wanted, stack, missing, recent is None, index_keys)
         streams: list[Iterator[AuditEvent]] = []
         for run in runs:
             is_ours = run.is_writer and run.name == writer
@@ -97,7 +103,7 @@ def search_by_writer(
     with ExitStack() as stack:
         streams = [
             zip(repeat(run.name), run.events(query, wanted, missing, newest=False, before=None))
-            for run in _found_at(path, wanted, stack, missing)
+            for run in _found_at(path, query, wanted, stack, missing)
         ]
         is_new = _Distinct()
         for writer, event in heapq.merge(*streams, key=lambda found: found[1].timestamp):
@@ -118,7 +124,7 @@ def events_in(path: Path, missing: Missing, is_named: bool) -> Iterator[AuditEve
     """
     query = Query()
     file = EventFile(path.name, path)
-    return _events(file, None, query, LineFilter(query), False, missing, is_named)
+    return _events(file, None, None, query, LineFilter(query), False, missing, is_named)
 
 
 def _time_of(event: AuditEvent) -> datetime:
@@ -153,6 +159,7 @@ class _Run:
     name: str = ""  # of the writer; "" if not known
     is_writer: bool = False  # True if the manifest or journal proves the name
     directory: Directory | None = None  # of the files; None: the user named the file
+    indexes: Indexes | None = None  # of that directory
 
     def events(
         self, query: Query, wanted: LineFilter, missing: Missing, newest: bool, before: int | None
@@ -161,7 +168,7 @@ class _Run:
         for file in reversed(self.files) if newest else self.files:
             if before is not None and file.first >= before:
                 continue
-            found = _events(file, self.directory, query, wanted, newest, missing)
+            found = _events(file, self.directory, self.indexes, query, wanted, newest, missing)
             if not self.name:  # not in the order of a trail
                 found = iter(sorted(found, key=age, reverse=newest))
             for event in found:
@@ -172,12 +179,21 @@ class _Run:
 
 
 def _found_at(
-    path: Path, wanted: LineFilter, stack: ExitStack, missing: Missing, needed: bool = True
+    path: Path,
+    query: Query,
+    wanted: LineFilter,
+    stack: ExitStack,
+    missing: Missing,
+    needed: bool = True,
+    index_keys: Sequence[bytes] | None = None,
 ) -> list[_Run]:
     path = named(path)
     with archive_errors(path) if needed else missing.caught(path):
         if path.is_dir():
             runs = _runs_in(stack.enter_context(Directory(path, missing)), wanted, missing)
+            indexes = Indexes(path, query, keys_of_user() if index_keys is None else index_keys)
+            for run in runs:
+                run.indexes = indexes
         else:
             runs = [_named(path)] if path.exists() else []
         if needed and not (runs or missing or has_begun(path)):
@@ -238,6 +254,7 @@ def _unlisted_runs(directory: Directory) -> list[_Run]:
 def _events(
     file: EventFile,
     directory: Directory | None,
+    indexes: Indexes | None,
     query: Query,
     wanted: LineFilter,
     newest: bool,
@@ -246,14 +263,22 @@ def _events(
 ) -> Iterator[AuditEvent]:
     """Yield the readable events of one file that answer *query*."""
     is_ours = file.is_ours
+    chosen = None
+    if indexes is not None and file.seal is not None:
+        chosen = indexes.chosen(file.seal, file.path)
+        if chosen is not None and not chosen.lines:
+            return
     try:
         with file.open() if directory is None else directory.open(file) as opened:
             reader = LineReader(opened, file.path, missing)
             if reader.is_ours():
                 is_ours = True
-                size = 0 if file.seal is None else file.seal.bytes
-                found = reader.decoded(reader.passing(wanted.lines, newest, size))
-                yield from query.passing(found)
+                if chosen is not None and opened.seekable():
+                    lines = _lines_at(chosen, opened, file, wanted, newest, missing)
+                else:
+                    size = 0 if file.seal is None else file.seal.bytes
+                    lines = reader.passing(wanted.lines, newest, size)
+                yield from query.passing(reader.decoded(lines))
             elif file.path.suffix != JOURNAL or not HEAD.startswith(reader.head or reader.torn):
                 others = query.passing(other_events(file.path, missing))
                 yield from sorted(others, key=age, reverse=newest)
@@ -270,3 +295,19 @@ def _events(
                 raise
         else:
             missing.judge(file.path, exc)
+
+
+def _lines_at(
+    chosen: Chosen,
+    opened: BinaryIO,
+    file: EventFile,
+    wanted: LineFilter,
+    newest: bool,
+    missing: Missing,
+) -> Iterator[bytes]:
+    """Yield those of the *chosen* lines of a file that can answer."""
+    for block in chosen.blocks(opened, newest):
+        if not chosen.are_as_indexed(block):
+            missing.add(file.path, CHANGED)
+        lines = wanted.lines(block)
+        yield from reversed(lines) if newest else lines

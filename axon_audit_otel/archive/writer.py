@@ -26,64 +26,22 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import ArchiveError
-from ..core.files import (
-    is_there,
-    listed,
-    make_directory,
-    open_owned,
-    refuse_writable_by_all,
-    sync_directory,
-    sync_file,
-)
+from ..core.files import is_there, make_directory, refuse_writable_by_all
+from ..core.fsync import sync_directory, sync_file
 from ..core.time import format_time
-from .attested import Attestor, NotAttestedError, State
-from .format import HEAD, JOURNAL, tail
+from .attested import Attestor
+from .format import JOURNAL
 from .intents import Intents
-from .journal import Journal, JournalChangedError, load, salvage, set_damage_aside
-from .manifest import MANIFEST, trail_id
-from .sealed_files import SealedFiles
-from .writer_lock import LOCK, MAX_WRITERS, BusyError, claim, is_paused
+from .journal import Journal, JournalChangedError, LeftJournal, begin, salvage, take_up
+from .manifest import trail_id
+from .takeover import Recovery, claim_again, take_over, unlisted_of
 
-__all__ = ["Adopted", "ArchiveWriter", "Recovery", "recover_others"]
+__all__ = ["ArchiveWriter"]
 
 _NO_SYNC = (
     "its file system cannot force files to stable storage, as durability='disk' promises;"
     " take another directory, or durability='process'"
 )
-
-
-class Recovery(msgspec.Struct, frozen=True):
-    """The result of recovering a writer that did not end well.
-
-    Attributes:
-        writer: Its name.
-        events: Number of its unsealed events; they are sealed now.
-        torn_bytes: Bytes of an incomplete last line, now removed.
-        damaged: Number of unreadable lines, now in a file of their own (``.damaged``).
-    """
-
-    writer: str
-    events: int
-    torn_bytes: int
-    damaged: int = 0
-
-
-class Adopted(msgspec.Struct, frozen=True):
-    """Events that were found in a writer's files, and that anybody may have written.
-
-    Attributes:
-        writer: Its name.
-        first: The number of the first of them.
-        last: The number of the last.
-        file: Where they were.
-        why: The reason.
-    """
-
-    writer: str
-    first: int
-    last: int
-    file: str
-    why: str
 
 
 class ArchiveWriter:
@@ -125,8 +83,6 @@ class ArchiveWriter:
         continues: bool = False,
     ) -> None:
         self.directory = directory
-        self.refused: list[NotAttestedError] = []
-        self.adopted: Adopted | None = None
         self._attestor = attestor
         self._trail = trail
         self._continues = continues
@@ -136,7 +92,9 @@ class ArchiveWriter:
         try:
             make_directory(directory)
             refuse_writable_by_all(directory)
-            self._take_name(fresh, exact, changed)
+            taken = take_over(directory, trail, fresh, exact, sync, changed, attestor)
+            self._lock, self.sealed = taken.lock, taken.sealed
+            self.refused, self.adopted, self.lost = taken.refused, taken.adopted, taken.lost
             secret = None if attestor is None else attestor.secret("intents")
             self.intents = Intents(self.path(""), sync, secret)
             if sync and not sync_file(self._lock.file):
@@ -146,50 +104,6 @@ class ArchiveWriter:
         except (OSError, msgspec.DecodeError) as exc:
             msg = f"cannot archive to {str(directory)!r}: {getattr(exc, 'strerror', 0) or exc}"
             raise ArchiveError(msg) from exc
-
-    def _take_name(self, fresh: bool, exact: bool, changed: Callable[[OSError], object]) -> None:
-        """Lock the first free name whose files may be continued."""
-        while True:
-            names = {refused.writer for refused in self.refused}
-            most = 1 if exact else MAX_WRITERS
-            self._lock = claim(self.directory, self._trail, fresh, most, names)
-            try:
-                self.sealed = SealedFiles(self._lock, self._sync, changed)
-                self._judge()
-            except (NotAttestedError, msgspec.DecodeError) as exc:
-                self._lock.release()
-                if self._attestor is None:
-                    raise
-                if not isinstance(exc, NotAttestedError):
-                    exc = NotAttestedError(self._lock.writer, str(exc))
-                if exact:
-                    raise exc from None
-                self.refused.append(exc)
-            else:
-                return
-
-    def _judge(self) -> None:
-        """Find out what of the files is attested."""
-        self.lost = 0
-        if self._attestor is None:
-            return
-        journal, prefix = self.path(JOURNAL), self.path("")
-        unlisted = journal if is_there(journal) else self._unlisted()
-        last = self.sealed.manifest.last
-        if unlisted is not None and last is not None:
-            listed_file = self.directory / last.file
-            if is_there(listed_file) and unlisted.samefile(listed_file):
-                unlisted = None  # its sealed file, which is listed, has that name as well
-        judged = self._attestor.judge(prefix, self.sealed.manifest, unlisted)
-        self.lost = judged.lost
-        if judged.gone is not None:
-            self.refused.append(judged.gone)
-        if judged.adopted:
-            assert unlisted is not None
-            words = "no keyed hash and no checkpoint covers them"
-            self.adopted = Adopted(self.name, judged.adopted, judged.last, unlisted.name, words)
-            self.sealed.adopted = judged.adopted
-        self.sealed.attest_by(self._attestor.file(prefix, judged.state))
 
     @property
     def name(self) -> str:
@@ -276,18 +190,8 @@ class ArchiveWriter:
         path = self.path(JOURNAL)
         if is_there(path):  # sealed; this second name could not be removed
             self.recover()
-        journal = Journal(path, open_owned(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND))
-        try:
-            journal.write(HEAD)
-            if self._sync:  # else power loss takes the whole file, even if its content is synced
-                sync_file(self._lock.file)
-                sync_directory(self.directory)
-        except OSError:
-            journal.close()
-            path.unlink(missing_ok=True)
-            raise
-        self._journal = journal
-        return journal
+        self._journal = begin(path, self._lock.file if self._sync else None)
+        return self._journal
 
     def record_intent(self, event_id: str, intent: bytes) -> None:
         """Record an intent; see `Intents.record_intent`.
@@ -314,14 +218,7 @@ class ArchiveWriter:
         if journal is None or not journal.count:
             return None
         journal.check()
-        closing = tail(
-            journal.count,
-            trail=self.name,
-            first_sequence=journal.first,
-            last_sequence=journal.last,
-            root=journal.tree.root().hex(),
-            previous_seal=self.sealed.manifest.last_hash,
-        )
+        closing = journal.closing(self.name, self.sealed.manifest.last_hash)
         digest = journal.digest.copy()
         journal.write(closing)
         try:
@@ -392,7 +289,7 @@ class ArchiveWriter:
         self._list_unlisted()
         ended_well, paused = self._lock.ended_well, self._lock.is_paused
         found = self._take_up(self.path(JOURNAL))
-        if paused and self._continues and self.adopted is None and _is_whole(found):
+        if paused and self._continues and self.adopted is None and found and found.is_whole:
             self._lock.mark_running()
             return None  # it goes on with that journal
         if found is not None:
@@ -400,24 +297,17 @@ class ArchiveWriter:
         self.sealed.adopted = 0
         if found is None:
             return None if ended_well else Recovery(self.name, 0, 0)
-        journal, torn, damaged = found
-        if paused and _is_whole(found):
+        if paused and found.is_whole:
             self._lock.mark_ended()
             return None
+        torn = found.torn if found.journal.end else 0
         # The lock keeps the mark of the unclean end until an event reports it.
-        return Recovery(self.name, journal.count, torn if journal.end else 0, damaged)
+        return Recovery(self.name, found.journal.count, torn, found.damaged)
 
     def _list_unlisted(self) -> None:
-        unlisted = self._unlisted()
+        unlisted = unlisted_of(self._lock, self.sealed)
         if unlisted is not None:
             self.sealed.list_found(unlisted)
-
-    def _unlisted(self) -> Path | None:
-        """The sealed file that is not in the manifest yet; None without one."""
-        unlisted, journal = self.sealed.unlisted(self._lock), self.path(JOURNAL)
-        if unlisted is not None and is_there(journal) and not unlisted.samefile(journal):
-            return None  # no journal begins before all files are listed: it is somebody else's
-        return unlisted
 
     def recover(self) -> None:
         """Read the state from the files again, after an exception in the middle of a call.
@@ -432,18 +322,13 @@ class ArchiveWriter:
         self._take_up(self.path(JOURNAL))
         self.sealed.through = self.sealed.last_sequence
 
-    def _take_up(self, path: Path) -> tuple[Journal, int, int] | None:
-        """Continue the journal at *path*; a closed one is renamed, an empty one removed.
-
-        Returns the journal, its torn bytes and its damaged lines; None without a journal.
-        """
+    def _take_up(self, path: Path) -> LeftJournal | None:
+        """Continue the journal at *path*; a closed one is renamed, an empty one removed."""
         if not is_there(path):
             self._close_journal()
             return None
-        damaged = set_damage_aside(path)
-        size = path.stat().st_size
-        journal, closed = load(path)
-        torn = size - journal.end
+        found = take_up(path)
+        journal = found.journal
         if self._journal is not None:
             journal.began = self._journal.began
         self._close_journal()
@@ -451,13 +336,13 @@ class ArchiveWriter:
         if not journal.count:
             self._close_journal()
             path.unlink()
-        elif closed:  # its writer died before it was renamed
+        elif found.closed:  # its writer died before it was renamed
             try:
                 self._finish(journal)
             except OSError:
                 self._close_journal()  # no event may follow its closing line
                 raise
-        return journal, torn, damaged
+        return found
 
     def check(self) -> None:
         """Check that lock, journal and manifest were not changed from outside, while it runs.
@@ -506,20 +391,8 @@ class ArchiveWriter:
         make_directory(self.directory)
         if self._lock.is_held():
             return
-        lock = None
-        if self.sealed.manifest.is_at(self.path(MANIFEST)):  # only the lock is gone
-            with contextlib.suppress(BusyError):
-                lock = claim(self.directory, self.name, most=1)
-        if lock is None:
-            lock = claim(self.directory, self._trail, fresh=True)
-            try:
-                self.sealed.read(lock)
-            except OSError:
-                lock.release()
-                raise
-            if self._attestor is not None:
-                self.sealed.attest_by(self._attestor.file(lock.path(""), State()))
-            self.intents = self.intents.moved(lock.path(""))
+        lock = claim_again(self._lock, self._trail, self.sealed, self._attestor)
+        self.intents = self.intents.moved(lock.path(""))
         before, self._lock = self._lock, lock
         before.release()
 
@@ -572,66 +445,6 @@ class ArchiveWriter:
             self.release()
 
 
-def _is_whole(found: tuple[Journal, int, int] | None) -> bool:
-    """True of a journal with events, and with nothing else, as `_take_up` found it."""
-    return found is not None and found[0].count > 0 and not found[1] and not found[2]
-
-
 def _gone(directory: Path) -> JournalChangedError:
     words = "the directory was changed: it was removed or moved away"
     return JournalChangedError(errno.ENOENT, words, str(directory))
-
-
-def recover_others(
-    directory: Path,
-    current: str,
-    attest: Callable[[ArchiveWriter], bool],
-    sync: bool = False,
-    attestor: Attestor | None = None,
-) -> tuple[list[ArchiveWriter], list[NotAttestedError]]:
-    """Seal the journals of ended writers in *directory* (mostly of forked children).
-
-    Args:
-        directory: The archive.
-        current: The name of the calling writer.
-        attest: Makes a checkpoint of such a writer; False if that has to be tried again.
-        sync: Force it all to stable storage.
-        attestor: Says what of their files may be signed.
-
-    Returns:
-        The writers that did not end well, released again; and why others are left as they are.
-    """
-    found, refused = [], []
-    with contextlib.suppress(OSError):  # the next start tries again
-        journals = {path.stem for path in listed(directory, f"*{JOURNAL}")}
-        manifests = {path.stem for path in listed(directory, f"*{MANIFEST}")}
-        for name in sorted((journals | manifests) - {current}):
-            lock = directory / f".{name}{LOCK}"
-            # Not empty: the writer runs, was killed or paused, or its recovery was.
-            if is_there(lock) and (name in journals or lock.stat().st_size):
-                with contextlib.suppress(OSError):
-                    knows = attestor is None or attestor.knows(directory / name)
-                    if not knows and is_paused(lock):
-                        continue  # of another key: whoever has it goes on
-                    try:
-                        found.append(_recover_other(directory, name, attest, sync, attestor))
-                    except NotAttestedError as exc:
-                        refused.append(exc)
-    return [other for other in found if other.recovery is not None], refused
-
-
-def _recover_other(
-    directory: Path,
-    name: str,
-    attest: Callable[[ArchiveWriter], bool],
-    sync: bool,
-    attestor: Attestor | None,
-) -> ArchiveWriter:
-    other = ArchiveWriter(directory, name, exact=True, sync=sync, attestor=attestor)
-    try:
-        if attest(other) or not other.newest[0]:
-            with contextlib.suppress(OSError):  # the next start tries again
-                other._lock.mark_ended()
-    finally:
-        other.release()
-    return other

@@ -10,15 +10,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.files import (
-    HAS_LOCKS,
-    UNSUPPORTED,
-    is_there,
-    listed,
-    lock,
-    open_owned,
-    open_regular,
-)
+from ..core.files import HAS_LOCKS, is_there, listed, lock, open_owned, open_regular
+from ..core.fsync import UNSUPPORTED
 from .directory import newest_number
 from .format import JOURNAL
 from .manifest import MANIFEST, Manifest

@@ -31,9 +31,10 @@ from ..core.time import format_time, to_microseconds
 from ..events.draft import Draft, draft
 from ..events.model import AuditEvent
 from ..events.query import ACCESS, Query
-from ..privacy.encryption import keyring_of, recorded
+from ..privacy.erased_tokens import keyring_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import is_pseudonym
+from ..privacy.readable import recorded
 from ..trail.setting_values import parse_signing_key
 from ..trail.settings import Settings
 from .admin_events import is_signed_archive, keys_for, recorder

@@ -19,7 +19,7 @@ from ..core.errors import ArchiveError
 from ..core.files import give_back, listed
 from ..core.os_user import os_user
 from ..events.draft import draft
-from ..privacy.encryption import keyring_of, keys_of
+from ..privacy.erased_tokens import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..verification.checkpoint_files import SUFFIXES
 

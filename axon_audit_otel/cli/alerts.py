@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from ..alerts.detector import Alert, Detector
+from ..alerts.alert import Alert
+from ..alerts.detector import Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..archive.missing import Missing
 from ..core.time import to_microseconds

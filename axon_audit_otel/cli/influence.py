@@ -22,6 +22,7 @@ from ..events.localtime import local
 from ..events.query import Query
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
+from .event_words import without_ciphers
 from .notes import Answer, hashed_entries
 from .options import (
     NOT_ANSWERED,
@@ -36,7 +37,7 @@ from .options import (
     within,
 )
 from .privacy import found as found_in
-from .render import amount, console, on_screen, plain, print_json, without_ciphers
+from .render import amount, console, on_screen, plain, print_json
 
 __all__ = ["influence"]
 

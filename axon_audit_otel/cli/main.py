@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import heapq
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -19,20 +18,20 @@ import click
 from ..archive.follow import Follower
 from ..archive.missing import Missing
 from ..archive.search import search, search_by_writer
-from ..core.errors import AxonAuditError, harmless
 from ..events.localtime import local
 from ..events.model import AuditEvent, age
 from ..events.query import Query
 from ..events.statistics import summarise
 from ..evidence.siem.origin import Origins
 from ..otlp.resource import resource_from_environment
-from ..privacy.encryption import decrypted, recorded
 from ..privacy.policy import PrivacyPolicy
-from ..verification.report import EXIT_CODES
+from ..privacy.readable import decrypted, recorded
 from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
 from .assets import assets
+from .event_lines import EventLines
+from .event_words import found_words
 from .export import (
     FORMATS,
     SIEM_FORMATS,
@@ -43,14 +42,15 @@ from .export import (
     export_siem,
     format_of,
 )
+from .group import Commands
 from .hold import hold
+from .index import index
 from .influence import influence
 from .keygen import keygen
 from .lineage import lineage
 from .mcp_proxy import mcp_proxy
 from .notes import Answer
 from .options import (
-    NOT_ANSWERED,
     filters,
     json_option,
     keys_option,
@@ -59,26 +59,14 @@ from .options import (
     print_missing,
     query_of,
     reads,
-    reason,
 )
 from .privacy import erase, found, pseudonym, reader
 from .proof import prove
 from .receipt import receipt
 from .reconcile import reconcile
-from .render import (
-    EventLines,
-    actor_table,
-    amount,
-    console,
-    found_words,
-    plain,
-    print_json,
-    print_table,
-    statistics,
-)
+from .render import actor_table, amount, console, plain, print_json, print_table, statistics
 from .report import report
 from .shipping import replay
-from .streams import standard_streams
 from .subject import subject
 from .verify import verify
 from .view import view
@@ -86,73 +74,10 @@ from .view import view
 __all__ = ["main"]
 
 _POLL_S = 0.2
-#: The exit code if the answer cannot be written, of commands whose 1 is an answer.
-_UNWRITTEN = {
-    "verify": EXIT_CODES["not proved"],
-    **dict.fromkeys(
-        ("influence", "lineage", "receipt", "reconcile", "report", "subject"), NOT_ANSWERED
-    ),
-}
-
-
-#: Every command, by what it is for.
-_GROUPS = {
-    "Ask": ("query", "stats", "tail", "alerts", "view"),
-    "Prove": ("verify", "prove", "keygen", "hold"),
-    "Hand over": ("report", "subject", "receipt", "export"),
-    "What became of an entry": ("lineage", "influence", "reconcile"),
-    "Privacy": ("erase", "pseudonym"),
-    "Run": ("assets", "demo", "mcp-proxy", "replay"),
-}
-
-
-class _Commands(click.Group):
-    """A group of commands that turns our errors into one line and an exit code."""
-
-    def main(self, args: Any = None, *further: Any, **kwargs: Any) -> Any:
-        words = list(sys.argv[1:] if args is None else args)
-        with standard_streams(_UNWRITTEN.get(words[0] if words else "", 1)):
-            return super().main(words, *further, **kwargs)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands by what they are for."""
-        for title, names in _GROUPS.items():
-            with formatter.section(title):
-                commands = [(name, self.commands[name]) for name in names]
-                formatter.write_dl([(name, one.get_short_help_str(80)) for name, one in commands])
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _harmless_errors():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _harmless_errors():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _harmless_errors() -> Iterator[None]:
-    """Turn errors of ours, and of the system, into those of click, and make these `harmless`:
-    they show what was typed, which may be a key."""
-    try:
-        yield
-    except click.ClickException as exc:
-        said = exc.format_message()
-        text = "\n".join(map(harmless, said.split("\n")))
-        if text == said:
-            raise
-        if isinstance(exc, click.UsageError):
-            raise click.UsageError(text, exc.ctx) from None
-        is_plain = type(exc).__init__ is click.ClickException.__init__
-        raise (type(exc) if is_plain else click.ClickException)(text) from None
-    except (AxonAuditError, OSError) as exc:
-        if isinstance(exc, OSError) and exc.errno == errno.EPIPE:  # `| head`: click handles it
-            raise
-        raise click.ClickException(harmless(reason(exc))) from None
 
 
 @click.group(
-    cls=_Commands,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="axon-audit")
@@ -162,8 +87,9 @@ def main() -> None:
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
-    rest is printed, and the file is named on standard error); 2, wrong arguments. Those of
-    verify, receipt, report, subject, influence, lineage and reconcile are their own.
+    rest is printed, and the file is named on standard error); 2, wrong arguments, or nothing is
+    at PATH. Those of verify, receipt, report, subject, influence, lineage and reconcile are
+    their own.
 
     \b
     Examples:
@@ -468,6 +394,6 @@ def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
 
 for _command in (
     *(keygen, verify, prove, receipt, hold, erase, pseudonym, alerts, assets, replay),
-    *(influence, lineage, mcp_proxy, reconcile, report, subject, view),
+    *(index, influence, lineage, mcp_proxy, reconcile, report, subject, view),
 ):
     main.add_command(_command)

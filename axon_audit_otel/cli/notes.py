@@ -23,7 +23,7 @@ from ..events.localtime import local
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..privacy.policy import PrivacyPolicy
-from ..privacy.private_ids import is_hidden
+from ..privacy.private_ids import is_hash
 from ..privacy.pseudonyms import Pseudonyms, is_pseudonym
 from ..trail.settings import Settings
 from .privacy import reader
@@ -53,7 +53,7 @@ def hashed_entries(
     with suppress(ArchiveError):  # reported when the answer was read
         if events is None:
             events = search(path, Query(limit=_CHECKED), missing=Missing())
-        if any(is_hidden(key) for event in events for key in event.entry_ids):
+        if any(is_hash(key) for event in events for key in event.entry_ids):
             if secret is None:
                 how = f"--pseudonymize @FILE (or {Settings.variable('pseudonymize')})"
                 yield f"ids of entries in this archive are hashed: give the secret with {how}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
@@ -14,6 +14,7 @@ import click
 
 from ..archive.missing import Missing
 from ..core.errors import AxonAuditError, InvalidEventError, shown
+from ..core.files import is_there
 from ..core.time import to_microseconds
 from ..events.localtime import earliest, latest, local
 from ..events.model import EventStatus, OperationType
@@ -87,7 +88,14 @@ def print_missing(missing: Missing) -> None:
         click.echo(f"Error: {plain(line)}", err=True)
 
 
-path_argument = click.argument("path", type=click.Path(path_type=Path))
+def _existing(_ctx: Any, _param: Any, path: Path) -> Path:
+    with suppress(OSError):  # of another kind: the command says what it is
+        if not is_there(path):
+            raise NotAnswered(f"no such file or directory: {str(path)!r}")
+    return path
+
+
+path_argument = click.argument("path", type=click.Path(path_type=Path), callback=_existing)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

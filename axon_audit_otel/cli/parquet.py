@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ..core.merkle import leaf_hash
 from ..core.time import to_microseconds
 from ..events.model import AuditEvent
-from ..privacy.encryption import decrypted, recorded
+from ..privacy.readable import decrypted, recorded
 from ..version import __version__
 
 __all__ = ["COLUMNS", "parquet_file"]

@@ -18,9 +18,10 @@ from ..events.identifiers import identifier
 from ..events.identity import audit_context
 from ..events.model import AuditEvent, fields_of
 from ..events.query import Query
-from ..privacy.encryption import decrypted, keyring_of, keys_of, recorded
+from ..privacy.erased_tokens import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
+from ..privacy.readable import decrypted, recorded
 from ..trail.settings import Settings
 from .admin_events import check_archive, check_signing, recorder
 from .options import json_option, keys_option, reads, secret_option, signing_option
@@ -174,7 +175,7 @@ def pseudonym(
         raise click.UsageError("an id is that of a session or of an entry: leave out one of both")
     real, policy = identifier(user), PrivacyPolicy(pseudonyms=pseudonyms)
     field = "session_id" if session else "user_id"
-    hashed = policy.entry(real) if entry else policy.hidden(field, real)
+    hashed = policy.entry_names.hashed(real) if entry else policy.hidden(field, real)
     if as_json:
         name = "entry_id" if entry else "session.id" if session else "user.hash"
         click.echo(msgspec.json.encode({name: hashed}))

@@ -9,8 +9,9 @@ from typing import Any
 import click
 import msgspec
 
+from ..core.content import content_of
 from ..core.errors import shown
-from ..core.files import content_of, write_file
+from ..core.files import write_file
 from ..verification.consistency_proof import prove_consistency
 from ..verification.inclusion_proof import prove as make_proof
 from .options import json_option, path_argument

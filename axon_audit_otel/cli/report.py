@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,20 +102,10 @@ def report(
     from ..evidence.report import make_report  # slow to import
 
     ctx = click.get_current_context()
-
-    def is_read(facts: dict[str, Any]) -> None:  # it counts, whatever happens from here on
-        reading.events = facts["completeness"]["events"]
-        reading.revealed = reading.events if decrypt and policy.encrypts else 0
-
     with answering():
-        if month is not None:  # the report names the month itself
-            month = ctx.params["month"] = month_named(month, zone)
-        period = _period(month, first, last, zone)
+        period = _period(ctx.params, month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
-        files: list[Path] = []
-        with suppress(ArchiveError):  # there is none: `make_report` says so
-            files = files_of(path)
-        with reading_bar("reading", files) as progress:
+        with reading_bar("reading", _files(path)) as progress:
             facts = make_report(
                 path,
                 period,
@@ -130,23 +121,47 @@ def report(
                 command=_command(ctx, period),
                 force=force,
                 progress=progress,
-                before_writing=is_read,
+                before_writing=partial(_count, reading, decrypt and policy.encrypts),
             )
     _print(facts, output, as_json)
-    if period.end_us > time.time() * 1e6:
-        click.echo("the period is not over: what is recorded from now on is not in it", err=True)
-    if needs := facts["limits"]["needs_a_person"]:
-        for words in needs[:_SHOWN]:
-            click.echo(f"needs a person: {plain(words)}", err=True)
-        if len(needs) > _SHOWN:
-            click.echo(f"and {len(needs) - _SHOWN:,} more: see completeness", err=True)
+    if _needs_a_person(facts, period):
         ctx.exit(1)
 
 
 _SHOWN = 20
 
 
-def _period(month: str | None, first: str | None, last: str | None, zone: str | None) -> Period:
+def _files(path: Path) -> list[Path]:
+    """The files that will be read; none if there is no archive: `make_report` says so."""
+    with suppress(ArchiveError):
+        return files_of(path)
+    return []
+
+
+def _count(reading: Access, reveals: bool, facts: dict[str, Any]) -> None:
+    """Count what was read: it counts, whatever happens from here on."""
+    reading.events = facts["completeness"]["events"]
+    reading.revealed = reading.events if reveals else 0
+
+
+def _needs_a_person(facts: dict[str, Any], period: Period) -> bool:
+    """Say on standard error what is not as it should be; return True if that needs a person."""
+    if period.end_us > time.time() * 1e6:
+        click.echo("the period is not over: what is recorded from now on is not in it", err=True)
+    needs = facts["limits"]["needs_a_person"]
+    for words in needs[:_SHOWN]:
+        click.echo(f"needs a person: {plain(words)}", err=True)
+    if len(needs) > _SHOWN:
+        click.echo(f"and {len(needs) - _SHOWN:,} more: see completeness", err=True)
+    return bool(needs)
+
+
+def _period(
+    given: dict[str, Any], month: str | None, first: str | None, last: str | None, zone: str | None
+) -> Period:
+    """The period that was asked for; *given* then names the month itself, for the report."""
+    if month is not None:
+        month = given["month"] = month_named(month, zone)
     if month is not None and first is None and last is None:
         if not re.fullmatch(r"\d{4}-\d\d", month):
             raise click.BadParameter(

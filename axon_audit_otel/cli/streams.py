@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["standard_streams"]
+__all__ = ["INTERRUPTED", "standard_streams"]
+
+#: The exit code of a command that Ctrl-C ended, as of a shell's own.
+INTERRUPTED = 130
 
 
 @contextmanager

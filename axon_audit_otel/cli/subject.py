@@ -20,7 +20,7 @@ from ..evidence.dossier_limits import NEEDS_A_PERSON
 from ..evidence.dossier_page import as_html
 from ..evidence.dossier_reading import PARTS
 from ..evidence.dossier_words import limit_words
-from ..privacy.encryption import keys_of
+from ..privacy.erased_tokens import keys_of
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
 from .options import NotAnswered, answering, erasable_option, json_option, secret_option

@@ -13,8 +13,9 @@ import click
 from ..archive.checkpoints import VerifyingKey
 from ..archive.cosignatures import Quorum, WitnessKey
 from ..core import semconv
+from ..core.content import content_of
 from ..core.errors import AuditConfigError, InvalidEventError, shown
-from ..core.files import content_of, named, open_regular
+from ..core.files import named, open_regular
 
 __all__ = [
     "LONGEST_PIPE",

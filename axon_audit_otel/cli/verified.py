@@ -52,6 +52,9 @@ def print_report(report: VerifyReport, to: Console, outside: bool) -> None:
         lines.print(said)
     if report.lost_keys is not None:
         lines.print(report.lost_keys.words, style="yellow")
+    for index in report.wrong_indexes:
+        words = f"{plain(index.file)}: {plain(index.explanation)}; queries do not use it"
+        lines.print(f"{words} (axon-audit index)", style="yellow")
     if report.unknown is not None:
         lines.print(report.unknown, style="yellow")
     lines.print("")

@@ -16,10 +16,11 @@ from ..core.errors import ArchiveError
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
 from .access import Access, recorded_reading
+from .event_words import details, without_ciphers
 from .export import export_events
 from .options import erasable_option, json_option, path_argument, reason, secret_option
 from .privacy import reader
-from .render import details, plain, print_json, without_ciphers
+from .render import plain, print_json
 from .trusted import checkpoint_option, key_option, texts_of
 
 if TYPE_CHECKING:

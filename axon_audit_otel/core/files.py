@@ -1,4 +1,4 @@
-"""Opens files safely; replaces, appends to and syncs them.
+"""Opens files safely; replaces them and appends to them.
 
 Files may come from others: only regular files are read, links are not followed, and the length
 of a line is limited. A file should belong to the owner of its directory, to root or to our user;
@@ -15,10 +15,9 @@ import fnmatch
 import itertools
 import os
 import re
-import select
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .errors import ArchiveError, InvalidEventError
+from .fsync import CLOEXEC, sync_file
 from .log import logger
 
 try:
@@ -38,10 +38,10 @@ __all__ = [
     "DECODE_ERRORS",
     "HAS_LOCKS",
     "LINE_LIMIT",
-    "UNSUPPORTED",
+    "READ",
     "LineLimit",
     "append",
-    "content_of",
+    "check_owner",
     "give_back",
     "is_there",
     "listed",
@@ -51,22 +51,15 @@ __all__ = [
     "named",
     "open_owned",
     "open_regular",
-    "read_key",
     "refuse_writable_by_all",
     "renewed",
     "replacement",
-    "sync_data",
-    "sync_directory",
-    "sync_file",
     "write_file",
 ]
 
-CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # Opening a FIFO without a process at its other end would wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _numbers = itertools.count(1)
-#: Errors of a file system that does not support a function.
-UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # --- opened for reading ----------------------------------------------------------------------
 
@@ -74,7 +67,7 @@ UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE
+READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_BINARY", 0) | _AT_ONCE
 _IS_LINK = {errno.ELOOP, errno.EMLINK}  # of opening a link without following it
 
 
@@ -125,7 +118,7 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: If that failed, or it is a link, or not a regular file: a FIFO, a device, a
             directory. While reading: if it has a line of more than `LINE_LIMIT`.
     """
-    descriptor = _opened(path, _READ)
+    descriptor = _opened(path, READ)
     try:
         return BufferedReader(_Lines(descriptor), _READ_BUFFER)
     except BaseException:
@@ -151,14 +144,14 @@ def _opened(path: Path, flags: int) -> int:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        _check_owner(path, status, writes=flags & (os.O_WRONLY | os.O_RDWR) != 0)
+        check_owner(path, status, writes=flags & (os.O_WRONLY | os.O_RDWR) != 0)
     except BaseException:
         os.close(file)
         raise
     return file
 
 
-def _check_owner(path: Path, status: os.stat_result, writes: bool = False) -> None:
+def check_owner(path: Path, status: os.stat_result, writes: bool = False) -> None:
     """Warn of a file that belongs to a stranger, once a directory.
 
     Raises:
@@ -183,79 +176,6 @@ _with_strangers: set[Path] = set()  # directories that were warned of
 def named(path: Path) -> Path:
     """The file that *path* leads to: who names a file may name a link to it."""
     return Path(os.path.realpath(path)) if path.is_symlink() and not path.is_dir() else path
-
-
-def content_of(path: Path, most: int, anywhere: bool = False) -> bytes:
-    """The content of a file of at most *most* bytes.
-
-    Args:
-        path: The file.
-        most: Number of bytes.
-        anywhere: Our user chose *path*: it may be a link or a pipe.
-
-    Raises:
-        OSError: If it cannot be read, or is larger; if nothing comes out of a pipe for ten seconds.
-    """
-    if not anywhere:
-        with open_regular(path) as regular:
-            return _bounded(regular, path, most)
-    with FileIO(os.open(path, _READ)) as file:
-        is_pipe = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        return _bounded(_Arriving(file) if is_pipe else file, path, most)
-
-
-def _bounded(file: BinaryIO | FileIO | _Arriving, path: Path, most: int) -> bytes:
-    content = b""
-    size = os.fstat(file.fileno()).st_size
-    while size <= most and (block := file.read(_MIB)):
-        content += block
-        size = max(size, len(content))
-    if size > most:
-        raise OSError(errno.EFBIG, f"too large: more than {most >> 20} MiB", str(path))
-    return content
-
-
-class _Arriving:
-    """A pipe that is read as something comes out of it."""
-
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-        self.fileno = file.fileno
-
-    def read(self, size: int) -> bytes | None:
-        if not select.select([self._file], [], [], _PATIENCE_S)[0]:
-            raise TimeoutError(errno.ETIMEDOUT, f"nothing came out of it for {_PATIENCE_S} s")
-        return self._file.read(size)
-
-
-def read_key(path: Path) -> bytes:
-    """The content of a file that holds a key or a secret, also of a link or a pipe.
-
-    Warns in the log, once a file, if others can read it (as Kubernetes mounts secrets).
-
-    Raises:
-        OSError: As `content_of`, or if others can write it.
-    """
-    content = content_of(path, _MIB, anywhere=True)
-    status = path.stat()
-    if hasattr(os, "geteuid") and stat.S_ISREG(status.st_mode):
-        _check_rights(path, status)
-    return content
-
-
-_PATIENCE_S = 10
-_MIB = 1 << 20
-_readable_keys: set[Path] = set()  # that were warned of
-
-
-def _check_rights(path: Path, status: os.stat_result) -> None:
-    if status.st_mode & stat.S_IWOTH:
-        words = "every user can write it: chmod o-w it"
-        raise PermissionError(errno.EACCES, words, str(path))
-    _check_owner(path, status)
-    if status.st_mode & stat.S_IROTH and path not in _readable_keys:
-        _readable_keys.add(path)
-        logger.warning("the key file %r is readable by every user: chmod 600 it", str(path))
 
 
 # --- made for their owner ---------------------------------------------------------------------
@@ -299,7 +219,7 @@ def make_directory(path: Path, like: Path | None = None) -> None:
             raise
         return
     if _is_root():
-        file = os.open(path, os.O_DIRECTORY | _READ | _NO_LINK)
+        file = os.open(path, os.O_DIRECTORY | READ | _NO_LINK)
         try:
             _give(file, os.fstat(file), like or path.parent)
         finally:
@@ -453,50 +373,6 @@ def renewed(path: Path, file: int) -> int:
     with suppress(OSError):
         os.close(file)
     return new
-
-
-def sync_file(file: int) -> bool:
-    """Force an open file to stable storage; False if its file system cannot.
-
-    Raises:
-        OSError: If it can, and that failed.
-    """
-    return _synced(os.fsync, file)
-
-
-def sync_data(file: int) -> bool:
-    """Force the content of an open file to stable storage; False if its file system cannot.
-
-    Raises:
-        OSError: If it can, and that failed.
-    """
-    has_it = hasattr(os, "fdatasync")  # not on macOS
-    return (has_it and _synced(os.fdatasync, file)) or sync_file(file)
-
-
-def _synced(sync: Callable[[int], None], file: int) -> bool:
-    try:
-        sync(file)
-    except OSError as exc:
-        if exc.errno not in UNSUPPORTED:
-            raise
-        return False
-    return True
-
-
-def sync_directory(directory: Path) -> None:
-    """Force the names in a directory to stable storage, if its file system can.
-
-    SMB shares and some FUSE file systems cannot: there, only the files are forced.
-
-    Raises:
-        OSError: If it can, and that failed.
-    """
-    file = os.open(directory, os.O_RDONLY | CLOEXEC)
-    try:
-        sync_file(file)
-    finally:
-        os.close(file)
 
 
 # --- locked and looked for --------------------------------------------------------------------

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-__all__ = ["OsUser", "os_user", "user_of"]
+__all__ = ["OsUser", "os_user", "state_directory", "user_of"]
 
 _NO_LOGIN = 2**32 - 1
 
@@ -56,6 +56,30 @@ def user_of(uid: int | None) -> str | None:
         return pwd.getpwuid(uid).pw_name
     except (ImportError, KeyError, OSError):
         return None
+
+
+def state_directory() -> Path:
+    """Where this program keeps what is the user's own: ``~/.local/state/axon-audit``.
+
+    ``XDG_STATE_HOME`` names another place for ``~/.local/state``. HOME is not read where there is
+    a kernel to ask: `sudo` may leave that of another user.
+
+    Raises:
+        OSError: If the user has no home.
+    """
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if given.is_absolute():
+        return given / "axon-audit"
+    try:
+        if hasattr(os, "geteuid"):
+            import pwd
+
+            home = pwd.getpwuid(os.geteuid()).pw_dir
+        else:
+            home = str(Path.home())
+    except (KeyError, RuntimeError) as exc:
+        raise FileNotFoundError(2, "the user has no home directory; set XDG_STATE_HOME") from exc
+    return Path(home, ".local", "state", "axon-audit")
 
 
 def _login_uid() -> int | None:

@@ -67,8 +67,9 @@ AXON_DURATION_MS = "axon.duration_ms"
 #: Beginning of a text in place of an id: of a pseudonym, or of an encrypted id.
 PSEUDONYM_PREFIX = "hmac-sha256:"
 ERASABLE_PREFIX = "erasable:"
-#: Likewise in place of the id of an entry.
+#: Likewise in place of the id of an entry: of a hash, or of an encrypted id.
 ENTRY_PREFIX = "entry-hmac-sha256:"
+ERASABLE_ENTRY_PREFIX = "entry-erasable:"
 
 # --- Prometheus ------------------------------------------------------------------------
 METRIC_OPERATIONS = "axon_memory_operations"

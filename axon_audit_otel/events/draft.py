@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, islice
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -46,14 +46,15 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "further", "hash", "own", "previous_hash", "private", "sampled"),
-        *("sequence", "text_owners", "time_us", "trail", "uncarried"),
+        *("encoded", "entries", "further", "hash", "namer", "own", "previous_hash", "private"),
+        *("sampled", "sequence", "text_owners", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
     entries: int
     further: tuple[str, ...]  # subjects beyond those that it names: recorded by their digests
     hash: str  # its own and the one before, and its number: once captured
+    namer: Callable[[str], str] | None  # gives what stands for a private entry
     own: bool  # the names of its facts are ours: no caller gave them
     previous_hash: str | None
     private: dict[str, str] | None  # its entry ids name people: what stands for which
@@ -160,7 +161,7 @@ def draft(
         event["store"] = store
     event.further = event.text_owners = ()
     event.uncarried = uncarried
-    event.private = None
+    event.private = event.namer = None
     if subjects:
         event["subjects"] = some = tuple(subjects)
         if len(some) > 1:

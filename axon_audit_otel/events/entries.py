@@ -262,6 +262,17 @@ class Entries:
         if past is not None:
             past.disown(erased)
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Know entries by these *names* from now on, each in place of its id."""
+        known: list[dict[str, Any]] = [self.newer, self._older, self._elsewhere]
+        for some in (*known, self._copies, self._variants):
+            for key in names.keys() & some.keys():
+                some[names[key]] = some.pop(key)
+        derived, self._derived, self._made, self._sources = self._derived, {}, {}, 0
+        for key, one in derived.items():
+            sources = [names.get(source, source) for source in one.sources]
+            self.derive(names.get(key, key), sources, one.owners)
+
     # --- from events ---------------------------------------------------------------------
 
     def apply(self, event: AuditEvent, now: int = 0) -> None:

@@ -12,6 +12,7 @@ from itertools import filterfalse
 from typing import Any, Protocol
 
 from ..core.errors import InvalidEventError, shown
+from ..core.semconv import ERASABLE_ENTRY_PREFIX
 from ..core.time import to_microseconds
 from .identifiers import checked_text, digest_of, identifier, identifiers, is_digest
 from .lineage import tells_of_derived
@@ -69,6 +70,8 @@ class Query:
     with_start: bool = False
     #: Only events that tell of derived entries.
     derives: bool = False
+    #: Events with any encrypted id of an entry pass `entry_ids`: whoever asks has a look at them.
+    any_encrypted: bool = False
 
     @classmethod
     def of(
@@ -169,7 +172,7 @@ class Query:
         if self.derives:
             events = filter(tells_of_derived, events)
         if self.entry_ids is not None:
-            events = _touching(events, self.entry_ids)
+            events = _touching(events, self.entry_ids, self.any_encrypted)
         if self.facts:
             events = filter(self.has_facts, events)
         if self.start_us is not None or self.end_us is not None:
@@ -207,8 +210,17 @@ def _having(
     return (event for event in events if getattr(event, name) in values)
 
 
-def _touching(events: Iterable[AuditEvent], ids: frozenset[str]) -> Iterator[AuditEvent]:
-    return (event for event in events if not ids.isdisjoint(event.entry_ids))
+def _touching(
+    events: Iterable[AuditEvent], ids: frozenset[str], any_encrypted: bool
+) -> Iterator[AuditEvent]:
+    if not any_encrypted:
+        return (event for event in events if not ids.isdisjoint(event.entry_ids))
+    return (
+        event
+        for event in events
+        if not ids.isdisjoint(event.entry_ids)
+        or any(key.startswith(ERASABLE_ENTRY_PREFIX) for key in event.entry_ids)
+    )
 
 
 def _within(

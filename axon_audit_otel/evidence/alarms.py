@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from ..alerts.detector import Alert, Detector
+from ..alerts.alert import Alert
+from ..alerts.detector import Detector
 from ..alerts.rules import DEFAULT_RULES
 from ..alerts.warm_up import is_alert
 from ..core.time import format_time, to_microseconds
 from ..events.findings import FINDINGS, Finding, findings
 from ..events.model import AuditEvent, EventStatus, OperationType, deleted_entries
-from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import recorded
 from .period import Period
 from .tally import Spool
 from .trail_period import event_facts

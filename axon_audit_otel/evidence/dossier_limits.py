@@ -13,9 +13,10 @@ from ..core.time import format_time, to_microseconds
 from ..events.entries import stored_in
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..privacy.box import BOX
-from ..privacy.encryption import keyring_of, recorded
+from ..privacy.erased_tokens import keyring_of
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import is_pseudonym
+from ..privacy.readable import recorded
 from ..verification.report import VerifyReport
 from .person import Person
 

@@ -11,8 +11,8 @@ from typing import Any
 from ..core.time import format_time, to_microseconds
 from ..events.model import AuditEvent, OperationType, deleted_entries
 from ..privacy.box import BOX
-from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import recorded
 from ..verification.erasure import is_key_erasure
 from ..verification.receipt import is_read_again
 from .tally import Spool

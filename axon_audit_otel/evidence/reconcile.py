@@ -15,9 +15,11 @@ from ..core.time import to_microseconds
 from ..events.model import AuditEvent
 from ..events.query import Query
 from ..integrations.axon.stored import StoredEntry, StoredMemory
+from ..privacy.entry_ids import is_encrypted
 from ..privacy.policy import PrivacyPolicy
-from ..privacy.private_ids import is_hidden
+from ..privacy.private_ids import is_hash, is_hidden
 from ..privacy.pseudonyms import is_pseudonym
+from ..privacy.readable import recorded
 from .reconciliation import Copy, Limits, OnRecord, Reconciliation, compare
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Reading:
         self._recent: set[str] = set()  # events that may be read again
         self._has_read = False
         self._reader = policy  # knows the entries of the store, once they are read
-        self._is_hashed = False  # ids of entries in the store are hashed on record
+        self._is_hidden = False  # ids of entries in the store are hidden on record
 
     async def result(self, missing: Missing) -> Reconciliation:
         """Store and trail, compared; *missing* takes what of the trail cannot be read.
@@ -109,13 +111,21 @@ class Reading:
         self._check_secret()
         self._check_entries()
         found = await self._settled()
-        if self._is_hashed:
-            found.named = lambda key: key if is_hidden(key) else self._policy.entry(key)
+        if self._is_hidden:
+            found.named = self._policy.entry_names.namer(self._owner_on_record)
         found.unlisted = {tier: n for tier, n in self._stored.unlisted.items() if n}
         for tier, _ in self._stored.unreadable:
             found.unreadable[tier] = found.unreadable.get(tier, 0) + 1
+        if erased := sum(map(is_encrypted, self._record.stored)):
+            words = "private ids of erased persons: what is unrecorded may be theirs"
+            found.lacking.append(f"{erased} entries on record have {words}")
         found.lacking += missing.lines()
         return found
+
+    def _owner_on_record(self, key: str) -> str | None:
+        """The owner of an entry, as events name him."""
+        owner = self._record.entries.owner(key)
+        return None if owner is None else self._policy.learned(owner)
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -145,7 +155,8 @@ class Reading:
             if event.timestamp >= since:
                 self._recent.add(event.event_id)
             read = self._reader.with_names(event)
-            self._is_hashed = self._is_hashed or read is not event
+            hidden = read is not event or any(map(is_encrypted, recorded(event).entry_ids))
+            self._is_hidden = self._is_hidden or hidden
             touched.update(self._record.add(read))
             if number % _STEP == 0:
                 self._progress("events", number)
@@ -179,9 +190,9 @@ class Reading:
             AuditConfigError: If all that is on record are such ids.
         """
         stored = self._record.stored
-        if stored and self._store and all(map(is_hidden, stored)):
+        if stored and self._store and all(map(is_hash, stored)):
             why = "with the secret given, none is in the store"
-            if not self._policy.hides_entries:
+            if not self._policy.entry_names.are_hidden:
                 why = "the secret is needed (pseudonymize)"
             raise AuditConfigError(f"the ids of entries on record are hashed: {why}")
 
@@ -198,6 +209,8 @@ class Reading:
 
     def _is_unsure(self, key: str) -> bool:
         """True if the entry of a hashed id may be in the store, where it cannot be looked for."""
+        if is_encrypted(key):  # its owner was erased
+            return True
         told = self._record.stored.get(key)
         is_new = told is not None and told.time >= self._began  # after the store was listed
         return is_new or any(self._stored.unlisted.values())

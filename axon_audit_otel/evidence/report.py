@@ -19,14 +19,14 @@ from ..archive.cosignatures import Quorum
 from ..core.errors import ArchiveError, escaped, shown
 from ..core.os_user import os_user
 from ..core.spreadsheet import csv_lines
-from ..privacy.encryption import keyring_of, keys_of
+from ..privacy.erased_tokens import keyring_of, keys_of
 from ..privacy.policy import PrivacyPolicy
 from ..verification.report import VerifyReport
 from ..verification.verify import verify
 from ..version import __version__
-from .activity import Activity, Table
+from .activity import Activity
 from .alarms import Alarms
-from .bundle import Bundle, check_output, new_bundle
+from .bundle import check_output, new_bundle
 from .completeness import Archive, completeness, of_the_period
 from .coverage import Programs, coverage
 from .erasures import Erasures
@@ -69,68 +69,70 @@ def make_report(
         period: The period: ``Period.of("2026-11", zone="Europe/Berlin")``.
         output: Where to: a new directory; or a file, if its name ends in ``.zip``. It is there
             whole, or not at all.
-        keys: Public keys, one of which must have signed every checkpoint; see `verify`.
-        checkpoints: Checkpoints that were kept elsewhere; see `verify`.
-        quorum: How many witnesses must have cosigned; see `verify`.
+        keys, checkpoints, quorum, erasable, progress: As `verify` has them.
         policy: Makes events readable, as far as it has keys. Default: none.
-        erasable: The directory of the keys that personal data is encrypted with; see `verify`.
         knows_secret: The secret that ids were hashed with was given; the report says so.
         decrypt: Show ids and texts in clear where they are encrypted and *policy* has the keys.
         signing_key: Signs the list of the files' digests. None: the report is not signed.
         command: What makes the report again, for the report.
         force: Replace the report at *output*.
-        progress: Called with the number of bytes read since the last call.
         before_writing: Called with the facts when all is read, and nothing is written yet.
 
     Returns:
-        The facts in ``report.json``: a dict of JSON types with the parts ``scope``,
-        ``completeness``, ``coverage``, ``activity``, ``alerts``, ``erasures``, ``retention``,
-        ``proofs`` and ``limits``. ``limits.needs_a_person`` is [] if the period is complete.
+        The facts in ``report.json``: a dict of JSON types, with the parts that docs/report.md
+        describes. ``limits.needs_a_person`` is [] if the period is complete.
 
     Raises:
         ArchiveError: If there is no archive at *path*, or *output* cannot be written: it exists,
             or is in the archive.
         AuditConfigError, InvalidEventError: As `verify`.
     """
-    directory, target = Path(path), Path(output)
-    if directory.exists() and not directory.is_dir():
-        msg = f"{shown(str(path))} is one file: a report needs the directory of the archive"
-        raise ArchiveError(msg)
-    check_output(target, (directory, erasable or keys_of(directory)), force)
-    environment()  # an error before the archive is read, not after
+    directory, target = _places(Path(path), Path(output), erasable, force)
     given, policy = list(keys), PrivacyPolicy() if policy is None else policy
     with ExitStack() as stack:
-        parts = _Parts(period, policy, decrypt, stack)
+        policy = policy if decrypt else policy.hiding_entries()
+        parts = _Parts(directory, period, policy, decrypt, given, stack)
         verified = verify(
             directory, given, checkpoints, progress, (), False, quorum, erasable, parts.reading
         )
-        archive = Archive(directory, period, parts.reading.trails, given)
-        proofs = Proofs(archive, [one.writer for one in of_the_period(verified, archive).writers])
-        sample = list(proofs.sample())
         facts = {
             "scope": _scope(directory, period, policy, decrypt, knows_secret, command),
-            **parts.facts(verified, archive, proofs),
-            "proofs": proofs.facts(sample, given, signing_key),
+            **parts.facts(verified, signing_key),
         }
-        facts["scope"]["trails"] = [
-            {name: trail[name] for name in ("trail", "id", "origin", "events")}
-            for trail in facts["completeness"]["trails"]
-        ]
-        facts["limits"] = limits(facts)
+        _conclude(facts)
         if before_writing is not None:
             before_writing(facts)
-        with new_bundle(target) as bundle:
-            _write(bundle, facts, {**proofs.files(sample)}, parts.tables(proofs))
-            bundle.finish(FORMAT, signing_key)
+        parts.write(facts, target, signing_key)
     return facts
+
+
+def _places(directory: Path, target: Path, erasable: Path | None, force: bool) -> tuple[Path, Path]:
+    """What is read and what is written: an error comes before the archive is read, not after.
+
+    Raises:
+        ArchiveError: If *directory* is a file, or *target* cannot be written.
+    """
+    if directory.exists() and not directory.is_dir():
+        msg = f"{shown(str(directory))} is one file: a report needs the directory of the archive"
+        raise ArchiveError(msg)
+    check_output(target, (directory, erasable or keys_of(directory)), force)
+    environment()
+    return directory, target
 
 
 class _Parts:
     """What takes the events while an archive is read."""
 
     def __init__(
-        self, period: Period, policy: PrivacyPolicy, decrypt: bool, stack: ExitStack
+        self,
+        directory: Path,
+        period: Period,
+        policy: PrivacyPolicy,
+        decrypt: bool,
+        keys: list[VerifyingKey],
+        stack: ExitStack,
     ) -> None:
+        self._directory, self._period, self._keys = directory, period, keys
         self._activity = Activity(period, stack)
         self._erasures = Erasures(policy, decrypt, stack)
         self._alarms = Alarms(period, policy, decrypt, stack)
@@ -144,27 +146,49 @@ class _Parts:
             past=[self._programs, self._holds],
         )
 
-    def facts(self, verified: VerifyReport, archive: Archive, proofs: Proofs) -> dict[str, Any]:
-        """The parts that they make."""
-        trails = {name for name, trail in self.reading.trails.items() if trail.events}
+    def facts(self, verified: VerifyReport, signing_key: SigningKey | None) -> dict[str, Any]:
+        """The parts of the report, after all is read and *verified*."""
+        trails = self.reading.trails
+        archive = Archive(self._directory, self._period, trails, self._keys)
+        inside = of_the_period(verified, archive)
+        self._proofs = proofs = Proofs(archive, [one.writer for one in inside.writers])
+        self._sample = list(proofs.sample())
+        active = {name for name, trail in trails.items() if trail.events}
         return {
             "completeness": completeness(verified, archive),
-            "coverage": coverage(self._programs, trails, self._activity.by_method()),
+            "coverage": coverage(self._programs, active, self._activity.by_method()),
             "activity": self._activity.facts(),
             "alerts": self._alarms.facts(),
             "erasures": self._erasures.facts(proofs.has),
-            "retention": retention(
-                archive, self._programs, self._holds, of_the_period(verified, archive)
-            ),
+            "retention": retention(archive, self._programs, self._holds, inside),
+            "proofs": proofs.facts(self._sample, self._keys, signing_key),
         }
 
-    def tables(self, proofs: Proofs) -> dict[str, Table]:
-        """The long lists, in full."""
-        return {
+    def write(self, facts: dict[str, Any], target: Path, signing_key: SigningKey | None) -> None:
+        """Write the report: its pages, the long lists in full, proofs and their program."""
+        tables = {
             **self._activity.tables(),
             "alerts": self._alarms.table(),
-            "erasures": self._erasures.table(proofs.has),
+            "erasures": self._erasures.table(self._proofs.has),
         }
+        with new_bundle(target) as bundle:
+            bundle.add("README.txt", [readme(facts).encode()])
+            bundle.add("report.html", [report_page(facts).encode()])
+            bundle.add("report.json", [json.dumps(facts, indent=2).encode() + b"\n"])
+            for name, (header, rows) in tables.items():
+                bundle.add(f"csv/{name}.csv", csv_lines(header, rows))
+            for name, content in self._proofs.files(self._sample).items():
+                bundle.add(name, [content])
+            bundle.add("verify_proof.py", [verifier()])
+            bundle.finish(FORMAT, signing_key)
+
+
+def _conclude(facts: dict[str, Any]) -> None:
+    """Add what follows from the parts."""
+    names = ("trail", "id", "origin", "events")
+    trails = facts["completeness"]["trails"]
+    facts["scope"]["trails"] = [{name: trail[name] for name in names} for trail in trails]
+    facts["limits"] = limits(facts)
 
 
 def _scope(
@@ -193,16 +217,3 @@ def _scope(
             "is_decrypted": decrypt and policy.encrypts,
         },
     }
-
-
-def _write(
-    bundle: Bundle, facts: dict[str, Any], files: dict[str, bytes], tables: dict[str, Table]
-) -> None:
-    bundle.add("README.txt", [readme(facts).encode()])
-    bundle.add("report.html", [report_page(facts).encode()])
-    bundle.add("report.json", [json.dumps(facts, indent=2).encode() + b"\n"])
-    for name, (header, rows) in tables.items():
-        bundle.add(f"csv/{name}.csv", csv_lines(header, rows))
-    for name, content in files.items():
-        bundle.add(name, [content])
-    bundle.add("verify_proof.py", [verifier()])

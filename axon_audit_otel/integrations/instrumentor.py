@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ..core.log import logger
-from ..operations.operation import Signals, drop_signals, use_signals
+from ..operations.signals import Signals, drop_signals, use_signals
 from ..trail.audit_logger import AuditLogger
 from .startup import announce, logger_of
 from .wrappers import Wrappers
@@ -32,6 +32,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     #: The names of the arguments that the subclass adds.
     options: ClassVar[frozenset[str]] = frozenset()
     _signals: Signals | None = None  # those that it was given
+    _audit: AuditLogger | None = None  # held here: it ends when nobody has it
+    _wrappers: Wrappers | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The packages without which `instrument` does nothing."""
@@ -50,8 +52,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._signals = None if providers == (None, None) else Signals.of(*providers)
         if self._signals is not None:
             use_signals(self._signals)
-        self._wrappers = Wrappers()
-        self._audit: AuditLogger | None = audit  # held here: it ends when nobody has it
+        self._audit, self._wrappers = audit, Wrappers()
         try:
             self.wrap(self._wrappers, audit, kwargs)
         except Exception as exc:  # a version that we do not know
@@ -65,6 +66,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         announce(audit)
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        self._wrappers.undo()
+        if self._wrappers is not None:
+            self._wrappers.undo()
         self._audit = None
         drop_signals(self._signals)

@@ -20,8 +20,8 @@ __all__ = ["announce", "blocks", "is_automatic", "logger_of"]
 
 _LIMIT = "max_archive_bytes"
 _FILES = (
-    *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "retention", _LIMIT),
-    *("durability", "erasable", "signing_key", "checkpoint_to", "witnesses"),
+    *("auto_export_path", "max_file_bytes", "max_file_age", "compress", "index", _LIMIT),
+    *("retention", "durability", "erasable", "signing_key", "checkpoint_to", "witnesses"),
 )
 #: Settings to leave out, attempt by attempt, if settings conflict or a directory is unusable.
 _ATTEMPTS = (

@@ -6,49 +6,39 @@ Usage::
         notes.delete(key)
         op.deleted(key)
 
-`AuditLogger.operation` makes it, for ``with`` and for ``async with``; `audited` is its decorator.
+`AuditLogger.operation` makes it, for ``with`` and for ``async with``.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..core import generators, semconv
-from ..core.errors import AuditConfigError, AuditUnavailableError, InvalidEventError, shown
+from ..core import generators
+from ..core.errors import AuditUnavailableError, InvalidEventError
 from ..events.draft import checked_ids
 from ..events.identifiers import checked_id, checked_text, identifier, identifiers
 from ..events.model import AuditEvent, OperationType
 from ..privacy.private_ids import hidden_facts
 from .activity import STILL_PRESENT, error_type
-from .operation import Kind, Operation, begin, current
+from .durability import wait_event, wait_event_now
+from .facts import Kind
+from .operation import Operation, begin, current
 
 if TYPE_CHECKING:
     from ..events.draft import Draft
     from ..trail.audit_logger import AuditLogger
 
-__all__ = ["AuditedOperation", "audited", "current_operation"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-_SPANS = {
-    OperationType.STORE: semconv.CREATE_MEMORY,
-    OperationType.RECALL: semconv.SEARCH_MEMORY,
-    OperationType.FORGET: semconv.DELETE_MEMORY,
-    OperationType.IMPORT: semconv.CREATE_MEMORY,
-}
+__all__ = ["AuditedOperation", "current_operation", "listed"]
 
 
 @functools.lru_cache(maxsize=1024)
 def _kind(operation: OperationType, system: str | None, action: str | None) -> Kind:
-    span = _SPANS.get(operation, f"axon.{operation.value.lower()}")
-    return Kind(operation, span, action=action, system=system)
+    return Kind(operation, action, system)
 
 
 class AuditedOperation:
@@ -95,7 +85,6 @@ class AuditedOperation:
                 self._acting[name] = checked_id(name, value)
         if purpose is not None:
             self._acting["purpose"] = checked_text("purpose", purpose)
-        self._more = 0  # deleted entries without an id
         self._private = private_ids
         self._found: dict[str, None] = {}
         self._texts: dict[str, tuple[str, str | None]] = {}  # of entries, and the owner of each
@@ -151,12 +140,12 @@ class AuditedOperation:
     def wait(self) -> None:
         """Wait until the event is on stable storage, where that is promised."""
         if self._operation is not None and self._operation.waits:
-            self._operation.wait_durable_now()
+            wait_event_now(self._operation)
 
     async def wait_async(self) -> None:
         """Do as `wait`, in a coroutine."""
         if self._operation is not None and self._operation.waits:
-            await self._operation.wait_durable()
+            await wait_event(self._operation)
 
     def _begin(self, frame: FrameType) -> None:
         if self._operation is not None:
@@ -176,11 +165,8 @@ class AuditedOperation:
         except Exception as exc:  # a fault of ours: the block runs, and `end` records it
             self._audit.trail.fault("record", exc)
             return
-        if self._private and op.private is None:
-            if op.trail.policy.hides_entries:
-                op.private = {}
-            elif op.trail.policy.encrypts:
-                op.trail.warn_of_ids()
+        if self._private and op.private is None and op.trail.policy.entry_names.are_hidden:
+            op.private = {}
         self._names = dict.fromkeys(op.named(list(self._names)))
         op.own_facts = False
         op.face = ref(self)
@@ -266,7 +252,7 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            sources = tuple(op.named(identifiers(_listed((derived_from or (),)))))
+            sources = tuple(op.named(identifiers(listed((derived_from or (),)))))
             for key in self._see(op, entry_ids, owner):
                 op.activity.saved[key] = None
                 if sources:
@@ -314,7 +300,7 @@ class AuditedOperation:
         """Whose data it was about, learnt only now."""
         with self.noting() as op:
             if op is not None:
-                op.owned_by(tuple(identifiers(_listed(owners))))
+                op.owned_by(tuple(identifiers(listed(owners))))
 
     def partial(self, error: BaseException | str, *entry_ids: Any) -> None:
         """A part of it failed, though nothing is raised: an exception, or an ``error.type``.
@@ -324,7 +310,7 @@ class AuditedOperation:
         with self.noting() as op:
             if op is None:
                 return
-            names = op.named(identifiers(_listed(entry_ids)))
+            names = op.named(identifiers(listed(entry_ids)))
             op.activity.attempts.update(dict.fromkeys(names, error_type(error)))
             if not names:
                 op.partly(error_type(error))
@@ -371,7 +357,7 @@ class AuditedOperation:
 
     def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
-        names = op.named(identifiers(_listed(entry_ids)))
+        names = op.named(identifiers(listed(entry_ids)))
         whose = self._owner if owner is None else identifiers([owner])[0]
         self._names.update(dict.fromkeys(names))
         if whose is not None:
@@ -401,7 +387,7 @@ class _Noting:
         return True
 
 
-def _listed(values: tuple[Any, ...]) -> list[Any]:
+def listed(values: tuple[Any, ...]) -> list[Any]:
     """*values*, and what is in those of them that are lists."""
     found: list[Any] = []
     for value in values:
@@ -433,168 +419,3 @@ def current_operation() -> AuditedOperation | None:
         return None
     face: AuditedOperation | None = None if op.face is None else op.face()
     return AuditedOperation.of(op) if face is None else face
-
-
-# --- as a decorator ------------------------------------------------------------------------------
-
-
-def audited(
-    operation: OperationType | str,
-    *,
-    audit: AuditLogger | None = None,
-    owner: str | Callable[..., Any] | None = None,
-    ids: str | Callable[[Any], Any] | None = None,
-    system: str | None = None,
-    action: str | None = None,
-    store: str | None = None,
-    private_ids: bool = False,
-) -> Callable[[_F], _F]:
-    """Make each call of a function, or coroutine function, one operation.
-
-    Args:
-        operation: What it does: an `OperationType` or its name in any case.
-        audit: Where it is recorded. Default: the logger of the name "default", else the only one
-            of this process.
-        owner: Whose data it is: the name of the parameter that says it, or a function that is
-            called with the arguments of the call.
-        ids: The entries: the name of the parameter that has their ids, or a function that is
-            called with the result of the call. By what the operation is, these are saved (STORE,
-            IMPORT), deleted (FORGET, unless the call returns False or 0), or found (unless it
-            returns None, where a parameter has the ids). A call that raises names those of a
-            parameter.
-        system: The memory's library, or the program's own name for it.
-        action: The function, as that names it. Default: its qualified name.
-        store: Which of several stores.
-        private_ids: See `AuditLogger.operation`.
-
-    Raises:
-        InvalidEventError: If *operation* is unknown, or *owner* or *ids* name no parameter.
-        TypeError: If the function is a generator, or no function.
-    """
-    parsed = OperationType.parse(operation)
-
-    def decorate(function: _F) -> _F:
-        call = _Call(function, parsed, audit, owner, ids)
-        call.options = {"system": system, "store": store, "private_ids": private_ids}
-        call.options["action"] = _named(function) if action is None else action
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - of an object that is called
-        ):
-
-            @functools.wraps(function)
-            async def recorded(*args: Any, **kwargs: Any) -> Any:
-                async with call.operation(args, kwargs) as op:
-                    result = await function(*args, **kwargs)
-                    call.report(op, args, kwargs, result)
-                return result
-
-        else:
-
-            @functools.wraps(function)
-            def recorded(*args: Any, **kwargs: Any) -> Any:
-                with call.operation(args, kwargs) as op:
-                    result = function(*args, **kwargs)
-                    call.report(op, args, kwargs, result)
-                return result
-
-        return recorded  # type: ignore[return-value]
-
-    return decorate
-
-
-def _named(function: Any) -> str:
-    """A function's qualified name, or that of the class of an object that is called."""
-    function = getattr(function, "func", function)  # of a `functools.partial`
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
-
-
-class _Call:
-    """How the calls of one function are recorded."""
-
-    options: dict[str, Any]
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        operation: OperationType,
-        audit: AuditLogger | None,
-        owner: str | Callable[..., Any] | None,
-        ids: str | Callable[[Any], Any] | None,
-    ) -> None:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            msg = f"{shown(_named(function))} is a generator: put its work in a `with` block"
-            raise TypeError(msg)
-        if not callable(function):
-            msg = f"@audited({shown(function)}): no function; put it below @classmethod and alike"
-            raise TypeError(msg)
-        self._signature = inspect.Signature()
-        with suppress(ValueError):  # of a function in C that does not tell it
-            self._signature = inspect.signature(function)
-        for name, given in (("owner", owner), ("ids", ids)):
-            if isinstance(given, str) and given not in self._signature.parameters:
-                msg = f"{name}={shown(given)}: {_named(function)} has no such parameter"
-                raise InvalidEventError(msg)
-        self._operation = operation
-        self._audit = audit
-        self._owner = owner
-        self._ids = ids
-
-    def operation(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AuditedOperation:
-        """The operation of a call."""
-        audit = _the_logger() if self._audit is None else self._audit
-        owner, names = None, None
-        try:
-            owner = self._value(self._owner, args, kwargs)
-            owner = None if owner in (None, ()) else checked_id("owner", owner)
-            if isinstance(self._ids, str):
-                names = identifiers(_listed((self._value(self._ids, args, kwargs),)))
-        except Exception as exc:  # the call itself must go on
-            audit.trail.fault("record", exc)
-        options = {**self.options, "owner": owner, "entry_ids": names}
-        return AuditedOperation(audit, self._operation, **options)
-
-    def _value(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not isinstance(source, str):
-            return None if source is None else source(*args, **kwargs)
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError:  # which the call itself raises
-            return ()
-        bound.apply_defaults()
-        return bound.arguments[source]
-
-    def report(
-        self, op: AuditedOperation, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-    ) -> None:
-        """Report the entries of a call."""
-        if self._ids is None:
-            return
-        with op.noting():
-            ids = self._ids(result) if callable(self._ids) else self._value(self._ids, args, kwargs)
-            ids = [] if ids is None else ids
-            if self._operation in (OperationType.STORE, OperationType.IMPORT):
-                op.saved(ids)
-            elif self._operation is not OperationType.FORGET:
-                if result is not None or callable(self._ids):
-                    op.found(ids)
-            elif result is None or result:
-                op.deleted(ids)
-            else:
-                op.touched(ids)
-
-
-def _the_logger() -> AuditLogger:
-    """The logger that a decorator means which names none.
-
-    Raises:
-        AuditConfigError: If there is none, or one cannot be told from others.
-    """
-    from ..trail.audit_logger import loggers
-
-    found = loggers()
-    if "default" in found:
-        return found["default"]
-    if len(found) == 1:
-        return next(iter(found.values()))
-    msg = f"@audited: there are {len(found)} audit loggers: say which one, audit=..."
-    raise AuditConfigError(msg)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from ..core.content import content_of
 from ..core.errors import AuditConfigError, shown, shown_url
-from ..core.files import content_of, named
+from ..core.files import named
 from ..core.log import logger
 from .http_post import HttpPost, Reply, in_a_line, reason_of
 

@@ -10,29 +10,23 @@ keys the metadata needs, and whose the texts in it are, is the matter of `box`. 
 erasure, of a legal hold or of a reading only what tells of persons is encrypted, so that nobody
 needs a key to know what it is.
 
-Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. The file ``.keyring`` in
-an archive lists the tokens of erased users, each with a code that only the keys can make: so a copy
-of the keys from before an erasure brings nobody back, and a line of somebody without keys does
-nothing.
+Ids of entries that name people are encrypted before that (`Erasure.entry`), since spans and alerts
+have them too: see `entry_ids`.
+
+Only an erasure destroys keys: `Erasure.destroy`, after it was recorded. An archive lists who was
+erased: see `erased_tokens`.
 """
 
 from __future__ import annotations
 
-import hmac
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from ..core.errors import ArchiveError, AuditConfigError, archive_errors
-from ..core.files import append, open_owned
+from ..core.errors import ArchiveError
 from ..core.log import logger
-from ..core.merkle import leaf_hash
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.draft import Draft, draft
 from ..events.identifiers import is_digest
@@ -41,120 +35,27 @@ from ..events.model import (
     FIELD_KINDS,
     AuditEvent,
     OperationType,
-    encode,
     fields_of,
     nameless,
 )
 from ..events.query import ACCESS, Query, has
 from .box import BOX, ENTRY_FACTS, Facts, closed, facts_of_entries, opened
+from .entry_ids import decrypted_id, encrypted_id, is_encrypted, opened_in, token_of
+from .erased_tokens import MARK, checked, erased, keep, keys_of, list_in
 from .keyring import Keyring, User, name_of
+from .readable import as_readable, recorded
 
-__all__ = [
-    "Erasure",
-    "as_readable",
-    "check_in_clear",
-    "decrypted",
-    "keyring_of",
-    "keys_of",
-    "recorded",
-]
-
-
-_MARK = ".keyring"  # in an archive: the number of the keyring, and tokens that were erased
-_MOST = 64 << 20  # bytes of it: a million erased users
+__all__ = ["Erasure"]
 
 _PERSONS = fields_of("person", "persons")
 _ACTORS = tuple(field for field in _PERSONS if not field.startswith("subject"))
 _BOXED = fields_of("session", "facts", "text")
+#: Fields that name entries, or may do so in their texts.
+_OF_ENTRIES = (*fields_of("entries"), *fields_of("facts", "text"))
 #: Facts in the records of erasures, holds and readings that tell of nobody.
 _OPEN = frozenset(("record", "tokens", "hold", "state"))
+_MOST_FORMS = 5_000  # of ids of entries, that are made for one query: 0.1 s
 _TOLD = ("erasure", "hold", ACCESS)
-
-
-class _Readable(AuditEvent, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """An event with its personal data readable. Its bytes and its hash are as recorded."""
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace(type(self).__name__, AuditEvent.__name__, 1)
-
-    def to_json(self) -> bytes:
-        return encode(recorded(self))
-
-    @property
-    def hash(self) -> str:
-        return leaf_hash(self.to_json()).hex()
-
-
-def keyring_of(archive: Path) -> str | None:
-    """The number of the keyring that an archive's events need; None if none is encrypted.
-
-    Raises:
-        ArchiveError: If that cannot be read, or is no list of a keyring.
-    """
-    return _list_in(archive)[0] or None
-
-
-def _list_in(archive: Path) -> list[str]:
-    """The lines of an archive's list: the keyring's number, and a line for each erased token.
-
-    Anybody who can write to the archive may have written them.
-
-    Raises:
-        ArchiveError: If it cannot be read, or is no such list.
-    """
-    content = b""
-    with (
-        archive_errors(archive / _MARK),
-        suppress(FileNotFoundError, NotADirectoryError),
-        open(open_owned(archive / _MARK, os.O_RDONLY), "rb") as file,
-    ):
-        content = file.read(_MOST + 1)
-    lines = content.decode("ascii", "replace").split("\n")
-    if len(content) > _MOST or (content and not re.fullmatch("[0-9a-f]{8}", lines[0])):
-        raise ArchiveError(f"{str(archive / _MARK)!r} is no list of a keyring")
-    return lines
-
-
-def _line(keys: Keyring, token: bytes) -> str:
-    """The line for an erased token, with a code that only who has the keys can make."""
-    return f"{token.hex()} {keys.proof_of_erasure(token).hex()}"
-
-
-def _erased(keys: Keyring, lines: list[str]) -> set[bytes]:
-    """The tokens in an archive's list that were erased by somebody who had the keys.
-
-    Other lines are garbage, or of somebody who would like to hide, or to destroy, a user's events.
-    """
-    found = filter(re.compile("[0-9a-f]{32} [0-9a-f]{32}").fullmatch, lines)
-    tokens = ((bytes.fromhex(line[:32]), line) for line in found)
-    return {token for token, line in tokens if hmac.compare_digest(line, _line(keys, token))}
-
-
-def check_in_clear(archive: Path) -> None:
-    """Refuse to record in clear beside events that are encrypted.
-
-    Raises:
-        AuditConfigError: If *archive* needs keys.
-        ArchiveError: If it cannot be told whether it does.
-    """
-    number = keyring_of(archive)
-    if number is not None:
-        msg = (
-            f"erasable=False: personal data in {str(archive)!r} is encrypted (keyring {number}),"
-            " and would be in clear from now on; give erasable=True or the place of its keys, or"
-            " another auto_export_path"
-        )
-        raise AuditConfigError(msg)
-
-
-def _checked(keys: Keyring, archive: Path | None, number: str | None) -> Keyring:
-    if number not in (None, keys.number.hex()):
-        msg = (
-            f"{str(keys.directory)!r} is keyring {keys.number.hex()}, but the events in"
-            f" {str(archive)!r} need keyring {number}"
-        )
-        raise ArchiveError(msg)
-    return keys
 
 
 def is_erasure(fields: Mapping[str, Any]) -> bool:
@@ -172,22 +73,6 @@ def _open_facts(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not (facts.get("record") in ("hold", ACCESS) or is_erasure(fields)):
         return {}
     return {name: fact for name, fact in facts.items() if name in _OPEN}
-
-
-def recorded(event: AuditEvent) -> AuditEvent:
-    """*event* as it was recorded, if `Erasure.reveal` made it readable."""
-    kept: AuditEvent = getattr(event, "__dict__", {}).get("recorded", event)
-    return kept
-
-
-def decrypted(event: AuditEvent) -> AuditEvent:
-    """*event* as an event of its own, whose bytes are readable too."""
-    return event if recorded(event) is event else AuditEvent(**msgspec.structs.asdict(event))
-
-
-def keys_of(archive: Path) -> Path:
-    """The default directory of an archive's keys."""
-    return Path(f"{os.path.realpath(archive)}.keys")
 
 
 class Erasure:
@@ -226,7 +111,7 @@ class Erasure:
         if place is None:
             assert archive is not None  # as the settings were checked
             place = keys_of(archive)
-        lines = [""] if archive is None else _list_in(archive)
+        lines = [""] if archive is None else list_in(archive)
         number = lines[0] or None
         try:
             keys = Keyring(place, number is None, sync, fault, archive)
@@ -235,10 +120,10 @@ class Erasure:
                 raise
             msg = (
                 f"the keys of {str(archive)!r} (keyring {number}) are not in {str(place)!r}: bring"
-                f" them back, or remove its file {_MARK!r} to begin with new ones"
+                f" them back, or remove its file {MARK!r} to begin with new ones"
             )
             raise ArchiveError(msg) from exc
-        _checked(keys, archive, number).dead = dead = _erased(keys, lines)
+        checked(keys, archive, number).dead = dead = erased(keys, lines)
         try:
             if dead and not held and keys.destroy_again(dead):
                 logger.warning("keys of erased users were back in %r: destroyed again", str(place))
@@ -253,9 +138,9 @@ class Erasure:
         Raises:
             ArchiveError: If they cannot be used, or are not those of the archive.
         """
-        lines = _list_in(archive)
-        keys = _checked(Keyring(place, create=False), archive, lines[0] or None)
-        keys.dead = _erased(keys, lines)
+        lines = list_in(archive)
+        keys = checked(Keyring(place, create=False), archive, lines[0] or None)
+        keys.dead = erased(keys, lines)
         return cls(keys, archive)
 
     def mark(self) -> None:
@@ -264,18 +149,8 @@ class Erasure:
             self._keep([])
 
     def _keep(self, tokens: list[bytes]) -> None:
-        """Write *tokens* to the archive, after the keyring's number."""
-        if self._archive is None:
-            return
-        before = _list_in(self._archive)
-        lines = [_line(self.keys, token) for token in tokens]
-        if not before[0]:
-            lines.insert(0, self.keys.number.hex())
-        elif before[-1]:  # a line without its end
-            lines.insert(0, "")
-        if tokens or not before[0]:
-            text = "".join(f"{line}\n" for line in lines)
-            append(self._archive / _MARK, text.encode(), sync=True)
+        if self._archive is not None:
+            keep(self._archive, self.keys, tokens)
 
     # --- erasing ---------------------------------------------------------------------------
 
@@ -355,6 +230,18 @@ class Erasure:
             self.keys.fault(exc)
             return ()
 
+    def entry(self, entry_id: str, holder: str | None) -> str:
+        """What stands for the id of an entry whose *holder* can erase it; None: nobody can.
+
+        Never raises: where no key can be read or written, there is a new one.
+        """
+        user = self.keys.nobody if holder is None else self.keys.of(holder)
+        memory = self.keys.memory
+        found: str | None = memory.get((user.token, entry_id))
+        if found is None:
+            found = memory[user.token, entry_id] = encrypted_id(user, entry_id)
+        return found
+
     def _is_of_nobody(self, plain: Mapping[str, Any]) -> bool:
         """True for an alert about a user who was erased since: no reason for a new key."""
         subject = plain.get("subject_id")
@@ -408,6 +295,8 @@ class Erasure:
         """
         try:
             asked = replace(query, aliases=query.aliases + self._aliases(query))
+            if query.entry_ids:
+                asked = self._asking_for_entries(asked, query.entry_ids)
         except OSError as exc:
             msg = f"cannot read the keys in {str(self.keys.directory)!r}: {exc.strerror or exc}"
             raise ArchiveError(msg) from exc
@@ -415,10 +304,25 @@ class Erasure:
             return asked
         return replace(asked, session_id=None, purpose=None, facts=(), limit=None)
 
+    def _asking_for_entries(self, query: Query, entry_ids: frozenset[str]) -> Query:
+        """*query* for these entries as well where their ids are encrypted.
+
+        It is not known with whose key: these are the forms with all keys. If they would be many,
+        it finds every event with an encrypted id.
+        """
+        everybody = self.keys.everybody(_MOST_FORMS // len(entry_ids))
+        if everybody is None:
+            return replace(query, any_encrypted=True, limit=None)
+        forms = (encrypted_id(user, key) for user in everybody for key in entry_ids)
+        return replace(query, entry_ids=entry_ids.union(forms))
+
     def answers(self, query: Query, event: AuditEvent) -> bool:
         """True if a readable event, found by the query of `asking`, matches *query*."""
         as_recorded = recorded(event)
         many = bool(as_recorded.subjects) and is_digest(as_recorded.subjects[-1])
+        asked = query.entry_ids
+        if asked is not None and asked.isdisjoint((*event.entry_ids, *as_recorded.entry_ids)):
+            return False
         return query.has_facts(event) and all(
             has(event, field, values)
             or has(as_recorded, field, values)
@@ -435,8 +339,43 @@ class Erasure:
             if field in _PERSONS
         )
 
-    def reveal(self, event: AuditEvent) -> AuditEvent:
-        """*event* with what its keys make readable; the event itself where that is nothing."""
+    def reveal(self, event: AuditEvent, entries: bool = True) -> AuditEvent:
+        """*event* with what its keys make readable; the event itself where that is nothing.
+
+        Args:
+            event: The event.
+            entries: Also the ids of its entries.
+        """
+        readable = self._revealed(event)
+        return self._with_ids(readable) if entries else readable
+
+    def opened_entry(self, entry_id: str) -> str:
+        """The id of an entry that is encrypted; *entry_id* itself without its key, or if it is
+        none."""
+        if not is_encrypted(entry_id):
+            return entry_id
+        memory = self.keys.memory
+        if entry_id not in memory:
+            try:
+                user = self.keys.by_token(token_of(entry_id))
+            except OSError:
+                return entry_id
+            memory[entry_id] = None if user is None else decrypted_id(user, entry_id)
+        found: str | None = memory[entry_id]
+        return entry_id if found is None else found
+
+    def _with_ids(self, event: AuditEvent) -> AuditEvent:
+        """*event* with the ids of its entries, wherever it names them, as far as keys open them."""
+        changes = {}
+        for field in _OF_ENTRIES:
+            value = getattr(event, field)
+            if value:
+                found = opened_in(value, self.opened_entry)
+                if found != value:
+                    changes[field] = found
+        return as_readable(event, changes) if changes else event
+
+    def _revealed(self, event: AuditEvent) -> AuditEvent:
         changes: dict[str, Any] = {}
         users: dict[str, User | None] = {}
 
@@ -489,17 +428,10 @@ class Erasure:
         if BOX not in event.metadata or is_erasure(plain):
             return self.reveal(event)
         given = {name: plain[name] for name in (*_PERSONS, *_BOXED) if name in plain}
-        return as_readable(event, given)
+        return self._with_ids(as_readable(event, given))
 
     def _id(self, value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(ERASABLE_PREFIX):
             return value
         found = self.keys.by_name(value)
         return value if found is None else found[1]
-
-
-def as_readable(event: AuditEvent, changes: Mapping[str, Any]) -> AuditEvent:
-    """*event* with these fields; its bytes and its hash are as recorded."""
-    readable = _Readable(**{**msgspec.structs.asdict(event), **changes})
-    readable.__dict__["recorded"] = recorded(event)
-    return readable

@@ -17,7 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ..core.files import content_of, open_owned, sync_directory
+from ..core.content import content_of
+from ..core.files import open_owned
+from ..core.fsync import sync_directory
 from .encryption import Erasure
 
 __all__ = ["Fingerprints", "key_of"]

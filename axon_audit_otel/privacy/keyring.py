@@ -18,7 +18,6 @@ import errno
 import hashlib
 import hmac
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Set
@@ -31,8 +30,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..core.errors import ArchiveError
-from ..core.files import locked, make_directory, open_owned, refuse_writable_by_all, sync_directory
+from ..core.files import locked, make_directory, refuse_writable_by_all
+from ..core.fsync import sync_directory
 from ..core.semconv import ERASABLE_PREFIX
+from .key_files import NAME_BYTES, VALUE_BYTES, KeyFiles, opened
 
 __all__ = ["Keyring", "User", "name_of"]
 
@@ -40,12 +41,8 @@ _RING = "keyring"
 _MAGIC = b"axon-audit keys1"
 _NUMBER, _SALT = 4, 32
 _HEADER = len(_MAGIC) + _NUMBER + _SALT
-_NAME, _VALUE = 16, 32
-_RECORD = _NAME + _VALUE
-_FREE = bytes(_RECORD)
 _PADDING, _END = 32, b"\x01"
 _KEPT = 8192  # users in memory, of some two KB each
-_MOST = 64 << 20  # bytes of a file: each of the 256 has room for 1.4 million records
 _RETRY_S = 1.0
 
 
@@ -95,10 +92,12 @@ class Keyring:
         like: Path | None = None,
     ) -> None:
         self.directory = directory
-        self._sync, self.fault = sync, fault
+        self.fault = fault
+        self._files = KeyFiles(directory, sync)
         self.after_fork()
         self._users: dict[str, User] = {}
         self._names: dict[str, tuple[User, str] | None] = {}
+        self._memory: dict[Any, Any] = {}
         self._unsaved: dict[str, User] = {}
         self._retry_at = 0.0  # after a failure
         self.dead: Set[bytes] = frozenset()  # tokens whose keys are not used, though they be there
@@ -115,11 +114,11 @@ class Keyring:
             flags |= os.O_CREAT
         refuse_writable_by_all(self.directory)
         try:
-            self._ring = _opened(self.directory / _RING, flags)
+            self._ring = opened(self.directory / _RING, flags)
         except OSError as exc:
             if create or exc.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            self._ring = _opened(self.directory / _RING, os.O_RDONLY)
+            self._ring = opened(self.directory / _RING, os.O_RDONLY)
         finalize(self, os.close, self._ring)
         with locked(self._ring):
             header = os.pread(self._ring, _HEADER, 0)
@@ -135,6 +134,9 @@ class Keyring:
         self.number = header[len(_MAGIC) :][:_NUMBER]
         self._salt = header[-_SALT:]
         self._generation = -1  # of what is in memory: the size of that file
+        key = hmac.digest(self._salt, b"axon-audit nobody", "sha256")
+        #: Has the key of what is nobody's. No erasure destroys it.
+        self.nobody = _user(self.number + bytes(NAME_BYTES - _NUMBER), key)
 
     # --- keys ------------------------------------------------------------------------------
 
@@ -154,7 +156,7 @@ class Keyring:
         """Every key there is for that id: none, one, or several after failures."""
         with self._lock:
             unsaved = self._unsaved.get(user_id)
-            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            tokens = [value[:NAME_BYTES] for value in self._files.read(self._name(user_id))]
             keys = [(token, key) for token in tokens for key in self._living(token)]
         found = [_user(token, key, user_id) for token, key in keys]
         return found if unsaved is None else [*found, unsaved]
@@ -165,7 +167,7 @@ class Keyring:
         Raises:
             OSError: If that cannot be told.
         """
-        return user_id in self._unsaved or bool(self._read(self._name(user_id)))
+        return user_id in self._unsaved or bool(self._files.read(self._name(user_id)))
 
     def lives(self, token: bytes) -> bool:
         """True if there is a key for *token*, also one that a copy has brought back.
@@ -174,7 +176,7 @@ class Keyring:
             OSError: If that cannot be told.
         """
         with self._lock:
-            return len(token) == _NAME and bool(self._read(token))
+            return len(token) == NAME_BYTES and bool(self._files.read(token))
 
     def by_name(self, name: str) -> tuple[User, str] | None:
         """The user whom a `User.name` stands for, and the id.
@@ -196,12 +198,64 @@ class Keyring:
                 return None
         return known.get(name)
 
+    def by_token(self, token: bytes) -> User | None:
+        """The user whom *token* stands for; None without a key.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        if token == self.nobody.token:
+            return self.nobody
+        if self._unsaved:
+            with self._lock:
+                for user in self._unsaved.values():
+                    if user.token == token:
+                        return user
+        if len(token) != NAME_BYTES or token[:_NUMBER] != self.number:
+            return None
+        memory = self.memory
+        if token not in memory:
+            keys = self._living(token)
+            memory[token] = _user(token, keys[0]) if keys else None
+        found: User | None = memory[token]
+        return found
+
+    def everybody(self, most: int) -> list[User] | None:
+        """Everybody who has a key, and nobody; None if these are more than *most*.
+
+        Raises:
+            OSError: If that cannot be told.
+        """
+        with self._lock:
+            tokens = {user.token for user in self._unsaved.values()}
+            for name in self._files.names():
+                if name[:_NUMBER] == self.number and name not in self.dead:
+                    tokens.add(name)
+                if len(tokens) >= most:
+                    return None
+            found = [user for token in tokens if (user := self.by_token(token)) is not None]
+        return [self.nobody, *found]
+
+    @property
+    def memory(self) -> dict[Any, Any]:
+        """For what was made with keys: emptied when a key is destroyed, here or elsewhere."""
+        self._look()
+        if len(self._memory) >= _KEPT:
+            self._memory = {}
+        return self._memory
+
+    @property
+    def generation(self) -> int:
+        """Another number after each erasure, here or elsewhere."""
+        self._look()
+        return self._generation
+
     def _decrypted(self, name: str) -> tuple[User, str] | None:
         token, _, text = name.removeprefix(ERASABLE_PREFIX).partition(":")
         try:
             known = bytes.fromhex(token)
             keys = self._living(known) if known[:_NUMBER] == self.number else []
-            if keys and len(known) == _NAME:
+            if keys and len(known) == NAME_BYTES:
                 user, encrypted = _user(known, keys[0]), base64.urlsafe_b64decode(text)
                 padded = user.cipher.decrypt(known[_NUMBER:], encrypted, None)
                 return user, padded.rstrip(b"\0")[: -len(_END)].decode()
@@ -226,7 +280,7 @@ class Keyring:
         status = os.fstat(self._ring)
         if status.st_size != self._generation or not status.st_nlink:
             with self._lock:
-                self._users, self._names = {}, {}
+                self._users, self._names, self._memory = {}, {}, {}
                 self._generation = status.st_size
 
     def _load(self, user_id: str, writes: bool) -> User:
@@ -239,8 +293,8 @@ class Keyring:
             except OSError as exc:
                 self.fault(exc)
         if user is None:
-            token = self.number + os.urandom(_NAME - _NUMBER)
-            user = _user(token, os.urandom(_VALUE), user_id)
+            token = self.number + os.urandom(NAME_BYTES - _NUMBER)
+            user = _user(token, os.urandom(VALUE_BYTES), user_id)
             _keep(self._unsaved, user_id, user)
             if writes:
                 self._save()
@@ -248,15 +302,15 @@ class Keyring:
         return user
 
     def _stored(self, user_id: str) -> User | None:
-        for value in self._read(self._name(user_id)):
-            token = value[:_NAME]
+        for value in self._files.read(self._name(user_id)):
+            token = value[:NAME_BYTES]
             for key in self._living(token):
                 return _user(token, key, user_id)
         return None  # unknown, or an erasure did not come to its end
 
     def _living(self, token: bytes) -> list[bytes]:
         """The keys of a token; none if its user was erased, though a copy has brought it back."""
-        return [] if token in self.dead else self._read(token)
+        return [] if token in self.dead else self._files.read(token)
 
     def _save(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -274,11 +328,11 @@ class Keyring:
 
     def _write_user(self, user_id: str, user: User) -> None:
         """Write both records, or none: a key that is not found by the id outlives its erasure."""
-        self._write(user.token, user.key)
+        self._files.write(user.token, user.key)
         try:
-            self._write(self._name(user_id), user.token + bytes(_VALUE - _NAME))
+            self._files.write(self._name(user_id), user.token + bytes(VALUE_BYTES - NAME_BYTES))
         except OSError:
-            self._wipe(self._file(user.token), lambda name, _: name == user.token)
+            self._files.wipe(self._files.file_of(user.token), lambda name, _: name == user.token)
             raise
 
     def after_fork(self) -> None:
@@ -308,7 +362,7 @@ class Keyring:
         """
         with self._change():
             unsaved = self._unsaved.get(user_id)
-            tokens = [value[:_NAME] for value in self._read(self._name(user_id))]
+            tokens = [value[:NAME_BYTES] for value in self._files.read(self._name(user_id))]
             if unsaved is not None and unsaved.token not in tokens:
                 tokens.append(unsaved.token)  # its key may be in a file all the same
         return tokens
@@ -323,8 +377,8 @@ class Keyring:
             OSError: If a key may still be there.
         """
         with self._change():
-            for path in sorted(set(map(self._file, tokens))):
-                self._wipe(path, lambda name, _: name in tokens)
+            for path in sorted(set(map(self._files.file_of, tokens))):
+                self._files.wipe(path, lambda name, _: name in tokens)
             self._invalidate_memory()
             unsaved = self._unsaved.get(user_id)
             self._users.pop(user_id, None)
@@ -333,7 +387,7 @@ class Keyring:
 
     def proof_of_erasure(self, token: bytes) -> bytes:
         """16 bytes that only who has these keys can make: they say that *token* was erased."""
-        return hmac.digest(self._salt, b"erased:" + token, "sha256")[:_NAME]
+        return hmac.digest(self._salt, b"erased:" + token, "sha256")[:NAME_BYTES]
 
     def forget(self, user_id: str, tokens: Container[bytes]) -> None:
         """Remove what says whose *tokens* they were.
@@ -343,7 +397,10 @@ class Keyring:
         """
         name = self._name(user_id)
         with self._change():
-            self._wipe(self._file(name), lambda its, value: its == name and value[:_NAME] in tokens)
+            self._files.wipe(
+                self._files.file_of(name),
+                lambda its, value: its == name and value[:NAME_BYTES] in tokens,
+            )
 
     def destroy_again(self, tokens: Container[bytes]) -> bool:
         """Destroy what a copy of the keyring brought back; returns whether there was any.
@@ -353,7 +410,9 @@ class Keyring:
         """
         with self._change():
             gone = [
-                self._wipe(path, lambda name, value: name in tokens or value[:_NAME] in tokens)
+                self._files.wipe(
+                    path, lambda name, value: name in tokens or value[:NAME_BYTES] in tokens
+                )
                 for path in sorted(self.directory.glob("*.keys"))
             ]
             if any(gone):
@@ -368,62 +427,7 @@ class Keyring:
 
     def _name(self, user_id: str) -> bytes:
         text = user_id.encode("utf-8", "backslashreplace")
-        return hashlib.blake2b(text, key=self._salt, digest_size=_NAME).digest()
-
-    def _file(self, name: bytes) -> Path:
-        # The first bytes of a token are the same for all.
-        return self.directory / f"{name[-1]:02x}.keys"
-
-    def _read(self, name: bytes) -> list[bytes]:
-        """The values of the records named *name*."""
-        try:
-            file = _opened(self._file(name), os.O_RDONLY)
-        except FileNotFoundError:
-            return []
-        try:
-            data = _content(file)
-        finally:
-            os.close(file)
-        return [data[at + _NAME : at + _RECORD] for at in _places(data, name)]
-
-    def _write(self, name: bytes, value: bytes) -> None:
-        path = self._file(name)
-        is_new = self._sync and not path.exists()
-        file = _opened(path, os.O_RDWR | os.O_CREAT)
-        try:
-            with locked(file):
-                data = _content(file)
-                free = next(_places(data, _FREE), len(data) - len(data) % _RECORD)
-                if os.pwrite(file, name + value, free) != _RECORD:
-                    raise OSError(28, os.strerror(28))
-            if self._sync:
-                os.fsync(file)
-        finally:
-            os.close(file)
-        if is_new:
-            sync_directory(self.directory)
-
-    def _wipe(self, path: Path, is_due: Callable[[bytes, bytes], bool]) -> bool:
-        """Overwrite the records that are due; returns whether there were any."""
-        try:
-            file = _opened(path, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            with locked(file):
-                data = _content(file)
-                due = [
-                    at
-                    for at in range(0, len(data) - _RECORD + 1, _RECORD)
-                    if is_due(data[at : at + _NAME], data[at + _NAME : at + _RECORD])
-                ]
-                for at in due:
-                    os.pwrite(file, _FREE, at)
-            if due:
-                os.fsync(file)
-        finally:
-            os.close(file)
-        return bool(due)
+        return hashlib.blake2b(text, key=self._salt, digest_size=NAME_BYTES).digest()
 
 
 def _user(token: bytes, key: bytes, user_id: str | None = None) -> User:
@@ -444,41 +448,3 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
         with suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
             del known[next(iter(known))]
     known[key] = value
-
-
-def _opened(path: Path, flags: int) -> int:
-    """A descriptor of a file that is ours, or the directory's owner's, and nobody else's.
-
-    Raises:
-        OSError: If it is not, or cannot be opened.
-    """
-    file = open_owned(path, flags)
-    try:
-        status = os.fstat(file)
-        if hasattr(os, "geteuid"):
-            ours = status.st_uid in (os.geteuid(), 0)
-            if status.st_mode & stat.S_IWOTH:
-                words = "every user can write it: chmod o-w it"
-                raise PermissionError(errno.EACCES, words, str(path))
-            if not ours and status.st_uid != path.parent.stat().st_uid:
-                raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
-    except BaseException:
-        os.close(file)
-        raise
-    return file
-
-
-def _content(file: int) -> bytes:
-    size = os.fstat(file).st_size
-    if size > _MOST:
-        raise OSError(errno.EFBIG, f"a file of the keys has more than {_MOST >> 20} MiB")
-    return os.pread(file, size, 0)
-
-
-def _places(data: bytes, start: bytes) -> Iterator[int]:
-    """The offsets of the records that begin with *start*."""
-    at = data.find(start)
-    while at >= 0:
-        if at % _RECORD == 0 and at + _RECORD <= len(data):
-            yield at
-        at = data.find(start, at + 1)

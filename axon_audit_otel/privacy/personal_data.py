@@ -13,9 +13,38 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
-__all__ = ["PII_KINDS", "is_secret", "redact_pii"]
+from .matches import after, digits_of
+from .phone_numbers import (
+    AREA_CODE,
+    CALLED,
+    IN_GROUPS,
+    INTERNATIONAL,
+    NATIONAL,
+    NORTH_AMERICAN,
+    NUMBERS,
+    called,
+    national,
+    phone,
+)
+from .secrets_in_texts import (
+    AUTHORIZATION,
+    BASE64_KEY,
+    BOT_TOKEN,
+    KEY_BLOCK,
+    NAMED_SECRET,
+    OPTION_SECRET,
+    SECRET_PREFIX,
+    TOKEN,
+    TOKEN_RUN,
+    URL_SECRET,
+    USER_OPTION,
+    is_random,
+    named_secret,
+    user_option,
+)
+
+__all__ = ["PII_KINDS", "redact_pii"]
 
 
 @dataclass(frozen=True)
@@ -80,140 +109,6 @@ def _marker(detector: _Detector, found: Callable[[str], None], match: re.Match[s
     return f"[REDACTED:{detector.kind}]{text[length:]}"
 
 
-def _after(match: re.Match[str], words: re.Pattern[str]) -> bool:
-    """True if *words*, which end with ``\\Z``, stand before the match."""
-    start = match.start()
-    return words.search(match.string[max(0, start - 48) : start]) is not None
-
-
-def _digits(text: str) -> list[int]:
-    return [int(c) for c in text if c.isdigit()]
-
-
-# --- tokens of known issuers ---------------------------------------------------------------
-
-_TOKEN = re.compile(
-    r"(?<![\w-])(?:"
-    r"(?:AKIA|ASIA)[0-9A-Z]{16}"  # AWS
-    r"|eyJ[\w-]{8,4096}\.[\w-]{0,4096}\.[\w-]{0,4096}(?:\.[\w-]{1,4096}){0,2}"  # JSON Web Token
-    r"|AIza[\w-]{35}|ya29\.[\w-]{20,2048}|GOCSPX-[\w-]{20,64}"  # Google
-    r"|gh[pousr]_\w{36,255}|github_pat_\w{22,255}"
-    r"|gl(?:pat|dt|rt|ft|cbt|ptt|imt|oas|soat|agent)-[\w-]{20,255}"  # GitLab
-    r"|(?:xox[abeoprs]|xapp-\d)-[\w-]{10,255}"  # Slack
-    # OpenAI, Anthropic, Stripe: with digits, unlike names such as sk-learn-pipeline
-    r"|(?:sk|rk|pk)[-_](?=(?:[A-Za-z_-]{0,40}\d){2})[\w-]{16,255}"
-    r"|hf_[A-Za-z0-9]{20,64}|gsk_\w{20,255}|r8_\w{30,64}|xai-\w{40,128}|pplx-\w{32,64}"
-    r"|tvly-[\w-]{20,64}|lsv2_[a-z]{2}_\w{32,64}|pcsk_\w{32,128}|m0-\w{32,64}"
-    r"|npm_\w{36}|pypi-[\w-]{50,255}|dckr_pat_[\w-]{20,64}|rubygems_[0-9a-f]{48}"
-    r"|SG\.[\w-]{16,64}\.[\w-]{16,64}|key-[0-9a-z]{32}|[0-9a-f]{32}-us\d{1,2}"  # mail
-    r"|(?:SK|AC)[0-9a-f]{32}"  # Twilio
-    r"|(?=[\w-]*\d)[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,64}"  # Discord
-    r"|dapi[0-9a-f]{32}(?:-\d)?|dop_v1_[0-9a-f]{64}|hv[sbr]\.[\w-]{24,255}"
-    r"|shp[a-z]{2}_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,64}|gl(?:c|sa)_\w{32,255}"
-    r"|lin_api_\w{32,64}|ntn_\w{40,64}|secret_[A-Za-z0-9]{43}|figd_[\w-]{40,64}"
-    r"|PMAK-[\w-]{59}|NRAK-[0-9A-Z]{27}|sntry[su]_[\w-]{40,255}|AT(?:ATT|CTT)3x[\w-]{60,255}"
-    r"|pat\w{14}\.[0-9a-f]{64}|sbp_[0-9a-f]{40}|EAA[A-Za-z0-9]{80,400}|[ps]k\.eyJ[\w.-]{40,400}"
-    r"|1//0[\w-]{40,255}|[\w.~-]{3}\dQ~[\w.~-]{31,40}|\w{14}\.atlasv1\.[\w-]{60,80}"
-    r"|AGE-SECRET-KEY-1[0-9A-Z]{58}"
-    r")(?![\w-])"
-)
-_TOKEN_RUN = re.compile(r"[\w+/](?<![\w.+/=~-].)[\w.+/=~-]{19,}")  # long enough to hold one
-
-
-def _is_random(match: re.Match[str]) -> int:
-    """An AWS secret key has no sign of its own but that letters and digits change at random."""
-    text = match.group()
-    kinds = [(c.isupper(), c.isdigit()) for c in text[:40]]
-    changes = sum(one != other for one, other in pairwise(kinds))
-    return len(text) if changes > 15 and text.upper() != text != text.lower() else 0
-
-
-_KEY_BLOCK = re.compile(
-    r"-{4,5} ?BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)? ?-{4,5}[\s\S]*?"
-    r"(?:-{4,5} ?END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)? ?-{4,5}|\Z)"
-    r"|PRIVATE\+KEY\+[^+\s]{1,255}\+[0-9a-f]{8}\+[\w+/]{20,255}={0,2}"  # ours, and Go's notes
-)
-_BASE64_KEY = re.compile(
-    r"[A-Za-z0-9+/](?<![\w+/.-].)[A-Za-z0-9+/]{39}(?:[A-Za-z0-9+/]{46}==)?(?![\w+/=-]|\.\w)"
-)
-_URL_SECRET = re.compile(
-    r"(?:https://)?hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{8,255}"
-    r"|(?:https://)?discord(?:app)?\.com/api/webhooks/\d{10,25}/[\w-]{20,255}"
-    r"|(?<=://)[^/\s:@\"'<>]{0,255}:[^/\s\"'<>]{1,255}(?=@)"  # user:password
-    r"|(?:(?<=[?&;]sig=)|(?<=X-Amz-Signature=)|(?<=X-Goog-Signature=))[\w%+/=-]{20,512}"
-)
-_BOT_TOKEN = re.compile(r"\d(?<!\d\d)\d{7,9}:[\w-]{35}(?![\w-])")  # Telegram
-_SECRET_PREFIX = re.compile(
-    r"whsec_(?<!\wwhsec_)[\w+/-]{16,255}={0,2}"  # Stripe, Svix
-    r"|(?:Account|SharedAccess)Key=[\w+/-]{16,255}={0,2}"  # Azure
-)
-
-# --- secrets by their names ----------------------------------------------------------------
-
-_NAMES = (
-    r"passwor[dt]|passord|passwd|pwd|pass(?:phrase|code)|kennwort|zugangscode|mots? de passe|mdp"
-    r"|contrase(?:ñ|n\u0303|n)a|parola d['\u2019]ordine|senha|palavra[ -]passe|wachtwoord"
-    r"|has[lł]o|lösenord|adgangskode|salasana|heslo|jelszó|пароль"
-    r"|(?:client[_-]?)?secret(?:[_-]?(?:access[_-]?)?key)?"
-    r"|api[ _-]?key|(?:access|private)[_-]?key|(?:access|auth)[_-]?token"
-)
-# What has such a name may also be a number or a word in passing.
-_NAMES_TOO = r"(?:(?:id|refresh|session)[_-]?)?token|credentials?|pseudonymize"
-_SECRET_NAME = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES}))")
-_SECRET_NAME_TOO = re.compile(rf"(?i:(?:.*[^A-Za-z0-9])?(?:{_NAMES_TOO}|authorization))")
-
-_QUOTED = r"[bru]{0,2}\\?(?:\"[^\"\n]{1,256}\"|'[^'\n]{1,256}')"
-_BARE = r"\\?[\"']?[^\s\"',;}]+"
-_NO_VALUE = (  # what stands for one in a program, and what was replaced already
-    r"(?!(?:str|bytes|string|none|null|true|false|required|optional|invalid|incorrect|missing|expired"
-    r"|must|not|see)(?!\w)|(?:os|process|self|settings|config)\."
-    r"|get\w{0,32}\(|[\"']?\[redacted:)"
-)
-_VERB = r"\s{1,3}(?:is|ist|lautet|est|es|è|é|jest|to)\s{1,3}"
-_NAMED_SECRET = re.compile(
-    rf"(?i:(?<![A-Za-z0-9])(?:(?P<sure>{_NAMES})|{_NAMES_TOO}|clave|(?<=[/_-])pass|pw"
-    r"|(?:encryption|master|shared)[_-]?key)"
-    # With up to four words between name and value, ...
-    rf"(?:(?P<far>(?:[^\S\n][\w.'-]{{1,32}}){{1,4}}?)(?:\s{{0,3}}[:=]\s{{1,3}}|{_VERB})"
-    # ... with nothing but a sign, or with a verb.
-    r"|\\?[\"']?\s{0,3}[:=]\s{0,3}(?:(?:basic|bearer)\s{1,3})?"
-    rf"|(?P<verb>{_VERB}|\s{{1,3}}[-\u2013]\s{{1,3}}))"
-    rf"{_NO_VALUE}(?P<value>{_QUOTED}|{_BARE}))"
-)
-_LIKELY_SECRET = re.compile(r"(?=.{4}).*?(?:\d|[#$%^&*]|!\w)", re.DOTALL)
-_COUNT = re.compile(r"[\d.]{1,5}(?![\w+/=-]|\s\w)")
-_OPTION_SECRET = re.compile(
-    rf"(?i:--(?:[a-z]+-)?(?:{_NAMES}|token|pseudonymize)\s"
-    rf"(?![@-]|\[redacted:)(?:{_QUOTED}|{_BARE}))"
-)
-_AUTHORIZATION = re.compile(
-    r"(?i:(?<!\w)bearer\s{1,3}(?=[A-Za-z_.~+/-]{0,64}\d)[\w.~+/-]{16,2048}={0,2})"
-    r"|(?i:(?<!\w)authorization\\?[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
-    r"(?:basic|bearer|digest|negotiate|token|apikey)\s{1,3})"
-    r"(?!\[REDACTED:)(?=[^\s\"',;}]{0,64}[\dA-Z=])[^\s\"',;}]+"
-)
-
-
-_USER_OPTION = re.compile(r"(?<!\S)(?:-u|--user)\s['\"]?[^\s:'\"]{1,64}:[^\s'\"]{1,128}")
-_CURL = re.compile(r"curl\s[^\n]*\Z")
-
-
-def _user_option(match: re.Match[str]) -> int:
-    """``-u user:password``, of curl: other programs have groups there."""
-    return len(match.group()) if _after(match, _CURL) else 0
-
-
-def _named_secret(match: re.Match[str]) -> int:
-    """Whatever is called a password is one; what may be a word in passing must look like one."""
-    value = match["value"].strip("\\\"'")
-    near = not match["far"] and not match["verb"]
-    if match["sure"]:
-        likely = near or _LIKELY_SECRET.match(value) is not None
-    else:
-        likely = near and any(map(str.isdigit, value)) and not _COUNT.match(value)
-    return len(match.group()) if likely else 0
-
-
 # --- e-mail addresses ------------------------------------------------------------------------
 
 _DOMAIN = (
@@ -265,20 +160,20 @@ _SLICE = re.compile(r"[\w)\]]\[\Z")
 def _ipv4(match: re.Match[str]) -> int:
     """Four numbers below 256 that are no version or section."""
     parts = [int(part) for part in match.group().split(".")]
-    if max(parts) > 255 or _after(match, _VERSION_WORD):
+    if max(parts) > 255 or after(match, _VERSION_WORD):
         return 0
-    named = _after(match, _PRODUCT) or _SUFFIX.match(match.string, match.end())
+    named = after(match, _PRODUCT) or _SUFFIX.match(match.string, match.end())
     if named and ipaddress.IPv4Address(bytes(parts)).is_global:
         return 0
     heads = max(parts) < 32 and _TITLE.match(match.string, match.end())
-    return 0 if heads and _after(match, _HEADING) else len(match.group())
+    return 0 if heads and after(match, _HEADING) else len(match.group())
 
 
 def _ipv6(match: re.Match[str]) -> int:
     """An address of three groups, or a local one: ``dead::beef`` and ``a::b`` are words."""
     text = match.group()
     text = text if text.endswith("::") else text.rstrip(":")
-    if len(text) < 6 and (text != "::1" or _after(match, _SLICE)):
+    if len(text) < 6 and (text != "::1" or after(match, _SLICE)):
         return 0
     try:
         local = ipaddress.IPv6Address(text).is_private
@@ -321,7 +216,7 @@ def _ean(digits: list[int]) -> bool:
 
 
 def _card(match: re.Match[str]) -> int:
-    digits = _digits(match.group())
+    digits = digits_of(match.group())
     number = "".join(map(str, digits))
     if not _CARD_NUMBER.fullmatch(number) or not _luhn(digits):
         return 0
@@ -376,19 +271,19 @@ def _ssn(match: re.Match[str]) -> int:
 
 
 def _ssn_by_name(match: re.Match[str]) -> int:
-    return _ssn(match) if _after(match, _SSN_NAME) else 0
+    return _ssn(match) if after(match, _SSN_NAME) else 0
 
 
 def _dutch(match: re.Match[str]) -> int:
-    digits = _digits(match.group())
+    digits = digits_of(match.group())
     right = sum(d * w for d, w in zip(digits, (9, 8, 7, 6, 5, 4, 3, 2, -1))) % 11 == 0
-    return len(match.group()) if right and _after(match, _BSN_NAME) else 0
+    return len(match.group()) if right and after(match, _BSN_NAME) else 0
 
 
 def _eleven_digits(match: re.Match[str]) -> int:
     """A Polish PESEL, of a date and a check digit, or a German tax number (ISO 7064, with one
     digit twice or three times in the first ten)."""
-    digits = _digits(match.group())
+    digits = digits_of(match.group())
     month, day = (digits[2] % 2) * 10 + digits[3], digits[4] * 10 + digits[5]
     polish = sum(d * w for d, w in zip(digits, (1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1))) % 10 == 0
     if " " not in match.group() and polish and 1 <= month <= 12 and 1 <= day <= 31:
@@ -412,101 +307,30 @@ def _spanish(match: re.Match[str]) -> int:
 
 
 def _swiss(match: re.Match[str]) -> int:
-    return len(match.group()) if _ean(_digits(match.group())) else 0
+    return len(match.group()) if _ean(digits_of(match.group())) else 0
 
 
 def _swedish(match: re.Match[str]) -> int:
-    return len(match.group()) if _luhn(_digits(match.group())[-10:]) else 0
-
-
-# --- phone numbers ----------------------------------------------------------------------------
-
-_GAP = r"[ \u00a0\u202f.()/\u2010\u2011\u2013-]"
-_DATE = re.compile(r"\d\d?([ ./-])\d\d?\1(?:\d{4}|\d\d(?!\1))(?!\d)|\d{4}([./-])\d\d?\2\d\d?(?!\d)")
-_NUMBERED = re.compile(  # what else has such numbers
-    r"(?i:(?<![a-z])(?:order|invoice|ticket|case|ref|reference|sku|part|article|item|clause"
-    r"|(?<!caller )id"
-    r"|isbn(?:-1[03])?|bestellung|rechnung|auftrag|artikel|commande|facture|pedido|factura|ordine"
-    r"|kunden|customer|account|bestell|vorgangs)"
-    r"(?:[\s-]?s?(?:number|no|nr|nummer|n°))?[\s:.#]{0,3})\Z"
-)
-_INTERNATIONAL = re.compile(
-    rf"(?:\+(?<![\w.+]\+)[1-9]|00(?<![\w.,+-]00)[1-9]\d{{0,2}}(?={_GAP}))"
-    rf"(?:{_GAP}{{0,3}}\d){{7,14}}(?![\w-]|[.,]\d)"
-    r"|00(?<![\w.,+-]00)[34]\d{9,12}(?![\w-])"
-)
-_NORTH_AMERICAN = re.compile(
-    r"1(?<![\w.-]1)[ .-](?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
-    r"|\d(?<![\w.-]\d)\d\d[ .-]\d{3}[ .-]\d{4}(?![\w-])"
-)
-_AREA_CODE = re.compile(
-    r"\((?<![\w.-]\()\d{2,5}\)[ .-]?\d{3,9}(?:[ .-]\d{2,5}){0,3}(?![\w-]|[.,]\d)"
-)
-_NATIONAL = re.compile(
-    r"0(?<![\w.,-]0)[1-9]"
-    r"(?:\d{8,9}|(?<=01)[567]\d{9}|\d{0,3} ?[ ./-] ?\d{2,8}(?:[ .-]\d{2,8}){0,3})(?![\w-]|[.,]\d)"
-)
-# Numbers without a zero, in the groups of Spain, Poland, Italy, India and Brazil.
-_UNIT = r" ?(?:[€$£¥%]|EUR|USD|PLN|CHF|zł|[kMGT]?[bB]ytes?|[KMGT]?i?B\b)"
-_IN_GROUPS = re.compile(
-    r"[6-9](?<![\w.,-].)\d\d \d\d \d\d \d\d(?![\w-]|[.,]\d)"
-    r"|[2-9](?<![\w.,-].)\d \d{3} \d\d \d\d(?![\w-]|[.,]\d)"
-    r"|[6-9](?<![\w.,-].)\d{4}[ -]\d{5}(?![\w-]|[.,]\d)"
-    r"|3(?<![\w.,-]3)[2-9]\d[ .-]\d{6,7}(?![\w-]|[.,]\d)"
-    r"|[1-9](?<![\w.,-].)\d 9\d{4}[ -]\d{4}(?![\w-])"
-    rf"|[5-9](?<![\w.,-].)\d\d([ -])\d{{3}}\1\d{{3}}(?![\w-]|[.,]\d| \d{{3}}|{_UNIT})"
-)
-_MONEY = re.compile(r"(?:[€$£¥]|EUR|USD|PLN|CHF)\s?\Z")
-_CALLED = re.compile(rf"\d(?<![\w.,-]\d)(?:{_GAP}{{0,2}}\d){{6,13}}(?![\w-]|[.,]\d)")
-_PHONE_NAME = re.compile(
-    r"(?i:(?<![^\W_])(?:tel|telefon[eo]?|téléphone|teléfono|tél|phone|mobile?|mobiel|móvil"
-    r"|cell(?:ulare)?|celular|handy|fax|whatsapp|sms|call|ring"
-    r"|text (?:me|us|him|her)|komórka|numer telefonu|rufnummer)"
-    r"(?:nummer|nr)?"
-    r"(?:[\s:=.#(]{1,3}(?:number|no|nr|nummer|numero|número|numéro|n[°º]|is|ist|est|es|è|é|jest|at|on"
-    r"|me|us|him|her)){0,3}[\s:=.#(]{1,3})\Z"
-)
-# Six digits or more that are no date; all numbers below are of those.
-_NUMBERS = re.compile(
-    rf"\d(?<![\w.-]\d)(?!\d{{3}}-\d\d-\d\d(?![\d-]))(?:{_GAP}{{0,3}}\d){{5,}}[\w,-]*(?:{_UNIT})?"
-)
-
-
-def _phone(match: re.Match[str]) -> int:
-    """A number of this shape, unless it is a date or the words before it say what else it is."""
-    text = match.group()
-    other = _DATE.match(text) or _after(match, _NUMBERED) or _after(match, _MONEY)
-    return 0 if other or text == "0123456789" else len(text)
-
-
-def _national(match: re.Match[str]) -> int:
-    """Nine to twelve digits: fewer are rather an id."""
-    text = match.group()
-    enough = 9 if re.fullmatch(r"0\d{1,4} ?[ /] ?\d{5,7}|\(.*", text) else 10
-    return _phone(match) if enough <= len(_digits(text)) <= 12 else 0
-
-
-def _called(match: re.Match[str]) -> int:
-    return _phone(match) if _after(match, _PHONE_NAME) else 0
+    return len(match.group()) if _luhn(digits_of(match.group())[-10:]) else 0
 
 
 # --- all of them --------------------------------------------------------------------------------
 
 _TOKENS = _Group(  # for texts with long words only
-    (_Detector("secret", _TOKEN), _Detector("secret", _BASE64_KEY, _is_random)),
-    shape=_TOKEN_RUN,
+    (_Detector("secret", TOKEN), _Detector("secret", BASE64_KEY, is_random)),
+    shape=TOKEN_RUN,
     around=True,
 )
 _GROUPS = (
-    _Group((_Detector("secret", _KEY_BLOCK),), words=("private",)),
-    _Group((_Detector("secret", _BOT_TOKEN),), shape=_BOT_TOKEN),
+    _Group((_Detector("secret", KEY_BLOCK),), words=("private",)),
+    _Group((_Detector("secret", BOT_TOKEN),), shape=BOT_TOKEN),
     _Group(
-        (_Detector("secret", _URL_SECRET), _Detector("secret", _SECRET_PREFIX)),
+        (_Detector("secret", URL_SECRET), _Detector("secret", SECRET_PREFIX)),
         words=("://", "hooks.", "webhooks/", "sig=", "signature=", "key=", "whsec_"),
     ),
-    _Group((_Detector("secret", _AUTHORIZATION),), words=("bearer", "authorization")),
+    _Group((_Detector("secret", AUTHORIZATION),), words=("bearer", "authorization")),
     _Group(
-        (_Detector("secret", _NAMED_SECRET, _named_secret), _Detector("secret", _OPTION_SECRET)),
+        (_Detector("secret", NAMED_SECRET, named_secret), _Detector("secret", OPTION_SECRET)),
         words=(
             *("pass", "pwd", "pw", "secret", "key", "token", "credential", "pseudonymize"),
             *("kennwort", "zugangscode", "mdp", "contrase", "clave", "parola d", "senha"),
@@ -514,7 +338,7 @@ _GROUPS = (
             *("heslo", "jelszó", "пароль"),
         ),
     ),
-    _Group((_Detector("secret", _USER_OPTION, _user_option),), words=("curl ",)),
+    _Group((_Detector("secret", USER_OPTION, user_option),), words=("curl ",)),
     _Group(
         (_Detector("email", _EMAIL, _email), _Detector("email", _QUOTED_EMAIL)),
         words=("@", "%40", "%2540", "#64;", "u0040", "at]", "at)", "at}", "at ]", "at )", "ät)"),
@@ -544,14 +368,14 @@ _GROUPS = (
             _Detector("national_id", _SWISS, _swiss),
             _Detector("national_id", _SWEDISH, _swedish),
             _Detector("national_id", _WITH_SIGNS),
-            _Detector("phone", _INTERNATIONAL),
-            _Detector("phone", _NORTH_AMERICAN, _phone),
-            _Detector("phone", _AREA_CODE, _national),
-            _Detector("phone", _NATIONAL, _national),
-            _Detector("phone", _IN_GROUPS, _phone),
-            _Detector("phone", _CALLED, _called),
+            _Detector("phone", INTERNATIONAL),
+            _Detector("phone", NORTH_AMERICAN, phone),
+            _Detector("phone", AREA_CODE, national),
+            _Detector("phone", NATIONAL, national),
+            _Detector("phone", IN_GROUPS, phone),
+            _Detector("phone", CALLED, called),
         ),
-        shape=_NUMBERS,
+        shape=NUMBERS,
         around=True,
     ),
     _Group((_Detector("ip", _IPV4, _ipv4),), shape=re.compile(r"\d\.\d{1,3}\.\d")),
@@ -579,13 +403,3 @@ def redact_pii(text: str, found: Callable[[str], None] = lambda kind: None) -> s
         if group.applies(text, lower):
             text = group.replace(text, found)
     return text
-
-
-def is_secret(name: str, value: object = "") -> bool:
-    """True if a fact of this name is a secret, whatever its value looks like."""
-    name = name[-64:]
-    if _SECRET_NAME.fullmatch(name) is not None:
-        return True
-    if _SECRET_NAME_TOO.fullmatch(name) is None:
-        return False
-    return value is not None and not issubclass(type(value), (int, float))  # a count

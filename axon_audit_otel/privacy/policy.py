@@ -15,10 +15,12 @@ from ..events.identifiers import Recorded, digest_of
 from ..events.model import AuditEvent, fields_of, listed, nameless
 from ..events.query import Query
 from .box import LEFT_OUT, TOO_LONG, bytes_of_name, bytes_of_texts
-from .encryption import Erasure, as_readable, decrypted
+from .encryption import Erasure
+from .entry_names import EntryNames
 from .fingerprints import Fingerprints
 from .private_ids import hide, masks, renamed
-from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, masked
+from .pseudonyms import Pseudonyms, is_pseudonym, mask_names, mask_text, mask_texts, masked
+from .readable import as_readable, decrypted
 from .redaction import Privacy
 
 __all__ = ["PrivacyPolicy", "json_types"]
@@ -50,6 +52,9 @@ class PrivacyPolicy:
         self._erasure = erasure
         self._fault = fault
         self._fingerprints = fingerprints
+        #: Gives what stands for private ids of entries.
+        self.entry_names = EntryNames(pseudonyms, erasure)
+        self._opens_entries = True
         self._entries: dict[str, str] = {}  # ids of entries, by what stands for them
         #: A free text of anybody, redacted.
         self.text = self._redaction.text
@@ -83,6 +88,12 @@ class PrivacyPolicy:
             made._entries.update(dict.fromkeys(hashed, entry_id))
         return made
 
+    def hiding_entries(self) -> PrivacyPolicy:
+        """This policy, of a reader whose events have what stands for private entries."""
+        made = copy(self)
+        made._opens_entries = False
+        return made
+
     # --- recording -------------------------------------------------------------------------
 
     def event(self, event: Draft, *, own: bool = False, foreign: bool = False) -> None:
@@ -98,8 +109,8 @@ class PrivacyPolicy:
         """
         event.own = own
         try:
-            if event.private is not None and self._pseudonyms is not None:
-                hide(event, self.entry)
+            if event.private is not None and self.entry_names.are_hidden:
+                hide(event, event.namer or self.entry_names.namer_in(event))
             facts = event["metadata"]
             if type(facts) is not dict or facts:
                 event["metadata"] = facts = self._redaction.metadata(facts, own)
@@ -114,12 +125,16 @@ class PrivacyPolicy:
                 self._pseudonyms.apply(event, foreign, masks(event))
                 event.further = self._pseudonyms.users(event.further, foreign)
                 event.text_owners = tuple(map(self._pseudonyms.users, event.text_owners))
+            elif found := masks(event):
+                mask_texts(event, found)
             if event.further:
                 note_many(event)
         except Exception as exc:  # the instrumented call: facts and hooks may raise anything
             self._fault(exc)
             bare = nameless(event, "[details that could not be recorded]")
             if event.private is not None:
+                unknown = (key for key, name in event.private.items() if key == name)
+                event.private.update(dict.fromkeys(unknown, "[id]"))
                 bare = {name: one for name, one in bare.items() if name not in _OF_ENTRIES}
                 bare = {name: bare.get(name, []) for name in event if name in (*bare, "entry_ids")}
             event.clear()
@@ -136,7 +151,7 @@ class PrivacyPolicy:
                 (some,) if isinstance(some, str) else some or ()
                 for some in map(event.get, _PERSONAL)
             )
-            mask_names(event, [(one, "[id]") for one in ids])
+            mask_names(event, [*((one, "[id]") for one in ids), *masks(event)])
 
     def growth(self, event: Draft) -> int:
         """The bytes by which *event* gets longer for its subjects and their texts when it is
@@ -233,19 +248,8 @@ class PrivacyPolicy:
         """A text of a span that is redacted: without the ids that pseudonyms stand for, and
         without those of *entries*, for which these texts stand."""
         if self._pseudonyms is None:
-            return text
+            return mask_text(text, entries.items()) if entries else text
         return self._pseudonyms.mask(text, users, session_id, (entries or {}).items())
-
-    @property
-    def hides_entries(self) -> bool:
-        """True if the ids of entries can be hidden, where they name people."""
-        return self._pseudonyms is not None
-
-    def entry(self, entry_id: str) -> str:
-        """What stands for an entry whose id names somebody; without a secret the id itself."""
-        if self._pseudonyms is None or not entry_id:
-            return entry_id
-        return self._pseudonyms.entry(entry_id)
 
     @property
     def fingerprints(self) -> bool:
@@ -328,7 +332,9 @@ class PrivacyPolicy:
 
     def reveal(self, event: AuditEvent) -> AuditEvent:
         """*event* with what its keys make readable; its bytes and its hash are as recorded."""
-        return event if self._erasure is None else self._erasure.reveal(event)
+        if self._erasure is None:
+            return event
+        return self._erasure.reveal(event, self._opens_entries)
 
     def readable(self, events: Iterable[AuditEvent]) -> Iterable[AuditEvent]:
         """*events* as far as there are keys, as events whose bytes are readable too."""

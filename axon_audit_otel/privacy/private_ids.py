@@ -1,9 +1,10 @@
-"""Keyed hashes in place of entry ids that name people (``private_ids=``).
+"""What stands for entry ids that name people (``private_ids=``).
 
-Where an id is ``memories/alice/k1``, or the name of a person, ``entry-hmac-sha256:`` and 128 bits
-in hex stand for it in everything that is recorded: in ``entry_ids``, ``derived_from``, the keys of
-``fingerprints``, the facts that name entries, and in texts. One id has one hash in a trail, so
-that events can be joined by it, and whoever has the secret finds them by the id itself.
+Where an id is ``memories/alice/k1``, or the name of a person, a keyed hash stands for it
+(``entry-hmac-sha256:`` and 128 bits in hex, see `pseudonyms`), or it is encrypted (`entry_ids`), or
+its hash is, in everything that is recorded: in ``entry_ids``, ``derived_from``, the keys of
+``fingerprints``, the facts that name entries, and in texts. Events can be joined by it, and whoever
+has the secret, or the keys, finds them by the id itself.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from ..core.semconv import ENTRY_PREFIX
 from ..events.draft import Draft
 from ..events.model import AuditEvent
 from .box import ENTRY_FACTS
+from .entry_ids import is_encrypted
 
-__all__ = ["hidden_facts", "hide", "is_hidden", "masks", "renamed"]
+__all__ = ["hidden_facts", "hide", "is_hash", "is_hidden", "masks", "renamed"]
 
 Name = Callable[[str], str]
 
@@ -26,28 +28,35 @@ Name = Callable[[str], str]
 _FACTS = ENTRY_FACTS | {"copies", "derived_subjects", "entry_ids"}
 #: What says in a list how many more there were.
 _REST = re.compile(r"\[dropped: \d+ more\]")
-_HIDDEN = re.compile(re.escape(ENTRY_PREFIX) + "[0-9a-f]{32}")
+_HASH = re.compile(re.escape(ENTRY_PREFIX) + "[0-9a-f]{32}")
 _MOST_MASKS = 10_000  # ids that are looked for in texts
 
 
-def is_hidden(entry_id: str) -> bool:
+def is_hash(entry_id: str) -> bool:
     """True if *entry_id* is a hash that stands for one."""
-    return entry_id.startswith(ENTRY_PREFIX) and _HIDDEN.fullmatch(entry_id) is not None
+    return entry_id.startswith(ENTRY_PREFIX) and _HASH.fullmatch(entry_id) is not None
 
 
-def hide(event: Draft, hashed: Name) -> None:
-    """Put the hashes of entry ids in place of them; in `Draft.private` is which stands for which.
+def is_hidden(entry_id: str) -> bool:
+    """True if *entry_id* stands for one: a hash, or encrypted."""
+    return is_hash(entry_id) or is_encrypted(entry_id)
 
-    Ids that are hashes already stay.
-    """
+
+def hide(event: Draft, hidden: Name) -> None:
+    """Put what is *hidden* in place of entry ids; in `Draft.private` is what stands for which."""
     known = event.private
     assert known is not None
 
     def name(entry_id: str) -> str:
-        if is_hidden(entry_id) or _REST.fullmatch(entry_id):
+        if not entry_id or _REST.fullmatch(entry_id):
             return entry_id
-        known[entry_id] = found = hashed(entry_id)
+        found = hidden(entry_id)
+        if found != entry_id:
+            known[entry_id] = found
         return found
+
+    for entry_id, stand_in in list(known.items()):  # noted while the operation ran
+        known[entry_id] = name(stand_in)
 
     event["entry_ids"] = list(map(name, event["entry_ids"]))
     if event.get("derived_from"):
@@ -60,7 +69,8 @@ def hide(event: Draft, hashed: Name) -> None:
 
 def masks(event: Draft) -> list[tuple[str, str]]:
     """What is to be replaced in the texts of *event*: ids, and by what."""
-    return [] if not event.private else list(islice(event.private.items(), _MOST_MASKS))
+    pairs = (event.private or {}).items()
+    return list(islice((pair for pair in pairs if pair[0] != pair[1]), _MOST_MASKS))
 
 
 def hidden_facts(facts: Mapping[str, Any], name: Name) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from ..events.identifiers import Recorded
 from ..events.model import FIELD_KINDS, FieldKind, fields_of, listed
 from .private_ids import is_hidden
 
-__all__ = ["Pseudonyms", "is_pseudonym", "mask_names", "masked"]
+__all__ = [
+    *("Pseudonyms", "is_pseudonym", "mask_names", "mask_text", "mask_texts", "masked"),
+]
 
 _KEPT = 4096  # pseudonyms in memory
 _FEW = 16  # ids that are looked for at once
@@ -204,6 +206,21 @@ def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) ->
             draft[field] = mask.text(name)
 
 
+def mask_texts(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) -> None:
+    """Put what stands for ids in place of them in the facts and words of an event."""
+    if draft.get("metadata"):
+        draft["metadata"] = masked(draft["metadata"], masks)
+    mask = _Mask(masks)
+    for field in _WORDS:
+        if draft.get(field):
+            draft[field] = mask.text(draft[field])
+
+
+def mask_text(text: str, masks: Iterable[tuple[str, str]]) -> str:
+    """*text* with what stands for ids in place of them."""
+    return _Mask(list(masks)).text(text)
+
+
 def masked(facts: dict[str, Any], masks: list[tuple[str, str]]) -> dict[str, Any]:
     """*facts*, of JSON types, with what stands for ids in place of them in all texts."""
     mask = _Mask(masks)
@@ -244,7 +261,7 @@ class _Mask:
 
     def text(self, text: str) -> str:
         """*text* without the ids."""
-        if text.startswith(ENTRY_PREFIX) and is_hidden(text):
+        if text.startswith("entry-") and is_hidden(text):
             return text  # also where an id is a part of that
         lower = text.lower()
         if len(self._masks) > _FEW:  # an event of many entries, whose texts name one each

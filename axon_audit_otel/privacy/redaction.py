@@ -16,7 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from ..events.identifiers import MAX_ID, identifier, plain_text
-from .personal_data import is_secret, redact_pii
+from .personal_data import redact_pii
+from .secrets_in_texts import is_secret
 
 __all__ = ["Privacy"]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from ..archive.cursor import hash_at
 from ..archive.directory import EventFile, unlisted_in
-from ..archive.follow import hash_at
 from ..archive.origin import source_of
 from ..core.files import DECODE_ERRORS, lock, open_owned, open_regular
 from ..core.time import format_time

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import ReferenceType
 
+from ..archive.cursor import Cursor
 from ..archive.directory import EventFile
-from ..archive.follow import Cursor
 from ..archive.origin import Source, source_of
 from ..core import semconv
 from ..core.errors import InvalidEventError

@@ -13,6 +13,7 @@ import msgspec
 from ..archive.attested import Attestor
 from ..archive.checkpointer import Checkpointer
 from ..archive.clock import WallClock
+from ..archive.index.behind import Indexer
 from ..archive.journal import JournalChangedError
 from ..archive.manifest import MANIFEST
 from ..archive.retention import Upkeep
@@ -106,12 +107,13 @@ class ArchiveKeeper:
             attestor = Attestor(key, to if isinstance(to, Path) else None)
         limits = settings.retention, settings.max_archive_bytes
         self._upkeep = Upkeep(settings.compress, *limits, key, afterwards, clock)
+        self._indexer = Indexer(key, afterwards) if settings.index and not is_guest else None
         found = self.internal, self.checkpointer, self._upkeep.holds
         self._opening = Opening(settings, attestor, afterwards, *found, is_guest)
         self.storage: StableStorage | None = None
         if self._syncs:
             self.storage = StableStorage(self, lock, settings.on_failure == "block")
-        is_wanted = settings.compress or self.checkpointer.is_wanted
+        is_wanted = settings.compress or settings.index or self.checkpointer.is_wanted
         # True if there is work to do although nothing is recorded.
         self._timed = self._holds_back or is_wanted or any((*limits, settings.max_file_age))
 
@@ -385,6 +387,15 @@ class ArchiveKeeper:
                 self.make_checkpoint()
         self.internal.missing_holds += self._upkeep.holds.take_missing()
 
+    def index(self) -> None:
+        """Go on with the indexes of sealed files; called without the lock, in the background.
+
+        A file is compressed first. Nobody waits for it: not at a seal, and not at the end.
+        """
+        writer, indexer = self.writer, self._indexer
+        if indexer is not None and writer is not None and not self._upkeep.is_compressing:
+            indexer.run(writer, self._lock)
+
     def end(self, program_ends: bool = False) -> None:
         """Seal, and say that all is well.
 
@@ -425,6 +436,8 @@ class ArchiveKeeper:
     def begin_after_fork(self) -> None:
         """A child opens an archive of its own, under another name, when it has an event."""
         self._upkeep.begin()
+        if self._indexer is not None:
+            self._indexer.begin()
         self._retry_at, self.archived = 0.0, 0
         self.internal.begin()
         self.checkpointer.begin()

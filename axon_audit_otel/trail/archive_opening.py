@@ -8,7 +8,8 @@ from functools import partial
 from ..archive.attested import Attestor
 from ..archive.checkpointer import Checkpointer
 from ..archive.holds import HoldWatch
-from ..archive.writer import ArchiveWriter, recover_others
+from ..archive.other_writers import recover_others
+from ..archive.writer import ArchiveWriter
 from ..core.log import logger
 from ..verification.report import numbers
 from .afterwards import Afterwards

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ..core.errors import ArchiveError, AuditConfigError, hide_source, shown
 from ..events.draft import draft
 from ..events.identity import named_or_current
-from ..privacy.encryption import check_in_clear
+from ..privacy.erased_tokens import check_in_clear
 from .erasing import erase_user
 from .otel_emitter import Emitter, checked_provider
 from .recording import Recording
@@ -90,13 +90,15 @@ class AuditLogger(Recording, SdkLoggerInterface):
         pseudonymize: A secret: bytes, text, or a `Path` (``"@FILE"``) of a file with one. Keyed
             hashes stand for user and session ids in whatever is recorded. Queries take the
             ids themselves. Of several, the first is used and the others were.
-        private_ids: The ids of all entries name people: hashes stand for them too. It needs
-            *pseudonymize*. Default False: only where an integration or an operation says so.
+        private_ids: The ids of all entries name people: they are hidden too. It needs
+            *pseudonymize* or *erasable*. Default False: only where an integration or an operation
+            says so.
         fingerprints: Record keyed hashes of the content of entries, and notice those that were
             changed without the trail. True (the default): with a key made of *signing_key*, or
             one in the archive; a secret: bytes, text, or a `Path` (``"@FILE"``) of a file with
             one; False: none.
         compress: Compress sealed files: ``audit_....json.zst``. Needs the extra ``zstd``.
+        index: Make an index of sealed files, so that queries by id are fast (docs/files.md).
         retention: Delete sealed files when everything in them is older: seconds, a
             `timedelta`, ``"180d"``, ``"hipaa"`` (six years) or ``"eu-ai-act"`` (six months).
         max_archive_bytes: Delete the oldest sealed files when all are larger together.
@@ -152,6 +154,7 @@ class AuditLogger(Recording, SdkLoggerInterface):
         max_file_bytes: int | str | None = None,
         max_file_age: timedelta | float | str | None = None,
         compress: bool | None = None,
+        index: bool | None = None,
         retention: timedelta | float | str | None = None,
         max_archive_bytes: int | str | None = None,
         durability: str | None = None,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ..core.merkle import leaf_hash
+from ..core.semconv import ERASABLE_ENTRY_PREFIX
 from ..core.time import format_time, to_microseconds
 from ..events.identifiers import digest_of, is_digest
 from ..events.model import place
@@ -139,6 +140,8 @@ class Buffer:
             self._index_subjects(sequence, fields)
         session_id, ids = fields["session_id"], fields["entry_ids"]
         self._ids.add(sequence, ids if session_id is None else [session_id, *ids])
+        if any(key.startswith(ERASABLE_ENTRY_PREFIX) for key in ids):
+            self._ids.add(sequence, (ERASABLE_ENTRY_PREFIX,))
 
     def _begin_list(self, name: str, key: str) -> None:
         """The list of *key* is to have an event of the newest block, its first there."""
@@ -205,7 +208,10 @@ class Buffer:
         start_us: int | None,
         end_us: int | None,
     ) -> Iterator[int]:
-        """Numbers of the events that can match, newest first, from the shortest list."""
+        """Numbers of the events that can match, newest first, from the shortest list.
+
+        The prefix of encrypted ids of entries is among the *entry_ids* of each event that has any.
+        """
         low, high = self._bounds(start_us, end_us)
         chosen: _Numbers = range(low, high)
         for name, values in keys.items():

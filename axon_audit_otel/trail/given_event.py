@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from opentelemetry.trace import get_current_span
@@ -14,7 +14,6 @@ from ..events.identity import acting_as, named_or_current, or_from_baggage
 from ..events.model import EventStatus, OperationType
 
 if TYPE_CHECKING:
-    from ..privacy.policy import PrivacyPolicy
     from .trail import Trail
 
 __all__ = ["EventFields", "GivenEvent", "all_fields", "given_event"]
@@ -116,10 +115,12 @@ def _checked(trail: Trail, operation: OperationType | str, fields: EventFields) 
     by_the_sdk = type(operation).__module__.startswith("axon.")
     if by_the_sdk and not settings.capture_content.on_events:
         message, metadata = _without_content(message, metadata)
-    ids, private = checked_ids(fields["entry_ids"]), None
-    if settings.private_ids:
-        ids, told, private = _hidden(trail.policy, ids, told)
     error, subject = fields["error_type"], fields["subject_id"]
+    ids, private, namer = checked_ids(fields["entry_ids"]), None, None
+    if settings.private_ids:
+        who = (subject, *whose[:1], user, acting.get("on_behalf_of"), acting.get("agent_id"))
+        namer = trail.entries.namer(*who)
+        ids, told, private = _hidden(ids, told, namer)
     event = draft(
         kind,
         status,
@@ -137,18 +138,18 @@ def _checked(trail: Trail, operation: OperationType | str, fields: EventFields) 
         **acting,
         **told,
     )
-    event.private = private
+    event.private, event.namer = private, namer
     trail.policy.event(event)
     return event, told, whose, by_the_sdk
 
 
 def _hidden(
-    policy: PrivacyPolicy, ids: list[str], told: Told
+    ids: list[str], told: Told, namer: Callable[[str], str]
 ) -> tuple[list[str], Told, dict[str, str]]:
     """Entry ids, and what is told of entries, with what stands for their ids; and for which
     ids that stands."""
     prints, sources = told.get("fingerprints", {}), told.get("derived_from", ())
-    names = {key: policy.entry(key) for key in (*ids, *sources, *prints)}
+    names = {key: namer(key) for key in (*ids, *sources, *prints)}
     hidden = Told()
     if sources:
         hidden["derived_from"] = [names[key] for key in sources]

@@ -12,7 +12,7 @@ import msgspec
 from ..archive.attested import NotAttestedError
 from ..archive.clock import WallClock
 from ..archive.intents import Intents
-from ..archive.writer import Adopted, Recovery
+from ..archive.takeover import Adopted, Recovery
 from ..shipping.witnesses import Refusal
 
 __all__ = ["Gap", "InternalEvents"]

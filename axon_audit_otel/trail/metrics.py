@@ -31,7 +31,7 @@ DURATION_BUCKETS = (
 STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
     *("journal", "seal", "commit", "checkpoint", "witness", "compress", "retention"),
-    *("monitor", "ship"),
+    *("index", "monitor", "ship"),
 )
 #: Where something of the SDK can fail that it does not raise: the values of ``stage`` there.
 #: A tier that does not open; a query, list, read, save or delete of a storage adapter; a filter's

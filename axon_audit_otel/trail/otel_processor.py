@@ -20,7 +20,6 @@ from ..events.identifiers import ID_TYPES, identifier, identifiers
 from ..events.identity import named_or_current
 from ..events.log_attributes import ATTRIBUTES, add_place, attributes_of
 from ..events.model import AuditEvent, EventStatus, OperationType, operation_named
-from ..privacy.private_ids import is_hidden
 from .trail import Trail
 
 __all__ = ["AuditLogRecordProcessor"]
@@ -177,10 +176,11 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         first("session_id", semconv.SESSION_ID),
     )
     given_id = text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID)
-    ids, private = _entry_ids(said), None
+    ids, private, namer = _entry_ids(said), None, None
     if trail.settings.private_ids:
-        private = {key: trail.policy.entry(key) for key in ids if not is_hidden(key)}
-        ids = [private.get(key, key) for key in ids]
+        namer = trail.entries.namer(text("subject_id", semconv.AXON_SUBJECT_ID), user)
+        private = {key: namer(key) for key in ids}
+        ids = list(private.values())
     metadata = _metadata(fields, attributes, own_name, later)
     if given_id is not None and not trail.takes_id(given_id):
         metadata["given_event_id"], given_id = given_id, None
@@ -202,7 +202,7 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
         span_id=f"{record.span_id:016x}" if record.span_id else None,
         **{**acting, **later},
     )
-    event.private = private
+    event.private, event.namer = private, namer
     trail.policy.event(event, foreign=True)
     event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
     return event

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..events.entries import MOST_KNOWN
 from ..events.model import AuditEvent
-from ..privacy.encryption import as_readable
 from ..privacy.private_ids import is_hidden, renamed
+from ..privacy.readable import as_readable
 from .known_entries import KnownEntries
 
 __all__ = ["PrivateEntries"]
@@ -29,7 +29,7 @@ class PrivateEntries(KnownEntries):
         """The id or the hash under which something is known of an entry."""
         if is_hidden(key):
             return self._reals.get(key, key)
-        hashed = self._policy.entry(key)
+        hashed = self._policy.entry_names.hashed(key)
         self._reals[hashed] = key
         if len(self._reals) > MOST_KNOWN:
             self._reals.pop(next(iter(self._reals)))
@@ -59,7 +59,8 @@ class PrivateEntries(KnownEntries):
     def descendants(self, keys: Iterable[str]) -> list[str]:
         """See `Entries`; by their real ids where these are known."""
         keys = list(keys)
-        found = super().descendants(dict.fromkeys([*keys, *map(self._policy.entry, keys)]))
+        hashed = map(self._policy.entry_names.hashed, keys)
+        found = super().descendants(dict.fromkeys([*keys, *hashed]))
         return list(dict.fromkeys(self._reals.get(key, key) for key in found))
 
     def apply(self, event: AuditEvent, now: int = 0) -> None:

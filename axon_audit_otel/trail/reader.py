@@ -8,8 +8,10 @@ from functools import partial
 from itertools import chain, islice
 
 from ..archive.directory import OtherWriters
+from ..archive.index.notes import keys_of_application
 from ..archive.missing import Missing
 from ..archive.search import search
+from ..core.semconv import ERASABLE_ENTRY_PREFIX
 from ..events import model as _event
 from ..events.draft import Draft
 from ..events.family import Lineage, lineage_of
@@ -46,6 +48,7 @@ class TrailReader:
         policy: PrivacyPolicy,
     ) -> None:
         self._directory = settings.auto_export_path
+        self._key = settings.signing_key
         self._buffer = buffer
         self._lock = lock
         self._keeper = keeper
@@ -73,6 +76,13 @@ class TrailReader:
         """This reader, whose events have that id also where a hash stands for it."""
         made = copy(self)
         made._policy = self._policy.with_entries([entry_id])
+        return made
+
+    def hiding_entries(self) -> TrailReader:
+        """This reader, whose events have what stands for private entries, for what is recorded of
+        them again."""
+        made = copy(self)
+        made._policy = self._policy.hiding_entries()
         return made
 
     def search_all(
@@ -129,7 +139,10 @@ class TrailReader:
         return "" if writer is None else writer.name
 
     def _candidates(self, query: Query) -> Iterator[int]:
-        return self._buffer.candidates(query.keys, query.entry_ids, query.start_us, query.end_us)
+        ids = query.entry_ids
+        if ids is not None and query.any_encrypted:
+            ids = ids.union((ERASABLE_ENTRY_PREFIX,))
+        return self._buffer.candidates(query.keys, ids, query.start_us, query.end_us)
 
     def _search(self, query: Query, oldest_first: bool) -> Iterator[AuditEvent]:
         with self._lock:
@@ -164,6 +177,7 @@ class TrailReader:
             writer=writer,
             before=before,
             missing=missing,
+            index_keys=keys_of_application(self._key),
         )
 
     def _chunks(self, numbers: Iterator[int]) -> Iterator[list[bytes]]:

@@ -244,8 +244,9 @@ class Recording:
             agent_id: The agent (the program) that does it. Default: likewise.
             on_behalf_of: The person for whom it is done. Default: likewise.
             purpose: Why, in words. Default: likewise.
-            private_ids: The ids of its entries name people: keyed hashes stand for them in all
-                that is recorded, if the trail has a secret (*pseudonymize*).
+            private_ids: The ids of its entries name people: they are hidden in all that is
+                recorded, if the trail hides ids: by keyed hashes (*pseudonymize*), or encrypted
+                (*erasable*).
 
         Raises:
             InvalidEventError: If *operation* is unknown, an id is no text, number or UUID, or a

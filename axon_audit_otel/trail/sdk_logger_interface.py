@@ -11,7 +11,7 @@ import msgspec
 from ..core.files import write_file
 from ..events.model import AuditEvent, EventStatus, OperationType
 from ..events.query import Query
-from ..privacy.encryption import recorded
+from ..privacy.readable import recorded
 from .querying import Querying
 
 if TYPE_CHECKING:  # so that type checkers let it stand where the SDK's logger is wanted

@@ -18,8 +18,8 @@ from typing import Any
 from ..archive import zstd
 from ..archive.checkpoints import SigningKey
 from ..archive.retention import LAWS, Retention
+from ..core.content import read_key
 from ..core.errors import AuditConfigError
-from ..core.files import read_key
 from ..core.units import seconds, size
 from ..otlp.client import Endpoint
 from ..privacy.pseudonyms import Pseudonyms

@@ -113,6 +113,9 @@ class Settings:
     compress: bool = _of_files(
         False, parse_compress, "compress sealed files (Zstandard; needs the extra `zstd`)"
     )
+    index: bool = _of_files(
+        False, parse_flag, "make an index of sealed files, so that queries by id are fast"
+    )
     retention: Retention | None = _of_files(
         None,
         parse_retention,
@@ -178,7 +181,7 @@ class Settings:
     private_ids: bool = _setting(
         False,
         parse_flag,
-        "the ids of all entries name people: record keyed hashes of them too (`pseudonymize`)",
+        "the ids of all entries name people: hide them too (with `pseudonymize` or `erasable`)",
     )
     erasable: Path | bool = _setting(
         False,
@@ -345,9 +348,8 @@ class Settings:
             if Path(os.path.realpath(archive)) in (path, *path.parents):
                 msg = f"erasable={str(keys)!r}: is in the archive, and would be copied with it"
                 raise AuditConfigError(msg)
-        if self.private_ids and self.pseudonymize is None:
-            why = "" if keys is False else "; erasable= encrypts ids of persons, not of entries"
-            msg = f"private_ids=True hides entry ids by a secret: give pseudonymize= too{why}"
+        if self.private_ids and self.pseudonymize is None and keys is False:
+            msg = "private_ids=True hides entry ids: give pseudonymize= or erasable= too"
             raise AuditConfigError(msg)
         if self.witnesses and archive is not None and self.signing_key is None:
             raise AuditConfigError("witnesses= cosign what is signed: give signing_key= too")

@@ -34,7 +34,7 @@ from .settings import Settings
 from .stable_storage import StableStorage
 from .start_record import look_up, start_facts
 from .trail_lock import new_lock, ownership, renew_after_fork, require_free
-from .trail_policy import policy_of, warn_of_idle, warn_of_readable_ids
+from .trail_policy import policy_of, warn_of_idle
 
 __all__ = ["Trail"]
 
@@ -85,7 +85,6 @@ class Trail:
         self.policy = policy_of(settings, name, self._afterwards.fault, self.metrics.pii)
         self._head: bytes | None = None  # hash of the newest event
         self._evicted = 0  # events that left memory unarchived, not counted yet
-        self._warned_of_ids = False
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
         self._clock: Worker | None = None
@@ -104,7 +103,8 @@ class Trail:
         self.storage: StableStorage | None = None if keeper is None else keeper.storage
         self.reader = TrailReader(settings, buffer, self._lock, keeper, self.policy)
         own = WeakMethod(self.reader.writer_name)  # what is known of entries may outlive it
-        entries = PrivateEntries if settings.private_ids else KnownEntries
+        hashed = settings.private_ids and settings.pseudonymize is not None
+        entries = PrivateEntries if hashed else KnownEntries
         self.entries: KnownEntries = entries(settings.auto_export_path, self.policy, own)
         self.source = TrailSource(name, buffer, self._lock, keeper, self.outlet)
         self._encode = Encoder(self.policy, settings.max_event_bytes, self.fault).encoded
@@ -129,12 +129,6 @@ class Trail:
                 shipper.tick()
         self.metrics.buffer_capacity.set(self.settings.max_events)
         self.metrics.buffer_events.set(0)
-
-    def warn_of_ids(self) -> None:
-        """Warn, once, that ids of entries which name people are not encrypted."""
-        if not self._warned_of_ids:
-            self._warned_of_ids = True
-            warn_of_readable_ids(self.name)
 
     def _start_clock(self) -> None:
         clock = Worker("axon-audit-keeper", self.tick)  # reports its own failures
@@ -370,6 +364,7 @@ class Trail:
                     if keeper.checkpointer.is_due:
                         keeper.make_checkpoint()
             keeper.tidy()
+            keeper.index()
             keeper.checkpointer.send(self._emit_checkpoint)
         except Exception as exc:  # the background worker
             self._afterwards.fault("journal", exc)

@@ -14,7 +14,7 @@ from ..privacy.policy import PrivacyPolicy
 from ..privacy.redaction import Privacy
 from .settings import Settings
 
-__all__ = ["policy_of", "warn_of_idle", "warn_of_readable_ids"]
+__all__ = ["policy_of", "warn_of_idle"]
 
 
 def policy_of(
@@ -53,15 +53,6 @@ def _erasure_of(settings: Settings, fault: Callable[[Exception], None]) -> Erasu
     archive = settings.auto_export_path
     held = archive is not None and bool(in_force(archive))
     return Erasure.for_writing(archive, place, settings.durability == "disk", fault, held)
-
-
-def warn_of_readable_ids(name: str) -> None:
-    """Warn that ids of entries in the trail *name*, which name people, are not encrypted."""
-    words = (
-        "audit trail %r: ids of entries name people, and erasable= does not encrypt them:"
-        " they stay readable after erase_user; pseudonymize= hides them by hashes"
-    )
-    logger.warning(words, name)
 
 
 def warn_of_idle(settings: Settings, name: str) -> None:

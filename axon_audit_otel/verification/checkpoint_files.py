@@ -46,6 +46,8 @@ _is_begun = re.compile(
 _is_begun_signature = re.compile(r"\ufffd|\u2014(?: \S*){0,2}\n?").fullmatch
 _LONGEST = 1 << 16  # characters; a note is shorter
 
+_OTHERS_SIGN = "if another key signs here too (a reader's, or an older one), give both, --key twice"
+
 
 class Statement(NamedTuple):
     """A checkpoint and its source.
@@ -200,7 +202,7 @@ class CheckpointSet:
         signed = bool(self._keys) and self._is_good(note, self._keys)
         if self._keys and not signed:
             names = " or ".join(key.name for key in self._keys)
-            words = f"a checkpoint in it is not signed by {names}"
+            words = f"a checkpoint in it is not signed by {names}: {_OTHERS_SIGN}"
             self._findings.add(source, None, "wrong_key", words)
             return
         state = (checkpoint.origin, checkpoint.size, checkpoint.root, checkpoint.events)

@@ -17,8 +17,8 @@ from ..events.entries import Entries, gone_in
 from ..events.model import AuditEvent, EventStatus, OperationType, age, deleted_entries
 from ..events.query import Query, has, is_start
 from ..privacy.box import BOX
-from ..privacy.encryption import recorded
 from ..privacy.policy import PrivacyPolicy
+from ..privacy.readable import recorded
 
 __all__ = ["Aftermath", "TrailEvents", "is_key_erasure", "stands_for"]
 

@@ -12,7 +12,8 @@ import msgspec
 from ..core.errors import ArchiveError
 from ..core.semconv import ERASABLE_PREFIX
 from ..events.model import AuditEvent
-from ..privacy.encryption import Erasure, keys_of
+from ..privacy.encryption import Erasure
+from ..privacy.erased_tokens import keys_of
 from .hold_check import Erased
 from .report import LostKeys
 

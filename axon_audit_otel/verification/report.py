@@ -26,6 +26,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "WriterReport",
+    "WrongIndex",
 ]
 
 Kind = Literal[
@@ -202,6 +203,18 @@ class LostKeys(msgspec.Struct, frozen=True):
         return f"no key opens {events} of {users}, and no erasure of them is on record"
 
 
+class WrongIndex(msgspec.Struct, frozen=True):
+    """An index that queries do not use; this is not damage.
+
+    Attributes:
+        file: Its name.
+        explanation: A sentence about it.
+    """
+
+    file: str
+    explanation: str
+
+
 class WriterReport(msgspec.Struct, kw_only=True):
     """The result for the trail of one writer.
 
@@ -314,6 +327,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
         quorum: How many of which witnesses must have cosigned a checkpoint of each writer; None:
             no witness was given.
         lost_keys: Encrypted events that no key opens; None if there is nothing to tell.
+        wrong_indexes: Indexes that queries do not use; this is not damage.
     """
 
     path: str
@@ -324,6 +338,7 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     unproved: list[str] = msgspec.field(default_factory=list)
     quorum: str | None = None
     lost_keys: LostKeys | None = None
+    wrong_indexes: list[WrongIndex] = msgspec.field(default_factory=list)
 
     @property
     def ok(self) -> bool:

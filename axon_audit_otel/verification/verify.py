@@ -24,6 +24,7 @@ from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
 from .hold_check import check_holds
+from .index_check import wrong_indexes
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
 from .processes import FileReader
@@ -165,8 +166,11 @@ class _Verification:
         if origins:
             here = {of.origin: f"{of.writer}{MANIFEST}" for of in reports if of.origin}
             self._findings.compare_origins(here, origins)
-        lost = None
+        lost, indexes = None, []
         if self._only is None:
+            seals = [seal for manifest in self._manifests.values() for seal in manifest.seals]
+            there = [seal.record for seal in seals if seal.deletion is None]
+            indexes = wrong_indexes(self._directory, there)
             self._check_holds(reports)
             lost = self._key_check.lost(e for facts in self._facts for e in facts.erasures)
         return VerifyReport(
@@ -176,6 +180,7 @@ class _Verification:
             left_out=self._findings.left_out,
             keys=[key.name for key in self._keys],
             lost_keys=lost,
+            wrong_indexes=indexes,
             unproved=self._unproved(reports, require_checkpoint, lost),
             quorum=str(quorum) if (quorum := self._checkpoints.quorum).needed else None,
         )

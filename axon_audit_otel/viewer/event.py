@@ -12,7 +12,7 @@ from ..archive.missing import Missing
 from ..events.family import Lineage, lineage_of
 from ..events.model import AuditEvent
 from ..events.query import Query
-from ..privacy.encryption import recorded
+from ..privacy.readable import recorded
 from .background import Verification
 from .reading import Reading, Seen
 from .verified import coverage

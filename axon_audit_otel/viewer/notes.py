@@ -15,7 +15,7 @@ from ..core.errors import ArchiveError
 from ..core.time import to_microseconds
 from ..events.localtime import local
 from ..events.query import Query
-from ..privacy.encryption import keyring_of
+from ..privacy.erased_tokens import keyring_of
 from ..privacy.pseudonyms import is_pseudonym
 
 __all__ = ["notes_on"]

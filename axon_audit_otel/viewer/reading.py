@@ -14,9 +14,9 @@ from ..archive.search import search, search_by_writer
 from ..core.time import to_microseconds
 from ..events.model import AuditEvent
 from ..events.query import Query
-from ..privacy.encryption import decrypted
 from ..privacy.policy import PrivacyPolicy
 from ..privacy.pseudonyms import Pseudonyms
+from ..privacy.readable import decrypted
 from .background import Follow
 from .index import Answer, Key
 from .notes import notes_on

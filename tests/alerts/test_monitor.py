@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -31,7 +30,6 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import (
-    DEFAULT_RULES,
     Alert,
     AuditConfigError,
     AuditEvent,
@@ -40,7 +38,6 @@ from axon_audit_otel import (
     SecurityMonitor,
     audit_context,
 )
-from axon_audit_otel.alerts import detector as detect
 from axon_audit_otel.alerts.detector import Detector
 from axon_audit_otel.events.draft import draft
 
@@ -82,79 +79,6 @@ def alerts(audit: AuditLogger) -> list[AuditEvent]:
 def told(audit: AuditLogger) -> list[tuple[str, str, str | None]]:
     """The recorded alerts, in short."""
     return [(e.metadata["rule"], e.metadata["state"], e.subject_id) for e in alerts(audit)]
-
-
-class TestRule:
-    def test_defaults(self) -> None:
-        """The default rules are those of the specification's security example, and no entry may
-        be altered, resurrected or left."""
-        assert [
-            (
-                *(rule.name, [str(o) for o in rule.operations], [str(s) for s in rule.statuses]),
-                *(rule.over, rule.window, rule.per_user),
-            )
-            for rule in DEFAULT_RULES[:6]
-        ] == [
-            (name + suffix, operations, statuses, over, window, suffix == "_by_user")
-            for name, operations, statuses, over, window in [
-                ("excessive_deletions", ["FORGET"], [], 100, timedelta(hours=1)),
-                ("repeated_failures", [], ["FAILURE"], 10, timedelta(minutes=15)),
-                ("unusual_exports", ["EXPORT"], [], 5, timedelta(hours=24)),
-            ]
-            for suffix in ("", "_by_user")
-        ]
-        hour = timedelta(hours=1)
-        assert [
-            (r.name, r.counting, r.severity, r.over, r.window, r.per_user)
-            for r in DEFAULT_RULES[6:]
-        ] == [
-            ("altered_entry", "altered", "critical", 0, hour, False),
-            ("forgotten_entry_seen", "resurrected", "critical", 0, hour, False),
-            ("incomplete_forget", "derived_remaining", "warning", 0, hour, False),
-        ]
-
-    @pytest.mark.parametrize("window", [5400, 5400.0, "90m", "1.5h", timedelta(minutes=90)])
-    @pytest.mark.parametrize("operations", ["forget", ["FORGET"], {"Forget"}])
-    def test_ways_to_write_one(self, window: Any, operations: Any) -> None:
-        """Durations and names come as people write them."""
-        rule = Rule("mine", over=1, window=window, operations=operations, statuses=["failure"])
-        assert rule == Rule("mine", over=1, window="90m", operations="FORGET", statuses="FAILURE")
-        assert hash(rule) == hash(Rule("mine", over=1, window="90m", operations="FORGET",
-                                       statuses="FAILURE"))  # fmt: skip
-
-    @pytest.mark.parametrize(
-        ("wrong", "said"),
-        [
-            ({"name": "two words"}, "name='two words': must be letters"),
-            ({"name": None}, "name=None"),
-            ({"over": -1}, "over=-1: must be a whole number from 0 to 1,000,000"),
-            ({"over": True}, "over=True"),
-            ({"over": 2.5}, "over=2.5"),
-            ({"window": 0}, "window=0: must be a positive number of seconds"),
-            ({"window": "soon"}, "window='soon'"),
-            ({"window": 1e-9}, "window=1e-09: must be at least a microsecond"),
-            ({"operations": ["FORGET", "EAT"]}, "unknown OperationType 'EAT': use one of STORE"),
-            ({"statuses": "SAD"}, "unknown EventStatus 'SAD'"),
-            ({"system": " "}, "system=' ': must be the name of a memory system, or None"),
-            ({"system": ["mem0"]}, "system=['mem0']: must be the name"),
-            ({"per_user": "yes"}, "per_user='yes': must be True or False"),
-            ({"severity": "loud"}, "severity='loud': must be one of info, warning, critical"),
-            ({"severity": []}, "severity=[]"),
-            ({"summary": 7}, "summary=7: must be text"),
-            ({"keep_firing_for": "a while"}, "keep_firing_for='a while'"),
-            (
-                {"counting": "calls"},
-                "counting='calls': must be events, deleted, altered, resurrected or derived_",
-            ),
-            ({"counting": []}, "counting=[]"),
-        ],
-    )
-    def test_what_cannot_work(self, wrong: dict[str, Any], said: str) -> None:
-        """A rule that cannot work says which, what and why."""
-        with pytest.raises(AuditConfigError) as caught:
-            Rule(**{"name": "mine", "over": 1, "window": "1h", **wrong})
-        assert said in str(caught.value)
-        assert str(caught.value).startswith(f"rule {wrong.get('name', 'mine')!r}: ")
 
 
 class TestArguments:
@@ -305,35 +229,6 @@ class TestWhenItFires:
         at("EXPORT", "c", minutes=20)
         assert [alert.user_id for alert in monitor.active] == ["c"]
 
-    @pytest.mark.slow
-    def test_memory_is_bounded(self) -> None:
-        """Ten times the users take no more memory."""
-        rules = [Rule("all", over=20, window="1h"), Rule("by", over=20, window="1h", per_user=True)]
-        detector = Detector(rules, max_users=100)
-        trackers = detector.concerned("FORGET", "FAILURE") or ()
-
-        def users(first: int, last: int) -> int:
-            for number in range(first, last):
-                for event in range(22):
-                    detector.add(trackers, f"user_{number}", number * 1000 + event)
-            gc.collect()
-            ours = [tracemalloc.Filter(True, detect.__file__)]  # not of other threads
-            held = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
-            return sum(found.size for found in held)
-
-        tracemalloc.start()
-        try:
-            few = users(0, 200)
-            many = users(200, 2000)
-        finally:
-            tracemalloc.stop()
-        assert many < 1.1 * few
-        assert few < 100 * (8 * 20 + 1000) + 25_000
-
-
-# Steps between events, in the unit of the windows below; now and then one that came late.
-_EVENTS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(-12, 9)), min_size=1, max_size=120)
-
 
 DELETIONS = Rule("deletions", over=10, window="1h", operations="FORGET")
 
@@ -468,64 +363,6 @@ class TestDeletions:
                     firing = True
                     expected.append(("firing", total))
         assert found == expected
-
-
-class TestDetector:
-    @settings(max_examples=examples(300), deadline=None)
-    @given(_EVENTS, st.integers(0, 4), st.integers(0, 7))
-    def test_as_counted_by_hand(self, steps: list[tuple[str, int]], over: int, keep: int) -> None:
-        """Alerts are those of one who keeps every event, and counts at every microsecond."""
-        rule = Rule(
-            "by_hand",
-            over=over,
-            window=timedelta(microseconds=10),
-            operations="STORE",
-            per_user=True,
-            keep_firing_for=timedelta(microseconds=keep),
-        )
-        detector = Detector([rule], max_users=10)
-        trackers = detector.concerned("STORE", "SUCCESS") or ()
-        found, expected = [], []
-        kept: dict[str, list[int]] = {"a": [], "b": []}
-        clock = 1000
-        firing: dict[str, int] = {}  # user: when it was last true
-        for user, step in [("a", 0), *steps]:
-            time = clock + step
-            found += [
-                (alert.state, alert.user_id) for alert in detector.add(trackers, user, time) or ()
-            ]
-            # by hand: let the clock run, then count the event
-            over_now = []
-            for now in range(clock, max(clock, time) + 1):
-                for who, last in sorted(firing.items(), key=lambda item: (item[1], item[0])):
-                    if sum(now - 10 <= t for t in kept[who]) > over:
-                        firing[who] = now
-                    elif now - last > keep:
-                        over_now.append(("resolved", who))
-                        del firing[who]
-            clock = max(clock, time)
-            if time >= clock - 10:
-                kept[user].append(time)
-                if sum(clock - 10 <= t for t in kept[user]) > over:
-                    if user not in firing:
-                        over_now.append(("firing", user))
-                    firing[user] = clock
-            expected += over_now
-        assert sorted(found) == sorted(expected)
-        assert {alert.user_id for alert in detector.active} == set(firing)
-
-    def test_a_clock_that_is_set_back(self) -> None:
-        """Windows go on where they were if the system's time goes back by years."""
-        detector = Detector([EXPORTS], max_users=1)
-        trackers = detector.concerned("EXPORT", "SUCCESS") or ()
-        hour, year = 3600 * 10**6, 365 * 86400 * 10**6
-        assert not detector.add(trackers, None, 9 * year, now_us=9 * year)
-        assert not detector.add(trackers, None, 9 * year + 1, now_us=9 * year + 1)
-        (alert,) = detector.add(trackers, None, year, now_us=year) or ()
-        assert alert.since == datetime.fromtimestamp(365 * 86400, timezone.utc)
-        assert detector.late == 0
-        (over,) = detector.add(trackers, None, year + 2 * hour, now_us=year + 2 * hour) or ()
-        assert over.resolved_at == alert.since + timedelta(hours=1, microseconds=-1)
 
 
 class TestAlertsInTheTrail:

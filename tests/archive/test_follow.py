@@ -14,8 +14,9 @@ from conftest import Make, only, retire, sealed_files
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import ArchiveError, AuditEvent, AuditLogger
+from axon_audit_otel.archive.cursor import Cursor
 from axon_audit_otel.archive.directory import newest_number, writers_in
-from axon_audit_otel.archive.follow import Cursor, Follower
+from axon_audit_otel.archive.follow import Follower
 from axon_audit_otel.archive.format import position_of
 from axon_audit_otel.archive.missing import Missing
 

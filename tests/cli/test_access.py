@@ -32,7 +32,7 @@ from axon_audit_otel.cli.options import keys_option, path_argument
 from axon_audit_otel.core.os_user import os_user
 from axon_audit_otel.events.model import OperationType
 from axon_audit_otel.events.query import Query
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 
 ALICE, BOB, SECRET = "alice-7f3e", "bob-51c0", "0123456789abcdef0123456789abcdef"
@@ -246,7 +246,7 @@ class TestWhatItSays:
             process.stdout.readline()
             process.send_signal(number)
             process.communicate()
-        assert process.returncode == (1 if number is signal.SIGINT else -number)
+        assert process.returncode == (130 if number is signal.SIGINT else -number)
         (record,) = readings(archive)
         assert record.status == "PARTIAL"
         assert 0 < record.metadata["revealed"] < 3000

@@ -29,7 +29,7 @@ from axon_audit_otel import AuditEvent, AuditLogger, Rule, SecurityMonitor, __ve
 
 COMMANDS = ["demo", "query", "stats", "tail", "export", "keygen", "verify", "prove", "hold"]
 COMMANDS += ["erase", "pseudonym", "alerts", "replay", "influence", "lineage", "receipt"]
-COMMANDS += ["assets", "mcp-proxy", "reconcile", "report", "subject", "view"]
+COMMANDS += ["assets", "mcp-proxy", "reconcile", "report", "subject", "view", "index"]
 _BASE = {
     "event_id": "evt_0",
     "operation": "STORE",
@@ -130,7 +130,7 @@ class TestErrors:
     @pytest.mark.parametrize("command", [["query"], ["stats"], ["tail"], ["tail", "--follow"]])
     def test_path_that_is_missing(self, cli: Cli, tmp_path: Path, command: list[str]) -> None:
         """A path where nothing is."""
-        message = self._message(cli(*command, tmp_path / "nowhere", code=1))
+        message = self._message(cli(*command, tmp_path / "nowhere", code=2))
         assert "no such file or directory" in message
         assert "nowhere" in message
 

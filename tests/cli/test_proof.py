@@ -97,6 +97,16 @@ class TestKey:
             file.write(new_key("auditor").sign(f"{text}\n"))
         desk.verify("--key", PUBLIC, code=1)
 
+    def test_a_reader_with_a_key_of_its_own(self, desk: Desk) -> None:
+        """With the application's key alone it is not proved, and the message says what to do."""
+        desk.record()
+        reader = new_key("reader")
+        desk.record(name="access", signing_key=reader)
+        said = desk.verify("--key", PUBLIC, code=2)
+        assert "not signed by auditor: if another key signs here too" in said
+        assert "give both, --key twice" in said
+        desk.verify("--key", PUBLIC, "--key", reader.verifying, code=0)
+
     def test_unsigned(self, desk: Desk) -> None:
         desk.record(signing_key=None, checkpoint_to=None)
         assert "No damage" not in desk.verify("--key", PUBLIC, code=2)

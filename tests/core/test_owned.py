@@ -15,7 +15,8 @@ from receiver import Receiver
 
 from axon_audit_otel.archive import zstd
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.core.files import content_of, open_owned, open_regular, read_key
+from axon_audit_otel.core.content import content_of, read_key
+from axon_audit_otel.core.files import open_owned, open_regular
 from axon_audit_otel.otlp.client import Endpoint
 from axon_audit_otel.shipping.replay import replay
 

@@ -21,7 +21,7 @@ from axon_audit_otel.core.errors import ArchiveError
 from axon_audit_otel.evidence.dossier import make_dossier
 from axon_audit_otel.evidence.dossier_files import as_csv, as_json
 from axon_audit_otel.evidence.dossier_page import as_html
-from axon_audit_otel.privacy.encryption import keys_of
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 

@@ -139,3 +139,13 @@ def test_chart(days: int) -> None:
         assert column.parts[-1].y >= -0.01
         assert 0 <= column.x < column.x + column.width <= 100
     assert sum(sum(row[1:]) for row in chart.rows()) == 36 * sum(range(days))
+
+
+@pytest.mark.parametrize(
+    ("number", "label"),
+    [(0, "erasures"), (1, "erasure"), (2, "erasures"), ("November", "erasures")],
+)
+def test_label_of_a_figure(number: object, label: str) -> None:
+    """One thing has a label of its own."""
+    page = _made("{{ m.tiles([(number, ('erasure', 'erasures'))]) }}", number=number)
+    assert f"<dt>{label}</dt>" in page

@@ -76,6 +76,24 @@ def test_no_score(facts: Facts) -> None:
     assert not re.search(r"\bscore", page)
 
 
+def test_one_of_a_thing_and_several(facts: Facts) -> None:
+    """No figure stands beside a label of another number of things."""
+    figures = re.compile(r"<dt>([^<]*)</dt><dd>(\d+)</dd>").findall
+
+    def labels(number: int) -> list[str]:
+        made = copy.deepcopy(facts)
+        names = [name for name in made["erasures"] if isinstance(made["erasures"][name], int)]
+        made["erasures"].update(dict.fromkeys(names, number))
+        made["completeness"]["events"] = number
+        for part in ("by_actor", "by_subject", "exports"):
+            made["activity"][part]["number"] = number
+        return [label for label, figure in figures(report_page(made)) if figure == str(number)]
+
+    several = labels(7)
+    assert {"actors", "erasures", "exports", "entries deleted"} <= set(several)
+    assert not {"of them made of others", *labels(1)} & ({*several} - {"of them made of others"})
+
+
 @pytest.mark.parametrize(
     ("first", "last", "name"),
     [

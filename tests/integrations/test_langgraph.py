@@ -342,6 +342,32 @@ class TestGraph:
         outputs += [record.to_json().encode() for record in log_exporter.get_finished_logs()]
         assert not [output for output in outputs if b"alice" in output or b"memories/" in output]
 
+    @pytest.mark.parametrize("more", [{}, {"pseudonymize": b"0123456789abcdef" * 2}])
+    def test_erasable_ids(self, make_audit: Make, tmp_path: Path, more: dict[str, Any]) -> None:
+        """With `erasable` the ids of items are readable with the keys, until the person is erased;
+        after a restart as well."""
+        how = {"auto_export_path": tmp_path / "a", "erasable": True, **more}
+        with make_audit(**how) as audit:
+            store = AuditedStore(InMemoryStore(), audit, owner=1)
+            for who in ("alice", "bob"):
+                store.put(("memories", who), "k", {"text": "tea"})
+                store.get(("memories", who), "k")
+            store.delete(("memories", "alice"), "k")
+        audit = make_audit(**how)
+
+        def done(who: str) -> list[str]:
+            found = audit.query_events(entry_ids=[f"memories/{who}/k"], archived=True)
+            return [event.operation.value for event in found]
+
+        assert done("alice") == ["FORGET", "RECALL", "STORE"]
+        assert audit.erase_user("alice")
+        assert done("alice") == []
+        assert done("bob") == ["RECALL", "STORE"]
+        assert not [one for one in audit.query_events(archived=True) if "alice" in str(one)]
+        audit.close()
+        files = b"".join(_contents(tmp_path / "a") + _contents(tmp_path / "a.keys"))
+        assert b"memories/" not in files
+
     def test_switched_off(self, make_audit: Make) -> None:
         """Where namespaces name nobody, the ids can stay."""
         audit = make_audit(pseudonymize=b"0123456789abcdef" * 2)

@@ -16,7 +16,7 @@ import pytest
 from conformance import SECRET, Conformance, MakeMemory
 from conftest import Make, only_event
 
-from axon_audit_otel import AuditEvent, AuditLogger
+from axon_audit_otel import AuditEvent, AuditLogger, audit_context
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.query import Query
 from axon_audit_otel.integrations.mcp.tools import Tool, Tools
@@ -84,6 +84,29 @@ class TestTools:
             op.found("Paris")
         assert op.event is not None
         assert op.event.entry_ids == ["Paris"]
+
+    @pytest.mark.parametrize("more", [{}, {"pseudonymize": b"0123456789abcdef" * 2}])
+    def test_erasable_ids(self, make_audit: Make, tmp_path: Path, more: dict[str, Any]) -> None:
+        """With `erasable` the names of entities are readable until the person who acts is erased,
+        after a restart as well."""
+        how = {"auto_export_path": tmp_path / "a", "erasable": True, **more}
+        entities = [{"name": "Ada Lovelace", "observations": ["likes tea"]}]
+        with make_audit(**how) as audit, audit_context(user_id="bob"):
+            tools = Tools(audit)
+            for name, arguments in (
+                ("create_entities", {"entities": entities}),
+                ("delete_entities", {"entityNames": ["Ada Lovelace"]}),
+            ):
+                with tools.operation(name, arguments) as op:
+                    tools.report(op, name, arguments, {"entities": entities})
+        audit = make_audit(**how)
+        assert len(audit.query_events(entry_ids=["Ada Lovelace"], archived=True)) == 2
+        assert audit.erase_user("bob")
+        assert audit.query_events(entry_ids=["Ada Lovelace"], archived=True) == []
+        assert "Lovelace" not in str(audit.query_events(archived=True))
+        audit.close()
+        files = [one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()]
+        assert not [data for data in files if b"Lovelace" in data]
 
     @pytest.mark.parametrize(
         "arguments",

@@ -69,6 +69,7 @@ class TestOneEvent:
         assert span.name == "delete_memory"
         assert dict(span.attributes or {}) == {
             "axon.operation": "FORGET",
+            "axon.system": "notes",
             "axon.status": "SUCCESS",
             "axon.forget.deleted": 1,
             "gen_ai.operation.name": "delete_memory",

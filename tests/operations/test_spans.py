@@ -74,6 +74,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "STORE",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "gen_ai.operation.name": "create_memory",
                 "gen_ai.memory.record.id": entry_id,
@@ -107,6 +108,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "RECALL",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "gen_ai.operation.name": "search_memory",
                 "gen_ai.memory.record.count": 1,
@@ -128,6 +130,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "FORGET",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "gen_ai.operation.name": "delete_memory",
                 "gen_ai.memory.record.id": entry_id,
@@ -147,6 +150,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "EXPORT",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "axon.tier": "all",
                 "axon.filter.present": False,
@@ -177,6 +181,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "IMPORT",
+                "axon.system": "axon",
                 "axon.status": "PARTIAL",
                 "gen_ai.operation.name": name,
                 "gen_ai.memory.record.count": 3,
@@ -209,6 +214,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "SYNC",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "axon.sync.source_tier": "session",
                 "axon.sync.target_tier": "persistent",
@@ -230,6 +236,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "COMPACT",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "axon.tier": "all",
                 "axon.compact.strategy": "count",
@@ -253,6 +260,7 @@ class TestSpans:
             span.attributes,
             {
                 "axon.operation": "TRANSACTION",
+                "axon.system": "axon",
                 "axon.status": "SUCCESS",
                 "axon.transaction.id": transaction_id,
                 "axon.transaction.isolation_level": "read_committed",

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from axon_audit_otel import AuditEvent, AuditLogger, AxonInstrumentor, audit_context, verify
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.privacy.box import ERASED, LEFT_OUT
-from axon_audit_otel.privacy.encryption import recorded
+from axon_audit_otel.privacy.readable import recorded
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 

@@ -35,7 +35,7 @@ from axon_audit_otel import (
 )
 from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.events.draft import draft
-from axon_audit_otel.operations.operation import Signals, use_signals
+from axon_audit_otel.operations.signals import Signals, use_signals
 from axon_audit_otel.privacy.policy import PrivacyPolicy
 from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 from axon_audit_otel.verification.receipt import facts_of
@@ -269,11 +269,10 @@ def test_any_id(ids: list[str]) -> None:
 class TestSetting:
     """`private_ids=True`: of all operations."""
 
-    @pytest.mark.parametrize("more", [{}, {"erasable": True}])
-    def test_without_a_secret(self, make_audit: Make, tmp_path: Path, more: Any) -> None:
+    def test_without_a_secret(self, make_audit: Make) -> None:
         """There is nothing to hide them with: the error says what to do."""
-        with pytest.raises(AuditConfigError, match="pseudonymize="):
-            make_audit(auto_export_path=tmp_path, private_ids=True, **more)
+        with pytest.raises(AuditConfigError, match="pseudonymize= or erasable="):
+            make_audit(private_ids=True)
 
     def test_without_a_secret_in_an_operation(self, make_audit: Make) -> None:
         """An integration that says it works on a trail that hides nothing."""
@@ -531,35 +530,6 @@ class TestReconcile:
         other = make_audit(auto_export_path=tmp_path, pseudonymize=OLD)
         with pytest.raises(AuditConfigError, match="hashed"):
             await other.reconcile(make_system(audit_logger=other, persistent=adapter))
-
-
-class TestErasable:
-    def test_with_a_secret(self, make_audit: Make, tmp_path: Path) -> None:
-        """Both can be on: no real id is in the archive, before and after an erasure."""
-        audit = make_audit(auto_export_path=tmp_path / "a", pseudonymize=KEY, erasable=True)
-        _store(audit, ENTRY)
-        _store(audit, SUMMARY, derived_from=[ENTRY])
-        _forget(audit, ENTRY)
-        for archived in (True, False):
-            found = audit.query_events(entry_ids=[ENTRY], archived=archived)
-            assert [event.entry_ids for event in found] == [[_hash(ENTRY)]] * 2
-        assert found[0].metadata["derived_remaining"] == [_hash(SUMMARY)]
-        assert audit.erase_user(WHO)
-        assert len(audit.query_events(entry_ids=[ENTRY], archived=True)) == 2
-        audit.close()
-        assert not REAL.search(_content(tmp_path))
-        assert verify(tmp_path / "a").ok
-
-    def test_without_a_secret(
-        self, make_audit: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Encryption does not reach entry ids: that is said once, and nothing is broken."""
-        audit = make_audit(auto_export_path=tmp_path / "a", erasable=True)
-        _store(audit, ENTRY)
-        _store(audit, OTHER)
-        said = [one for one in caplog.messages if "pseudonymize= hides them" in one]
-        assert len(said) == 1
-        assert len(audit.query_events(entry_ids=[ENTRY])) == 1
 
 
 async def test_coroutines(make_audit: Make) -> None:

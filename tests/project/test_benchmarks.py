@@ -1,7 +1,9 @@
-"""The figures that are published are those that were measured; a ratio that doubled is told."""
+"""The figures that are published are those that were measured, against a floor that sends the
+same; a ratio that doubled is told."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NoOpTracerProvider
+
+from axon_audit_otel import verify
+from benchmarks import growth, report
+from benchmarks.archives import agent_events, write
+from benchmarks.by_hand import ByHand, Seen, see
+from benchmarks.cases import audit_logger, deletes, instrumented, logger_provider
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,3 +50,56 @@ def test_the_guard_tells_a_ratio_that_doubled(tmp_path: Path) -> None:
         done = _run(*once, "--guard", str(reference))
         told = [name for name in ratios if f"{reference}: {name} |" in done.stdout]
         assert (done.returncode, told) == ((0, []) if factor > 1 else (1, list(ratios)))
+
+
+def test_the_floor_sends_what_we_send_and_past_our_trail() -> None:
+    """Span and record by hand have our names, attributes and body; no trail captures them."""
+    sent, audit = Seen(), audit_logger(logger_provider=logger_provider())
+    ours = asyncio.run(see(deletes))
+    with instrumented(audit, NoOpTracerProvider()):
+        before = audit.get_statistics()["total_events"]
+        asyncio.run(ByHand(ours, watch=sent).run(3))
+        assert audit.get_statistics()["total_events"] == before
+    assert (sent.span.name, dict(sent.span.attributes or {})) == (
+        ours.span.name,
+        dict(ours.span.attributes or {}),
+    )
+    for name in ("body", "attributes", "event_name", "severity_number", "severity_text"):
+        assert getattr(sent.record, name) == getattr(ours.record, name), name
+
+
+@pytest.mark.slow
+def test_growth_is_measured_on_a_sound_archive(tmp_path: Path) -> None:
+    """Each job does its work on a written archive; a start takes up what a killed process left."""
+    archive = tmp_path / "archive"
+    write(archive, agent_events(1_000), each=100)
+    assert verify(archive).ok
+    for job in growth.JOBS:
+        scratch = tmp_path / job
+        scratch.mkdir()
+        if job == report.START:
+            killed = [growth.run_in_child(growth.KILLED, archive, tmp_path)]
+            assert killed == [None]
+        found = growth.run_here(job, archive, scratch)["found"]
+        expected = {report.START: growth.UNSEALED, "query: the last hour": 1}
+        assert found == expected.get(job, 100 if "100" in job else 1_000), job
+
+
+def test_growth_is_told_as_an_exponent() -> None:
+    """Ten times the cost for ten times the events is n^1; a target that is missed says so."""
+    jobs = (report.USER, "verify", report.START)
+    rows = [
+        {
+            "job": job,
+            "events": n,
+            "own": n * 1e-6,
+            "kernel": 0.0,
+            "wall": 1.0,
+            "mb": 1,
+            "grew_mb": 0,
+        }
+        for job in jobs
+        for n in (1_000, 10_000)
+    ]
+    assert [power for _, power in report.exponents(rows)] == [None] * 3 + [pytest.approx(1)] * 3
+    assert [met for *_, met in report.growth_targets(rows)] == [True, True, True, False]

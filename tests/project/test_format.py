@@ -18,10 +18,18 @@ from axon_audit_otel.archive.manifest import (
     TrailRecord,
     WritersRecord,
 )
-from axon_audit_otel.archive.writer import Adopted, Recovery
+from axon_audit_otel.archive.takeover import Adopted, Recovery
 from axon_audit_otel.core.files import LINE_LIMIT
 from axon_audit_otel.events import draft, identifiers, model
-from axon_audit_otel.privacy import box, encryption, keyring, redaction
+from axon_audit_otel.privacy import (
+    box,
+    encryption,
+    entry_ids,
+    erased_tokens,
+    key_files,
+    keyring,
+    redaction,
+)
 from axon_audit_otel.shipping import acknowledgements
 from axon_audit_otel.shipping.witnesses import Refusal
 from axon_audit_otel.trail.settings import Settings
@@ -103,13 +111,21 @@ def test_encrypted_events() -> None:
     assert f"multiple of {keyring._PADDING} bytes" in said.replace("\n", " ")
 
 
+def test_encrypted_ids_of_entries() -> None:
+    """What they are made of."""
+    said = section("Encrypted entry ids").replace("\n", " ")
+    assert f"`{entry_ids.PREFIX}TOKEN:ID`" in said
+    assert f"multiple of {entry_ids._PADDING} bytes" in said
+    assert f"cut to {entry_ids._MAC}" in said
+
+
 def test_sizes() -> None:
     """Sizes in bytes, of slots, records and files."""
     said = section("The attested state")
     assert f"slots of {attested._SLOT} bytes" in said
     assert len(attested.State._fields) + 1 == len(table(said))
     assert f"`{keyring._MAGIC.decode()}`" in section("Keyring")
-    assert f"less than {keyring._RECORD} bytes" in section("Keyring").replace("\n", " ")
+    assert f"less than {key_files._RECORD} bytes" in section("Keyring").replace("\n", " ")
     assert f"has {acknowledgements._SIZE} bytes" in section("Acknowledgements")
 
 
@@ -132,7 +148,7 @@ def test_limits() -> None:
     assert writer_lock._LAST_TO_CONTINUE == 2**62
     assert limit("a closing line") == reader._LAST_LINE
     assert limit("an intent") == intents._LONGEST
-    assert limit("a file of keys") << 20 == keyring._MOST == encryption._MOST
+    assert limit("a file of keys") << 20 == key_files._MOST == erased_tokens._MOST
     assert limit("writers of one trail") == writer_lock.MAX_WRITERS
 
 

@@ -32,6 +32,7 @@ type Asked struct {
 	Owner *string `json:"owner"`
 	Text  string  `json:"text"`
 	Salt  string  `json:"salt"`
+	Token string  `json:"token"`
 	Line  string  `json:"line"`
 }
 
@@ -56,6 +57,12 @@ func (a Asked) answer() any {
 		return "hmac-sha256:" + hex.EncodeToString(hmacOf([]byte(a.Secret), []byte(a.Kind+":"+a.ID))[:16])
 	case "fingerprint":
 		return a.fingerprint()
+	case "entry":
+		token, err := hex.DecodeString(a.Token)
+		stop(err)
+		key, err := hex.DecodeString(a.Key.Value)
+		stop(err)
+		return formOf(token, key, []byte(a.ID))
 	case "digest":
 		hash := sha256.Sum256([]byte(a.ID))
 		return "~" + base64.URLEncoding.EncodeToString(hash[:6])

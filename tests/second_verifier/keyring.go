@@ -6,11 +6,13 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 )
 
@@ -18,6 +20,11 @@ const (
 	magic    = "axon-audit keys1"
 	prefix   = "erasable:"
 	recorded = 48 // bytes of a record in a file of keys
+)
+
+var (
+	entryForm = regexp.MustCompile("entry-erasable:[0-9a-f]{32}:[a-z2-7]{77,}")
+	entryCode = base32.StdEncoding.WithPadding(base32.NoPadding)
 )
 
 // Keyring is a directory with the keys of persons.
@@ -112,6 +119,44 @@ func (k *Keyring) person(name string) *Person {
 		return nil
 	}
 	return &Person{string(id), key}
+}
+
+// entry is the id of an entry that was encrypted; the form itself if no key tells.
+func (k *Keyring) entry(form string) string {
+	part := strings.Split(form, ":")
+	token, err := hex.DecodeString(part[1])
+	data, err2 := entryCode.DecodeString(strings.ToUpper(part[2]))
+	if err != nil || err2 != nil || len(token) != 16 || len(data) < 17 {
+		return form
+	}
+	key := k.key(token)
+	if bytes.Equal(token, append(bytes.Clone(k.number), make([]byte, 12)...)) {
+		key = hmacOf(k.salt, []byte("axon-audit nobody"))
+	}
+	if key == nil {
+		return form
+	}
+	block, err := aes.NewCipher(hmacOf(key, []byte("axon-audit entry ids, encrypted")))
+	stop(err)
+	padded := make([]byte, len(data)-16)
+	cipher.NewCTR(block, data[:16]).XORKeyStream(padded, data[16:])
+	id, is := bytes.CutSuffix(bytes.TrimRight(padded, "\x00"), []byte("\x01"))
+	if !is || formOf(token, key, id) != form {
+		return form
+	}
+	return string(id)
+}
+
+// formOf is what stands for the id of an entry.
+func formOf(token, key, id []byte) string {
+	text := append(bytes.Clone(id), 1)
+	text = append(text, make([]byte, (32-len(text)%32)%32)...)
+	code := hmacOf(hmacOf(key, []byte("axon-audit entry ids")), text)[:16]
+	block, err := aes.NewCipher(hmacOf(key, []byte("axon-audit entry ids, encrypted")))
+	stop(err)
+	cipher.NewCTR(block, code).XORKeyStream(text, text)
+	coded := entryCode.EncodeToString(append(code, text...))
+	return fmt.Sprintf("entry-erasable:%x:%s", token, strings.ToLower(coded))
 }
 
 // opened is what was encrypted with AES-256-GCM; nil if it is not with this key.

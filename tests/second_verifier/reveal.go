@@ -84,6 +84,37 @@ func (k *Keyring) reveal(event map[string]any) {
 	if some && there {
 		openBox(event, before, box, open, known, names)
 	}
+	k.openEntries(event)
+}
+
+// openEntries puts the ids of entries in place of their encrypted forms, wherever an event has them.
+func (k *Keyring) openEntries(event map[string]any) {
+	for _, field := range []string{"entry_ids", "derived_from", "fingerprints", "metadata",
+		"error_message", "purpose"} {
+		if value, there := event[field]; there {
+			event[field] = k.openIn(value)
+		}
+	}
+}
+
+func (k *Keyring) openIn(value any) any {
+	switch value := value.(type) {
+	case string:
+		return entryForm.ReplaceAllStringFunc(value, k.entry)
+	case []any:
+		found := []any{}
+		for _, item := range value {
+			found = append(found, k.openIn(item))
+		}
+		return found
+	case map[string]any:
+		found := map[string]any{}
+		for name, item := range value {
+			found[entryForm.ReplaceAllStringFunc(name, k.entry)] = k.openIn(item)
+		}
+		return found
+	}
+	return value
 }
 
 // openBox puts what is in the box of an event in its place. before has the names of persons.

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import new_key
-from axon_audit_otel.archive.follow import Cursor, Follower
+from axon_audit_otel.archive.cursor import Cursor
+from axon_audit_otel.archive.follow import Follower
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.events.model import decode

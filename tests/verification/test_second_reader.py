@@ -23,9 +23,11 @@ from axon_audit_otel.archive.manifest import DeleteRecord, Manifest
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.reader import LineReader
 from axon_audit_otel.core.merkle import leaf_hash
-from axon_audit_otel.events.draft import draft
+from axon_audit_otel.events.draft import Draft, draft
+from axon_audit_otel.events.identifiers import identifiers
 from axon_audit_otel.events.model import decode
-from axon_audit_otel.privacy.encryption import Erasure, keys_of
+from axon_audit_otel.privacy.encryption import Erasure
+from axon_audit_otel.privacy.erased_tokens import keys_of
 from axon_audit_otel.privacy.fingerprints import Fingerprints
 from axon_audit_otel.privacy.keyring import Keyring
 from axon_audit_otel.privacy.policy import PrivacyPolicy
@@ -273,6 +275,8 @@ def test_agree_about_any_event(name: str, tmp_path: Path) -> None:
             duration_ms=chance.choice([None, chance.random() * 100]),
             entry_ids=[f"entry-{number}"],
         )
+        if number % 2:
+            _make_private(event, audit, identifiers([text(chance) for _ in range(3)]))
         event.text_owners = tuple(owners) if with_texts else ()
         audit.trail.policy.event(event)
         audit.emit(event)
@@ -288,6 +292,15 @@ def test_agree_about_any_event(name: str, tmp_path: Path) -> None:
         texts = [one["metadata"]["content"] for one in said if "content" in one["metadata"]]
         assert any("[erased]" in some and set(some) != {"[erased]"} for some in texts)
         assert any(one["subjects"][-1].startswith("~") for one in said if "subjects" in one)
+
+
+def _make_private(event: Draft, audit: AuditLogger, ids: list[str]) -> None:
+    """Let *event* name entries whose ids are hidden, where the trail hides any."""
+    owner = (event.get("subjects") or (None,))[-1]
+    event["entry_ids"], event["derived_from"] = ids[:2], tuple(ids[2:])
+    event["metadata"]["altered"] = ids[:1]
+    if audit.trail.policy.entry_names.are_hidden:
+        event.private, event.namer = {}, audit.trail.entries.namer(owner)
 
 
 def test_agree_about_any_text(tmp_path: Path) -> None:

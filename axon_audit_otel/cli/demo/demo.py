@@ -35,8 +35,9 @@ from ...events.query import Query
 from ...events.statistics import summarise
 from ...otel_setup import configure, serve_metrics
 from ...trail.audit_logger import AuditLogger
+from ..event_lines import EventLines
 from ..keygen import write_key
-from ..render import EventLines, actor_table, print_table, statistics
+from ..render import actor_table, print_table, statistics
 from .scenario import Day, dialogue, make_memory, personal, spoken
 
 __all__ = ["run_demo"]

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from ...operations.operation import Kind
-from . import methods
+from ...operations.facts import Kind
+from . import adapter_methods, methods
+from .erasure import FORGET, ROUTE_FORGET
 
 __all__ = ["AUDITED", "NOT_AUDITED"]
-
-_ADAPTER = {
-    "delete": methods.DELETE,
-    "clear, clear_async": methods.CLEAR,
-    "bulk_save": methods.BULK_SAVE,
-    "reindex": methods.REINDEX,
-}
 
 #: The audited methods: name, what each is recorded as, and a remark.
 AUDITED: list[tuple[str, Kind, str]] = [
     *((f"MemorySystem.{name}", kind, "") for name, kind in methods.METHODS.items()),
     ("MemorySystem.transaction", methods.TRANSACTION, ""),
-    ("MemorySystem.forget", methods.FORGET, "supplied"),
+    ("MemorySystem.forget", FORGET, "supplied"),
     ("MemorySystem.import_data", methods.IMPORT_DATA, "supplied"),
-    ("Router.route_forget", methods.ROUTE_FORGET, ""),
+    ("Router.route_forget", ROUTE_FORGET, ""),
     *(
         (f"StorageAdapter.{name}", kind, "outside of an operation")
-        for name, kind in _ADAPTER.items()
+        for name, kind in adapter_methods.KINDS.items()
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Describes the methods of the Axon SDK: which facts of a call are recorded."""
+"""Describes the methods of `MemorySystem`: which facts of a call are recorded."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from ...core import semconv
-from ...events.identifiers import identifier, identifiers
+from ...events.identifiers import identifiers
 from ...events.model import OperationType
 from ...operations.activity import STILL_PRESENT, error_type
-from ...operations.operation import Arguments, Kind, Operation
-from .added_methods import (
-    conclude_copies,
-    conclude_forget,
-    derived_from,
-    present_in,
-)
+from ...operations.facts import Arguments, Facts, Kind
 from .entry import owner_named, owner_of, owners_in
-from .selection import Selection, has_matches, selects_everybody, unrestricted
+from .selection import unrestricted
 
+__all__ = [
+    *("COMPACT", "IMPORT_DATA", "METHODS", "STORE", "SYNC", "SYSTEM", "TRANSACTION"),
+    *("name_of", "note_filter"),
+]
+
+#: The library, as events name it.
 SYSTEM = "axon"
 #: ``error.type`` of failures that the SDK only counted, without an exception that we saw.
 NOT_IMPORTED = "entry_not_imported"
@@ -27,7 +27,7 @@ NOT_SYNCED = "entry_not_synced"
 NOT_SUMMARIZED = "group_not_summarized"
 
 
-def _of_filter(op: Operation, args: Arguments) -> None:
+def note_filter(op: Facts, args: Arguments) -> None:
     """Note the filter of the call, and the user whose data it selects."""
     chosen = args.get("filter")
     user, session = getattr(chosen, "user_id", None), getattr(chosen, "session_id", None)
@@ -38,13 +38,7 @@ def _of_filter(op: Operation, args: Arguments) -> None:
     )
 
 
-def _counted_only(op: Operation, stage: str, name: str) -> None:
-    """Note failures that the SDK counted if no exception was seen."""
-    if op.problems and not op.activity.failed:
-        op.activity.failed[stage, ""] = name
-
-
-def _note_undeleted(op: Operation) -> None:
+def _note_undeleted(op: Facts) -> None:
     """Note entries that `delete` did not find: the SDK ignores what `delete` returns."""
     left = op.activity.undeleted.keys() - op.activity.deleted.keys()
     if left:
@@ -52,23 +46,29 @@ def _note_undeleted(op: Operation) -> None:
         op.activity.failed.setdefault(("delete", ""), STILL_PRESENT)
 
 
-def _name(value: Any) -> str | None:
+def name_of(value: Any) -> str | None:
     """The name of a tier, strategy or level; None if it has none."""
     value = getattr(value, "value", value)
     return value if isinstance(value, str) else None
 
 
+def _counted_only(op: Facts, stage: str, name: str) -> None:
+    """Note failures that the SDK counted if no exception was seen."""
+    if op.problems and not op.activity.failed:
+        op.activity.failed[stage, ""] = name
+
+
 # --- store ----------------------------------------------------------------------------
 
 
-def _before_store(op: Operation, args: Arguments) -> None:
+def _before_store(op: Facts, args: Arguments) -> None:
     metadata = args.get("metadata")
     if isinstance(metadata, (dict, Mapping)):  # dict first: the check of Mapping is slow
         op.concerns(metadata.get("user_id"), metadata.get("session_id"))
     op.note(
         importance=args.get("importance"),
         tags=args.get("tags") or None,
-        tier=_name(args.get("tier")),
+        tier=name_of(args.get("tier")),
     )
     op.attempted = 1
     content = args.get("content")
@@ -76,7 +76,7 @@ def _before_store(op: Operation, args: Arguments) -> None:
         op.content(texts={"": content})
 
 
-def _after_store(op: Operation, args: Arguments, result: Any) -> None:
+def _after_store(op: Facts, args: Arguments, result: Any) -> None:
     op.entry_ids = [result]
     if "content" in op.metadata:
         op.text_owners = op.owners_of_texts({result: op.activity.owners.get(result)})
@@ -85,7 +85,7 @@ def _after_store(op: Operation, args: Arguments, result: Any) -> None:
         op.note(
             importance=metadata.importance,
             tags=metadata.tags or None,
-            privacy_level=_name(metadata.privacy_level),
+            privacy_level=name_of(metadata.privacy_level),
             has_embedding=bool(entry.embedding is not None),
         )
         # An extra field: to ask pydantic by name for a missing one takes 2 us.
@@ -97,20 +97,20 @@ def _after_store(op: Operation, args: Arguments, result: Any) -> None:
 # --- recall ---------------------------------------------------------------------------
 
 
-def _before_recall(op: Operation, args: Arguments) -> None:
+def _before_recall(op: Facts, args: Arguments) -> None:
     op.entry_ids = []
     op.note(
         k=args.get("k", 5),
         tiers=args.get("tiers") or ["all"],
         min_importance=args.get("min_importance"),
     )
-    _of_filter(op, args)
+    note_filter(op, args)
     query = args.get("query")
     if op.captures and isinstance(query, str):
         op.content(query=query)
 
 
-def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
+def _after_recall(op: Facts, args: Arguments, result: Any) -> None:
     names = op.entry_ids = identifiers([entry.id for entry in result])
     op.are_names = True
     op.note(result_count=len(result))
@@ -124,16 +124,16 @@ def _after_recall(op: Operation, args: Arguments, result: Any) -> None:
 # --- export, import -------------------------------------------------------------------
 
 
-def _before_export(op: Operation, args: Arguments) -> None:
+def _before_export(op: Facts, args: Arguments) -> None:
     op.entry_ids = []
     op.note(
-        tier=_name(args.get("tier")) or "all",
+        tier=name_of(args.get("tier")) or "all",
         include_embeddings=args.get("include_embeddings", True),
     )
-    _of_filter(op, args)
+    note_filter(op, args)
 
 
-def _after_export(op: Operation, args: Arguments, result: Any) -> None:
+def _after_export(op: Facts, args: Arguments, result: Any) -> None:
     entries = result["entries"]
     op.entry_ids = identifiers([entry["id"] for entry in entries])
     for some in _by_tier(entries):
@@ -153,7 +153,7 @@ def _by_tier(entries: list[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:
     return tiers.values()
 
 
-def _before_import(op: Operation, args: Arguments) -> None:
+def _before_import(op: Facts, args: Arguments) -> None:
     overwrite = bool(args.get("overwrite", False))
     op.gen_ai = semconv.UPSERT_MEMORY if overwrite else semconv.CREATE_MEMORY
     op.note(overwrite=overwrite, tier_mapping=args.get("tier_mapping"))
@@ -164,7 +164,7 @@ def _before_import(op: Operation, args: Arguments) -> None:
         op.note(total_entries=len(entries))
 
 
-def _after_import(op: Operation, args: Arguments, result: Any) -> None:
+def _after_import(op: Facts, args: Arguments, result: Any) -> None:
     seen = op.activity
     # "Skipped" should mean that the entry existed. Redis returns None for a missing entry,
     # and the SDK then skips entries that do not exist.
@@ -183,17 +183,17 @@ def _after_import(op: Operation, args: Arguments, result: Any) -> None:
 # --- sync -----------------------------------------------------------------------------
 
 
-def _before_sync(op: Operation, args: Arguments) -> None:
+def _before_sync(op: Facts, args: Arguments) -> None:
     op.note(
-        source_tier=_name(args.get("source_tier")),
-        target_tier=_name(args.get("target_tier")),
+        source_tier=name_of(args.get("source_tier")),
+        target_tier=name_of(args.get("target_tier")),
         delete_source=bool(args.get("delete_source", False)),
-        conflict_resolution=_name(args.get("conflict_resolution", "newer")),
+        conflict_resolution=name_of(args.get("conflict_resolution", "newer")),
     )
-    _of_filter(op, args)
+    note_filter(op, args)
 
 
-def _after_sync(op: Operation, args: Arguments, result: Any) -> None:
+def _after_sync(op: Facts, args: Arguments, result: Any) -> None:
     seen = op.activity
     source = {**seen.queried, **{k: e for (a, k), e in seen.found.items() if a in seen.listed}}
     target = {k: e for (a, k), e in seen.found.items() if a not in seen.listed}
@@ -232,11 +232,11 @@ def _comparable(source: Any, target: Any) -> bool:
 # --- compact --------------------------------------------------------------------------
 
 
-def _before_compact(op: Operation, args: Arguments) -> None:
+def _before_compact(op: Facts, args: Arguments) -> None:
     strategy = args.get("strategy", "count")
     op.note(
-        tier=_name(args.get("tier")) or "all",
-        strategy=_name(strategy) or _name(getattr(strategy, "name", None)),
+        tier=name_of(args.get("tier")) or "all",
+        strategy=name_of(strategy) or name_of(getattr(strategy, "name", None)),
         threshold=args.get("threshold"),
         dry_run=bool(args.get("dry_run", False)),
     )
@@ -245,7 +245,7 @@ def _before_compact(op: Operation, args: Arguments) -> None:
 _COMPACTED = ("entries_before", "entries_after", "summaries_created", "groups_compacted", "reason")
 
 
-def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
+def _after_compact(op: Facts, args: Arguments, result: Any) -> None:
     op.note(**{name: result.get(name) for name in _COMPACTED})
     failed = result.get("groups_compacted", 0) - result.get("summaries_created", 0)
     op.problems = 0 if result.get("dry_run") else max(0, failed)
@@ -261,199 +261,68 @@ def _after_compact(op: Operation, args: Arguments, result: Any) -> None:
     _note_undeleted(op)
 
 
-# --- forget ---------------------------------------------------------------------------
-
-
-def _before_forget(op: Operation, args: Arguments) -> None:
-    op.entry_ids = []
-    entry_id, chosen = args.get("entry_id"), args.get("filter")
-    op.note(tier=_name(args.get("tier")))
-    if args.get("request_id") is not None:
-        op.note(request_id=identifier(args["request_id"]))
-    if args.get("everything") is True and entry_id is None and chosen is None:
-        op.note(everything=True)
-    _of_filter(op, args)
-    if entry_id is not None:
-        op.entry_ids = [entry_id]
-
-
-def _before_route_forget(op: Operation, args: Arguments) -> None:
-    _before_forget(op, args)
-    chosen = args.get("filter")  # `Router.route_forget` accepts every filter
-    if args.get("entry_id") is None and has_matches(chosen) and selects_everybody(chosen):
-        op.note(everything=True)
-
-
-async def _verify_route_forget(op: Operation, router: Any, args: Arguments, result: Any) -> None:
-    """Check that the entries are gone: `Router.route_forget` does not report it."""
-    tier = args.get("tier")
-    tiers = [tier] if tier is not None else list(router.config.tiers)
-    try:
-        requested, remaining, hidden = await present_in(router.registry, tiers, args)
-    except Exception as exc:  # the instrumented call: an adapter may raise anything
-        op.failed, op.error_type = not op.activity.deleted, error_type(exc)
-        op.problems += 1
-        return
-    op.activity.failed.clear()  # only the check counts, not failed calls on the way
-    gone = [key for key in op.activity.deleted if key not in remaining]
-    conclude_forget(op, requested, gone, remaining, hidden)
-    if tier is None and args.get("entry_id") is not None:
-        conclude_copies(op, gone)
-    adapters = [await router.registry.get_adapter(tier) for tier in router.config.tiers]
-    selection = Selection(args.get("filter"))
-    op.derived_remain(await derived_from(op, adapters, op.entry_ids or (), selection))
-    if isinstance(result, int) and result > len(gone):  # deleted by filter, ids unknown
-        op.entries = result
-        op.note(deleted=result)
-
-
-# --- transaction ----------------------------------------------------------------------
-
-
-def _before_transaction(op: Operation, args: Arguments) -> None:
-    op.note(isolation_level=_name(args.get("isolation_level", "read_committed")))
-
-
-# --- adapters, outside of any operation -----------------------------------------------
-
-
-def _before_delete(op: Operation, args: Arguments) -> None:
-    key = args.get("id", args.get("entry_id"))
-    op.entry_ids = [] if key is None else [key]
-    op.attempted = len(op.entry_ids)
-
-
-def _after_delete(op: Operation, args: Arguments, result: Any) -> None:
-    op.derived_remain(op.living_descendants())
-    deleted = op.entries = len(op.activity.deleted)
-    op.failed = bool(op.activity.failed) and not deleted  # the adapter has swallowed an error
-    op.note(deleted=deleted, found=None if deleted or op.failed else 0, source="adapter")
-
-
-def _after_clear(op: Operation, args: Arguments, result: Any) -> None:
-    op.failed = any(stage == "delete" for stage, _ in op.activity.failed)
-    if not op.failed:
-        op.activity.deleted.update(dict.fromkeys(op.entry_ids or ()))
-    op.entries = 0 if op.failed else len(op.activity.deleted) + op.metadata.get("unlisted", 0)
-    nothing = not (op.failed or op.entries or "entry_ids_unknown" in op.metadata)
-    op.derived_remain(op.living_descendants())
-    op.note(deleted=op.entries, cleared=not op.failed, source="adapter")
-    op.note(found=0 if nothing else None)
-
-
-def _after_bulk_save(op: Operation, args: Arguments, result: Any) -> None:
-    op.note(total_entries=len(op.activity.saved), source="adapter")
+def _before_transaction(op: Facts, args: Arguments) -> None:
+    op.note(isolation_level=name_of(args.get("isolation_level", "read_committed")))
 
 
 # --- the table ------------------------------------------------------------------------
 
 
-def _kind(action: str, *known: Any, **more: Any) -> Kind:
-    """Describes the SDK's method *action*."""
-    return replace(Kind(*known, **more), action=action, system=SYSTEM)
+def _kind(operation: OperationType, name: str, *parameters: str, **notes: Any) -> Kind:
+    return Kind(operation, f"MemorySystem.{name}", SYSTEM, parameters, **notes)
 
 
 STORE = _kind(
-    "MemorySystem.store",
     OperationType.STORE,
-    semconv.CREATE_MEMORY,
-    ("content", "metadata", "importance", "tags", "tier"),
-    _before_store,
-    _after_store,
-)
-RECALL = _kind(
-    "MemorySystem.recall",
-    OperationType.RECALL,
-    semconv.SEARCH_MEMORY,
-    ("query", "k", "filter", "tiers", "min_importance"),
-    _before_recall,
-    _after_recall,
-)
-EXPORT = _kind(
-    "MemorySystem.export",
-    OperationType.EXPORT,
-    "axon.export",
-    ("tier", "filter", "include_embeddings"),
-    _before_export,
-    _after_export,
-)
-IMPORT = _kind(
-    "MemorySystem.import_from",
-    OperationType.IMPORT,
-    semconv.CREATE_MEMORY,
-    ("data", "overwrite", "tier_mapping"),
-    _before_import,
-    _after_import,
-)
-IMPORT_DATA = replace(IMPORT, action="MemorySystem.import_data")
-SYNC = _kind(
-    "MemorySystem.sync",
-    OperationType.SYNC,
-    "axon.sync",
-    ("source_tier", "target_tier", "filter", "delete_source", "conflict_resolution"),
-    _before_sync,
-    _after_sync,
+    "store",
+    *("content", "metadata", "importance", "tags", "tier"),
+    before=_before_store,
+    after=_after_store,
 )
 COMPACT = _kind(
-    "MemorySystem.compact",
     OperationType.COMPACT,
-    "axon.compact",
-    ("tier", "strategy", "threshold", "dry_run", "summarizer", "embedder"),
-    _before_compact,
-    _after_compact,
+    "compact",
+    *("tier", "strategy", "threshold", "dry_run", "summarizer", "embedder"),
+    before=_before_compact,
+    after=_after_compact,
 )
-FORGET = _kind(
-    "MemorySystem.forget",
-    OperationType.FORGET,
-    semconv.DELETE_MEMORY,
-    ("entry_id", "filter", "tier"),
-    _before_forget,
+SYNC = _kind(
+    OperationType.SYNC,
+    "sync",
+    *("source_tier", "target_tier", "filter", "delete_source", "conflict_resolution"),
+    before=_before_sync,
+    after=_after_sync,
 )
-ROUTE_FORGET = _kind(
-    "Router.route_forget",
-    OperationType.FORGET,
-    semconv.DELETE_MEMORY,
-    ("entry_id", "filter", "tier"),
-    _before_route_forget,
-    verify=_verify_route_forget,
+_IMPORT = _kind(
+    OperationType.IMPORT,
+    "import_from",
+    *("data", "overwrite", "tier_mapping"),
+    before=_before_import,
+    after=_after_import,
 )
+IMPORT_DATA = replace(_IMPORT, action="MemorySystem.import_data")
 TRANSACTION = _kind(
-    "MemorySystem.transaction",
-    OperationType.TRANSACTION,
-    "axon.transaction",
-    ("isolation_level",),
-    _before_transaction,
+    OperationType.TRANSACTION, "transaction", "isolation_level", before=_before_transaction
 )
-DELETE = _kind(
-    "StorageAdapter.delete",
-    OperationType.FORGET,
-    semconv.DELETE_MEMORY,
-    ("id",),
-    _before_delete,
-    _after_delete,
-)
-CLEAR = _kind(
-    "StorageAdapter.clear",
-    OperationType.FORGET,
-    semconv.DELETE_MEMORY,
-    (),
-    after=_after_clear,
-)
-BULK_SAVE = _kind(
-    "StorageAdapter.bulk_save",
-    OperationType.BULK_STORE,
-    "axon.bulk_store",
-    ("entries",),
-    after=_after_bulk_save,
-)
-REINDEX = _kind("StorageAdapter.reindex", OperationType.REINDEX, "axon.reindex")
 
-#: The audited methods of `MemorySystem` (all are coroutine functions).
+#: The audited methods that `MemorySystem` has (all are coroutine functions).
 METHODS = {
     "store": STORE,
-    "recall": RECALL,
-    "export": EXPORT,
-    "import_from": IMPORT,
+    "recall": _kind(
+        OperationType.RECALL,
+        "recall",
+        *("query", "k", "filter", "tiers", "min_importance"),
+        before=_before_recall,
+        after=_after_recall,
+    ),
+    "export": _kind(
+        OperationType.EXPORT,
+        "export",
+        *("tier", "filter", "include_embeddings"),
+        before=_before_export,
+        after=_after_export,
+    ),
+    "import_from": _IMPORT,
     "sync": SYNC,
     "compact": COMPACT,
 }

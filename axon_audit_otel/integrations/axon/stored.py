@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ...core.errors import AuditConfigError, shown
 from ...core.time import aware
 from ...events.identifiers import identifier
-from .added_methods import all_queried, count, listed_ids
+from .asking import all_queried, count, listed_ids
 from .entry import owner_of, sources_of
 
 __all__ = ["StoredEntry", "StoredMemory"]

@@ -66,8 +66,8 @@ class AuditedStore(BaseStore):
             ``("memories", "alice")``, -1 for the last), or a function of the namespace. Default:
             the acting user, where a label is his id; else it is not known.
         name: Which of several stores it is. Default: none.
-        private_ids: Namespaces and keys name people: hashes stand for the ids of items, where the
-            trail has a secret (``pseudonymize=``). Default True.
+        private_ids: Namespaces and keys name people: the ids of items are hidden where the trail
+            hides ids: by hashes (``pseudonymize=``), or encrypted (``erasable=``). Default True.
 
     Raises:
         AuditConfigError: If *inner* is no store, or audited already.

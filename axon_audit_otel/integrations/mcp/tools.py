@@ -66,8 +66,8 @@ class Tools:
         described: Further tools, or others of the same names.
         owner: Whose memory it is.
         store: Which of several servers it is.
-        private_ids: The names of entities name people: hashes stand for them, where the trail has
-            a secret (``pseudonymize=``).
+        private_ids: The names of entities name people: they are hidden where the trail hides ids:
+            by hashes (``pseudonymize=``), or encrypted (``erasable=``).
     """
 
     def __init__(

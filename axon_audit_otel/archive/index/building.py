@@ -1,0 +1,123 @@
+"""Makes the indexes of sealed files: behind an application, and for `axon-audit index`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ...core.errors import InvalidEventError
+from ...core.files import is_there, open_regular, write_file
+from ..format import ZST
+from ..manifest import SealRecord
+from ..reader import LineReader, open_events_file
+from .layout import BadIndexError, Content, OpenIndex, Words
+from .notes import Notes, State, index_path, state_of
+
+__all__ = ["content_in", "index_steps", "is_indexed", "path_of"]
+
+_STEP_NS = 20_000_000  # two of the longest steps
+
+
+def is_indexed(
+    directory: Path, seal: SealRecord, path: Path, notes: Notes, whole: bool = False
+) -> bool:
+    """Return True if the sealed file at *path* has an index that *notes* know, under every key.
+
+    Args:
+        directory: The archive.
+        seal: The file's line in a manifest.
+        path: Where it is.
+        notes: The notes.
+        whole: Read all of the index, not its beginning only: a later part may be damaged.
+
+    Raises:
+        ArchiveError: If a note under a further key cannot be added.
+    """
+    state = state_of(path)
+    root = notes.root(seal, path)
+    if root is None or state is None:
+        return False
+    with suppress(OSError, BadIndexError), open_regular(index_path(directory, seal.file)) as file:
+        index = OpenIndex(file, root)
+        if whole:
+            index.check()
+        notes.add(seal, root, state)
+        return True
+    return False
+
+
+def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> Iterator[None]:
+    """Make the index of the sealed file at *path*, and note it; step by step.
+
+    Args:
+        directory: The archive.
+        seal: The file's line in a manifest.
+        path: Where it is.
+        notes: Take the root of the index.
+
+    Yields:
+        After every few events.
+
+    Raises:
+        InvalidEventError: If its content is not the one that was sealed, or it is too large.
+        BlockingIOError: If it was changed, or compressed, meanwhile.
+        OSError: If it cannot be read.
+        ArchiveError: If the index cannot be written.
+    """
+    state = _settled(path)
+    words, sha256 = Words(), hashlib.sha256()
+    with open_events_file(path) as file:
+        reader = LineReader(file, path, digest=sha256)
+        begin = 0
+        for lines in reader.batches():
+            begin = begin or len(reader.head)
+            events = reader.decoded(line[1:-1] for line in lines)
+            begin = words.add(events, map(len, lines), begin)
+            yield
+        sha256.update(reader.closing)
+        size = reader.size + len(reader.closing)
+        for block in reader.rest():
+            sha256.update(block)
+            size += len(block)
+    if sha256.hexdigest() != seal.sha256:
+        raise InvalidEventError("its content is not the one that was sealed")
+    parts, root = words.made(sha256.digest(), size, begin or len(reader.head))
+    yield
+    if state is None or state_of(path) != state:
+        raise OSError(errno.EAGAIN, "it changes meanwhile", str(path))  # compressed, most likely
+    write_file(parts, index_path(directory, seal.file))
+    notes.add(seal, root, state)
+
+
+def path_of(directory: Path, file: str) -> Path:
+    """Where the sealed file of that name is now, or would be: it may have been compressed."""
+    path = directory / file
+    return path if is_there(path) else path.with_name(file + ZST)
+
+
+def _settled(path: Path) -> State | None:
+    """The state of a file, which no change from now on leaves as it is.
+
+    The system's clock for files goes in steps: a change right after the last one may have its time.
+    """
+    state = state_of(path)
+    if state is not None and time.time_ns() - max(state[1:]) < _STEP_NS:
+        time.sleep(_STEP_NS / 1e9)
+    return state_of(path)
+
+
+def content_in(path: Path) -> Content:
+    """What the index at *path* is about; all of it is read.
+
+    Raises:
+        BadIndexError: If it is damaged.
+        OSError: If it cannot be read.
+    """
+    with open_regular(path) as file:
+        index = OpenIndex(file)
+        index.check()
+        return index.content

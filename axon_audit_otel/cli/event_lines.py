@@ -1,0 +1,139 @@
+"""Prints events: wrapped to fit a terminal, one line each in a pipe, never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from ..events.localtime import shown, usual_offset
+from ..events.model import AuditEvent
+from .event_words import details, without_ciphers
+from .render import milliseconds, on_screen, plain
+
+__all__ = ["EventLines"]
+
+_COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
+
+
+class EventLines:
+    """Prints events in columns of fixed width, each as soon as it comes.
+
+    On a terminal, text that does not fit its column continues on the next line, in the same
+    column. In a pipe, and on a terminal too narrow for the columns, an event is one line.
+    Nothing is cut.
+
+    Args:
+        to: The console to print to.
+    """
+
+    def __init__(self, to: Console) -> None:
+        self._console = to
+        self._usual = usual_offset()
+        screen = on_screen(to)
+        # A wide terminal has room for the session and the year; the rest is for the details.
+        self._full = not screen or to.width >= 120
+        wider = min(max(0, to.width - 120) // 2, 30) if screen else 0
+        self._columns = [("operation", 11), ("status", 7), ("user", 15 + wider)]
+        if self._full:
+            self._columns.append(("session", 18 + wider))
+        self._time = (19 if self._full else 16) + (0 if self._usual else 6)
+        used = self._time + sum(width + 1 for _, width in self._columns) + 9
+        self._rest = to.width - used
+        self._folds = screen and self._rest >= 10
+
+    def header(self) -> None:
+        """Print the names of the columns, and the zone of the times."""
+        clock = "local" if self._usual is None else f"UTC{self._usual}".replace("+00:00", "")
+        names = [set_cell_size(name, width) for name, width in self._columns]
+        line = " ".join([f"{f'time ({clock})':{self._time}}", *names, f"{'ms':>7}", "what"])
+        self._write(Text(line, style="bold"))
+
+    def print(self, events: Iterable[AuditEvent]) -> None:
+        """Print *events*, each on lines of its own."""
+        if self._console.quiet:
+            return
+        for event in events:
+            for line in self._lines(event):
+                self._write(line)
+        self._console.file.flush()
+
+    def _write(self, line: Text) -> None:
+        if self._console.color_system is not None:
+            self._console.print(line, soft_wrap=True)
+        elif not self._console.quiet:  # a pipe or a file: rich would be slow
+            self._console.file.write(f"{line.plain}\n")
+
+    def _lines(self, event: AuditEvent) -> Iterator[Text]:
+        cells = [([self._moment(event.timestamp)], self._time, "")]
+        for name, width in self._columns:
+            value, style = self._cell(name, event)
+            cells.append((self._folded(value, width), width, style))
+        cells.append(([f"{milliseconds(event.duration_ms):>7}"], 7, ""))
+        style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
+        cells.append((self._wrapped(details(event)), 0, style))
+        for number in range(max(len(parts) for parts, _, _ in cells)):
+            line = Text()
+            for parts, width, style in cells:
+                part = parts[number] if number < len(parts) else ""
+                line.append(_pad(part, width), style=style).append(" ")
+            line.rstrip()
+            yield line
+
+    def _folded(self, text: str, width: int) -> list[str]:
+        """An id in lines of *width* cells; an encrypted id is shortened to its first part."""
+        if not self._folds:
+            return [text]
+        text = without_ciphers(text)
+        return _chopped(text, width) if cell_len(text) > width else [text]
+
+    def _wrapped(self, text: str) -> list[str]:
+        """*text* in lines that fit the last column, wrapped between words if possible, with
+        encrypted ids shortened."""
+        if not self._folds:
+            return [text]
+        text = without_ciphers(text)
+        if cell_len(text) <= self._rest:
+            return [text]
+        return [line.plain for line in Text(text).wrap(self._console, self._rest)]
+
+    def _moment(self, moment: datetime) -> str:
+        """A time as text: with seconds if there is room, with the year unless it is this one.
+
+        It has the offset from UTC if that is not the one in the header, as after a change of
+        the clock.
+        """
+        text, offset = shown(moment)
+        if not self._full:
+            this_year = text.startswith(f"{datetime.now().year}-")
+            text = text[5:] if this_year else text[:16]
+        if offset != self._usual:
+            text += offset
+        return f"{text:{self._time}}"
+
+    @staticmethod
+    def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
+        if name == "operation":
+            return plain(event.operation.value), "bold"
+        if name == "status":
+            return event.status.value, _COLOURS[event.status.value]
+        value = event.user_id if name == "user" else event.session_id
+        return ("-", "dim") if value is None else (plain(value), "")
+
+
+def _pad(text: str, width: int) -> str:
+    """*text*, filled up with spaces to *width* cells."""
+    return text + " " * (width - cell_len(text))
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    """*text* in lines of *width* cells (`chop_cells` of Rich before 13.8 reverses them)."""
+    lines = [""]
+    for character in text:
+        if cell_len(lines[-1] + character) > width:
+            lines.append("")
+        lines[-1] += character
+    return lines

@@ -1,0 +1,79 @@
+"""Large archives of realistic events, written with the package's own writer of files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from axon_audit_otel.archive.writer import ArchiveWriter
+from axon_audit_otel.core.merkle import leaf_hash
+from axon_audit_otel.core.time import format_time
+from axon_audit_otel.events.model import encode_fields, place
+
+__all__ = ["EACH", "RARE_ENTRY", "RARE_USER", "SECONDS", "agent_events", "write"]
+
+EACH = 10_000  # events in a file: the default `max_events`
+SECONDS = 30 * 24 * 3600  # from the first event to the last
+RARE_USER, RARE_ENTRY = "user_rare", "entry_rare"  # of 100 events, whatever the size
+
+
+def write(directory: Path, events: Iterable[dict[str, Any]], each: int = EACH) -> None:
+    """Write the archive of a trail, in sealed files.
+
+    Args:
+        directory: Where to.
+        events: The fields of each, in the order of the format; the oldest first.
+        each: Events in a file.
+    """
+    archive = ArchiveWriter(directory, "default")
+    head: bytes | None = None
+    for number, fields in enumerate(events, 1):
+        line = place(encode_fields(fields)[:-1], number, None if head is None else head.hex())
+        head = leaf_hash(line)
+        archive.append(line, head, number, fields["timestamp"])
+        if archive.count == each:
+            archive.seal()
+    archive.seal()
+    archive.release()
+
+
+def agent_events(count: int) -> Iterator[dict[str, Any]]:
+    """Events of the last 30 days, as an instrumented SDK records them: stores of one entry, and
+    recalls of three; with as many users as a hundredth of the events, and one user and one entry
+    of a hundred events in all."""
+    chance = Random(7)
+    end_us = int(datetime.now(timezone.utc).timestamp() * 1e6)
+    step = SECONDS * 1_000_000 / count
+    users, entries, rare = max(100, count // 100), max(100, count // 4), max(1, count // 100)
+    text = f"{chance.getrandbits(109):028x}"
+    for number in range(count):
+        is_rare = number % rare == rare // 2
+        user = RARE_USER if is_rare else f"user_{int(chance.random() * users):06}"
+        is_store = number % 2 == 0
+        ids = [f"entry_{int(chance.random() * entries):09}" for _ in range(1 if is_store else 3)]
+        if is_rare:
+            ids[0] = RARE_ENTRY
+        yield {
+            "event_id": f"evt_{number:08x}{text[:24]}",
+            "timestamp": format_time(end_us - int((count - number) * step)),
+            "operation": "STORE" if is_store else "RECALL",
+            "user_id": user,
+            "session_id": f"session_{number // 50:07}",
+            "entry_ids": ids,
+            "metadata": (
+                {"importance": 0.5, "privacy_level": "public", "has_embedding": False}
+                if is_store
+                else {"k": 3, "tiers": ["all"], "has_filter": False, "result_count": 3}
+            ),
+            "status": "FAILURE" if number % 101 == 0 else "SUCCESS",
+            "duration_ms": number % 900 / 10,
+            "trace_id": f"{number + 1:032x}",
+            "span_id": f"{number + 1:016x}",
+            "action": "MemorySystem.store" if is_store else "MemorySystem.recall",
+            "system": "axon",
+            "subjects": [user],
+            "fingerprints": dict.fromkeys(ids, "498oWMuoRN08I1o5mrA"),
+        }

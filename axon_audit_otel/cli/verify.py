@@ -12,6 +12,7 @@ from ..archive.directory import files_of
 from ..core.errors import ArchiveError, AxonAuditError
 from ..verification.report import EXIT_CODES, Verdict
 from ..verification.verify import verify as run_verify
+from .given_proof import check_proof, is_proof
 from .options import erasable_option, json_option, reason
 from .render import console, print_json, reading_bar
 from .shipping import verify_files
@@ -77,14 +78,17 @@ class _NotVerified(click.ClickException):
 def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Verify that nothing in an archive was altered.
 
-    PATH is its directory, or one of its files. Finds what was altered, removed, inserted,
-    moved or cut off, names the file and the event, and says up to where signed checkpoints
-    prove that nothing is missing. Note down the origin of each trail that is printed: with
+    PATH is its directory, or one of its files. Finds what was altered, removed, inserted, moved
+    or cut off, names the file and the event, and says up to where signed checkpoints prove that
+    nothing is missing. Note down the origin of each trail that is printed: with
     --origin, an archive that was exchanged for another is found.
 
     With --key, a file whose digest a signed checkpoint covers is as its writer sealed it, so
     its lines are not proved one by one. What only who has the key could have done wrong in
     them, --full finds. It is implied without --key, and with --witness.
+
+    PATH may also be a proof (of prove), a receipt, or the note of a report: with --key it is
+    checked without any archive.
 
     With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
     missing or altered, and names those that came more than once. Give all files of a trail
@@ -146,6 +150,8 @@ def _verify(
     if partial or archive is not None or len(paths) > 1:
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
+    if is_proof(path):
+        return check_proof(path, given, as_json)
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so
         files = files_of(path)

@@ -41,11 +41,11 @@ FIELDS = {
     "sha256": "digest",
 }
 
-# A line whose id a trail made: after the separator and the id come the time and the operation.
-_between: Callable[[bytes], bytes] = itemgetter(slice(50, 65))
-_time: Callable[[bytes], bytes] = itemgetter(slice(65, 92))
-_after: Callable[[bytes], bytes] = itemgetter(slice(92, 113))
-_BETWEEN = {b'","timestamp":"'}
+# Of a line whose id a trail made: what follows the id, with the time and the operation.
+_stamp_of: Callable[[bytes], bytes] = itemgetter(slice(50, 113))
+_time_of: Callable[[bytes], bytes] = itemgetter(slice(65, 92))
+_STAMP = b'","timestamp":"%26sZ","operation":"      ' % b""
+_FIXED = [(at, _STAMP[at : at + 1]) for at in range(len(_STAMP)) if _STAMP[at] != ord(" ")]
 _AUDIT = b'","operation":"AUDIT"'
 
 
@@ -214,6 +214,14 @@ def _read_by_digest(file: BinaryIO, job: Job, facts: TrailFacts, content: Conten
     content.oldest_time, content.newest_time = lines.oldest, last.timestamp
 
 
+def _are_stamps(joined: bytes, count: int) -> bool:
+    """Whether in *count* lines the time and the operation are where they usually are."""
+    size = len(_STAMP)
+    return len(joined) == count * size and all(
+        joined[at::size] == byte * count for at, byte in _FIXED
+    )
+
+
 class _ProvedLines:
     """Takes the lines of a file whose digest is proved.
 
@@ -243,10 +251,11 @@ class _ProvedLines:
         if self.number > self._last + 1:
             raise _UnlikeError
         is_ours = bool(self._ids.add(lines, 1).joined)
-        if is_ours and set(map(_between, lines)) == _BETWEEN:
-            times = list(map(_time, lines))
-            after = list(map(_after, lines))
-            told = [at for at, one in enumerate(after) if one == _AUDIT] if _AUDIT in after else []
+        stamps = b"".join(map(_stamp_of, lines))
+        if is_ours and _are_stamps(stamps, len(lines)):
+            times = list(map(_time_of, lines))
+            is_audit = _AUDIT in stamps
+            told = [at for at, one in enumerate(lines) if one[92:113] == _AUDIT] if is_audit else []
         else:
             positions = [position_of(line[1:-1]) for line in lines]
             times = [position.timestamp.encode() for position in positions]

@@ -74,13 +74,13 @@ class _Lines:
         self._tree = Tree()
         self.number = number
 
-    def take(self, lines: list[bytes]) -> None:
-        """Take the next lines, with their separators."""
+    def take(self, lines: list[bytes], data: bytes) -> None:
+        """Take the next lines, with their separators; *data*: all of them."""
         bodies = [line[1:-1] for line in lines]
         self._facts.take_ids(bodies)
         leaves = leaf_hashes(bodies)
         events = all_canonical(bodies)
-        if self._facts.keys is not None:
+        if self._facts.keys is not None and self._facts.keys.concerns(data):
             self._facts.keys.look(bodies, events)
         if self._facts.observer is not None:
             self._show(self._facts.observer, bodies, events, leaves)
@@ -208,7 +208,7 @@ def scan(
     for lines in reader.batches():
         progress(reader.size - reported)
         reported = reader.size
-        taken.take(lines)
+        taken.take(lines, reader.data)
     taken.end()
     finish(reader, digest, content, taken.number)
     progress(content.bytes - reported)

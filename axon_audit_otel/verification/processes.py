@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FileReader", "cores", "serve"]
 
-_WORTH = 1 << 26  # bytes of sealed files for each process: less is read before it is there
+_WORTH = 1 << 27  # bytes of sealed files for each process: less is read before it is there
+_START_S = 0.0  # how long this process waits for the others before it begins to read
 _MOST = 8  # processes, unless more are asked for
 _AHEAD = 2  # files that a process has to do
 _LONGEST = 1 << 16  # bytes of a job: the process may be busy, and not take it now
 _SIZE = 8  # bytes that say the length of a message
 _BLOCK = 1 << 18
+_READY = b"ready"  # the first message of a process
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[4:];"
     f"from {__name__} import serve; serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])"
@@ -90,6 +93,7 @@ class FileReader:
         self._start()
         left, waiting = iter(jobs), deque[_Task]()
         while True:
+            self._wait(0.0)
             living = [process for process in self._processes if process.is_alive]
             room = 2 * _AHEAD * len(living) + 1 - len(waiting)
             waiting.extend(map(_Task, islice(left, max(0, room))))
@@ -98,7 +102,7 @@ class FileReader:
                 return
             task = waiting[0]
             if task.process is not None and not task.is_done:
-                self._wait()
+                self._wait(None)
                 continue
             waiting.popleft()
             if task.is_done:
@@ -122,11 +126,14 @@ class FileReader:
             self._stack.callback(process.end)
             self._processes.append(process)
             self._selector.register(process.socket, selectors.EVENT_READ, process)
+        until = monotonic() + _START_S
+        while (left := until - monotonic()) > 0 and any(p.is_starting for p in self._processes):
+            self._wait(left)
 
     def _hand_out(self, waiting: Iterable[_Task], living: list[_Process]) -> None:
         """Give jobs to the processes that have too little to do."""
         for task in waiting:
-            idle = [process for process in living if len(process.tasks) < _AHEAD]
+            idle = [one for one in living if one.is_ready and len(one.tasks) < _AHEAD]
             if not idle:
                 return
             if task.job is not None and task.process is None and not task.is_done:
@@ -137,10 +144,11 @@ class FileReader:
             self._keys = KeyCheck(*self._places)
         return read_sealed(job, self._keys)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float | None) -> None:
         """Wait until a process answers, or is dead."""
-        assert self._selector is not None
-        for key, _ in self._selector.select():
+        if self._selector is None or not self._selector.get_map():
+            return
+        for key, _ in self._selector.select(seconds):
             process: _Process = key.data
             process.take()
             if not process.is_alive:
@@ -174,6 +182,7 @@ class _Process:
     Attributes:
         socket: To it.
         tasks: What it has to do, in order.
+        is_ready: True when it has said that it is there.
         is_alive: False from when it was seen dead.
 
     Raises:
@@ -184,7 +193,7 @@ class _Process:
         if not Path(sys.executable or "").name.startswith(("python", "pypy")):
             raise OSError("Python is part of another program")
         self.tasks: deque[_Task] = deque()
-        self.is_alive = True
+        self.is_ready, self.is_alive = False, True
         self._received = bytearray()
         self.socket, theirs = socket.socketpair()
         try:
@@ -204,13 +213,18 @@ class _Process:
             self.socket.close()
             raise
 
+    @property
+    def is_starting(self) -> bool:
+        """True if it may still say that it is there."""
+        return self.is_alive and not self.is_ready
+
     def give(self, task: _Task) -> None:
         """Give it a file to read, if it can take one."""
         try:
             message = _encode(task.job)
             if len(message) > _LONGEST:
                 raise ValueError("too long")
-            self.socket.sendall(len(message).to_bytes(_SIZE, "big") + message)
+            self.socket.sendall(_framed(message))
         except OSError:
             self._die()
         except (ValueError, TypeError, msgspec.MsgspecError):
@@ -232,13 +246,17 @@ class _Process:
             end = _SIZE + int.from_bytes(self._received[:_SIZE], "big")
             if len(self._received) < end:
                 return
+            message = bytes(self._received[_SIZE:end])
+            del self._received[:end]
+            if message == _READY:
+                self.is_ready = True
+                continue
             try:
-                self.tasks[0].reading = _reading_in(self._received[_SIZE:end])
+                self.tasks[0].reading = _reading_in(message)
             except (IndexError, msgspec.MsgspecError):
                 self._die()  # that is no answer
                 return
             self.tasks.popleft().is_done = True
-            del self._received[:end]
 
     def _die(self) -> None:
         """Do without it: what it had to do is done elsewhere."""
@@ -252,6 +270,10 @@ class _Process:
         self.socket.close()
         self._process.kill()
         self._process.wait()
+
+
+def _framed(message: bytes) -> bytes:
+    return len(message).to_bytes(_SIZE, "big") + message
 
 
 def _absolute(path: Path | None) -> str:
@@ -272,7 +294,7 @@ def serve(descriptor: int, directory: str, erasable: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the other process ends us
     keys = KeyCheck(Path(directory), Path(erasable) if erasable else None)
     with socket.socket(fileno=descriptor) as to, to.makefile("rb") as jobs:
+        to.sendall(_framed(_READY))
         while size := jobs.read(_SIZE):
             job = _job_in(jobs.read(int.from_bytes(size, "big")))
-            answer = _encode(read_sealed(job, keys))
-            to.sendall(len(answer).to_bytes(_SIZE, "big") + answer)
+            to.sendall(_framed(_encode(read_sealed(job, keys))))

@@ -48,8 +48,9 @@ def _archive(make_audit: Make, tmp_path: Path) -> Path:
 
 @pytest.fixture(name="_worth", autouse=True)
 def _is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small archives are worth several processes."""
+    """Small archives are worth several processes, which are waited for."""
     monkeypatch.setattr(processes, "_WORTH", 1)
+    monkeypatch.setattr(processes, "_START_S", 600.0)
 
 
 def children() -> list[int]:
@@ -214,7 +215,7 @@ def test_too_many_files_open(archive: Path, run_script: Run) -> None:
         from axon_audit_otel import verify
         from axon_audit_otel.verification import processes
 
-        processes._WORTH = 1
+        processes._WORTH, processes._START_S = 1, 600.0
         verify({str(archive)!r}, jobs=1)
         for most in range(len(os.listdir("/proc/self/fd")) + 4, 40, 4):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, 40))
@@ -271,7 +272,7 @@ def test_anywhere(archive: Path, run_script: Run, how: str) -> None:
         from axon_audit_otel import verify
         from axon_audit_otel.verification import processes
 
-        processes._WORTH = 1
+        processes._WORTH, processes._START_S = 1, 600.0
 
         def work():
             report = verify({str(archive)!r}, [{PUBLIC!r}], jobs=2)
@@ -294,7 +295,7 @@ def test_ctrl_c(archive: Path, tmp_path: Path) -> None:
             from axon_audit_otel import verify
             from axon_audit_otel.verification import processes
 
-            processes._WORTH = 1
+            processes._WORTH, processes._START_S = 1, 600.0
 
             def told(size):
                 print(Path("/proc/self/task/").joinpath(str(__import__("os").getpid()), "children")

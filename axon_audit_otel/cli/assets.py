@@ -115,7 +115,7 @@ def _namespace(context: click.Context, option: click.Parameter, value: str) -> s
 
 @click.command()
 @click.option(
-    "--output", "-o", required=True, metavar="DIR",
+    "-o", "--output", required=True, metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write them to this directory; files of the same name are replaced.",
 )  # fmt: skip

@@ -19,6 +19,7 @@ __all__ = ["keygen", "write_key"]
 @click.command()
 @click.argument("name")
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the private key; it must not exist. Default: NAME.key.",

@@ -324,6 +324,7 @@ def _by_writer(
     help="Your own lines to remember; 'SPEAKER: words' or words.",
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
     default=Path("axon-audit-demo"),

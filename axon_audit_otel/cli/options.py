@@ -221,7 +221,7 @@ _PERIOD = [
 ]
 
 _FILTERS = [
-    click.option("--user", metavar="ID", help="The user who acted."),
+    click.option("-u", "--user", metavar="ID", help="The user who acted."),
     click.option("--session", metavar="ID", help="The session of that user."),
     _choice("--operation", OperationType),
     _choice("--status", EventStatus),
@@ -241,7 +241,11 @@ _FILTERS = [
 
 #: The highest number of events.
 limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="The newest N only."
+    "-n",
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The newest N only.",
 )
 
 

@@ -37,6 +37,7 @@ def _print_script(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Prove that the trail only grew: in place of EVENT_ID, OLD [NEW].",
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File for the proof; it must not exist. Default: it is printed.",

@@ -43,6 +43,7 @@ __all__ = ["report"]
     "--timezone", "zone", metavar="NAME", help="Where that is: Europe/Berlin. Default: local."
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,

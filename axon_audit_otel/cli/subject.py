@@ -46,7 +46,9 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
 @click.command()
 @click.argument("user")
 @click.argument("path", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--output", "out", metavar="FILE", required=True, help="Where to write it; - prints.")
+@click.option(
+    "-o", "--output", "out", metavar="FILE", required=True, help="Where to write it; - prints."
+)
 @click.option(
     "--format",
     "form",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
+import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
@@ -14,9 +16,42 @@ from ..events.model import AuditEvent
 from .event_words import details, without_ciphers
 from .render import milliseconds, on_screen, plain
 
-__all__ = ["EventLines"]
+__all__ = ["COLUMNS", "EventLines", "columns_option"]
 
 _COLOURS = {"SUCCESS": "green", "PARTIAL": "yellow", "FAILURE": "red"}
+
+#: The columns that can be chosen: the width of each, and what it shows of an event.
+COLUMNS: dict[str, tuple[int, Callable[[AuditEvent], str | None]]] = {
+    "operation": (11, lambda event: event.operation.value),
+    "status": (7, lambda event: event.status.value),
+    "user": (15, lambda event: event.user_id),
+    "session": (18, lambda event: event.session_id),
+    "subject": (15, lambda event: ", ".join(event.subjects) or event.subject_id),
+    "agent": (15, lambda event: event.agent_id),
+    "system": (9, lambda event: event.system),
+    "store": (12, lambda event: event.store),
+    "action": (20, lambda event: event.action),
+    "entry": (36, lambda event: ", ".join(event.entry_ids) or None),
+    "event": (36, lambda event: event.event_id),
+    "trace": (32, lambda event: event.trace_id),
+    "number": (8, lambda event: str(event.sequence)),
+}
+
+
+def _chosen(_ctx: Any, _param: Any, value: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise click.BadParameter(f"{unknown[0]!r} must be one of {', '.join(COLUMNS)}")
+    return names
+
+
+#: Which columns a table of events has.
+columns_option = click.option(
+    "--columns",
+    metavar="NAMES",
+    callback=_chosen,
+    help=f"In the table, separated by commas: {', '.join(COLUMNS)}.",
+)
 
 
 class EventLines:
@@ -28,18 +63,20 @@ class EventLines:
 
     Args:
         to: The console to print to.
+        columns: Which of `COLUMNS`, between the time and the duration. Default: those that most
+            ask for, as far as there is room.
     """
 
-    def __init__(self, to: Console) -> None:
+    def __init__(self, to: Console, columns: Sequence[str] = ()) -> None:
         self._console = to
         self._usual = usual_offset()
         screen = on_screen(to)
         # A wide terminal has room for the session and the year; the rest is for the details.
         self._full = not screen or to.width >= 120
         wider = min(max(0, to.width - 120) // 2, 30) if screen else 0
-        self._columns = [("operation", 11), ("status", 7), ("user", 15 + wider)]
-        if self._full:
-            self._columns.append(("session", 18 + wider))
+        names = columns or ("operation", "status", "user", *(["session"] if self._full else []))
+        may_grow = () if columns else ("user", "session")
+        self._columns = [(n, COLUMNS[n][0] + (wider if n in may_grow else 0)) for n in names]
         self._time = (19 if self._full else 16) + (0 if self._usual else 6)
         used = self._time + sum(width + 1 for _, width in self._columns) + 9
         self._rest = to.width - used
@@ -116,12 +153,12 @@ class EventLines:
 
     @staticmethod
     def _cell(name: str, event: AuditEvent) -> tuple[str, str]:
-        if name == "operation":
-            return plain(event.operation.value), "bold"
+        value = COLUMNS[name][1](event)
+        if value is None:
+            return "-", "dim"
         if name == "status":
-            return event.status.value, _COLOURS[event.status.value]
-        value = event.user_id if name == "user" else event.session_id
-        return ("-", "dim") if value is None else (plain(value), "")
+            return value, _COLOURS[value]
+        return plain(value), "bold" if name == "operation" else ""
 
 
 def _pad(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ import heapq
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -30,7 +30,7 @@ from ..version import __version__
 from .access import Access, recorded_reading
 from .alerts import alerts
 from .assets import assets
-from .event_lines import EventLines
+from .event_lines import EventLines, columns_option
 from .event_words import found_words
 from .export import (
     FORMATS,
@@ -109,10 +109,18 @@ def main() -> None:
 @path_argument
 @filters
 @limit_option
+@columns_option
 @json_option
 @reads
 @recorded_reading()
-def query(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
+def query(
+    path: Path,
+    columns: tuple[str, ...],
+    as_json: bool,
+    missing: Missing,
+    reading: Access,
+    **given: Any,
+) -> None:
     """Print events that pass every filter, newest first.
 
     With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
@@ -121,7 +129,7 @@ def query(path: Path, as_json: bool, missing: Missing, reading: Access, **given:
     wanted = query_of(given)
     answers = found(path, wanted, given["keys"], missing, shown=reading.shown)
     events = Answer(answers, path, wanted, given)
-    _print_events(events, as_json)
+    _print_events(events, as_json, columns)
     if not as_json:
         which = "the newest " if events.count == wanted.limit else ""
         click.echo(which + amount(events.count, "event"), err=True)
@@ -178,6 +186,7 @@ def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given:
 )
 @click.option("-f", "--follow", is_flag=True, help="Print new events too, until Ctrl-C.")
 @keys_option
+@columns_option
 @json_option
 @reads
 @recorded_reading()
@@ -186,6 +195,7 @@ def tail(
     count: int,
     follow: bool,
     keys: Path | None,
+    columns: tuple[str, ...],
     as_json: bool,
     missing: Missing,
     reading: Access,
@@ -198,7 +208,7 @@ def tail(
     wanted = Query(limit=count)
     if not follow:
         events = found(path, wanted, keys, missing, shown=reading.shown)
-        _print_events(reversed(list(events)), as_json)
+        _print_events(reversed(list(events)), as_json, columns)
         return
     policy = reader(path, keys)
     reading.begin()
@@ -207,12 +217,12 @@ def tail(
             pass  # reports damage in the files of these events only, not in all older ones
         new = wanted.passing(follower.poll(Missing()))
         newest = reversed(heapq.nlargest(max(count, 1), new, age)[:count])
-        _print_events(_readable(newest, policy, reading), as_json)
+        _print_events(_readable(newest, policy, reading), as_json, columns)
         while True:
             print_missing(missing)
             time.sleep(_POLL_S)
             new = iter(sorted(wanted.passing(follower.poll(missing)), key=age))
-            _print_events(_readable(new, policy, reading), as_json, header=False)
+            _print_events(_readable(new, policy, reading), as_json, columns, header=False)
 
 
 def _readable(
@@ -378,14 +388,16 @@ def demo(
 # --- printing --------------------------------------------------------------------------------
 
 
-def _print_events(events: Any, as_json: bool, header: bool = True) -> None:
+def _print_events(
+    events: Any, as_json: bool, columns: Sequence[str] = (), header: bool = True
+) -> None:
     if as_json:
         out = sys.stdout.buffer
         for event in events:
             out.write(event.to_json() + b"\n")
         out.flush()
         return
-    lines = EventLines(console())
+    lines = EventLines(console(), columns)
     events = iter(events)
     first = list(islice(events, 1))  # an error of reading comes before the header
     if header:

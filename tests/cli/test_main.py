@@ -114,6 +114,31 @@ class TestHelp:
         assert done.stdout.splitlines()[0] == EVENTS[-1].to_json()
 
 
+class TestColumns:
+    """`--columns`: what a table shows of each event."""
+
+    def test_chosen(self, cli: Cli, trail: Path) -> None:
+        """These columns, in this order; in a pipe nothing is cut."""
+        asked = ("query", trail, "--columns", "event, number,entry,trace,system", "--limit", "1")
+        header, line = cli(*asked).stdout.splitlines()
+        assert header.split()[2:] == ["event", "number", "entry", "trace", "system", "ms", "what"]
+        newest = json.loads(cli("query", trail, "--json", "-n", "1").stdout)
+        assert newest["event_id"] in line
+        assert f" {newest['sequence']} " in line
+        assert ", ".join(newest["entry_ids"]) in line
+
+    @pytest.mark.parametrize("command", ["query", "tail"])
+    def test_unknown(self, cli: Cli, trail: Path, command: str) -> None:
+        """An unknown column is refused, with those that there are."""
+        said = cli(command, trail, "--columns", "user,colour", code=2).stderr
+        assert "'colour' must be one of operation, status, user" in said
+
+    def test_on_a_screen(self, cli: Cli, trail: Path) -> None:
+        """Where there is no room for them, an event is one line."""
+        said = cli("query", trail, "--columns", "event,trace,user", FORCE_COLOR="1", TERM="xterm")
+        assert len(said.stdout.splitlines()) == len(EVENTS) + 1
+
+
 class TestErrors:
     """An error is reported in one line, with exit code 1 or 2."""
 

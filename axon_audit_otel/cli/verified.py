@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ..events.localtime import local
-from ..verification.report import Finding, VerifyReport, WriterReport, numbers
+from ..verification.findings import Finding
+from ..verification.report import VerifyReport, WriterReport, numbers
 from .render import amount, plain
 
 __all__ = ["print_report"]

@@ -59,7 +59,7 @@ class Turn:
         if self.is_ours():
             return  # the loop below runs in this thread already
         try:
-            while waiting and self.wait(0.0):
+            while waiting and self._lock.acquire(blocking=False):
                 while waiting:
                     do(waiting.popleft())
                 self.leave()

@@ -16,7 +16,8 @@ from ..archive.missing import Missing
 from ..core.errors import InvalidEventError, escaped
 from ..core.time import format_time, to_microseconds
 from ..verification.checkpoint_files import SUFFIXES, notes_in_file
-from ..verification.report import Finding, VerifyReport, WriterReport
+from ..verification.findings import Finding
+from ..verification.report import VerifyReport, WriterReport
 from ..verification.verify import unproved
 from .period import Period
 from .trail_period import TrailPeriod, event_facts

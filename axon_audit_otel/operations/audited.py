@@ -342,18 +342,25 @@ class AuditedOperation:
                 return
             names = op.named(identifiers(list(texts))) if texts else ()
             by_id = dict(zip(names, texts.values())) if texts else {}
-            owners = {key: op.activity.owners.get(key, self._owner) for key in by_id}
-            make = op.trail.policy.fingerprint
+            make, seen = op.trail.policy.fingerprint, op.activity
             for key, text in by_id.items():
-                if not key:  # of nothing that has an id
-                    continue
-                into = op.activity.prints if key in op.activity.saved else op.fingerprints
-                into[key] = make(text, owners[key])
+                if key:  # else it is of nothing that has an id
+                    into = seen.prints if key in seen.saved else op.fingerprints
+                    into[key] = make(text, seen.owners.get(key, self._owner))
             if op.captures:
-                self._texts.update({key: (by_id[key], owners[key]) for key in by_id})
+                owners = seen.owners
+                self._texts.update(
+                    {key: (by_id[key], owners.get(key, self._owner)) for key in by_id}
+                )
                 texts = {key: text for key, (text, _) in self._texts.items()}
                 whose = {key: one for key, (_, one) in self._texts.items()}
                 op.content(query=query, texts=texts or None, owners=whose)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether anything is made of the texts of entries: else nobody has to make these."""
+        policy, capture = self._audit.trail.policy, self._audit.settings.capture_content
+        return policy.fingerprints or capture.on_events or capture.on_spans
 
     def _see(self, op: Operation, entry_ids: tuple[Any, ...], owner: Any) -> list[str]:
         """The names of these entries, from now on among those of the operation."""
@@ -391,10 +398,10 @@ def listed(values: tuple[Any, ...]) -> list[Any]:
     """*values*, and what is in those of them that are lists."""
     found: list[Any] = []
     for value in values:
-        is_several = isinstance(value, (list, tuple, set, frozenset, dict)) or (
-            isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-        )
-        found += value if is_several else (value,)
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            found.append(value)
+        else:
+            found += value
     return found
 
 

@@ -25,14 +25,8 @@ from ..core.errors import ArchiveError, archive_errors
 from ..core.files import named
 from ..otlp.json_reader import LogRecord, Requests
 from ..verification.checkpoint_files import CheckpointSet, Statement
-from ..verification.report import (
-    EXIT_CODES,
-    Finding,
-    Findings,
-    Verdict,
-    numbers,
-    parsed_origins,
-)
+from ..verification.findings import Finding, Findings
+from ..verification.report import EXIT_CODES, Verdict, numbers, parsed_origins
 from ..verification.verify import verify
 from .stream_check import StreamCheck, StreamReport
 

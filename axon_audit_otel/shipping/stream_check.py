@@ -21,12 +21,9 @@ from ..events.model import decode
 from ..otlp.encoding import record_of
 from ..otlp.json_reader import LogRecord
 from ..verification.checkpoint_files import Statement
+from ..verification.findings import Findings
 from ..verification.hash_chain import outside
-from ..verification.report import (
-    Findings,
-    Gap,
-    numbers,
-)
+from ..verification.report import Gap, numbers
 from ..verification.trail_facts import TrailFacts
 from .unordered_chain import Place, Sequence
 

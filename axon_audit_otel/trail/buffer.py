@@ -49,7 +49,10 @@ class Buffer:
         first: The number of the oldest event that is held.
         next: The number of the next event to come.
         start: The number of the record `start`, which nobody counts; 0 if there is none.
+        head: The hash of the newest event, held or not; None before the first of the trail.
     """
+
+    head: bytes | None
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -58,7 +61,7 @@ class Buffer:
     def begin(self) -> None:
         """Hold nothing; the next event is number 1 (in a forked child as well)."""
         self.next = self._zero = 1
-        self.start = 0
+        self.start, self.head = 0, None
         self.reset(1)
 
     def reset(self, following: int) -> None:
@@ -95,18 +98,21 @@ class Buffer:
         """The number of events ever appended, without the record `start`."""
         return self.next - self._zero - bool(self.start)
 
-    def append(
-        self, payload: bytes, previous: bytes | None, time_us: int, fields: Mapping[str, Any]
-    ) -> None:
-        """Add an event as number `next`.
+    def append(self, payload: bytes, time_us: int, fields: Mapping[str, Any]) -> bytes:
+        """Add an event as number `next`: make its line, hash that, keep and index it.
+
+        This is all that an event costs under the trail's lock, and all in one place.
 
         Args:
             payload: The event as JSON without its place and last brace.
-            previous: The hash of the event before; None if it is the first of its trail.
             time_us: When it was, in microseconds.
             fields: Its decoded fields.
+
+        Returns:
+            Its line; `head` is the hash of that from now on.
         """
-        sequence = self.next
+        sequence, previous = self.next, self.head
+        line = place(payload, sequence, None if previous is None else previous.hex())
         if sequence - self.first == self.capacity:  # the oldest leaves
             self.first += 1
             if not self.first & _IN_BLOCK:
@@ -122,6 +128,8 @@ class Buffer:
         self._last_time = time_us
         self.next = sequence + 1
         self._index(sequence, fields)
+        self.head = leaf_hash(line)
+        return line
 
     def _index(self, sequence: int, fields: Mapping[str, Any]) -> None:
         if not sequence & _IN_BLOCK or not self._blocks:
@@ -173,7 +181,8 @@ class Buffer:
         for payload, previous in held:
             fields = msgspec.json.decode(payload + b"}")
             moment = _timed(payload + b"}").timestamp
-            self.append(payload, previous, to_microseconds(moment), fields)
+            self.head = previous if any(previous) else None
+            self.append(payload, to_microseconds(moment), fields)
         self._zero = zero
         if self.start >= following:  # it was not appended
             self.start = 0

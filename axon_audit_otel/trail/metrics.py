@@ -14,10 +14,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ..core import semconv
 from ..events.draft import Draft
-from ..events.findings import FINDINGS, findings, has_findings
+from ..events.findings import FINDINGS, Finding, findings, has_findings
 from ..events.model import EventStatus, OperationType, deleted_entries, success_rate, totals
 from ..privacy.personal_data import PII_KINDS
-from .series import Count, Group, Level, Spec, Timing
+from .metric_spec import Spec
+from .series import Count, Group, Level, Timing
 from .sketch import Sketch
 
 __all__ = ["MAX_SYSTEMS", "NO_SYSTEM", "OTHER_SYSTEM", "SPECS", "TrailMetrics"]
@@ -128,6 +129,14 @@ class _Counts:
         return sum(one.total for one in self.operations.values())
 
 
+#: What is counted of an event: without the event itself, which holds its trail. Its system,
+#: operation, status and duration in milliseconds; the number of its entries; its findings; its
+#: trace, if that was sampled; its time in microseconds; how many events left memory for it.
+_Counted = tuple[
+    "str | None", str, str, "float | None", int, "dict[str, Finding] | None", "str | None", int, int
+]
+
+
 class TrailMetrics:
     """The series of one trail. Nothing here raises; see `report_faults`.
 
@@ -183,50 +192,65 @@ class TrailMetrics:
         self.buffer_capacity.set(capacity)
 
     def observe(self, event: Draft, evicted: int = 0) -> None:
-        """Count one event; the exemplar names its trace when that was sampled.
+        """Count one event, now or before somebody asks; the exemplar names its trace when that
+        was sampled.
 
         Args:
             event: The event.
             evicted: How many events left memory for it without being in a file.
         """
-        self._group.do(self._observe, (event, evicted))
+        operation, facts = event["operation"], event["metadata"]
+        counted: _Counted = (
+            event.get("system"),
+            operation,
+            event["status"],
+            event["duration_ms"],
+            deleted_entries(event) if operation == "FORGET" else event.entries,
+            findings(facts) if has_findings(facts) else None,
+            event["trace_id"] if event.sampled else None,
+            event.time_us,
+            evicted,
+        )
+        self._group.later(self._observe, counted)
 
-    def _observe(self, counted: tuple[Draft, int]) -> None:
-        event, evicted = counted
+    def _observe(self, event: _Counted) -> None:
+        name, operation, status, milliseconds, entries, found, trace_id, time_us, evicted = event
         if evicted:
             self.evicted.add(evicted)
         try:
-            system = self._systems[event.get("system")]
+            system = self._systems[name]
         except KeyError:
-            system = self._of(event["system"])
-        operation = event["operation"]
+            system = self._of(name or "")
         if operation not in system.entries:
             operation = OperationType.OTHER.value
-        system.operations[operation, event["status"]].add(1)
-        milliseconds = event["duration_ms"]
+        system.operations[operation, status].add(1)
         if milliseconds is not None:
             try:
                 self._sketches[operation].add(milliseconds)
             except KeyError:
                 self._sketches[operation] = sketch = Sketch()
                 sketch.add(milliseconds)
-        number = deleted_entries(event) if operation == "FORGET" else event.entries
-        if number:
-            system.entries[operation].add(number)
-        if has_findings(event["metadata"]):
-            for kind, found in findings(event["metadata"]).items():
-                self._findings[kind].add(found.number)
+        if entries:
+            system.entries[operation].add(entries)
+        for kind, one in (found or {}).items():
+            self._findings[kind].add(one.number)
         if milliseconds is not None and self._group.works:
-            self._time(event, system, operation, milliseconds)
+            self._time(system, operation, milliseconds, trace_id, time_us)
 
-    def _time(self, event: Draft, system: _Counts, operation: str, milliseconds: float) -> None:
+    def _time(
+        self,
+        system: _Counts,
+        operation: str,
+        milliseconds: float,
+        trace_id: str | None,
+        time_us: int,
+    ) -> None:
         timing = system.durations.get(operation)
         if timing is None:
             labels = self.trail, system.label, operation
             timing = Timing(self._group, semconv.METRIC_DURATION, *labels)
             system.durations[operation] = timing
-        exemplar = {"trace_id": event["trace_id"]} if event.sampled else None
-        timing.observe(milliseconds / 1000, exemplar)
+        timing.observe(milliseconds / 1000, trace_id, time_us / 1e6)
 
     # --- systems -----------------------------------------------------------------------------
 
@@ -275,7 +299,9 @@ class TrailMetrics:
         """How many of those operations run now, on whatever system."""
         wanted = set(operations)
         gauges = list(self._in_progress.items())
-        return int(sum(gauge.value for (name, _), gauge in gauges if name in wanted))
+        return self._group.read(
+            lambda: int(sum(gauge.value for (name, _), gauge in gauges if name in wanted))
+        )
 
     def pii(self, kind: str) -> None:
         """Count a piece of personal data that was found and replaced."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording"]
 
-#: The module of the operations: it is above this one, imported only when there is one.
 _AUDITED = "axon_audit_otel.operations.audited"
+
+
+@cache
+def _operation_class() -> Any:
+    """`AuditedOperation`: its module is above this one, imported only when there is one."""
+    return import_module(_AUDITED).AuditedOperation
 
 
 class Recording:
@@ -254,7 +260,7 @@ class Recording:
             AuditUnavailableError: When the block begins: if it cannot be recorded, with
                 ``on_failure="block"``.
         """
-        made: AuditedOperation = import_module(_AUDITED).AuditedOperation(
+        made: AuditedOperation = _operation_class()(
             self,
             operation,
             system=system,

@@ -9,46 +9,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, Metric
 
 from ..core.turn import Turn
+from .histogram import Observed
+from .metric_spec import Spec
 from .prometheus_gate import begin_after_fork, in_files, require_room, the_gate
 
-__all__ = ["Count", "Group", "Level", "Spec", "Timing"]
+__all__ = ["Count", "Group", "Level", "Timing"]
 
 _RETRY_S = 1.0, 60.0  # how long what failed is left alone: longer each time
+_AT_ONCE = 64  # what waits is done when it is so much, if nobody asks before
 _OURS = "_axon_audit_otel"  # where a registry has our metrics; also for modules loaded again
 
 
 _Read = TypeVar("_Read")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Describes a metric.
-
-    Args:
-        kind: prometheus_client's `Counter`, `Gauge` or `Histogram`.
-        name: Its name; that of a counter without ``_total``.
-        text: What it counts.
-        labels: Names of its labels.
-        options: Arguments of its kind.
-    """
-
-    kind: Any
-    name: str
-    text: str
-    labels: tuple[str, ...]
-    options: Mapping[str, Any]
-
-    def make(self) -> Any:
-        """A metric that no registry has."""
-        return self.kind(self.name, self.text, self.labels, registry=None, **self.options)
 
 
 #: Whose turn it is to tell registries of our metrics. They have locks, and call foreign
@@ -138,8 +117,7 @@ class _Families:
 
     def _settle(self, _: Any) -> None:
         for group in list(self.groups):
-            if group.changed:
-                group.run(group.flush)
+            group.run(group.settle)
         while self.gone:
             group = self.gone.popleft()
             group.run(group.take_out)
@@ -174,6 +152,7 @@ class Group:
         self._families = _Families.of(registry, specs)
         self._series: list[_Series] = []
         self.changed: deque[_Series] = deque()  # since Prometheus got them
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()  # see `later`
         self.works = False  # whether prometheus_client takes what it is given
         self._began = False
         self._in_files = in_files()
@@ -202,6 +181,21 @@ class Group:
         if self._unreported and not gate.is_ours():
             self._report_all()
 
+    def later(self, work: Callable[[Any], None], what: Any = None) -> None:
+        """Do as `do`, at the latest when somebody asks for a number: much at once takes less time
+        than each alone."""
+        waiting = self._waiting
+        waiting.append((work, what))
+        if len(waiting) >= _AT_ONCE or self._in_files or not self.works:
+            self.do(self.catch_up)
+
+    def catch_up(self, _: Any = None) -> None:
+        """Do what waits since `later`. In `run`."""
+        waiting = self._waiting
+        while waiting:
+            work, what = waiting.popleft()
+            work(what)
+
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
         """Call *work* with *what*, when the gate is ours; reports what it raises."""
         try:
@@ -215,7 +209,7 @@ class Group:
 
     def read(self, work: Callable[[], _Read]) -> _Read:
         """Return the result of *work*, called while no number changes."""
-        the_gate.work()
+        self.do(self.catch_up)
         with the_gate.alone():
             return work()
 
@@ -225,6 +219,11 @@ class Group:
         while changed and self.works:
             changed[0].push()
             changed.popleft()
+
+    def settle(self, _: Any = None) -> None:
+        """Have every number where a scrape finds it. In `run`."""
+        self.catch_up()
+        self.flush()
 
     def _failed(self, exc: Exception) -> None:
         """Leave prometheus_client alone for a moment."""
@@ -274,6 +273,7 @@ class Group:
 
     def begin(self) -> None:
         """Begin at 0. In a forked child what is owed is owed by its parent."""
+        self._waiting.clear()
         for one in self._series:
             one.begin()
         self.changed = deque(self._series)
@@ -288,7 +288,7 @@ class Group:
 
     def take_out(self, _: Any = None) -> None:
         """Take out the levels. In `run`."""
-        self.flush()
+        self.settle()
         for one in self._series:
             if isinstance(one, Level) and one.child is not None:
                 one.child.set(0)
@@ -384,11 +384,11 @@ class Level(_Series):
 
     def inc(self) -> None:
         """One more. Never raises."""
-        self.group.do(self._change, 1)
+        self.group.later(self._change, 1)
 
     def dec(self) -> None:
         """One less, of those that began in this process. Never raises."""
-        self.group.do(self._change, -1)
+        self.group.later(self._change, -1)
 
     def _change(self, by: int) -> None:
         self._set(max(0, self.value + by))
@@ -414,7 +414,11 @@ class Timing(_Series):
 
     __slots__ = ()
 
-    def observe(self, seconds: float, exemplar: dict[str, str] | None) -> None:
-        """One more; raises what prometheus_client does. In `Group.run`."""
+    def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
+        """One more, *at* that Unix time, in that trace if it was sampled; raises what
+        prometheus_client does. In `Group.run`."""
         self.push()
-        self.child.observe(seconds, exemplar)
+        if type(self.child) is Observed:
+            self.child.observe(seconds, trace_id, at)
+        else:  # in files
+            self.child.observe(seconds, None if trace_id is None else {"trace_id": trace_id})

@@ -83,7 +83,6 @@ class Trail:
         self.fault = self._afterwards.report
         self.metrics.report_faults(partial(self.fault, "metrics"))
         self.policy = policy_of(settings, name, self._afterwards.fault, self.metrics.pii)
-        self._head: bytes | None = None  # hash of the newest event
         self._evicted = 0  # events that left memory unarchived, not counted yet
         self._in_gauge = 0  # events in memory, as the gauge says
         self._postponed: list[tuple[Draft, bytes, Mapping[str, Any]]] = []
@@ -172,15 +171,14 @@ class Trail:
                 self._reopen(keeper)
             if not (buffer.start or keeper.continues) and self.settings.start_record:
                 self._append_start(draft.time_us)
-        draft.sequence = buffer.next
-        draft.previous_hash = None if self._head is None else self._head.hex()
-        line = _event.place(payload, draft.sequence, draft.previous_hash)
-        oldest = buffer.first
-        buffer.append(payload, self._head, draft.time_us, fields)
+        draft.sequence, oldest = buffer.next, buffer.first
+        draft.previous_hash = None if buffer.head is None else buffer.head.hex()
+        line = buffer.append(payload, draft.time_us, fields)
+        leaf = buffer.head
+        assert leaf is not None
         has_left = buffer.first != oldest and oldest != buffer.start
         if has_left and (keeper is None or oldest > keeper.archived):
             self._evicted += 1
-        leaf = self._head = leaf_hash(line)
         draft.hash = leaf.hex()
         if not self.source.stream:
             self.source.stream = trail_id(draft.hash)
@@ -263,8 +261,6 @@ class Trail:
         What was in memory is; the archive is as its files say.
         """
         self._buffer.recover()
-        if len(self._buffer):
-            self._head = self._buffer.proof_of(self._buffer.next - 1)[0]
         if self._keeper is not None:
             self._keeper.recover()
             self._keeper.catch_up()
@@ -298,7 +294,7 @@ class Trail:
     def _open_archive(self, keeper: ArchiveKeeper) -> None:
         head = keeper.open()
         if not len(self._buffer):
-            self._head = head
+            self._buffer.head = head
             self.source.stream = "" if keeper.writer is None else keeper.writer.stream
             self._record_internal(keeper)
 
@@ -425,7 +421,7 @@ class Trail:
         self._evicted = 0
         self.outlet.begin_after_fork()
         self._buffer.begin()
-        self._head, self._clock, self.source.stream = None, None, ""
+        self._clock, self.source.stream = None, ""
         self.policy.after_fork()
         self._given_ids.after_fork()
         self.entries.after_fork()

@@ -11,8 +11,9 @@ from ..archive.directory import newest_number
 from ..archive.manifest import states
 from ..core.time import parse_time
 from .checkpoint_files import Statement
+from .findings import Findings, Kind
 from .manifest_check import CheckedManifest, Seal
-from .report import Deletion, Findings, Kind, WriterReport, numbers
+from .report import Deletion, WriterReport, numbers
 from .trail_facts import TrailFacts
 
 __all__ = ["CheckpointCheck", "Claim", "deletions"]

@@ -21,7 +21,7 @@ from ..archive.cosignatures import COSIGNED, Quorum, WitnessKey
 from ..core.errors import InvalidEventError
 from ..core.files import open_regular
 from ..otlp.checkpoint_records import notes_in_otlp
-from .report import Findings
+from .findings import Findings
 
 __all__ = [
     "SUFFIXES",

@@ -6,9 +6,9 @@ from ..archive.format import Closing, parse_closing
 from ..archive.manifest import SealRecord
 from .file_reading import FIELDS, describes
 from .file_scan import Content
+from .findings import Findings, Kind
 from .hash_chain import ANY, Chain
 from .manifest_check import CheckedManifest
-from .report import Findings, Kind
 from .segments import Segment
 
 __all__ = ["FileJudgement"]

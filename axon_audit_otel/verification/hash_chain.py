@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ..core.merkle import leaf_hash
-from .report import Kind, numbers
+from .findings import Kind
+from .report import numbers
 
 __all__ = ["ANY", "Chain", "Link", "outside"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..archive.holds import HOLD, HoldPeriod, HoldRecord, holds, periods
+from .findings import Findings
 from .manifest_check import Seal
-from .report import Findings
 
 __all__ = ["Erased", "check_holds"]
 

@@ -20,7 +20,7 @@ from ..archive.manifest import (
     manifest_lines,
 )
 from ..core.merkle import Tree, leaf_hash
-from .report import Findings, Kind
+from .findings import Findings, Kind
 
 __all__ = ["CheckedManifest", "Line", "Seal"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +11,13 @@ from typing import Any, Literal
 import msgspec
 
 from ..core.errors import AuditConfigError
+from .findings import Finding
 
 __all__ = [
     "EXIT_CODES",
     "Adopted",
     "Deletion",
-    "Finding",
     "Gap",
-    "Kind",
     "LostKeys",
     "Refusal",
     "StepBack",
@@ -29,45 +28,10 @@ __all__ = [
     "WrongIndex",
 ]
 
-Kind = Literal[
-    "altered",
-    "removed",
-    "inserted",
-    "reordered",
-    "truncated",
-    "wrong_key",
-    "unreadable",
-    "unlisted",
-    "on_hold",
-    "adopted",
-    "denied",
-]
-
 Verdict = Literal["ok", "damage", "not proved"]
 
 #: The exit codes of the command line.
 EXIT_CODES: dict[Verdict, int] = {"ok": 0, "damage": 1, "not proved": 2}
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One damage.
-
-    Attributes:
-        file: Name of the damaged file.
-        sequence: Number of the (first) damaged event; None if it is not about an event.
-        kind: ``altered``, ``removed``, ``inserted``, ``reordered``, ``truncated`` (cut off
-            at its end), ``wrong_key`` (not signed by any of the keys), ``unreadable``,
-            ``unlisted`` (a file in no manifest, or a trail that was not asked for), ``on_hold``
-            (deleted or erased while a legal hold was in force), ``adopted`` (found in the
-            directory by the application, which did not record it: anybody may have written it),
-            or ``denied`` (this user may not read it).
-        explanation: A sentence about it.
-    """
-
-    file: str
-    sequence: int | None
-    kind: Kind
-    explanation: str
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -413,49 +377,3 @@ _is_origin = re.compile(r"axon-audit/[^/\s]+/[0-9a-f]{16}").fullmatch
 def numbers(first: int, last: int) -> str:
     """A range of events as text."""
     return f"event {first}" if first == last else f"events {first} to {last}"
-
-
-class Findings:
-    """Collects findings, each once, up to a limit."""
-
-    LIMIT = 1000
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, int | None, Kind, str], Finding] = {}
-        self.left_out = 0
-
-    def add(self, file: str, sequence: int | None, kind: Kind, explanation: str) -> None:
-        """Add a finding, unless it was added before."""
-        # One finding per event and kind is enough; a file may have several.
-        key = (file, sequence, kind, explanation if sequence is None else "")
-        if key in self.kept:
-            return
-        if len(self.kept) >= self.LIMIT:
-            self.left_out += 1
-            return
-        self.kept[key] = Finding(file, sequence, kind, explanation)
-
-    def add_unreadable(self, file: str, exc: OSError, after: int | None = None) -> None:
-        """Add that a file cannot be read, or not after event *after*."""
-        kind: Kind = "denied" if isinstance(exc, PermissionError) else "unreadable"
-        where = "" if after is None else f" after event {after}"
-        self.add(file, None, kind, f"cannot be read{where}: {exc.strerror or exc}")
-
-    def compare_origins(self, here: Mapping[str, str], wanted: set[str]) -> None:
-        """Add trails that were asked for and are not here, and those that were not.
-
-        Args:
-            here: The origins of the trails that are here, and the file to name for each.
-            wanted: Those that were asked for.
-        """
-        for origin in sorted(wanted - here.keys()):
-            name = f"{origin.split('/')[1]}.manifest"
-            self.add(name, None, "removed", f"the trail {origin} is not here")
-        for origin, file in here.items():
-            if origin not in wanted:
-                words = f"its trail is {origin}, which was not asked for"
-                self.add(file, None, "unlisted", words)
-
-    def count(self, file: str) -> int:
-        """Number of findings in *file* so far."""
-        return sum(key[0] == file for key in self.kept)

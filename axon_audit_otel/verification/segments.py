@@ -11,8 +11,8 @@ from ..archive.format import JOURNAL, ZST, Closing
 from ..archive.manifest import SealRecord
 from ..archive.missing import Missing
 from ..archive.reader import closing_of, first_number_at
+from .findings import Findings
 from .manifest_check import CheckedManifest, Seal
-from .report import Findings
 
 __all__ = ["CheckedDirectory", "Segment", "segments_of"]
 

@@ -23,19 +23,13 @@ from ..core.errors import ArchiveError, AuditConfigError, archive_errors
 from ..core.files import named
 from .checkpoint_check import Claim
 from .checkpoint_files import SUFFIXES, CheckpointSet, Statement
+from .findings import Findings
 from .hold_check import check_holds
 from .index_check import wrong_indexes
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest
 from .processes import FileReader
-from .report import (
-    Findings,
-    LostKeys,
-    VerifyReport,
-    WriterReport,
-    numbers,
-    parsed_origins,
-)
+from .report import LostKeys, VerifyReport, WriterReport, numbers, parsed_origins
 from .segments import CheckedDirectory, segments_of
 from .trail_facts import Observer, TrailFacts
 from .writer_check import WriterCheck

@@ -20,12 +20,13 @@ from .event_ids import twice_in
 from .file_judgement import FileJudgement
 from .file_reading import Reading
 from .file_scan import Content, scan
+from .findings import Findings
 from .hash_chain import ANY, Chain, outside
 from .key_check import KeyCheck
 from .manifest_check import CheckedManifest, Seal
 from .processes import FileReader
 from .reading_plan import jobs_of
-from .report import Adopted, Findings, Gap, WriterReport, numbers
+from .report import Adopted, Gap, WriterReport, numbers
 from .segments import Segment
 from .trail_facts import Observer, TrailFacts
 

@@ -620,7 +620,7 @@ class TestHold:
         before = sorted(tmp_path.rglob("*"))
         for place in ("logs", "logs/empty"):
             assert "no audit files" in cli("hold", tmp_path / place, *options, code=1).stderr
-        said = cli("hold", tmp_path / "missing", *options, code=1).stderr
+        said = cli("hold", tmp_path / "missing", *options, code=2).stderr
         assert "no such file or directory" in said
         assert "missing" in said
         assert sorted(tmp_path.rglob("*")) == before

@@ -407,7 +407,7 @@ class TestWhereItCannotBeRecorded:
 
     def test_no_archive(self, cli: Cli, tmp_path: Path) -> None:
         """A wrong path is an error, and no archive is made there."""
-        assert "no such file" in cli("query", tmp_path / "gone", code=1, **ALL).stderr
+        assert "no such file" in cli("query", tmp_path / "gone", code=2, **ALL).stderr
         assert not list(tmp_path.iterdir())
 
 

@@ -91,4 +91,4 @@ def test_what_cannot_be_served(cli: Cli, tmp_path: Path) -> None:
             result = cli("view", tmp_path, "--no-open", *options, code=code)
             assert words in result.stderr, options
     missing = tmp_path / "nothing"
-    assert "no such file or directory" in cli("view", missing, "--no-open", code=1).stderr
+    assert "no such file or directory" in cli("view", missing, "--no-open", code=2).stderr

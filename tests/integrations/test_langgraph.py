@@ -383,3 +383,23 @@ class TestGraph:
         await tool.ainvoke({"content": "likes tea", "action": "create"}, said)
         event = only_event(audit)
         assert (event.operation, event.user_id, event.subjects) == ("STORE", "alice", ("alice",))
+
+
+class _Seen:
+    """Says whether anybody has made text of it."""
+
+    asked = 0
+
+    def __str__(self) -> str:
+        self.asked += 1
+        return "text"
+
+
+@pytest.mark.parametrize("asks", [{}, {"capture_content": True}, {"fingerprints": False}])
+def test_values_become_text_only_where_something_is_made_of_it(
+    make_audit: Make, asks: dict[str, Any]
+) -> None:
+    store, value = AuditedStore(InMemoryStore(), make_audit(**asks)), _Seen()
+    store.put(("memories",), "k1", {"text": value})
+    assert store.get(("memories",), "k1") is not None
+    assert bool(value.asked) is ("fingerprints" not in asks)

@@ -288,6 +288,8 @@ def _owned_by(
     identity: tuple[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of `store`, with its ``user_id=`` in the metadata unless these name a user."""
+    if identity[0] is identity[1] is None:  # most often
+        return args, kwargs
     owner = {n: identifier(value) for n, value in zip(_IDENTITY, identity) if value is not None}
     metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
     if not owner or not (metadata is None or isinstance(metadata, dict)):

@@ -210,11 +210,13 @@ class AuditedStore(BaseStore):
         )
 
     def _owner_of(self, namespace: Namespace, user: str | None) -> str | None:
-        with suppress(Exception):  # a function of the user's, or a namespace that is too short
-            if self._owner is not None:
-                said = self._owner
-                owner = said(namespace) if callable(said) else namespace[said]
+        said = self._owner
+        try:
+            if said is not None:
+                owner = namespace[said] if isinstance(said, int) else said(namespace)
                 return None if owner is None else identifier(owner)
+        except Exception:  # a function of the user's, or a namespace that is too short
+            return user if user in namespace else None
         return user if user in namespace else None
 
     def _there(self, ops: list[Op]) -> dict[int, GetOp]:
@@ -239,7 +241,8 @@ class AuditedStore(BaseStore):
                     key = item_id(op.namespace, op.key)
                     if op.value is not None:
                         operation.saved(key)
-                        operation.content(texts={key: _text(op.value)})
+                        if operation.takes_texts:
+                            operation.content(texts={key: _text(op.value)})
                     elif there.get(key, before.get(at) is not None):
                         operation.deleted(key)
                     there[key] = op.value is not None
@@ -255,7 +258,8 @@ class AuditedStore(BaseStore):
         for item in items:
             key = item_id(item.namespace, item.key)
             operation.found(key, owner=self._owner_of(item.namespace, user))
-            texts[key] = _text(item.value)
+            if operation.takes_texts:
+                texts[key] = _text(item.value)
         operation.content(query=getattr(op, "query", None), texts=texts)
 
 
@@ -291,15 +295,17 @@ def _namespace(op: Op) -> Namespace:
     return op.namespace_prefix if isinstance(op, SearchOp) else ()
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+#: The text of an item's value.
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 
 
 def _acting() -> tuple[str | None, str | None]:
     """Who acts, and in which session, as the graph that runs says; None where `audit_context`
     says it, or nobody does."""
     config = var_child_runnable_config.get()
-    said = (config or {}).get("configurable") or {}
+    said = config.get("configurable") if config else None
+    if not said:  # outside of a graph
+        return None, None
     here = current_identity()
     user = session = None
     if here.user_id is None:

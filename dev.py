@@ -57,7 +57,8 @@ def environment() -> dict:
     tests start Python a hundred times."""
     path = str(BIN) + os.pathsep + os.environ.get("PATH", "")
     bytecode = {"PYTHONPYCACHEPREFIX": str(VENV / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
-    return {**os.environ, "VIRTUAL_ENV": str(VENV), "PATH": path, **bytecode}
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    return {**os.environ, "VIRTUAL_ENV": str(VENV), "PATH": path, **bytecode, **quiet}
 
 
 def set_up(extras: str) -> None:

@@ -6,27 +6,36 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from random import Random
+from time import time_ns
 from typing import Any
 
+from axon_audit_otel.archive.checkpoints import Checkpoint, SigningKey
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
 from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.model import encode_fields, place
+from axon_audit_otel.events.query import START
 
-__all__ = ["EACH", "RARE_ENTRY", "RARE_USER", "SECONDS", "agent_events", "write"]
+__all__ = ["EACH", "RARE_ENTRY", "RARE_USER", "SECONDS", "agent_events", "key_of", "write"]
 
 EACH = 10_000  # events in a file: the default `max_events`
 SECONDS = 30 * 24 * 3600  # from the first event to the last
 RARE_USER, RARE_ENTRY = "user_rare", "entry_rare"  # of 100 events, whatever the size
 
 
-def write(directory: Path, events: Iterable[dict[str, Any]], each: int = EACH) -> None:
+def write(
+    directory: Path,
+    events: Iterable[dict[str, Any]],
+    each: int = EACH,
+    key: SigningKey | None = None,
+) -> None:
     """Write the archive of a trail, in sealed files.
 
     Args:
         directory: Where to.
         events: The fields of each, in the order of the format; the oldest first.
         each: Events in a file.
+        key: Signs a checkpoint of all of them; its public half is beside the archive (`key_of`).
     """
     archive = ArchiveWriter(directory, "default")
     head: bytes | None = None
@@ -37,19 +46,47 @@ def write(directory: Path, events: Iterable[dict[str, Any]], each: int = EACH) -
         if archive.count == each:
             archive.seal()
     archive.seal()
+    if key is not None:
+        manifest, (number, newest) = archive.sealed.manifest, archive.newest
+        state = manifest.tree.size, manifest.tree.root(), number, newest or ""
+        now = format_time(time_ns() // 1000)
+        note = key.sign(Checkpoint(f"axon-audit/default/{manifest.id}", *state, now).text())
+        archive.path(".checkpoint").write_text(note, "utf-8")
+        key_of(directory).write_text(str(key.verifying), "utf-8")
     archive.release()
 
 
+def key_of(directory: Path) -> Path:
+    """The file with the public key of an archive that `write` signed."""
+    return directory.with_name("key.pub")
+
+
+def _start(moment_us: int) -> dict[str, Any]:
+    """The record that a trail begins with."""
+    return {
+        "event_id": f"evt_{0:032x}",
+        "timestamp": format_time(moment_us),
+        "operation": "AUDIT",
+        "user_id": None,
+        "session_id": None,
+        "entry_ids": [],
+        "metadata": {"record": START},
+        "status": "SUCCESS",
+        "duration_ms": 0.0,
+    }
+
+
 def agent_events(count: int) -> Iterator[dict[str, Any]]:
-    """Events of the last 30 days, as an instrumented SDK records them: stores of one entry, and
-    recalls of three; with as many users as a hundredth of the events, and one user and one entry
-    of a hundred events in all."""
+    """Events of the last 30 days, as an instrumented SDK records them: the record of the start,
+    and then stores of one entry, and recalls of three; with as many users as a hundredth of the
+    events, and one user and one entry of a hundred events in all."""
     chance = Random(7)
     end_us = int(datetime.now(timezone.utc).timestamp() * 1e6)
     step = SECONDS * 1_000_000 / count
     users, entries, rare = max(100, count // 100), max(100, count // 4), max(1, count // 100)
     text = f"{chance.getrandbits(109):028x}"
-    for number in range(count):
+    yield _start(end_us - int(count * step))
+    for number in range(1, count):
         is_rare = number % rare == rare // 2
         user = RARE_USER if is_rare else f"user_{int(chance.random() * users):06}"
         is_store = number % 2 == 0

@@ -22,6 +22,7 @@ from time import perf_counter
 from typing import Any
 
 from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel.archive.checkpoints import new_key
 from axon_audit_otel.archive.search import search
 from axon_audit_otel.cli.export import export_events
 from axon_audit_otel.events.query import Query
@@ -29,7 +30,7 @@ from axon_audit_otel.evidence.period import Period
 from axon_audit_otel.evidence.report import make_report
 
 from . import report
-from .archives import EACH, RARE_ENTRY, RARE_USER, agent_events, write
+from .archives import EACH, RARE_ENTRY, RARE_USER, agent_events, key_of, write
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (100_000, 1_000_000)
@@ -55,9 +56,12 @@ def _hour(archive: Path, _: Path) -> int:
     return sum(1 for _ in search(archive, Query.of(start_time=since)))
 
 
-def _verify(archive: Path, _: Path) -> int:
-    found = verify(archive)
+def _verify(archive: Path, jobs: int | None = None, by_digest: bool = False) -> int:
+    """Verify with the key: every line, or by the digests that a checkpoint covers."""
+    found = verify(archive, [key_of(archive).read_text("utf-8")], jobs=jobs, full=not by_digest)
     assert found.ok, found.findings[:3]
+    (writer,) = found.writers
+    assert writer.by_digest == (writer.files if by_digest else 0)
     return found.events
 
 
@@ -96,7 +100,10 @@ JOBS = {
     report.USER: _user,
     "query: an entry's 100 events": _entry,
     "query: the last hour": _hour,
-    "verify": _verify,
+    "verify": lambda archive, _: _verify(archive),
+    "verify, in one process": lambda archive, _: _verify(archive, 1),
+    "verify by digest": lambda archive, _: _verify(archive, by_digest=True),
+    "verify by digest, in one process": lambda archive, _: _verify(archive, 1, by_digest=True),
     "export, JSON lines": _export,
     "report": _report,
     report.START: _start,
@@ -170,7 +177,7 @@ def rows(sizes: tuple[int, ...], where: Path) -> list[dict[str, Any]]:
     for size in sizes:
         with TemporaryDirectory(prefix="axon-audit-bench-", dir=where) as directory:
             archive, start = Path(directory, "archive"), perf_counter()
-            write(archive, agent_events(size))
+            write(archive, agent_events(size), key=new_key("benchmark"))
             size_mb = sum(file.stat().st_size for file in archive.iterdir()) / 1e6
             say = f"{size:,} events, {size_mb:,.0f} MB, written in {perf_counter() - start:.0f} s"
             print(say, file=sys.stderr, flush=True)

@@ -218,7 +218,7 @@ def test_commands(tmp_path: Path) -> None:
     endless = "--follow", "--serve", "http://collector", "mcp-proxy"
     commands = _commands(_COMMANDS, "axon-audit query audit_logs --user")
     ran = [line for line in commands if not any(x in line for x in endless)]
-    assert len(ran) == 8
+    assert len(ran) == 9
     _shell("\n".join(ran), tmp_path)
 
 

@@ -50,3 +50,9 @@ def test_functions() -> None:
     """Likewise functions."""
     found = {f"{name}.{one}" for name, path in MODULES.items() for one in _long_functions(path)}
     assert found - LONG_FUNCTIONS == set()
+
+
+def test_names_of_test_files() -> None:
+    """Each is unique: pytest imports them by it."""
+    names = [path.name for path in Path(__file__).resolve().parents[1].rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()

@@ -525,7 +525,9 @@ def test_interrupted_keys(make_audit: Make, tmp_path: Path, erase: bool) -> None
             user, other = f"user {number}", f"finalizer {number}"
             record(audit, user_id=user)
             what = partial(record, audit, user_id=other)
-            with Strike(number, what, [f"{PACKAGE}/privacy/keyring.py"]) as strike:
+            with Strike(
+                number, what, [f"{PACKAGE}/privacy/keyring.py", f"{PACKAGE}/privacy/key_files.py"]
+            ) as strike:
                 if erase:
                     audit.erase_user(user)
                 else:

@@ -614,3 +614,11 @@ def test_while_others_record(make_audit: Make, tmp_path: Path) -> None:
     audit.erase_user(WHO)  # who came back meanwhile
     assert audit.query_events(entry_ids=[ENTRY], archived=True) == []
     assert not ID.search(_content(tmp_path))
+
+
+def test_names_of_facts(make_audit: Make, tmp_path: Path) -> None:
+    """An id may be the name of a fact, also in an event of nobody, which no box encrypts."""
+    audit = make_audit(auto_export_path=tmp_path / "a", erasable=True, private_ids=True)
+    audit.record("STORE", entry_ids=[ENTRY], metadata={ENTRY: 1, "nested": {ENTRY: 2}})
+    audit.close()
+    assert not ID.search(_content(tmp_path))

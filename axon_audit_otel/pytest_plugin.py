@@ -20,10 +20,13 @@ def audit_trail(monkeypatch: pytest.MonkeyPatch) -> Iterator[AuditTrail]:
 
     It is in memory, has metrics of its own, and takes no setting from the environment.
     """
-    from .testing import AuditTrail  # here: every run of pytest loads this module
+    # Here: every run of pytest loads this module.
+    from .core.semconv import ENV_CAPTURE_MESSAGE_CONTENT
+    from .testing import AuditTrail
 
-    for name in [name for name in os.environ if name.startswith("AXON_AUDIT_")]:
-        monkeypatch.delenv(name)
+    for name in list(os.environ):
+        if name.startswith("AXON_AUDIT_") or name == ENV_CAPTURE_MESSAGE_CONTENT:
+            monkeypatch.delenv(name)
     trail = AuditTrail()
     yield trail
     trail.close()

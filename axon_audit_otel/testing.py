@@ -12,6 +12,8 @@ from .trail.audit_logger import AuditLogger
 
 __all__ = ["AuditTrail"]
 
+_SHOWN = 50  # events, the newest, where an assertion fails
+
 
 class AuditTrail:
     """The events of one test: in memory, with a registry of their own.
@@ -61,16 +63,16 @@ class AuditTrail:
             )
 
     def __str__(self) -> str:
-        events = self.events()
-        return (
-            "; recorded:" + "".join(f"\n  {one}" for one in events)
-            if events
-            else "; recorded: none"
-        )
+        if not (events := self.events()):
+            return "; recorded: none"
+        earlier = len(events) - _SHOWN
+        said = f"; recorded, after {earlier} others:" if earlier > 0 else "; recorded:"
+        return said + "".join(f"\n  {one}" for one in events[-_SHOWN:])
 
     def close(self) -> None:
         """Stop recording."""
-        uninstrument_all(self._instrumented)
+        instrumented, self._instrumented = self._instrumented, []
+        uninstrument_all(instrumented)
         self.logger.close()
 
 

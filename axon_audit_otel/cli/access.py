@@ -38,6 +38,7 @@ from ..privacy.readable import recorded
 from ..trail.setting_values import parse_signing_key
 from ..trail.settings import Settings
 from .admin_events import is_signed_archive, keys_for, recorder
+from .asked_entries import AskedEntries
 from .options import reason
 from .privacy import reader
 
@@ -50,7 +51,7 @@ _PERSONS = ("subject", "user", "on_behalf_of", "agent")
 _NAMED_ONLY = (*_PERSONS, "session", "purpose")
 #: Options whose value is recorded as it is.
 _VALUES = (
-    *("operation", "status", "trace", "entry", "limit"),
+    *("operation", "status", "trace", "limit"),
     *("since", "until", "month", "first", "last", "zone"),
 )
 #: Signals that end a process: of `kill` and a service manager, and of a terminal that is closed.
@@ -142,6 +143,7 @@ class Access:
         self.revealed = 0
         self.decrypts: bool = given.get("decrypt", True)
         self.facts: dict[str, Any] = {"command": command}
+        self._entries = AskedEntries(given.get("entry") or ())
 
     def shown(self, events: Iterable[AuditEvent]) -> Iterator[AuditEvent]:
         """*events*, as `PrivacyPolicy.read` yields them, counted as they are shown; several
@@ -151,6 +153,7 @@ class Access:
             with self._counting:
                 self.events = (self.events or 0) + 1
                 self.revealed += is_revealed
+                self._entries.learn(event)
             yield event
 
     def part(self, **given: Any) -> Access:
@@ -292,15 +295,20 @@ class Access:
             user_id=user,
             subject_id=persons[0] if persons else None,
             subjects=tuple(persons),
-            metadata=self._facts(state) | ids,
+            metadata=self._facts(state, trail.policy, hides) | ids,
             trail=trail,
             **more,
         )
 
-    def _facts(self, state: str) -> dict[str, Any]:
+    def _facts(self, state: str, policy: PrivacyPolicy, hides: bool) -> dict[str, Any]:
         given = self._given
         filters = {name: _value(given[name]) for name in _VALUES if given.get(name)}
         by = [name for name in _NAMED_ONLY if given.get(name)]
+        entries, are_all = self._entries.named(None if hides else policy)
+        if entries:
+            filters["entry"] = entries
+        if not are_all:
+            by.append("entry")
         facts: dict[str, Any] = {"record": ACCESS, "state": state, **self.facts}
         if filters:
             facts["filters"] = filters

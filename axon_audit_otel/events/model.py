@@ -186,7 +186,8 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             said += f", data of {', '.join(self.subjects[:3])}"
             if (more := len(self.subjects) - 3) > 0:
                 said += f" and {more} more"
-        number = len(self.entry_ids)
+        total = self.metadata.get("entry_ids_total")  # of more than fit
+        number = total if type(total) is int else len(self.entry_ids)
         said += f": {number} {'entry' if number == 1 else 'entries'}"
         return harmless(said if self.error_type is None else f"{said}, {self.error_type}")
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
+from ..core.errors import AuditUnavailableError
 from ..core.log import logger
 from ..operations.signals import Signals, drop_signals, use_signals
 from ..trail.audit_logger import AuditLogger
@@ -25,6 +26,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     own instrumentor adds. A subclass says which library, and wraps it.
 
     A library that is not as expected is left alone, with one warning; the application goes on.
+    With ``on_failure="block"`` `instrument` raises `AuditUnavailableError` then.
     """
 
     #: The packages without which `instrument` does nothing, as requirements.
@@ -57,11 +59,13 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             self.wrap(self._wrappers, audit, kwargs)
         except Exception as exc:  # a version that we do not know
             self._uninstrument()
-            logger.warning(
-                "%s is not instrumented, and its operations are not recorded: this version is not"
-                " as expected (%s: %s)",
-                *(self.instruments[0], type(exc).__name__, exc),
+            said = (
+                f"{self.instruments[0]} is not instrumented, and its operations are not recorded:"
+                f" this version is not as expected ({type(exc).__name__}: {exc})"
             )
+            if audit.trail.blocks:  # nothing may go on unrecorded
+                raise AuditUnavailableError(said) from exc
+            logger.warning("%s", said)
             return
         announce(audit)
 

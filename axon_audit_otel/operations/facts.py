@@ -213,7 +213,8 @@ class Facts:
 
     def namer(self) -> Callable[[str], str]:
         """What gives the name of a private entry in the event."""
-        who = (*self.persons[:1], self.user_id, *map(self.delegates.get, _FOR_WHOM))
+        whose = (*self.persons[:1], self.subject_id)
+        who = (*whose, self.user_id, *map(self.delegates.get, _FOR_WHOM))
         return self.trail.entries.namer(*who, owners=self.activity.owners)
 
     # --- what happened -----------------------------------------------------------------------

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from functools import lru_cache, partial
 from typing import Any
 
 from ..core.semconv import ENTRY_PREFIX, PSEUDONYM_PREFIX
 from ..events.identifiers import Recorded
 from ..events.model import FIELD_KINDS, FieldKind, fields_of, listed
+from .box import ENTRY_FACTS
 from .private_ids import is_hidden
 
 __all__ = [
@@ -37,6 +38,12 @@ _USERS = frozenset(
 _SESSIONS = frozenset(["session_id", "sessionid", "session", "session.id"])
 #: Facts about the tiers by their names, one of which is "session".
 _TIERS = frozenset(["by_tier", "tier_mapping"])
+#: Facts that are read by these names, which stay, though somebody be called so: else he could
+#: hide what is found of him.
+_READ = ENTRY_FACTS | {
+    *("deleted", "remaining", "copies", "derived_subjects", "request_id", "content", "query"),
+    *("entry_ids_total", "derived_from_total", "fingerprints_total", "dropped", "record"),
+}
 
 #: The fields that name somebody, and whether that is a session.
 _PERSONAL = tuple(
@@ -134,7 +141,10 @@ class Pseudonyms:
         masks += entries
         mask = _Mask(masks)
         if draft.get("metadata"):
-            draft["metadata"] = self._hidden(draft["metadata"], mask)
+            facts = draft["metadata"]
+            draft["metadata"] = self._hidden(facts, mask, named=_named_in(draft, mask))
+            if draft.get("operation") == "AUDIT" and "record" in facts:  # a word of ours
+                draft["metadata"]["record"] = facts["record"]
         for field in _WORDS:
             if draft.get(field):
                 draft[field] = mask.text(draft[field])
@@ -166,9 +176,15 @@ class Pseudonyms:
             masks.append((session, self.session(session)))
         return _Mask(masks).text(text)
 
-    def _hidden(self, value: Any, mask: _Mask, tiers: bool = False) -> Any:
+    def _hidden(
+        self,
+        value: Any,
+        mask: _Mask,
+        tiers: bool = False,
+        named: Callable[[str], str] | None = None,
+    ) -> Any:
         """Metadata without the ids, and without whatever a fact calls a user or a session;
-        but the names of *tiers* are those of tiers."""
+        but the names of *tiers* are those of tiers. *named* gives the names of these facts."""
         if isinstance(value, str):
             return mask.text(value)
         if isinstance(value, list):
@@ -176,14 +192,15 @@ class Pseudonyms:
         if not isinstance(value, dict):
             return value
         result: dict[str, Any] = {}
+        named = named or mask.text
         for key, item in value.items():
             name = key.lower()
             if not tiers and (name in _USERS or name in _SESSIONS):
                 result[key] = self._named(item, name in _SESSIONS, mask)
             elif isinstance(item, (str, list, dict)):
-                result[mask.text(key)] = self._hidden(item, mask, name in _TIERS)
+                result[named(key)] = self._hidden(item, mask, name in _TIERS)
             else:
-                result[mask.text(key)] = item
+                result[named(key)] = item
         return result
 
     def _named(self, value: Any, session: bool, mask: _Mask) -> Any:
@@ -208,12 +225,20 @@ def mask_names(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) ->
 
 def mask_texts(draft: MutableMapping[str, Any], masks: list[tuple[str, str]]) -> None:
     """Put what stands for ids in place of them in the facts and words of an event."""
-    if draft.get("metadata"):
-        draft["metadata"] = masked(draft["metadata"], masks)
     mask = _Mask(masks)
+    if draft.get("metadata"):
+        facts, named = masked(draft["metadata"], masks), _named_in(draft, mask)
+        draft["metadata"] = {named(name): fact for name, fact in facts.items()}
     for field in _WORDS:
         if draft.get(field):
             draft[field] = mask.text(draft[field])
+
+
+def _named_in(draft: MutableMapping[str, Any], mask: _Mask) -> Callable[[str], str]:
+    """What gives the names of the facts of an event, without the ids."""
+    if getattr(draft, "own", False):  # none is a text of anybody
+        return str
+    return lambda name: name if name in _READ else mask.text(name)
 
 
 def mask_text(text: str, masks: Iterable[tuple[str, str]]) -> str:
@@ -222,7 +247,8 @@ def mask_text(text: str, masks: Iterable[tuple[str, str]]) -> str:
 
 
 def masked(facts: dict[str, Any], masks: list[tuple[str, str]]) -> dict[str, Any]:
-    """*facts*, of JSON types, with what stands for ids in place of them in all texts."""
+    """*facts*, of JSON types, with what stands for ids in place of them in all texts; but the
+    names of the facts themselves stay."""
     mask = _Mask(masks)
 
     def hidden(value: Any) -> Any:

@@ -178,7 +178,10 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     given_id = text("event_id", semconv.AUDIT_RECORD_ID, semconv.LOG_RECORD_UID)
     ids, private, namer = _entry_ids(said), None, None
     if trail.settings.private_ids:
-        namer = trail.entries.namer(text("subject_id", semconv.AXON_SUBJECT_ID), user)
+        subject, by = text("subject_id", semconv.AXON_SUBJECT_ID), {**acting, **later}
+        who = (subject, user, by.get("on_behalf_of"), by.get("agent_id"))
+        learned = trail.policy.learned  # an id may be a pseudonym already
+        namer = trail.entries.namer(*(one and learned(one) for one in who))
         private = {key: namer(key) for key in ids}
         ids = list(private.values())
     metadata = _metadata(fields, attributes, own_name, later)

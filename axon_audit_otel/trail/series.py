@@ -194,7 +194,10 @@ class Group:
         waiting = self._waiting
         while waiting:
             work, what = waiting.popleft()
-            work(what)
+            try:
+                work(what)
+            except Exception as exc:  # as in `run`: what else waits is counted all the same
+                self._failed(exc)
 
     def run(self, work: Callable[[Any], None], what: Any = None) -> None:
         """Call *work* with *what*, when the gate is ours; reports what it raises."""

@@ -563,3 +563,34 @@ class TestFiles:
         assert len(readings(archive)) == 1
         assert verify(archive).ok
         assert (archive / "access.journal").exists()
+
+
+PRIVATE = "notes/alice-liddell/k1"
+
+
+@pytest.mark.parametrize("settings", [{"erasable": True}, {"pseudonymize": SECRET}])
+def test_private_entries(
+    make_audit: Make, cli: Cli, archive: Path, settings: dict[str, Any]
+) -> None:
+    """A record names an entry as the events do that it showed, if its id names somebody; also
+    the key of the reader does not open that when its owner is erased."""
+    audit = make_audit(auto_export_path=archive, **settings)
+    with audit.operation("STORE", owner=ALICE, private_ids=True) as op:
+        op.saved(PRIVATE)
+    audit.record("STORE", entry_ids=["k2"])
+    secret = archive.parent / "secret"
+    secret.write_text(SECRET)
+    more = ("--pseudonymize", f"@{secret}") if "pseudonymize" in settings else ()
+    for entry in (PRIVATE, "k2", "notes/alice-liddell/unknown"):
+        cli("query", archive, "--entry", entry, *more, **ALL)
+        cli("lineage", entry, archive, *more, code=2 if "unknown" in entry else 0, **ALL)
+    found = readings(archive)
+    if "erasable" in settings:
+        audit.erase_user(ALICE)
+        facts = [record.metadata for record in readings(archive)]
+        assert [one.get("by") for one in facts] == [None] * 4 + [["entry"]] * 2
+        assert [one["filters"]["entry"] for one in facts[2:4]] == [["k2"], "k2"]
+        assert "liddell" not in str(facts)
+    assert len(found) == 6
+    assert "liddell" not in content(archive)
+    audit.close()

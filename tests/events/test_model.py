@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from amounts import examples
+from conftest import Make, only_event
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -104,3 +105,10 @@ def test_lines_as_recorded() -> None:
     """Lines that a trail records pass at once."""
     lines = [_LINE, _LINE.replace(b'"ann"', '"\\u0001\\n\\"\\\\é"'.encode()), _LINE]
     assert all_canonical(lines) == list(map(decode, lines))
+
+
+def test_as_a_line(make_audit: Make) -> None:
+    """It says how many entries there were, also where not all ids fit."""
+    audit = make_audit()
+    audit.record("RECALL", entry_ids=[f"entry-{number}" for number in range(50_000)])
+    assert str(only_event(audit)).endswith("RECALL SUCCESS: 50000 entries")

@@ -15,7 +15,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from axon_audit_otel import AuditConfigError, AuditLogger, audit_context
+from axon_audit_otel import AuditConfigError, AuditLogger, AuditUnavailableError, audit_context
 
 pytest.importorskip("langgraph", reason="it comes with the extra `components`")
 
@@ -316,6 +316,16 @@ class TestGraph:
         LangGraphInstrumentor().uninstrument()
         (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert said.startswith("langgraph >= 1, < 2 is not instrumented")
+
+    def test_another_version_that_must_be_recorded(
+        self, make_audit: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Where nothing may go on unrecorded, a warning is not enough."""
+        monkeypatch.delattr("langgraph.pregel.Pregel")
+        audit = make_audit(auto_export_path=tmp_path, on_failure="block")
+        with pytest.raises(AuditUnavailableError, match="langgraph >= 1, < 2 is not instrumented"):
+            LangGraphInstrumentor().instrument(audit_logger=audit)
+        assert not LangGraphInstrumentor().is_instrumented_by_opentelemetry
 
     async def test_private_ids(
         self,

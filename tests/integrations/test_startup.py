@@ -177,3 +177,34 @@ class TestAnnouncement:
         """
         assert "WARNING opentelemetry-instrument exports nothing" in run_script(source)
         assert run_script(source, OTEL_SDK_DISABLED="true") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False], ids=["logger-first", "sdk-first"])
+def test_an_sdk_that_is_not_as_expected(run_script: Run, tmp_path: Path, first: bool) -> None:
+    """It works unrecorded, with a warning; neither a logger nor the import of the SDK fails. Where
+    nothing may go on unrecorded, both do."""
+    before, after = ("made(0)", "") if first else ("", "made(0)")
+    said = run_script(f"""
+        import logging, wrapt
+        from axon_audit_otel import AuditLogger, AuditUnavailableError
+        said = []
+        handler = logging.Handler()
+        handler.emit = lambda record: said.append(record.getMessage())
+        logging.getLogger("axon_audit_otel").addHandler(handler)
+        made = lambda number, **settings: AuditLogger(name=f"a{{number}}", **settings)
+        broken = lambda module: setattr(module.Router, "route_forget", property(str))
+        wrapt.when_imported("axon.core.router")(broken)
+        {before}
+        from axon import MemorySystem
+        from axon.core.templates import DEVELOPMENT_CONFIG
+        {after}
+        assert [one for one in said if one.startswith("memory systems of Axon are not recorded")]
+        MemorySystem(DEVELOPMENT_CONFIG)
+        assert not hasattr(MemorySystem, "forget")
+        try:
+            made(1, auto_export_path={str(tmp_path)!r}, on_failure="block")
+        except AuditUnavailableError as exc:
+            print(exc)
+        """)
+    assert said.startswith("memory systems of Axon are not recorded")

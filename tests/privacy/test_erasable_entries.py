@@ -37,6 +37,7 @@ from axon_audit_otel.events.draft import draft
 from axon_audit_otel.operations.signals import Signals, use_signals
 from axon_audit_otel.privacy.encryption import Erasure
 from axon_audit_otel.privacy.policy import PrivacyPolicy
+from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 from axon_audit_otel.verification.receipt import facts_of
 
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -416,6 +417,30 @@ class TestWays:
         assert event.entry_ids == [ENTRY]
         assert not ID.search(event.to_json())
 
+    @pytest.mark.parametrize("field", ["subject_id", "user_id", "on_behalf_of", "agent_id"])
+    @pytest.mark.parametrize("name", ["id", "pseudonym"])
+    def test_records_of_others_are_erased(
+        self,
+        make_audit: Make,
+        logger_provider: LoggerProvider,
+        tmp_path: Path,
+        field: str,
+        name: str,
+    ) -> None:
+        """Also where the record has a pseudonym of the person already."""
+        more: dict[str, Any] = {} if name == "id" else {"pseudonymize": SECRET}
+        audit = make_audit(erasable=tmp_path / "k", private_ids=True, **more)
+        who = WHO if name == "id" else Pseudonyms(SECRET).user(WHO)
+        body = {"operation": "STORE", field: who, "entry_ids": [ENTRY]}
+        logger_provider.get_logger("theirs").emit(
+            LogRecord(event_name="axon.memory.audit", body=body)
+        )
+        assert audit.query_events(entry_ids=[ENTRY])
+        audit.erase_user(WHO)
+        assert not audit.query_events(entry_ids=[ENTRY])
+        (event,) = audit.query_events(operation="STORE")
+        assert FORM.fullmatch(*event.entry_ids)
+
     async def test_decorator(self, make_audit: Make, tmp_path: Path) -> None:
         audit = make_audit(erasable=tmp_path / "k")
 
@@ -613,4 +638,12 @@ def test_while_others_record(make_audit: Make, tmp_path: Path) -> None:
     thread.join()
     audit.erase_user(WHO)  # who came back meanwhile
     assert audit.query_events(entry_ids=[ENTRY], archived=True) == []
+    assert not ID.search(_content(tmp_path))
+
+
+def test_names_of_facts(make_audit: Make, tmp_path: Path) -> None:
+    """An id may be the name of a fact, also in an event of nobody, which no box encrypts."""
+    audit = make_audit(auto_export_path=tmp_path / "a", erasable=True, private_ids=True)
+    audit.record("STORE", entry_ids=[ENTRY], metadata={ENTRY: 1, "nested": {ENTRY: 2}})
+    audit.close()
     assert not ID.search(_content(tmp_path))

@@ -23,6 +23,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from axon_audit_otel import AuditConfigError, AuditLogger, AxonInstrumentor, audit_context
+from axon_audit_otel.events.draft import draft
+from axon_audit_otel.privacy.policy import PrivacyPolicy
+from axon_audit_otel.privacy.pseudonyms import Pseudonyms
 
 KEY = b"0123456789abcdef0123456789abcdef"
 ALICE, SESSION = "alice-7f3e", "visit-9c41"
@@ -357,3 +360,24 @@ class TestSecret:
         assert "short" in caplog.text
         assert "quetzal" not in caplog.text
         assert b"quetzal" not in _content(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["derived_remaining", "deleted"])
+def test_called_like_a_fact(make_audit: Make, name: str) -> None:
+    """Who is called so, or names an entry so, does not hide what is found."""
+    audit = make_audit(pseudonymize=KEY)
+    for owner, entry in ((name, "k1"), ("alice", name)):
+        with audit.operation("FORGET", owner=owner, private_ids=True) as op:
+            op.deleted(entry)
+            op.note(derived_remaining=["k2"])
+        assert op.event is not None
+        assert op.event.metadata.keys() == {"deleted", "derived_remaining"}
+    assert audit.get_statistics()["findings"] == {"derived_remaining": 2}
+
+
+def test_called_like_a_record() -> None:
+    """What the trail itself says is still told by its name."""
+    policy = PrivacyPolicy(pseudonyms=Pseudonyms(KEY))
+    event = draft("AUDIT", "SUCCESS", user_id="access", metadata={"record": "access"})
+    policy.event(event)
+    assert event["metadata"] == {"record": "access"}

@@ -32,6 +32,8 @@ def _pytest(tmp_path: Path, test: str, *, code: int = 0, **environment: str) -> 
             "pytest",
             "-q",
             "-p",
+            "no:axon-audit",  # which is the same, if an entry point names it
+            "-p",
             "axon_audit_otel.pytest_plugin",
             "-p",
             "no:xdist",
@@ -57,6 +59,7 @@ def test_what_was_recorded(tmp_path: Path) -> None:
             asyncio.run(app.remember())
             (event,) = audit_trail.assert_recorded(operation="FORGET", user_id="alice", times=1)
             assert event.subjects == ("alice",)
+            assert not audit_trail.logger.settings.capture_content.on_events
             audit_trail.assert_recorded(operation="store", subject_id="alice", user_id="support-7")
             audit_trail.assert_not_recorded(status="FAILURE")
             assert [e.operation for e in audit_trail.events()] == ["STORE", "FORGET"]
@@ -70,6 +73,7 @@ def test_what_was_recorded(tmp_path: Path) -> None:
             assert not hasattr(MemorySystem, "forget")
         """,
         AXON_AUDIT_AUTO_EXPORT_PATH=str(tmp_path / "logs"),
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="true",
     )
     assert not (tmp_path / "logs").exists()
 
@@ -121,3 +125,33 @@ def test_an_application_that_instruments_itself(tmp_path: Path) -> None:
             AxonInstrumentor().uninstrument()
         """,
     )
+
+
+@pytest.mark.slow
+def test_many_and_closed_twice(tmp_path: Path) -> None:
+    """A failure shows the newest events; what is closed already stops nobody else's recording."""
+    said = _pytest(
+        tmp_path,
+        """
+        from axon_audit_otel.testing import AuditTrail
+
+        def test_many(audit_trail):
+            for number in range(100):
+                audit_trail.logger.record("STORE", user_id=f"user-{number}")
+            audit_trail.assert_not_recorded(operation="STORE")
+
+        def test_twice():
+            first = AuditTrail()
+            first.close()
+            second = AuditTrail()
+            first.close()
+            asyncio.run(app.remember())
+            second.assert_recorded(times=2)
+            second.close()
+        """,
+        code=1,
+    )
+    assert "1 failed, 1 passed" in said
+    assert "recorded, after 50 others:" in said
+    assert "by user-99:" in said
+    assert "by user-49:" not in said

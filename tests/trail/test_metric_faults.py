@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from axon_audit_otel import AuditLogger, verify
+from axon_audit_otel.trail.histogram import CountedHistogram
 from axon_audit_otel.trail.prometheus_gate import the_gate
 
 OPERATIONS = "axon_memory_operations_total"
@@ -576,3 +577,19 @@ class TestThreads:
             """
         )
         assert printed.strip() == "40"
+
+
+def test_what_waits_with_it(
+    make_audit: Make, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one event cannot be told to Prometheus, those that are counted with it count."""
+    audit = make_audit(registry=registry)
+    monkeypatch.setattr(CountedHistogram, "labels", _raises)
+    for _ in range(10):
+        audit.record("RECALL", duration_ms=1)
+    found = audit.get_statistics()
+    assert (found["total_events"], found["failures"]) == (10, {"metrics": 1})
+
+
+def _raises(*_: object) -> None:
+    raise RuntimeError("broken on purpose")

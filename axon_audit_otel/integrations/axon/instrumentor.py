@@ -12,12 +12,14 @@ or no code at all: ``opentelemetry-instrument python app.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import wrapt
 
-from ...core.errors import AuditConfigError, AxonAuditError
+from ...core.errors import AuditConfigError, AuditUnavailableError, AxonAuditError
+from ...core.log import logger
 from ...trail.audit_logger import AuditLogger
 from ...trail.settings import Settings
 from ..instrumentor import LibraryInstrumentor
@@ -69,7 +71,8 @@ class AxonInstrumentor(LibraryInstrumentor):
         except AxonAuditError as exc:
             if kwargs.get("audit_logger") is None and blocks():
                 _recorder.refusal = str(exc)
-                _wrap_sdk()
+                with suppress(Exception):  # an SDK that is not as expected: *exc* says so
+                    _wrap_sdk()
             raise
 
     def _uninstrument(self, **kwargs: Any) -> None:
@@ -85,9 +88,32 @@ def register(audit: AuditLogger) -> None:
     """Prepare to record the systems that the new logger *audit* is given to."""
     _recorder.loggers.add(audit)
     if _patch is None:
-        wrapt.when_imported(SYSTEM_MODULE)(lambda module: _wrap_sdk())
+        blocks = audit.trail.blocks
+        wrapt.when_imported(SYSTEM_MODULE)(lambda module: _prepare(blocks))
     else:
         _patch.refresh()
+
+
+def _prepare(blocks: bool) -> None:
+    """Wrap the SDK, when a logger is made or the SDK is imported: neither is to fail.
+
+    Raises:
+        AuditUnavailableError: If it is not as expected, and nothing may go on unrecorded.
+    """
+    global _patch
+    try:
+        _wrap_sdk()
+    except Exception as exc:  # a version that we do not know
+        if _patch is not None:
+            _patch.undo()
+        _patch = _recorder.wrappers = None
+        said = (
+            "memory systems of Axon are not recorded: this version of the SDK is not as expected"
+            f" ({type(exc).__name__}: {exc})"
+        )
+        if blocks:
+            raise AuditUnavailableError(said) from exc
+        logger.warning("%s", said)
 
 
 def _wrap_sdk(most_traces: int | None = None) -> None:

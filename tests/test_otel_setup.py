@@ -263,6 +263,7 @@ class TestExport:
         assert receiver.spans == []
         assert receiver.logs == []
 
+    @pytest.mark.slow
     def test_zero_code(self, run_script: Run) -> None:
         """The entry point for `opentelemetry-instrument` loads the instrumentor."""
         printed = run_script(

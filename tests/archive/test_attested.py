@@ -674,6 +674,7 @@ def _attack(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
 
 @settings(deadline=None, max_examples=examples(15))
 @given(st.lists(_steps, min_size=1, max_size=2), _closes, st.booleans())
+@pytest.mark.slow
 def test_whatever_is_done(rounds: list[list[Any]], closes: list[bool], record: bool) -> None:
     """Whatever is done without the key: no event that the application did not record is ever
     called proved."""

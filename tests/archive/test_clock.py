@@ -282,6 +282,7 @@ class TestOnTheRecord:
         direction = "forward" if seconds > 0 else "backward"
         assert _told(archived(tmp_path)) == [(direction, abs(seconds))]
 
+    @pytest.mark.slow
     async def test_noticed_by_a_full_journal(
         self, make_audit: Make, machine: Machine, tmp_path: Path
     ) -> None:
@@ -521,6 +522,7 @@ class TestVerify:
         audit.seal()
         assert verify(tmp_path).findings == []
 
+    @pytest.mark.slow
     def test_set_back_and_killed(self, run_script: Run, tmp_path: Path) -> None:
         """A file that was sealed after the clock went back, by a writer that was killed before it
         could list it, is listed by the next."""

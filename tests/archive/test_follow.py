@@ -89,6 +89,7 @@ async def test_lines_are_the_events(make: Make, tmp_path: Path) -> None:
     cursor.close()
 
 
+@pytest.mark.slow
 def test_while_files_are_sealed_and_compressed(make: Make, tmp_path: Path) -> None:
     """Nothing is left out or read twice while a busy writer seals and compresses."""
     audit = make(max_events=20, compress=True)

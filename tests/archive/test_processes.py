@@ -99,6 +99,7 @@ def _left_behind(_killed: Path, tmp_path: Path) -> Path:
 
 
 class TestRecovery:
+    @pytest.mark.slow
     def test_killed(
         self, writer: Callable[..., subprocess.Popen[str]], make_audit: Make, tmp_path: Path
     ) -> None:
@@ -111,6 +112,7 @@ class TestRecovery:
         make_audit(auto_export_path=tmp_path)
         assert sealed_users(tmp_path) == [f"w{n:03}" for n in range(25)]
 
+    @pytest.mark.slow
     def test_living_writers_are_left_alone(
         self, writer: Callable[..., subprocess.Popen[str]], make_audit: Make, tmp_path: Path
     ) -> None:
@@ -130,6 +132,7 @@ class TestRecovery:
         assert len(sealed_files(tmp_path)) == 2
 
     @pytest.mark.parametrize("torn", [1, 10, 60])
+    @pytest.mark.slow
     def test_torn_last_line(self, left_behind: Path, make_audit: Make, torn: int) -> None:
         """A last line that was cut off (power loss) is cut away; all whole ones are kept."""
         (journal,) = journals(left_behind)
@@ -217,6 +220,7 @@ class TestRecovery:
 
     @pytest.mark.usefixtures("same_name")
     @pytest.mark.parametrize("name", [None, "another"])
+    @pytest.mark.slow
     def test_killed_between_naming_and_removing(
         self, run_script: Run, make_audit: Make, tmp_path: Path, name: str | None
     ) -> None:
@@ -315,6 +319,7 @@ class TestRestart:
         assert len(sealed_users(tmp_path)) == 17
         assert_chained(chain_in(tmp_path))
 
+    @pytest.mark.slow
     async def test_counts_begin_anew(
         self, run_script: Run, make_audit: Make, tmp_path: Path
     ) -> None:
@@ -368,6 +373,7 @@ class TestEnds:
         assert sealed_numbers(tmp_path) == [1, 2, 3]
         assert journals(tmp_path) == []
 
+    @pytest.mark.slow
     def test_hard_exit(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
         """After `os._exit` the journal is there for the next start."""
         run_script(
@@ -410,6 +416,7 @@ class TestEnds:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 class TestFork:
+    @pytest.mark.slow
     def test_child_has_its_own_trail(
         self, run_script: Run, make_audit: Make, tmp_path: Path
     ) -> None:

@@ -238,6 +238,7 @@ class TestVanished:
         assert verify(office.archive, [PUBLIC]).ok
 
 
+@pytest.mark.slow
 def test_forked(run_script: Run, tmp_path: Path) -> None:
     """Children of a pre-fork server, one of which was killed: no false alarm; none can vanish."""
     run_script(

@@ -390,6 +390,7 @@ class TestProof:
         assert found == finding
         assert (refused.file, refused.kind) == ("default.manifest", "adopted")
 
+    @pytest.mark.slow
     async def test_without_the_key(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:
@@ -415,6 +416,7 @@ class TestProof:
             keyed.trail.tick()
         assert not file.exists()
 
+    @pytest.mark.slow
     async def test_of_one_that_runs(
         self, make_audit: Make, days_ago: DaysAgo, tmp_path: Path
     ) -> None:

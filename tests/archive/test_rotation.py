@@ -74,6 +74,7 @@ class TestAge:
             await audit.log_event("STORE")
         assert [len(events_in(file)) for file in sealed_files(tmp_path)] == [1, 1, 1]
 
+    @pytest.mark.slow
     async def test_sealed_though_nothing_happens(self, make_audit: Make, tmp_path: Path) -> None:
         """A journal that nobody writes to is sealed when its time has come."""
         audit = make_audit(auto_export_path=tmp_path, max_file_age=0.05)
@@ -221,6 +222,7 @@ class TestCompression:
         assert sealed_files(tmp_path) == []
         assert audit.query_events(archived=True) == logged[::-1]
 
+    @pytest.mark.slow
     async def test_full_journals_are_compressed(self, make_audit: Make, tmp_path: Path) -> None:
         """So is what was sealed because it was full, a moment later."""
         audit = make_audit(max_events=2, auto_export_path=tmp_path, compress=True)

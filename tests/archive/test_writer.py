@@ -405,6 +405,7 @@ class TestFaults:
         assert sealed_numbers(directory) == [1, 2, 3]
         assert audit.get_statistics()["failures"] == {}
 
+    @pytest.mark.slow
     async def test_file_in_place_of_the_directory(self, make_audit: Make, tmp_path: Path) -> None:
         """While a file stands where the directory was, events wait in memory; when it is
         gone they are written."""
@@ -588,6 +589,7 @@ class TestFaults:
         assert sealed_numbers(tmp_path / "logs") == list(range(1, 9))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a file size limit")
+    @pytest.mark.slow
     def test_disk_full(self, run_script: Run, tmp_path: Path) -> None:
         """A full disk (here: a file size limit) tears no line. What did not fit waits in
         memory and follows when there is room."""
@@ -617,6 +619,7 @@ class TestFaults:
         assert sealed_numbers(tmp_path) == list(range(1, 15))
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a file size limit")
+    @pytest.mark.slow
     def test_disk_full_at_the_seal(self, run_script: Run, tmp_path: Path) -> None:
         """A disk that is full just when a journal is to be sealed leaves it whole, and the
         next attempt seals it."""

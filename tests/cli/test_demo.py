@@ -515,6 +515,7 @@ class TestOtlp:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_the_sdk(tmp_path: Path) -> None:
     """Without axon-sdk the demo says how to install it."""
     script = """

@@ -177,6 +177,7 @@ def test_nothing_is_replaced_unasked(demo: Path, cli: Cli, tmp_path: Path, form:
     assert out.read_bytes() == before.splitlines(keepends=True)[-1] != before
 
 
+@pytest.mark.slow
 def test_whole_or_not_at_all(demo: Path, tmp_path: Path) -> None:
     """A write that fails leaves what was there, and nothing else."""
     out = tmp_path / "out.cef"

@@ -413,6 +413,7 @@ class TestQuery:
                 process.stdout.close()
                 assert process.stderr.read() == b""
 
+    @pytest.mark.slow
     def test_colours_on_a_terminal_only(self, cli: Cli, trail: Path) -> None:
         """A pipe gets plain text, a terminal colours."""
         assert "\x1b" not in cli("query", trail).stdout
@@ -496,6 +497,7 @@ class TestRecords:
         shown = cli("query", tmp_path / "a.json", "--operation", "AUDIT").stdout.splitlines()[1]
         assert shown.endswith(f" 1.50 {said}")
 
+    @pytest.mark.slow
     async def test_of_a_real_trail(
         self, cli: Cli, make_audit: Any, run_script: Run, tmp_path: Path
     ) -> None:

@@ -70,6 +70,7 @@ class TestParquet:
         assert len(_exported(cli, logs, tmp_path, "--limit", 7)) == 7
 
     @pytest.mark.parametrize("kind", sorted(path.parent.name for path in FIRST.glob("*/logs")))
+    @pytest.mark.slow
     def test_first_edition(self, cli: Cli, tmp_path: Path, kind: str) -> None:
         """Archives of the first edition."""
         assert _exported(cli, FIRST / kind / "logs", tmp_path)

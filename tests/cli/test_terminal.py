@@ -209,6 +209,7 @@ def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     thinned([{"COLUMNS": "0"}, {"COLUMNS": "abc"}, {"LINES": "0"}, {"TTY_COMPATIBLE": "0"}], 4),
     ids=str,
 )
+@pytest.mark.slow
 def test_a_terminal_whose_environment_lies(archive: Path, given: dict[str, str]) -> None:
     """Sizes that are none are passed over: the terminal knows its own."""
     said = _plain(_on_a_terminal(120, "query", archive, **given))
@@ -327,6 +328,7 @@ def test_what_is_recorded_does_not_go_where_streams_were(
         slow("prove evt_1 {} --checkpoint -"),
     ],
 )
+@pytest.mark.slow
 def test_standard_input_that_is_closed(archive: Path, command: str) -> None:
     """Nothing can be read from it, which is said in one line."""
     done = _shell(f"{command} <&-", archive)

@@ -626,6 +626,7 @@ class TestDecorator:
         with pytest.raises(TypeError, match="generator"):
             audited("STORE", audit=audit)(items)
 
+    @pytest.mark.slow
     def test_which_logger(self, run_script: Run) -> None:
         """Without `audit`, it is the logger "default" of the process, or the only one."""
         said = run_script(

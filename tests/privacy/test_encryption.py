@@ -449,6 +449,7 @@ class Writer:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_of_others(self, archive: Path) -> None:
         """An erasure holds at once in every process: what it has in memory is unreadable, and
         who comes back has one new key for all of them."""

@@ -113,6 +113,7 @@ class TestList:
         assert reader.query_events(user_id="alice", archived=True) == []
 
     @pytest.mark.parametrize("kind", ["garbage", "link", "pipe", "large", "directory"])
+    @pytest.mark.slow
     async def test_no_list(self, make_audit: Make, cli: Cli, archive: Path, kind: str) -> None:
         """What is no list, a link, a pipe or a file without end is refused at once; `verify`
         tells that it could not look at the keys."""
@@ -141,6 +142,7 @@ class TestList:
 
 
 class TestOrder:
+    @pytest.mark.slow
     def test_recorded_first(self, run_script: Run, archive: Path) -> None:
         """If an erasure cannot be recorded, since no file may grow, nothing is erased."""
         pytest.importorskip("resource")

@@ -72,6 +72,7 @@ def _pattern(expected: str) -> str:
         ),
     ],
 )
+@pytest.mark.slow
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, in one namespace and an empty directory, and a
     ``text`` block is what the ``python`` block before it prints."""

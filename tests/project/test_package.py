@@ -73,6 +73,7 @@ def test_unknown_name() -> None:
         axon_audit_otel.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_import_loads_little(run_script: Run) -> None:
     """Importing the package, or its commands, loads neither OpenTelemetry's SDK nor a metrics
     client, nor what few commands need."""

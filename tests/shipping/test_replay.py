@@ -162,6 +162,7 @@ async def test_damaged_lines(http: Receiver, tmp_path: Path) -> None:
     assert http.numbers == [1, 2, 4, 6, 7, 8, 9, 10]
 
 
+@pytest.mark.slow
 async def test_a_trail_that_ships_itself(http: Receiver, tmp_path: Path) -> None:
     """While a process ships its events to somebody else, they can be sent; what is
     acknowledged is then that process's to remember."""

@@ -86,6 +86,7 @@ def _dropped(value: Callable[..., float | None]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.slow
 async def test_everything_arrives(
     receiver: Receiver, make_audit: Make, value: Any, tmp_path: Path, archive: bool
 ) -> None:

@@ -150,6 +150,7 @@ class TestCosigned:
         assert cosigner.requests[0].startswith("old 0\n")
         assert cosigner.requests[1].startswith(f"old {known}\n")
 
+    @pytest.mark.slow
     def test_at_the_end_of_the_program(
         self, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
     ) -> None:
@@ -217,6 +218,7 @@ class TestFaults:
             slow((307, "", ("Location", "http://127.0.0.1:9/elsewhere"))),
         ],
     )
+    @pytest.mark.slow
     async def test_answers(
         self, watched: AuditLogger, cosigner: Cosigner, tmp_path: Path, answer: Any
     ) -> None:
@@ -324,6 +326,7 @@ class TestRefused:
         assert told["origin"] == Checkpoint.parse(cosigned(logs)[-1]).origin
         assert (told["size"] > told["known"]) == bool(unseen)
 
+    @pytest.mark.slow
     async def test_two_tails(
         self, run: Run, run_script: RunScript, cosigner: Cosigner, tmp_path: Path
     ) -> None:

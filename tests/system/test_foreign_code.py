@@ -514,6 +514,7 @@ def test_an_event_loop_that_raises(make_audit: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("erase", [False, True])
+@pytest.mark.slow
 def test_interrupted_keys(make_audit: Make, tmp_path: Path, erase: bool) -> None:
     """A finalizer that records of somebody new, while this thread makes or destroys a key, waits
     for nobody; both events are there, and readable."""

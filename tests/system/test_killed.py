@@ -207,6 +207,7 @@ async def test_between_two_names(make_audit: Make, tmp_path: Path, listed: bool)
     assert manifest.read_text().count(f'"file":"{sealed.name}"') == 1
 
 
+@pytest.mark.slow
 async def test_before_it_told_of_the_last_end(
     make_audit: Make, run_script: Run, tmp_path: Path
 ) -> None:

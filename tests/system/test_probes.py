@@ -282,6 +282,7 @@ async def test_torn_last_line(make_audit: Make, tmp_path: Path) -> None:
     assert verify(aside).ok
 
 
+@pytest.mark.slow
 def test_lock_of_a_killed_process(run_script: Run, make_audit: Make, tmp_path: Path) -> None:
     """The lock of a killed process is free: the next one has its name at once, and appends."""
     run_script(

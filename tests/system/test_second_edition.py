@@ -212,6 +212,7 @@ class TestSubjects:
 
     @pytest.mark.parametrize("how", [{}, {"pseudonymize": "s" * 32}, {"erasable": True}])
     @pytest.mark.parametrize(("many", "words"), [(1_001, 5), slow(3_000, 100_000)])
+    @pytest.mark.slow
     def test_of_more_than_it_can_name(
         self, make_audit: Make, tmp_path: Path, cli: Cli, how: Any, many: int, words: int
     ) -> None:
@@ -265,6 +266,7 @@ class TestSubjects:
         _record(audit, entry_ids=["ann"])
         assert len(audit.query_events(subject_id="ann")) == 1
 
+    @pytest.mark.slow
     def test_erased_one_of_many(self, make_audit: Make, tmp_path: Path) -> None:
         """The erasure of one leaves the others; content is not kept for those who are not named."""
         audit = make_audit(20, tmp_path / "logs", erasable=True)

@@ -83,6 +83,7 @@ def test_after_a_restart(make_audit: Make, tmp_path: Path, compress: bool) -> No
         assert not _is_taken(audit, "newer")
 
 
+@pytest.mark.slow
 def test_after_a_kill(make_audit: Make, run_script: Run, tmp_path: Path) -> None:
     """And if the first one was in a journal that was left behind."""
     run_script(

@@ -142,6 +142,7 @@ class TestCounts:
         assert kinds(records) == {"unclean_end": 100, "STORE": 1}
         assert [record["sequence"] for record in records] == [*range(1, 102)]
 
+    @pytest.mark.slow
     def test_unfinished(
         self, make_audit: Make, tmp_path: Path, agree: Agree, run_script: Run
     ) -> None:
@@ -217,6 +218,7 @@ class TestCounts:
         assert audit.erase_user("alice")
         assert kinds(agree(audit)) == {"STORE": 1, "erasure": 1}
 
+    @pytest.mark.slow
     def test_recovered_from_the_command_line(
         self, cli: Cli, leave_behind: LeaveBehind, make_audit: Make, tmp_path: Path, agree: Agree
     ) -> None:

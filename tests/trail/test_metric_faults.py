@@ -467,6 +467,7 @@ class TestRegistry:
 
 class TestReimport:
     @pytest.mark.parametrize("how", ["reload", slow("import again")])
+    @pytest.mark.slow
     def test_both_are_scraped(self, run_script: Run, how: str) -> None:
         """Modules that are loaded again have the metrics of the default registry as well."""
         printed = run_script(

@@ -278,6 +278,7 @@ class TestUnknownVariables:
         expected = f"{variable} is no setting of this version; the nearest is {nearest}"
         assert said.splitlines() == [f"WARNING {expected}"]
 
+    @pytest.mark.slow
     def test_each(self, run_script: Run) -> None:
         """Of several, each is told; where none is near, none is named."""
         said = run_script(_TWO_LOGGERS, AXON_AUDIT_NAMES="a", AXON_AUDIT_QXJ="b").splitlines()
@@ -287,6 +288,7 @@ class TestUnknownVariables:
         )
         assert said[1].endswith("AXON_AUDIT_QXJ is no setting of this version")
 
+    @pytest.mark.slow
     def test_known_and_foreign(self, run_script: Run, tmp_path: Path) -> None:
         """Nothing is said of those that are known, empty, or of other programs."""
         known = {"AXON_AUDIT_AUTO_EXPORT_PATH": tmp_path, "AXON_AUDIT_MAX_EVENTS": 5}

@@ -11,6 +11,7 @@ from amounts import slow
 
 
 @pytest.mark.parametrize("adapter", ["EditedTrail", slow("ForgedTrail")])
+@pytest.mark.slow
 def test_every_edit_is_reported(adapter: str, tmp_path: Path) -> None:
     """Nine of nine, also by an attacker who makes every hash fit; the runner sees to it that each
     edit landed, and that nothing is reported without one."""

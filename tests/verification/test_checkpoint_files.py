@@ -50,6 +50,7 @@ def test_before_the_first_line_of_a_note(archive: Path, junk: bytes) -> None:
     assert _found(archive, junk + b"\n" + note) == [*last, "unreadable"]
 
 
+@pytest.mark.slow
 def test_note_that_another_one_follows_on_its_line(archive: Path) -> None:
     """A writer was killed while it wrote a note, wherever: neither note beside it is lost, and
     nothing is damaged."""

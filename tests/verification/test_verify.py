@@ -302,6 +302,7 @@ class TestBytes:
         ("seed", "count"),
         [(1, 60), slow(2, 2_000)],
     )
+    @pytest.mark.slow
     def test_with_checkpoints(self, archive: Archive, seed: int, count: int) -> None:
         """Each is found in sealed files, journal and manifest; a changed event is named by
         its own number."""
@@ -313,6 +314,7 @@ class TestBytes:
         ("seed", "count"),
         [(3, 60), slow(4, 2_000)],
     )
+    @pytest.mark.slow
     def test_without(self, bare: Archive, seed: int, count: int) -> None:
         """Damage is found without checkpoints too; but nothing speaks of when the newest file was
         sealed."""
@@ -383,6 +385,7 @@ class TestLines:
         ("change", "kind"),
         [(removed, "removed"), slow(swapped, "reordered"), slow(repeated, "inserted")],
     )
+    @pytest.mark.slow
     def test_every_event(
         self, bare: Archive, change: Callable[[list[bytes], int], None], kind: str
     ) -> None:
@@ -644,6 +647,7 @@ class TestManifest:
             if change is removed and index:  # the file of that line
                 assert (bare.sealed[index - 1].name, None, "unlisted") in found
 
+    @pytest.mark.slow
     def test_every_value_edited(self, bare: Archive) -> None:
         """Another value of any key of any line, written as the writer would."""
         manifest = bare.path / MANIFEST
@@ -1019,6 +1023,7 @@ class TestExplained:
         found = [at for _, at, kind in damage(verify(gapped)) if kind == "removed"]
         assert sorted(at for at in found if at is not None) == [11, told_by]
 
+    @pytest.mark.slow
     def test_killed(self, run_script: Run, make_audit: Make, tmp_path: Path) -> None:
         """A killed writer leaves no damage, before the next start and after it, when an
         unclean end is on the record."""

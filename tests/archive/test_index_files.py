@@ -44,6 +44,7 @@ from axon_audit_otel.archive.publishing import compress
 from axon_audit_otel.archive.search import search, search_by_writer
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
+from axon_audit_otel.core.semconv import ERASABLE_ENTRY_PREFIX
 from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.identifiers import digest_of
@@ -246,6 +247,15 @@ def test_subjects(tmp_path: Path) -> None:
     for person in ("person 1", "person 1100", "nobody"):
         both(tmp_path, Query(subject_id=person))
     assert len(both(tmp_path, Query(subject_id="person 1100"))) == 1
+
+
+def test_any_encrypted(tmp_path: Path) -> None:
+    """A query that also finds events with any encrypted id of an entry."""
+    encrypted = f"{ERASABLE_ENTRY_PREFIX}1234"
+    write(tmp_path, [{"entry_ids": ["one"]}, {"entry_ids": [encrypted]}, {"entry_ids": ["two"]}], 3)
+    index(tmp_path)
+    query = Query(entry_ids=frozenset(["one"]), any_encrypted=True)
+    assert len(both(tmp_path, query)) == 2
 
 
 def test_by_writer(archive: Path) -> None:

@@ -61,8 +61,9 @@ _KEY = 32
 #: An application without a signing key: nothing in its archive is proof against who can write it.
 _UNSIGNED = b"axon-audit: without a signing key"
 
-#: The size of a file, and the times of its last change of content and of state, in nanoseconds.
-State = tuple[int, int, int]
+#: The size of a file; the times of its last change of content and of state, in nanoseconds; and
+#: its number in the file system: two files may have all the rest alike.
+State = tuple[int, int, int, int]
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -202,7 +203,7 @@ def state_of(path: Path) -> State | None:
     with suppress(OSError):
         status = os.lstat(path)
         if stat.S_ISREG(status.st_mode):
-            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     return None
 
 

@@ -150,9 +150,10 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     return (check_consistency if "old" in proof else check_inclusion)(proof, key_line)
 
 
-def main(proof: str, key: str) -> str:
+def main(proof: str, key: str, is_line: bool = False) -> str:
     try:
-        key_line = Path(key).read_text(encoding="utf-8") if Path(key).is_file() else key
+        is_file = not is_line and Path(key).is_file()
+        key_line = Path(key).read_text(encoding="utf-8") if is_file else key
         content = Path(proof).read_bytes()
         if content.startswith(b"axon-audit report 1\n"):
             return f"PROVED: {check_report(content.decode(), key_line, Path(proof).parent)}"

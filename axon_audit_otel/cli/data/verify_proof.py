@@ -150,7 +150,7 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     return (check_consistency if "old" in proof else check_inclusion)(proof, key_line)
 
 
-def main(proof: str, key: str, is_line: bool = False) -> str:
+def main(proof: str, key: str, *, is_line: bool = False) -> str:
     try:
         is_file = not is_line and Path(key).is_file()
         key_line = Path(key).read_text(encoding="utf-8") if is_file else key

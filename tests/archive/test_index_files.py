@@ -382,6 +382,19 @@ def test_key_of_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert key_of_user() is None
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_key_of_another_user(tmp_path: Path) -> None:
+    """Root, with the variables of a user, leaves that user's key as it is."""
+    key_of_user(make=True)
+    path = tmp_path / "state" / "axon-audit" / "index.key"
+    before = path.read_bytes()
+    for place in (path, *path.parents[:2]):
+        os.chown(place, 1000, 1000)
+    assert key_of_user() is None
+    assert key_of_user(make=True) is None
+    assert path.read_bytes() == before
+
+
 # --- what is done to the files -----------------------------------------------------------------
 
 

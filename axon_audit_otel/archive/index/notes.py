@@ -266,9 +266,10 @@ def key_of_user(make: bool = False) -> bytes | None:
     for _ in range(2):
         with suppress(OSError), open_regular(path) as file:
             status = os.fstat(file.fileno())
-            ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+            if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+                return None  # of another user, who keeps it
             content = file.read(_KEY + 1)
-            if ours and not status.st_mode & 0o077 and len(content) == _KEY:
+            if not status.st_mode & 0o077 and len(content) == _KEY:
                 return content
         if not make:
             return None

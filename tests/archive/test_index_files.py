@@ -388,8 +388,8 @@ def test_key_of_another_user(tmp_path: Path) -> None:
     key_of_user(make=True)
     path = tmp_path / "state" / "axon-audit" / "index.key"
     before = path.read_bytes()
-    for place in (path, *path.parents[:2]):
-        os.chown(place, 1000, 1000)
+    for one in (path, *path.parents[:2]):
+        os.chown(one, 1000, 1000)
     assert key_of_user() is None
     assert key_of_user(make=True) is None
     assert path.read_bytes() == before
@@ -650,6 +650,21 @@ def test_compressed_meanwhile(archive: Path) -> None:
     listed = seals(archive)
     index_archive(archive, [KEY], done, lambda _: _compress_all(archive, listed))
     assert not done
+    assert None not in chosen_of_compressed(archive, Query(user_id="user 7"))
+
+
+@pytest.mark.parametrize("when", ["root", "add"])
+def test_compressed_at_once(archive: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """A file is compressed just before it is read, or just after its index was made."""
+    forget(archive)
+    method = getattr(Notes, when)
+
+    def changed(self: Notes, seal: Any, *args: Any) -> Any:
+        _compress_all(archive, [None, seal])
+        return method(self, seal, *args)
+
+    monkeypatch.setattr(Notes, when, changed)
+    assert index(archive).files == 4
     assert None not in chosen_of_compressed(archive, Query(user_id="user 7"))
 
 

@@ -44,6 +44,7 @@ from axon_audit_otel.archive.index.notes import (
 from axon_audit_otel.archive.manifest import read_listing
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.publishing import compress
+from axon_audit_otel.archive.reader import open_events_file
 from axon_audit_otel.archive.search import search, search_by_writer
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
@@ -552,6 +553,32 @@ def test_exchanged_with_its_times(tmp_path: Path) -> None:
     logs.rename(tmp_path / "away")
     others.rename(logs)
     assert len(both(logs, Query(user_id="alice"))) == 2
+
+
+def test_exchanged_while_it_is_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another directory is there just while the file is opened: what is noted is what was read."""
+    forget(archive)
+    other, away = archive.with_name("other"), archive.with_name("away")
+    shutil.copytree(archive, other)
+    seal = seals(archive)[1]
+    path = archive / seal.file
+    path.write_bytes(_altered(path.read_bytes()))
+
+    def exchange() -> None:
+        archive.rename(away)
+        other.rename(archive)
+        away.rename(other)
+
+    def opened(path: Path) -> Any:
+        exchange()
+        file = open_events_file(path)
+        exchange()
+        return file
+
+    monkeypatch.setattr(building, "open_events_file", opened)
+    with pytest.raises(BlockingIOError):
+        list(building.index_steps(archive, seal, path, Notes(archive, [KEY])))
+    assert len(both(archive, Query(user_id="user 7"))) == 7
 
 
 def test_altered_in_memory(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def is_indexed(
         ArchiveError: If a note under a further key cannot be added.
     """
     state = state_of(path)
-    root = notes.root(seal, path)
+    root = None if state is None else notes.root(seal, path, state)
     if root is None or state is None:
         return False
     with suppress(OSError, BadIndexError), open_regular(index_path(directory, seal.file)) as file:
@@ -70,10 +70,11 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         OSError: If it cannot be read.
         ArchiveError: If the index cannot be written.
     """
-    state = _settled(path)
-    _write_back(path)
     words, sha256 = Words(), hashlib.sha256()
     with open_events_file(path) as file:
+        # Of the open file: while it is read, another one may stand at its path.
+        state = _settled(file.fileno())
+        _write_back(file.fileno())
         reader = LineReader(file, path, digest=sha256)
         begin, after = 0, b""
         for lines in reader.batches():
@@ -105,15 +106,15 @@ def path_of(directory: Path, file: str) -> Path:
     return path if is_there(path) else path.with_name(file + ZST)
 
 
-def _settled(path: Path) -> State | None:
-    """The state of a file, which no change from now on leaves as it is.
+def _settled(file: int) -> State | None:
+    """The state of an open file, which no change from now on leaves as it is.
 
     The system's clock for files goes in steps: a change right after the last one may have its time.
     """
-    state = state_of(path)
+    state = state_of(file)
     if state is not None and (left := max(state[1:3]) + step_of(state) - time.time_ns()) > 0:
         time.sleep(min(left, step_of(state)) / 1e9)
-    return state_of(path)
+    return state_of(file)
 
 
 def step_of(state: State) -> int:
@@ -121,15 +122,15 @@ def step_of(state: State) -> int:
     return _STEP_NS if state[2] % 1_000_000_000 else _COARSE_STEP_NS
 
 
-def _write_back(path: Path) -> None:
-    """Have what a process wrote to the file in its memory (`mmap`) written back.
+def _write_back(file: int) -> None:
+    """Have what a process wrote to an open file in its memory (`mmap`) written back.
 
     Until then, that process can go on there without changing the state of the file. (Where files
     are in memory only, it always can.)
     """
     # On Windows, only files that are open for writing can be; there, states tell less anyway.
-    with suppress(OSError), open_regular(path) as file:
-        sync_file(file.fileno())
+    with suppress(OSError):
+        sync_file(file)
 
 
 def content_in(path: Path) -> Content:

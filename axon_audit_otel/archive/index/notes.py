@@ -137,9 +137,14 @@ class Notes:
         keyed.update(text)
         return keyed.hexdigest().encode()
 
-    def root(self, seal: SealRecord, path: Path) -> bytes | None:
-        """The root of the index of the sealed file that is at *path*; None if none is known."""
-        state: State | None = None
+    def root(self, seal: SealRecord, path: Path, state: State | None = None) -> bytes | None:
+        """The root of the index of the sealed file that is at *path*; None if none is known.
+
+        Args:
+            seal: The file's line in a manifest.
+            path: Where it is.
+            state: Its state, if that is known.
+        """
         for by in self._keyed:
             note = self._found.get((seal.file, by))
             if note is not None and note.sha256 == seal.sha256:
@@ -195,13 +200,13 @@ class Notes:
         self._superseded = 0
 
 
-def state_of(path: Path) -> State | None:
-    """The state of the regular file at *path*; None if there is none.
+def state_of(path: Path | int) -> State | None:
+    """The state of the regular file at *path*, or of an open one; None if there is none.
 
     Nobody but the system's administrator can change a file and leave it in its state.
     """
     with suppress(OSError):
-        status = os.lstat(path)
+        status = os.fstat(path) if isinstance(path, int) else path.lstat()
         if stat.S_ISREG(status.st_mode):
             return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     return None

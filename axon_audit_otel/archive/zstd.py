@@ -69,6 +69,9 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._source.fileno()
+
     def readinto(self, buffer: Any) -> int:
         try:
             return self._limit.pass_on(buffer, self._stream.readinto(buffer))

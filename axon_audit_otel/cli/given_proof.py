@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 from contextlib import suppress
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 import msgspec
 
 from ..archive.checkpoints import VerifyingKey
-from ..archive.format import HEAD
+from ..archive.format import HEAD, SEALED
 from ..core.files import DECODE_ERRORS, named, open_regular
 from ..verification.report import Verdict
 from .render import plain, print_json
@@ -20,11 +21,19 @@ __all__ = ["check_proof", "is_proof"]
 
 _MOST = 1 << 26  # bytes of a proof
 _REPORT = b"axon-audit report 1\n"
+_NAMES = (".json", ".note")
 _FIELDS = ({"checkpoint", "seal", "event"}, {"old", "new", "path"}, {"statement", "proof"})
 
 
 def is_proof(path: Path) -> bool:
-    """Whether *path* is a file that proves something by itself."""
+    """Whether *path* is a file that proves something by itself.
+
+    Its name has to say that it is no archive: who can write there could leave a proof of one event
+    in the place of all others.
+    """
+    names = path.name, named(path).name
+    if any(Path(name).suffix not in _NAMES or fnmatch(name, SEALED) for name in names):
+        return False
     with suppress(OSError), open_regular(named(path)) as file:
         content = file.read(len(HEAD))
         if content == HEAD or not content.startswith((b"{", _REPORT[: len(HEAD)])):
@@ -46,7 +55,8 @@ def check_proof(path: Path, keys: list[VerifyingKey], as_json: bool) -> Verdict:
     script = resources.files(__package__).joinpath("data/verify_proof.py")
     with resources.as_file(script) as file:
         main = runpy.run_path(str(file))["main"]
-    said = [main(str(path), str(key)) for key in keys]
+    # A file here may have a key's line as its name, and another key in it.
+    said = [main(str(path), str(key), is_line=True) for key in keys]
     answer = next((words for words in said if words.startswith("PROVED")), said[0])
     verdict: Verdict = "ok" if answer.startswith("PROVED") else "not proved"
     if as_json:

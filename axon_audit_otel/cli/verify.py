@@ -14,7 +14,7 @@ from ..verification.report import EXIT_CODES, Verdict
 from ..verification.verify import verify as run_verify
 from .given_proof import check_proof, is_proof
 from .options import erasable_option, json_option, reason
-from .render import console, print_json, reading_bar
+from .render import console, plain, print_json, reading_bar
 from .shipping import verify_files
 from .trusted import checkpoint_option, key_option, quorum_of, texts_of, witness_options
 from .verified import print_report
@@ -87,8 +87,8 @@ def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     its lines are not proved one by one. What only who has the key could have done wrong in
     them, --full finds. It is implied without --key, and with --witness.
 
-    PATH may also be a proof (of prove), a receipt, or the note of a report: with --key it is
-    checked without any archive.
+    PATH may also be a proof (of prove), a receipt, or the note of a report (*.json or *.note):
+    with --key alone it is checked without any archive.
 
     With --otlp-json, what arrived at the far end of OpenTelemetry: finds the events that are
     missing or altered, and names those that came more than once. Give all files of a trail
@@ -151,6 +151,8 @@ def _verify(
         raise click.UsageError("several PATHs, --partial and --archive are for --otlp-json")
     (path,) = paths
     if is_proof(path):
+        if texts or origins or require_checkpoint or quorum.needed or erasable or jobs or full:
+            raise click.UsageError(f"{plain(path)} is a proof: only --key and --json are for it")
         return check_proof(path, given, as_json)
     files: list[Path] = []
     with suppress(ArchiveError):  # there is none: `run_verify` says so

@@ -35,7 +35,7 @@ _WORTH = 1 << 27  # bytes of sealed files for each process: less is read before 
 _START_S = 0.0  # how long this process waits for the others before it begins to read
 _MOST = 8  # processes, unless more are asked for
 _AHEAD = 2  # files that a process has to do
-_LONGEST = 1 << 16  # bytes of a job: the process may be busy, and not take it now
+_LONGEST = 1 << 12  # bytes of a job: the process may be busy, and some systems buffer few
 _SIZE = 8  # bytes that say the length of a message
 _BLOCK = 1 << 18
 _READY = b"ready"  # the first message of a process
@@ -136,7 +136,7 @@ class FileReader:
             idle = [one for one in living if one.is_ready and len(one.tasks) < _AHEAD]
             if not idle:
                 return
-            if task.job is not None and task.process is None and not task.is_done:
+            if task.job is not None and task.process is None and not task.is_ours:
                 min(idle, key=lambda process: len(process.tasks)).give(task)
 
     def _read_here(self, job: Job) -> Reading | None:
@@ -163,13 +163,14 @@ class _Task:
         process: Who does it; None: nobody yet.
         reading: The answer.
         is_done: True if there is one.
+        is_ours: True if this process has to do it, or has the answer.
     """
 
     def __init__(self, job: Job | None) -> None:
         self.job = job
         self.process: _Process | None = None
         self.reading: Reading | None = None
-        self.is_done = False
+        self.is_done = self.is_ours = False
 
 
 class _Process:
@@ -190,7 +191,8 @@ class _Process:
     """
 
     def __init__(self, directory: Path, erasable: Path | None) -> None:
-        if not Path(sys.executable or "").name.startswith(("python", "pypy")):
+        is_python = Path(sys.executable or "").name.startswith(("python", "pypy"))
+        if not is_python or getattr(sys, "frozen", False):
             raise OSError("Python is part of another program")
         self.tasks: deque[_Task] = deque()
         self.is_ready, self.is_alive = False, True
@@ -201,7 +203,8 @@ class _Process:
                 if theirs.fileno() < 3:  # standard input and output are closed
                     raise OSError("no standard streams")
                 given = [str(theirs.fileno()), _absolute(directory), _absolute(erasable)]
-                paths = [path for path in sys.path if Path(path).is_absolute()]
+                texts = [path for path in sys.path if isinstance(path, str)]
+                paths = [path for path in texts if Path(path).is_absolute()]
                 self._process = subprocess.Popen(  # noqa: S603 - this Python, and nothing typed
                     [sys.executable, "-I", "-B", "-c", _PROGRAM, *given, *paths],
                     stdin=subprocess.DEVNULL,
@@ -228,7 +231,7 @@ class _Process:
         except OSError:
             self._die()
         except (ValueError, TypeError, msgspec.MsgspecError):
-            task.is_done = True  # it cannot be said: a file name that is no text
+            task.is_ours = True  # it cannot be said: a file name that is no text
         else:
             task.process = self
             self.tasks.append(task)
@@ -256,7 +259,8 @@ class _Process:
             except (IndexError, msgspec.MsgspecError):
                 self._die()  # that is no answer
                 return
-            self.tasks.popleft().is_done = True
+            task = self.tasks.popleft()
+            task.is_done = task.is_ours = True
 
     def _die(self) -> None:
         """Do without it: what it had to do is done elsewhere."""

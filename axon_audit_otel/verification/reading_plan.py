@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from ..archive.manifest import SealRecord
-from ..archive.reader import first_line
+from ..archive.reader import LineReader, open_events_file
 from ..core.errors import InvalidEventError
 from ..events.model import decode_recorded
 from ..events.query import is_start
 from .file_reading import Job
+from .file_scan import Content, finish
 from .segments import Segment
 
 __all__ = ["jobs_of"]
@@ -47,7 +50,7 @@ def jobs_of(
         record = segment.seal.record
         by_digest = segment.seal.line.number <= (proved or 0) and _is_recorded(record)
         if by_digest and not has_start:
-            by_digest = has_start = _begins_with_start(segment.path)
+            by_digest = has_start = _begins_with_start(segment.path, record)
         inside = [n for n in numbers if record.first_sequence <= n <= record.last_sequence]
         yield Job(str(segment.path), record, writer, inside, by_digest)
 
@@ -58,8 +61,15 @@ def _is_recorded(record: SealRecord) -> bool:
     return record.adopted is msgspec.UNSET and record.events == events
 
 
-def _begins_with_start(path: Path) -> bool:
-    """Whether the first event of a file is the record that a writer begins with."""
-    with suppress(OSError, InvalidEventError):
-        return is_start(decode_recorded(first_line(path)))
+def _begins_with_start(path: Path, record: SealRecord) -> bool:
+    """Whether the first event of a file is the record that a writer begins with, as was sealed."""
+    with suppress(OSError, InvalidEventError), open_events_file(path) as file:
+        sha256, content = hashlib.sha256(), Content()
+        reader = LineReader(file, digest=sha256)
+        first = next(reader.lines(), b"")[1:-1]
+        if not is_start(decode_recorded(first)):
+            return False
+        deque(reader.batches(), maxlen=0)
+        finish(reader, sha256, content, 0)
+        return content.sha256 == record.sha256
     return False

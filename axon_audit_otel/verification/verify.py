@@ -84,7 +84,7 @@ def verify(
     parsed = [VerifyingKey.parse(key) if isinstance(key, str) else key for key in keys]
     notes, wanted = list(checkpoints), parsed_origins(origins)
     place = None if erasable is None else Path(erasable)
-    if jobs is not None and jobs < 1:
+    if jobs is not None and not (isinstance(jobs, int) and jobs > 0):
         raise AuditConfigError(f"jobs must be 1 or more, not {jobs!r}")
     tell = progress or (lambda size: None)
     with archive_errors(Path(path)):

@@ -244,8 +244,10 @@ class WriterCheck:
         fits = chain.is_next(content.first_sequence, reading.previous)
         if not fits or not facts.can_take(reading.ids):
             return False
-        with suppress(FileNotFoundError):  # it was just deleted, or compressed
-            self._scaled(path, record)(content.bytes)
+        tell = self._progress
+        with suppress(OSError):  # it was just deleted, or compressed
+            tell = self._scaled(path, record)
+        tell(content.bytes)
         self._newest = facts.file = path.name
         self._judgement.unclaimed = []
         chain.enter(path.name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import mmap
 import os
 import random
 import shutil
@@ -27,7 +29,7 @@ from prometheus_client import CollectorRegistry
 from axon_audit_otel import AuditLogger, verify
 from axon_audit_otel.archive.checkpoints import SigningKey, new_key
 from axon_audit_otel.archive.directory import sealed_in
-from axon_audit_otel.archive.index import layout
+from axon_audit_otel.archive.index import building, layout
 from axon_audit_otel.archive.index.archive import Indexed, index_archive
 from axon_audit_otel.archive.index.finding import Chosen, Indexes
 from axon_audit_otel.archive.index.notes import (
@@ -37,13 +39,16 @@ from axon_audit_otel.archive.index.notes import (
     key_of_user,
     keys_of_application,
     keys_of_user,
+    state_of,
 )
 from axon_audit_otel.archive.manifest import read_listing
 from axon_audit_otel.archive.missing import Missing
 from axon_audit_otel.archive.publishing import compress
+from axon_audit_otel.archive.reader import open_events_file
 from axon_audit_otel.archive.search import search, search_by_writer
 from axon_audit_otel.archive.writer import ArchiveWriter
 from axon_audit_otel.core.merkle import leaf_hash
+from axon_audit_otel.core.semconv import ERASABLE_ENTRY_PREFIX
 from axon_audit_otel.core.time import format_time
 from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.identifiers import digest_of
@@ -248,6 +253,15 @@ def test_subjects(tmp_path: Path) -> None:
     assert len(both(tmp_path, Query(subject_id="person 1100"))) == 1
 
 
+def test_any_encrypted(tmp_path: Path) -> None:
+    """A query that also finds events with any encrypted id of an entry."""
+    encrypted = f"{ERASABLE_ENTRY_PREFIX}1234"
+    write(tmp_path, [{"entry_ids": ["one"]}, {"entry_ids": [encrypted]}, {"entry_ids": ["two"]}], 3)
+    index(tmp_path)
+    query = Query(entry_ids=frozenset(["one"]), any_encrypted=True)
+    assert len(both(tmp_path, query)) == 2
+
+
 def test_by_writer(archive: Path) -> None:
     """An export to other formats, which tells the writer of each event."""
     key_of_user(make=True)
@@ -306,8 +320,9 @@ def test_forged_index(archive: Path) -> None:
         path = archive / seal.file
         with index_path(archive, seal.file).open("rb") as file:
             root = layout.OpenIndex(file).root
-        status = path.stat()
-        notes.add(seal, root, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        state = state_of(path)
+        assert state is not None
+        notes.add(seal, root, state)
     assert len(both(archive, query)) == 6
     assert answer(archive, query, OTHER) == ([], [])  # only who made them would miss these events
 
@@ -366,6 +381,19 @@ def test_key_of_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.unlink()
     path.symlink_to("elsewhere")
     assert key_of_user() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_key_of_another_user(tmp_path: Path) -> None:
+    """Root, with the variables of a user, leaves that user's key as it is."""
+    key_of_user(make=True)
+    path = tmp_path / "state" / "axon-audit" / "index.key"
+    before = path.read_bytes()
+    for one in (path, *path.parents[:2]):
+        os.chown(one, 1000, 1000)
+    assert key_of_user() is None
+    assert key_of_user(make=True) is None
+    assert path.read_bytes() == before
 
 
 # --- what is done to the files -----------------------------------------------------------------
@@ -506,6 +534,100 @@ def test_altered_at_once(tmp_path: Path, times: int) -> None:
     assert len(both(tmp_path, Query(user_id="alice"))) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no time of the state")
+def test_exchanged_with_its_times(tmp_path: Path) -> None:
+    """Another file that has the times of the indexed one: both were changed at one moment."""
+    logs, others = tmp_path / "logs", tmp_path / "others"
+    (path,) = write(logs, [{"user_id": "alice"}, {"user_id": "bobby"}], 2)
+    shutil.copytree(logs, others)
+    other = others / path.name
+    other.write_bytes(path.read_bytes().replace(b"bobby", b"alice"))
+    for _ in range(1000):
+        os.utime(path, ns=(0, 0))
+        os.utime(other, ns=(0, 0))
+        if path.stat().st_ctime_ns == other.stat().st_ctime_ns:
+            break
+    index(logs)
+    for file in (*index_files(logs), logs / "index.notes"):
+        shutil.copy(file, others)
+    logs.rename(tmp_path / "away")
+    others.rename(logs)
+    assert len(both(logs, Query(user_id="alice"))) == 2
+
+
+def test_exchanged_while_it_is_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another directory is there just while the file is opened: what is noted is what was read."""
+    forget(archive)
+    other, away = archive.with_name("other"), archive.with_name("away")
+    shutil.copytree(archive, other)
+    seal = seals(archive)[1]
+    path = archive / seal.file
+    path.write_bytes(_altered(path.read_bytes()))
+
+    def exchange() -> None:
+        archive.rename(away)
+        other.rename(archive)
+        away.rename(other)
+
+    def opened(path: Path) -> Any:
+        exchange()
+        file = open_events_file(path)
+        exchange()
+        return file
+
+    monkeypatch.setattr(building, "open_events_file", opened)
+    with pytest.raises(BlockingIOError):
+        list(building.index_steps(archive, seal, path, Notes(archive, [KEY])))
+    assert len(both(archive, Query(user_id="user 7"))) == 7
+
+
+def test_altered_in_memory(tmp_path: Path) -> None:
+    """A process has the file in its memory, changed it before, and changes it after."""
+    (path,) = write(tmp_path, [{"user_id": "alice"}, {"user_id": "bobby"}], 2)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        at = memory.find(b"bobby")
+        memory[at : at + 5] = b"bobby"
+        os.fsync(file.fileno())
+        before = state_of(path)
+        memory[at : at + 5] = b"bobby"
+        if state_of(path) == before:
+            pytest.skip("this file system does not notice")
+        index(tmp_path)
+        memory[at : at + 5] = b"alice"
+        assert len(both(tmp_path, Query(user_id="alice"))) == 2
+
+
+def test_clocks_of_files() -> None:
+    """A file system that keeps whole seconds: a change needs longer to be seen."""
+    assert building.step_of((1, 2, 1_760_000_000_000_000_000, 3)) == 2_000_000_000
+    assert building.step_of((1, 2, 1_760_000_000_004_000_000, 3)) == 20_000_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [*lines[:2], b'],"total_events":1}', *lines[2:]],
+        lambda lines: lines[:-2] + lines[-1:],
+        lambda lines: [*lines[:-1], b"more", b""],
+        lambda lines: [lines[0] + b" " * 200, *lines[1:]],
+        lambda lines: [b' {"event_id":"evt_1","operation":"STORE","user_id":"x"}', *lines[1:]],
+    ],
+)
+def test_sealed_by_others(tmp_path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """A file that no trail wrote so, and a manifest that lists it: it gets no index."""
+    (path,) = write(tmp_path, users(3), 3)
+    content = b"\n".join(change(path.read_bytes().split(b"\n")))
+    path.write_bytes(content)
+    (seal,) = seals(tmp_path)
+    manifest = tmp_path / "default.manifest"
+    text = manifest.read_text("utf-8")
+    text = text.replace(seal.sha256, hashlib.sha256(content).hexdigest())
+    manifest.write_text(text.replace(f'"bytes":{seal.bytes}', f'"bytes":{len(content)}'), "utf-8")
+    index_archive(tmp_path, [KEY], Missing())
+    for number in range(3):
+        both(tmp_path, Query(user_id=f"user {number}"))
+
+
 def test_rotten_disk(archive: Path) -> None:
     """Bytes that change without any writer: what the index leads to is told."""
     seal = seals(archive)[1]
@@ -513,10 +635,11 @@ def test_rotten_disk(archive: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"user 7"', b'"user_7"'))
     notes = Notes(archive, [KEY])
-    status = path.stat()
+    state = state_of(path)
+    assert state is not None
     with index_path(archive, seal.file).open("rb") as file:
         root = layout.OpenIndex(file).root
-    notes.add(seal, root, (status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    notes.add(seal, root, state)
     found, missing = answer(archive, Query(user_id="user 7"), KEY)
     assert len(found) < 6
     assert missing == [f"cannot read {str(path)!r}: an event in it is not the one that was indexed"]
@@ -554,6 +677,21 @@ def test_compressed_meanwhile(archive: Path) -> None:
     listed = seals(archive)
     index_archive(archive, [KEY], done, lambda _: _compress_all(archive, listed))
     assert not done
+    assert None not in chosen_of_compressed(archive, Query(user_id="user 7"))
+
+
+@pytest.mark.parametrize("when", ["root", "add"])
+def test_compressed_at_once(archive: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """A file is compressed just before it is read, or just after its index was made."""
+    forget(archive)
+    method = getattr(Notes, when)
+
+    def changed(self: Notes, seal: Any, *args: Any) -> Any:
+        _compress_all(archive, [None, seal])
+        return method(self, seal, *args)
+
+    monkeypatch.setattr(Notes, when, changed)
+    assert index(archive).files == 4
     assert None not in chosen_of_compressed(archive, Query(user_id="user 7"))
 
 

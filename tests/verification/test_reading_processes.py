@@ -235,8 +235,36 @@ def test_small(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert verify(archive, [PUBLIC], progress=look, jobs=8).ok
 
 
-@pytest.mark.parametrize("jobs", [0, -1])
-def test_wrong_number(archive: Path, jobs: int) -> None:
+@pytest.mark.slow
+def test_name_that_is_no_text(archive: Path) -> None:
+    """Of files that cannot be named to another process, this one reads as much."""
+    other = Path(os.fsdecode(os.fsencode(archive) + b"\xff"))
+    archive.rename(other)
+    one, two = (verify(other, [PUBLIC], jobs=jobs) for jobs in (1, 2))
+    assert one == two
+    assert by_digest(two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [b"/x", 3, Path("/tmp"), "a\0b"])
+def test_odd_places(archive: Path, monkeypatch: pytest.MonkeyPatch, part: Any) -> None:
+    """In `sys.path` may be anything: Python passes over what is no text."""
+    monkeypatch.setattr(sys, "path", [*sys.path, part])
+    assert verify(archive, [PUBLIC], jobs=2) == verify(archive, [PUBLIC], jobs=1)
+
+
+def test_frozen(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application in one file is no Python, whatever its name is: it would begin again."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+    def look(_: int) -> None:
+        assert children() == []
+
+    assert verify(archive, [PUBLIC], progress=look, jobs=2).ok
+
+
+@pytest.mark.parametrize("jobs", [0, -1, "2", 1.5])
+def test_wrong_number(archive: Path, jobs: Any) -> None:
     with pytest.raises(AuditConfigError, match=str(jobs)):
         verify(archive, jobs=jobs)
 

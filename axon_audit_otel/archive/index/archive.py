@@ -75,22 +75,26 @@ def index_archive(
 def _index(here: Directory, file: EventFile, notes: Notes, missing: Missing, done: Indexed) -> int:
     """Give one file an index, if it has none; returns its size."""
     assert file.seal is not None
-    try:
-        if not here.find(file):
-            if why := file.why_absent():
-                missing.add(file.path, why)
-            return 0
+    for is_last in (False, False, True):
         try:
-            done.made += _made(here, file, notes)
-        except BlockingIOError:  # it was compressed
-            done.made += _made(here, file, notes)
-        size = file.path.stat().st_size
-        done.index_bytes += index_path(here.path, file.name).stat().st_size
-    except ArchiveError:
-        raise
-    except (OSError, InvalidEventError) as exc:
-        missing.add(file.path, exc)
-        return 0
+            if not here.find(file):
+                if why := file.why_absent():
+                    missing.add(file.path, why)
+                return 0
+            is_made = _made(here, file, notes)
+            size = file.path.stat().st_size
+            index_size = index_path(here.path, file.name).stat().st_size
+            break
+        except ArchiveError:
+            raise
+        except (OSError, InvalidEventError) as exc:
+            was_changed = isinstance(exc, BlockingIOError | FileNotFoundError)
+            if was_changed and not is_last:
+                continue  # it was compressed or deleted meanwhile
+            missing.add(file.path, exc)
+            return 0
+    done.made += is_made
+    done.index_bytes += index_size
     done.files += 1
     done.events += file.seal.events
     done.bytes += size

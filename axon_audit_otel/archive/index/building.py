@@ -11,15 +11,17 @@ from pathlib import Path
 
 from ...core.errors import InvalidEventError
 from ...core.files import is_there, open_regular, write_file
-from ..format import ZST
+from ...core.fsync import sync_file
+from ..format import HEAD, ZST
 from ..manifest import SealRecord
 from ..reader import LineReader, open_events_file
 from .layout import BadIndexError, Content, OpenIndex, Words
 from .notes import Notes, State, index_path, state_of
 
-__all__ = ["content_in", "index_steps", "is_indexed", "path_of"]
+__all__ = ["content_in", "index_steps", "is_indexed", "path_of", "step_of"]
 
-_STEP_NS = 20_000_000  # two of the longest steps
+#: Two of the longest steps of the clock that files have; of file systems that keep whole seconds.
+_STEP_NS, _COARSE_STEP_NS = 20_000_000, 2_000_000_000
 
 
 def is_indexed(
@@ -38,7 +40,7 @@ def is_indexed(
         ArchiveError: If a note under a further key cannot be added.
     """
     state = state_of(path)
-    root = notes.root(seal, path)
+    root = None if state is None else notes.root(seal, path, state)
     if root is None or state is None:
         return False
     with suppress(OSError, BadIndexError), open_regular(index_path(directory, seal.file)) as file:
@@ -68,11 +70,13 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         OSError: If it cannot be read.
         ArchiveError: If the index cannot be written.
     """
-    state = _settled(path)
     words, sha256 = Words(), hashlib.sha256()
     with open_events_file(path) as file:
+        # Of the open file: while it is read, another one may stand at its path.
+        state = _settled(file.fileno())
+        _write_back(file.fileno())
         reader = LineReader(file, path, digest=sha256)
-        begin = 0
+        begin, after = 0, b""
         for lines in reader.batches():
             begin = begin or len(reader.head)
             events = reader.decoded(line[1:-1] for line in lines)
@@ -83,8 +87,11 @@ def index_steps(directory: Path, seal: SealRecord, path: Path, notes: Notes) -> 
         for block in reader.rest():
             sha256.update(block)
             size += len(block)
+            after = after or block
     if sha256.hexdigest() != seal.sha256:
         raise InvalidEventError("its content is not the one that was sealed")
+    if reader.head != HEAD or not reader.closing or after:  # other lines count for other readers
+        raise InvalidEventError("it was not written by a trail")
     parts, root = words.made(sha256.digest(), size, begin or len(reader.head))
     yield
     if state is None or state_of(path) != state:
@@ -99,15 +106,31 @@ def path_of(directory: Path, file: str) -> Path:
     return path if is_there(path) else path.with_name(file + ZST)
 
 
-def _settled(path: Path) -> State | None:
-    """The state of a file, which no change from now on leaves as it is.
+def _settled(file: int) -> State | None:
+    """The state of an open file, which no change from now on leaves as it is.
 
     The system's clock for files goes in steps: a change right after the last one may have its time.
     """
-    state = state_of(path)
-    if state is not None and time.time_ns() - max(state[1:]) < _STEP_NS:
-        time.sleep(_STEP_NS / 1e9)
-    return state_of(path)
+    state = state_of(file)
+    if state is not None and (left := max(state[1:3]) + step_of(state) - time.time_ns()) > 0:
+        time.sleep(min(left, step_of(state)) / 1e9)
+    return state_of(file)
+
+
+def step_of(state: State) -> int:
+    """How long after a change of a file another one may have its time, in nanoseconds."""
+    return _STEP_NS if state[2] % 1_000_000_000 else _COARSE_STEP_NS
+
+
+def _write_back(file: int) -> None:
+    """Have what a process wrote to an open file in its memory (`mmap`) written back.
+
+    Until then, that process can go on there without changing the state of the file. (Where files
+    are in memory only, it always can.)
+    """
+    # On Windows, only files that are open for writing can be; there, states tell less anyway.
+    with suppress(OSError):
+        sync_file(file)
 
 
 def content_in(path: Path) -> Content:

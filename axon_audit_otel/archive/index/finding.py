@@ -140,5 +140,6 @@ def _groups(query: Query) -> Iterator[list[str]]:
             if name == "subject_id":  # as `query.has`
                 values += map(digest_of, query.keys[name])
             yield values
-    if query.entry_ids is not None and len(query.entry_ids) <= _MANY:
-        yield list(query.entry_ids)
+    ids = query.entry_ids
+    if ids is not None and len(ids) <= _MANY and not query.any_encrypted:  # that finds others, too
+        yield list(ids)

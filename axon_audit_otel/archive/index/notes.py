@@ -61,8 +61,9 @@ _KEY = 32
 #: An application without a signing key: nothing in its archive is proof against who can write it.
 _UNSIGNED = b"axon-audit: without a signing key"
 
-#: The size of a file, and the times of its last change of content and of state, in nanoseconds.
-State = tuple[int, int, int]
+#: The size of a file; the times of its last change of content and of state, in nanoseconds; and
+#: its number in the file system: two files may have all the rest alike.
+State = tuple[int, int, int, int]
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -136,9 +137,14 @@ class Notes:
         keyed.update(text)
         return keyed.hexdigest().encode()
 
-    def root(self, seal: SealRecord, path: Path) -> bytes | None:
-        """The root of the index of the sealed file that is at *path*; None if none is known."""
-        state: State | None = None
+    def root(self, seal: SealRecord, path: Path, state: State | None = None) -> bytes | None:
+        """The root of the index of the sealed file that is at *path*; None if none is known.
+
+        Args:
+            seal: The file's line in a manifest.
+            path: Where it is.
+            state: Its state, if that is known.
+        """
         for by in self._keyed:
             note = self._found.get((seal.file, by))
             if note is not None and note.sha256 == seal.sha256:
@@ -194,15 +200,15 @@ class Notes:
         self._superseded = 0
 
 
-def state_of(path: Path) -> State | None:
-    """The state of the regular file at *path*; None if there is none.
+def state_of(path: Path | int) -> State | None:
+    """The state of the regular file at *path*, or of an open one; None if there is none.
 
     Nobody but the system's administrator can change a file and leave it in its state.
     """
     with suppress(OSError):
-        status = os.lstat(path)
+        status = os.fstat(path) if isinstance(path, int) else path.lstat()
         if stat.S_ISREG(status.st_mode):
-            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     return None
 
 
@@ -265,9 +271,10 @@ def key_of_user(make: bool = False) -> bytes | None:
     for _ in range(2):
         with suppress(OSError), open_regular(path) as file:
             status = os.fstat(file.fileno())
-            ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+            if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+                return None  # of another user, who keeps it
             content = file.read(_KEY + 1)
-            if ours and not status.st_mode & 0o077 and len(content) == _KEY:
+            if not status.st_mode & 0o077 and len(content) == _KEY:
                 return content
         if not make:
             return None

@@ -150,9 +150,9 @@ def check(proof: dict[str, Any], key_line: str) -> str:
     return (check_consistency if "old" in proof else check_inclusion)(proof, key_line)
 
 
-def main(proof: str, key: str) -> str:
+def main(proof: str, key: str, *, is_line: bool = False) -> str:
     try:
-        key_line = Path(key).read_text(encoding="utf-8") if Path(key).is_file() else key
+        key_line = key if is_line or not Path(key).is_file() else Path(key).read_text("utf-8")
         content = Path(proof).read_bytes()
         if content.startswith(b"axon-audit report 1\n"):
             return f"PROVED: {check_report(content.decode(), key_line, Path(proof).parent)}"

@@ -357,7 +357,7 @@ def demo(
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "axon":
             raise
-        msg = "the demo needs the Axon SDK: pip install 'axon-audit-otel[instruments]'"
+        msg = "the demo needs the Axon SDK: pip install 'axon-audit-otel[axon]'"
         raise click.ClickException(msg) from exc
     lines = None if text is None else text.read().splitlines()
     if lines is not None and not any(line.strip() for line in lines):

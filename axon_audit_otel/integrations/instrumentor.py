@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ..core.log import logger
@@ -57,6 +58,9 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             self.wrap(self._wrappers, audit, kwargs)
         except Exception as exc:  # a version that we do not know
             self._uninstrument()
+            if isinstance(exc, ModuleNotFoundError) and self._is_missing():
+                logger.debug("%s is not installed", self.instruments[0])
+                return
             logger.warning(
                 "%s is not instrumented, and its operations are not recorded: this version is not"
                 " as expected (%s: %s)",
@@ -64,6 +68,12 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             )
             return
         announce(audit)
+
+    def _is_missing(self) -> bool:
+        """Whether the library is not installed. ``opentelemetry-instrument`` does not ask: it
+        starts all instrumentors of a package if it has any of their libraries."""
+        conflict = get_dependency_conflicts(self.instruments)
+        return conflict is not None and not conflict.found
 
     def _uninstrument(self, **kwargs: Any) -> None:
         if self._wrappers is not None:

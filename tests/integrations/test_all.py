@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ class MissingInstrumentor(LibraryInstrumentor):
 
     instruments = ("no-such-library >= 1",)
 
+    def wrap(self, wrappers: Any, audit: AuditLogger, options: Any) -> None:
+        import_module("no_such_library")
+
+
+class ChangedInstrumentor(LibraryInstrumentor):
+    """Of a library whose version here lacks what is wrapped."""
+
+    instruments = ("pytest >= 1",)
+
+    def wrap(self, wrappers: Any, audit: AuditLogger, options: Any) -> None:
+        import_module("pytest.no_such_module")
+
 
 class FailingInstrumentor:
     """One that cannot even be made."""
@@ -90,6 +103,34 @@ class TestAll:
         NotesInstrumentor().uninstrument()
         Notes().add("n2")
         assert only_event(audit).entry_ids == ["n1"]
+
+    def test_without_its_library(
+        self, audit: AuditLogger, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """`opentelemetry-instrument` starts each of ours without asking what it needs: one whose
+        library is not installed says nothing, one that finds another library than it knows does."""
+        try:
+            MissingInstrumentor().instrument(skip_dep_check=True, audit_logger=audit)
+            assert caplog.text == ""
+            ChangedInstrumentor().instrument(skip_dep_check=True, audit_logger=audit)
+            assert "pytest >= 1 is not instrumented" in caplog.text
+        finally:
+            MissingInstrumentor().uninstrument()
+            ChangedInstrumentor().uninstrument()
+
+    def test_any_library_is_enough(self) -> None:
+        """`opentelemetry-instrument` starts nothing of a package whose extra `instruments` is not
+        installed as a whole: ours is `instruments-any`, with the libraries of all integrations."""
+        text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+        assert not re.search(r"^instruments = ", text, re.MULTILINE)
+        pattern = r'^instruments-any = \["axon-audit-otel\[(.*)\]"\]$'
+        (named,) = re.findall(pattern, text, re.MULTILINE)
+        listed = re.findall(r"^(.*) = \[(.*)\]$", text, re.MULTILINE)
+        wanted = {needs.strip('"') for name, needs in listed if name in named.split(",")}
+        ours = metadata.entry_points(group=every.GROUP)
+        assert wanted == {
+            need for point in ours for need in point.load()().instrumentation_dependencies()
+        }
 
     def test_one_trail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a logger, all record to the one that the environment describes."""

@@ -276,7 +276,8 @@ class Access:
         if not is_signed_archive(directory):
             return None
         if self._key is None:
-            raise ValueError("checkpoints of the archive are signed: give --signing-key")
+            msg = "checkpoints of the archive are signed, so its record must be too (--signing-key)"
+            raise ValueError(msg)
         return parse_signing_key(self._key)
 
     def _event(self, state: str, status: str, trail: Any, hides: bool) -> Draft:

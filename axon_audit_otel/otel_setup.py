@@ -296,7 +296,7 @@ def _metrics_app(registry: CollectorRegistry | None) -> Callable[[Any, Any], Any
                 MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
             except ValueError:  # no directory now; it may come back
                 start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
-                return [b"PROMETHEUS_MULTIPROC_DIR is no directory"]
+                return [b"PROMETHEUS_MULTIPROC_DIR is not a directory"]
         accept = environ.get("HTTP_ACCEPT", "")
         if "text/plain" not in accept and "openmetrics" not in accept:
             environ["HTTP_ACCEPT"] = _OPENMETRICS

@@ -19,7 +19,7 @@ memory = MemorySystem(DEVELOPMENT_CONFIG, audit_logger=audit)
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
-    audit.close()  # a signal ends servers at once after this
+    audit.close()  # after this, a server that got a signal ends at once
 
 
 app = FastAPI(lifespan=lifespan)

@@ -46,10 +46,10 @@ class SecurityMonitor:
     rule begins to hold, one alert fires: it is recorded in the trail itself (operation AUDIT,
     metadata ``record: alert``), and *on_alert* is called; once more where such an alert, which
     names entries, finds others (see `Rule`). It goes on while the rule holds, and
-    then is recorded as resolved; meanwhile as ongoing, once in the longest window of all rules,
-    so that a restart need not read further back than two of these to know it. Events have their
-    own time; one that comes later than its rule's window is not counted. What alerts record is
-    never counted.
+    then is recorded as resolved. An alert that goes on for long is recorded again (as ongoing)
+    once per longest window of all rules: a restart remembers it by reading back over two of
+    these. Events count by their own time; one that comes later than its rule's window is not
+    counted. What alerts record is never counted.
 
     Each process watches its own events: a forked child begins with none.
 

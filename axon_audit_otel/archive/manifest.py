@@ -364,7 +364,7 @@ def _content_of(path: Path) -> bytes:
 
 _MOST = 1 << 32  # bytes of a manifest
 
-_DAMAGED = "it has a line that is no record: it may have listed a file"
+_DAMAGED = "it has a line that is not a record: it may have listed a file"
 
 
 def states(record: Record) -> tuple[int, str] | None:

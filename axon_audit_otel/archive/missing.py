@@ -147,7 +147,7 @@ class Missing:
             warnings.warn(str(self), ArchiveIncompleteWarning, stacklevel=stacklevel + 2)
 
 
-_LINE = "a line is no audit event"
+_LINE = "a line is not an audit event"
 
 
 def _words(why: Exception | str) -> str:

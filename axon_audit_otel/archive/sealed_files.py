@@ -64,7 +64,7 @@ class SealedFiles:
         try:
             self.manifest = Manifest(path, self._changed)
         except msgspec.DecodeError as exc:
-            msg = f"{path.name} has a line that is no record (axon-audit verify): {exc}"
+            msg = f"{path.name} has a line that is not a record (axon-audit verify): {exc}"
             raise msgspec.DecodeError(msg) from exc
         if self.attested is not None:
             self.manifest.attest = self.attested.line

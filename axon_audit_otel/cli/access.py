@@ -89,7 +89,10 @@ def recorded_reading(*, always: bool = False, signs: bool = False) -> Callable[.
 
 
 _reason_option = click.option(
-    "--reason", "record_reason", metavar="TEXT", help="Why you read it, if that is recorded."
+    "--reason",
+    "record_reason",
+    metavar="TEXT",
+    help="Why you read the trail, for the record of this reading.",
 )
 #: Read only when there is something to record: a reader may have no right to the key.
 _key_option = click.option(
@@ -97,7 +100,7 @@ _key_option = click.option(
     "record_key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
-    help="Private key that signs the record of it, if checkpoints are signed.",
+    help="Private key that signs the record of this reading; needed if checkpoints are signed.",
 )
 
 
@@ -276,7 +279,8 @@ class Access:
         if not is_signed_archive(directory):
             return None
         if self._key is None:
-            raise ValueError("checkpoints of the archive are signed: give --signing-key")
+            msg = "checkpoints of the archive are signed, so its record must be too (--signing-key)"
+            raise ValueError(msg)
         return parse_signing_key(self._key)
 
     def _event(self, state: str, status: str, trail: Any, hides: bool) -> Draft:
@@ -359,7 +363,7 @@ def _check_writable(directory: Path) -> None:
     """
     if not has_begun(directory):
         files_of(directory)  # raises if nothing is there
-        raise ArchiveError(f"{str(directory)!r} is no archive that an application wrote")
+        raise ArchiveError(f"{str(directory)!r} is not an archive that an application wrote")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ArchiveError(f"{str(directory)!r} cannot be written")
     if hasattr(os, "geteuid") and (us := os.geteuid()) != 0:

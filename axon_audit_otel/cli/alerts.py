@@ -40,7 +40,12 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> timedelta | None:
 
 @click.command()
 @path_argument
-@click.option("--last", metavar="DURATION", callback=_duration, help="Period up to now: 24h, 30d.")
+@click.option(
+    "--last",
+    metavar="DURATION",
+    callback=_duration,
+    help="Only this long up to now: 24h, 30d. Default: all events.",
+)
 @keys_option
 @json_option
 @reads

@@ -103,13 +103,13 @@ spec:
 
 def _url(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"https?://[^\s'\"<>#]+", value):
-        raise click.BadParameter(f"{value!r} is no address: https://... without spaces and '#'")
+        raise click.BadParameter(f"{value!r} is not an address: https://... without spaces and '#'")
     return value
 
 
 def _namespace(context: click.Context, option: click.Parameter, value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", value):
-        raise click.BadParameter(f"{value!r} is no namespace: lower-case letters, digits, '-'")
+        raise click.BadParameter(f"{value!r} is not a namespace: lower-case letters, digits, '-'")
     return value
 
 
@@ -121,7 +121,7 @@ def _namespace(context: click.Context, option: click.Parameter, value: str) -> s
 )  # fmt: skip
 @click.option(
     "--runbook-url", metavar="URL", callback=_url,
-    help="Where alerts shall lead: the address of your copy of runbook/runbook.md.",
+    help="Address of your copy of runbook/runbook.md, to which alerts link.",
 )  # fmt: skip
 @click.option(
     "--kubernetes", is_flag=True,

@@ -177,7 +177,7 @@ def checked_target(out: Path, path: Path, force: bool) -> Path:
         place = str(directory)
         raise click.ClickException(f"{name} would become part of {place!r}: use another name")
     if target.exists() and not target.is_file():
-        raise click.ClickException(f"{name} is no regular file")
+        raise click.ClickException(f"{name} is not a regular file")
     if target.exists() and not force:
         raise click.ClickException(f"{name} exists: --force replaces it")
     return target

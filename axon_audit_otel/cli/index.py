@@ -27,9 +27,10 @@ def index(path: Path, as_json: bool, missing: Missing) -> None:
 
     Gives each sealed file in PATH, a directory of audit files, an index of the users, sessions,
     subjects, agents, entries and traces in it (audit_*.index), unless it has one that you made.
-    Your queries read then the lines that can answer, and files without one as before. Other
-    users' indexes are not believed, since who can write to PATH could leave events out of one:
-    each user runs this, again when there are new files. Answers are the same with and without.
+    Your queries then read only the lines that can answer; files without an index are read as
+    before. Answers are the same with an index and without. An index that another user made is
+    not believed: anyone who can write to PATH could leave events out of it. So each user runs
+    this command, and again when there are new files.
     """
     check_archive(path)
     key = key_of_user(make=True)

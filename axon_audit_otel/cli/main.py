@@ -82,14 +82,14 @@ _POLL_S = 0.2
 )
 @click.version_option(__version__, prog_name="axon-audit")
 def main() -> None:
-    """Read the audit trail of a memory, or see a demonstration of one.
+    """Read, verify and hand over the audit trail of an AI application's memory.
 
     PATH is an exported or sealed file (audit_*.json), a journal, or a directory of them.
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
-    rest is printed, and the file is named on standard error); 2, wrong arguments, or nothing is
-    at PATH. Those of verify, receipt, report, subject, influence, lineage and reconcile are
-    their own.
+    rest is printed, and standard error names the file); 2, wrong arguments, or there is nothing
+    at PATH. The exit codes of verify, receipt, report, subject, influence, lineage and
+    reconcile are in their own help.
 
     \b
     Examples:
@@ -97,8 +97,9 @@ def main() -> None:
       axon-audit verify audit_logs --key my-app.pub
       axon-audit report audit_logs --month last --output report.zip
 
-    Options that an application has as settings take the same variables: AXON_AUDIT_ERASABLE,
-    AXON_AUDIT_PSEUDONYMIZE, AXON_AUDIT_SIGNING_KEY, AXON_AUDIT_RECORD_READS.
+    --keys, --pseudonymize and --signing-key can also be given as the application's variables
+    AXON_AUDIT_ERASABLE, AXON_AUDIT_PSEUDONYMIZE and AXON_AUDIT_SIGNING_KEY;
+    AXON_AUDIT_RECORD_READS says which readings are recorded.
     """
 
 
@@ -123,8 +124,8 @@ def query(
 ) -> None:
     """Print events that pass every filter, newest first.
 
-    With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
-    Times without a zone are local.
+    With --json: one event per line, in the bytes that were recorded, decrypted if the keys are
+    there. Times given without a zone are local.
     """
     wanted = query_of(given)
     answers = found(path, wanted, given["keys"], missing, shown=reading.shown)
@@ -144,8 +145,8 @@ def query(
 def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given: Any) -> None:
     """Count events: success and latency by operation, users, agents.
 
-    Counts the events that pass every filter. Times without a zone are local. With --json: one
-    object; durations in milliseconds.
+    Counts the events that pass every filter. Times given without a zone are local. With --json:
+    one object, with durations in milliseconds.
     """
     wanted = query_of(given)
     how: Any = {"oldest_first": True, "shown": reading.shown}
@@ -182,7 +183,8 @@ def stats(path: Path, as_json: bool, missing: Missing, reading: Access, **given:
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="Events to print.",
+    metavar="N",
+    help="How many events to print.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Print new events too, until Ctrl-C.")
 @keys_option
@@ -202,8 +204,9 @@ def tail(
 ) -> None:
     """Print the newest events, and new ones as they come.
 
-    The newest is the last. --follow goes on from file to file when the journal is sealed.
-    With --json: one event a line, the bytes as recorded, decrypted if the keys are there.
+    The newest comes last. --follow continues from file to file when the journal is sealed.
+    With --json: one event per line, in the bytes that were recorded, decrypted if the keys are
+    there.
     """
     wanted = Query(limit=count)
     if not follow:
@@ -238,7 +241,7 @@ def _readable(
     "--format",
     "form",
     type=click.Choice(list(FORMATS), case_sensitive=False),
-    help="Default: the ending of OUT, else json.",
+    help="Default: what the name OUT ends with, else json.",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--decrypt", is_flag=True, help="Decrypt personal data, if the keys are there.")
@@ -331,7 +334,7 @@ def _by_writer(
     "--input",
     "text",
     type=click.File("r", encoding="utf-8-sig", errors="replace"),
-    help="Your own lines to remember; 'SPEAKER: words' or words.",
+    help="A file of your own lines to remember: 'SPEAKER: words', or just words.",
 )
 @click.option(
     "-o",
@@ -341,10 +344,14 @@ def _by_writer(
     show_default=True,
     help="Directory for the audit files; nothing there is overwritten.",
 )
-@click.option("--users", type=click.IntRange(1, 1000), default=4, show_default=True)
+@click.option(
+    "--users", type=click.IntRange(1, 1000), default=4, show_default=True, help="How many users."
+)
 @click.option("--serve", is_flag=True, help="Keep a load running and serve /metrics, until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for all addresses.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="Of /metrics."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Of /metrics; 0.0.0.0: all.")
 @click.option("--otlp", is_flag=True, help="Ship to the collector at OTEL_EXPORTER_OTLP_ENDPOINT.")
 @json_option
 def demo(

@@ -125,7 +125,7 @@ signing_option = click.option(
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
     callback=parsed(parse_signing_key),
-    help="Private key that signs the record of this; needed if checkpoints are signed.",
+    help="Private key that signs the record of this command; needed if checkpoints are signed.",
 )
 
 #: The secret that ids were hashed with, as `Query.under` needs it.
@@ -142,7 +142,7 @@ _KEYS: dict[str, Any] = {
     "metavar": "DIR",
     "envvar": Settings.variable("erasable"),
     "callback": parsed(_place),
-    "help": "The keys that personal data is encrypted with. Default: PATH.keys.",
+    "help": "Directory of the keys that decrypt personal data. Default: PATH.keys.",
 }
 #: The directory of the keys that personal data is encrypted with.
 keys_option = click.option("--keys", **_KEYS)
@@ -179,7 +179,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return _When(text, self._parse(text))
         except (ValueError, OverflowError, OSError):
             self.fail(
-                f"{value!r} is no time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
+                f"{value!r} is not a time: use 2025-01-31, 2025-01 (a month), 2025-01-31T10:30,"
                 " 10:30 (today), today, yesterday, monday, or 15m, 24h, 7d for that long ago",
                 param,
                 ctx,
@@ -208,32 +208,39 @@ def _trace(_ctx: Any, _param: Any, value: str | None) -> str | None:
     try:
         return Query.of(trace_id=value).trace_id
     except InvalidEventError:
-        raise click.BadParameter(f"{value!r} is no trace id: it has 32 hex digits") from None
+        raise click.BadParameter(f"{value!r} is not a trace id: it has 32 hex digits") from None
 
 
 _PERIOD = [
     click.option(
         "--since",
         type=_Moment(),
-        help="2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, monday, or 24h, 7d ago.",
+        help="From this time: 2025-01-31, 2025-01, 2025-01-31T10:30, 10:30, today, monday, or 24h,"
+        " 7d for that long ago.",
     ),
-    click.option("--until", type=_Moment(end=True), help="As --since; included, to a day's end."),
+    click.option(
+        "--until",
+        type=_Moment(end=True),
+        help="Until this time, inclusive: a day or a month counts to its end.",
+    ),
 ]
 
 _FILTERS = [
     click.option("-u", "--user", metavar="ID", help="The user who acted."),
-    click.option("--session", metavar="ID", help="The session of that user."),
+    click.option("--session", metavar="ID", help="The session in which it was done."),
     _choice("--operation", OperationType),
     _choice("--status", EventStatus),
-    click.option("--entry", metavar="ID", multiple=True, help="A memory entry; several: any."),
-    click.option("--subject", metavar="ID", help="A person whose data it touched."),
+    click.option(
+        "--entry", metavar="ID", multiple=True, help="A memory entry; repeat it for any of several."
+    ),
+    click.option("--subject", metavar="ID", help="The person whose data was touched."),
     click.option("--agent", metavar="ID", help="The agent that acted."),
     click.option("--on-behalf-of", metavar="ID", help="The person for whom it was done."),
-    click.option("--purpose", metavar="TEXT", help="Why it was done: the whole text."),
-    click.option("--system", metavar="NAME", help="The memory's library: axon, langgraph, ..."),
-    click.option("--store", metavar="NAME", help="Which of its stores."),
-    click.option("--action", metavar="NAME", help="The method, as its library names it."),
-    click.option("--trace", metavar="ID", callback=_trace, help="The trace: 32 hex digits."),
+    click.option("--purpose", metavar="TEXT", help="Why it was done; must be the whole text."),
+    click.option("--system", metavar="NAME", help="The memory library: axon, langgraph, ..."),
+    click.option("--store", metavar="NAME", help="The store of that library."),
+    click.option("--action", metavar="NAME", help="The method's name in that library."),
+    click.option("--trace", metavar="ID", callback=_trace, help="The trace id: 32 hex digits."),
     *_PERIOD,
     secret_option,
     keys_option,
@@ -245,7 +252,7 @@ limit_option = click.option(
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help="The newest N only.",
+    help="Only the newest N.",
 )
 
 

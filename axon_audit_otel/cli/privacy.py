@@ -98,11 +98,12 @@ def erase(
     as_json: bool,
     missing: Missing,
 ) -> None:
-    """Make a user's personal data unreadable, for ever.
+    """Make a user's personal data unreadable, for good.
 
     Destroys the keys of USER's events in PATH, a directory of audit files (GDPR Art. 17).
-    Of events of several persons that is USER's id, the texts of USER's entries, and the facts
-    if USER acted or was named by the call; what is the others' stays readable.
+    Where an event is about several persons, that makes unreadable USER's id, the texts of
+    USER's entries, and the facts if USER acted or the call named USER; the others' data stays
+    readable.
     The files do not change, so verify and proofs still work. The erasure is recorded there
     first: who did it and why, without the name of USER. Nothing is erased during a legal
     hold. Applications may run meanwhile. With a copy of the keys the data can still be read.

@@ -35,12 +35,12 @@ __all__ = ["receipt"]
 @click.command()
 @click.argument("event")
 @path_argument
-@click.option("--subject", metavar="ID", help="The person whom it is for.")
+@click.option("--subject", metavar="ID", help="The person whom the receipt is for.")
 @click.option(
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write it as a page for people to this file; it must not exist.",
+    help="Write it as a page for people to this new file.",
 )
 @click.option(
     "--decrypt", is_flag=True, help="Say who asked for it, and why, where that is encrypted."
@@ -50,7 +50,7 @@ __all__ = ["receipt"]
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
     callback=parsed(parse_signing_key),
-    help="Private key of the trail, which signs it. Without it, it is not signed.",
+    help="Private key of the trail, to sign the receipt. Without it, it is not signed.",
 )
 @keys_option
 @secret_option

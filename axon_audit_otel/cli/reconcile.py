@@ -224,7 +224,7 @@ def _function(name: str) -> Callable[[], Any]:
     for part in attribute.split("."):
         found = getattr(found, part)
     if not callable(found):
-        raise TypeError("it is no function")
+        raise TypeError("it is not a function")
     return found  # type: ignore[no-any-return]
 
 

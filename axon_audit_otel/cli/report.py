@@ -36,18 +36,28 @@ __all__ = ["report"]
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--month", metavar="MONTH", help="The period: 2026-11, this, last.")
-@click.option("--from", "first", metavar="WHEN", help="2026-11-01, 2026-11, 2026-11-01T10:30.")
-@click.option("--to", "last", metavar="WHEN", help="As --from; included, to a day's end.")
+@click.option("--month", metavar="MONTH", help="The month to report: 2026-11, this or last.")
 @click.option(
-    "--timezone", "zone", metavar="NAME", help="Where that is: Europe/Berlin. Default: local."
+    "--from", "first", metavar="WHEN", help="Or from: 2026-11-01, 2026-11, 2026-11-01T10:30."
+)
+@click.option(
+    "--to",
+    "last",
+    metavar="WHEN",
+    help="Until then, inclusive: a day or a month counts to its end.",
+)
+@click.option(
+    "--timezone",
+    "zone",
+    metavar="NAME",
+    help="Time zone of the period, such as Europe/Berlin. Default: the local one.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="A new directory; or a file, if its name ends in .zip.",
+    help="Where to write it: a new directory, or a file whose name ends in .zip.",
 )
 @click.option("--force", is_flag=True, help="Replace a report at OUTPUT.")
 @key_option
@@ -166,7 +176,7 @@ def _period(
     if month is not None and first is None and last is None:
         if not re.fullmatch(r"\d{4}-\d\d", month):
             raise click.BadParameter(
-                f"{month!r} is no month: 2026-11, this, last", param_hint="--month"
+                f"{month!r} is not a month: 2026-11, this, last", param_hint="--month"
             )
         return Period.of(month, None, zone)
     if month is None and first is not None and last is not None:

@@ -39,7 +39,7 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
     try:
         return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        msg = f"{value!r} is no time zone: use a name such as Europe/Berlin, or UTC"
+        msg = f"{value!r} is not a time zone: use a name such as Europe/Berlin, or UTC"
         raise click.BadParameter(msg) from None
 
 
@@ -53,16 +53,17 @@ def _zone(_ctx: Any, _param: Any, value: str | None) -> tzinfo | None:
     "--format",
     "form",
     type=click.Choice(["html", "json", "csv"], case_sensitive=False),
-    help="Default: the ending of FILE, else html.",
+    help="Default: what the name FILE ends with, else html.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@click.option("--show-actors", is_flag=True, help="Say who acted, not only staff 1, staff 2.")
+@click.option("--show-actors", is_flag=True, help="Name who acted, instead of staff 1, staff 2.")
 @click.option(
     "--timezone",
     "zone",
     metavar="NAME",
     callback=_zone,
-    help="Whose times it shows: Europe/Berlin. Default: the local ones. In JSON they are UTC.",
+    help="Time zone of the times shown, such as Europe/Berlin. Default: the local one. JSON"
+    " has UTC.",
 )
 @key_option
 @checkpoint_option
@@ -178,7 +179,7 @@ def _checked(out: Path, path: Path, keys: Path | None, force: bool) -> Path:
                 plain(f"{name} would be inside of {str(place)!r}: write it elsewhere")
             )
     if target.exists() and not target.is_file():
-        raise NotAnswered(plain(f"{name} is no regular file"))
+        raise NotAnswered(plain(f"{name} is not a regular file"))
     if target.exists() and not force:
         raise NotAnswered(plain(f"{name} exists: --force replaces it"))
     return target

@@ -51,10 +51,10 @@ class _Public(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             if "PRIVATE+KEY" in text:
                 self.fail("that is a private key; verifying needs the public one", param, ctx)
             if "+" not in text:
-                self.fail("no such file, and no key", param, ctx)
+                self.fail("no such file, and not a key line (name+id+key)", param, ctx)
             return self._parse(text)
         except UnicodeDecodeError:
-            self.fail("the file is no text", param, ctx)
+            self.fail("the file is not text", param, ctx)
         except OSError as exc:
             self.fail(f"cannot read the file: {exc.strerror or exc}", param, ctx)
         except AuditConfigError as exc:
@@ -101,7 +101,8 @@ key_option = click.option(
     "keys",
     type=_Public(_keys_in),
     multiple=True,
-    help="Public key (file or line); any of several must have signed each checkpoint.",
+    help="Public key (a file or its line). Repeat it if keys changed: one of them must have"
+    " signed each checkpoint.",
 )
 
 #: Checkpoints that were kept elsewhere.
@@ -110,7 +111,7 @@ checkpoint_option = click.option(
     "notes",
     type=CheckpointText(),
     multiple=True,
-    help="Checkpoints that were kept elsewhere: notes, or OTLP JSON that a collector wrote.",
+    help="File of checkpoints kept elsewhere: notes, or OTLP JSON that a collector wrote.",
 )
 
 _WITNESS = [
@@ -119,13 +120,13 @@ _WITNESS = [
         "witnesses",
         type=_Public(_witnesses_in),
         multiple=True,
-        help="Public key of a witness (file or line), which must have cosigned a checkpoint.",
+        help="Public key of a witness (a file or its line) that must have cosigned a checkpoint.",
     ),
     click.option(
         "--witness-quorum",
         "needed",
         type=int,
-        help="How many of the witnesses must have. Default: all.",
+        help="How many of the witnesses must have cosigned. Default: all.",
     ),
 ]
 

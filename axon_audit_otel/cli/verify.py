@@ -38,12 +38,14 @@ class _NotVerified(click.ClickException):
     help="PATH... are files that a collector wrote (file exporter, JSON).",
 )
 @click.option(
-    "--partial", is_flag=True, help="With --otlp-json: what is before the oldest is not missed."
+    "--partial",
+    is_flag=True,
+    help="With --otlp-json: what came before the oldest is not reported as missing.",
 )
 @click.option(
     "--archive",
     type=click.Path(path_type=Path),
-    help="With --otlp-json: the archive of which every event must be there.",
+    help="With --otlp-json: every event of this archive must be there.",
 )
 @key_option
 @checkpoint_option
@@ -51,22 +53,22 @@ class _NotVerified(click.ClickException):
 @click.option(
     "--require-checkpoint",
     is_flag=True,
-    help="Each trail must be covered by one of --checkpoint.",
+    help="Ask that a --checkpoint covers each trail; else exit code 2.",
 )
 @click.option(
     "--origin",
     "origins",
     metavar="ORIGIN",
     multiple=True,
-    help="A trail that must be there, as verify prints it; no other may be there."
-    " Such as axon-audit/default/3f9a0c7be5d1824f.",
+    help="A trail that must be there, as verify prints it (axon-audit/default/3f9a0c7be5d1824f);"
+    " repeat it for each: no other may be there.",
 )
 @witness_options
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="How many processes read a large archive at most. Default: as many as there are"
-    " processors, and at most 8.",
+    metavar="N",
+    help="Read a large archive in up to N processes. Default: one per processor, at most 8.",
 )
 @click.option(
     "--full",
@@ -80,12 +82,12 @@ def verify(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
     PATH is its directory, or one of its files. Finds what was altered, removed, inserted, moved
     or cut off, names the file and the event, and says up to where signed checkpoints prove that
-    nothing is missing. Note down the origin of each trail that is printed: with
-    --origin, an archive that was exchanged for another is found.
+    nothing is missing. It prints the origin of each trail: keep it. With --origin, verify finds
+    that an archive was exchanged for another.
 
     With --key, a file whose digest a signed checkpoint covers is as its writer sealed it, so
-    its lines are not proved one by one. What only who has the key could have done wrong in
-    them, --full finds. It is implied without --key, and with --witness.
+    its lines are not proved one by one. --full proves them as well: it finds what only the
+    holder of the key could have done to them. It is implied without --key, and with --witness.
 
     PATH may also be a proof (of prove), a receipt, or the note of a report (*.json or *.note):
     with --key alone it is checked without any archive.

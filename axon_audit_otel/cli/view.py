@@ -41,11 +41,11 @@ _OURS = ("flask", "werkzeug", "jinja2", "markupsafe")
     type=click.Choice(_HOSTS),
     default=_HOSTS[0],
     show_default=True,
-    help="Names of this machine only: others do not see the pages.",
+    help="This machine only: no other machine can see the pages.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option(
-    "--open/--no-open", "opens", default=True, help="Open the page in the browser, or not."
+    "--open/--no-open", "opens", default=True, help="Whether to open the page in the browser."
 )
 @click.option("--decrypt", is_flag=True, help="Show personal data decrypted; needs --keys.")
 @erasable_option

@@ -143,7 +143,7 @@ def _opened(path: Path, flags: int) -> int:
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         check_owner(path, status, writes=flags & (os.O_WRONLY | os.O_RDWR) != 0)
     except BaseException:
         os.close(file)
@@ -274,7 +274,7 @@ def write_file(content: Iterable[bytes], path: Path) -> None:
     """
     try:
         if path.exists() and not path.is_file():  # /dev/null would become a file
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         temporary = path.with_name(f".{path.name[:64]}.{os.getpid()}.{next(_numbers)}.tmp")
         make_directory(path.parent)
         with replacement(path, temporary) as file:

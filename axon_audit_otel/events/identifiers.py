@@ -82,7 +82,7 @@ def checked_id(name: str, value: Any) -> str:
     with suppress(Exception):  # its class may raise
         if isinstance(value, ID_TYPES) and not isinstance(value, bool):
             return identifier(value)
-    msg = f"{name}: {shown(value)} is no id: must be text, a number or a UUID"
+    msg = f"{name}: {shown(value)} is not an id: must be text, a number or a UUID"
     raise InvalidEventError(msg)
 
 
@@ -94,7 +94,7 @@ def checked_text(name: str, value: Any) -> str:
     """
     if isinstance(value, str):
         return str.__str__(value)
-    msg = f"{name}: {shown(value)} is no text"
+    msg = f"{name}: {shown(value)} is not text"
     raise InvalidEventError(msg)
 
 

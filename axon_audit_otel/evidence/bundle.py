@@ -81,9 +81,9 @@ def check_output(output: Path, apart_from: Iterable[Path], force: bool) -> None:
     if not force:
         raise ArchiveError(f"{name} exists: --force replaces it")
     if output.suffix == ".zip" and not target.is_file():
-        raise ArchiveError(f"{name} is no regular file")
+        raise ArchiveError(f"{name} is not a regular file")
     if output.suffix != ".zip" and not _is_report(target):
-        msg = f"{name} is no directory with a report, and nothing else: only that is replaced"
+        msg = f"{name} is not a directory with a report, and nothing else: only that is replaced"
         raise ArchiveError(msg)
 
 

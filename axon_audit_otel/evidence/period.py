@@ -123,7 +123,7 @@ def _read(text: str, read: Any, zone: tzinfo | None) -> int:
         moment: datetime = read(text.strip(), zone)
         return to_microseconds(moment)
     except (ValueError, OverflowError, OSError):
-        raise AuditConfigError(f"{shown(text)} is no time: {_TIME}") from None
+        raise AuditConfigError(f"{shown(text)} is not a time: {_TIME}") from None
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
 from ..core.log import logger
 
-__all__ = ["GROUP", "instrument_all", "uninstrument_all"]
+__all__ = ["GROUP", "instrument_all", "instrument_rest", "uninstrument_all"]
 
 #: The entry points of integrations: ours, and those of other packages.
 GROUP = "axon_audit.integrations"
@@ -29,22 +30,39 @@ def instrument_all(**options: Any) -> list[str]:
     Returns:
         The names of those that were started, in their order.
     """
-    started = []
-    for point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
-        try:
-            instrumentor = point.load()()
-            if get_dependency_conflicts(instrumentor.instrumentation_dependencies()) is not None:
-                continue  # its library is not here, or in a version that it does not know
-            if getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
-                continue
-            instrumentor.instrument(**options)
-            started.append(point.name)
-        except Exception as exc:  # of whoever wrote it
-            logger.warning(
-                "the integration %r could not be started, and its memory is not recorded: %s: %s",
-                *(point.name, type(exc).__name__, exc),
-            )
-    return started
+    points = sorted(entry_points(group=GROUP), key=lambda one: one.name)
+    return [point.name for point in points if _started(point, options)]
+
+
+def instrument_rest() -> None:
+    """Instrument what ``opentelemetry-instrument`` has left out, and was not told to leave out.
+
+    It starts none of a package's instrumentors unless the package's whole extra ``instruments``
+    is installed, which is Axon's SDK here.
+    """
+    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    names = {name.strip() for name in disabled}
+    for point in entry_points(group="opentelemetry_instrumentor"):
+        ours = point.value.startswith(f"{__name__.partition('.')[0]}.")
+        if ours and not names & {"*", point.name}:
+            _started(point, {})
+
+
+def _started(point: EntryPoint, options: dict[str, Any]) -> bool:
+    try:
+        instrumentor = point.load()()
+        if get_dependency_conflicts(instrumentor.instrumentation_dependencies()) is not None:
+            return False  # its library is not here, or in a version that it does not know
+        if getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+            return False
+        instrumentor.instrument(**options)
+    except Exception as exc:  # of whoever wrote it
+        logger.warning(
+            "the integration %r could not be started, and its memory is not recorded: %s: %s",
+            *(point.name, type(exc).__name__, exc),
+        )
+        return False
+    return True
 
 
 def uninstrument_all(names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from ..core.errors import AuditUnavailableError
@@ -59,6 +60,9 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             self.wrap(self._wrappers, audit, kwargs)
         except Exception as exc:  # a version that we do not know
             self._uninstrument()
+            if isinstance(exc, ModuleNotFoundError) and self._is_missing():
+                logger.debug("%s is not installed", self.instruments[0])
+                return
             said = (
                 f"{self.instruments[0]} is not instrumented, and its operations are not recorded:"
                 f" this version is not as expected ({type(exc).__name__}: {exc})"
@@ -68,6 +72,12 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             logger.warning("%s", said)
             return
         announce(audit)
+
+    def _is_missing(self) -> bool:
+        """Whether the library is not installed. ``opentelemetry-instrument`` does not ask: it
+        starts all instrumentors of a package if it has any of their libraries."""
+        conflict = get_dependency_conflicts(self.instruments)
+        return conflict is not None and not conflict.found
 
     def _uninstrument(self, **kwargs: Any) -> None:
         if self._wrappers is not None:

@@ -58,7 +58,7 @@ def list_in(archive: Path) -> list[str]:
         content = file.read(_MOST + 1)
     lines = content.decode("ascii", "replace").split("\n")
     if len(content) > _MOST or (content and not re.fullmatch("[0-9a-f]{8}", lines[0])):
-        raise ArchiveError(f"{str(archive / MARK)!r} is no list of a keyring")
+        raise ArchiveError(f"{str(archive / MARK)!r} is not a list of a keyring")
     return lines
 
 

@@ -43,7 +43,7 @@ def key_of(archive: Path | None, make: bool = True) -> bytes:
         _make(path)
     line = content_of(path, _LINE)
     if len(line) != _LINE:
-        raise OSError(22, "is no key: remove it to begin with a new one", str(path))
+        raise OSError(22, "is not a key: remove it to begin with a new one", str(path))
     return line.strip()
 
 

@@ -121,7 +121,7 @@ class StreamCheck:
             event = decode(body)
             expected = record_of(body, self._source)
         except InvalidEventError:
-            return claimed, "its body is no audit event"
+            return claimed, "its body is not an audit event"
         known = expected.attributes
         number, digest = event.sequence, known[semconv.AXON_AUDIT_HASH]
         if not 0 < number <= _LATEST:

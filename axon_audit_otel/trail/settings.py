@@ -394,4 +394,4 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
         _known.add(name)
         nearest = get_close_matches(name.upper(), known, 1)
         hint = f"; the nearest is {prefix}{nearest[0]}" if nearest else ""
-        logger.warning("%s%s is no setting of this version%s", prefix, name, hint)
+        logger.warning("%s%s is not a setting of this version%s", prefix, name, hint)

@@ -191,7 +191,7 @@ class CheckpointSet:
                 try:
                     self._add(Checkpoint.parse(note), note, path.name, False)
                 except InvalidEventError:
-                    words = "a note in it is no checkpoint"
+                    words = "a note in it is not a checkpoint"
                     self._findings.add(path.name, None, "unreadable", words)
         except FileNotFoundError:
             return

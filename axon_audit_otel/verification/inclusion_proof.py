@@ -149,7 +149,7 @@ def _find(path: Path, event_id: str) -> _Found:
     try:
         needle = b'{"event_id":' + msgspec.json.encode(event_id)  # the beginning of its line
     except (UnicodeEncodeError, TypeError):
-        raise InvalidEventError(f"{shown(event_id)} is no event id") from None
+        raise InvalidEventError(f"{shown(event_id)} is not an event id") from None
     with Directory(directory, Missing()) as here:
         manifests = [ManifestTree(file) for file in sorted(listed(directory, f"*{MANIFEST}"))]
         sealed = [

@@ -367,7 +367,7 @@ def parsed_origins(origins: Iterable[str]) -> set[str]:
     found = set(origins)
     for origin in found:
         if not _is_origin(origin):
-            raise AuditConfigError(f"{origin!r} is no origin (axon-audit/<writer>/<id>)")
+            raise AuditConfigError(f"{origin!r} is not an origin (axon-audit/<writer>/<id>)")
     return found
 
 

@@ -852,11 +852,13 @@ def test_verify_prints(archive: Path, cli: Cli) -> None:
     path = index_path(archive, seals(archive)[1].file)
     path.write_bytes(b"")
     printed = " ".join(cli("verify", archive, columns=200).stdout.split())
-    words = f"{path.name}: it is damaged: it is no index; queries do not use it (axon-audit index)"
+    words = (
+        f"{path.name}: it is damaged: it is not an index; queries do not use it (axon-audit index)"
+    )
     assert words in printed
     said = json.loads(cli("verify", archive, "--json").stdout)
     assert said["wrong_indexes"] == [
-        {"file": path.name, "explanation": "it is damaged: it is no index"}
+        {"file": path.name, "explanation": "it is damaged: it is not an index"}
     ]
 
 

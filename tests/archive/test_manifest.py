@@ -39,7 +39,7 @@ def test_lines(manifest: Path, begin: int) -> None:
 
 def test_damage(manifest: Path) -> None:
     """A damaged line is an error, or is reported and left out: the caller chooses."""
-    with pytest.raises(msgspec.DecodeError, match="it has a line that is no record"):
+    with pytest.raises(msgspec.DecodeError, match="it has a line that is not a record"):
         list(read_manifest(manifest))
     missing = Missing()
     records = [record for _, record in read_manifest(manifest, missing)]

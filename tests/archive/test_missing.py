@@ -127,21 +127,25 @@ DEEP = b'"a":' + b"[" * 100_000
 
 #: What may happen to the second file; the events that are lost by that; what is said.
 DAMAGES: dict[str, tuple[Callable[[Path], None], list[int], str]] = {
-    "a NUL": (_replaced(b'"u6"', b'"\0006"'), [6], "a line is no audit event"),
-    "no UTF-8": (_replaced(b'"u6"', b'"\xff6"'), [6], "a line is no audit event"),
-    "a flipped quote": (_replaced(b'"u6"', b"#u6#"), [6], "a line is no audit event"),
-    "depth": (_replaced(b'"number":6', DEEP), [6], "a line is no audit event"),
+    "a NUL": (_replaced(b'"u6"', b'"\0006"'), [6], "a line is not an audit event"),
+    "no UTF-8": (_replaced(b'"u6"', b'"\xff6"'), [6], "a line is not an audit event"),
+    "a flipped quote": (_replaced(b'"u6"', b"#u6#"), [6], "a line is not an audit event"),
+    "depth": (_replaced(b'"number":6', DEEP), [6], "a line is not an audit event"),
     "two lines in one": (
         _replaced(b"}\n,{", b"},,{"),
         SECOND[:2],
-        "a line is no audit event",
+        "a line is not an audit event",
     ),
-    "no first line": (_replaced(b'{"events":[', b'{"events":{'), [], "a line is no audit event"),
+    "no first line": (
+        _replaced(b'{"events":[', b'{"events":{'),
+        [],
+        "a line is not an audit event",
+    ),
     "half": (_half, SECOND[2:], "its end is missing"),
     "no last line": (_without_its_last_line, [], "its end is missing"),
     "empty": (_instead(Path.touch), SECOND, "it is empty"),
     "a directory": (_instead(Path.mkdir), SECOND, "Is a directory"),
-    "a FIFO": (_instead(os.mkfifo), SECOND, "no regular file"),
+    "a FIFO": (_instead(os.mkfifo), SECOND, "not a regular file"),
     "a loop": (_instead(lambda path: path.symlink_to(path.name)), SECOND, "symbolic links"),
     "NULs": (_instead(lambda path: path.write_bytes(bytes(5000))), SECOND, "no audit events"),
     "gone": (Path.unlink, SECOND, "it is gone, with events 5 to 8"),
@@ -313,7 +317,7 @@ class TestWhere:
         _replaced(old, b"\0" * len(old))(journal)
         result = cli("query", archive, "--user", "u14", "--json", code=1)
         assert len(result.stdout.splitlines()) == 1
-        assert "default.journal': a line is no audit event" in result.stderr
+        assert "default.journal': a line is not an audit event" in result.stderr
 
     def test_manifest(self, cli: Cli, archive: Path) -> None:
         """The lines after the damaged one count; a file that this listed is found all the same."""
@@ -322,7 +326,7 @@ class TestWhere:
         sealed_files(archive)[2].unlink()
         result = cli("query", archive, "--json", code=1)
         assert len(result.stdout.splitlines()) == len(ALL) - EACH
-        assert "default.manifest': it has a line that is no record" in result.stderr
+        assert "default.manifest': it has a line that is not a record" in result.stderr
         assert "it is gone, with events 9 to 12" in result.stderr
 
     @pytest.mark.parametrize("suffix", ["journal", "manifest"])
@@ -364,7 +368,7 @@ class TestWhere:
         _replaced(b'"u6"', b'"u\0"')(_second(archive))
         result = cli("query", archive, "--user", "u6", "--json", code=1)
         assert result.stdout == ""
-        assert "a line is no audit event" in result.stderr
+        assert "a line is not an audit event" in result.stderr
 
     def test_without_zstd(self, cli: Cli, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The message says what to install."""

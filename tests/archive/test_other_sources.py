@@ -156,7 +156,7 @@ class TestJsonLines:
         path.write_bytes(b"\n".join([_line(event_id="1"), line, _line(event_id="2")]))
         for command, *options in self.READERS:
             said = cli(command, path, *options, code=1)
-            assert said.stderr == f"Error: cannot read '{path}': a line is no audit event\n"
+            assert said.stderr == f"Error: cannot read '{path}': a line is not an audit event\n"
         found = _printed(cli("query", path, "--json", code=1))
         assert {event["event_id"] for event in found} == {"1", "2"}
 

@@ -184,7 +184,7 @@ class TestWhole:
         path.write_bytes(HEAD + b" {}\n" + CLOSING)
         with path.open("rb") as file:
             assert list(LineReader(file, path, missing).events()) == []
-        assert "a line is no audit event" in str(missing)
+        assert "a line is not an audit event" in str(missing)
         with path.open("rb") as file, pytest.raises(InvalidEventError):
             list(LineReader(file).events())
 

@@ -371,7 +371,7 @@ class TestExport:
         """A FIFO stays what it is, and so would a device: nothing takes its place."""
         path = tmp_path / "fifo"
         os.mkfifo(path)
-        with pytest.raises(ArchiveError, match="no regular file"):
+        with pytest.raises(ArchiveError, match="not a regular file"):
             audit.export_to_file(path)
         assert path.is_fifo()
 
@@ -675,5 +675,5 @@ def test_a_manifest_that_is_damaged(cli: Cli, make_audit: Make, tmp_path: Path) 
     manifest = tmp_path / "hold.manifest"
     manifest.write_bytes(manifest.read_bytes().replace(b"seal", b"saal", 1))
     said = cli("hold", tmp_path, "--release", code=1).stderr
-    assert "hold.manifest has a line that is no record (axon-audit verify)" in said
+    assert "hold.manifest has a line that is not a record (axon-audit verify)" in said
     assert "held by 'legal'" in cli("hold", tmp_path).stdout

@@ -222,7 +222,7 @@ class TestScreen:
         commands = [shlex.split(line) for line in shown if line and "#" not in line]
         assert [words for words in commands if words[-1] == "--serve"] == [commands[-1]]
         codes = {"receipt": 1, "influence": 1}  # an export has a copy; it was read
-        names = {"query", "stats", "export", "lineage", *codes}
+        names = {"query", "stats", "export", "lineage", "verify", *codes}
         found = [next(word for word in words if word in names) for words in commands[:-1]]
         assert sorted(found) == [
             "export",
@@ -232,6 +232,7 @@ class TestScreen:
             "query",
             "receipt",
             "stats",
+            "verify",
         ]
         for name, words in zip(found, commands):
             done = cli(*words[words.index(name) :], code=codes.get(name, 0))

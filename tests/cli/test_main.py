@@ -184,7 +184,7 @@ class TestErrors:
         trail.write_bytes(trail.read_bytes().replace(b'"RECALL"', b'"RECALL', 1))
         result = cli("query", trail, "--json", code=1)
         assert len(result.stdout.splitlines()) == 4
-        assert result.stderr == f"Error: cannot read {str(trail)!r}: a line is no audit event\n"
+        assert result.stderr == f"Error: cannot read {str(trail)!r}: a line is not an audit event\n"
 
     @pytest.mark.parametrize(
         ("option", "value"),

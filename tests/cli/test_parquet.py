@@ -177,7 +177,7 @@ class TestWritten:
         file.write_bytes(file.read_bytes().replace(b'"status"', b'"stat', 1))
         assert _exported(cli, logs, tmp_path)
         told = cli("export", logs, tmp_path / "out.parquet", "--force", code=1)
-        assert "a line is no audit event" in told.stderr
+        assert "a line is not an audit event" in told.stderr
 
     @pytest.mark.slow
     def test_without_pyarrow(self, logs: Path, run_script: Run, tmp_path: Path) -> None:

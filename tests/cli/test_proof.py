@@ -254,7 +254,7 @@ class TestOrigin:
     @pytest.mark.parametrize("origin", ["", "default", "axon-audit/default", "axon-audit/a/b/c"])
     def test_none(self, desk: Desk, cli: Cli, origin: str) -> None:
         desk.record()
-        assert "is no origin" in cli("verify", desk.path, "--origin", origin, code=2).stderr
+        assert "is not an origin" in cli("verify", desk.path, "--origin", origin, code=2).stderr
         with pytest.raises(AuditConfigError):
             verify(desk.path, origins=[origin])
 

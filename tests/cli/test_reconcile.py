@@ -168,7 +168,7 @@ def test_functions(make_store: Fill, cli: Cli, name: str) -> None:
         ("application:broken", "ValueError: no server"),
         ("application:leaves", "SystemExit: 3"),
         ("application:nothing", "it gave None, no MemorySystem"),
-        ("application:number", "it is no function"),
+        ("application:number", "it is not a function"),
         ("application:absent", "AttributeError: "),
         ("absent:memory", "ModuleNotFoundError: No module named 'absent'"),
         ("application", "must be MODULE:FUNCTION"),

@@ -103,5 +103,5 @@ class TestKeys:
 def test_intents_that_are_a_fifo(tmp_path: Path) -> None:
     """A start ends with an error where it would wait for ever."""
     os.mkfifo(tmp_path / "default.intents")
-    with pytest.raises(ArchiveError, match="no regular file"):
+    with pytest.raises(ArchiveError, match="not a regular file"):
         AuditLogger(auto_export_path=tmp_path)

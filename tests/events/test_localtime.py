@@ -154,7 +154,7 @@ def test_today_and_yesterday(cli: Cli, trail: Any) -> None:
 def test_what_could_mean_a_moment_or_a_period(cli: Cli, trail: Any, text: str) -> None:
     """Text without the form of a day, month or time is refused, on every Python."""
     path = trail([datetime(2025, 1, 1, tzinfo=UTC)])
-    assert "is no time" in cli("query", path, "--until", text, code=2).stderr
+    assert "is not a time" in cli("query", path, "--until", text, code=2).stderr
 
 
 # --- times ------------------------------------------------------------------------------------

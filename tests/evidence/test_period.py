@@ -91,8 +91,8 @@ def test_from_and_to() -> None:
 @pytest.mark.parametrize(
     ("first", "last", "zone", "words"),
     [
-        ("2026-13", None, "UTC", "'2026-13' is no time"),
-        ("November", None, "UTC", "'November' is no time"),
+        ("2026-13", None, "UTC", "'2026-13' is not a time"),
+        ("November", None, "UTC", "'November' is not a time"),
         ("2026-11", "2026-10", "UTC", "'2026-11' is after '2026-10'"),
         ("2026-11", None, "Europe/Atlantis", "no time zone 'Europe/Atlantis'"),
         ("2026-11", None, "../../etc/passwd", "no time zone"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import only_event
+from conftest import Run, only_event
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -48,6 +48,18 @@ class MissingInstrumentor(LibraryInstrumentor):
     """Of a library that is not here."""
 
     instruments = ("no-such-library >= 1",)
+
+    def wrap(self, wrappers: Any, audit: AuditLogger, options: Any) -> None:
+        import_module("no_such_library")
+
+
+class ChangedInstrumentor(LibraryInstrumentor):
+    """Of a library whose version here lacks what is wrapped."""
+
+    instruments = ("pytest >= 1",)
+
+    def wrap(self, wrappers: Any, audit: AuditLogger, options: Any) -> None:
+        import_module("pytest.no_such_module")
 
 
 class FailingInstrumentor:
@@ -90,6 +102,51 @@ class TestAll:
         NotesInstrumentor().uninstrument()
         Notes().add("n2")
         assert only_event(audit).entry_ids == ["n1"]
+
+    def test_without_its_library(
+        self, audit: AuditLogger, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """`opentelemetry-instrument` starts each of ours without asking what it needs: one whose
+        library is not installed says nothing, one that finds another library than it knows does."""
+        try:
+            MissingInstrumentor().instrument(skip_dep_check=True, audit_logger=audit)
+            assert caplog.text == ""
+            ChangedInstrumentor().instrument(skip_dep_check=True, audit_logger=audit)
+            assert "pytest >= 1 is not instrumented" in caplog.text
+        finally:
+            MissingInstrumentor().uninstrument()
+            ChangedInstrumentor().uninstrument()
+
+    @pytest.mark.slow
+    @pytest.mark.component
+    @pytest.mark.parametrize(("disabled", "count"), [("", 1), ("mem0-memory,langgraph-memory", 0)])
+    def test_any_library_is_enough(self, run_script: Run, disabled: str, count: int) -> None:
+        """`opentelemetry-instrument` starts nothing of a package whose extra `instruments` is not
+        there as a whole: what is left out then is started at its end."""
+        printed = run_script(
+            """
+            import sys
+            from importlib import metadata
+            real = metadata.version
+            def version(name):
+                if name == "axon-sdk":
+                    raise metadata.PackageNotFoundError(name)
+                return real(name)
+            metadata.version = version
+            from opentelemetry.instrumentation import dependencies
+            dependencies.version = version
+            from opentelemetry.instrumentation.auto_instrumentation import initialize
+            initialize()
+            from langgraph.store.memory import InMemoryStore
+            from axon_audit_otel.integrations.langgraph.instrumentor import LangGraphInstrumentor
+            print(int(LangGraphInstrumentor().is_instrumented_by_opentelemetry))
+            """,
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled,
+            **dict.fromkeys(
+                ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"
+            ),
+        )
+        assert printed.split()[-1] == str(count)
 
     def test_one_trail(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a logger, all record to the one that the environment describes."""

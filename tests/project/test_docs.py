@@ -201,7 +201,8 @@ def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elif kind == "text":
             assert re.fullmatch(_pattern(source), printed.strip(), re.DOTALL), (line, printed)
         else:
-            kept = [one for one in source.splitlines() if "--serve" not in one]
+            waits = "--serve", "axon-audit view", "-m asyncio"
+            kept = [one for one in source.splitlines() if not any(x in one for x in waits)]
             said += _shell("\n".join(kept), tmp_path)
     assert said.count("No damage was found.") == 2
     assert {"report.zip", "alice.html", "monitoring"} <= {path.name for path in tmp_path.iterdir()}
@@ -230,16 +231,15 @@ def test_evidence(tmp_path: Path) -> None:
     ran = [line for line in commands if "axon-audit view" not in line]
     _shell("\n".join(["$ axon-audit demo --output audit_logs", *ran]), tmp_path)
     made = {path.name for path in tmp_path.iterdir()}
-    assert made >= {"dormouse.html", "november.zip", "audit.ocsf.jsonl"}
+    assert made >= {"alice.html", "report.zip", "audit.ocsf.jsonl"}
 
 
 @pytest.mark.slow
 async def test_readme_commands_with_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So do those that take an application with a signing key, a secret and keys of users."""
     monkeypatch.chdir(tmp_path)
-    keygen, export, *others = _commands(_COMMANDS, "axon-audit keygen")
-    (tmp_path / "key").write_text("32 secret bytes, kept elsewhere!")
-    _shell(keygen, tmp_path)
+    keygen, secret, export, *others = _commands(_COMMANDS, "axon-audit keygen")
+    _shell(f"{keygen}\n{secret}", tmp_path)
     for name, _, value in (item.partition("=") for item in export.split()[2:]):
         monkeypatch.setenv(name, value)
     with AuditLogger(auto_export_path="audit_logs", name="signed", erasable=True) as audit:

@@ -212,5 +212,5 @@ def test_names_in_a_manifest(cli: Cli, made: Path, tmp_path: Path, name: str) ->
     for command in ("query", "stats", "export"):
         words = [place / "archive", *([tmp_path / "out"] if command == "export" else [])]
         said = cli(command, *words, code=1)
-        assert "a line that is no record" in said.stderr
+        assert "a line that is not a record" in said.stderr
         assert SECRET.strip() not in said.stdout + said.stderr

@@ -307,7 +307,7 @@ class TestFiles:
         source = _APPLICATION + _indented(source)
         printed = run_script(source, multi, archive, "removed", PROMETHEUS_MULTIPROC_DIR=multi)
         assert printed.splitlines() == [
-            "503 PROMETHEUS_MULTIPROC_DIR is no directory",
+            "503 PROMETHEUS_MULTIPROC_DIR is not a directory",
             "True",
         ]
 

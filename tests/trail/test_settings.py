@@ -275,7 +275,7 @@ class TestUnknownVariables:
     def test_told(self, run_script: Run, variable: str, nearest: str) -> None:
         """It is told once in a process, with the nearest that there is and not with its value."""
         said = run_script(_TWO_LOGGERS, **{variable: "top secret"})
-        expected = f"{variable} is no setting of this version; the nearest is {nearest}"
+        expected = f"{variable} is not a setting of this version; the nearest is {nearest}"
         assert said.splitlines() == [f"WARNING {expected}"]
 
     @pytest.mark.slow
@@ -284,9 +284,9 @@ class TestUnknownVariables:
         said = run_script(_TWO_LOGGERS, AXON_AUDIT_NAMES="a", AXON_AUDIT_QXJ="b").splitlines()
         assert len(said) == 2
         assert said[0].endswith(
-            "NAMES is no setting of this version; the nearest is AXON_AUDIT_NAME"
+            "NAMES is not a setting of this version; the nearest is AXON_AUDIT_NAME"
         )
-        assert said[1].endswith("AXON_AUDIT_QXJ is no setting of this version")
+        assert said[1].endswith("AXON_AUDIT_QXJ is not a setting of this version")
 
     @pytest.mark.slow
     def test_known_and_foreign(self, run_script: Run, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ class OpenIndex:
         begin = self._read(0, 2 * _PAGE)
         header = begin[: _HEADER.size]
         if len(header) < _HEADER.size or not header.startswith(MAGIC):
-            raise BadIndexError("it is no index")
+            raise BadIndexError("it is not an index")
         _, sha256, size, events, self._words = _HEADER.unpack(header)
         self.content = Content(sha256, size, events)
         firsts = -(-self._words // (_PAGE // 8))

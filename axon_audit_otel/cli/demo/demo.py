@@ -289,6 +289,7 @@ class _Demo:
                 f"query {where} --subject {shlex.quote(subject)}",
             ),
             *self._about_erasure(where),
+            *self._about_proof(where),
             ("one user's day", f"stats {where} --user {shlex.quote(self._users[0])}"),
             ("for a spreadsheet", f"export {where} audit.csv"),
         ]
@@ -303,6 +304,11 @@ class _Demo:
             self._title("Serving")
             self._print(f"  {url}")
             self._print("  A few operations a second go on; Ctrl-C ends it.\n")
+
+    def _about_proof(self, where: str) -> Iterator[tuple[str, str]]:
+        """The command that verifies the archive with the public half of its key."""
+        if key := self._audit.settings.signing_key:
+            yield "was anything altered or cut off?", f"verify {where} --key {key.verifying}"
 
     def _about_erasure(self, where: str) -> Iterator[tuple[str, str]]:
         """Commands about the summary that outlived the deletion of its sources."""

@@ -389,18 +389,18 @@ def test_an_output_that_exists(path: Path, tmp_path: Path, name: str) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "letter").write_text("love")
-    with pytest.raises(ArchiveError, match="no directory with a report"):
+    with pytest.raises(ArchiveError, match="not a directory with a report"):
         report(path, precious, force=True)
     assert (precious / "letter").read_text() == "love"
     (precious / "SHA256SUMS").write_text(f"{'0' * 64}  letter\n")
-    with pytest.raises(ArchiveError, match="no directory with a report"):
+    with pytest.raises(ArchiveError, match="not a directory with a report"):
         report(path, precious, force=True)
 
 
 def test_a_file_among_those_of_a_report_is_kept(path: Path, tmp_path: Path) -> None:
     report(path, tmp_path / "r")
     (tmp_path / "r" / "csv" / "remarks.txt").write_text("mine")
-    with pytest.raises(ArchiveError, match="no directory with a report"):
+    with pytest.raises(ArchiveError, match="not a directory with a report"):
         report(path, tmp_path / "r", force=True)
     assert (tmp_path / "r" / "csv" / "remarks.txt").read_text() == "mine"
 

@@ -77,7 +77,7 @@ class TestWrittenOtherwise:
             name, *options = command
             result = cli(name, tmp_path, *options, code=None)
             assert "evt_x" not in result.output.replace(result.stderr, ""), command
-            assert "no audit event" in result.stderr, command
+            assert "not an audit event" in result.stderr, command
 
 
 def test_chain_goes_on(make_audit: Make, tmp_path: Path) -> None:

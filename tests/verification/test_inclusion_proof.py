@@ -184,13 +184,13 @@ class TestWithoutProof:
         assert ascii(event_id) in script.check(proof, PUBLIC)
 
     def test_unknown(self, trail: Trail, tmp_path: Path) -> None:
-        """No such event; no event id; no archive."""
+        """No such event; not an event id; no archive."""
         with pytest.raises(ArchiveError, match="no event 'evt_0"):
             prove(trail.path, "evt_" + "0" * 32)
         for other in ("evt_1", "", trail.events[0].event_id[:-1], f"{trail.events[0].event_id}0"):
             with pytest.raises(ArchiveError, match=f"no event '{other}'"):
                 prove(trail.path, other)
-        with pytest.raises(InvalidEventError, match="no event id"):
+        with pytest.raises(InvalidEventError, match="not an event id"):
             prove(trail.path, "no \udcff Unicode")
         with pytest.raises(ArchiveError, match="no such file"):
             prove(tmp_path / "nowhere", trail.events[0].event_id)

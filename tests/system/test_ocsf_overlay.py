@@ -210,10 +210,10 @@ def test_to_object_storage(start_collector: Start) -> None:
         url = "http://{}:{}".format(*server.get_host_and_port())
         named = {name.lower(): value for name, value in credentials.items()}
         store = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **named)
-        store.create_bucket(Bucket="bucket")
+        store.create_bucket(Bucket="ocsf")  # of its own: servers in one process share buckets
         there = start_collector(
             *("gateway.yaml", "overlays/ocsf.yaml", further(1)),
-            S3_BUCKET="bucket",
+            S3_BUCKET="ocsf",
             S3_ENDPOINT=url,
             S3_PATH_STYLE="true",
             S3_INTERVAL="100ms",
@@ -223,8 +223,8 @@ def test_to_object_storage(start_collector: Start) -> None:
         sent(there, events, RESOURCE)
 
         def lines() -> list[bytes]:
-            found = store.list_objects(Bucket="bucket").get("Contents", [])
-            bodies = [store.get_object(Bucket="bucket", Key=one["Key"])["Body"] for one in found]
+            found = store.list_objects(Bucket="ocsf").get("Contents", [])
+            bodies = [store.get_object(Bucket="ocsf", Key=one["Key"])["Body"] for one in found]
             return [line for body in bodies for line in _unpacked(body.read()).splitlines()]
 
         wait(lambda: len(lines()) >= len(events))

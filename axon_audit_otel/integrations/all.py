@@ -9,6 +9,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
+from ..core.errors import AuditUnavailableError
 from ..core.log import logger
 
 __all__ = ["GROUP", "instrument_all", "instrument_rest", "uninstrument_all"]
@@ -29,6 +30,9 @@ def instrument_all(**options: Any) -> list[str]:
 
     Returns:
         The names of those that were started, in their order.
+
+    Raises:
+        AuditUnavailableError: If a library cannot be recorded, with ``on_failure="block"``.
     """
     points = sorted(entry_points(group=GROUP), key=lambda one: one.name)
     return [point.name for point in points if _started(point, options)]
@@ -56,6 +60,8 @@ def _started(point: EntryPoint, options: dict[str, Any]) -> bool:
         if getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
             return False
         instrumentor.instrument(**options)
+    except AuditUnavailableError:  # nothing may go on unrecorded
+        raise
     except Exception as exc:  # of whoever wrote it
         logger.warning(
             "the integration %r could not be started, and its memory is not recorded: %s: %s",

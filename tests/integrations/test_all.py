@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, only_event
+from conftest import Make, Run, only_event
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from axon_audit_otel import AuditLogger, AxonInstrumentor, instrument_all
+from axon_audit_otel import AuditLogger, AuditUnavailableError, AxonInstrumentor, instrument_all
 from axon_audit_otel.integrations import all as every
 from axon_audit_otel.integrations.instrumentor import LibraryInstrumentor
 
@@ -116,6 +116,16 @@ class TestAll:
         finally:
             MissingInstrumentor().uninstrument()
             ChangedInstrumentor().uninstrument()
+
+    def test_nothing_goes_on_unrecorded(
+        self, make_audit: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With ``on_failure="block"``, a library that cannot be recorded is refused, not only
+        warned of."""
+        audit = make_audit(auto_export_path=tmp_path / "logs", on_failure="block")
+        monkeypatch.setattr(every, "entry_points", lambda group: points(ChangedInstrumentor))
+        with pytest.raises(AuditUnavailableError, match="pytest >= 1 is not instrumented"):
+            every.instrument_all(audit_logger=audit)
 
     @pytest.mark.slow
     @pytest.mark.component

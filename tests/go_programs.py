@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["litewitness", "second_verifier"]
+__all__ = ["litewitness", "second_verifier", "victoria_logs"]
 
 _TESTS = Path(__file__).resolve().parent
 _NO_GO = "Go is not installed (https://go.dev/dl; Debian, Ubuntu: apt-get install golang-go)"
@@ -26,6 +26,12 @@ def second_verifier() -> Path:
 def litewitness() -> Path:
     """A witness of the C2SP: https://github.com/FiloSottile/torchwood."""
     return _built("litewitness", _TESTS / "litewitness", "filippo.io/torchwood/cmd/litewitness")
+
+
+def victoria_logs() -> Path:
+    """A store of log records: https://docs.victoriametrics.com/victorialogs."""
+    package = "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs"
+    return _built("victoria-logs", _TESTS / "victoria_logs", package)
 
 
 def _built(name: str, sources: Path, package: str) -> Path:
@@ -56,5 +62,5 @@ def _built(name: str, sources: Path, package: str) -> Path:
 
 
 if __name__ == "__main__":
-    for build in (second_verifier, litewitness):
+    for build in (second_verifier, litewitness, victoria_logs):
         print(build())

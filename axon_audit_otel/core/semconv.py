@@ -64,6 +64,8 @@ AXON_DERIVED_FROM = "axon.derived_from"
 AXON_AUDIT_TRAIL = "axon.audit.trail"
 AXON_AUDIT_HASH = "axon.audit.hash"
 AXON_DURATION_MS = "axon.duration_ms"
+#: True on a span whose trace a metric names as an exemplar: tail sampling is to keep it.
+AXON_EXEMPLAR = "axon.exemplar"
 #: Beginning of a text in place of an id: of a pseudonym, or of an encrypted id.
 PSEUDONYM_PREFIX = "hmac-sha256:"
 ERASABLE_PREFIX = "erasable:"

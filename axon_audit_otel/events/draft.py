@@ -46,12 +46,13 @@ class Draft(dict[str, Any]):
     """
 
     __slots__ = (
-        *("encoded", "entries", "further", "hash", "namer", "own", "previous_hash", "private"),
-        *("sampled", "sequence", "text_owners", "time_us", "trail", "uncarried"),
+        *("encoded", "entries", "exemplar", "further", "hash", "namer", "own", "previous_hash"),
+        *("private", "sequence", "text_owners", "time_us", "trail", "uncarried"),
     )
 
     encoded: bytes | None
     entries: int
+    exemplar: bool  # metrics name its trace, which tail sampling keeps
     further: tuple[str, ...]  # subjects beyond those that it names: recorded by their digests
     hash: str  # its own and the one before, and its number: once captured
     namer: Callable[[str], str] | None  # gives what stands for a private entry
@@ -59,7 +60,6 @@ class Draft(dict[str, Any]):
     previous_hash: str | None
     private: dict[str, str] | None  # its entry ids name people: what stands for which
     sequence: int
-    sampled: bool
     text_owners: tuple[tuple[str, ...], ...]  # whose each text in the fact ``content`` is
     time_us: int
     trail: object | None
@@ -144,11 +144,10 @@ def draft(
         event["error_type"] = error_type
     if subject_id is not None:
         event["subject_id"] = subject_id
-    event.own = event.sampled = False
+    event.own = event.exemplar = False
     if span is not None and span.is_valid:
         trace_id = span.trace_id.to_bytes(16, "big").hex()
         span_id = span.span_id.to_bytes(8, "big").hex()
-        event.sampled = bool(span.trace_flags & 1)
     if trace_id is not None:
         event["trace_id"] = trace_id
     if span_id is not None:

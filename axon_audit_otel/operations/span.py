@@ -19,6 +19,9 @@ from .signals import Signals, current_signals
 
 __all__ = ["OperationSpan"]
 
+#: No trace. (An empty context would stand for the current one.)
+_NOWHERE = trace.set_span_in_context(trace.INVALID_SPAN, otel_context.Context())
+
 
 class OperationSpan:
     """The span of one operation, from its beginning.
@@ -84,9 +87,11 @@ class OperationSpan:
         """End it with what the *event* says; *exc* is what the call raised."""
         failed = exc is not None or event["status"] == "FAILURE"
         error = {semconv.ERROR_TYPE: op.error_type} if failed and op.error_type else {}
+        is_exemplar = op.trail.metrics.choose_exemplar(event, self.span)
         if op.gen_ai is not None and self._signals is not None:
-            name = semconv.GEN_AI_OPERATION_NAME
-            self._signals.duration.record(seconds, {name: op.gen_ai, **error})
+            named = {semconv.GEN_AI_OPERATION_NAME: op.gen_ai, **error}
+            around = self.context if is_exemplar else _NOWHERE  # whose trace it may name
+            self._signals.duration.record(seconds, named, around)
         if not self._is_own:
             return
         span = self.span

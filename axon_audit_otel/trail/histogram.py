@@ -24,7 +24,7 @@ class Observed:
         self.sum = 0.0
 
     def observe(self, number: float, trace_id: str | None, at: float) -> None:
-        """One more *number*, *at* that Unix time; its exemplar names a trace that was sampled."""
+        """One more *number*, *at* that Unix time; its exemplar names that trace."""
         place = bisect_left(self._bounds, number)
         self.counts[place] += 1
         self.sum += number

@@ -6,10 +6,12 @@ may name any memory system, so only the first few are values of the label ``syst
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
+from opentelemetry.trace import Span
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from ..core import semconv
@@ -28,6 +30,9 @@ DURATION_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
+#: A bucket of an operation gets another exemplar after this time, in microseconds: one for each
+#: scrape of Prometheus as most are set up. Tail sampling keeps the trace of each.
+EXEMPLAR_US = 15_000_000
 #: Where something of ours can fail: the values of the label ``stage``.
 STAGES = (
     *("record", "emit", "encode", "keys", "redact", "metrics"),
@@ -131,7 +136,7 @@ class _Counts:
 
 #: What is counted of an event: without the event itself, which holds its trail. Its system,
 #: operation, status and duration in milliseconds; the number of its entries; its findings; its
-#: trace, if that was sampled; its time in microseconds; how many events left memory for it.
+#: trace, if that is an exemplar; its time in microseconds; how many events left memory for it.
 _Counted = tuple[
     "str | None", str, str, "float | None", int, "dict[str, Finding] | None", "str | None", int, int
 ]
@@ -158,6 +163,7 @@ class TrailMetrics:
         self._findings = self._counts(semconv.METRIC_FINDINGS, FINDINGS)
         self._sketches: dict[str, Sketch] = {}
         self._in_progress: dict[tuple[str, str], Level] = {}
+        self._exemplars: dict[tuple[str, str, int], int] = {}  # when each bucket got its newest
         self.buffer_events = self._level(semconv.METRIC_BUFFER_EVENTS)
         self.buffer_capacity = self._level(semconv.METRIC_BUFFER_CAPACITY)
         self.evicted = self._count(semconv.METRIC_EVICTED)
@@ -191,9 +197,33 @@ class TrailMetrics:
         self._group.begin()
         self.buffer_capacity.set(capacity)
 
+    def choose_exemplar(self, event: Draft, span: Span) -> bool:
+        """Let *event*, before it is counted, be the exemplar of its bucket if that has no young
+        one, and mark *span*, which goes on: tail sampling is to keep the trace of each exemplar.
+
+        Returns:
+            Whether it is one: never without a sampled span that can be marked. Never raises.
+        """
+        milliseconds = event["duration_ms"]
+        if milliseconds is None:
+            return False
+        place = bisect_left(DURATION_BUCKETS, milliseconds / 1000)
+        label, now = self._label(event.get("system") or NO_SYSTEM), event.time_us
+        before = self._exemplars.get((label, event["operation"], place))
+        if before is not None and 0 <= now - before < EXEMPLAR_US:
+            return False
+        try:
+            if not (span.is_recording() and span.get_span_context().trace_flags.sampled):
+                return False
+            span.set_attribute(semconv.AXON_EXEMPLAR, True)
+        except Exception:  # another library's span; without a mark it is no exemplar
+            return False
+        self._exemplars[label, event["operation"], place] = now
+        event.exemplar = True
+        return True
+
     def observe(self, event: Draft, evicted: int = 0) -> None:
-        """Count one event, now or before somebody asks; the exemplar names its trace when that
-        was sampled.
+        """Count one event, now or before somebody asks.
 
         Args:
             event: The event.
@@ -207,7 +237,7 @@ class TrailMetrics:
             event["duration_ms"],
             deleted_entries(event) if operation == "FORGET" else event.entries,
             findings(facts) if has_findings(facts) else None,
-            event["trace_id"] if event.sampled else None,
+            event["trace_id"] if event.exemplar else None,
             event.time_us,
             evicted,
         )

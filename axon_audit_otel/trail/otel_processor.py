@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LogRecordLimits, LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.trace import get_current_span
 
 from ..core import semconv
 from ..core.errors import AuditConfigError, shown
@@ -207,7 +208,9 @@ def _from_record(record: LogRecord, trail: Trail) -> Draft:
     )
     event.private, event.namer = private, namer
     trail.policy.event(event, foreign=True)
-    event.sampled = bool(record.trace_id and record.trace_flags and record.trace_flags & 1)
+    span = get_current_span(record.context)
+    if span.get_span_context().span_id == record.span_id:
+        trail.metrics.choose_exemplar(event, span)
     return event
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
+from opentelemetry.trace import get_current_span
 
 from ..core.errors import AuditUnavailableError
 from ..events import model as _event
@@ -121,6 +122,8 @@ class Recording:
         )
         if by_the_sdk and self._merge(event):
             return _event.decode(_event.encode_fields(event))
+        if "trace_id" in event:
+            trail.metrics.choose_exemplar(event, get_current_span())
         recorded = await self._record(event)
         if told:
             trail.entries.apply_derived(recorded, whose)
@@ -140,6 +143,8 @@ class Recording:
             AuditUnavailableError: As `log_event`.
         """
         event, told, whose, _ = given_event(self.trail, operation, all_fields(fields))
+        if "trace_id" in event:
+            self.trail.metrics.choose_exemplar(event, get_current_span())
         if self.trail.blocks:
             self._require_files(event)
         recorded = self.trail.reader.event(self.emit(event), event)

@@ -418,8 +418,8 @@ class Timing(_Series):
     __slots__ = ()
 
     def observe(self, seconds: float, trace_id: str | None, at: float) -> None:
-        """One more, *at* that Unix time, in that trace if it was sampled; raises what
-        prometheus_client does. In `Group.run`."""
+        """One more, *at* that Unix time, its exemplar names that trace; raises
+        what prometheus_client does. In `Group.run`."""
         self.push()
         if type(self.child) is Observed:
             self.child.observe(seconds, trace_id, at)

@@ -72,6 +72,7 @@ class TestOneEvent:
             "axon.system": "notes",
             "axon.status": "SUCCESS",
             "axon.forget.deleted": 1,
+            "axon.exemplar": True,
             "gen_ai.operation.name": "delete_memory",
             "gen_ai.memory.record.id": "k1",
             "gen_ai.memory.record.count": 1,

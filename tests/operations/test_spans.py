@@ -58,6 +58,13 @@ def exactly(actual: Any, expected: dict[str, Any]) -> None:
     assert {name: type(value) for name, value in actual.items()} == types
 
 
+def said(span: ReadableSpan) -> dict[str, Any]:
+    """Its attributes, but for the mark of an exemplar, which as the first of its kind it has."""
+    attributes = dict(span.attributes or {})
+    assert attributes.pop("axon.exemplar") is True
+    return attributes
+
+
 class TestSpans:
     async def test_store(self, memory: MemorySystem, span_exporter: InMemorySpanExporter) -> None:
         """A store is a `create_memory` span, named by the GenAI conventions."""
@@ -71,7 +78,7 @@ class TestSpans:
         assert span.status.description is None
         assert span.events == ()
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "STORE",
                 "axon.system": "axon",
@@ -105,7 +112,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "search_memory"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "RECALL",
                 "axon.system": "axon",
@@ -127,7 +134,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "delete_memory"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "FORGET",
                 "axon.system": "axon",
@@ -147,7 +154,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "axon.export"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "EXPORT",
                 "axon.system": "axon",
@@ -178,7 +185,7 @@ class TestSpans:
         assert span.name == name
         assert span.status.status_code is StatusCode.UNSET
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "IMPORT",
                 "axon.system": "axon",
@@ -211,7 +218,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "axon.sync"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "SYNC",
                 "axon.system": "axon",
@@ -233,7 +240,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "axon.compact"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "COMPACT",
                 "axon.system": "axon",
@@ -257,7 +264,7 @@ class TestSpans:
         span = only_span(span_exporter)
         assert span.name == "axon.transaction"
         exactly(
-            span.attributes,
+            said(span),
             {
                 "axon.operation": "TRANSACTION",
                 "axon.system": "axon",
@@ -554,9 +561,18 @@ class TestMetrics:
             labels = {"trail": audit.name, "system": "axon", "operation": operation}
             assert self.sample(registry, "axon_memory_entries_total", **labels) == count
 
-    async def test_otel_histogram(self, memory: MemorySystem, meter: InMemoryMetricReader) -> None:
-        """`gen_ai.client.operation.duration` is recorded for what the conventions name."""
+    async def test_otel_histogram(
+        self,
+        memory: MemorySystem,
+        meter: InMemoryMetricReader,
+        tracer_provider: TracerProvider,
+        span_exporter: InMemorySpanExporter,
+    ) -> None:
+        """`gen_ai.client.operation.duration` is recorded for what the conventions name; its
+        exemplars are spans marked for tail sampling, and none that are only around."""
         await memory.store("tea")
+        with tracer_provider.get_tracer("test").start_as_current_span("around"):
+            await memory.store("tea")
         with pytest.raises(ValueError, match="k must be"):
             await memory.recall("tea", k=0)
         await memory.export()
@@ -573,6 +589,11 @@ class TestMetrics:
             points["search_memory"].attributes,
             {"gen_ai.operation.name": "search_memory", "error.type": "ValueError"},
         )
+        spans = span_exporter.get_finished_spans()
+        marked = {s.context.span_id for s in spans if "axon.exemplar" in (s.attributes or {})}  # type: ignore[union-attr]
+        named = {exemplar.span_id for point in points.values() for exemplar in point.exemplars}
+        assert named
+        assert named <= marked
         assert points["create_memory"].explicit_bounds[0] == 0.01  # type: ignore[union-attr]
         assert points["create_memory"].explicit_bounds[-1] == 81.92  # type: ignore[union-attr]
 

@@ -21,13 +21,16 @@ from conftest import ListingAdapter, Make, MakeSystem, Run, until
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import NonRecordingSpan
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
 from prometheus_client.samples import Sample
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, OperationType, serve_metrics
+from axon_audit_otel.events.draft import draft
 from axon_audit_otel.events.findings import FINDINGS
 from axon_audit_otel.privacy.personal_data import PII_KINDS
 from axon_audit_otel.trail.metrics import MAX_SYSTEMS
@@ -369,7 +372,7 @@ class TestExemplars:
         tracer_provider: TracerProvider,
         make_system: Any,
     ) -> None:
-        """The duration's bucket names the trace of its newest operation."""
+        """The duration's bucket names the trace of an operation."""
         AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
         await make_system().store("tea")
         (event,) = audit.query_events()
@@ -392,6 +395,93 @@ class TestExemplars:
         name = "axon_memory_operation_duration_seconds_bucket"
         found = [s.exemplar.labels for s in Scrape(registry).samples(name) if s.exemplar]
         assert found == ([{"trace_id": event.trace_id}] if sampled else [])
+
+    @pytest.mark.parametrize("instrumented", [True, False])
+    async def test_each_is_marked_for_tail_sampling(
+        self,
+        audit: AuditLogger,
+        registry: CollectorRegistry,
+        tracer_provider: TracerProvider,
+        span_exporter: InMemorySpanExporter,
+        make_system: MakeSystem,
+        instrumented: bool,
+    ) -> None:
+        """The span of each exemplar says so, and no other; of an event by hand the one around.
+        Of a hundred operations in a bucket one is: tail sampling keeps its trace for that."""
+        if instrumented:
+            AxonInstrumentor().instrument(audit_logger=audit, tracer_provider=tracer_provider)
+        memory, tracer = make_system(), tracer_provider.get_tracer("test")
+        for _ in range(100):
+            if instrumented:
+                await memory.store("tea")
+            else:
+                with tracer.start_as_current_span("work"):
+                    await audit.log_event("STORE", duration_ms=5)
+        name = "axon_memory_operation_duration_seconds_bucket"
+        found = [s for s in Scrape(registry).samples(name) if s.exemplar]
+        spans = span_exporter.get_finished_spans()
+        assert len(spans) == 100
+        marked = [s for s in spans if (s.attributes or {}).get("axon.exemplar") is True]
+        named = {s.exemplar.labels["trace_id"] for s in found if s.exemplar}
+        assert named == {f"{span.context.trace_id:032x}" for span in marked if span.context}
+        assert len(marked) == len(found)
+        assert instrumented or len(marked) == 1
+
+    def test_one_in_a_while(self, audit: AuditLogger, tracer_provider: TracerProvider) -> None:
+        """A bucket gets another exemplar after 15 seconds, or if the clock was set back; any other
+        bucket, operation and system its own, but for systems without a label of their own."""
+        tracer, metrics = tracer_provider.get_tracer("test"), audit.trail.metrics
+
+        def chosen(seconds: float, name: str = "STORE", ms: float = 5, system: str = "a") -> bool:
+            time_ns = int((1_800_000_000 + seconds) * 1e9)
+            event = draft(name, "SUCCESS", duration_ms=ms, system=system, time_ns=time_ns)
+            with tracer.start_as_current_span("work") as span:
+                return metrics.choose_exemplar(event, span)
+
+        assert [chosen(at) for at in (0, 0, 14.9, 15, 29.9, 30, 20)] == [
+            *(True, False, False, True, False, True, True),
+        ]
+        assert chosen(20, "RECALL")
+        assert chosen(20, ms=6)
+        assert not chosen(20, ms=4.9)
+        others = [chosen(20, system=f"tenant-{number}") for number in range(1_000)]
+        assert others.count(True) == MAX_SYSTEMS
+
+    def test_what_cannot_be_marked_is_none(
+        self, audit: AuditLogger, tracer_provider: TracerProvider
+    ) -> None:
+        """A span that has ended, that another process has, or that raises."""
+
+        class Hostile(NonRecordingSpan):
+            def is_recording(self) -> bool:
+                raise RuntimeError("foreign")
+
+        ended = tracer_provider.get_tracer("test").start_span("work")
+        ended.end()
+        context = ended.get_span_context()
+        assert context.trace_flags.sampled
+        for span in (ended, NonRecordingSpan(context), Hostile(context)):
+            event = draft("STORE", "SUCCESS", duration_ms=5, span=context)
+            assert not audit.trail.metrics.choose_exemplar(event, span)
+            assert not event.exemplar
+
+    def test_of_a_record_from_elsewhere(
+        self,
+        audit: AuditLogger,
+        logger_provider: LoggerProvider,
+        registry: CollectorRegistry,
+        tracer_provider: TracerProvider,
+        span_exporter: InMemorySpanExporter,
+    ) -> None:
+        """A record that another source emits is an exemplar by the span that it is emitted in."""
+        body = {"operation": "STORE", "duration_ms": 5.0}
+        with tracer_provider.get_tracer("test").start_as_current_span("work"):
+            record = LogRecord(event_name="axon.memory.audit", body=body)
+            logger_provider.get_logger("x").emit(record)
+        (span,) = span_exporter.get_finished_spans()
+        assert span.attributes == {"axon.exemplar": True}
+        name = "axon_memory_operation_duration_seconds_bucket"
+        assert [s for s in Scrape(registry).samples(name) if s.exemplar]
 
 
 class TestCardinality:

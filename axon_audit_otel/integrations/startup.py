@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from opentelemetry import trace
 
 from ..core.errors import AuditConfigError, AxonAuditError, shown
 from ..core.log import logger
 from ..trail.audit_logger import AuditLogger
+from ..trail.otel_emitter import exports
 from ..trail.settings import Settings
 
 __all__ = ["announce", "blocks", "is_automatic", "logger_of"]
@@ -58,6 +59,7 @@ def logger_of(given: Any, logger_provider: Any) -> AuditLogger:
         shared = _shared.get("")
         if shared is None:
             _shared[""] = shared = _of_environment(logger_provider)
+            shared.gives_way = True
         return shared
     if not isinstance(given, AuditLogger):
         msg = f"audit_logger={shown(given)}: must be an axon_audit_otel.AuditLogger"
@@ -107,19 +109,37 @@ def _nearest_logger(logger_provider: Any) -> AuditLogger:
     raise error
 
 
-def announce(audit: AuditLogger) -> None:
-    """Log one line about where the events go.
+#: The loggers of which that was said: several libraries may share one.
+_announced: WeakSet[AuditLogger] = WeakSet()
 
-    Also warn if ``opentelemetry-instrument`` started the program but exports nothing.
+
+def announce(audit: AuditLogger) -> None:
+    """Log one line about where the events go, and what to set next; once for each logger.
+
+    Also warn if ``opentelemetry-instrument`` started the program and they are in memory only, or
+    if it exports nothing.
     """
-    logger.info("audit trail %r: memory operations are recorded %s", audit.name, _places(audit))
+    if audit in _announced:
+        return
+    _announced.add(audit)
+    told = f"memory operations are recorded {_places(audit)}"
+    hint = _next(audit.settings)
+    logger.info("audit trail %r: %s%s", audit.name, told, hint and f". {hint}")
+    if not is_automatic():
+        return
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    has_sdk = hasattr(trace.get_tracer_provider(), "add_span_processor")
-    if is_automatic() and not has_sdk and not disabled:
+    settings, provider = audit.settings, audit.trail.outlet.provider
+    if not (disabled or hasattr(trace.get_tracer_provider(), "add_span_processor")):
         logger.warning(
             "opentelemetry-instrument exports nothing, since no OpenTelemetry distro is"
-            " installed: pip install opentelemetry-distro. Memory operations are recorded %s",
-            _places(audit),
+            " installed: pip install opentelemetry-distro. M%s. %s",
+            *(told[1:], hint),
+        )
+    elif not (settings.auto_export_path or settings.ship_to or exports(provider)):
+        logger.warning(
+            "M%s: they are gone when the program ends. %s (unless the application makes an"
+            " AuditLogger of its own)",
+            *(told[1:], hint),
         )
 
 
@@ -131,6 +151,24 @@ def _places(audit: AuditLogger) -> str:
         kept += f" and in files in {str(settings.auto_export_path)!r}"
     if settings.ship_to is not None:
         return f"{kept}, and sent to the collector {settings.ship_to.place}"
-    if hasattr(audit.trail.outlet.provider, "add_log_record_processor"):
+    provider = audit.trail.outlet.provider
+    if exports(provider):
         return f"{kept}, and given to OpenTelemetry's logger provider"
+    if hasattr(provider, "add_log_record_processor"):
+        return f"{kept}; OpenTelemetry's logger provider has no exporter"
     return f"{kept}; no OpenTelemetry logger provider is set that exports them"
+
+
+def _next(settings: Settings) -> str:
+    """What to set next, in words; nothing where all is."""
+    for name, value, effect in _STEPS:
+        if getattr(settings, name) is None:
+            return f"Set {name} ({settings.variable(name)}={value}) to {effect}"
+    return ""
+
+
+_STEPS = (
+    ("auto_export_path", "DIRECTORY", "keep them in files"),
+    ("signing_key", "FILE", "have the files signed (axon-audit keygen)"),
+    ("ship_to", "otlp", "send them to a collector, at least once"),
+)

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary, finalize
 from prometheus_client import CollectorRegistry
 
 from ..core.errors import ArchiveError, AuditConfigError, hide_source, shown
+from ..core.log import logger
 from ..events.draft import draft
 from ..events.identity import named_or_current
 from ..privacy.erased_tokens import check_in_clear
@@ -42,6 +43,27 @@ def _free_name(name: str) -> str:
         number += 1
         taken = f"{name}-{number}"
     return taken
+
+
+def _one_that_gives_way(name: str) -> AuditLogger | None:
+    """The logger that has the trail *name* and gives way, which has ended that; None if there is
+    none, or if it has recorded an operation: then both go on, which is said."""
+    found = _loggers.get(name)
+    if found is None or not found.gives_way:
+        return None
+    done = found.get_statistics()["by_operation"]
+    if any(number for operation, number in done.items() if operation != "AUDIT"):
+        logger.warning(
+            "audit trail %r: instrument() has begun it as the environment says, so this"
+            " AuditLogger has the trail %r. Make it before the first operation, or give it a name",
+            *(name, _free_name(name)),
+        )
+        return None
+    found._ending()
+    found._emitter.leave()
+    found.trail.give_up()
+    _trails.pop(name, None)
+    return found
 
 
 def loggers() -> dict[str, AuditLogger]:
@@ -135,6 +157,8 @@ class AuditLogger(Recording, SdkLoggerInterface):
 
     _names_users = True  # what does not needs no keys
     _is_guest = False  # in an archive of others
+    #: Made of the environment alone: one of its name that the application makes replaces it.
+    gives_way = False
     _environ: Mapping[str, str] = os.environ
 
     def __init__(
@@ -186,13 +210,16 @@ class AuditLogger(Recording, SdkLoggerInterface):
         checked_provider(logger_provider)
         if self._names_users:
             self._check_in_clear()
+        before = _one_that_gives_way(self.settings.name)
         free_name = _free_name(self.settings.name)
         self.trail = Trail(self.settings, free_name, _registry(registry), self._is_guest)
         _trails[self.trail.name] = self.trail
         self._emitter = Emitter(self.trail, logger_provider)
         _loggers[self.trail.name] = self
-        finalize(self, _end, self.trail, self._emitter)
+        self._ending = finalize(self, _end, self.trail, self._emitter)
         import_module(_INSTRUMENTOR).register(self)
+        if before is not None:
+            before.follow(self)
 
     def _check_in_clear(self) -> None:
         archive, erasable = self.settings.auto_export_path, self.settings.erasable
@@ -226,6 +253,18 @@ class AuditLogger(Recording, SdkLoggerInterface):
             AuditConfigError: If it is none.
         """
         self._emitter.use(logger_provider)
+
+    def follow(self, other: AuditLogger) -> None:
+        """Record in the trail of *other* from now on; its own has ended."""
+        for observe in self.trail.observers:
+            other.trail.watch(observe)
+        self.settings, self._emitter, self.trail = other.settings, other._emitter, other.trail
+        self._ending = finalize(self, _end, self.trail, self._emitter)
+        logger.info(
+            "audit trail %r: the application's own logger; what it does not cover is recorded there"
+            " as well",
+            self.name,
+        )
 
     # --- erasure ---------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ..version import __version__
 from .otel_processor import AuditLogRecordProcessor
 from .trail import Trail
 
-__all__ = ["Emitter", "checked_provider"]
+__all__ = ["Emitter", "checked_provider", "exports"]
 
 _SEVERITY = {status: (SeverityNumber(number), text) for status, (number, text) in SEVERITY.items()}
 
@@ -67,6 +67,11 @@ class Emitter:
         self.provider = None  # also where it is the global one, in use already
         self._bind()
         self.send_unsent()
+
+    def leave(self) -> None:
+        """Take no more records from the provider."""
+        if self._leave is not None:
+            self._leave()
 
     def emit(self, draft: Draft, context: Context | None = None) -> bytes:
         """Send *draft* through OpenTelemetry to the trail; returns its final bytes.
@@ -168,6 +173,15 @@ class Emitter:
         proxy = getattr(_logs, "_PROXY_LOGGER_PROVIDER", None)
         is_unset = getattr(_logs, "_LOGGER_PROVIDER", proxy) is None
         return is_unset and self.provider is proxy is not None
+
+
+def exports(provider: Any) -> bool:
+    """Whether *provider* is an SDK's and has processors besides ours, as far as can be known."""
+    multi = getattr(provider, "_multi_log_record_processor", None)
+    known = getattr(multi, "_log_record_processors", None)
+    if not isinstance(known, tuple):
+        return hasattr(provider, "add_log_record_processor")
+    return not all(isinstance(one, AuditLogRecordProcessor) for one in known)
 
 
 def _reorder(provider: Any, processor: AuditLogRecordProcessor, keep: bool) -> bool:

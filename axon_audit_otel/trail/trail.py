@@ -73,7 +73,8 @@ class Trail:
         self.settings = settings
         self.blocks = settings.on_failure == "block"  # what cannot be recorded must not happen
         self.metrics = TrailMetrics(name, registry)
-        finalize(self, self.metrics.end).atexit = False  # a last push still has them
+        self._leave_metrics = finalize(self, self.metrics.end)
+        self._leave_metrics.atexit = False  # a last push still has them
         self._lock = new_lock()
         #: Returns True if this thread holds the lock: an interrupted call must end first.
         self.is_busy = ownership(self._lock)
@@ -340,6 +341,14 @@ class Trail:
         self._come_after()
         if self._shipper is not None:
             self._shipper.flush()
+
+    def give_up(self) -> None:
+        """Let another trail have its name, series and files, after `end`; an event that comes in
+        spite of that has others."""
+        self._leave_metrics()
+        if self._keeper is not None:
+            with self._change():
+                self._keeper.begin_after_fork()
 
     def tick(self) -> float:
         """Do what is due although nothing is recorded: the backlog, a checkpoint, its sending.

@@ -14,7 +14,8 @@ from conftest import Make, Run
 from cosigner import key_line
 from opentelemetry.sdk._logs import LoggerProvider
 
-from axon_audit_otel import AuditConfigError, AxonInstrumentor
+from axon_audit_otel import AuditConfigError, AuditLogger, AxonInstrumentor
+from axon_audit_otel.archive.checkpoints import new_key
 
 _APP = """
 import asyncio, json
@@ -148,6 +149,32 @@ class TestAnnouncement:
         assert "in memory (the newest 5,000)" in line
         assert "no OpenTelemetry logger provider" in line
 
+    def test_what_to_set_next(
+        self, make_audit: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Files, then their signature, then a collector; nothing where all is set."""
+        key = new_key("k")
+        given: dict[str, object] = {"logger_provider": None}
+        for more, hint in (
+            ({}, "AXON_AUDIT_AUTO_EXPORT_PATH=DIRECTORY"),
+            ({"auto_export_path": tmp_path}, "AXON_AUDIT_SIGNING_KEY=FILE"),
+            ({"signing_key": key}, "AXON_AUDIT_SHIP_TO=otlp"),
+            ({"ship_to": "http://127.0.0.1:9"}, None),
+        ):
+            given |= more
+            caplog.clear()
+            line = self._line(caplog, audit_logger=make_audit(**given))
+            AxonInstrumentor().uninstrument()
+            assert hint in line if hint else "Set " not in line
+
+    def test_once_for_each_logger(
+        self, audit: AuditLogger, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Several instrumentors may share one."""
+        self._line(caplog, audit_logger=audit)
+        AxonInstrumentor().uninstrument()
+        self._line(caplog, audit_logger=audit)
+
     def test_files_and_provider(
         self,
         make_audit: Make,
@@ -176,7 +203,9 @@ class TestAnnouncement:
             AxonInstrumentor().instrument()
         """
         assert "WARNING opentelemetry-instrument exports nothing" in run_script(source)
-        assert run_script(source, OTEL_SDK_DISABLED="true") == ""
+        said = run_script(source, OTEL_SDK_DISABLED="true")
+        assert "exports nothing" not in said
+        assert said.count("gone when the program ends") == 1
 
 
 @pytest.mark.slow

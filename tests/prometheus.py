@@ -62,12 +62,13 @@ class _Server:
 
 
 class Prometheus(_Server):
-    """Scrapes *targets* (``host:port`` by instance name) as job ``agent``, twice a second."""
+    """Scrapes *targets* (``host:port`` by instance name) as job ``agent``, twice a second. Without
+    *targets* as the file ``prometheus.yml`` in *directory* says."""
 
     def __init__(
         self,
         directory: Path,
-        targets: dict[str, str],
+        targets: dict[str, str] | None = None,
         rules: dict[str, str] | None = None,
         alertmanager: str | None = None,
     ) -> None:
@@ -84,12 +85,13 @@ class Prometheus(_Server):
                     "job_name": "agent",
                     "static_configs": [
                         {"targets": [address], "labels": {"instance": instance}}
-                        for instance, address in targets.items()
+                        for instance, address in (targets or {}).items()
                     ],
                 }
             ],
         }
-        (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+        if targets is not None:
+            (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
         server = program("prometheus", "prometheus")
         super().__init__(
             directory,

@@ -6,13 +6,25 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from collector import CONFIG, ROOT, binary, program
+from collector import CONFIG, ROOT, Collector, binary, program, wait
+from opentelemetry._logs import LogRecord
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from prometheus import Alertmanager, Prometheus
+from prometheus_client import CollectorRegistry
+
+from axon_audit_otel import AuditLogger, serve_metrics
 
 pytestmark = pytest.mark.usefixtures("without_start_record")
 
@@ -20,6 +32,9 @@ STACK: dict[str, Any] = yaml.safe_load((CONFIG / "compose.yaml").read_text())
 DASHBOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 PROVISIONING = ROOT / "dashboards" / "provisioning"
 SERVICES: dict[str, Any] = STACK["services"]
+
+_PROMETHEUS = "/etc/prometheus/prometheus.yaml"
+_ALERTMANAGER = "/etc/alertmanager/alertmanager.yaml"
 
 #: What listens where, inside of the stack.
 PORTS = {
@@ -121,9 +136,8 @@ def test_collector() -> None:
 @pytest.mark.component
 def test_prometheus_and_its_rules(tmp_path: Path) -> None:
     promtool = program("promtool", "prometheus")
-    place = "/etc/prometheus/prometheus.yaml"
-    assert f"--config.file={place}" in SERVICES["prometheus"]["command"]
-    config = shutil.copy(in_container("prometheus", place), tmp_path)
+    assert f"--config.file={_PROMETHEUS}" in SERVICES["prometheus"]["command"]
+    config = shutil.copy(in_container("prometheus", _PROMETHEUS), tmp_path)
     rules = in_container("prometheus", "/etc/prometheus/rules")
     shutil.copytree(rules, tmp_path / "rules")
     assert list(rules.glob("*.yaml"))
@@ -133,9 +147,63 @@ def test_prometheus_and_its_rules(tmp_path: Path) -> None:
 @pytest.mark.component
 def test_alertmanager() -> None:
     amtool = program("amtool", "prometheus-alertmanager")
-    place = "/etc/alertmanager/alertmanager.yaml"
-    assert f"--config.file={place}" in SERVICES["alertmanager"]["command"]
-    check(amtool, "check-config", in_container("alertmanager", place))
+    assert f"--config.file={_ALERTMANAGER}" in SERVICES["alertmanager"]["command"]
+    check(amtool, "check-config", in_container("alertmanager", _ALERTMANAGER))
+
+
+@pytest.mark.component
+def test_collector_starts(start_collector: Callable[..., Collector]) -> None:
+    """With the command's files and its environment, but for where it listens and sends: what comes
+    in leaves for Loki and Tempo."""
+    files = [part.partition("=")[2] for part in SERVICES["collector"]["command"]]
+    far = start_collector("all-in-one.yaml", COLLECTOR_DECISION_WAIT="1s")
+    places = {"LOKI_ENDPOINT": far.http, "TEMPO_ENDPOINT": far.grpc.removeprefix("http://")}
+    there = start_collector(
+        *(str(in_container("collector", file)) for file in files),
+        **{**SERVICES["collector"]["environment"], **places, "COLLECTOR_DECISION_WAIT": "1s"},
+    )
+    spans = TracerProvider(shutdown_on_exit=False)
+    spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{there.http}/v1/traces")))
+    with spans.get_tracer("shop").start_as_current_span("an order"):
+        pass
+    records = LoggerProvider(shutdown_on_exit=False)
+    exporter = OTLPLogExporter(f"{there.http}/v1/logs")
+    records.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    records.get_logger("shop").emit(LogRecord(body="{}", event_name="axon.memory.audit"))
+    wait(lambda: [span["name"] for span in far.spans()] == ["an order"])
+    wait(lambda: [record["eventName"] for record in far.audit()] == ["axon.memory.audit"])
+
+
+@pytest.mark.component
+@pytest.mark.slow
+def test_prometheus_and_alertmanager_start(tmp_path: Path) -> None:
+    """With these files, but for the addresses: the demo's place is scraped, all rules are
+    evaluated, and the Alertmanager is known."""
+    manager = Alertmanager(
+        tmp_path / "manager",
+        yaml.safe_load(in_container("alertmanager", _ALERTMANAGER).read_text()),
+    )
+    registry = CollectorRegistry()
+    audit = AuditLogger(registry=registry)
+    with audit, serve_metrics(0, registry=registry) as target:
+        served = {"demo:9464": f"127.0.0.1:{target.port}", "alertmanager:9093": manager.url[7:]}
+        text = in_container("prometheus", _PROMETHEUS).read_text()
+        for name, address in served.items():
+            assert name in text
+            text = text.replace(name, address)
+        shutil.copytree(in_container("prometheus", "/etc/prometheus/rules"), tmp_path / "rules")
+        (tmp_path / "prometheus.yml").write_text(text)
+        server = Prometheus(tmp_path)
+        try:
+            wait(lambda: server.instant('up{job="axon-memory"} == 1'))
+            wait(lambda: {rule["health"] for rule in server.rules()} == {"ok"})
+            found = server.get("/api/v1/targets")["data"]["activeTargets"]
+            assert {one["labels"]["job"] for one in found} == {"axon-memory", "spans", "collector"}
+            (told,) = server.get("/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+            assert told["url"] == f"{manager.url}/api/v2/alerts"
+        finally:
+            server.stop()
+            manager.stop()
 
 
 def hours(text: str) -> int:

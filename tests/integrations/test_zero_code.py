@@ -234,7 +234,7 @@ def asked(url: str) -> str | None:
     ids=["gunicorn", "gunicorn-preload", "uvicorn"],
 )
 def test_servers_with_workers(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """Each worker records what it did in a trail of its own, in one archive: every request that
+    """A worker records what it does in a trail of its own, in one archive: every request that
     was answered, forked or spawned, and no other."""
     (tmp_path / "web.py").write_text(_WEB)
     port = str(free_port())
@@ -242,14 +242,14 @@ def test_servers_with_workers(tmp_path: Path, command: tuple[str, ...]) -> None:
     answered: Counter[str] = Counter()
     with serving(tmp_path, *filled, AXON_AUDIT_AUTO_EXPORT_PATH=str(tmp_path / "logs")):
 
-        def both() -> bool:
+        def enough() -> bool:
             pid = asked(f"http://127.0.0.1:{port}")
             if pid is not None:
                 answered[pid] += 1
-            return len(answered) == 2
+            return answered.total() == 10
 
-        wait(both)
+        wait(enough)
     events = [event for event in archived(tmp_path / "logs") if event.operation == "STORE"]
     assert len(events) == answered.total()
-    assert len(list((tmp_path / "logs").glob("*.manifest"))) == 2
+    assert len(list((tmp_path / "logs").glob("*.manifest"))) == len(answered)
     assert verify(tmp_path / "logs").ok

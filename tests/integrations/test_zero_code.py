@@ -38,7 +38,7 @@ def store(system, user):
     asyncio.run(system.store("tea", user_id=user))
 
 def shown(*loggers):
-    users = [sorted(event.user_id for event in one.query_events()) for one in loggers]
+    users = [sorted(event.user_id for event in one.query_events(archived=False)) for one in loggers]
     print(json.dumps([[one.name, found] for one, found in zip(loggers, users)]))
 """
 _PLAIN = """

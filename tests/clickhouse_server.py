@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+_FILES = Path(__file__).resolve().parent.parent / "collector-config" / "clickhouse"
 
 __all__ = ["ClickHouse", "ClickHouseError", "statements"]
 
@@ -57,7 +60,7 @@ class ClickHouse:
     """
 
     def __init__(self, directory: Path, password: str = "", port: int | None = None) -> None:
-        from collector import free_port, program  # noqa: F401 - the server's process has no pytest
+        from collector import free_port  # not above: the server's own process needs no pytest
 
         self._directory = directory
         self._password = password
@@ -137,7 +140,18 @@ class ClickHouse:
     def run(self, sql: str) -> None:
         """Run statements, which end with ``;`` at the end of a line."""
         for statement in statements(sql):
-            self.send(statement, database="default")
+            self.send(statement)
+
+    def prepare(self, *files: str) -> None:
+        """Make the database ``otel`` with our tables and views, by the documented command.
+
+        Args:
+            files: More files of ``collector-config/clickhouse``: ``retention.sql``.
+        """
+        names = ["schema.sql", "views.sql", *files]
+        command = [sys.executable, "apply.py", self.url, *names]
+        environment = {**os.environ, "CLICKHOUSE_PASSWORD": self._password}
+        subprocess.run(command, cwd=_FILES, env=environment, check=True, stdout=subprocess.PIPE)
 
     def stop(self) -> None:
         """Stop it as an operator does."""
@@ -239,7 +253,9 @@ class _Engine:
         with tempfile.NamedTemporaryFile(suffix=".inserted") as file:
             file.write(data)
             file.flush()
-            head = re.fullmatch(r"INSERT\s+INTO\s+(?:TABLE\s+)?([^\s(]+)\s*(.*)", into, re.I | re.S)
+            head = re.fullmatch(
+                r"INSERT\s+INTO\s+(?:TABLE\s+)?([^\s(]+)\s*(.*)", into, re.IGNORECASE | re.DOTALL
+            )
             assert head, into
             columns = head[2].strip().strip("()") or "*"
             source = f"file({_literal(file.name)}, {_literal(kind)}"
@@ -272,7 +288,9 @@ def _greeting(engine: _Engine) -> bytes:
     It says that this server is of revision 0: the client reads all other answers in the format
     that chdb writes.
     """
-    found = b"".join(engine.answer("SELECT version(), timezone()", b"", "JSONEachRow", "system", {}))
+    found = b"".join(
+        engine.answer("SELECT version(), timezone()", b"", "JSONEachRow", "system", {})
+    )
     row = json.loads(found)
     columns = [
         (b"name", b"String", _text(b"chdb")),
@@ -336,7 +354,9 @@ class _Handler(BaseHTTPRequestHandler):
             text = str(exc)
             found = re.search(r"Code: (\d+)", text)
             code = int(found[1]) if found else 0
-            self._whole(404 if code in (60, 81) else 500 if code in (0, 241) else 400, text.encode(), code)
+            self._whole(
+                404 if code in (60, 81) else 500 if code in (0, 241) else 400, text.encode(), code
+            )
 
     def _admit(self, given: dict[str, str]) -> None:
         """Refuse who does not know the password."""
@@ -346,7 +366,9 @@ class _Handler(BaseHTTPRequestHandler):
         if basic.startswith("Basic "):
             user, _, key = base64.b64decode(basic[6:]).decode().partition(":")
         if self.password and (key != self.password or (user or "default") != "default"):
-            text = f"Code: 516. DB::Exception: {user}: Authentication failed. (AUTHENTICATION_FAILED)"
+            text = (
+                f"Code: 516. DB::Exception: {user}: Authentication failed. (AUTHENTICATION_FAILED)"
+            )
             raise _Refused(403, 516, text)
 
     def _stream(self, pieces: Iterator[bytes]) -> None:
@@ -359,9 +381,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         with contextlib.closing(pieces):  # type: ignore[type-var]
-            for piece in (first, second, *()):
-                self._piece(piece)
-            for piece in pieces:
+            for piece in itertools.chain((first, second), pieces):
                 self._piece(piece)
         self.wfile.write(b"0\r\n\r\n")
 

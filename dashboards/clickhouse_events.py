@@ -331,7 +331,7 @@ def build() -> str:
             made = made.with_panel(panel.id(number))
     board = made.build()
     for shown in board.links or ():
-        setattr(shown, "placement", None)  # on the page, not in a menu
+        shown.placement = None  # on the page, not in a menu
     for variable in (board.templating and board.templating.list_val) or ():
         variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only
     return json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import hostile_events
 import pytest
-from clickhouse_server import ClickHouse
+from clickhouse_server import ClickHouse, statements
 from conftest import Cli, Make
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus import DASHBOARDS, panels
@@ -19,6 +19,7 @@ from prometheus import DASHBOARDS, panels
 pytestmark = pytest.mark.component  # chdb
 
 BOARD = json.loads((DASHBOARDS / "clickhouse" / "audit-trail.json").read_text())
+VIEWS = DASHBOARDS.parent / "collector-config" / "clickhouse"
 PAGE = DASHBOARDS.parent / "docs" / "clickhouse.md"
 _PANELS = [panel for panel in panels(BOARD) if panel["targets"]]
 Row = dict[str, Any]
@@ -54,8 +55,11 @@ async def _filled(
 def as_grafana_sends(sql: str, **chosen: str) -> str:
     """The query of a panel, with its variables and the macros of the data source's plugin."""
     values = {
-        **{"trail:singlequote": "'shop'", "user:sqlstring": "''", "__from": "0"},
-        **{"system:singlequote": "'', 'axon'", "__to": "4102444800000"},
+        "trail:singlequote": "'shop'",
+        "user:sqlstring": "''",
+        "__from": "0",
+        "system:singlequote": "'', 'axon'",
+        "__to": "4102444800000",
         **chosen,
     }
     sql = re.sub(r"\$\{([\w:]+)\}", lambda match: values[match[1]], sql)
@@ -81,9 +85,7 @@ def value(store: ClickHouse, title: str) -> int:
 class TestDashboard:
     def test_every_query_runs(self, filled: ClickHouse) -> None:
         """Each panel shows something, but for those of damage, of which there is none."""
-        empty = {
-            panel["title"] for panel in _PANELS if not ask(filled, panel["title"])
-        }
+        empty = {panel["title"] for panel in _PANELS if not ask(filled, panel["title"])}
         assert empty == {"What does not fit", "What is missing"}
         for title in ("Missing events", "Altered events", "Checkpoints that do not fit"):
             assert value(filled, title) == 0
@@ -135,3 +137,65 @@ class TestDashboard:
         for panel in _PANELS:
             assert panel["description"].endswith(".")
             assert panel["datasource"]["uid"] == "${clickhouse}"
+
+
+def sections() -> dict[str, list[str]]:
+    """The statements of the SQL blocks of the page, by section."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for heading, block in re.findall(
+        r"^## (.+?)$|^```sql\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    ):
+        section = heading or section
+        if block:
+            found.setdefault(section, []).extend(statements(block))
+    return found
+
+
+class TestPage:
+    """The SQL of docs/clickhouse.md."""
+
+    def test_questions(self, filled: ClickHouse) -> None:
+        """Each runs, and has an answer; but for the two about ids that are examples."""
+        answers = [filled.query(sql) for sql in sections()["Questions"]]
+        assert [len(rows) for rows in answers].count(0) == 2
+        assert len(answers) == 9
+
+    def test_whose_data(self, filled: ClickHouse) -> None:
+        """As the events say it."""
+        bodies = [json.loads(row["body"]) for row in filled.query("SELECT body FROM audit_events")]
+        (asked,) = (sql for sql in sections()["Questions"] if "subject_id = 'alice'" in sql)
+        expected = {body["event_id"] for body in bodies if "alice" in body.get("subjects", [])}
+        assert {row["event_id"] for row in filled.query(asked)} == expected
+
+    def test_a_whole_copy(self, filled: ClickHouse) -> None:
+        for sql in sections()["Is it whole?"]:
+            assert filled.query(sql) == []
+
+    def test_every_finding_is_explained(self) -> None:
+        """Each that the view can have, and no other."""
+        view = (VIEWS / "views.sql").read_text()
+        chain = view[view.index("audit_chain_between AS") : view.index("AS finding")]
+        found = set(re.findall(r"'(\w+ [\w ]+)'", chain))
+        explained = re.findall(r"^\| `([a-z ]+)` \|", PAGE.read_text(), re.MULTILINE)
+        assert found == set(explained) - {"audit_events"}
+
+    def test_a_hold(self, filled: ClickHouse) -> None:
+        """Placed and released, as the page says."""
+        names = []
+        for sql in sections()["Retention and holds"]:
+            if sql.startswith("SELECT"):
+                filled.query(sql)
+            else:
+                filled.send(sql)
+                found = filled.query("SELECT name FROM audit_holds_in_force")
+                names.append([row["name"] for row in found])
+        assert names == [["case-17"], ["case-17"], [], [], []]
+
+    def test_every_view_is_named(self, filled: ClickHouse) -> None:
+        """The page names each table and view that people ask."""
+        tables = {row["name"] for row in filled.query("SHOW TABLES")}
+        inside = {name for name in tables if name.endswith(("_stored", "_arrive"))}
+        assert {name for name in tables - inside if f"`{name}" not in PAGE.read_text()} <= {
+            *("audit_holds", "audit_holds_in_force", "audit_holds_ranges"),
+        }

@@ -10,10 +10,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import go_programs
+import pytest
 import yaml
 from collector import free_port, program, wait
 
@@ -61,9 +63,21 @@ class _Server:
         self._process.wait()
 
 
+#: Prometheus that is installed (Debian has 2.42), and the newest, which takes long to build.
+VERSIONS = ["2", pytest.param("3", marks=pytest.mark.nightly)]
+
+
+def program_of(version: str) -> str:
+    """That of `VERSIONS`."""
+    if version == "3":
+        return str(go_programs.prometheus_3())
+    return program("prometheus", "prometheus")
+
+
 class Prometheus(_Server):
-    """Scrapes *targets* (``host:port`` by instance name) as job ``agent``, twice a second. Without
-    *targets* as the file ``prometheus.yml`` in *directory* says."""
+    """Scrapes *targets* (``host:port`` by instance name) as job ``agent``, twice a second; and
+    besides, as a job of that name, by each of *protocols* alone. Without *targets* as the file
+    ``prometheus.yml`` in *directory* says."""
 
     def __init__(
         self,
@@ -71,28 +85,32 @@ class Prometheus(_Server):
         targets: dict[str, str] | None = None,
         rules: dict[str, str] | None = None,
         alertmanager: str | None = None,
+        version: str = "2",
+        protocols: Sequence[str] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in (rules or {}).items():
             (directory / name).write_text(content)
         alerting = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+        static = [
+            {"targets": [address], "labels": {"instance": instance}}
+            for instance, address in (targets or {}).items()
+        ]
         config = {
             "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
             "rule_files": list(rules or {}),
             "alerting": alerting if alertmanager else {},
             "scrape_configs": [
-                {
-                    "job_name": "agent",
-                    "static_configs": [
-                        {"targets": [address], "labels": {"instance": instance}}
-                        for instance, address in (targets or {}).items()
-                    ],
-                }
+                {"job_name": "agent", "static_configs": static},
+                *(
+                    {"job_name": one, "static_configs": static, "scrape_protocols": [one]}
+                    for one in protocols
+                ),
             ],
         }
         if targets is not None:
             (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-        server = program("prometheus", "prometheus")
+        server = program_of(version)
         super().__init__(
             directory,
             lambda port: [

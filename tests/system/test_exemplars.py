@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Tracer
-from prometheus import Prometheus
+from prometheus import VERSIONS, Prometheus
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, AxonInstrumentor, serve_metrics
@@ -85,7 +85,9 @@ def kept(there: Collector) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_every_exemplar_is_a_trace_that_was_kept(
+    version: str,
     start_collector: Callable[..., Collector],
     make_audit: Make,
     make_system: MakeSystem,
@@ -107,7 +109,7 @@ async def test_every_exemplar_is_a_trace_that_was_kept(
     memory, tracer = make_system(), frontend.get_tracer("frontend")
     with serve_metrics(0, registry=registry) as ours:
         targets = {"agent": f"127.0.0.1:{ours.port}", "gateway": there.prometheus[7:]}
-        server = Prometheus(tmp_path / "server", targets)
+        server = Prometheus(tmp_path / "server", targets, version=version)
         try:
             await until(lambda: len(server.instant("up == 1")) == 2)
             traces = await load(memory, audit, tracer, most=0.9)

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import http.server
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +27,7 @@ from conftest import FaultyAdapter, ListingAdapter, Make, MakeSystem, until
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus import (
     DASHBOARDS,
+    VERSIONS,
     Alertmanager,
     Prometheus,
     boards,
@@ -126,12 +129,14 @@ def _demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(name="prometheus", scope="module")
-def _prometheus(demo: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+@pytest.fixture(name="prometheus", scope="module", params=VERSIONS)
+def _prometheus(
+    demo: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Prometheus]:
     """A Prometheus that scrapes it, with the rules, until the slowest of them has a value."""
     directory = tmp_path_factory.mktemp("prometheus")
     address = demo.removeprefix("http://").removesuffix("/metrics")
-    server = Prometheus(directory, {"a": address}, rules.files(FAST))
+    server = Prometheus(directory, {"a": address}, rules.files(FAST), version=request.param)
     try:
         wait(lambda: server.instant(Names(FAST).budget_left))
         wait(lambda: server.instant(f"count_over_time({Names(FAST).rate('slow')}[20s]) > 5"))
@@ -233,12 +238,59 @@ class TestNow:
                 server.stop()
 
 
+# --- what a scrape is told -----------------------------------------------------------------------
+
+#: Every text form that Prometheus 3 may ask for; 2.42 asks for one of two itself.
+PROTOCOLS = ["OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0"]
+PROTOCOLS += ["PrometheusText0.0.4"]
+
+
+class TestScrapes:
+    @pytest.mark.nightly
+    @pytest.mark.parametrize("in_files", [False, True])
+    def test_every_protocol(self, tmp_path: Path, in_files: bool) -> None:
+        """Prometheus 3 takes an answer only if it says what it is, and is that: each text form, of
+        one process and of several. A bucket of a whole second has the label that queries name."""
+        place = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if in_files else {}
+        source = """
+            import asyncio, sys
+            from axon_audit_otel import AuditLogger, serve_metrics
+            audit = AuditLogger(name="trail.é")
+            asyncio.run(audit.log_event("STORE", duration_ms=1))
+            server = serve_metrics(0)
+            print(server.port, flush=True)
+            sys.stdin.read()
+        """
+        target = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(source)],
+            env={**os.environ, **place},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert target.stdout is not None
+        address = f"127.0.0.1:{target.stdout.readline().strip()}"
+        server = Prometheus(tmp_path / "server", {"a": address}, version="3", protocols=PROTOCOLS)
+        try:
+            wait(lambda: len(server.instant("up == 1")) == 1 + len(PROTOCOLS))
+            of_trail = '{trail="trail.é",operation="STORE"'
+            counts = f'axon_memory_operations_total{of_trail},status="SUCCESS"}} == 1'
+            assert len(wait(lambda: server.instant(counts))) == 1 + len(PROTOCOLS)
+            buckets = f'axon_memory_operation_duration_seconds_bucket{of_trail},le="1.0"}} == 1'
+            assert len(wait(lambda: server.instant(buckets))) == 1 + len(PROTOCOLS)
+        finally:
+            server.stop()
+            target.communicate("")
+
+
 # --- exemplars -----------------------------------------------------------------------------------
 
 
 class TestExemplars:
+    @pytest.mark.parametrize("version", VERSIONS)
     async def test_lead_to_real_spans(
         self,
+        version: str,
         make_system: Any,
         instrumented: AxonInstrumentor,
         registry: CollectorRegistry,
@@ -246,9 +298,9 @@ class TestExemplars:
         tmp_path: Path,
     ) -> None:
         """The trace ids that Prometheus has are those of spans of these very operations."""
-        memory = make_system()
+        memory, place = make_system(), tmp_path / "server"
         with serve_metrics(0, registry=registry) as target:
-            server = Prometheus(tmp_path / "server", {"a": f"127.0.0.1:{target.port}"})
+            server = Prometheus(place, {"a": f"127.0.0.1:{target.port}"}, version=version)
             try:
 
                 async def found() -> list[dict[str, Any]]:
@@ -478,8 +530,10 @@ async def alter_resurrect_and_leave(make_system: MakeSystem, audit: AuditLogger)
 
 
 class TestEveryAlert:
+    @pytest.mark.parametrize("version", VERSIONS)
     async def test_fires_on_the_real_thing(
         self,
+        version: str,
         make_audit: Make,
         make_system: MakeSystem,
         registry: CollectorRegistry,
@@ -533,8 +587,9 @@ class TestEveryAlert:
         }
         fired: set[tuple[str, str, str]] = set()
         with serve_metrics(0, registry=registry) as target:
+            address = f"127.0.0.1:{target.port}"
             server = Prometheus(
-                tmp_path / "server", {"a": f"127.0.0.1:{target.port}"}, rules.files(objectives)
+                tmp_path / "server", {"a": address}, rules.files(objectives), version=version
             )
             load = asyncio.create_task(trouble())
             try:

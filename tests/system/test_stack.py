@@ -21,7 +21,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from prometheus import Alertmanager, Prometheus
+from prometheus import VERSIONS, Alertmanager, Prometheus
 from prometheus_client import CollectorRegistry
 
 from axon_audit_otel import AuditLogger, serve_metrics
@@ -176,7 +176,8 @@ def test_collector_starts(start_collector: Callable[..., Collector]) -> None:
 
 @pytest.mark.component
 @pytest.mark.slow
-def test_prometheus_and_alertmanager_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_prometheus_and_alertmanager_start(tmp_path: Path, version: str) -> None:
     """With these files, but for the addresses: the demo's place is scraped, all rules are
     evaluated, and the Alertmanager is known."""
     manager = Alertmanager(
@@ -193,7 +194,7 @@ def test_prometheus_and_alertmanager_start(tmp_path: Path) -> None:
             text = text.replace(name, address)
         shutil.copytree(in_container("prometheus", "/etc/prometheus/rules"), tmp_path / "rules")
         (tmp_path / "prometheus.yml").write_text(text)
-        server = Prometheus(tmp_path)
+        server = Prometheus(tmp_path, version=version)
         try:
             wait(lambda: server.instant('up{job="axon-memory"} == 1'))
             wait(lambda: {rule["health"] for rule in server.rules()} == {"ok"})

@@ -68,7 +68,7 @@ def _keys_in(text: str) -> list[VerifyingKey]:
 def _witnesses_in(text: str) -> list[WitnessKey]:
     """The keys of witnesses, also with their URLs and comments beside them."""
     lines = [line.split("#")[0].split() for line in text.splitlines()]
-    return [WitnessKey.parse(word) for line in lines for word in line if "://" not in word]
+    return [WitnessKey.parse(line[-1]) for line in lines if line and "://" not in line[-1]]
 
 
 class CheckpointText(click.ParamType):  # type: ignore[type-arg,unused-ignore]

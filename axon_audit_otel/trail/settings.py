@@ -164,7 +164,7 @@ class Settings:
         None,
         parse_endpoint,
         "ship the events to a collector, at least once: `otlp` (as `OTEL_EXPORTER_OTLP_*` say),"
-        " or its URL",
+        " or its address (`docs/shipping.md`)",
         shown=shown_url,
     )
     capture_content: ContentCapture = _setting(

@@ -88,8 +88,8 @@ def main() -> None:
 
     Exit codes: 0, success; 1, something could not be done, or a file could not be read (the
     rest is printed, and standard error names the file); 2, wrong arguments, or there is nothing
-    at PATH. The exit codes of verify, receipt, report, subject, influence, lineage and
-    reconcile are in their own help.
+    at PATH. The exit codes of alerts, verify, receipt, report, subject, influence, lineage
+    and reconcile are in their own help.
 
     \b
     Examples:

@@ -82,9 +82,9 @@ def alerts(
     forgotten.
 
     \b
-    A file of rules adds one of your own to them (docs/alerts.md):
+    Rules in a file: one of your own beside the default ones (docs/alerts.md).
       ["default",
-       {"name": "mass_import", "operations": "IMPORT", "over": 1, "window": "10m"}]
+       {"name": "imports", "operations": "IMPORT", "over": 1, "window": "1h"}]
 
     Exit codes: 0, no alert; 1, there are alerts, or a file could not be read (the rest is
     printed, and standard error names the file); 2, no answer.

@@ -22,6 +22,7 @@ from ..trail.settings import Settings
 from .access import Access, recorded_reading
 from .options import (
     answering,
+    check_ending,
     erasable_option,
     json_option,
     parsed,
@@ -70,6 +71,7 @@ __all__ = ["report"]
     "--signing-key",
     metavar="FILE",
     envvar=Settings.variable("signing_key"),
+    show_envvar=True,
     callback=parsed(parse_signing_key),
     help="Private key that signs the report. Without it, it is not signed.",
 )
@@ -113,6 +115,8 @@ def report(
     from ..evidence.report import make_report  # slow to import
 
     ctx = click.get_current_context()
+    if _looks_like_a_file(output):
+        check_ending(output.name, (".zip",), "; or name a new directory")
     with answering():
         period = _period(ctx.params, month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
@@ -213,6 +217,11 @@ def _command(ctx: click.Context, period: Period) -> str:
     line += " --pseudonymize @FILE" if given["pseudonyms"] is not None else ""
     line += " --signing-key FILE" if given["signing_key"] is not None else ""
     return f"{line} --output OUTPUT"
+
+
+def _looks_like_a_file(output: Path) -> bool:
+    """Return True for a name that ends like that of a file, unless it is a directory."""
+    return output.suffix[1:].isalpha() and not output.is_dir()
 
 
 def _print(facts: dict[str, Any], output: Path, as_json: bool) -> None:

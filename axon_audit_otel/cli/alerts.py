@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -32,7 +33,7 @@ from .options import (
     reads,
 )
 from .privacy import found as found_in
-from .render import amount, plain, print_json
+from .render import amount, console, on_screen, plain, print_json
 
 __all__ = ["alerts"]
 
@@ -101,11 +102,25 @@ def alerts(
     else:
         for alert in found:
             until = "now" if alert.resolved_at is None else local(alert.resolved_at)
-            click.echo(f"{local(alert.since)} to {until}: {plain(str(alert))}")
+            _print(f"{local(alert.since)} to {until}: {plain(str(alert))}")
         click.echo(amount(len(found), "alert"), err=True)
     if found:
         print_missing(missing)
         click.get_current_context().exit(1)
+
+
+def _print(line: str) -> None:
+    """Print an alert: wrapped between words on a terminal, else as one line."""
+    to = console()
+    if on_screen(to):
+        line = textwrap.fill(
+            line,
+            to.width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    click.echo(line)
 
 
 def _found(events: Iterable[AuditEvent], rules: tuple[Rule, ...]) -> Iterator[Alert]:

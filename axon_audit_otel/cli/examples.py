@@ -46,9 +46,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "keygen": ("my-app > my-app.pub",),
     "hold": ('audit_logs --reason "Doe v. Acme"', "audit_logs --release"),
-    "report": ("audit_logs --month last --key my-app.pub --output report.zip",),
+    "report": ("audit_logs --month last --key my-app.pub -o report.zip",),
     "subject": ("alice audit_logs --key my-app.pub --output alice.html",),
-    "receipt": ("evt_01a2... audit_logs --subject alice --html receipt.html",),
+    "receipt": ("evt_01a2... audit_logs --subject alice --html alice.html",),
     "export": (
         "audit_logs audit.csv --since 2025-01 --until 2025-01",
         "audit_logs - --format ocsf | less",
@@ -61,7 +61,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "assets": ("--output monitoring", "--output monitoring --kubernetes --namespace ops"),
     "demo": ("", "--serve"),
     "index": ("audit_logs",),
-    "mcp-proxy": ("--archive audit_logs -- npx -y @modelcontextprotocol/server-memory",),
+    "mcp-proxy": ("--archive audit_logs -- python my_server.py",),
     "replay": ("audit_logs --endpoint http://collector:4318",),
 }
 

@@ -149,8 +149,10 @@ class EventLines:
         labels = max(len(name) for name in (*(name for name, _ in self._columns), "what"))
         room = self._console.width - labels - 4
         cells = [(name, *self._cell(name, event)) for name, _ in self._columns]
-        style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
-        for name, value, style_of in (*cells, ("what", details(event), style)):
+        if what := details(event):
+            style = "" if event.status == "SUCCESS" else _COLOURS[event.status.value]
+            cells.append(("what", what, style))
+        for name, value, style_of in cells:
             for number, part in enumerate(self._wrapped(value, room)):
                 label = "" if number else name
                 yield Text(f"  {label:{labels}}  ").append(part, style=style_of)

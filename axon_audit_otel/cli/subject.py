@@ -104,9 +104,7 @@ def subject(
     Exit codes: 0, it is whole; 1, something could not be known that needs a person (standard
     error says what); 2, there is no dossier.
     """
-    if form is None:
-        check_ending(out, _FORMATS, ", or --format")
-    name = form or _FORMATS.get(Path(out).suffix.lower(), "html")
+    name = form or _form_of(out)
     target = None if out == "-" else _checked(Path(out), path, erasable, force)
     if not user:
         raise NotAnswered("USER is empty")
@@ -139,6 +137,11 @@ def subject(
         _tell(made, target)
     if made.needs_a_person():
         click.get_current_context().exit(1)
+
+
+def _form_of(name: str) -> str:
+    check_ending(name, _FORMATS, ", or --format")
+    return _FORMATS.get(Path(name).suffix.lower(), "html")
 
 
 def _content(made: Dossier, name: str, zone: tzinfo | None) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ files contain; `encode` of a decoded event gives the same bytes again.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,17 +16,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ..core.errors import InvalidEventError, harmless, shown
+from ..core.errors import InvalidEventError, harmless, quoted, shown
 from ..core.files import DECODE_ERRORS
 from ..core.merkle import leaf_hash
 from ..core.time import aware, format_time, to_microseconds
 
 __all__ = ["AuditEvent", "EventStatus", "OperationType"]
-
-
-def _named(identifier: str) -> str:
-    """An id in a sentence: in quotes if one could not see where it ends."""
-    return identifier if re.fullmatch(r"[^\s,'\"]+", identifier) else repr(identifier)
 
 
 class _UpperCase(str, Enum):
@@ -187,9 +181,9 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         moment = format_time(to_microseconds(self.timestamp, timezone.utc))
         said = f"{moment} {self.operation} {self.status}"
         if self.user_id is not None:
-            said += f" by {_named(self.user_id)}"
+            said += f" by {quoted(self.user_id)}"
         if self.subjects:
-            said += f", data of {', '.join(map(_named, self.subjects[:3]))}"
+            said += f", data of {', '.join(map(quoted, self.subjects[:3]))}"
             if (more := len(self.subjects) - 3) > 0:
                 said += f" and {more} more"
         total = self.metadata.get("entry_ids_total")  # of more than fit

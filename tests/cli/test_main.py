@@ -917,3 +917,20 @@ def test_no_archive(cli: Cli, tmp_path: Path, command: list[str]) -> None:
     """What is no directory is no archive: exit code 2; so is a place where nothing is."""
     assert "is no archive: give the directory" in cli(*command, os.devnull, code=2).stderr
     assert "no such file or directory" in cli(*command, tmp_path / "missing", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "known"),
+    [
+        (["report", "{}", "--month", "this", "-o"], "month.pdf", "use .zip; or name a new dir"),
+        (["subject", "alice", "{}", "-o"], "alice.pdf", "use .html, .htm, .json, .csv, or --f"),
+        (["export", "{}"], "events.xml", "use .json, .jsonl, .csv"),
+    ],
+)
+def test_unknown_formats(
+    cli: Cli, trail: Path, tmp_path: Path, command: list[str], name: str, known: str
+) -> None:
+    """A name whose ending is that of another format is refused, with those that can be written."""
+    said = cli(*(word.format(trail.parent) for word in command), tmp_path / name, code=2).stderr
+    assert known in " ".join(said.split())
+    assert not (tmp_path / name).exists()

@@ -119,7 +119,8 @@ class Settings:
     retention: Retention | None = _of_files(
         None,
         parse_retention,
-        "delete a sealed file when all its events are that old: seconds, `180d`, `hipaa`, `eu-ai-act`",
+        "delete a sealed file when all its events are that old: seconds, `180d`, `hipaa`,"
+        " `eu-ai-act`",
     )
     max_archive_bytes: int | None = _of_files(
         None, size, "delete the oldest sealed files when all together are larger: `10GB`"
